@@ -1,0 +1,73 @@
+//! The gap event: how a stream says that something it should have had is missing.
+
+use std::fmt;
+
+use crate::sse::write_field;
+use crate::{ChannelName, EventId, Frame};
+
+/// Why events may be missing. The text forms are part of the wire contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GapReason {
+    /// The client's last id is of a numbering that this node does not know, or is no id that anyone gave.
+    UnknownId,
+    /// The id is of a known numbering but beyond its end.
+    BeyondEnd,
+    /// The channel's log no longer reaches back to the client's last id.
+    Trimmed,
+    /// The feed was away for a while; what was published meanwhile is not known.
+    Outage,
+    /// The channel was deleted, its log with it.
+    Deleted,
+    /// Nobody here followed the channel for a while.
+    NotFollowed,
+}
+
+impl GapReason {
+    /// The reason as it stands in a gap event's JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownId => "unknown-id",
+            Self::BeyondEnd => "beyond-end",
+            Self::Trimmed => "trimmed",
+            Self::Outage => "outage",
+            Self::Deleted => "deleted",
+            Self::NotFollowed => "not-followed",
+        }
+    }
+}
+
+impl fmt::Display for GapReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A frame with the event `fantail.gap`: something of `channel` is missing before `id`, where delivery goes on.
+pub fn gap_frame(channel: &ChannelName, reason: GapReason, id: Option<EventId>) -> Frame {
+    let mut text = Vec::new();
+    if let Some(id) = id {
+        write_field(&mut text, "id", &id.to_string());
+    }
+    write_field(&mut text, "event", "fantail.gap");
+    // Neither a channel name nor a reason holds a character that JSON escapes.
+    write_field(&mut text, "data", &format!(r#"{{"channel":"{channel}","reason":"{reason}"}}"#));
+    text.push(b'\n');
+    Frame::build(text.len(), |out| out.extend_from_slice(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Framing, Term};
+
+    #[test]
+    fn a_gap_names_channel_and_reason_and_where_delivery_goes_on() {
+        let channel = ChannelName::parse("a/b").expect("valid");
+        let id = EventId::new(Term::from_random(0), 5, 7);
+        let frame = gap_frame(&channel, GapReason::Outage, Some(id));
+        assert_eq!(
+            frame.bytes(Framing::CloseDelimited),
+            b"id: aaaaaaaaaaaa.5.7\nevent: fantail.gap\ndata: {\"channel\":\"a/b\",\"reason\":\"outage\"}\n\n"
+        );
+    }
+}

@@ -1,0 +1,25 @@
+//! The wire forms: channel names, events, ids and the frames that carry them.
+//!
+//! Everything here is pure: no IO, no runtime, no clock. This is the only crate that knows the SSE text form
+//! (WHATWG HTML, section 9.2 "Server-sent events") and how a frame is wrapped as one HTTP/1.1 chunk.
+
+#![forbid(unsafe_code)]
+
+mod channel_name;
+mod event;
+mod frame;
+mod gap;
+mod id;
+mod opening;
+mod sse;
+
+pub use channel_name::{CHANNEL_NAME_BYTES_MAX, ChannelName, ChannelNameError};
+pub use event::{
+    EVENT_TYPE_BYTES_MAX, Event, EventError, EventFields, EventType, PUBLISHER_ID_BYTES_MAX, Publication, PublisherId,
+    RETRY_MS_MAX,
+};
+pub use frame::{CHUNKED_END, Frame, Framing, keepalive};
+pub use gap::{GapReason, gap_frame};
+pub use id::{EventId, IdError, Term};
+pub use opening::opening_frame;
+pub use sse::{EncodeError, encode};
