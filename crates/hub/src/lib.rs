@@ -1,1 +1,33 @@
-//! hub
+//! Channels, their logs, their order, and who wants them.
+//!
+//! The hub is where the control thread and the shards meet. The control thread owns the one [`Publisher`]: it alone
+//! appends, evicts, confirms and forgets. Shards [join](Hub::join) channels, read logs by cursor and are told by a
+//! [`Mailbox`] which channels have something new. There is no IO here, no runtime, and no queue of events: what waits
+//! for a slow reader waits in the log.
+//!
+//! The order of three steps carries the correctness of the whole: an event is appended to all its channels, then the
+//! watermark moves, then the channels are marked dirty. A shard does the reverse: it clears the mark, then reads the
+//! watermark, then the logs.
+
+#![forbid(unsafe_code)]
+
+mod budget;
+mod channel;
+mod interest;
+mod log;
+mod mailbox;
+mod numbering;
+mod position;
+mod publisher;
+mod registry;
+mod resume;
+
+pub use channel::{Channel, Delivery, Join, Reading, Room};
+pub use interest::{Interest, Release, Wish};
+pub use log::{EntryKind, Floor, LogLimits};
+pub use mailbox::{Mailbox, Mark};
+pub use numbering::Watermark;
+pub use position::Position;
+pub use publisher::{Published, Publisher};
+pub use registry::{ChannelSummary, ChannelsFull, Following, Hub, HubSettings};
+pub use resume::{Resume, Start};

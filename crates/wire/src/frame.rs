@@ -57,6 +57,16 @@ impl Frame {
         }
     }
 
+    /// The same bytes as a handle of their own, for what must outlive this call.
+    pub fn share(&self, framing: Framing) -> Bytes {
+        self.chunk.slice_ref(self.bytes(framing))
+    }
+
+    /// Whether both are one frame: not equal bytes, but the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        std::ptr::eq(self.chunk.as_ptr(), other.chunk.as_ptr())
+    }
+
     /// The memory of the frame's bytes.
     pub fn len(&self) -> usize {
         self.chunk.len()

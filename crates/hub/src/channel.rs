@@ -1,0 +1,143 @@
+//! One channel: its log, the shards that want it, and whether the feed brings it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use fantail_wire::{ChannelName, Frame};
+use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
+
+use crate::log::ChannelLog;
+use crate::{EntryKind, Floor, Mark, Position};
+
+/// One channel. Shards hold it by reference count; the lock is held for a few loads and stores at a time.
+pub struct Channel {
+    name: ChannelName,
+    state: Mutex<ChannelState>,
+}
+
+/// What a shard gets for joining a channel.
+#[derive(Debug)]
+pub struct Join {
+    /// The channel.
+    pub channel: Arc<Channel>,
+    /// The shard's registration with it, to be given back to [`Hub::leave`](crate::Hub::leave).
+    pub mark: Arc<Mark>,
+}
+
+/// A log entry on its way to streams.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Its place.
+    pub position: Position,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Its bytes.
+    pub frame: Frame,
+}
+
+/// How much a reader takes at a time.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Entries.
+    pub entries: usize,
+    /// Bytes of their frames.
+    pub bytes: usize,
+}
+
+/// What a reader learns beside the entries, under the same lock.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// Nothing is known of what is below.
+    pub floor: Floor,
+    /// The log had nothing more to give.
+    pub complete: bool,
+}
+
+pub(crate) struct ChannelState {
+    pub(crate) log: ChannelLog,
+    /// The registered shards; at most one mark for each.
+    pub(crate) marks: SmallVec<[(u16, Arc<Mark>); 1]>,
+    pub(crate) follow: Follow,
+    /// The channel stands in the queue of wishes.
+    pub(crate) wish_posted: bool,
+    /// The control thread watches the channel for the end of its linger time.
+    pub(crate) lingering: bool,
+    /// When the last shard left, in milliseconds since the Unix epoch.
+    pub(crate) idle_since_ms: u64,
+    /// The channel is no longer in the hub; who still holds it must look it up anew.
+    pub(crate) forgotten: bool,
+}
+
+/// Whether the feed brings the channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Follow {
+    /// Nobody asked for it.
+    Idle,
+    /// The feed was asked and has not confirmed.
+    Asked,
+    /// The log gets everything from the feed.
+    Confirmed,
+    /// The feed was lost after it had confirmed; it will confirm again behind a gap.
+    Lost,
+}
+
+impl Channel {
+    pub(crate) fn new(name: ChannelName, floor: Floor, follow: Follow) -> Self {
+        let state = ChannelState {
+            log: ChannelLog::new(floor),
+            marks: SmallVec::new(),
+            follow,
+            wish_posted: false,
+            lingering: false,
+            idle_since_ms: 0,
+            forgotten: false,
+        };
+        Self { name, state: Mutex::new(state) }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &ChannelName {
+        &self.name
+    }
+
+    /// Whether what is published from now on arrives. A stream sends its head only then.
+    pub fn is_confirmed(&self) -> bool {
+        self.state.lock().follow == Follow::Confirmed
+    }
+
+    /// Copies entries above `cursor` and up to `to`, oldest first, to the end of `out`: as many as `room` allows, but
+    /// one at least. `to` must be a watermark that was read before this call.
+    pub fn read(&self, cursor: Position, to: Position, room: Room, out: &mut Vec<Delivery>) -> Reading {
+        let state = self.state.lock();
+        let (mut entries, mut bytes) = (0, 0);
+        let mut complete = true;
+        for entry in state.log.range(cursor, to) {
+            if entries == room.entries || (entries > 0 && bytes + entry.frame.len() > room.bytes) {
+                complete = false;
+                break;
+            }
+            entries += 1;
+            bytes += entry.frame.len();
+            out.push(Delivery { position: entry.position, kind: entry.kind, frame: entry.frame.clone() });
+        }
+        Reading { floor: state.log.floor(), complete }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, ChannelState> {
+        self.state.lock()
+    }
+}
+
+impl ChannelState {
+    /// Open streams of all shards.
+    pub(crate) fn streams(&self) -> u64 {
+        self.marks.iter().map(|(_, mark)| mark.streams()).sum()
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Channel({})", self.name)
+    }
+}

@@ -1,0 +1,271 @@
+//! The control thread's side of the hub: the only one that appends, evicts, confirms, deletes and forgets.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Publication, encode, gap_frame};
+use smallvec::SmallVec;
+
+use crate::budget::fair_level;
+use crate::channel::{ChannelState, Follow};
+use crate::log::Entry;
+use crate::{Channel, EntryKind, Floor, Following, Hub, Release, Watermark, Wish};
+
+/// After the budget was passed, logs are cut to this part of it, so that cutting is rare.
+const BUDGET_AFTER_CUT: (usize, usize) = (9, 10);
+
+/// There is one, on the control thread: it cannot be cloned or shared.
+#[derive(Debug)]
+pub struct Publisher {
+    hub: Arc<Hub>,
+    /// Bytes of all logs; every change of a log passes through here.
+    log_bytes: usize,
+    log_entries: usize,
+    /// Shards that have got a mark since they were last rung.
+    to_ring: Vec<bool>,
+    _one_thread: PhantomData<Cell<()>>,
+}
+
+/// What publishing an event came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// The id that the event was given.
+    pub id: EventId,
+    /// Open streams on this node that follow one of its channels, counted once per channel.
+    pub subscribers: u64,
+}
+
+impl Publisher {
+    pub(crate) fn new(hub: Arc<Hub>) -> Self {
+        let to_ring = vec![false; hub.mailboxes.len()];
+        Self { hub, log_bytes: 0, log_entries: 0, to_ring, _one_thread: PhantomData }
+    }
+
+    /// Places an event after everything before it and hands it to its channels. Encodes once.
+    pub fn publish(&mut self, publication: &Publication) -> Result<Published, EncodeError> {
+        let place = self.next_place();
+        let id = self.hub.id(place.position, place.at_ms);
+        let event = &publication.event;
+        let frame = encode(event, Some(&id.to_string()), self.hub.settings.event_bytes_max)?;
+        self.hub.counters.encodes.add(1);
+        self.hub.counters.events_in.add(1);
+
+        let channels: SmallVec<[Arc<Channel>; 1]> =
+            publication.channels.iter().filter_map(|name| self.publish_to(name, place)).collect();
+        for channel in &channels {
+            let publisher_id = event.id.clone();
+            let (kind, at_ms) = (EntryKind::Event, place.at_ms);
+            let entry = Entry { position: place.position, kind, frame: frame.clone(), publisher_id, at_ms };
+            self.append(&mut channel.lock(), entry);
+        }
+        let subscribers = self.advance_and_mark(place, &channels);
+        self.cut_to_budget();
+        Ok(Published { id, subscribers })
+    }
+
+    /// The feed brings `name` from now on. New followers start behind this place, so that an id from before cannot pass
+    /// over what was missed; after an outage the same is told by a gap in the log.
+    pub fn followed(&mut self, name: &ChannelName) {
+        let Some(channel) = self.lookup(name) else { return };
+        let place = self.next_place();
+        let mut state = channel.lock();
+        match state.follow {
+            Follow::Asked => self.clear(&mut state, place, GapReason::NotFollowed),
+            Follow::Lost => {
+                let id = self.hub.id(place.position, place.at_ms);
+                let frame = gap_frame(name, GapReason::Outage, Some(id));
+                let (position, kind, at_ms) = (place.position, EntryKind::Gap, place.at_ms);
+                self.append(&mut state, Entry { position, kind, frame, publisher_id: None, at_ms });
+            }
+            Follow::Idle | Follow::Confirmed => return,
+        }
+        drop(state);
+        self.hub.numbering.advance(place);
+        // Only now: a stream that sees the confirmation reads a watermark that is behind the gap or the floor.
+        channel.lock().follow = Follow::Confirmed;
+        self.mark(&channel, false);
+        self.ring();
+    }
+
+    /// The feed is lost: nothing is confirmed until it says so again. Streams stay open and wait.
+    pub fn lost(&mut self) {
+        for entry in &self.hub.channels {
+            let mut state = entry.value().lock();
+            if state.follow == Follow::Confirmed {
+                state.follow = Follow::Lost;
+            }
+        }
+    }
+
+    /// What the shards want next of the feed.
+    pub fn next_wish(&mut self) -> Option<Wish> {
+        self.hub.interest.next()
+    }
+
+    /// Looks again at a channel whose linger time should be over. If nobody came back it is forgotten.
+    pub fn release(&mut self, channel: &Arc<Channel>, linger_ms: u64) -> Release {
+        let mut state = channel.lock();
+        if !state.marks.is_empty() {
+            state.lingering = false;
+            return Release::Wanted;
+        }
+        let idle_ms = (self.hub.settings.clock)().saturating_sub(state.idle_since_ms);
+        if idle_ms < linger_ms {
+            return Release::Later(linger_ms - idle_ms);
+        }
+        state.lingering = false;
+        drop(state);
+        if self.forget(channel) { Release::Unfollow } else { Release::Wanted }
+    }
+
+    /// Empties a channel's log, raises its floor and asks the shards to end its streams. `false` if there is no such
+    /// channel.
+    pub fn delete(&mut self, name: &ChannelName) -> bool {
+        let Some(channel) = self.lookup(name) else { return false };
+        let place = self.next_place();
+        self.clear(&mut channel.lock(), place, GapReason::Deleted);
+        self.hub.numbering.advance(place);
+        self.mark(&channel, true);
+        self.ring();
+        self.report();
+        true
+    }
+
+    /// Evicts what is too old, and forgets channels that hold nothing and that nobody wants. Call it every few seconds.
+    pub fn sweep(&mut self) {
+        let now_ms = (self.hub.settings.clock)();
+        let limits = self.hub.settings.log;
+        let mut idle = Vec::new();
+        let channels: Vec<_> = self.hub.channels.iter().map(|entry| Arc::clone(entry.value())).collect();
+        for channel in channels {
+            let mut state = channel.lock();
+            self.changing(&mut state, |state| state.log.evict_older(now_ms, &limits));
+            // Only after so long that a client that was here last would be behind what is kept anyway: forgetting raises
+            // the floor of channels to come, and would tell it of a gap that is none.
+            let long_idle = now_ms.saturating_sub(state.idle_since_ms) > limits.age_ms_max;
+            if state.marks.is_empty() && state.log.len() == 0 && long_idle {
+                drop(state);
+                idle.push(channel);
+            }
+        }
+        if self.hub.settings.following == Following::Always {
+            for channel in idle {
+                self.forget(&channel);
+            }
+        }
+        self.report();
+    }
+
+    /// The event's channel, if it goes into a log here; made if the feed brings every channel.
+    fn publish_to(&self, name: &ChannelName, place: Watermark) -> Option<Arc<Channel>> {
+        match self.hub.settings.following {
+            Following::Always => self.hub.channel(name).inspect_err(|_| self.raise_forgotten_floor(place)).ok(),
+            Following::OnDemand => self.lookup(name).filter(|channel| channel.is_confirmed()),
+        }
+    }
+
+    fn lookup(&self, name: &ChannelName) -> Option<Arc<Channel>> {
+        self.hub.channels.get(name).map(|entry| Arc::clone(entry.value()))
+    }
+
+    fn next_place(&self) -> Watermark {
+        self.hub.numbering.next((self.hub.settings.clock)())
+    }
+
+    /// Takes a channel that nobody wants out of the map. What it had is remembered in the one floor for all such.
+    fn forget(&mut self, channel: &Arc<Channel>) -> bool {
+        let hub = Arc::clone(&self.hub);
+        let removed = hub.channels.remove_if(channel.name(), |_, _| {
+            let mut state = channel.lock();
+            if !state.marks.is_empty() || state.forgotten {
+                return false;
+            }
+            state.forgotten = true;
+            state.follow = Follow::Idle;
+            let top = Watermark { position: state.log.top(), at_ms: (hub.settings.clock)() };
+            self.raise_forgotten_floor(top);
+            let floor = Floor { position: top.position, at_ms: top.at_ms, reason: GapReason::Trimmed };
+            self.changing(&mut state, |state| state.log.clear(floor));
+            true
+        });
+        if removed.is_some() {
+            self.hub.channel_count.fetch_sub(1, Ordering::Relaxed);
+        }
+        removed.is_some()
+    }
+
+    fn raise_forgotten_floor(&self, to: Watermark) {
+        let mut floor = self.hub.forgotten_floor.lock();
+        if to.position > floor.position {
+            *floor = Floor { position: to.position, at_ms: to.at_ms, reason: GapReason::Trimmed };
+        }
+    }
+
+    fn append(&mut self, state: &mut ChannelState, entry: Entry) {
+        let limits = self.hub.settings.log;
+        self.changing(state, |state| state.log.append(entry, &limits));
+    }
+
+    fn clear(&mut self, state: &mut ChannelState, place: Watermark, reason: GapReason) {
+        let floor = Floor { position: place.position, at_ms: place.at_ms, reason };
+        self.changing(state, |state| state.log.clear(floor));
+    }
+
+    /// Changes a log and keeps the sums over all logs.
+    fn changing(&mut self, state: &mut ChannelState, change: impl FnOnce(&mut ChannelState)) {
+        self.log_bytes -= state.log.bytes();
+        self.log_entries -= state.log.len();
+        change(state);
+        self.log_bytes += state.log.bytes();
+        self.log_entries += state.log.len();
+    }
+
+    /// The watermark moves when everything is appended, and marks are set when it has moved; see `mailbox.rs`.
+    fn advance_and_mark(&mut self, place: Watermark, channels: &[Arc<Channel>]) -> u64 {
+        self.hub.numbering.advance(place);
+        let subscribers = channels.iter().map(|channel| self.mark(channel, false)).sum();
+        self.ring();
+        subscribers
+    }
+
+    fn mark(&mut self, channel: &Channel, end: bool) -> u64 {
+        let state = channel.lock();
+        for (shard, mark) in &state.marks {
+            if end {
+                mark.end();
+            }
+            let shard = usize::from(*shard);
+            self.to_ring[shard] |= self.hub.mailboxes[shard].post(mark);
+        }
+        state.streams()
+    }
+
+    fn ring(&mut self) {
+        for (mailbox, to_ring) in self.hub.mailboxes.iter().zip(&mut self.to_ring) {
+            if std::mem::take(to_ring) {
+                mailbox.ring();
+            }
+        }
+    }
+
+    fn cut_to_budget(&mut self) {
+        let bytes_max = self.hub.settings.logs_bytes_max;
+        if self.log_bytes > bytes_max {
+            let channels: Vec<_> = self.hub.channels.iter().map(|entry| Arc::clone(entry.value())).collect();
+            let sizes = channels.iter().map(|channel| channel.lock().log.bytes()).collect();
+            let level = fair_level(sizes, bytes_max / BUDGET_AFTER_CUT.1 * BUDGET_AFTER_CUT.0);
+            for channel in channels {
+                self.changing(&mut channel.lock(), |state| state.log.evict_to(level));
+            }
+        }
+        self.report();
+    }
+
+    fn report(&self) {
+        self.hub.counters.log_bytes.set(self.log_bytes as u64);
+        self.hub.counters.log_entries.set(self.log_entries as u64);
+        self.hub.counters.channels.set(self.hub.channel_count.load(Ordering::Relaxed) as u64);
+    }
+}

@@ -1,0 +1,199 @@
+//! The hub itself: which channels there are, and what shards may ask of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry as MapEntry;
+use fantail_telemetry::HubCounters;
+use fantail_wire::{ChannelName, GapReason, Term};
+use foldhash::fast::RandomState;
+use parking_lot::Mutex;
+
+use crate::channel::Follow;
+use crate::numbering::Numbering;
+use crate::{Channel, Floor, Interest, Join, LogLimits, Mailbox, Mark, Publisher, Watermark};
+
+/// Which channels the feed brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Following {
+    /// All of them, always: whatever is published passes through this process.
+    Always,
+    /// Those that were asked for, from the feed's confirmation on.
+    OnDemand,
+}
+
+/// How a hub is set up.
+#[derive(Debug, Clone)]
+pub struct HubSettings {
+    /// The node's own term.
+    pub term: Term,
+    /// Which channels the feed brings.
+    pub following: Following,
+    /// Number of shards, at most 256.
+    pub shards: u16,
+    /// Bounds of one channel's log.
+    pub log: LogLimits,
+    /// Bytes of all logs together.
+    pub logs_bytes_max: usize,
+    /// The largest encoded event, in bytes of text.
+    pub event_bytes_max: usize,
+    /// Channels that may exist at once.
+    pub channels_max: usize,
+    /// Milliseconds since the Unix epoch.
+    pub clock: fn() -> u64,
+}
+
+/// The hub. Shared by all threads; only the [`Publisher`] changes what streams get.
+#[derive(Debug)]
+pub struct Hub {
+    /// Control plane and subscribe time only: no delivery goes through this map.
+    ///
+    /// Lock order: the map's, then a channel's. Nobody who holds a channel's lock touches the map.
+    pub(crate) channels: DashMap<ChannelName, Arc<Channel>, RandomState>,
+    /// Counted apart: the map's own length locks all its parts.
+    pub(crate) channel_count: AtomicUsize,
+    /// Stands for every channel that was forgotten: the floor of a channel that is made anew.
+    pub(crate) forgotten_floor: Mutex<Floor>,
+    pub(crate) numbering: Numbering,
+    pub(crate) mailboxes: Box<[Mailbox]>,
+    pub(crate) interest: Interest,
+    pub(crate) settings: HubSettings,
+    pub(crate) counters: Arc<HubCounters>,
+}
+
+/// There are as many channels as may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this node already holds the most channels it may")]
+pub struct ChannelsFull;
+
+/// One line of the channel listing.
+#[derive(Debug, Clone)]
+pub struct ChannelSummary {
+    /// The channel.
+    pub name: ChannelName,
+    /// Open streams that follow it.
+    pub streams: u64,
+    /// Entries in its log.
+    pub log_entries: usize,
+    /// Bytes of its log.
+    pub log_bytes: usize,
+    /// Whether the feed brings it.
+    pub followed: bool,
+}
+
+impl Hub {
+    /// A hub and its one publisher.
+    pub fn new(settings: HubSettings, counters: Arc<HubCounters>) -> (Arc<Self>, Publisher) {
+        let now_ms = (settings.clock)();
+        let numbering = Numbering::new(settings.term, now_ms);
+        let start = numbering.watermark();
+        let floor = Floor { position: start.position, at_ms: start.at_ms, reason: GapReason::Trimmed };
+        let hub = Arc::new(Self {
+            channels: DashMap::with_hasher(RandomState::default()),
+            channel_count: AtomicUsize::new(0),
+            forgotten_floor: Mutex::new(floor),
+            numbering,
+            mailboxes: (0..settings.shards).map(|_| Mailbox::default()).collect(),
+            interest: Interest::default(),
+            settings,
+            counters,
+        });
+        let publisher = Publisher::new(Arc::clone(&hub));
+        (hub, publisher)
+    }
+
+    /// Everything up to here is appended. Read it before reading logs, and after clearing a mark.
+    pub fn watermark(&self) -> Watermark {
+        self.numbering.watermark()
+    }
+
+    /// A shard's mailbox.
+    pub fn mailbox(&self, shard: u16) -> &Mailbox {
+        &self.mailboxes[usize::from(shard)]
+    }
+
+    /// What the shards want of the feed.
+    pub fn interest(&self) -> &Interest {
+        &self.interest
+    }
+
+    /// Registers `shard`, which keeps the channel in its `slot`, with a channel. From now on the shard is told of what
+    /// is appended: whoever reads the watermark after this call misses nothing above it.
+    pub fn join(&self, name: &ChannelName, shard: u16, slot: u32) -> Result<Join, ChannelsFull> {
+        loop {
+            let channel = self.channel(name)?;
+            let mut state = channel.lock();
+            if state.forgotten {
+                continue; // it was taken from the map between the look-up and the lock
+            }
+            debug_assert!(state.marks.iter().all(|(s, _)| *s != shard), "one mark per shard");
+            let mark = Mark::new(slot);
+            state.marks.push((shard, Arc::clone(&mark)));
+            if state.follow == Follow::Idle {
+                self.interest.post(&channel, &mut state);
+            }
+            drop(state);
+            return Ok(Join { channel, mark });
+        }
+    }
+
+    /// Takes a registration back.
+    pub fn leave(&self, join: &Join) {
+        let mut state = join.channel.lock();
+        state.marks.retain(|(_, mark)| !Arc::ptr_eq(mark, &join.mark));
+        if state.marks.is_empty() {
+            state.idle_since_ms = (self.settings.clock)();
+            if self.settings.following == Following::OnDemand {
+                self.interest.post(&join.channel, &mut state);
+            }
+        }
+    }
+
+    /// The channels in the order of the map, at most `max`, and those of `prefix` only.
+    pub fn summaries(&self, prefix: &str, max: usize) -> Vec<ChannelSummary> {
+        let matching = self.channels.iter().filter(|entry| entry.key().as_str().starts_with(prefix));
+        matching.take(max).map(|entry| summary(entry.value())).collect()
+    }
+
+    /// One channel's line.
+    pub fn summary(&self, name: &ChannelName) -> Option<ChannelSummary> {
+        self.channels.get(name).map(|entry| summary(entry.value()))
+    }
+
+    /// The channel of that name, made if need be.
+    pub(crate) fn channel(&self, name: &ChannelName) -> Result<Arc<Channel>, ChannelsFull> {
+        if let Some(channel) = self.channels.get(name) {
+            return Ok(Arc::clone(channel.value()));
+        }
+        if self.channel_count.load(Ordering::Relaxed) >= self.settings.channels_max {
+            return Err(ChannelsFull);
+        }
+        match self.channels.entry(name.clone()) {
+            MapEntry::Occupied(entry) => Ok(Arc::clone(entry.get())),
+            MapEntry::Vacant(entry) => {
+                let follow = match self.settings.following {
+                    Following::Always => Follow::Confirmed,
+                    Following::OnDemand => Follow::Idle,
+                };
+                // Read under the map's lock, as forgetting raises it under the same lock.
+                let floor = *self.forgotten_floor.lock();
+                let channel = Arc::new(Channel::new(name.clone(), floor, follow));
+                entry.insert(Arc::clone(&channel));
+                self.channel_count.fetch_add(1, Ordering::Relaxed);
+                Ok(channel)
+            }
+        }
+    }
+}
+
+fn summary(channel: &Channel) -> ChannelSummary {
+    let state = channel.lock();
+    ChannelSummary {
+        name: channel.name().clone(),
+        streams: state.streams(),
+        log_entries: state.log.len(),
+        log_bytes: state.log.bytes(),
+        followed: state.follow == Follow::Confirmed,
+    }
+}

@@ -1,0 +1,253 @@
+//! One stream at a time: bring it from its cursor to the watermark, over all its channels, in order of position.
+//!
+//! Here are the streams that resume, that were blocked, that follow several channels or count their events. Each round
+//! takes what the logs have above the cursor, merges it, and writes it with one `writev`.
+
+use std::io::{self, IoSlice, Write};
+
+use fantail_hub::{Delivery, EntryKind, Floor, Hub, Position, Reading};
+use fantail_telemetry::CloseReason;
+use fantail_wire::{Framing, GapReason, gap_frame};
+use smallvec::SmallVec;
+
+use crate::channels::Channels;
+use crate::engine::Engine;
+use crate::outgoing::{Flush, PIECES_PER_WRITE, ROOM};
+use crate::slice::Slice;
+use crate::stream::{Key, Resuming, State, Stream};
+
+/// What a round found for a stream.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    /// Entries to write, in order.
+    Entries,
+    /// Nothing above the cursor.
+    Nothing,
+    /// A log no longer reaches down to the cursor.
+    Overrun,
+}
+
+impl Engine {
+    /// Serves a stream until it is live, blocked, ended, or the slice is over; then it stays in the queue.
+    pub(crate) fn serve(&mut self, key: Key, slice: &mut Slice) {
+        loop {
+            if !self.flush(key) {
+                return;
+            }
+            let watermark = self.hub.watermark().position;
+            let mut entries = std::mem::take(&mut self.scratch);
+            entries.clear();
+            let stream = &mut self.streams[key as usize];
+            let found = collect(stream, &self.channels, &self.hub, watermark, &mut entries);
+            match found {
+                Found::Entries => self.write(key, &entries),
+                Found::Nothing => self.become_live(key, watermark),
+                Found::Overrun => self.end(key, CloseReason::Overrun),
+            }
+            entries.clear();
+            self.scratch = entries;
+            match self.streams.get(key as usize).map(|stream| stream.state) {
+                Some(State::Behind) if slice.is_over() => return self.queue_behind(key),
+                Some(State::Behind) => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// Writes what must go out first. False if the stream is done for now: blocked, closed, or ending.
+    fn flush(&mut self, key: Key) -> bool {
+        let now = self.now;
+        let stream = &mut self.streams[key as usize];
+        let Some(extra) = &mut stream.extra else { return true };
+        if !extra.outgoing.is_empty() {
+            self.counters.write_calls.add(1);
+            match extra.outgoing.flush(&stream.socket) {
+                Ok(Flush::Done) => stream.written = now,
+                Ok(Flush::Blocked(progress)) => {
+                    if progress {
+                        stream.written = now;
+                    }
+                    self.block(key);
+                    return false;
+                }
+                Err(e) => {
+                    self.fail(key, &e);
+                    return false;
+                }
+            }
+        }
+        if self.streams[key as usize].extra.as_ref().is_some_and(|extra| extra.ending.is_some()) {
+            self.finish_ending(key);
+            return false;
+        }
+        true
+    }
+
+    /// Writes `entries`, which are all above the stream's cursor, with one call.
+    fn write(&mut self, key: Key, entries: &[Delivery]) {
+        let stream = &mut self.streams[key as usize];
+        let entries = within_limit(stream, entries);
+        let pieces: SmallVec<[IoSlice<'_>; PIECES_PER_WRITE]> =
+            entries.iter().map(|entry| IoSlice::new(entry.frame.bytes(stream.framing))).collect();
+        self.counters.write_calls.add(1);
+        match (&stream.socket).write_vectored(&pieces) {
+            Ok(taken) => self.settle(key, entries, taken),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.block(key),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => self.fail(key, &e),
+        }
+    }
+
+    /// The socket took `taken` bytes of `entries`. Sets the cursor behind the last entry that was begun and keeps the
+    /// rest of it: a frame that was begun is finished before anything else.
+    pub(crate) fn settle(&mut self, key: Key, entries: &[Delivery], taken: usize) {
+        let now = self.now;
+        let stream = &mut self.streams[key as usize];
+        let begun = keep_rest(stream, entries, taken);
+        let events = begun.iter().filter(|entry| entry.kind == EntryKind::Event).count() as u64;
+        self.counters.deliveries.add(events);
+        self.counters.gaps_sent.add(begun.len() as u64 - events);
+        self.counters.delivered_bytes.add(taken as u64);
+        if taken > 0 {
+            stream.written = now;
+        }
+        let mut limit_reached = false;
+        if let Some(left) = stream.extra.as_mut().and_then(|extra| extra.events_left.as_mut()) {
+            *left -= events;
+            limit_reached = *left == 0;
+        }
+        let all: usize = entries.iter().map(|entry| entry.frame.bytes(stream.framing).len()).sum();
+        if limit_reached {
+            self.end(key, CloseReason::LimitReached);
+        } else if taken < all {
+            self.block(key);
+        }
+    }
+
+    fn become_live(&mut self, key: Key, watermark: Position) {
+        let stream = &mut self.streams[key as usize];
+        stream.cursor = stream.cursor.max(watermark);
+        stream.state = State::Live;
+        if let Some(extra) = &mut stream.extra {
+            extra.resuming = None;
+        }
+        stream.slim();
+    }
+
+    /// The socket takes nothing more. The poll reports when it does: the kernel noted that a write found no room.
+    pub(crate) fn block(&mut self, key: Key) {
+        let stream = &mut self.streams[key as usize];
+        self.counters.write_blocked.add(1);
+        if stream.state != State::Blocked {
+            stream.state = State::Blocked;
+            stream.written = self.now; // the deadline on progress runs from here
+        }
+    }
+}
+
+/// Finds what `stream` gets next: about one `writev` of entries, all entries of one position together.
+fn collect(stream: &Stream, channels: &Channels, hub: &Hub, watermark: Position, entries: &mut Vec<Delivery>) -> Found {
+    let resuming = stream.extra.as_ref().and_then(|extra| extra.resuming.as_ref());
+    let subscriptions = stream.subscriptions.as_slice();
+    let mut gaps: SmallVec<[(u32, Floor); 2]> = SmallVec::new();
+    // Where the merge has to stop, since a channel may have more than was taken of it.
+    let mut complete_to = watermark;
+    for (i, subscription) in subscriptions.iter().enumerate() {
+        let channel = &channels.get(subscription.slot).join.channel;
+        let Reading { floor, complete } = channel.read(stream.cursor, watermark, ROOM, entries);
+        if let Some(last) = entries.last().filter(|_| !complete) {
+            complete_to = complete_to.min(last.position);
+        }
+        if floor.position > stream.cursor && !was_never_promised(resuming, i, floor) {
+            if resuming.is_none() {
+                return Found::Overrun;
+            }
+            gaps.push((subscription.slot, floor));
+        }
+    }
+    let unknown = resuming.and_then(|resuming| resuming.unknown);
+    add_gaps(entries, &gaps, unknown, channels, hub);
+    if subscriptions.len() > 1 || !gaps.is_empty() {
+        merge(entries, complete_to);
+    }
+    if entries.is_empty() { Found::Nothing } else { Found::Entries }
+}
+
+/// For a replay, what lies below the floors of its start is no gap.
+fn was_never_promised(resuming: Option<&Resuming>, channel: usize, floor: Floor) -> bool {
+    let floors = resuming.and_then(|resuming| resuming.floors.as_ref());
+    floors.is_some_and(|floors| floor.position <= floors[channel])
+}
+
+/// Puts a gap where a log's floor is, as if it were an entry there.
+///
+/// Several things may stand at one position: gaps of several channels, and an event that one channel still has. Only the
+/// last of them carries the id. A client that is cut off in between comes back with its old id, and is told of all.
+fn add_gaps(
+    entries: &mut Vec<Delivery>,
+    gaps: &[(u32, Floor)],
+    unknown: Option<GapReason>,
+    channels: &Channels,
+    hub: &Hub,
+) {
+    for (i, (slot, floor)) in gaps.iter().enumerate() {
+        let position = floor.position;
+        let more = gaps[i + 1..].iter().any(|(_, other)| other.position == position)
+            || entries.iter().any(|entry| entry.position == position && entry.kind == EntryKind::Event);
+        let id = (!more).then(|| hub.id(position, floor.at_ms));
+        let frame = gap_frame(channels.name(*slot), unknown.unwrap_or(floor.reason), id);
+        entries.push(Delivery { position, kind: EntryKind::Gap, frame });
+    }
+}
+
+/// Orders entries of several channels by position, each event once, up to `complete_to` and to the end of a position.
+fn merge(entries: &mut Vec<Delivery>, complete_to: Position) {
+    // The sort is stable and gaps come first, so that gaps of one position keep the order in which ids were given.
+    entries.sort_by_key(|entry| (entry.position, entry.kind == EntryKind::Event));
+    entries.dedup_by(|later, earlier| later.position == earlier.position && later.frame.is_same(&earlier.frame));
+    let complete = entries.partition_point(|entry| entry.position <= complete_to);
+    entries.truncate(complete);
+    if let Some(last) = entries.get(PIECES_PER_WRITE - 1).map(|entry| entry.position) {
+        let whole = entries.partition_point(|entry| entry.position <= last);
+        entries.truncate(whole);
+    }
+}
+
+/// The first entries, up to the last event that the stream's limit allows.
+fn within_limit<'a>(stream: &Stream, entries: &'a [Delivery]) -> &'a [Delivery] {
+    let Some(left) = stream.extra.as_ref().and_then(|extra| extra.events_left) else { return entries };
+    let mut events = 0;
+    let end = entries.iter().position(|entry| {
+        events += u64::from(entry.kind == EntryKind::Event);
+        events == left
+    });
+    end.map_or(entries, |end| &entries[..=end])
+}
+
+/// Moves the cursor behind what was begun, keeps what is left of it, and returns it.
+fn keep_rest<'a>(stream: &mut Stream, entries: &'a [Delivery], taken: usize) -> &'a [Delivery] {
+    let mut left = taken;
+    let mut begun = 0;
+    for entry in entries {
+        let len = entry.frame.bytes(stream.framing).len();
+        if left == 0 && entry.position > stream.cursor {
+            break;
+        }
+        stream.cursor = entry.position;
+        begun += 1;
+        if left < len {
+            let rest = entry.frame.share(stream.framing).slice(left..);
+            stream.extra().outgoing.push(rest);
+        }
+        left = left.saturating_sub(len);
+    }
+    &entries[..begun]
+}
+
+/// The bytes that end a body cleanly.
+pub(crate) fn end_of_body(framing: Framing) -> &'static [u8] {
+    match framing {
+        Framing::Chunked => fantail_wire::CHUNKED_END,
+        Framing::CloseDelimited => b"",
+    }
+}

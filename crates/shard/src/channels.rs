@@ -1,0 +1,112 @@
+//! The channels that this shard's streams follow, and who follows which.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use fantail_hub::{ChannelsFull, Hub, Join, Mark, Position};
+use fantail_wire::ChannelName;
+use slab::Slab;
+
+use crate::engine::Pass;
+use crate::stream::{Key, Stream};
+
+/// A channel as this shard sees it.
+pub(crate) struct LocalChannel {
+    pub(crate) join: Join,
+    /// Streams of the channel in any order. New ones come to the end; one that leaves is replaced by the last.
+    pub(crate) subscribers: Vec<Key>,
+    /// Every live stream of the channel has everything up to here.
+    pub(crate) delivered: Position,
+    /// The channel stands in the queue of passes.
+    pub(crate) queued: bool,
+    /// It was marked again meanwhile.
+    pub(crate) again: bool,
+    /// The pass under way.
+    pub(crate) pass: Option<Box<Pass>>,
+    /// Streams that wait for the feed to confirm, with their generations. Nearly always empty.
+    pub(crate) waiting: Vec<(Key, u32)>,
+}
+
+/// All of them.
+pub(crate) struct Channels {
+    slots: Slab<LocalChannel>,
+    by_name: HashMap<ChannelName, u32, foldhash::fast::RandomState>,
+    hub: Arc<Hub>,
+    shard: u16,
+}
+
+impl Channels {
+    pub(crate) fn new(hub: Arc<Hub>, shard: u16) -> Self {
+        Self { slots: Slab::new(), by_name: HashMap::default(), hub, shard }
+    }
+
+    /// The channel's slot; joins the channel if this shard has not.
+    pub(crate) fn slot(&mut self, name: &ChannelName) -> Result<u32, ChannelsFull> {
+        if let Some(&slot) = self.by_name.get(name) {
+            return Ok(slot);
+        }
+        let entry = self.slots.vacant_entry();
+        let slot = entry.key() as u32;
+        let join = self.hub.join(name, self.shard, slot)?;
+        // Read after joining: whatever is above it comes with a mark.
+        let delivered = self.hub.watermark().position;
+        let subscribers = Vec::new();
+        let (queued, again, pass, waiting) = (false, false, None, Vec::new());
+        entry.insert(LocalChannel { join, subscribers, delivered, queued, again, pass, waiting });
+        self.by_name.insert(name.clone(), slot);
+        Ok(slot)
+    }
+
+    pub(crate) fn get(&self, slot: u32) -> &LocalChannel {
+        &self.slots[slot as usize]
+    }
+
+    pub(crate) fn get_mut(&mut self, slot: u32) -> &mut LocalChannel {
+        &mut self.slots[slot as usize]
+    }
+
+    /// The slot of a mark, unless the registration it belongs to is over.
+    pub(crate) fn slot_of(&self, mark: &Arc<Mark>) -> Option<u32> {
+        let channel = self.slots.get(mark.slot as usize)?;
+        Arc::ptr_eq(&channel.join.mark, mark).then_some(mark.slot)
+    }
+
+    /// Whether there is a channel in this slot that stands in the queue of passes.
+    pub(crate) fn is_queued(&self, slot: u32) -> bool {
+        self.slots.get(slot as usize).is_some_and(|channel| channel.queued)
+    }
+
+    /// Adds a stream to a channel and returns its place in the list.
+    pub(crate) fn add(&mut self, slot: u32, key: Key) -> u32 {
+        let channel = self.get_mut(slot);
+        channel.subscribers.push(key);
+        channel.join.mark.set_streams(channel.subscribers.len());
+        channel.subscribers.len() as u32 - 1
+    }
+
+    /// Takes the stream at `at` out of a channel; leaves the channel with its last stream.
+    pub(crate) fn remove(&mut self, slot: u32, at: u32, streams: &mut Slab<Stream>) {
+        let channel = &mut self.slots[slot as usize];
+        channel.subscribers.swap_remove(at as usize);
+        channel.join.mark.set_streams(channel.subscribers.len());
+        if let Some(&moved) = channel.subscribers.get(at as usize) {
+            let subscriptions = streams[moved as usize].subscriptions.as_mut_slice();
+            let subscription = subscriptions.iter_mut().find(|s| s.slot == slot);
+            subscription.expect("a subscriber has a subscription of its channel").at = at;
+        }
+        if let Some(pass) = &mut channel.pass {
+            pass.next = pass.next.min(channel.subscribers.len());
+        }
+        if channel.subscribers.is_empty() {
+            let channel = self.slots.remove(slot as usize);
+            self.by_name.remove(channel.join.channel.name());
+            self.hub.leave(&channel.join);
+        } else if channel.subscribers.capacity() > 4 * channel.subscribers.len() + 64 {
+            channel.subscribers.shrink_to(2 * channel.subscribers.len());
+        }
+    }
+
+    pub(crate) fn name(&self, slot: u32) -> &ChannelName {
+        self.get(slot).join.channel.name()
+    }
+}

@@ -1,0 +1,137 @@
+//! What the control thread may ask of a shard.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use fantail_telemetry::CloseReason;
+use fantail_wire::ChannelName;
+use tokio::sync::oneshot;
+
+use crate::engine::Engine;
+use crate::stream::{Key, State};
+
+/// One request to one shard. Answers to a receiver that is gone are dropped.
+#[derive(Debug)]
+pub enum Command {
+    /// List at most `max` connections.
+    List {
+        /// The most to list.
+        max: usize,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Vec<ConnectionSummary>>,
+    },
+    /// End one connection; answers whether there was one.
+    Kick {
+        /// Which.
+        id: ConnectionId,
+        /// Where the answer goes.
+        reply: oneshot::Sender<bool>,
+    },
+    /// End all streams, spread over a window; answers when none is left.
+    Drain {
+        /// The window.
+        window: Duration,
+        /// Where the answer goes.
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// Names one connection of one process: `<shard>-<slot>-<generation>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionId {
+    /// The shard that holds it.
+    pub shard: u16,
+    slot: u32,
+    generation: u32,
+}
+
+/// One line of the connection listing.
+#[derive(Debug, Clone)]
+pub struct ConnectionSummary {
+    /// Its name.
+    pub id: ConnectionId,
+    /// The other end, as the socket sees it.
+    pub peer: Option<SocketAddr>,
+    /// Its channels.
+    pub channels: Vec<ChannelName>,
+    /// `waiting`, `behind`, `blocked`, `live` or `ending`.
+    pub state: &'static str,
+    /// Bytes that its socket did not take yet.
+    pub unsent_bytes: usize,
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.shard, self.slot, self.generation)
+    }
+}
+
+impl FromStr for ConnectionId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.split('-');
+        let mut part = || parts.next().and_then(|p| p.parse::<u32>().ok()).ok_or(());
+        let (shard, slot, generation) = (part()?, part()?, part()?);
+        let shard = u16::try_from(shard).map_err(|_| ())?;
+        if parts.next().is_some() { Err(()) } else { Ok(Self { shard, slot, generation }) }
+    }
+}
+
+impl Engine {
+    pub(crate) fn command(&mut self, command: Command) {
+        self.now = self.clock.now();
+        match command {
+            Command::List { max, reply } => drop(reply.send(self.list(max))),
+            Command::Kick { id, reply } => drop(reply.send(self.kick(id))),
+            Command::Drain { window, reply } => self.begin_drain(window, reply),
+        }
+    }
+
+    fn list(&self, max: usize) -> Vec<ConnectionSummary> {
+        self.streams.iter().take(max).map(|(key, _)| self.connection(key as Key)).collect()
+    }
+
+    fn connection(&self, key: Key) -> ConnectionSummary {
+        let stream = &self.streams[key as usize];
+        let channels = stream.subscriptions.as_slice().iter().map(|s| self.channels.name(s.slot).clone()).collect();
+        let state = match stream.state {
+            State::Waiting => "waiting",
+            State::Behind => "behind",
+            State::Blocked => "blocked",
+            State::Live => "live",
+            State::Ending => "ending",
+        };
+        ConnectionSummary {
+            id: ConnectionId { shard: self.shard, slot: key, generation: stream.generation },
+            peer: stream.socket.peer_addr().ok(),
+            channels,
+            state,
+            unsent_bytes: stream.unsent_bytes(),
+        }
+    }
+
+    fn kick(&mut self, id: ConnectionId) -> bool {
+        let found = id.shard == self.shard && self.is_stream(id.slot, id.generation);
+        if found {
+            self.end(id.slot, CloseReason::Kicked);
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_id_reads_back() {
+        let id = ConnectionId { shard: 3, slot: 17, generation: 9 };
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for bad in ["", "1-2", "1-2-3-4", "1-2-x", "70000-1-1", "-1-2-3"] {
+            assert_eq!(bad.parse::<ConnectionId>(), Err(()), "{bad}");
+        }
+    }
+}

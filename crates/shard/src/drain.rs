@@ -1,0 +1,85 @@
+//! The end of all streams, spread over a window so that their clients do not come back all at once.
+
+use std::time::Duration;
+
+use fantail_telemetry::CloseReason;
+use fantail_wire::opening_frame;
+use tokio::sync::oneshot;
+
+use crate::engine::Engine;
+use crate::stream::{Key, State};
+use crate::tick::Tick;
+
+/// A drain under way.
+pub(crate) struct Drain {
+    started: Tick,
+    window: Duration,
+    /// Streams at the start.
+    total: usize,
+    /// Streams ended so far.
+    ended: usize,
+    /// The next slot to look at.
+    next: usize,
+    /// Told when no stream is left.
+    done: Option<oneshot::Sender<()>>,
+}
+
+impl Engine {
+    /// Ends all streams within `window`, at a steady pace.
+    pub(crate) fn begin_drain(&mut self, window: Duration, done: oneshot::Sender<()>) {
+        self.now = self.clock.now();
+        let (started, total) = (self.now, self.streams.len());
+        self.drain = Some(Drain { started, window, total, ended: 0, next: 0, done: Some(done) });
+        self.drain_tick();
+    }
+
+    /// Ends the streams whose time has come.
+    pub(crate) fn drain_tick(&mut self) {
+        let now = self.now;
+        let Some(drain) = &self.drain else { return };
+        let due = share(drain.total, now.since(drain.started), drain.window);
+        while let Some(drain) = self.drain.as_mut().filter(|drain| drain.ended < due) {
+            let key = drain.next;
+            drain.next += 1;
+            if key >= self.streams.capacity() {
+                break;
+            }
+            if self.streams.get(key).is_some_and(|stream| stream.state != State::Ending) {
+                drain.ended += 1;
+                self.drain_one(key as Key);
+            }
+        }
+        let nothing_left = self.streams.is_empty();
+        if let Some(done) = self.drain.as_mut().filter(|_| nothing_left).and_then(|drain| drain.done.take()) {
+            // The receiver is gone only when the process is past waiting.
+            let _ = done.send(());
+        }
+    }
+
+    /// A last hint of when to come back, different for each, then the end.
+    fn drain_one(&mut self, key: Key) {
+        let hint = opening_frame(self.settings.retry_jittered(), None);
+        self.end_with(key, CloseReason::Drained, Some(&hint));
+    }
+}
+
+/// How many of `total` are due after `elapsed` of `window`.
+fn share(total: usize, elapsed: Duration, window: Duration) -> usize {
+    if elapsed >= window {
+        return total;
+    }
+    (total as u128 * elapsed.as_micros()).div_ceil(window.as_micros()) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_keeps_a_steady_pace_and_ends_on_time() {
+        let window = Duration::from_secs(10);
+        let due = |ms| share(1000, Duration::from_millis(ms), window);
+        assert_eq!([due(0), due(1), due(5000), due(9999), due(10_000), due(99_999)], [0, 1, 500, 1000, 1000, 1000]);
+        assert_eq!(share(1000, Duration::ZERO, Duration::ZERO), 1000);
+    }
+}

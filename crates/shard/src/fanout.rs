@@ -1,0 +1,116 @@
+//! The hot loop: one channel's new frames to each of its subscribers, one `send` or `writev` apiece.
+//!
+//! It owns nothing and decides nothing: whatever is not plain goes aside, and is looked at between slices.
+
+use std::io::{self, IoSlice, Write};
+
+use fantail_hub::{Delivery, Position};
+use fantail_wire::Framing;
+use mio::net::TcpStream;
+use slab::Slab;
+use smallvec::SmallVec;
+
+use crate::slice::Slice;
+use crate::stream::{Key, State, Stream};
+use crate::tick::Tick;
+
+/// The new entries of one channel, copied from its log once for a whole pass.
+pub(crate) struct Batch {
+    /// A stream whose cursor is here or above, and below the first entry, gets all of it.
+    pub(crate) from: Position,
+    /// Where the stream's cursor is afterwards.
+    pub(crate) to: Position,
+    pub(crate) entries: Vec<Delivery>,
+}
+
+/// The batch as the bytes that streams of one framing get.
+struct Image<'a> {
+    pieces: SmallVec<[IoSlice<'a>; 8]>,
+    bytes: usize,
+}
+
+/// What a slice of a pass did.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) deliveries: u64,
+    pub(crate) bytes: u64,
+    pub(crate) writes: u64,
+    /// Streams that need a closer look.
+    pub(crate) aside: Vec<(Key, Aside)>,
+}
+
+/// Why a stream was put aside.
+pub(crate) enum Aside {
+    /// Its cursor is not where the batch begins, or it is always served alone.
+    Alone,
+    /// The socket took only so many bytes.
+    Short(usize),
+    /// The socket failed.
+    Failed(io::Error),
+}
+
+/// Writes `batch` to the subscribers below `*next`, the last first, until the slice is over. True when all are visited.
+pub(crate) fn fan_out(
+    streams: &mut Slab<Stream>,
+    subscribers: &[Key],
+    next: &mut usize,
+    batch: &Batch,
+    now: Tick,
+    slice: &mut Slice,
+    tally: &mut Tally,
+) -> bool {
+    let images = [batch.image(Framing::Chunked), batch.image(Framing::CloseDelimited)];
+    let first = batch.first();
+    while *next > 0 {
+        if slice.is_over() {
+            return false;
+        }
+        *next -= 1;
+        let key = subscribers[*next];
+        let stream = &mut streams[key as usize];
+        if stream.state != State::Live || stream.cursor >= batch.to {
+            continue;
+        }
+        if stream.cursor < batch.from || stream.cursor >= first || stream.is_served_alone() {
+            tally.aside.push((key, Aside::Alone));
+            continue;
+        }
+        let image = &images[usize::from(stream.framing == Framing::CloseDelimited)];
+        tally.writes += 1;
+        match image.write_to(&stream.socket) {
+            Ok(taken) if taken == image.bytes => {
+                stream.cursor = batch.to;
+                stream.written = now;
+                tally.deliveries += image.pieces.len() as u64;
+                tally.bytes += taken as u64;
+            }
+            Ok(taken) => tally.aside.push((key, Aside::Short(taken))),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => tally.aside.push((key, Aside::Short(0))),
+            Err(e) => tally.aside.push((key, Aside::Failed(e))),
+        }
+    }
+    true
+}
+
+impl Batch {
+    /// The first entry's place. Without entries nobody is plain: something was evicted before it could be sent.
+    fn first(&self) -> Position {
+        self.entries.first().map_or(Position::ORIGIN, |entry| entry.position)
+    }
+
+    fn image(&self, framing: Framing) -> Image<'_> {
+        let pieces: SmallVec<[IoSlice<'_>; 8]> =
+            self.entries.iter().map(|entry| IoSlice::new(entry.frame.bytes(framing))).collect();
+        Image { bytes: pieces.iter().map(|piece| piece.len()).sum(), pieces }
+    }
+}
+
+impl Image<'_> {
+    #[inline]
+    fn write_to(&self, mut socket: &TcpStream) -> io::Result<usize> {
+        match self.pieces.as_slice() {
+            [frame] => socket.write(frame),
+            frames => socket.write_vectored(frames),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Bytes on their way to one socket that could not go out at once.
+
+use std::io::{self, IoSlice, Write};
+
+use bytes::{Buf, Bytes};
+use smallvec::SmallVec;
+
+/// The most pieces that one `writev` takes. The kernel's bound is 1,024; beyond a few dozen a larger call saves nothing.
+pub(crate) const PIECES_PER_WRITE: usize = 64;
+
+/// What one stream or pass takes out of a log at a time: one `writev`, and a bound on the bytes that it keeps alive
+/// while the log moves on.
+pub(crate) const ROOM: fantail_hub::Room = fantail_hub::Room { entries: PIECES_PER_WRITE, bytes: 256 * 1024 };
+
+/// Shared pieces, oldest first: nearly always the rest of a single frame.
+#[derive(Default)]
+pub(crate) struct Outgoing {
+    pieces: SmallVec<[Bytes; 1]>,
+}
+
+/// What came of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flush {
+    /// Everything is with the kernel.
+    Done,
+    /// The socket takes nothing more; the poll will tell when it does. True if it took some.
+    Blocked(bool),
+}
+
+impl Outgoing {
+    pub(crate) fn push(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            self.pieces.push(piece);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Bytes left.
+    pub(crate) fn len(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
+
+    /// Writes until everything is out or the socket blocks.
+    pub(crate) fn flush(&mut self, mut socket: impl Write) -> io::Result<Flush> {
+        let mut progress = false;
+        while !self.pieces.is_empty() {
+            match self.write_once(&mut socket) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(taken) => {
+                    progress = true;
+                    self.advance(taken);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flush::Blocked(progress)),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Flush::Done)
+    }
+
+    fn write_once(&self, socket: &mut impl Write) -> io::Result<usize> {
+        let slices: SmallVec<[IoSlice<'_>; 4]> =
+            self.pieces.iter().take(PIECES_PER_WRITE).map(|piece| IoSlice::new(piece)).collect();
+        socket.write_vectored(&slices)
+    }
+
+    fn advance(&mut self, mut taken: usize) {
+        let mut whole = 0;
+        for piece in &mut self.pieces {
+            if taken < piece.len() {
+                piece.advance(taken);
+                break;
+            }
+            taken -= piece.len();
+            whole += 1;
+        }
+        self.pieces.drain(..whole);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes `room` bytes at a time, blocks after each, and remembers them.
+    struct Narrow {
+        room: usize,
+        open: bool,
+        got: Vec<u8>,
+    }
+
+    impl Write for &mut Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if !std::mem::replace(&mut self.open, false) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let taken = bytes.len().min(self.room);
+            self.got.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn pieces_go_out_whole_and_in_order_however_little_the_socket_takes() {
+        for room in 1..12 {
+            let mut outgoing = Outgoing::default();
+            for piece in ["abc", "", "defg", "h"] {
+                outgoing.push(Bytes::from_static(piece.as_bytes()));
+            }
+            let mut socket = Narrow { room, open: true, got: Vec::new() };
+            while outgoing.flush(&mut socket).expect("no error") != Flush::Done {
+                socket.open = true;
+            }
+            assert_eq!(socket.got, b"abcdefgh");
+            assert!(outgoing.is_empty());
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The shard as its thread sees it: a handle to give sockets to, and the loop that serves them.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fantail_hub::Hub;
+use fantail_telemetry::ShardCounters;
+use mio::{Events, Poll};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::MissedTickBehavior;
+
+use crate::admission::Admission;
+use crate::command::Command;
+use crate::engine::Engine;
+use crate::subscribe::Subscribe;
+
+/// Socket events taken from the kernel at a time; what is more waits there.
+const EVENTS_PER_POLL: usize = 1024;
+
+/// What a shard is told at its start.
+#[derive(Debug, Clone)]
+pub struct ShardSettings {
+    /// A stream that was silent for so long gets a comment.
+    pub keepalive_interval: Duration,
+    /// The feed must confirm a stream's channels within this time, else the stream is shed.
+    pub follow_deadline: Duration,
+    /// A blocked socket that takes no byte for so long is reset.
+    pub progress_deadline: Duration,
+    /// The reconnection time that clients are told, in milliseconds; each gets one between it and twice it.
+    pub retry_ms: u32,
+    /// What becomes of a stream whose log no longer reaches down to its cursor.
+    pub slow_policy: SlowPolicy,
+}
+
+/// What becomes of a live stream that is slower than its channel's log is long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlowPolicy {
+    /// It is ended; the client comes back with its last id and is told of the gap.
+    Disconnect,
+}
+
+/// A handle to a shard, for tasks of its own thread.
+#[derive(Clone)]
+pub struct Shard {
+    engine: Rc<RefCell<Engine>>,
+    /// Wakes the loop after a hand-over that left work.
+    handed_over: Rc<Notify>,
+}
+
+impl ShardSettings {
+    /// A reconnection time between `retry_ms` and twice that: clients that were cut off together come back apart.
+    pub(crate) fn retry_jittered(&self) -> u32 {
+        fastrand::u32(self.retry_ms..=self.retry_ms.saturating_mul(2))
+    }
+}
+
+impl Shard {
+    /// A shard and its loop, which must run on this thread, in a runtime with IO and time, until the process ends.
+    pub fn new(
+        hub: Arc<Hub>,
+        shard: u16,
+        settings: ShardSettings,
+        counters: Arc<ShardCounters>,
+        admission: Arc<Admission>,
+        commands: mpsc::Receiver<Command>,
+    ) -> io::Result<(Self, impl Future<Output = io::Result<()>>)> {
+        let poll = Poll::new()?;
+        let registry = poll.registry().try_clone()?;
+        let poll = async_poll(poll)?;
+        let engine = Engine::new(hub, shard, registry, settings, counters, admission);
+        let shard = Self { engine: Rc::new(RefCell::new(engine)), handed_over: Rc::new(Notify::new()) };
+        Ok((shard.clone(), shard.run(poll, commands)))
+    }
+
+    /// Hands a socket over.
+    pub fn subscribe(&self, request: Subscribe) {
+        self.engine.borrow_mut().subscribe(request);
+        self.handed_over.notify_one();
+    }
+
+    async fn run(self, mut poll: AsyncFd<Poll>, mut commands: mpsc::Receiver<Command>) -> io::Result<()> {
+        let (hub, index, period) = {
+            let engine = self.engine.borrow();
+            (Arc::clone(&engine.hub), engine.shard, engine.sweep.tick)
+        };
+        let mut events = Events::with_capacity(EVENTS_PER_POLL);
+        let mut ticks = tokio::time::interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut work_left = false;
+        loop {
+            // With work left nothing is waited for, but everything that is ready is seen to, and then the thread's other
+            // tasks (accepts, requests) get their turn before the next slice.
+            tokio::select! {
+                biased;
+                _ = ticks.tick() => self.engine.borrow_mut().tick(),
+                Some(command) = commands.recv() => self.engine.borrow_mut().command(command),
+                ready = poll.readable_mut() => drop(ready?), // readiness is kept: `look_at_sockets` clears it
+                () = hub.mailbox(index).rung() => self.engine.borrow_mut().counters.wakes.add(1),
+                () = self.handed_over.notified() => {}
+                () = std::future::ready(()), if work_left => tokio::task::yield_now().await,
+            }
+            look_at_sockets(&mut poll, &mut events, &mut self.engine.borrow_mut())?;
+            work_left = self.engine.borrow_mut().turn();
+        }
+    }
+}
+
+#[allow(
+    deprecated,
+    reason = "a mio Poll keeps its one descriptor while it lives, which is all that is asked of it; \
+    the replacement is unsafe and missing from the oldest tokio that we support"
+)]
+fn async_poll(poll: Poll) -> io::Result<AsyncFd<Poll>> {
+    AsyncFd::with_interest(poll, Interest::READABLE)
+}
+
+/// Takes the sockets' events. The readiness of the poll itself is cleared only after it returned nothing: an event that
+/// came in between would raise no new edge, and its socket would sleep for ever.
+fn look_at_sockets(poll: &mut AsyncFd<Poll>, events: &mut Events, engine: &mut Engine) -> io::Result<()> {
+    let polled = poll.try_io_mut(Interest::READABLE, |poll| {
+        poll.poll(events, Some(Duration::ZERO))?;
+        if events.is_empty() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    match polled {
+        Ok(()) => {
+            for event in &*events {
+                engine.socket_event(event);
+            }
+            Ok(())
+        }
+        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(()),
+        Err(e) => Err(e),
+    }
+}

@@ -1,0 +1,163 @@
+//! One stream: all that an idle socket costs.
+
+use bytes::Bytes;
+use fantail_hub::{Position, Resume};
+use fantail_telemetry::CloseReason;
+use fantail_wire::{Framing, GapReason};
+use mio::net::TcpStream;
+
+use crate::outgoing::Outgoing;
+use crate::tick::Tick;
+
+/// Where a stream stands in the slab.
+pub(crate) type Key = u32;
+
+/// An open stream. What only few streams need at a time is in [`Extra`].
+pub(crate) struct Stream {
+    pub(crate) socket: TcpStream,
+    pub(crate) state: State,
+    pub(crate) framing: Framing,
+    /// Everything of all its channels up to here is delivered, or stands in `Extra::outgoing`.
+    pub(crate) cursor: Position,
+    /// When the socket last took bytes.
+    pub(crate) written: Tick,
+    /// Distinguishes this stream from earlier ones in the same slot.
+    pub(crate) generation: u32,
+    /// Bytes that the client sent behind its request; they are dropped, within a bound.
+    pub(crate) input_bytes: u32,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+/// What a stream is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// For the feed to confirm its channels. Nothing was sent yet.
+    Waiting,
+    /// In the queue of streams that are served one by one.
+    Behind,
+    /// Its socket takes nothing now; an event of the poll wakes it.
+    Blocked,
+    /// Up to the watermark of its last pass, and its socket takes bytes as far as known. Only these are in passes.
+    Live,
+    /// Its last bytes are on their way, or it waits for the client to close.
+    Ending,
+}
+
+/// The channels of a stream. One, nearly always, and then without an allocation.
+pub(crate) enum Subscriptions {
+    One(Subscription),
+    Several(Box<[Subscription]>),
+}
+
+/// One channel of a stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subscription {
+    /// The channel's slot in the shard.
+    pub(crate) slot: u32,
+    /// The stream's place in the channel's list of subscribers.
+    pub(crate) at: u32,
+}
+
+/// The state of the few: streams that wait, catch up, are cut short or come to their end.
+#[derive(Default)]
+pub(crate) struct Extra {
+    /// What must go out before anything else: the head, or the rest of what the socket took only in part.
+    pub(crate) outgoing: Outgoing,
+    /// Set until the feed has confirmed all channels.
+    pub(crate) waiting: Option<Waiting>,
+    /// Set while a stream that has resumed is not yet live.
+    pub(crate) resuming: Option<Resuming>,
+    /// Events still to deliver, for a stream with `limit`.
+    pub(crate) events_left: Option<u64>,
+    /// Why the stream ends.
+    pub(crate) ending: Option<CloseReason>,
+}
+
+/// What a waiting stream needs when its wait is over.
+pub(crate) struct Waiting {
+    pub(crate) head: Bytes,
+    pub(crate) shed: Bytes,
+    pub(crate) resume: Resume,
+}
+
+/// How missing events are told while a stream catches up.
+pub(crate) struct Resuming {
+    /// Why the client's id could not be honoured.
+    pub(crate) unknown: Option<GapReason>,
+    /// For a replay: what was below these floors was never promised. One for each channel, in their order.
+    pub(crate) floors: Option<Box<[Position]>>,
+}
+
+impl Stream {
+    /// Whether passes leave this stream to `catch_up`: its channels are merged, or its events counted.
+    #[inline]
+    pub(crate) fn is_served_alone(&self) -> bool {
+        self.extra.is_some() || matches!(self.subscriptions, Subscriptions::Several(_))
+    }
+
+    pub(crate) fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    /// Bytes that the socket did not take yet.
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        self.extra.as_ref().map_or(0, |extra| extra.outgoing.len())
+    }
+
+    /// Gives the memory of [`Extra`] back when nothing is in it.
+    pub(crate) fn slim(&mut self) {
+        if self.extra.as_ref().is_some_and(|extra| extra.is_empty()) {
+            self.extra = None;
+        }
+    }
+}
+
+impl Extra {
+    fn is_empty(&self) -> bool {
+        self.outgoing.is_empty()
+            && self.waiting.is_none()
+            && self.resuming.is_none()
+            && self.events_left.is_none()
+            && self.ending.is_none()
+    }
+}
+
+impl Subscriptions {
+    pub(crate) fn as_slice(&self) -> &[Subscription] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Several(several) => several,
+        }
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [Subscription] {
+        match self {
+            Self::One(one) => std::slice::from_mut(one),
+            Self::Several(several) => several,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a slab keeps for a slot.
+    #[allow(dead_code, reason = "only its size is asked")]
+    enum SlabEntry {
+        Vacant(usize),
+        Occupied(Stream),
+    }
+
+    /// The memory of an idle stream that follows one shared channel, as a sum. A vector that grows by doubling is half
+    /// empty at worst, so each of its items counts twice.
+    #[test]
+    fn an_idle_stream_costs_at_most_152_bytes_of_our_own() {
+        assert_eq!(size_of::<Subscriptions>(), 16);
+        let slab_entry = size_of::<SlabEntry>();
+        let subscriber_entry = size_of::<Key>();
+        assert_eq!((slab_entry, subscriber_entry), (72, 4));
+        assert_eq!(2 * (slab_entry + subscriber_entry), 152);
+    }
+}

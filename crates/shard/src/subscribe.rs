@@ -1,0 +1,146 @@
+//! How a socket becomes a stream.
+
+use std::net::TcpStream;
+
+use bytes::{Bytes, BytesMut};
+use fantail_hub::Resume;
+use fantail_telemetry::CloseReason;
+use fantail_wire::{ChannelName, Framing, opening_frame};
+use mio::Interest;
+use smallvec::SmallVec;
+
+use crate::admission::Permit;
+use crate::engine::{Engine, to_token};
+use crate::slice::{SLICE, Slice};
+use crate::stream::{Extra, Key, Resuming, State, Stream, Subscription, Subscriptions, Waiting};
+
+/// An accepted request for a stream, with its socket taken from the HTTP server. Nothing was answered yet.
+#[derive(Debug)]
+pub struct Subscribe {
+    /// Non-blocking, and out of every other poll.
+    pub socket: TcpStream,
+    /// The right to hold it.
+    pub permit: Permit,
+    /// At least one channel, each once.
+    pub channels: SmallVec<[ChannelName; 1]>,
+    /// Where to begin.
+    pub resume: Resume,
+    /// End after so many events; at least 1.
+    pub limit: Option<u64>,
+    /// How the body is delimited.
+    pub framing: Framing,
+    /// The response head, sent when the feed has confirmed all channels.
+    pub head: Bytes,
+    /// A whole response, sent instead if that does not happen in time.
+    pub shed: Bytes,
+}
+
+impl Engine {
+    /// Takes the socket over. It answers at once if the feed brings all channels already.
+    pub(crate) fn subscribe(&mut self, request: Subscribe) {
+        self.now = self.clock.now();
+        let Subscribe { socket, permit, channels, resume, limit, framing, head, shed } = request;
+        permit.into_stream();
+        let waiting = Some(Waiting { head, shed, resume });
+        let extra = Extra { waiting, events_left: limit, ..Extra::default() };
+        let generation = self.next_generation();
+        let key = self.streams.insert(Stream {
+            socket: mio::net::TcpStream::from_std(socket),
+            state: State::Waiting,
+            framing,
+            cursor: fantail_hub::Position::ORIGIN,
+            written: self.now,
+            generation,
+            input_bytes: 0,
+            subscriptions: Subscriptions::Several(Box::default()),
+            extra: Some(Box::new(extra)),
+        }) as Key;
+        self.counters.streams_opened.add(1);
+        self.counters.streams_open.set(self.streams.len() as u64);
+
+        let token = to_token(key, generation);
+        let socket = &mut self.streams[key as usize].socket;
+        if let Err(e) = self.registry.register(socket, token, Interest::READABLE | Interest::WRITABLE) {
+            return self.fail(key, &e);
+        }
+        if self.drain.is_some() {
+            return self.end(key, CloseReason::Drained);
+        }
+        if self.join_all(key, &channels).is_err() {
+            return self.end(key, CloseReason::Refused);
+        }
+        self.start_or_wait(key);
+    }
+
+    fn join_all(&mut self, key: Key, channels: &[ChannelName]) -> Result<(), fantail_hub::ChannelsFull> {
+        let mut subscriptions: SmallVec<[Subscription; 1]> = SmallVec::new();
+        let mut result = Ok(());
+        for name in channels {
+            match self.channels.slot(name) {
+                Ok(slot) => subscriptions.push(Subscription { slot, at: self.channels.add(slot, key) }),
+                Err(e) => {
+                    result = Err(e);
+                    break;
+                }
+            }
+        }
+        self.streams[key as usize].subscriptions = match subscriptions.as_slice() {
+            [one] => Subscriptions::One(*one),
+            several => Subscriptions::Several(several.into()),
+        };
+        result
+    }
+
+    /// Starts the stream if all its channels are confirmed; else it waits for each that is not.
+    pub(crate) fn start_or_wait(&mut self, key: Key) {
+        let stream = &self.streams[key as usize];
+        let generation = stream.generation;
+        let mut confirmed = true;
+        for subscription in stream.subscriptions.as_slice() {
+            let channel = self.channels.get_mut(subscription.slot);
+            if !channel.join.channel.is_confirmed() {
+                confirmed = false;
+                channel.waiting.push((key, generation));
+            }
+        }
+        if confirmed {
+            self.start(key);
+        }
+    }
+
+    /// A channel has a mark: if it is confirmed now, its waiting streams queue up to start.
+    pub(crate) fn start_waiting(&mut self, slot: u32) {
+        let channel = self.channels.get_mut(slot);
+        if channel.waiting.is_empty() || !channel.join.channel.is_confirmed() {
+            return;
+        }
+        for (key, generation) in std::mem::take(&mut channel.waiting) {
+            if self.is_stream(key, generation) {
+                self.queue_behind(key);
+            }
+        }
+    }
+
+    /// All channels are joined and confirmed: fix the cursor, then send the head. What is published from here on is
+    /// above the cursor.
+    fn start(&mut self, key: Key) {
+        let stream = &mut self.streams[key as usize];
+        let Some(waiting) = stream.extra().waiting.take() else { return };
+        let joined: SmallVec<[_; 1]> =
+            stream.subscriptions.as_slice().iter().map(|s| self.channels.get(s.slot).join.channel.clone()).collect();
+        let start = self.hub.start(&waiting.resume, &joined);
+
+        let opening = opening_frame(self.settings.retry_jittered(), start.opening_id);
+        let mut first = BytesMut::with_capacity(waiting.head.len() + opening.len());
+        first.extend_from_slice(&waiting.head);
+        first.extend_from_slice(opening.bytes(stream.framing));
+        stream.cursor = start.cursor;
+        stream.state = State::Behind;
+        let extra = stream.extra();
+        extra.outgoing.push(first.freeze());
+        if waiting.resume != Resume::Live {
+            extra.resuming = Some(Resuming { unknown: start.unknown, floors: start.floors });
+        }
+        self.serve(key, &mut Slice::begin(SLICE));
+    }
+}

@@ -1,0 +1,123 @@
+//! What streams need as time passes: keepalives and deadlines, looked at a portion per tick so that no burst forms.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fantail_telemetry::CloseReason;
+use fantail_wire::keepalive;
+
+use crate::engine::Engine;
+use crate::shard::ShardSettings;
+use crate::stream::{Key, State};
+use crate::tick::Tick;
+
+/// How long a stream that was ended waits for the client to close its side.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Every deadline is met to a sixteenth of the shortest of them: a sweep over all streams takes that long.
+const SWEEPS_PER_DEADLINE: u32 = 16;
+
+/// A sweep is not slower than this, however long the deadlines…
+const SWEEP_MAX: Duration = Duration::from_secs(1);
+
+/// …and a tick not shorter than this.
+const TICK_MIN: Duration = Duration::from_millis(5);
+
+/// Ticks per sweep, if the sweep is long enough.
+const TICKS_PER_SWEEP: u32 = 10;
+
+/// The sweep over the slab, in progress.
+pub(crate) struct Sweep {
+    /// One sweep over all slots.
+    period: Duration,
+    pub(crate) tick: Duration,
+    next: usize,
+    last: Option<Tick>,
+    /// Sums of this sweep, reported at its end.
+    behind: u64,
+    unsent_bytes: u64,
+}
+
+impl Sweep {
+    pub(crate) fn new(settings: &ShardSettings) -> Self {
+        let shortest = settings.keepalive_interval.min(settings.progress_deadline).min(settings.follow_deadline);
+        let period = (shortest / SWEEPS_PER_DEADLINE).clamp(TICK_MIN, SWEEP_MAX);
+        let tick = (period / TICKS_PER_SWEEP).max(TICK_MIN);
+        Self { period, tick, next: 0, last: None, behind: 0, unsent_bytes: 0 }
+    }
+
+    /// Slots to look at now, out of `slots`, for the time since the last tick.
+    fn portion(&mut self, now: Tick, slots: usize) -> usize {
+        let elapsed = self.last.map_or(self.tick, |last| now.since(last)).min(self.period);
+        self.last = Some(now);
+        (slots as u128 * elapsed.as_micros()).div_ceil(self.period.as_micros()) as usize
+    }
+}
+
+impl Engine {
+    /// Goes on with the sweep.
+    pub(crate) fn tick(&mut self) {
+        self.now = self.clock.now();
+        let portion = self.sweep.portion(self.now, self.streams.capacity());
+        for _ in 0..portion {
+            let key = self.sweep.next;
+            if key >= self.streams.capacity() {
+                self.sweep_done();
+                break;
+            }
+            self.sweep.next += 1;
+            if self.streams.contains(key) {
+                self.look_after(key as Key);
+            }
+        }
+        self.drain_tick();
+    }
+
+    fn sweep_done(&mut self) {
+        self.counters.streams_behind.set(self.sweep.behind);
+        self.counters.unsent_bytes.set(self.sweep.unsent_bytes);
+        (self.sweep.next, self.sweep.behind, self.sweep.unsent_bytes) = (0, 0, 0);
+    }
+
+    fn look_after(&mut self, key: Key) {
+        let stream = &self.streams[key as usize];
+        let silent = self.now.since(stream.written);
+        match stream.state {
+            // Half a sweep early rather than half a sweep late on average.
+            State::Live if silent + self.sweep.period / 2 >= self.settings.keepalive_interval => self.keep_alive(key),
+            State::Waiting if silent >= self.settings.follow_deadline => self.end(key, CloseReason::FollowTimeout),
+            State::Blocked if silent >= self.settings.progress_deadline => self.reset(key, CloseReason::Stalled),
+            State::Ending if silent >= LINGER => self.end_of_linger(key),
+            State::Blocked | State::Behind => {
+                self.sweep.behind += 1;
+                self.sweep.unsent_bytes += stream.unsent_bytes() as u64;
+            }
+            State::Live | State::Waiting | State::Ending => {}
+        }
+    }
+
+    fn end_of_linger(&mut self, key: Key) {
+        let ending = self.streams[key as usize].extra.as_ref().and_then(|extra| extra.ending);
+        self.close(key, ending.unwrap_or(CloseReason::ClientClosed));
+    }
+
+    fn keep_alive(&mut self, key: Key) {
+        let now = self.now;
+        let stream = &mut self.streams[key as usize];
+        let comment = keepalive(stream.framing);
+        match (&stream.socket).write(comment) {
+            Ok(taken) => {
+                stream.written = now;
+                self.counters.keepalives.add(1);
+                if taken < comment.len() {
+                    stream.extra().outgoing.push(Bytes::from_static(&comment[taken..]));
+                    self.block(key);
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.block(key),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => self.fail(key, &e),
+        }
+    }
+}

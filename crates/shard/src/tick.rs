@@ -1,0 +1,40 @@
+//! The shard's coarse clock.
+
+use std::time::{Duration, Instant};
+
+/// Milliseconds since the shard started, in 32 bits: it wraps after 49 days, and only differences are ever taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tick(u32);
+
+/// Read once per turn; every write of the turn is dated with it.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    started: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self { started: Instant::now() }
+    }
+
+    pub(crate) fn now(&self) -> Tick {
+        Tick(self.started.elapsed().as_millis() as u32)
+    }
+}
+
+impl Tick {
+    /// How long ago `earlier` was.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::from(self.0.wrapping_sub(earlier.0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_survive_the_wrap() {
+        assert_eq!(Tick(5).since(Tick(u32::MAX - 4)), Duration::from_millis(10));
+    }
+}
