@@ -1,1 +1,11 @@
-//! access
+//! Who may read what, decided without IO: given what a request said, which answer does it get.
+//!
+//! Owns the CORS decision. It never reads a clock, a socket or a setting: everything it needs is
+//! passed in, and what it decides comes back as plain (name, value) pairs, so that no HTTP library
+//! is named here.
+
+mod cors;
+mod origin;
+
+pub use cors::{CorsDecision, CorsPolicy, CorsPolicyError, PREFLIGHT_MAX_AGE_SECONDS};
+pub use origin::{Origin, OriginError};

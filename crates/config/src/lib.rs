@@ -1,1 +1,30 @@
-//! config
+//! What the operator said, in a file, in the environment and on the command line, as one checked
+//! [`Config`].
+//!
+//! Each setting is declared once, in `settings.rs`: key, variable, flag, default, bounds and
+//! explanation. Help, the reference page and the example file are made from that table. Later
+//! layers win: file, then environment, then flags. Nothing here touches the process's environment,
+//! its arguments or the disk by itself; they are passed in, and every fault in any of them is
+//! reported together with the others.
+
+mod config;
+mod environment;
+mod fault;
+mod file;
+mod flags;
+mod layers;
+mod redis_url;
+mod reference;
+mod settings;
+mod suggest;
+mod value;
+
+pub use config::{
+    Config, Cors, Drain, Engine, Feed, Internal, Limits, LogFormat, Logging, Logs, Public, Sources, Streams,
+};
+pub use fault::{Fault, Faults, Place};
+pub use flags::{Flags, Parsed, clap_args, command, parse_flags, parse_flags_of};
+pub use layers::{Effective, Source, resolve};
+pub use redis_url::RedisUrl;
+pub use reference::{example_toml, reference_markdown};
+pub use settings::{SETTINGS, Setting};

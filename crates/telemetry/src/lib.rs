@@ -1,1 +1,30 @@
-//! telemetry
+//! What the program tells about itself: counters, their exposition, and log lines.
+//!
+//! Counting costs a load and a store on memory that one thread owns; everything dear (adding up,
+//! naming, formatting, reading `/proc`) happens at a scrape. Nothing here decides anything, and no
+//! counter is ever read back by the part that keeps it.
+
+#![forbid(unsafe_code)]
+
+mod counter;
+mod escape;
+mod exposition;
+mod hub_counters;
+mod label;
+pub mod logging;
+mod metrics;
+mod process;
+mod reference;
+mod rows;
+mod sampled;
+mod shard_counters;
+
+pub use counter::{ByLabel, Counter, Gauge};
+pub use escape::{ESCAPED_BYTES_MAX, Escaped, escape};
+pub use exposition::CONTENT_TYPE;
+pub use hub_counters::{FeedState, HubCounters, HubFields, RejectReason};
+pub use label::Label;
+pub use metrics::Metrics;
+pub use reference::reference_markdown;
+pub use sampled::{Admitted, Sampled};
+pub use shard_counters::{CloseReason, ShardCounters, ShardFields, StatusClass};

@@ -1,0 +1,249 @@
+//! The CORS decision: may a page of this origin read the answer, and which headers say so.
+//!
+//! Every answer of the public listener asks here, errors included, since a page sees an error
+//! without CORS headers only as a nameless failure. The policy reflects nothing that is not on its
+//! list, and it never allows credentials.
+
+use std::collections::HashSet;
+
+use crate::origin::{Origin, OriginError};
+
+/// How long a browser may keep a preflight's answer. Chromium cuts longer times down to this.
+pub const PREFLIGHT_MAX_AGE_SECONDS: u32 = 7200;
+
+const ALLOW_ORIGIN: &str = "access-control-allow-origin";
+
+/// What a preflight is granted: reading a stream, and the request headers of stream clients.
+/// `Last-Event-ID` is here because a long or unusual id makes a browser ask before every reconnect.
+const PREFLIGHT_GRANTS: [(&str, &str); 3] = [
+    ("access-control-allow-methods", "GET, HEAD"),
+    ("access-control-allow-headers", "Last-Event-ID, Cache-Control, Authorization"),
+    ("access-control-max-age", "7200"),
+];
+
+/// Which origins may read, fixed at start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CorsPolicy(Allowed);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Allowed {
+    /// No list was given: no CORS header is ever sent, so only pages of the same origin read.
+    None,
+    /// `*`, which is safe only as long as no answer depends on a cookie.
+    Any,
+    Listed(HashSet<Origin>),
+}
+
+/// An entry of the list that cannot be part of a policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("origin {entry:?}: {reason}")]
+pub struct CorsPolicyError {
+    /// The entry as it was written.
+    pub entry: String,
+    /// What is wrong with it.
+    pub reason: OriginError,
+}
+
+/// The answer to one request's `Origin`, to be turned into headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CorsDecision {
+    allow_origin: Option<String>,
+    vary: bool,
+}
+
+impl CorsPolicy {
+    /// Allows exactly these origins; an empty list turns CORS off.
+    pub fn new(origins: Vec<Origin>) -> Self {
+        if origins.is_empty() { Self(Allowed::None) } else { Self(Allowed::Listed(origins.into_iter().collect())) }
+    }
+
+    /// Allows every origin.
+    pub fn any() -> Self {
+        Self(Allowed::Any)
+    }
+
+    /// Reads the operator's list, in which a single `*` means any origin. All bad entries come
+    /// back together.
+    pub fn parse<S: AsRef<str>>(entries: &[S]) -> Result<Self, Vec<CorsPolicyError>> {
+        if let [only] = entries
+            && only.as_ref() == "*"
+        {
+            return Ok(Self::any());
+        }
+        let mut origins = Vec::new();
+        let mut errors = Vec::new();
+        for entry in entries.iter().map(AsRef::as_ref) {
+            match Origin::parse(entry) {
+                Ok(origin) => origins.push(origin),
+                Err(reason) => errors.push(CorsPolicyError { entry: entry.to_owned(), reason }),
+            }
+        }
+        if errors.is_empty() { Ok(Self::new(origins)) } else { Err(errors) }
+    }
+
+    /// Decides for a request with these `Origin` header values: all of them, because a request
+    /// with two is refused and a lookup of "the" header would hide the second.
+    pub fn decide<'a>(&self, origin_headers: impl IntoIterator<Item = &'a [u8]>) -> CorsDecision {
+        let mut values = origin_headers.into_iter();
+        let (first, second) = (values.next(), values.next());
+        let allow_origin = match (&self.0, first, second) {
+            (Allowed::None, ..) | (_, _, Some(_)) | (Allowed::Listed(_), None, None) => None,
+            (Allowed::Any, ..) => Some("*".to_owned()),
+            (Allowed::Listed(listed), Some(value), None) => echo_if_listed(listed, value),
+        };
+        // A cache must keep the answers apart even when this one allows nobody.
+        let vary = matches!(self.0, Allowed::Listed(_));
+        CorsDecision { allow_origin, vary }
+    }
+}
+
+impl CorsDecision {
+    /// Whether a page of the asking origin may read the answer.
+    pub fn is_allowed(&self) -> bool {
+        self.allow_origin.is_some()
+    }
+
+    /// The headers of an ordinary answer, success or error alike. Names are in lower case.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let allow = self.allow_origin.as_deref().map(|value| (ALLOW_ORIGIN, value));
+        let vary = self.vary.then_some(("vary", "Origin"));
+        allow.into_iter().chain(vary)
+    }
+
+    /// The headers of the answer to `OPTIONS`. An origin that is refused learns no grants.
+    pub fn preflight_headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let grants = PREFLIGHT_GRANTS.into_iter().filter(|_| self.is_allowed());
+        self.headers().chain(grants)
+    }
+}
+
+/// A browser compares the echo byte for byte with what it sent, so the value goes back as it came.
+/// It parsed as an origin in ASCII, hence it holds nothing that could end a header line.
+fn echo_if_listed(listed: &HashSet<Origin>, value: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(value).ok().filter(|text| text.is_ascii())?;
+    let origin = Origin::parse(text).ok()?;
+    listed.contains(&origin).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    // A failed unwrap is how a test fails.
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn policy(entries: &[&str]) -> CorsPolicy {
+        CorsPolicy::parse(entries).unwrap()
+    }
+
+    fn listed() -> CorsPolicy {
+        policy(&["https://example.com", "http://localhost:3000", "https://bücher.example"])
+    }
+
+    fn headers(decision: &CorsDecision) -> Vec<(&str, &str)> {
+        decision.headers().collect()
+    }
+
+    #[test]
+    fn a_listed_origin_is_echoed_as_it_was_sent() {
+        let sent = [
+            "https://example.com",
+            "https://example.com:443",
+            "HTTPS://EXAMPLE.COM",
+            "http://localhost:3000",
+            "https://xn--bcher-kva.example",
+        ];
+        for origin in sent {
+            let decision = listed().decide([origin.as_bytes()]);
+            assert_eq!(headers(&decision), [("access-control-allow-origin", origin), ("vary", "Origin")], "{origin}");
+        }
+    }
+
+    #[test]
+    fn hostile_origins_get_vary_and_nothing_else() {
+        let attacks: [(&str, &[u8]); 17] = [
+            ("another port of the same host", b"https://example.com:8443"),
+            ("plain text page of the same host", b"http://example.com"),
+            ("tls page where only plain is listed", b"https://localhost:3000"),
+            ("a name that ends alike", b"https://evil-example.com"),
+            ("a name that starts alike", b"https://example.com.evil.net"),
+            ("a subdomain nobody listed", b"https://www.example.com"),
+            ("a trailing dot is another origin to browsers", b"https://example.com."),
+            ("a sandboxed frame of any site", b"null"),
+            ("an empty value", b""),
+            ("the wildcard sent by a client", b"*"),
+            ("the listed name as user name", b"https://example.com@evil.net"),
+            ("the listed name as path", b"https://evil.net/https://example.com"),
+            ("two origins in one value", b"https://example.com https://evil.net"),
+            ("a value that continues on a new line", b"https://example.com\r\nx: y"),
+            ("a NUL after the listed name", b"https://example.com\0.evil.net"),
+            ("the name in its own script, which browsers never send", "https://bücher.example".as_bytes()),
+            ("bytes that are no text", b"https://example.com\xff"),
+        ];
+        for (attack, origin) in attacks {
+            let decision = listed().decide([origin]);
+            assert!(!decision.is_allowed(), "{attack}");
+            assert_eq!(headers(&decision), [("vary", "Origin")], "{attack}");
+            assert_eq!(decision.preflight_headers().count(), 1, "{attack}");
+        }
+    }
+
+    #[test]
+    fn a_request_without_origin_still_varies_by_it() {
+        assert_eq!(headers(&listed().decide([])), [("vary", "Origin")]);
+    }
+
+    #[test]
+    fn two_origin_headers_are_refused_even_if_both_are_listed() {
+        let twice = [b"https://example.com".as_slice(); 2];
+        assert!(!listed().decide(twice).is_allowed());
+        assert_eq!(headers(&policy(&["*"]).decide(twice)), []);
+    }
+
+    #[test]
+    fn an_empty_policy_sends_no_cors_header_at_all() {
+        let decision = policy(&[]).decide([b"https://example.com".as_slice()]);
+        assert_eq!(headers(&decision), []);
+        assert_eq!(decision.preflight_headers().count(), 0);
+        assert_eq!(CorsPolicy::new(Vec::new()), policy(&[]));
+    }
+
+    #[test]
+    fn a_lone_star_allows_any_origin_without_vary() {
+        for origin in [Some("https://anyone.example"), Some("null"), None] {
+            let decision = policy(&["*"]).decide(origin.map(str::as_bytes));
+            assert_eq!(headers(&decision), [("access-control-allow-origin", "*")]);
+        }
+    }
+
+    #[test]
+    fn a_preflight_of_a_listed_origin_is_granted_reading() {
+        let decision = listed().decide([b"https://example.com".as_slice()]);
+        let max_age = PREFLIGHT_MAX_AGE_SECONDS.to_string();
+        let expected = [
+            ("access-control-allow-origin", "https://example.com"),
+            ("vary", "Origin"),
+            ("access-control-allow-methods", "GET, HEAD"),
+            ("access-control-allow-headers", "Last-Event-ID, Cache-Control, Authorization"),
+            ("access-control-max-age", max_age.as_str()),
+        ];
+        assert_eq!(decision.preflight_headers().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn no_answer_ever_allows_credentials() {
+        for policy in [listed(), policy(&["*"])] {
+            let decision = policy.decide([b"https://example.com".as_slice()]);
+            let mut names = decision.preflight_headers().map(|(name, _)| name);
+            assert!(!names.any(|name| name.contains("credentials")));
+        }
+    }
+
+    #[test]
+    fn all_bad_entries_of_a_list_are_reported_together() {
+        let errors = CorsPolicy::parse(&["*", "https://example.com", "null", "https://a/"]).unwrap_err();
+        let reasons: Vec<_> = errors.iter().map(|error| error.reason).collect();
+        assert_eq!(reasons, [OriginError::Wildcard, OriginError::Null, OriginError::Path]);
+        assert_eq!(errors[2].entry, "https://a/");
+    }
+}

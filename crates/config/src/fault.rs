@@ -1,0 +1,87 @@
+//! What is wrong with what the operator said: where it stands, what it is, what to do instead.
+//!
+//! A fault never holds a secret's value. Faults are collected, not thrown at the first, because
+//! nobody wants to start a program five times to learn of five typing errors.
+
+use std::fmt;
+
+/// Where the operator wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// A line of the configuration file, counted from 1.
+    File {
+        /// The file as it was named.
+        path: String,
+        /// The line.
+        line: usize,
+    },
+    /// An environment variable.
+    Variable(String),
+    /// A flag, with its dashes.
+    Flag(String),
+    /// The command line, where no flag is to blame.
+    CommandLine,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, line } => write!(f, "{path}:{line}"),
+            Self::Variable(name) => f.write_str(name),
+            Self::Flag(flag) => f.write_str(flag),
+            Self::CommandLine => f.write_str("command line"),
+        }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {message}")]
+pub struct Fault {
+    /// Where it stands.
+    pub place: Place,
+    /// What it is and what to do.
+    pub message: String,
+}
+
+/// Everything that is wrong, one line each when displayed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// The faults in the order in which they will be shown.
+    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+        self.0.iter()
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Adds what another part of the program found, to be shown with the rest.
+    pub fn push(&mut self, place: Place, message: impl Into<String>) {
+        self.0.push(Fault { place, message: message.into() });
+    }
+
+    pub(crate) fn extend(&mut self, others: Faults) {
+        self.0.extend(others.0);
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.0.iter().enumerate() {
+            let line_break = if index == 0 { "" } else { "\n" };
+            write!(f, "{line_break}{fault}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}

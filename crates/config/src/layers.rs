@@ -1,0 +1,231 @@
+//! Defaults, file, environment and flags, laid over each other in this order and then checked.
+//!
+//! Every value that was given is read, even if a later layer hides it: what is wrong today in a
+//! hidden place is in force tomorrow.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::thread::available_parallelism;
+
+use crate::config::Config;
+use crate::fault::{Faults, Place};
+use crate::flags::Flags;
+use crate::settings::{SETTINGS, Setting};
+use crate::{environment, file};
+
+/// One setting as one layer gave it.
+#[derive(Clone)]
+pub(crate) struct Given {
+    pub(crate) setting: &'static Setting,
+    /// More than one only for a list.
+    pub(crate) texts: Vec<String>,
+    pub(crate) place: Place,
+}
+
+/// Which layer decided a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody said anything.
+    Default,
+    /// The configuration file.
+    File,
+    /// An environment variable.
+    Env,
+    /// The command line.
+    Flag,
+}
+
+/// A setting as it is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// The setting's key.
+    pub key: &'static str,
+    /// Its value in the form an operator would write it, secrets hidden, empty for none.
+    pub value: String,
+    /// Who decided it.
+    pub source: Source,
+}
+
+/// Lays all layers over the defaults. The environment comes whole, as `std::env::vars_os` gives
+/// it, because unknown variables are faults too; `read_file` is asked at most once.
+pub fn resolve(
+    flags: &Flags,
+    variables: &[(OsString, OsString)],
+    read_file: &dyn Fn(&Path) -> io::Result<String>,
+) -> Result<Config, Faults> {
+    let (from_variables, variable_faults) = environment::read(variables);
+    let named_file = flags.given.iter().rev().chain(from_variables.iter().rev()).find(|given| names_a_file(given));
+    let (from_file, file_faults) = named_file.map_or_else(Default::default, |given| load_file(given, read_file));
+
+    let mut layers = Layers::over_defaults();
+    layers.faults.extend(file_faults);
+    layers.apply(from_file, Source::File);
+    layers.faults.extend(variable_faults);
+    layers.apply(from_variables, Source::Env);
+    layers.faults.extend(flags.faults.clone());
+    layers.apply(flags.given.clone(), Source::Flag);
+    layers.finish()
+}
+
+impl Config {
+    /// Every setting as it is in force, in the order of the table, with secrets hidden.
+    pub fn effective(&self) -> Vec<Effective> {
+        let rows = SETTINGS.iter().zip(&self.sources.of_settings);
+        rows.map(|(setting, source)| Effective { key: setting.key, value: setting.kind.show(self), source: *source })
+            .collect()
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => "default",
+            Self::File => "file",
+            Self::Env => "env",
+            Self::Flag => "flag",
+        })
+    }
+}
+
+fn names_a_file(given: &Given) -> bool {
+    !given.setting.belongs_in_file()
+}
+
+fn load_file(given: &Given, read_file: &dyn Fn(&Path) -> io::Result<String>) -> (Vec<Given>, Faults) {
+    let path = given.texts.concat();
+    if path.is_empty() {
+        return Default::default();
+    }
+    match read_file(Path::new(&path)) {
+        Ok(text) => file::read(&path, &text),
+        Err(error) => {
+            let mut faults = Faults::default();
+            faults.push(given.place.clone(), format!("cannot read {path}: {error}"));
+            (Vec::new(), faults)
+        }
+    }
+}
+
+/// The config under construction and what is known about each setting so far.
+struct Layers {
+    config: Config,
+    faults: Faults,
+    /// Where the value in force was given; a setting at its default has no place.
+    places: HashMap<&'static str, Place>,
+    /// Settings with a bad value somewhere: what depends on them is not judged, since the value in
+    /// force is not the one that was meant.
+    broken: Vec<&'static str>,
+}
+
+impl Layers {
+    fn over_defaults() -> Self {
+        let mut config = Config::blank();
+        for setting in &SETTINGS {
+            let applied = setting.kind.apply(&mut config, &[setting.default.to_owned()]);
+            applied.expect("a default of the table is accepted by its own row");
+        }
+        config.sources.of_settings = vec![Source::Default; SETTINGS.len()];
+        Self { config, faults: Faults::default(), places: HashMap::new(), broken: Vec::new() }
+    }
+
+    fn apply(&mut self, layer: Vec<Given>, source: Source) {
+        for Given { setting, texts, place } in layer {
+            match setting.kind.apply(&mut self.config, &texts) {
+                Ok(()) => self.note(setting, place, source),
+                Err(message) => {
+                    let message = match place {
+                        // Variable and flag name their setting, a line does not.
+                        Place::File { .. } => format!("{}: {message}", setting.key),
+                        _ => message,
+                    };
+                    self.faults.push(place, message);
+                    self.broken.push(setting.key);
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, setting: &'static Setting, place: Place, source: Source) {
+        self.places.insert(setting.key, place);
+        let row = SETTINGS.iter().position(|row| row.key == setting.key).expect("a given setting is a row");
+        self.config.sources.of_settings[row] = source;
+    }
+
+    fn finish(mut self) -> Result<Config, Faults> {
+        if self.config.engine.workers == 0 {
+            self.config.engine.workers = available_parallelism().map_or(1, NonZeroUsize::get).min(256);
+        }
+        for rule in RULES {
+            self.check(rule);
+        }
+        if self.faults.is_empty() { Ok(self.config) } else { Err(self.faults) }
+    }
+
+    fn check(&mut self, rule: Rule) {
+        let (key, other) = rule.keys;
+        if self.broken.contains(&key) || self.broken.contains(&other) || (rule.holds)(&self.config) {
+            return;
+        }
+        // Blame the one that was written; if both were, the first.
+        let blamed = if self.places.contains_key(key) { key } else { other };
+        let place = self.places.get(blamed).cloned().unwrap_or(Place::CommandLine);
+        self.faults.push(place, format!("{} {} {}", self.told(key), rule.must, self.told(other)));
+    }
+
+    /// `drain_window (10s, default)`.
+    fn told(&self, key: &str) -> String {
+        let setting = Setting::find(key).expect("a rule names settings of the table");
+        let place = self.places.get(key).map_or_else(|| "default".to_owned(), ToString::to_string);
+        format!("{key} ({}, {place})", setting.kind.show(&self.config))
+    }
+}
+
+/// What must hold between two settings.
+#[derive(Clone, Copy)]
+struct Rule {
+    keys: (&'static str, &'static str),
+    must: &'static str,
+    holds: fn(&Config) -> bool,
+}
+
+const RULES: [Rule; 5] = [
+    Rule {
+        keys: ("drain_deadline", "drain_window"),
+        must: "must not be shorter than",
+        holds: |config| config.drain.drain_deadline >= config.drain.drain_window,
+    },
+    Rule {
+        keys: ("internal_listen", "listen"),
+        must: "must not take the same address and port as",
+        holds: |config| !collide(config.public.listen, config.internal.internal_listen),
+    },
+    // An event that no log can hold would be gone for everyone who is not ready at once.
+    Rule {
+        keys: ("log_bytes_max", "event_bytes_max"),
+        must: "must not be smaller than",
+        holds: |config| config.logs.log_bytes_max >= config.limits.event_bytes_max,
+    },
+    Rule {
+        keys: ("logs_bytes_max", "log_bytes_max"),
+        must: "must not be smaller than",
+        holds: |config| config.logs.logs_bytes_max >= config.logs.log_bytes_max,
+    },
+    Rule {
+        keys: ("head_bytes_max", "uri_bytes_max"),
+        must: "must not be smaller than",
+        holds: |config| config.limits.head_bytes_max >= config.limits.uri_bytes_max,
+    },
+];
+
+/// Two listeners on one port also collide if one of them takes every interface: where the kernel
+/// lets both bind, the narrower one takes connections away from the wider one. Port 0 is a
+/// different port each time.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && overlap
+}

@@ -1,0 +1,218 @@
+//! The table of settings: each is declared here and nowhere else.
+//!
+//! A row names the field of [`Config`](crate::Config) that it fills, and its key is that field's
+//! name; variable and flag follow from the key. Help, reference, example file, parsing and the
+//! list of effective values are all made from these rows.
+
+use std::time::Duration;
+
+use crate::value::{Field, Kind};
+
+/// One row of the table.
+pub struct Setting {
+    /// The key in the file, which is also the name of the field.
+    pub key: &'static str,
+    /// The group of [`Config`](crate::Config) that holds the field.
+    pub group: &'static str,
+    /// The default as an operator would write it; empty stands for none.
+    pub default: &'static str,
+    /// What the example file shows where there is no default.
+    pub example: &'static str,
+    /// What it does, and why one would change it, in a sentence or two.
+    pub doc: &'static str,
+    /// Whether a running program takes up a change.
+    pub reloadable: bool,
+    pub(crate) kind: Kind,
+}
+
+/// Headings of the groups, in the order of help and reference.
+pub(crate) const GROUPS: [(&str, &str); 11] = [
+    ("public", "Public listener"),
+    ("internal", "Internal listener"),
+    ("engine", "Threads"),
+    ("feed", "Feed"),
+    ("streams", "Streams"),
+    ("logs", "Channel logs"),
+    ("limits", "Limits"),
+    ("drain", "Drain"),
+    ("cors", "Web pages"),
+    ("logging", "Logging"),
+    ("sources", "Configuration file"),
+];
+
+impl Setting {
+    /// The environment variable.
+    pub fn variable(&self) -> String {
+        format!("FANTAIL_{}", self.key.to_ascii_uppercase())
+    }
+
+    /// The flag, with its dashes.
+    pub fn flag(&self) -> String {
+        format!("--{}", self.key.replace('_', "-"))
+    }
+
+    /// What may be written.
+    pub fn allowed(&self) -> String {
+        self.kind.describe()
+    }
+
+    /// Whether it may be given more than once, as a list.
+    pub fn is_repeatable(&self) -> bool {
+        matches!(self.kind, Kind::Origins(_))
+    }
+
+    /// Whether its value may hold a password, and so is never shown whole.
+    pub fn is_secret(&self) -> bool {
+        matches!(self.kind, Kind::RedisUrl(_))
+    }
+
+    /// Whether the file may hold it: every setting but the one that names the file.
+    pub fn belongs_in_file(&self) -> bool {
+        !matches!(self.kind, Kind::File(_))
+    }
+
+    pub(crate) fn find(key: &str) -> Option<&'static Setting> {
+        SETTINGS.iter().find(|setting| setting.key == key)
+    }
+}
+
+const fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+
+/// Durations go down to this, far below what anyone should run with, so that tests need not wait.
+const SHORTEST: Duration = millis(10);
+
+macro_rules! field {
+    ($group:ident.$field:ident) => {
+        Field { get: |config| &config.$group.$field, set: |config, value| config.$group.$field = value }
+    };
+}
+
+/// A row. Which settings a running program takes up is part of the row, because both the reference
+/// and the program go by it; the program reads everything at start, so no row says so yet.
+macro_rules! setting {
+    ($group:ident.$field:ident: $kind:ident($($bound:ident: $value:expr),*) = $default:literal $(or $example:literal)?,
+     $doc:literal) => {
+        Setting {
+            key: stringify!($field),
+            group: stringify!($group),
+            default: $default,
+            example: concat!($default $(, $example)?),
+            doc: $doc,
+            reloadable: false,
+            kind: setting!(@kind $kind, field!($group.$field) $(, $bound: $value)*),
+        }
+    };
+    (@kind $kind:ident, $field:expr) => { Kind::$kind($field) };
+    (@kind $kind:ident, $field:expr, min: $min:expr, max: $max:expr) => {
+        Kind::$kind { min: $min, max: $max, field: $field }
+    };
+}
+
+/// Every setting, grouped as in [`Config`](crate::Config).
+pub static SETTINGS: [Setting; 28] = [
+    setting!(public.listen: Address() = "127.0.0.1:8080",
+        "Where browsers connect. Reachable from this machine only, until set otherwise."),
+    setting!(public.path: Path() = "/sse",
+        "Path prefix of the streams: GET {path}/{channel}."),
+    setting!(internal.internal_listen: Address() = "127.0.0.1:8081",
+        "Where publishers and operators connect. It asks for no credentials, so keep it off public networks."),
+    setting!(engine.workers: Count(min: 0, max: 256) = "0",
+        "Shards, each one thread that serves its own streams. 0 stands for one per core."),
+    setting!(feed.redis_url: RedisUrl() = "" or "redis://127.0.0.1:6379",
+        "Redis server that carries the events. Without one, events come from the publish API of this process alone. A password is hidden in every output; still, prefer file or variable to the flag, which other users can see."),
+    setting!(feed.follow_deadline: Duration(min: SHORTEST, max: seconds(5 * MINUTE)) = "5s",
+        "Longest wait for the feed to confirm a new stream's channels; past it the client is told to come back later."),
+    setting!(feed.linger: Duration(min: Duration::ZERO, max: seconds(HOUR)) = "10s",
+        "How long a channel without subscribers stays followed, so that a page reload costs the feed nothing."),
+    setting!(streams.keepalive_interval: Duration(min: SHORTEST, max: seconds(HOUR)) = "15s",
+        "A stream that was silent this long gets a comment, which keeps proxies from cutting it and finds dead clients. Below 1s is for tests."),
+    setting!(streams.retry: Duration(min: SHORTEST, max: seconds(HOUR)) = "2s",
+        "Base of the reconnect hint; each stream is told a random time between this and twice this, so that clients do not return all at once."),
+    setting!(streams.progress_deadline: Duration(min: SHORTEST, max: seconds(HOUR)) = "10s",
+        "A stream that accepts no byte for this long while data waits for it is ended."),
+    setting!(streams.send_buffer_bytes: Size(min: 4 * KIB, max: 16 * MIB) = "32KiB",
+        "Kernel send buffer of a stream. Larger hides slow clients and costs memory; smaller costs wake-ups."),
+    setting!(streams.channels_per_stream_max: Count(min: 1, max: 1024) = "32",
+        "Channels that one stream may follow."),
+    setting!(logs.log_events_max: Count(min: 1, max: 1_000_000) = "1024",
+        "Events kept per channel for slow and returning clients."),
+    setting!(logs.log_bytes_max: Size(min: 4 * KIB, max: 4 * GIB) = "1MiB",
+        "Bytes of events kept per channel. At least event_bytes_max."),
+    setting!(logs.log_age_max: Duration(min: SHORTEST, max: seconds(7 * 24 * HOUR)) = "5m",
+        "Age up to which an event is kept."),
+    setting!(logs.logs_bytes_max: Size(min: 4 * KIB, max: 1024 * GIB) = "256MiB",
+        "Bytes of events kept in all channels together. At least log_bytes_max."),
+    setting!(limits.connections_max: Count(min: 0, max: 10_000_000) = "0",
+        "Open connections. 0 stands for the descriptor limit minus a reserve of 128."),
+    setting!(limits.request_deadline: Duration(min: SHORTEST, max: seconds(5 * MINUTE)) = "10s",
+        "Longest time from accept to the first complete request head."),
+    setting!(limits.head_bytes_max: Size(min: 8 * KIB, max: MIB) = "16KiB",
+        "Bytes of a request head."),
+    setting!(limits.uri_bytes_max: Size(min: 256, max: 64 * KIB) = "8KiB",
+        "Bytes of a request target. At most head_bytes_max."),
+    setting!(limits.publish_body_bytes_max: Size(min: KIB, max: 64 * MIB) = "1MiB",
+        "Bytes of a publish request's body."),
+    setting!(limits.event_bytes_max: Size(min: KIB, max: 16 * MIB) = "256KiB",
+        "Bytes of one event after encoding, where many short lines take more room than in the body."),
+    setting!(drain.drain_window: Duration(min: Duration::ZERO, max: seconds(HOUR)) = "10s",
+        "Time over which open streams are ended on SIGTERM, spread evenly so that other nodes can take them."),
+    setting!(drain.drain_deadline: Duration(min: Duration::ZERO, max: seconds(2 * HOUR)) = "20s",
+        "Time after SIGTERM at which the program exits whatever is still open. At least drain_window, and below the supervisor's own patience."),
+    setting!(cors.cors_origin: Origins() = "" or "https://app.example.com",
+        "Origin whose pages may read streams, compared exactly. Without one only pages of the same origin may; a single * stands for all."),
+    setting!(logging.log_level: LogFilter() = "info",
+        "Which log lines are written: a level, or a level per module."),
+    setting!(logging.log_format: LogFormat() = "text",
+        "Shape of a log line: text for people, json for machines."),
+    setting!(sources.config: File() = "" or "/etc/fantail/fantail.toml",
+        "TOML file with settings. Variables and flags win over it."),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_unique_lower_case_words_in_a_known_group() {
+        let mut keys = HashSet::new();
+        for Setting { key, group, .. } in &SETTINGS {
+            assert!(keys.insert(key), "{key} is declared twice");
+            assert!(key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{key}");
+            assert!(GROUPS.iter().any(|(name, _)| name == group), "{key}: no heading for {group}");
+        }
+    }
+
+    #[test]
+    fn settings_stand_in_the_order_of_their_groups() {
+        let place = |group| GROUPS.iter().position(|(name, _)| *name == group);
+        assert!(SETTINGS.is_sorted_by_key(|setting| place(setting.group)));
+    }
+
+    #[test]
+    fn a_doc_is_whole_sentences() {
+        for Setting { key, doc, .. } in &SETTINGS {
+            assert!(doc.starts_with(char::is_uppercase) && doc.ends_with('.'), "{key}");
+        }
+    }
+
+    #[test]
+    fn names_follow_from_the_key() {
+        let setting = &SETTINGS[0];
+        assert_eq!((setting.variable().as_str(), setting.flag().as_str()), ("FANTAIL_LISTEN", "--listen"));
+        assert_eq!(Setting::find("log_age_max").map(Setting::flag).as_deref(), Some("--log-age-max"));
+    }
+}

@@ -1,0 +1,291 @@
+//! Which layer wins, what is refused, and that no output shows a secret.
+
+// A failed unwrap is how a test fails.
+#![allow(clippy::unwrap_used)]
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use fantail_config::{
+    Config, Cors, Drain, Engine, Faults, Feed, Flags, Internal, Limits, LogFormat, Logging, Logs, Parsed, Public,
+    SETTINGS, Source, Sources, Streams, parse_flags, resolve,
+};
+
+/// What an operator could have said, in all three places.
+#[derive(Default, Clone, Copy)]
+struct Said<'a> {
+    file: &'a str,
+    variables: &'a [(&'a str, &'a str)],
+    flags: &'a [&'a str],
+}
+
+impl Said<'_> {
+    fn resolve(self) -> Result<Config, Faults> {
+        let mut variables: Vec<(OsString, OsString)> =
+            self.variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        if !self.file.is_empty() {
+            variables.push(("FANTAIL_CONFIG".into(), "f.toml".into()));
+        }
+        let read_file = |path: &Path| {
+            assert_eq!(path, Path::new("f.toml"));
+            Ok(self.file.to_owned())
+        };
+        resolve(&flags(self.flags), &variables, &read_file)
+    }
+
+    fn config(self) -> Config {
+        self.resolve().unwrap_or_else(|faults| panic!("{faults}"))
+    }
+
+    fn faults(self) -> Vec<String> {
+        self.resolve().unwrap_err().iter().map(ToString::to_string).collect()
+    }
+}
+
+fn flags(args: &[&str]) -> Flags {
+    let args: Vec<_> = args.iter().map(OsString::from).collect();
+    match parse_flags(&args) {
+        Parsed::Run { flags, .. } => flags,
+        Parsed::Text(text) => panic!("asked for text: {text}"),
+    }
+}
+
+fn source_of(config: &Config, key: &str) -> Source {
+    config.effective().into_iter().find(|row| row.key == key).unwrap().source
+}
+
+#[test]
+fn nothing_said_gives_the_documented_defaults() {
+    // Taken apart without `..`, so that a new setting must be named here.
+    let Config { public, internal, engine, feed, streams, logs, limits, drain, cors, logging, sources } =
+        Said::default().config();
+    let seconds = Duration::from_secs;
+    assert_eq!(public, Public { listen: "127.0.0.1:8080".parse().unwrap(), path: "/sse".into() });
+    assert_eq!(internal, Internal { internal_listen: "127.0.0.1:8081".parse().unwrap() });
+    let Engine { workers } = engine;
+    assert!((1..=256).contains(&workers));
+    assert_eq!(feed, Feed { redis_url: None, follow_deadline: seconds(5), linger: seconds(10) });
+    let expected = Streams {
+        keepalive_interval: seconds(15),
+        retry: seconds(2),
+        progress_deadline: seconds(10),
+        send_buffer_bytes: 32 << 10,
+        channels_per_stream_max: 32,
+    };
+    assert_eq!(streams, expected);
+    let expected =
+        Logs { log_events_max: 1024, log_bytes_max: 1 << 20, log_age_max: seconds(300), logs_bytes_max: 256 << 20 };
+    assert_eq!(logs, expected);
+    let expected = Limits {
+        connections_max: 0,
+        request_deadline: seconds(10),
+        head_bytes_max: 16 << 10,
+        uri_bytes_max: 8 << 10,
+        publish_body_bytes_max: 1 << 20,
+        event_bytes_max: 256 << 10,
+    };
+    assert_eq!(limits, expected);
+    assert_eq!(drain, Drain { drain_window: seconds(10), drain_deadline: seconds(20) });
+    assert_eq!(cors, Cors { cors_origin: Vec::new() });
+    assert_eq!(logging, Logging { log_level: "info".into(), log_format: LogFormat::Text });
+    let Sources { config, .. } = sources;
+    assert_eq!(config, None);
+}
+
+#[test]
+fn a_later_layer_wins_and_is_named_as_the_source() {
+    let file = Said { file: "retry = \"3s\"", ..Said::default() };
+    let variable = Said { variables: &[("FANTAIL_RETRY", "4s")], ..file };
+    let flag = Said { flags: &["--retry", "5s"], ..variable };
+    let table = [
+        (Said::default(), 2, Source::Default),
+        (file, 3, Source::File),
+        (variable, 4, Source::Env),
+        (flag, 5, Source::Flag),
+        (Said { variables: &[], ..flag }, 5, Source::Flag),
+        (Said { file: "", ..variable }, 4, Source::Env),
+    ];
+    for (said, seconds, source) in table {
+        let config = said.config();
+        assert_eq!(config.streams.retry, Duration::from_secs(seconds));
+        assert_eq!(source_of(&config, "retry"), source);
+    }
+}
+
+#[test]
+fn every_setting_can_be_given_in_every_layer() {
+    let sample = |key: &str| match key {
+        "listen" | "internal_listen" => "127.0.0.1:0",
+        "path" => "/events",
+        "redis_url" => "redis://db",
+        "cors_origin" => "https://a.example",
+        "log_level" => "warn",
+        "log_format" => "json",
+        "workers" | "connections_max" | "channels_per_stream_max" | "log_events_max" => "7",
+        "drain_deadline" | "log_age_max" => "11s",
+        "drain_window" | "follow_deadline" | "linger" | "keepalive_interval" | "retry" | "progress_deadline"
+        | "request_deadline" => "7s",
+        "event_bytes_max" | "uri_bytes_max" => "2KiB",
+        "logs_bytes_max" => "8MiB",
+        _ => "64KiB",
+    };
+    // The log of a channel must hold an event, so this one always goes along.
+    let along = [("FANTAIL_EVENT_BYTES_MAX", "2KiB")];
+    for setting in SETTINGS.iter().filter(|setting| setting.belongs_in_file()) {
+        let value = sample(setting.key);
+        let shown = |said: Said<'_>, source: Source| {
+            let effective = said.config().effective();
+            let row = effective.iter().find(|row| row.key == setting.key).unwrap();
+            assert_eq!((row.value.as_str(), row.source), (value, source), "{}", setting.key);
+        };
+        let (variable, flag) = (setting.variable(), setting.flag());
+        if setting.key != "event_bytes_max" {
+            let file = format!("{} = {value:?}", setting.key);
+            shown(Said { file: &file, variables: &along, ..Said::default() }, Source::File);
+        }
+        shown(Said { variables: &[along[0], (&variable, value)], ..Said::default() }, Source::Env);
+        shown(Said { flags: &[&flag, value], variables: &along, ..Said::default() }, Source::Flag);
+    }
+}
+
+#[test]
+fn the_flag_names_the_file_before_the_variable_does() {
+    let variables = [("FANTAIL_CONFIG".into(), "other.toml".into())];
+    let read_file = |path: &Path| {
+        assert_eq!(path, Path::new("f.toml"));
+        Ok("workers = 3".to_owned())
+    };
+    let config = resolve(&flags(&["--config", "f.toml"]), &variables, &read_file).unwrap();
+    assert_eq!(config.engine.workers, 3);
+    assert_eq!(config.sources.config.as_deref(), Some(Path::new("f.toml")));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_fault_of_whoever_named_it() {
+    let read_file = |_: &Path| Err(io::Error::from(io::ErrorKind::NotFound));
+    let faults = resolve(&flags(&["--config", "f.toml", "--workers", "x"]), &[], &read_file).unwrap_err();
+    assert_eq!(
+        faults.to_string(),
+        "--config: cannot read f.toml: entity not found\n--workers: \"x\" is not a whole number"
+    );
+}
+
+#[test]
+fn lists_come_from_arrays_commas_and_repeated_flags() {
+    let both = ["https://a.example", "https://b.example"];
+    let table = [
+        Said { file: "cors_origin = [\"https://a.example\", \"https://b.example\"]", ..Said::default() },
+        Said { variables: &[("FANTAIL_CORS_ORIGIN", "https://a.example,https://b.example")], ..Said::default() },
+        Said { flags: &["--cors-origin", both[0], "--cors-origin", both[1]], ..Said::default() },
+    ];
+    for said in table {
+        assert_eq!(said.config().cors.cors_origin, both);
+    }
+}
+
+#[test]
+fn an_empty_value_takes_back_what_an_earlier_layer_said() {
+    let said = Said {
+        file: "redis_url = \"redis://db\"\ncors_origin = [\"https://a.example\"]",
+        variables: &[("FANTAIL_REDIS_URL", ""), ("FANTAIL_CORS_ORIGIN", "")],
+        ..Said::default()
+    };
+    let config = said.config();
+    assert_eq!((config.feed.redis_url, config.cors.cors_origin), (None, Vec::new()));
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once() {
+    let said = Said {
+        file: "lisen = \"x\"\nretry = \"2 parsecs\"\nlog_bytes_max = \"100KiB\"\nworkers = 257\nlog_level = \"inof\"\n",
+        variables: &[("FANTAIL_LINGRE", "1s"), ("FANTAIL_PATH", "sse"), ("FANTAIL_DRAIN_WINDOW", "1m")],
+        flags: &["--retyr", "1s", "--head-bytes-max", "1KiB", "--listen", "--log-format", "xml"],
+    };
+    let expected = [
+        "f.toml:1: unknown setting \"lisen\"; did you mean listen?",
+        "f.toml:2: retry: \"2 parsecs\" is not a duration; write a number with its unit, such as 500ms, 15s or 5m",
+        "f.toml:4: workers: \"257\" is too large; the most is 256",
+        "f.toml:5: log_level: \"inof\" is not a level; did you mean info?",
+        "FANTAIL_LINGRE: unknown variable; did you mean FANTAIL_LINGER?",
+        "FANTAIL_PATH: \"sse\" is not a path prefix; start with a slash, end without one, and use letters, digits and ._~-",
+        "--listen: the value is missing",
+        "--retyr: unknown flag; did you mean --retry?",
+        "--head-bytes-max: \"1KiB\" is too small; the least is 8KiB",
+        "--log-format: \"xml\" is not a log format; write text or json",
+        "FANTAIL_DRAIN_WINDOW: drain_deadline (20s, default) must not be shorter than drain_window (1m, FANTAIL_DRAIN_WINDOW)",
+        "f.toml:3: log_bytes_max (100KiB, f.toml:3) must not be smaller than event_bytes_max (256KiB, default)",
+    ];
+    let mut faults = said.faults();
+    // clap decides which of two mistakes on a command line it sees first.
+    faults[6..8].sort();
+    assert_eq!(faults, expected);
+}
+
+#[test]
+fn a_bad_value_is_told_even_if_a_later_layer_hides_it() {
+    let said = Said { file: "retry = \"x\"", flags: &["--retry", "1s"], ..Said::default() };
+    assert_eq!(said.faults().len(), 1);
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    let table: [(&[&str], &str); 8] = [
+        (&["--drain-deadline", "5s"], "drain_deadline (5s, --drain-deadline) must not be shorter than drain_window"),
+        (&["--drain-window", "30s"], "--drain-window: drain_deadline (20s, default) must not be shorter"),
+        (&["--listen", "127.0.0.1:8081"], "--listen: internal_listen (127.0.0.1:8081, default) must not take"),
+        (&["--listen", "0.0.0.0:8081"], "must not take the same address and port"),
+        (&["--internal-listen", "[::]:8080"], "must not take the same address and port"),
+        (&["--event-bytes-max", "2MiB"], "log_bytes_max (1MiB, default) must not be smaller than event_bytes_max"),
+        (&["--logs-bytes-max", "64KiB"], "logs_bytes_max (64KiB, --logs-bytes-max) must not be smaller"),
+        (&["--uri-bytes-max", "32KiB"], "head_bytes_max (16KiB, default) must not be smaller than uri_bytes_max"),
+    ];
+    for (flags, part) in table {
+        let faults = Said { flags, ..Said::default() }.faults();
+        assert!(faults.len() == 1 && faults[0].contains(part), "{flags:?}: {faults:?}");
+    }
+}
+
+#[test]
+fn listeners_may_share_a_port_on_different_addresses_or_leave_it_to_the_system() {
+    for flags in [["--listen", "127.0.0.2:8081"], ["--listen", "127.0.0.1:0"]] {
+        Said { flags: &flags, ..Said::default() }.config();
+    }
+    Said { flags: &["--listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0"], ..Said::default() }.config();
+}
+
+#[test]
+fn a_bad_value_is_not_judged_a_second_time_against_its_neighbour() {
+    let said = Said { flags: &["--drain-window", "60x", "--drain-deadline", "5s"], ..Said::default() };
+    assert_eq!(said.faults().len(), 1);
+}
+
+#[test]
+fn no_output_of_a_config_shows_the_password() {
+    let config =
+        Said { variables: &[("FANTAIL_REDIS_URL", "redis://edge:hunter2@db:6379")], ..Said::default() }.config();
+    assert_eq!(config.feed.redis_url.as_ref().unwrap().expose(), "redis://edge:hunter2@db:6379");
+    let outputs = format!("{config:?} {config:#?} {:?}", config.effective());
+    assert!(outputs.contains("redis://edge:***@db:6379"));
+    assert!(!outputs.contains("hunter2"), "{outputs}");
+}
+
+#[test]
+fn no_fault_shows_a_password_wherever_it_was_mistyped() {
+    let url = "redis://edge:hunter2@db/not-a-number";
+    let table = [
+        Said { file: "redis_url = \"redis://edge:hunter2@db/x\"", ..Said::default() },
+        Said { variables: &[("FANTAIL_REDIS_URL", url)], ..Said::default() },
+        Said { variables: &[("FANTAIL_REDIS", url)], ..Said::default() },
+        Said { flags: &["--redis-url", url], ..Said::default() },
+        Said { flags: &["--redis-ulr", url], ..Said::default() },
+        Said { flags: &["--redis-ulr=redis://edge:hunter2@db"], ..Said::default() },
+        Said { flags: &[url], ..Said::default() },
+        Said { flags: &["--redis-url", url, "--redis-url", url], ..Said::default() },
+    ];
+    for said in table {
+        let faults = said.faults();
+        assert!(!faults.join("\n").contains("hunter2"), "{faults:?}");
+    }
+}

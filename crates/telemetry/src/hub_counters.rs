@@ -1,0 +1,112 @@
+//! What the control thread counts: events on their way in, the logs, and the feed.
+
+use std::ops::Deref;
+
+use crossbeam::utils::CachePadded;
+
+use crate::counter::{ByLabel, Counter, Gauge};
+use crate::label::{Label, label};
+use crate::shard_counters::StatusClass;
+
+label! {
+    /// Why an event was not taken.
+    pub enum RejectReason {
+        /// The data is not UTF-8.
+        NotUtf8 = "not_utf8",
+        /// An envelope or a request body that cannot be read.
+        Malformed = "malformed",
+        /// The channel's name is not allowed.
+        BadChannel = "bad_channel",
+        /// A field of the event holds what it must not.
+        BadField = "bad_field",
+        /// An event type or an id that is kept for this program's own use.
+        Reserved = "reserved",
+        /// More bytes than allowed, in the body or after encoding.
+        TooLarge = "too_large",
+        /// The feed could not take it.
+        FeedUnavailable = "feed_unavailable",
+    }
+}
+
+label! {
+    /// How the feed is.
+    pub enum FeedState {
+        /// Events come from this process alone, which cannot be disconnected.
+        Memory = "memory",
+        /// Not connected, and trying.
+        Connecting = "connecting",
+        /// Events arrive.
+        Connected = "connected",
+    }
+}
+
+/// The control thread's counters, alone on their cache lines.
+#[derive(Debug, Default)]
+pub struct HubCounters(CachePadded<HubFields>);
+
+/// The counters themselves; each one's meaning for users stands in `rows.rs`.
+#[derive(Debug, Default)]
+pub struct HubFields {
+    /// Events accepted from the feed.
+    pub events_in: Counter,
+    /// Events not taken, by reason.
+    pub events_rejected: ByLabel<RejectReason, { RejectReason::COUNT }>,
+    /// Frames built; one per event, however many streams get it.
+    pub encodes: Counter,
+    /// Channels known now.
+    pub channels: Gauge,
+    /// Channels that the feed follows now.
+    pub followed_channels: Gauge,
+    /// Entries in all logs together.
+    pub log_entries: Gauge,
+    /// Frame bytes in all logs together.
+    pub log_bytes: Gauge,
+    /// Entries dropped from a log to keep it within its bounds.
+    pub evictions: Counter,
+    /// Connections made to the feed again after one was lost.
+    pub feed_reconnects: Counter,
+    /// Times in which events may have been lost on the way from the feed.
+    pub outages: Counter,
+    /// Requests answered on the internal listener, by class of status.
+    pub requests: ByLabel<StatusClass, { StatusClass::COUNT }>,
+    /// Index of the feed's state; written through [`HubFields::set_feed_state`].
+    feed_state: Gauge,
+}
+
+impl Deref for HubCounters {
+    type Target = HubFields;
+
+    #[inline]
+    fn deref(&self) -> &HubFields {
+        &self.0
+    }
+}
+
+impl HubFields {
+    /// Says how the feed is from now on; it is [`FeedState::Memory`] until the first call.
+    pub fn set_feed_state(&self, state: FeedState) {
+        self.feed_state.set(state.index() as u64);
+    }
+
+    /// How the feed is.
+    pub fn feed_state(&self) -> FeedState {
+        let index = self.feed_state.get();
+        let is_current = |state: &FeedState| state.index() as u64 == index;
+        FeedState::ALL.into_iter().find(is_current).unwrap_or(FeedState::Memory)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_feed_is_in_the_state_that_was_set_last() {
+        let counters = HubCounters::default();
+        assert_eq!(counters.feed_state(), FeedState::Memory);
+        for state in FeedState::ALL {
+            counters.set_feed_state(state);
+            assert_eq!(counters.feed_state(), state);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Labels whose values are known when the program is built.
+//!
+//! A label never holds anything that a client or a publisher chose: such values have no bound.
+
+/// The values of one label.
+pub trait Label: Copy + 'static {
+    /// The values as the exposition writes them, by index.
+    const WORDS: &'static [&'static str];
+
+    /// The place of this value in [`WORDS`](Self::WORDS).
+    fn index(self) -> usize;
+
+    /// This value as the exposition writes it.
+    fn as_str(self) -> &'static str {
+        Self::WORDS[self.index()]
+    }
+}
+
+/// Declares an enum as a label: each variant with its word, in one place.
+macro_rules! label {
+    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// All values, by index.
+            pub const ALL: [Self; Self::COUNT] = [$(Self::$variant),+];
+            /// How many values there are.
+            pub const COUNT: usize = [$($word),+].len();
+
+            /// The value as the exposition and the log write it.
+            pub fn as_str(self) -> &'static str {
+                $crate::label::Label::as_str(self)
+            }
+        }
+
+        impl $crate::label::Label for $name {
+            const WORDS: &'static [&'static str] = &[$($word),+];
+
+            #[inline]
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+pub(crate) use label;

@@ -1,0 +1,56 @@
+//! The page about metrics, written from the table.
+
+use std::fmt::Write;
+
+use crate::rows::{Kind, ROWS, Reading, Row, Words};
+
+const HEAD: &str = "\
+# Metrics
+
+<!-- Written from crates/telemetry/src/rows.rs; change it there, then run
+     UPDATE_EXPECT=1 cargo test -p fantail-telemetry -->
+
+`GET /metrics` on the internal listener answers in the OpenMetrics text form. Counters start at zero with the
+process. No label holds a name that a client or a publisher chose, so the number of series is fixed.
+
+| name | type | labels | meaning |
+|---|---|---|---|
+| `fantail_build_info` | info | `version` | Which build this is |
+";
+
+/// The reference page, in Markdown.
+pub fn reference_markdown() -> String {
+    let mut page = HEAD.to_owned();
+    for row in &ROWS {
+        let kind = match row.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        let label = label_of(row).map_or_else(String::new, |label| format!("`{label}`"));
+        write_to(&mut page, format_args!("| `{}` | {kind} | {label} | {} |\n", row.exposed_name(), row.help));
+    }
+    page.push_str("\n## Values of labels\n\n");
+    for (row, words) in ROWS.iter().filter_map(|row| Some((row, words_of(row)?))) {
+        let values: Vec<_> = words.values.iter().map(|value| format!("`{value}`")).collect();
+        write_to(&mut page, format_args!("- `{}` `{}`: {}\n", row.exposed_name(), words.label, values.join(", ")));
+    }
+    page
+}
+
+fn label_of(row: &Row) -> Option<&'static str> {
+    match &row.reading {
+        Reading::EachShard(_) => Some("shard"),
+        _ => words_of(row).map(|words| words.label),
+    }
+}
+
+fn words_of(row: &Row) -> Option<Words> {
+    match &row.reading {
+        Reading::ShardsBy(words, _) | Reading::HubBy(words, _) | Reading::HubState(words, _) => Some(*words),
+        _ => None,
+    }
+}
+
+fn write_to(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    text.write_fmt(arguments).expect("writing to a string does not fail");
+}

@@ -1,0 +1,237 @@
+//! The table of metrics: each is declared here and nowhere else.
+//!
+//! A row gives the name, the meaning and where the number is read. The exposition, the reference
+//! page and the test of names are made from these rows.
+
+use crate::counter::Counter;
+use crate::hub_counters::{FeedState, HubFields, RejectReason};
+use crate::label::Label;
+use crate::process::ProcessFigures;
+use crate::shard_counters::{CloseReason, ShardFields, StatusClass};
+
+/// One metric.
+pub(crate) struct Row {
+    /// The name without the `_total` that the exposition gives to counters.
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) help: &'static str,
+    pub(crate) reading: Reading,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// Where a metric's numbers come from.
+pub(crate) enum Reading {
+    /// One number: all shards added up.
+    Shards(fn(&ShardFields) -> u64),
+    /// One number per shard, labelled with the shard's number.
+    EachShard(fn(&ShardFields) -> u64),
+    /// One number per value of a label: all shards added up.
+    ShardsBy(Words, fn(&ShardFields) -> &[Counter]),
+    /// One number of the control thread.
+    Hub(fn(&HubFields) -> u64),
+    /// One number of the control thread per value of a label.
+    HubBy(Words, fn(&HubFields) -> &[Counter]),
+    /// One for the current value of a label, zero for the others.
+    HubState(Words, fn(&HubFields) -> usize),
+    /// A figure of the kernel about this process.
+    Process(fn(&ProcessFigures) -> f64),
+}
+
+/// A label's name and its values.
+#[derive(Clone, Copy)]
+pub(crate) struct Words {
+    pub(crate) label: &'static str,
+    pub(crate) values: &'static [&'static str],
+}
+
+const REASONS: Words = words::<CloseReason>("reason");
+const REJECT_REASONS: Words = words::<RejectReason>("reason");
+const STATES: Words = words::<FeedState>("state");
+const STATUSES: Words = words::<StatusClass>("status");
+
+const fn words<L: Label>(label: &'static str) -> Words {
+    Words { label, values: L::WORDS }
+}
+
+const fn counter(name: &'static str, reading: Reading, help: &'static str) -> Row {
+    Row { name, kind: Kind::Counter, help, reading }
+}
+
+const fn gauge(name: &'static str, reading: Reading, help: &'static str) -> Row {
+    Row { name, kind: Kind::Gauge, help, reading }
+}
+
+impl Row {
+    /// The name as a scrape shows it.
+    pub(crate) fn exposed_name(&self) -> String {
+        match self.kind {
+            Kind::Counter => format!("{}_total", self.name),
+            Kind::Gauge => self.name.to_owned(),
+        }
+    }
+}
+
+/// Every metric but the build information, which is text and has no number.
+pub(crate) static ROWS: [Row; 37] = [
+    counter(
+        "fantail_connections_accepted",
+        Reading::Shards(|shard| shard.connections_accepted.get()),
+        "Connections taken from the public listener",
+    ),
+    gauge(
+        "fantail_connections_open",
+        Reading::Shards(|shard| shard.connections_open.get()),
+        "Connections open on the public listener, streams included",
+    ),
+    counter(
+        "fantail_requests",
+        Reading::ShardsBy(STATUSES, |shard| shard.requests.counters()),
+        "Requests answered on the public listener",
+    ),
+    counter(
+        "fantail_internal_requests",
+        Reading::HubBy(STATUSES, |hub| hub.requests.counters()),
+        "Requests answered on the internal listener",
+    ),
+    counter(
+        "fantail_shed",
+        Reading::Shards(|shard| shard.shed.get()),
+        "Requests for a stream that were told to come back later",
+    ),
+    counter("fantail_streams_opened", Reading::Shards(|shard| shard.streams_opened.get()), "Streams opened"),
+    gauge("fantail_streams_open", Reading::Shards(|shard| shard.streams_open.get()), "Streams open"),
+    gauge(
+        "fantail_shard_streams_open",
+        Reading::EachShard(|shard| shard.streams_open.get()),
+        "Streams open on each shard; they should be about equal",
+    ),
+    counter(
+        "fantail_streams_closed",
+        Reading::ShardsBy(REASONS, |shard| shard.streams_closed.counters()),
+        "Streams ended; each end has one reason",
+    ),
+    gauge(
+        "fantail_streams_behind",
+        Reading::Shards(|shard| shard.streams_behind.get()),
+        "Streams that have not taken everything yet",
+    ),
+    gauge(
+        "fantail_unsent_bytes",
+        Reading::Shards(|shard| shard.unsent_bytes.get()),
+        "Bytes of frames kept only because a stream is in the middle of them",
+    ),
+    counter(
+        "fantail_deliveries",
+        Reading::Shards(|shard| shard.deliveries.get()),
+        "Events written whole to a stream, once per stream",
+    ),
+    counter(
+        "fantail_delivered_bytes",
+        Reading::Shards(|shard| shard.delivered_bytes.get()),
+        "Bytes accepted by the sockets of streams",
+    ),
+    counter(
+        "fantail_write_calls",
+        Reading::Shards(|shard| shard.write_calls.get()),
+        "Write calls on the sockets of streams",
+    ),
+    counter(
+        "fantail_write_blocked",
+        Reading::Shards(|shard| shard.write_blocked.get()),
+        "Write calls after which the socket took no more",
+    ),
+    counter("fantail_keepalives", Reading::Shards(|shard| shard.keepalives.get()), "Keepalive comments written"),
+    counter(
+        "fantail_gaps_sent",
+        Reading::Shards(|shard| shard.gaps_sent.get()),
+        "Gap events written: streams that were told of missing events",
+    ),
+    counter("fantail_passes", Reading::Shards(|shard| shard.passes.get()), "Passes over the subscribers of a channel"),
+    counter("fantail_slices", Reading::Shards(|shard| shard.slices.get()), "Slices of time that passes were cut into"),
+    counter("fantail_wakes", Reading::Shards(|shard| shard.wakes.get()), "Times a shard was woken by another thread"),
+    counter("fantail_events_in", Reading::Hub(|hub| hub.events_in.get()), "Events that came in from the feed"),
+    counter(
+        "fantail_events_rejected",
+        Reading::HubBy(REJECT_REASONS, |hub| hub.events_rejected.counters()),
+        "Events that were not taken",
+    ),
+    counter(
+        "fantail_encodes",
+        Reading::Hub(|hub| hub.encodes.get()),
+        "Frames built; one per event, however many streams get it",
+    ),
+    gauge("fantail_channels", Reading::Hub(|hub| hub.channels.get()), "Channels known to this node"),
+    gauge(
+        "fantail_followed_channels",
+        Reading::Hub(|hub| hub.followed_channels.get()),
+        "Channels that the feed follows",
+    ),
+    gauge("fantail_log_entries", Reading::Hub(|hub| hub.log_entries.get()), "Entries kept in the logs of all channels"),
+    gauge(
+        "fantail_log_bytes",
+        Reading::Hub(|hub| hub.log_bytes.get()),
+        "Bytes of frames kept in the logs of all channels",
+    ),
+    counter(
+        "fantail_evictions",
+        Reading::Hub(|hub| hub.evictions.get()),
+        "Entries dropped from a log to keep it within its bounds",
+    ),
+    gauge(
+        "fantail_feed_state",
+        Reading::HubState(STATES, |hub| hub.feed_state().index()),
+        "How the feed is: 1 for the current state",
+    ),
+    counter(
+        "fantail_feed_reconnects",
+        Reading::Hub(|hub| hub.feed_reconnects.get()),
+        "Connections made to the feed again after one was lost",
+    ),
+    counter(
+        "fantail_outages",
+        Reading::Hub(|hub| hub.outages.get()),
+        "Times in which events may have been lost on the way from the feed",
+    ),
+    counter(
+        "process_cpu_seconds",
+        Reading::Process(|process| process.cpu_seconds),
+        "Processor time used, by the program and by the kernel for it",
+    ),
+    gauge(
+        "process_resident_memory_bytes",
+        Reading::Process(|process| process.resident_bytes),
+        "Memory in use, without the kernel's share of the sockets",
+    ),
+    gauge("process_open_fds", Reading::Process(|process| process.open_fds), "Descriptors in use"),
+    gauge("process_max_fds", Reading::Process(|process| process.max_fds), "Descriptors that may be in use"),
+    gauge("process_threads", Reading::Process(|process| process.threads), "Threads"),
+    gauge(
+        "process_start_time_seconds",
+        Reading::Process(|process| process.start_time_seconds),
+        "When the program started, in seconds since 1970",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_follow_the_conventions() {
+        let mut names = HashSet::new();
+        for Row { name, help, .. } in &ROWS {
+            assert!(names.insert(name), "{name} is declared twice");
+            assert!(name.starts_with("fantail_") || name.starts_with("process_"), "{name}");
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+            assert!(!name.ends_with("_total"), "{name}: the exposition adds this");
+            assert!(!help.ends_with('.'), "{name}: the exposition adds the period");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What one shard counts. Its thread alone writes.
+
+use std::ops::Deref;
+
+use crossbeam::utils::CachePadded;
+
+use crate::counter::{ByLabel, Counter, Gauge};
+use crate::label::label;
+
+label! {
+    /// Why a stream ended. Every end has exactly one reason, so that the reasons add up to the
+    /// streams opened minus those still open.
+    pub enum CloseReason {
+        /// The client ended the connection in order.
+        ClientClosed = "client_closed",
+        /// The client reset the connection.
+        ClientReset = "client_reset",
+        /// A write failed otherwise.
+        WriteFailed = "write_failed",
+        /// The stream accepted no byte for the progress deadline.
+        Stalled = "stalled",
+        /// The floor of a log passed its cursor.
+        Overrun = "overrun",
+        /// It delivered as many events as the client asked for.
+        LimitReached = "limit_reached",
+        /// Its channel was deleted.
+        ChannelDeleted = "channel_deleted",
+        /// An operator ended it.
+        Kicked = "kicked",
+        /// It was ended in the drain window.
+        Drained = "drained",
+        /// It was still open at the drain deadline.
+        DrainDeadline = "drain_deadline",
+        /// The feed did not confirm its channels in time.
+        FollowTimeout = "follow_timeout",
+        /// The client sent more than a stream's client has to say.
+        InputFlood = "input_flood",
+        /// It was refused after its connection had become a stream.
+        Refused = "refused",
+    }
+}
+
+label! {
+    /// The first digit of an answer's status.
+    pub enum StatusClass {
+        /// 1xx
+        Informational = "1xx",
+        /// 2xx
+        Success = "2xx",
+        /// 3xx
+        Redirection = "3xx",
+        /// 4xx
+        ClientError = "4xx",
+        /// 5xx
+        ServerError = "5xx",
+    }
+}
+
+/// One shard's counters, alone on their cache lines, so that a scrape or a neighbour never slows
+/// the shard's own writes.
+#[derive(Debug, Default)]
+pub struct ShardCounters(CachePadded<ShardFields>);
+
+/// The counters themselves; each one's meaning for users stands in `rows.rs`.
+#[derive(Debug, Default)]
+pub struct ShardFields {
+    /// Connections taken from the listener.
+    pub connections_accepted: Counter,
+    /// Connections open now, streams included.
+    pub connections_open: Gauge,
+    /// Requests answered on the public listener, by class of status.
+    pub requests: ByLabel<StatusClass, { StatusClass::COUNT }>,
+    /// Requests told to come back later.
+    pub shed: Counter,
+    /// Streams opened.
+    pub streams_opened: Counter,
+    /// Streams open now.
+    pub streams_open: Gauge,
+    /// Streams ended, by reason.
+    pub streams_closed: ByLabel<CloseReason, { CloseReason::COUNT }>,
+    /// Streams that are in the middle of a frame or short of the watermark.
+    pub streams_behind: Gauge,
+    /// Frame bytes held only for streams in the middle of them.
+    pub unsent_bytes: Gauge,
+    /// Frames of events written whole to a stream.
+    pub deliveries: Counter,
+    /// Bytes accepted by the sockets of streams.
+    pub delivered_bytes: Counter,
+    /// Write calls on the sockets of streams.
+    pub write_calls: Counter,
+    /// Write calls after which the socket took no more.
+    pub write_blocked: Counter,
+    /// Keepalive comments written.
+    pub keepalives: Counter,
+    /// Gap events written.
+    pub gaps_sent: Counter,
+    /// Passes over a channel's subscribers.
+    pub passes: Counter,
+    /// Slices of time that passes were cut into.
+    pub slices: Counter,
+    /// Times the shard was woken for work from another thread.
+    pub wakes: Counter,
+}
+
+impl Deref for ShardCounters {
+    type Target = ShardFields;
+
+    #[inline]
+    fn deref(&self) -> &ShardFields {
+        &self.0
+    }
+}
+
+impl StatusClass {
+    /// The class of a status code; what is no status code counts as our own fault.
+    pub fn of(status: u16) -> Self {
+        match status {
+            100..200 => Self::Informational,
+            200..300 => Self::Success,
+            300..400 => Self::Redirection,
+            400..500 => Self::ClientError,
+            _ => Self::ServerError,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_belongs_to_its_class() {
+        let table = [(101, "1xx"), (200, "2xx"), (299, "2xx"), (308, "3xx"), (431, "4xx"), (503, "5xx"), (999, "5xx")];
+        for (status, word) in table {
+            assert_eq!(StatusClass::of(status).as_str(), word);
+        }
+    }
+
+    #[test]
+    fn counters_of_two_shards_share_no_cache_line() {
+        // Two lines, because processors fetch them in pairs.
+        assert_eq!(align_of::<ShardCounters>() % 128, 0);
+        assert_eq!(size_of::<ShardCounters>() % 128, 0);
+    }
+}

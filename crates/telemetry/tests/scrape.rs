@@ -1,0 +1,181 @@
+//! What a scrape shows, and that the reference page shows the same.
+
+// A failed unwrap is how a test fails.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::{env, fs};
+
+use fantail_telemetry::{CloseReason, FeedState, Metrics, RejectReason, StatusClass, reference_markdown};
+
+/// The value of one series, written as a scrape writes it.
+fn value<'a>(page: &'a str, series: &str) -> Option<&'a str> {
+    page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))
+}
+
+fn assert_series(page: &str, expected: &[(&str, u64)]) {
+    for (series, number) in expected {
+        assert_eq!(value(page, series), Some(number.to_string().as_str()), "{series} in\n{page}");
+    }
+}
+
+/// The names of all series, without labels.
+fn names(page: &str) -> BTreeSet<&str> {
+    let series = page.lines().filter(|line| !line.starts_with('#'));
+    series.filter_map(|line| line.split(['{', ' ']).next()).collect()
+}
+
+#[test]
+fn the_names_of_all_metrics() {
+    let expected = "\
+        fantail_build_info fantail_channels fantail_connections_accepted_total fantail_connections_open \
+        fantail_delivered_bytes_total fantail_deliveries_total fantail_encodes_total fantail_events_in_total \
+        fantail_events_rejected_total fantail_evictions_total fantail_feed_reconnects_total fantail_feed_state \
+        fantail_followed_channels fantail_gaps_sent_total fantail_internal_requests_total fantail_keepalives_total \
+        fantail_log_bytes fantail_log_entries fantail_outages_total fantail_passes_total fantail_requests_total \
+        fantail_shard_streams_open fantail_shed_total fantail_slices_total fantail_streams_behind \
+        fantail_streams_closed_total fantail_streams_open fantail_streams_opened_total fantail_unsent_bytes \
+        fantail_wakes_total fantail_write_blocked_total fantail_write_calls_total process_cpu_seconds_total \
+        process_max_fds process_open_fds process_resident_memory_bytes process_start_time_seconds process_threads";
+    let page = Metrics::new(2).render();
+    assert_eq!(names(&page), expected.split(' ').collect(), "{page}");
+}
+
+#[test]
+fn shards_are_added_up_at_the_scrape() {
+    let metrics = Metrics::new(3);
+    for (number, shard) in (1..).zip(metrics.shards()) {
+        shard.streams_open.add(number);
+        shard.deliveries.add(100 * number);
+        shard.streams_closed.add(CloseReason::Stalled, number);
+        shard.requests.add(StatusClass::of(404), 1);
+    }
+    let expected = [
+        ("fantail_streams_open", 6),
+        ("fantail_shard_streams_open{shard=\"0\"}", 1),
+        ("fantail_shard_streams_open{shard=\"2\"}", 3),
+        ("fantail_deliveries_total", 600),
+        ("fantail_streams_closed_total{reason=\"stalled\"}", 6),
+        ("fantail_streams_closed_total{reason=\"client_closed\"}", 0),
+        ("fantail_requests_total{status=\"4xx\"}", 3),
+    ];
+    assert_series(&metrics.render(), &expected);
+}
+
+#[test]
+fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
+    let metrics = Metrics::new(1);
+    let (shard, hub) = (metrics.shard(0), metrics.hub());
+    // Each gets its own number, so that a row that reads its neighbour is found out.
+    shard.connections_accepted.add(101);
+    shard.connections_open.add(102);
+    shard.shed.add(103);
+    shard.streams_opened.add(104);
+    shard.streams_open.add(105);
+    shard.streams_behind.add(106);
+    shard.unsent_bytes.add(107);
+    shard.deliveries.add(108);
+    shard.delivered_bytes.add(109);
+    shard.write_calls.add(110);
+    shard.write_blocked.add(111);
+    shard.keepalives.add(112);
+    shard.gaps_sent.add(113);
+    shard.passes.add(114);
+    shard.slices.add(115);
+    shard.wakes.add(116);
+    shard.requests.add(StatusClass::Success, 117);
+    hub.events_in.add(201);
+    hub.encodes.add(202);
+    hub.channels.add(203);
+    hub.followed_channels.add(204);
+    hub.log_entries.add(205);
+    hub.log_bytes.add(206);
+    hub.evictions.add(207);
+    hub.feed_reconnects.add(208);
+    hub.outages.add(209);
+    hub.requests.add(StatusClass::Success, 210);
+    hub.events_rejected.add(RejectReason::TooLarge, 211);
+    let expected = [
+        ("fantail_connections_accepted_total", 101),
+        ("fantail_connections_open", 102),
+        ("fantail_shed_total", 103),
+        ("fantail_streams_opened_total", 104),
+        ("fantail_streams_open", 105),
+        ("fantail_streams_behind", 106),
+        ("fantail_unsent_bytes", 107),
+        ("fantail_deliveries_total", 108),
+        ("fantail_delivered_bytes_total", 109),
+        ("fantail_write_calls_total", 110),
+        ("fantail_write_blocked_total", 111),
+        ("fantail_keepalives_total", 112),
+        ("fantail_gaps_sent_total", 113),
+        ("fantail_passes_total", 114),
+        ("fantail_slices_total", 115),
+        ("fantail_wakes_total", 116),
+        ("fantail_requests_total{status=\"2xx\"}", 117),
+        ("fantail_events_in_total", 201),
+        ("fantail_encodes_total", 202),
+        ("fantail_channels", 203),
+        ("fantail_followed_channels", 204),
+        ("fantail_log_entries", 205),
+        ("fantail_log_bytes", 206),
+        ("fantail_evictions_total", 207),
+        ("fantail_feed_reconnects_total", 208),
+        ("fantail_outages_total", 209),
+        ("fantail_internal_requests_total{status=\"2xx\"}", 210),
+        ("fantail_events_rejected_total{reason=\"too_large\"}", 211),
+    ];
+    assert_series(&metrics.render(), &expected);
+}
+
+#[test]
+fn the_state_of_the_feed_is_one_among_zeros() {
+    let metrics = Metrics::new(1);
+    metrics.hub().set_feed_state(FeedState::Connecting);
+    let expected = [
+        ("fantail_feed_state{state=\"memory\"}", 0),
+        ("fantail_feed_state{state=\"connecting\"}", 1),
+        ("fantail_feed_state{state=\"connected\"}", 0),
+    ];
+    assert_series(&metrics.render(), &expected);
+}
+
+#[test]
+fn a_scrape_is_complete_and_ends_as_the_format_demands() {
+    let page = Metrics::new(1).render();
+    assert!(page.ends_with("# EOF\n"));
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(value(&page, &format!("fantail_build_info{{version=\"{version}\"}}")), Some("1"));
+    for name in ["process_resident_memory_bytes", "process_open_fds", "process_max_fds", "process_start_time_seconds"] {
+        let number: f64 = value(&page, name).unwrap().parse().unwrap();
+        assert!(number > 0.0, "{name} {number}");
+    }
+}
+
+#[test]
+fn every_help_text_is_one_sentence_with_one_period() {
+    for line in Metrics::new(1).render().lines().filter(|line| line.starts_with("# HELP")) {
+        assert!(line.ends_with('.') && !line.ends_with(".."), "{line}");
+    }
+}
+
+/// `UPDATE_EXPECT=1` writes the page anew.
+#[test]
+fn the_reference_page_is_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/metrics.md");
+    let expected = reference_markdown();
+    if env::var_os("UPDATE_EXPECT").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &expected).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == expected, "docs/metrics.md is out of date; run UPDATE_EXPECT=1 cargo test -p fantail-telemetry");
+}
+
+#[test]
+fn the_reference_page_names_what_a_scrape_shows_and_nothing_else() {
+    let page = reference_markdown();
+    let documented: BTreeSet<_> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert_eq!(documented, names(&Metrics::new(1).render()));
+}
