@@ -1,1 +1,45 @@
-//! testkit
+//! What Fantail's tests share: real servers, raw clients, faults, and a judge.
+//!
+//! Nothing here knows a Fantail crate, hyper or a Redis library. The kit speaks over plain sockets and
+//! judges from bytes, so that a mistake in the tested code cannot hide in the code that tests it.
+//! A program that a test needs and that is missing is an error, never a skipped test.
+
+pub mod child;
+pub mod chromium;
+pub mod client;
+pub mod error;
+pub mod http;
+pub mod ledger;
+pub mod nginx;
+pub mod payload;
+pub mod port;
+pub mod program;
+pub mod proxy;
+pub mod random;
+pub mod redis_server;
+pub mod resp;
+pub mod response;
+pub mod sse;
+
+pub use child::Signal;
+pub use chromium::{Browser, Page};
+pub use client::{Close, SseClient};
+pub use error::{Error, Result};
+pub use http::{Response, http};
+pub use ledger::{Ledger, Mark, Publisher, Reader, Start, Verdict};
+pub use nginx::Nginx;
+pub use payload::{Payload, payload};
+pub use program::Fantail;
+pub use proxy::{Direction, FaultProxy};
+pub use random::Random;
+pub use redis_server::RedisServer;
+pub use resp::{Reply, RespConnection};
+pub use response::End;
+pub use sse::Event;
+
+use std::time::Duration;
+
+/// How long the kit waits for something that must happen before it calls the test failed.
+///
+/// A failure guard, not a measurement: generous, so that a busy machine never turns it into a false alarm.
+pub const PATIENCE: Duration = Duration::from_secs(30);

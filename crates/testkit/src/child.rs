@@ -1,0 +1,282 @@
+//! A program that a test started: its output, its signals and its certain end.
+//!
+//! Each child leads its own process group, so that killing it takes its children along, and is always
+//! killed by that group's id, never by name. Waits on: two threads that drain its pipes and one that
+//! waits for its exit; all three end with the child, and wake every waiter through one `watch` channel.
+
+use std::{
+    io::Read,
+    os::unix::process::CommandExt,
+    process::{Child as Process, Command, ExitStatus, Stdio},
+    sync::{Mutex, PoisonError, mpsc},
+    thread,
+    time::Duration,
+};
+
+use rustix::process::{Pid, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+use tokio::sync::watch;
+
+pub use rustix::process::Signal;
+
+use crate::error::{Doing, Error, Result};
+
+/// What is kept of each pipe; older output is forgotten first.
+const OUTPUT_BYTES_MAX: usize = 1 << 20;
+/// What of it an error message shows.
+const TAIL_BYTES: usize = 8 << 10;
+/// How long `kill` waits for grandchildren to let go of the pipes.
+const LAST_BREATH: Duration = Duration::from_secs(2);
+
+/// What a child has printed so far, and whether it still runs.
+#[derive(Debug, Default, Clone)]
+pub struct Output {
+    /// Standard output, decoded leniently.
+    pub stdout: String,
+    /// Standard error, decoded leniently.
+    pub stderr: String,
+    /// Whether the process has exited.
+    pub exited: bool,
+    open_pipes: u8,
+}
+
+/// A running program; killed with its whole process group on drop.
+#[derive(Debug)]
+pub struct Child {
+    name: String,
+    process: Process,
+    status: Option<ExitStatus>,
+    output: watch::Receiver<Output>,
+    /// Hangs up when the last holder of either pipe is gone. The lock is there only to make this `Sync`.
+    drained: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Child {
+    /// Starts `command` in its own process group with its output captured.
+    pub fn spawn(name: impl Into<String>, command: &mut Command) -> Result<Self> {
+        let name = name.into();
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().map_err(|source| Error::Missing {
+            program: command.get_program().to_string_lossy().into_owned(),
+            source,
+        })?;
+        let (sender, output) = watch::channel(Output { open_pipes: 2, ..Output::default() });
+        let (breath, drained) = mpsc::channel();
+        if let Some(pipe) = process.stdout.take() {
+            drain(pipe, sender.clone(), breath.clone(), |output| &mut output.stdout);
+        }
+        if let Some(pipe) = process.stderr.take() {
+            drain(pipe, sender.clone(), breath, |output| &mut output.stderr);
+        }
+        watch_exit(&process, sender);
+        Ok(Self { name, process, status: None, output, drained: Mutex::new(drained) })
+    }
+
+    /// The process id, which is also its group's.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What it printed so far.
+    pub fn output(&self) -> Output {
+        self.output.borrow().clone()
+    }
+
+    /// Sends a signal to the process alone, not to its children.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        if self.status.is_some() {
+            return Err(self.failed("cannot be signalled: it has ended"));
+        }
+        kill_process(self.group(), signal).map_err(Into::into).doing(format!("sending {signal:?} to {}", self.name))
+    }
+
+    /// Kills the whole process group at once and waits until it is gone. Does nothing the second time.
+    pub fn kill(&mut self) {
+        if self.status.is_some() {
+            return;
+        }
+        // Not yet waited for, so the id cannot have passed to another process. The group may be empty
+        // already, which is what we want anyway.
+        let _ = kill_process_group(self.group(), Signal::KILL);
+        self.status = self.process.wait().ok();
+        // Grandchildren hold the pipes open until they are dead too; only then are ports and files free.
+        let drained = self.drained.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = drained.recv_timeout(LAST_BREATH);
+    }
+
+    /// The exit status, if it has ended.
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        if self.status.is_none() {
+            self.status = self.process.try_wait().doing(format!("waiting for {}", self.name))?;
+        }
+        Ok(self.status)
+    }
+
+    /// Waits for it to end by itself.
+    pub async fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let mut output = self.output.clone();
+        let ended = tokio::time::timeout(limit, output.wait_for(|output| output.exited)).await.is_ok();
+        match self.try_wait()? {
+            Some(status) if ended => Ok(status),
+            _ => Err(self.failed(&format!("did not end within {limit:?}"))),
+        }
+    }
+
+    /// Waits until `find` sees what it looks for in the output; fails at once when the program ends first.
+    pub async fn find_in_output<T>(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        mut find: impl FnMut(&Output) -> Option<T>,
+    ) -> Result<T> {
+        let mut output = self.output.clone();
+        let mut found = None;
+        let search = output.wait_for(|output| {
+            found = find(output);
+            // Only when the pipes are drained too is it certain that nothing more will be found.
+            found.is_some() || (output.exited && output.open_pipes == 0)
+        });
+        let in_time = tokio::time::timeout(limit, search).await.is_ok();
+        match found {
+            Some(found) => Ok(found),
+            None if in_time => Err(self.failed(&format!("ended before {what}"))),
+            None => Err(self.failed(&format!("did not reach {what} within {limit:?}"))),
+        }
+    }
+
+    /// An error about this program with the tail of its output.
+    pub fn failed(&self, what: &str) -> Error {
+        let output = self.output.borrow();
+        let output = format!("stdout: {}\nstderr: {}", tail(&output.stdout), tail(&output.stderr));
+        Error::Program { program: format!("{} (pid {})", self.name, self.pid()), what: what.into(), output }
+    }
+
+    fn group(&self) -> Pid {
+        Pid::from_child(&self.process)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            eprintln!("{}", self.failed("was running when the test failed"));
+        }
+    }
+}
+
+/// Copies a pipe into the shared output until its last holder is gone. `_breath` says so by being dropped.
+fn drain(
+    mut pipe: impl Read + Send + 'static,
+    sender: watch::Sender<Output>,
+    breath: mpsc::Sender<()>,
+    side: fn(&mut Output) -> &mut String,
+) {
+    thread::spawn(move || {
+        let mut buffer = [0; 16 << 10];
+        let mut partial = Vec::new();
+        while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+            partial.extend_from_slice(&buffer[..count]);
+            let text = take_whole_characters(&mut partial);
+            sender.send_modify(|output| append(side(output), &text));
+        }
+        sender.send_modify(|output| output.open_pipes -= 1);
+        drop(breath);
+    });
+}
+
+fn watch_exit(process: &Process, sender: watch::Sender<Output>) {
+    let pid = Pid::from_child(process);
+    thread::spawn(move || {
+        // NOWAIT leaves the zombie for `Child`, which alone reaps: until then the id stays ours. When
+        // `Child` was faster there is no such child any more, which means the same.
+        let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        sender.send_modify(|output| output.exited = true);
+    });
+}
+
+/// Takes what is decodable, leaving a character that was cut by the read.
+fn take_whole_characters(bytes: &mut Vec<u8>) -> String {
+    let cut = match std::str::from_utf8(bytes) {
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        _ => bytes.len(),
+    };
+    let rest = bytes.split_off(cut);
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    *bytes = rest;
+    text
+}
+
+fn append(kept: &mut String, text: &str) {
+    kept.push_str(text);
+    if kept.len() > OUTPUT_BYTES_MAX {
+        let cut = kept.ceil_char_boundary(kept.len() - OUTPUT_BYTES_MAX / 2);
+        kept.drain(..cut);
+    }
+}
+
+fn tail(text: &str) -> &str {
+    &text[text.ceil_char_boundary(text.len().saturating_sub(TAIL_BYTES))..]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
+
+    use super::*;
+    use crate::PATIENCE;
+
+    fn shell(script: &str) -> Child {
+        Child::spawn("a shell", Command::new("/bin/sh").args(["-c", script])).unwrap()
+    }
+
+    #[tokio::test]
+    async fn output_is_found_while_the_program_runs() {
+        let mut child = shell("echo ready 42; exec sleep 600");
+        let line = child.find_in_output(PATIENCE, "ready", |output| output.stdout.lines().next().map(String::from));
+        assert_eq!(line.await.unwrap(), "ready 42");
+        assert_eq!(child.try_wait().unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn an_early_end_is_an_error_that_shows_what_was_printed() {
+        let mut child = shell("echo broken pipe dream >&2; exit 3");
+        let error = child.find_in_output(PATIENCE, "ready", |_| None::<()>).await.unwrap_err().to_string();
+        assert!(error.contains("ended before ready") && error.contains("broken pipe dream"), "{error}");
+        assert_eq!(child.wait(PATIENCE).await.unwrap().code(), Some(3));
+    }
+
+    #[tokio::test]
+    async fn a_signal_ends_it_and_the_status_tells() {
+        use std::os::unix::process::ExitStatusExt;
+        let mut child = shell("exec sleep 600");
+        child.signal(Signal::TERM).unwrap();
+        assert_eq!(child.wait(PATIENCE).await.unwrap().signal(), Some(15));
+        assert!(child.signal(Signal::TERM).is_err());
+    }
+
+    #[tokio::test]
+    async fn killing_takes_the_grandchildren_along() {
+        let mut child = shell("sleep 600 & echo $!; wait");
+        let grandchild = child
+            .find_in_output(PATIENCE, "the grandchild's id", |output| output.stdout.trim().parse::<u32>().ok())
+            .await
+            .unwrap();
+        child.kill();
+        let stat = std::fs::read_to_string(format!("/proc/{grandchild}/stat")).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(" Z "), "still alive: {stat}");
+    }
+
+    #[test]
+    fn a_missing_program_says_what_to_do() {
+        let error = Child::spawn("nothing", &mut Command::new("/no/such/program")).unwrap_err().to_string();
+        assert!(error.contains("/no/such/program") && error.contains("install it"), "{error}");
+    }
+
+    #[test]
+    fn a_character_cut_by_a_read_is_completed_by_the_next() {
+        let mut bytes = "a\u{e9}".as_bytes()[..2].to_vec();
+        assert_eq!(take_whole_characters(&mut bytes), "a");
+        bytes.push(0xa9);
+        assert_eq!(take_whole_characters(&mut bytes), "\u{e9}");
+    }
+}

@@ -1,0 +1,211 @@
+//! How one reader's history is held against what was published.
+//!
+//! Walks the history once. A *line* is one publisher's events in one channel: its numbers have no holes,
+//! so whatever is skipped in it is missing. Pure: reads the books, writes the verdict.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Entry, History, Key, Mark, Published, ReaderEnd, Start, Step, verdict::Verdict};
+use crate::{payload::Flaw, response::End};
+
+/// Judges one reader.
+pub(super) fn judge(history: &History, published: &Published, verdict: &mut Verdict) {
+    verdict.readers += 1;
+    let mut walk = Walk::new(history, published, verdict);
+    for step in &history.steps {
+        walk.step(step);
+    }
+    walk.end();
+}
+
+/// How far the reader has come in one line.
+struct Line<'a> {
+    channel: &'a str,
+    publisher: u32,
+    orders: &'a [u64],
+    /// The sequence number from which the reader is certainly owed.
+    owed_from: usize,
+    /// The next one expected, once something came.
+    next: Option<usize>,
+    /// When a gap was told that still waits for its place: the next event of this line, or the end.
+    gap_told_at: Option<u64>,
+}
+
+struct Walk<'a> {
+    history: &'a History,
+    published: &'a Published,
+    verdict: &'a mut Verdict,
+    lines: Vec<Line<'a>>,
+    seen: BTreeSet<Key>,
+    /// Missing events, and whether a gap excuses them in any line they stand in.
+    holes: BTreeMap<Key, bool>,
+    /// Per publisher, the highest order that came.
+    tops: BTreeMap<u32, u64>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(history: &'a History, published: &'a Published, verdict: &'a mut Verdict) -> Self {
+        let (Start::Live(mark) | Start::After(mark)) = history.start;
+        let mut lines = Vec::new();
+        for channel in &history.channels {
+            for (publisher, orders) in published.lines.get(channel).into_iter().flatten() {
+                let owed_from = entered_until(published, *publisher, orders, mark);
+                let (channel, publisher) = (channel.as_str(), *publisher);
+                lines.push(Line { channel, publisher, orders, owed_from, next: None, gap_told_at: None });
+            }
+        }
+        let (seen, holes, tops) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+        Self { history, published, verdict, lines, seen, holes, tops }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Received { key, hash, flaw } => self.received(*key, *hash, *flaw),
+            Step::Gap { channel, told_at } => self.gap(channel, *told_at),
+            Step::Unreadable { flaw, text } => {
+                let start: String = text.chars().take(80).collect();
+                self.flawed(*flaw, &format!("{start:?}"));
+            }
+        }
+    }
+
+    fn received(&mut self, key: Key, hash: u64, flaw: Option<Flaw>) {
+        let published = self.published;
+        let Some(entry) = published.entry(key) else {
+            return self.foreign(&format!("event {} of publisher {} was never published", key.1, key.0));
+        };
+        let followed = |(channel, _): &&(String, u64)| self.history.channels.contains(channel);
+        let places: Vec<_> = entry.places.iter().filter(followed).collect();
+        if places.is_empty() {
+            return self.foreign(&format!("{} is for channels it does not follow", name(key, entry)));
+        }
+        if !self.seen.insert(key) {
+            return self.duplicated(&format!("{} came again", name(key, entry)));
+        }
+        if matches!(self.history.start, Start::After(mark) if entry.entered_at <= mark.0) {
+            return self.duplicated(&format!("{} lies before the place it resumed from", name(key, entry)));
+        }
+        match flaw {
+            Some(flaw) => self.flawed(flaw, &name(key, entry)),
+            None if hash != entry.hash => self.flawed(Flaw::Corrupted, &name(key, entry)),
+            None => self.verdict.delivered += 1,
+        }
+        if self.tops.get(&key.0).is_some_and(|top| key.1 < *top) {
+            self.verdict.reordered += 1;
+            return self.tell(&format!("reordered: {} came behind a later event", name(key, entry)));
+        }
+        self.tops.insert(key.0, key.1);
+        for (channel, seq) in places {
+            let to = usize::try_from(*seq).unwrap_or(usize::MAX);
+            self.advance(channel, key.0, to);
+        }
+    }
+
+    /// Brings a line to the event that came; what was skipped is missing so far.
+    fn advance(&mut self, channel: &str, publisher: u32, to: usize) {
+        for line in &mut self.lines {
+            if line.channel == channel && line.publisher == publisher {
+                // Before the first event, those in flight while joining were not owed.
+                let from = line.next.unwrap_or(line.owed_from);
+                note_missing(line, from, to, self.published, &mut self.holes);
+                line.next = Some(to + 1);
+                line.gap_told_at = None;
+            }
+        }
+    }
+
+    fn gap(&mut self, channel: &str, told_at: u64) {
+        self.verdict.gaps += 1;
+        if !self.history.channels.contains(channel) {
+            return self.foreign(&format!("a gap in {channel:?}, which it does not follow"));
+        }
+        for line in self.lines.iter_mut().filter(|line| line.channel == channel) {
+            line.gap_told_at = Some(told_at);
+        }
+    }
+
+    fn end(&mut self) {
+        let until = match self.history.end {
+            ReaderEnd::StillOpen => {
+                self.verdict.unfinished += 1;
+                self.tell("unfinished: it never said how it ended");
+                None
+            }
+            ReaderEnd::Left => None,
+            ReaderEnd::Stopped(until) | ReaderEnd::Ended(End::Clean, until) => Some(until),
+            ReaderEnd::Ended(end, until) => {
+                self.verdict.cut += 1;
+                self.tell(&format!("cut: its stream ended {end}"));
+                Some(until)
+            }
+        };
+        if let Some(until) = until {
+            for line in &mut self.lines {
+                let from = line.next.unwrap_or(line.owed_from);
+                let to = entered_until(self.published, line.publisher, line.orders, until);
+                note_missing(line, from, to, self.published, &mut self.holes);
+            }
+        }
+        self.count_holes();
+    }
+
+    fn count_holes(&mut self) {
+        for (key, is_excused) in std::mem::take(&mut self.holes) {
+            // What came late was counted as reordered when it came.
+            let entry = self.published.entry(key).filter(|_| !self.seen.contains(&key));
+            let Some(entry) = entry else { continue };
+            if !entry.is_confirmed {
+                self.verdict.unconfirmed += 1;
+            } else if is_excused {
+                self.verdict.declared += 1;
+            } else {
+                self.verdict.silent += 1;
+                self.tell(&format!("silent: {} is missing and no gap was told", name(key, entry)));
+            }
+        }
+    }
+
+    fn flawed(&mut self, flaw: Flaw, what: &str) {
+        match flaw {
+            Flaw::Cut => self.verdict.cut += 1,
+            Flaw::Corrupted => self.verdict.corrupted += 1,
+        }
+        self.tell(&format!("{flaw:?}: {what}"));
+    }
+
+    fn duplicated(&mut self, what: &str) {
+        self.verdict.duplicated += 1;
+        self.tell(&format!("duplicated: {what}"));
+    }
+
+    fn foreign(&mut self, what: &str) {
+        self.verdict.foreign += 1;
+        self.tell(&format!("foreign: {what}"));
+    }
+
+    fn tell(&mut self, what: &str) {
+        let reader = &self.history.name;
+        self.verdict.tell(|| format!("{reader}: {what}"));
+    }
+}
+
+/// How many events of a line were entered up to the mark. Lines are in order of entry.
+fn entered_until(published: &Published, publisher: u32, orders: &[u64], mark: Mark) -> usize {
+    let entered = |order: &u64| published.entry((publisher, *order)).is_some_and(|entry| entry.entered_at <= mark.0);
+    orders.partition_point(entered)
+}
+
+fn note_missing(line: &Line<'_>, from: usize, to: usize, published: &Published, holes: &mut BTreeMap<Key, bool>) {
+    let missing = line.orders.get(from..to).unwrap_or_default();
+    for order in missing {
+        let key = (line.publisher, *order);
+        // A gap speaks of the past: it cannot excuse what was published after it was told.
+        let is_past = |told_at| published.entry(key).is_some_and(|entry| entry.entered_at <= told_at);
+        *holes.entry(key).or_default() |= line.gap_told_at.is_some_and(is_past);
+    }
+}
+
+fn name((publisher, order): Key, entry: &Entry) -> String {
+    let places: Vec<_> = entry.places.iter().map(|(channel, seq)| format!("{channel}#{seq}")).collect();
+    format!("{} (event {order} of publisher {publisher})", places.join("+"))
+}

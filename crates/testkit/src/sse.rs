@@ -1,0 +1,294 @@
+//! A browser's reading of `text/event-stream`, byte by byte as it comes.
+//!
+//! Owns the WHATWG rules (HTML standard, section 9.2) and nothing of HTTP. Follows the standard to the
+//! letter, since a lenient reader would forgive the very faults it is here to show.
+
+use std::mem;
+
+const BOM: &[u8] = "\u{feff}".as_bytes();
+
+/// One dispatched event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The event type; `message` when the stream named none.
+    pub event: String,
+    /// The data lines, joined by line feeds.
+    pub data: String,
+    /// The last event id at the time of dispatch: what a browser would send on reconnect.
+    pub id: String,
+    /// The id that stood in this very block, if one did.
+    pub own_id: Option<String>,
+    /// The `retry` in this block, in milliseconds.
+    pub retry: Option<u64>,
+}
+
+/// An incremental parser. One per connection: a frame cut by a lost connection must not glue to the next.
+#[derive(Debug, Default)]
+pub struct Parser {
+    /// Bytes of the line that is not complete yet.
+    line: Vec<u8>,
+    /// Whether the byte order mark was looked for already.
+    begun: bool,
+    /// A CR ended the last line; an LF right behind it belongs to it.
+    after_cr: bool,
+    block: Block,
+    last_event_id: String,
+    retry: Option<u64>,
+    comments: u64,
+    unknown_lines: u64,
+    bytes: u64,
+}
+
+/// What the lines since the last blank one have said.
+#[derive(Debug, Default)]
+struct Block {
+    begun: bool,
+    event: String,
+    data: String,
+    own_id: Option<String>,
+    retry: Option<u64>,
+}
+
+impl Parser {
+    /// Takes more bytes and returns the events they completed.
+    pub fn feed(&mut self, bytes: &[u8]) -> Vec<Event> {
+        let mut events = Vec::new();
+        self.bytes += bytes.len() as u64;
+        for &byte in bytes {
+            if mem::take(&mut self.after_cr) && byte == b'\n' {
+                continue;
+            }
+            match byte {
+                b'\r' | b'\n' => {
+                    self.after_cr = byte == b'\r';
+                    events.extend(self.end_line());
+                }
+                _ => self.line.push(byte),
+            }
+        }
+        events
+    }
+
+    /// What a browser would send as `Last-Event-ID` now: the id as of the last blank line.
+    pub fn last_event_id(&self) -> &str {
+        &self.last_event_id
+    }
+
+    /// The reconnection time in force, in milliseconds, if the stream ever set one.
+    pub const fn retry(&self) -> Option<u64> {
+        self.retry
+    }
+
+    /// How many comment lines came, keepalives among them.
+    pub const fn comments(&self) -> u64 {
+        self.comments
+    }
+
+    /// How many lines had a field name that the standard does not know; the sign of a torn frame.
+    pub const fn unknown_lines(&self) -> u64 {
+        self.unknown_lines
+    }
+
+    /// How many bytes were fed.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether the stream stands in the middle of a block: what came of it would be lost at an end now.
+    pub const fn in_mid_block(&self) -> bool {
+        self.block.begun || !self.line.is_empty()
+    }
+
+    fn end_line(&mut self) -> Option<Event> {
+        let mut line = mem::take(&mut self.line);
+        if !mem::replace(&mut self.begun, true) && line.starts_with(BOM) {
+            line.drain(..BOM.len());
+        }
+        if line.is_empty() {
+            return self.end_block();
+        }
+        // Line ends are ASCII and so never part of a longer character: decoding line by line gives what
+        // decoding the whole stream would give.
+        let line = String::from_utf8_lossy(&line);
+        match line.split_once(':') {
+            // A comment belongs to no block: an end behind it cuts nothing.
+            Some(("", _)) => self.comments += 1,
+            Some((name, value)) => self.field(name, value.strip_prefix(' ').unwrap_or(value)),
+            None => self.field(&line, ""),
+        }
+        None
+    }
+
+    fn field(&mut self, name: &str, value: &str) {
+        self.block.begun = true;
+        match name {
+            "event" => self.block.event = value.into(),
+            "data" => {
+                self.block.data.push_str(value);
+                self.block.data.push('\n');
+            }
+            "id" if !value.contains('\0') => self.block.own_id = Some(value.into()),
+            "retry" => self.set_retry(value),
+            "id" => {}
+            _ => self.unknown_lines += 1,
+        }
+    }
+
+    fn set_retry(&mut self, value: &str) {
+        if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+            // A number too large to hold is still all digits; saturating keeps it "very long".
+            let retry = value.parse().unwrap_or(u64::MAX);
+            self.retry = Some(retry);
+            self.block.retry = Some(retry);
+        }
+    }
+
+    fn end_block(&mut self) -> Option<Event> {
+        let mut block = mem::take(&mut self.block);
+        if let Some(id) = &block.own_id {
+            self.last_event_id.clone_from(id);
+        }
+        // Every data line adds its line feed, so empty means that there was none, and nothing is dispatched.
+        block.data.pop()?;
+        let event = if block.event.is_empty() { "message".into() } else { block.event };
+        let id = self.last_event_id.clone();
+        Some(Event { event, data: block.data, id, own_id: block.own_id, retry: block.retry })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Parses `bytes` whole, byte by byte, and cut in two at every offset: all must agree.
+    fn parse(bytes: &[u8]) -> (Vec<Event>, Parser) {
+        let mut whole = Parser::default();
+        let events = whole.feed(bytes);
+        let mut single = Parser::default();
+        let singly: Vec<Event> = bytes.iter().flat_map(|byte| single.feed(&[*byte])).collect();
+        assert_eq!(events, singly, "byte by byte gives other events");
+        for offset in 0..=bytes.len() {
+            let mut halves = Parser::default();
+            let mut halved = halves.feed(&bytes[..offset]);
+            halved.extend(halves.feed(&bytes[offset..]));
+            assert_eq!(events, halved, "a cut at {offset} gives other events");
+            assert_eq!(whole.last_event_id(), halves.last_event_id());
+            assert_eq!(whole.in_mid_block(), halves.in_mid_block());
+        }
+        (events, whole)
+    }
+
+    fn data(text: impl AsRef<[u8]>) -> Vec<String> {
+        parse(text.as_ref()).0.into_iter().map(|event| event.data).collect()
+    }
+
+    #[test]
+    fn a_full_block_gives_type_data_id_and_retry() {
+        let (events, parser) = parse(b": hello\nretry: 2500\nid: 7\nevent: news\ndata: one\ndata: two\n\n");
+        let id = String::from("7");
+        let expected =
+            Event { event: "news".into(), data: "one\ntwo".into(), own_id: Some(id.clone()), id, retry: Some(2500) };
+        assert_eq!(events, [expected]);
+        assert_eq!((parser.comments(), parser.retry(), parser.unknown_lines()), (1, Some(2500), 0));
+    }
+
+    #[test]
+    fn cr_lf_and_crlf_may_be_mixed() {
+        assert_eq!(data("data:1\rdata:2\r\n\r\ndata:3\n\rdata:4\r\r"), ["1\n2", "3", "4"]);
+        assert_eq!(data("data:test\r\ndata\ndata:test\r\n\r\n"), ["test\n\ntest"]);
+    }
+
+    #[test]
+    fn only_cr_and_lf_break_lines() {
+        let text = "a\u{85}b\u{2028}c\u{2029}d\u{b}e\u{c}f";
+        assert_eq!(data(format!("data: {text}\n\n")), [text]);
+    }
+
+    #[test]
+    fn one_byte_order_mark_is_dropped_and_a_second_one_is_not() {
+        assert_eq!(data("\u{feff}data:1\n\n\u{feff}data:2\n\ndata:3\n\n"), ["1", "3"]);
+        assert_eq!(data("\u{feff}\u{feff}data:1\n\ndata:2\n\n"), ["2"]);
+        assert_eq!(data(": first\ndata: \u{feff}x\n\n"), ["\u{feff}x"]);
+    }
+
+    #[test]
+    fn exactly_one_space_is_dropped() {
+        assert_eq!(data("data:\ttest\rdata: \ndata:test\n\n"), ["\ttest\n\ntest"]);
+        assert_eq!(data("data:  x \n\n"), [" x "]);
+    }
+
+    #[test]
+    fn empty_data_is_an_event_and_no_data_is_none() {
+        assert_eq!(data("data:\n\ndata\ndata\n\nevent: x\n\ndata:end\n\n"), ["", "\n", "end"]);
+    }
+
+    #[test]
+    fn an_event_type_ends_with_its_block() {
+        let (events, _) = parse(b"event: a\ndata:1\n\ndata:2\n\nevent:b\n\ndata:3\n\nevent:\ndata:4\n\n");
+        let types: Vec<_> = events.iter().map(|event| event.event.as_str()).collect();
+        assert_eq!(types, ["a", "message", "message", "message"]);
+    }
+
+    #[test]
+    fn an_id_lasts_until_another_and_needs_no_data() {
+        let (events, parser) = parse("id: \u{2026}\n\ndata:1\n\nid:b\ndata:2\n\nid\ndata:3\n\n".as_bytes());
+        let ids: Vec<_> = events.iter().map(|event| (event.id.as_str(), event.own_id.is_some())).collect();
+        assert_eq!(ids, [("\u{2026}", false), ("b", true), ("", true)]);
+        assert_eq!(parser.last_event_id(), "");
+    }
+
+    #[test]
+    fn an_id_counts_only_from_its_blank_line_on() {
+        let (events, parser) = parse(b"id:1\ndata:a\n\nid:2\ndata:b\n");
+        assert_eq!(events.len(), 1);
+        assert_eq!(parser.last_event_id(), "1");
+        assert!(parser.in_mid_block());
+    }
+
+    #[test]
+    fn an_id_with_nul_is_ignored() {
+        for id in ["\0id", "i\0d", "id\0", "\0", " \0"] {
+            let (_, parser) = parse(format!("id: kept\n\nid:{id}\ndata:x\n\n").as_bytes());
+            assert_eq!(parser.last_event_id(), "kept");
+        }
+        assert_eq!(data("data:\0\n\n"), ["\0"]);
+    }
+
+    #[test]
+    fn only_digits_set_the_reconnection_time() {
+        for bad in ["1000x", "", " 5", "-1", "+1", "1 ", "\u{661}"] {
+            let (_, parser) = parse(format!("retry: 3\nretry: {bad}\n\n").as_bytes());
+            assert_eq!(parser.retry(), Some(3), "{bad:?}");
+        }
+        assert_eq!(parse(b"retry:99999999999999999999\n").1.retry(), Some(u64::MAX));
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored_and_counted() {
+        let (events, parser) =
+            parse(b"data:test\n data\ndata\nfoobar:xxx\njustsometext\n:thisisacomment\nDATA: no\n\n");
+        assert_eq!(events[0].data, "test\n");
+        assert_eq!(parser.unknown_lines(), 4);
+    }
+
+    #[test]
+    fn an_unfinished_block_is_never_dispatched() {
+        let text = b"id: 1\nevent: x\ndata: one\n\n";
+        for end in 0..text.len() {
+            assert_eq!(parse(&text[..end]).0, []);
+        }
+    }
+
+    #[test]
+    fn bad_utf8_becomes_the_replacement_character() {
+        assert_eq!(data(b"data: ok\xe2\x82\ndata: \xff\n\n"), ["ok\u{fffd}\n\u{fffd}"]);
+    }
+
+    #[test]
+    fn a_long_comment_costs_nothing() {
+        let text = format!(":{}\ndata:1\n\n", "x".repeat(3_000));
+        let mut parser = Parser::default();
+        assert_eq!(parser.feed(text.as_bytes()).len(), 1);
+        assert_eq!((parser.comments(), parser.in_mid_block()), (1, false));
+    }
+}
