@@ -391,6 +391,7 @@ impl Engine {
         self.admission.release();
         self.counters.streams_open.set(self.streams.len() as u64);
         self.counters.streams_closed.add(reason, 1);
+        self.counters.connections_open.sub(1);
         if self.streams.is_empty() {
             self.streams.shrink_to_fit();
         }

@@ -122,6 +122,19 @@ impl EventError {
     }
 }
 
+impl Publication {
+    /// An event for `channels`, of which repeated ones count once.
+    pub fn new(channels: impl IntoIterator<Item = ChannelName>, event: Event) -> Self {
+        let mut each_once = SmallVec::new();
+        for channel in channels {
+            if !each_once.contains(&channel) {
+                each_once.push(channel);
+            }
+        }
+        Self { channels: each_once, event }
+    }
+}
+
 impl Event {
     /// An event with text alone.
     pub fn text(data: impl Into<String>) -> Self {

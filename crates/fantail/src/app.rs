@@ -1,0 +1,138 @@
+//! Where the parts meet.
+//!
+//! `Config` is taken apart by name, so that a new setting does not compile until something here takes it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use fantail_access::CorsPolicy;
+use fantail_config::{Config, Cors, Drain, Engine, Feed, Internal, Limits, Logs, Public, Streams};
+use fantail_feed::RedisSettings;
+use fantail_hub::{Following, Hub, HubSettings, LogLimits};
+use fantail_shard::{Admission, ShardSettings, SlowPolicy};
+use fantail_telemetry::Metrics;
+use fantail_wire::Term;
+
+use crate::control::{Control, FeedChoice};
+use crate::descriptors;
+use crate::listener::{self, SocketOptions};
+use crate::public::PublicSettings;
+use crate::shard_thread::{self, ShardThread};
+
+/// Channels that may exist on a node at once. One costs about half a kilobyte.
+const CHANNELS_MAX: usize = 1 << 20;
+
+/// Serves until a signal ends it.
+pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
+    let effective = config.effective();
+    let Config { public, internal, engine, feed, streams, logs, limits, drain, cors, logging, sources: _ } = config;
+    let Public { listen, path } = public;
+    let Internal { internal_listen } = internal;
+    let Engine { workers } = engine;
+    let Feed { redis_url, follow_deadline, linger } = feed;
+    let Streams { keepalive_interval, retry, progress_deadline, send_buffer_bytes, channels_per_stream_max } = streams;
+    let Logs { log_events_max, log_bytes_max, log_age_max, logs_bytes_max } = logs;
+    let Limits {
+        connections_max,
+        request_deadline,
+        head_bytes_max,
+        uri_bytes_max,
+        publish_body_bytes_max,
+        event_bytes_max,
+    } = limits;
+    let Drain { drain_window, drain_deadline } = drain;
+    let Cors { cors_origin } = cors;
+
+    crate::cli::start_logging(&logging)?;
+    // The TLS of the Redis client asks for the process's default provider.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let connections_max = descriptors::connections_max(connections_max)?;
+
+    let metrics = Arc::new(Metrics::new(workers));
+    let (hub, publisher) = Hub::new(
+        HubSettings {
+            term: Term::from_random(fastrand::u64(..)),
+            following: if redis_url.is_some() { Following::OnDemand } else { Following::Always },
+            shards: u16::try_from(workers).context("too many workers")?,
+            log: LogLimits { entries_max: log_events_max, bytes_max: log_bytes_max, age_ms_max: millis(log_age_max) },
+            logs_bytes_max,
+            event_bytes_max,
+            channels_max: CHANNELS_MAX,
+            clock: now_ms,
+        },
+        metrics.hub(),
+    );
+    let feed = match redis_url {
+        None => FeedChoice::Memory,
+        Some(url) => {
+            let mut settings = RedisSettings::parse(url.expose())?;
+            settings.event_bytes_max = event_bytes_max;
+            FeedChoice::Redis(Box::new(settings), url.to_string())
+        }
+    };
+    let public_settings = Arc::new(PublicSettings {
+        path,
+        channels_max: channels_per_stream_max,
+        head_bytes_max,
+        uri_bytes_max,
+        request_deadline,
+        retry_ms: u32::try_from(millis(retry)).unwrap_or(u32::MAX),
+        cors: CorsPolicy::parse(&cors_origin).map_err(|errors| anyhow::anyhow!("{}", errors[0]))?,
+    });
+    let shard_settings = ShardSettings {
+        keepalive_interval,
+        follow_deadline,
+        progress_deadline,
+        retry_ms: public_settings.retry_ms,
+        slow_policy: SlowPolicy::Disconnect,
+    };
+
+    // Everything is checked; from here on sockets are bound.
+    let listeners = listener::bind_public(listen, workers, SocketOptions { send_buffer_bytes })?;
+    let internal_listener = listener::bind_internal(internal_listen)?;
+    let admission = Admission::new(connections_max);
+    let shards = listeners
+        .sockets
+        .into_iter()
+        .enumerate()
+        .map(|(index, listener)| {
+            shard_thread::spawn(ShardThread {
+                index: index as u16,
+                listener,
+                hub: Arc::clone(&hub),
+                settings: shard_settings.clone(),
+                public: Arc::clone(&public_settings),
+                counters: metrics.shard(index),
+                admission: Arc::clone(&admission),
+            })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    Control {
+        hub,
+        publisher,
+        feed,
+        metrics,
+        shards,
+        admission,
+        public_url: format!("http://{}{}", listeners.address, public_settings.path),
+        internal_listener,
+        publish_body_bytes_max,
+        head_bytes_max,
+        request_deadline,
+        linger,
+        drain_window,
+        drain_deadline,
+        effective,
+    }
+    .run()
+}
+
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

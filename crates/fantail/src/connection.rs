@@ -1,0 +1,118 @@
+//! One public connection: hyper reads the request, and if it is a subscribe the socket leaves hyper.
+//!
+//! hyper keeps two buffers of 8 KiB for the life of a connection, which is what an idle stream must not cost. For an
+//! accepted subscribe the service leaves a note and never answers. The task polls the connection by hand, sees the note,
+//! takes the connection apart and gives the bare socket to the shard. It does so before the feed has confirmed, so that
+//! waiting costs no buffers either.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::{pending, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use fantail_shard::{Permit, Shard, Subscribe};
+use fantail_telemetry::ShardCounters;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tracing::debug;
+
+use crate::problem::Answer;
+use crate::public::{Accepted, Decision, PublicSettings};
+use crate::unflushed::Unflushed;
+
+/// Header fields of a request; hyper answers 431 to more.
+const HEADERS_MAX: usize = 64;
+
+/// What all connections of a shard share.
+pub(crate) struct ShardContext {
+    pub(crate) shard: Shard,
+    pub(crate) settings: Arc<PublicSettings>,
+    pub(crate) counters: Arc<ShardCounters>,
+    /// Becomes true when the process is about to end.
+    pub(crate) draining: watch::Receiver<bool>,
+}
+
+/// Where the service leaves an accepted subscribe.
+type Note = Cell<Option<Box<Accepted>>>;
+
+/// Serves a connection until it closes or becomes a stream.
+pub(crate) async fn serve(socket: TcpStream, permit: Permit, context: Rc<ShardContext>) {
+    let note = Note::default();
+    let service = service_fn(|request| answer(request, &context, &note));
+    let (socket, flushed) = Unflushed::new(socket);
+    let mut connection = http(&context.settings).serve_connection(TokioIo::new(socket), service);
+    let mut draining = context.draining.clone();
+    let mut drain_begins = pin!(draining.wait_for(|draining| *draining));
+    let mut drain_seen = false;
+
+    let accepted = poll_fn(|cx| {
+        // The watch wakes this task once, when the drain begins: a request under way is finished, an idle connection is
+        // closed.
+        if !drain_seen && drain_begins.as_mut().poll(cx).is_ready() {
+            drain_seen = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
+            if let Err(error) = end {
+                debug!(%error, "a connection ended before it became a stream");
+            }
+            return Poll::Ready(None);
+        }
+        // With an earlier answer still in hyper's buffer the socket stays: hyper goes on writing, and its waiting for
+        // room wakes this task again.
+        if flushed.get()
+            && let Some(accepted) = note.take()
+        {
+            return Poll::Ready(Some(accepted));
+        }
+        Poll::Pending
+    });
+    match accepted.await {
+        Some(accepted) => hand_over(connection.into_parts().io.into_inner().into_inner(), *accepted, permit, &context),
+        None => context.counters.connections_open.sub(1),
+    }
+}
+
+/// Takes the socket out of this thread's runtime and gives it to the shard. Bytes that came behind the request are
+/// dropped with hyper's buffer: the head says `Connection: close`, so they are no request.
+fn hand_over(socket: TcpStream, accepted: Accepted, permit: Permit, context: &ShardContext) {
+    let socket = match socket.into_std() {
+        Ok(socket) => socket,
+        Err(error) => {
+            debug!(%error, "a socket could not leave the runtime");
+            return context.counters.connections_open.sub(1);
+        }
+    };
+    let Accepted { request, framing, head, shed } = accepted;
+    let (channels, resume, limit) = (request.channels, request.resume, request.limit);
+    context.shard.subscribe(Subscribe { socket, permit, channels, resume, limit, framing, head, shed });
+}
+
+async fn answer(request: Request<Incoming>, context: &ShardContext, note: &Note) -> Result<Answer, Infallible> {
+    match context.settings.decide(&request, &context.counters) {
+        Decision::Answer(answer) => Ok(answer),
+        Decision::Stream(accepted) => {
+            note.set(Some(accepted));
+            pending().await
+        }
+    }
+}
+
+fn http(settings: &PublicSettings) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // The deadline runs from the accept to the end of the first head, and again between requests. Twice the head's bound
+    // lets us answer a head that is a little too large with more than a bare 431.
+    http.timer(TokioTimer::new())
+        .header_read_timeout(settings.request_deadline)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(settings.head_bytes_max.max(8 * 1024) * 2);
+    http
+}

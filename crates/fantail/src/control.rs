@@ -1,0 +1,179 @@
+//! The control thread: the feed, the hub's one publisher, the internal listener, and the signals.
+//!
+//! It waits on the feed's sockets, the shards' interest, its sweep, internal requests and signals. Everything that
+//! changes a log happens on this thread.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use fantail_config::Effective;
+use fantail_feed::{Feed, MemoryFeed, RedisFeed, RedisSettings};
+use fantail_hub::{Channel, Hub, Publisher, Release, Wish};
+use fantail_shard::Admission;
+use fantail_telemetry::{FeedState, Metrics};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tracing::info;
+
+use crate::drain;
+use crate::intake::NodeIntake;
+use crate::internal::{self, Internal};
+use crate::shard_thread::ShardHandle;
+
+/// How often logs are looked through for what is too old.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Where events come from, before anything is connected.
+pub(crate) enum FeedChoice {
+    Memory,
+    /// The settings, and how to name the server in a log line.
+    Redis(Box<RedisSettings>, String),
+}
+
+/// The parts of the control thread.
+pub(crate) struct Control {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) publisher: Publisher,
+    pub(crate) feed: FeedChoice,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) shards: Vec<ShardHandle>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) public_url: String,
+    pub(crate) internal_listener: TcpListener,
+    pub(crate) publish_body_bytes_max: usize,
+    pub(crate) head_bytes_max: usize,
+    pub(crate) request_deadline: Duration,
+    pub(crate) linger: Duration,
+    pub(crate) drain_window: Duration,
+    pub(crate) drain_deadline: Duration,
+    pub(crate) effective: Vec<Effective>,
+}
+
+impl Control {
+    /// Serves until a signal.
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot make a runtime")?;
+        runtime.block_on(self.serve())
+    }
+
+    async fn serve(self) -> anyhow::Result<()> {
+        let signals = drain::Signals::install()?;
+        let listener = tokio::net::TcpListener::from_std(self.internal_listener).context("cannot take the listener")?;
+        let internal_url = format!("http://{}", listener.local_addr().context("a bound socket has no address")?);
+        let feed_name = match &self.feed {
+            FeedChoice::Memory => "the memory feed".to_owned(),
+            FeedChoice::Redis(_, url) => format!("redis at {url}"),
+        };
+        let (feed, intake) = connect(self.feed, self.publisher, &self.metrics);
+        let (draining, draining_out) = watch::channel(false);
+        tokio::spawn(mind_interest(Arc::clone(&self.hub), Arc::clone(&feed), Arc::clone(&intake), self.linger));
+        tokio::spawn(sweep(Arc::clone(&intake)));
+        let internal = Internal {
+            feed,
+            intake,
+            hub: self.hub,
+            metrics: self.metrics,
+            shards: self.shards.iter().map(|shard| shard.commands.clone()).collect(),
+            admission: self.admission,
+            draining: draining_out,
+            effective: effective_json(&self.effective),
+            publish_body_bytes_max: self.publish_body_bytes_max,
+            head_bytes_max: self.head_bytes_max,
+            request_deadline: self.request_deadline,
+        };
+        tokio::spawn(internal::run(listener, Arc::new(internal)));
+        announce(self.shards.len(), &feed_name, &self.public_url, &internal_url);
+        drain::serve_until_signal(signals, self.shards, draining, self.drain_window, self.drain_deadline).await
+    }
+}
+
+/// Makes the feed and gives it its way down.
+fn connect(
+    choice: FeedChoice,
+    publisher: Publisher,
+    metrics: &Metrics,
+) -> (Arc<Feed<NodeIntake>>, Arc<Mutex<NodeIntake>>) {
+    let connected = match choice {
+        FeedChoice::Memory => FeedState::Memory,
+        FeedChoice::Redis(..) => FeedState::Connected,
+    };
+    let intake = Arc::new(Mutex::new(NodeIntake { publisher, counters: metrics.hub(), connected }));
+    let feed = match choice {
+        FeedChoice::Memory => Feed::Memory(MemoryFeed::new(Arc::clone(&intake))),
+        FeedChoice::Redis(settings, _) => Feed::Redis(RedisFeed::start(*settings, Arc::clone(&intake))),
+    };
+    (Arc::new(feed), intake)
+}
+
+/// Tells the feed what the shards want: at once what is to be followed, and after the linger time what is not.
+async fn mind_interest(hub: Arc<Hub>, feed: Arc<Feed<NodeIntake>>, intake: Arc<Mutex<NodeIntake>>, linger: Duration) {
+    let linger_ms = linger.as_millis() as u64;
+    // By when to look again; the number tells apart what falls on one instant. Each channel stands in it at most once.
+    let mut lingering: BTreeMap<(Instant, u64), Arc<Channel>> = BTreeMap::new();
+    let mut next = 0;
+    let mut linger_until = |lingering: &mut BTreeMap<_, _>, wait: Duration, channel| {
+        next += 1;
+        lingering.insert((Instant::now() + wait, next), channel);
+    };
+    loop {
+        // The intake's lock is not held while the feed is called, which may take it.
+        while let Some(wish) = next_wish(&intake) {
+            match wish {
+                Wish::Follow(name) => feed.follow(&name),
+                Wish::Linger(channel) => linger_until(&mut lingering, linger, channel),
+            }
+        }
+        while let Some(due) = lingering.first_entry().filter(|entry| entry.key().0 <= Instant::now()) {
+            let channel = due.remove();
+            let release = intake.lock().publisher.release(&channel, linger_ms);
+            match release {
+                Release::Unfollow => feed.unfollow(channel.name()),
+                Release::Wanted => {}
+                Release::Later(ms) => linger_until(&mut lingering, Duration::from_millis(ms), channel),
+            }
+        }
+        let due = lingering.first_key_value().map(|(key, _)| key.0);
+        tokio::select! {
+            () = hub.interest().changed() => {}
+            () = async { sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {}
+        }
+    }
+}
+
+fn next_wish(intake: &Mutex<NodeIntake>) -> Option<Wish> {
+    intake.lock().publisher.next_wish()
+}
+
+async fn sweep(intake: Arc<Mutex<NodeIntake>>) {
+    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        ticks.tick().await;
+        intake.lock().publisher.sweep();
+    }
+}
+
+fn effective_json(effective: &[Effective]) -> Value {
+    let settings = effective.iter().map(|setting| {
+        let source = format!("{:?}", setting.source).to_lowercase();
+        (setting.key.to_owned(), json!({ "value": setting.value, "source": source }))
+    });
+    Value::Object(settings.collect())
+}
+
+/// Says where it serves, in lines to paste. Not a log line: it is for the person who started the program.
+fn announce(shards: usize, feed: &str, public: &str, internal: &str) {
+    let version = env!("CARGO_PKG_VERSION");
+    println!("fantail {version} serves with {shards} shards and {feed}");
+    println!("public   {public}");
+    println!("internal {internal}");
+    println!();
+    println!("subscribe  curl -N {public}/demo");
+    println!("publish    curl -d hello {internal}/publish/demo");
+    info!(public, internal, feed, shards, "serving");
+}

@@ -1,0 +1,107 @@
+//! Every error that becomes an HTTP answer does so here, as `application/problem+json` (RFC 9457).
+
+use bytes::Bytes;
+use fantail_feed::PublishError;
+use fantail_wire::{ChannelNameError, EventError};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+
+/// The body of all our answers that are no stream.
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+/// What was wrong with a request, where, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) status: StatusCode,
+    /// The part of the request at fault.
+    pub(crate) field: Option<&'static str>,
+    pub(crate) detail: String,
+    /// For 405: the methods that there are.
+    allow: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    title: &'a str,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'static str>,
+    detail: &'a str,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, field: None, detail: detail.into(), allow: None }
+    }
+
+    /// A fault of one field of the request.
+    pub(crate) fn field(field: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail).of(field)
+    }
+
+    /// The same, of this field.
+    pub(crate) fn of(self, field: &'static str) -> Self {
+        Self { field: Some(field), ..self }
+    }
+
+    pub(crate) fn not_found(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, what).of("path")
+    }
+
+    pub(crate) fn method(allow: &'static str) -> Self {
+        let detail = format!("this path answers {allow}");
+        Self { field: Some("method"), allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
+    }
+
+    /// The problem as a JSON object, for one item of several.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        serde_json::to_value(self.body()).expect("plain fields become JSON")
+    }
+
+    fn body(&self) -> Body<'_> {
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        Body { title, status: self.status.as_u16(), field: self.field, detail: &self.detail }
+    }
+}
+
+impl From<Problem> for Answer {
+    fn from(problem: Problem) -> Self {
+        let body = serde_json::to_vec(&problem.body()).expect("plain fields become JSON");
+        let mut answer = Response::new(Full::from(body));
+        *answer.status_mut() = problem.status;
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(allow) = problem.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if problem.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        answer
+    }
+}
+
+impl From<ChannelNameError> for Problem {
+    fn from(error: ChannelNameError) -> Self {
+        Self::field("channel", error.to_string())
+    }
+}
+
+impl From<EventError> for Problem {
+    fn from(error: EventError) -> Self {
+        Self::field(error.field(), error.to_string())
+    }
+}
+
+impl From<PublishError> for Problem {
+    fn from(error: PublishError) -> Self {
+        let detail = error.to_string();
+        match error {
+            PublishError::Encode(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail).of("data"),
+            PublishError::TooManyChannels { .. } => Self::field("channels", detail),
+            PublishError::Unavailable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail),
+        }
+    }
+}

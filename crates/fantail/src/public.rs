@@ -1,0 +1,130 @@
+//! The public listener's routes: a request becomes a stream or an answer.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fantail_access::{CorsDecision, CorsPolicy};
+use fantail_telemetry::{ShardCounters, StatusClass};
+use fantail_wire::Framing;
+use http::header::{ACCEPT, HeaderMap, ORIGIN};
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body_util::Full;
+use hyper::body::Body;
+
+use crate::problem::{Answer, Problem};
+use crate::response_head::{ExtraHeaders, STREAM_HEADERS, shed, stream_head, with_headers};
+use crate::subscribe_request::SubscribeRequest;
+
+const METHODS: &str = "GET, HEAD, OPTIONS";
+
+/// What the operator decided about public requests.
+#[derive(Debug)]
+pub(crate) struct PublicSettings {
+    /// With a leading slash and none at the end.
+    pub(crate) path: String,
+    pub(crate) channels_max: usize,
+    pub(crate) head_bytes_max: usize,
+    pub(crate) uri_bytes_max: usize,
+    pub(crate) request_deadline: Duration,
+    pub(crate) retry_ms: u32,
+    pub(crate) cors: CorsPolicy,
+}
+
+/// What becomes of a request.
+pub(crate) enum Decision {
+    Answer(Answer),
+    /// The socket becomes a stream; these are the bytes that open it or turn it away.
+    Stream(Box<Accepted>),
+}
+
+/// An accepted subscribe.
+pub(crate) struct Accepted {
+    pub(crate) request: SubscribeRequest,
+    pub(crate) framing: Framing,
+    pub(crate) head: Bytes,
+    pub(crate) shed: Bytes,
+}
+
+impl PublicSettings {
+    /// Decides, and counts the answer.
+    pub(crate) fn decide<B: Body>(&self, request: &Request<B>, counters: &ShardCounters) -> Decision {
+        let cors = self.cors.decide(request.headers().get_all(ORIGIN).iter().map(http::HeaderValue::as_bytes));
+        let decision = self.route(request, &cors).unwrap_or_else(|problem| Decision::Answer(problem.into()));
+        let (status, decision) = match decision {
+            Decision::Answer(answer) if request.method() == Method::OPTIONS => {
+                (answer.status(), Decision::Answer(with_headers(answer, cors.preflight_headers())))
+            }
+            Decision::Answer(answer) => (answer.status(), Decision::Answer(with_headers(answer, cors.headers()))),
+            stream @ Decision::Stream(_) => (StatusCode::OK, stream),
+        };
+        counters.requests.add(StatusClass::of(status.as_u16()), 1);
+        decision
+    }
+
+    fn route<B: Body>(&self, request: &Request<B>, cors: &CorsDecision) -> Result<Decision, Problem> {
+        self.check_sizes(request)?;
+        let in_path = self.channel_in_path(request.uri().path())?;
+        match *request.method() {
+            Method::OPTIONS => return Ok(Decision::Answer(empty(StatusCode::NO_CONTENT))),
+            Method::GET | Method::HEAD => {}
+            _ => return Err(Problem::method(METHODS)),
+        }
+        if !request.body().is_end_stream() {
+            return Err(Problem::field("body", "a subscribe has no body"));
+        }
+        let subscribe = SubscribeRequest::parse(in_path, request.uri(), request.headers(), self.channels_max)?;
+        if request.method() == Method::HEAD {
+            return Ok(Decision::Answer(with_headers(empty(StatusCode::OK), STREAM_HEADERS.into_iter())));
+        }
+        let framing = match request.version() {
+            Version::HTTP_10 => Framing::CloseDelimited,
+            _ => Framing::Chunked,
+        };
+        let extra: ExtraHeaders = cors.headers().map(|(name, value)| (name, value.to_owned())).collect();
+        let retry_ms = fastrand::u32(self.retry_ms..=self.retry_ms.saturating_mul(2));
+        Ok(Decision::Stream(Box::new(Accepted {
+            request: subscribe,
+            framing,
+            head: stream_head(framing, &extra),
+            shed: shed(accepts_stream(request.headers()), framing, retry_ms, &extra),
+        })))
+    }
+
+    fn check_sizes<B>(&self, request: &Request<B>) -> Result<(), Problem> {
+        let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+        if target > self.uri_bytes_max {
+            let detail = format!("the request target has {target} bytes, more than {}", self.uri_bytes_max);
+            return Err(Problem::new(StatusCode::URI_TOO_LONG, detail).of("path"));
+        }
+        // Name, value, colon, space and line end of each field, and the request line.
+        let fields: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        let head = target + fields;
+        if head > self.head_bytes_max {
+            let detail = format!("the request head has {head} bytes, more than {}", self.head_bytes_max);
+            return Err(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail).of("headers"));
+        }
+        Ok(())
+    }
+
+    /// What stands behind the stream path's slash, or nothing for the bare stream path.
+    fn channel_in_path<'a>(&self, path: &'a str) -> Result<Option<&'a str>, Problem> {
+        let rest = path.strip_prefix(&self.path);
+        match rest {
+            Some("" | "/") => Ok(None),
+            Some(rest) if rest.starts_with('/') => Ok(Some(&rest[1..])),
+            _ => Err(Problem::not_found(&format!("streams are at {}/{{channel}}", self.path))),
+        }
+    }
+}
+
+/// Whether the client names the stream type, as every `EventSource` does.
+fn accepts_stream(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    values.any(|value| value.contains("text/event-stream"))
+}
+
+fn empty(status: StatusCode) -> Answer {
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = status;
+    answer
+}

@@ -1,0 +1,88 @@
+//! The response heads that we write ourselves, on sockets taken from the HTTP server.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use fantail_wire::{CHUNKED_END, Framing, opening_frame};
+
+use crate::problem::{Answer, Problem};
+
+/// Headers that depend on the request: CORS.
+pub(crate) type ExtraHeaders = Vec<(&'static str, String)>;
+
+/// What a stream's head says besides CORS. Proxies are told not to buffer, store or change it; the connection is not
+/// used again, since its socket leaves the HTTP server.
+pub(crate) const STREAM_HEADERS: [(&str, &str); 3] = [
+    ("content-type", "text/event-stream"),
+    ("cache-control", "no-cache, no-store, no-transform"),
+    ("x-accel-buffering", "no"),
+];
+
+/// The head of a stream.
+pub(crate) fn stream_head(framing: Framing, extra: &ExtraHeaders) -> Bytes {
+    head("200 OK", framing, &STREAM_HEADERS, extra).into()
+}
+
+/// A whole answer for a stream that cannot begin now. A browser's `EventSource` gives up for ever on any status but 200
+/// (WHATWG HTML, 9.2.2), so it gets a stream that says when to come back and ends; others get a plain 503.
+pub(crate) fn shed(accepts_stream: bool, framing: Framing, retry_ms: u32, extra: &ExtraHeaders) -> Bytes {
+    if accepts_stream {
+        let mut answer = head("200 OK", framing, &STREAM_HEADERS, extra);
+        answer.extend_from_slice(opening_frame(retry_ms, None).bytes(framing));
+        if framing == Framing::Chunked {
+            answer.extend_from_slice(CHUNKED_END);
+        }
+        return answer.into();
+    }
+    let problem = Problem::new(http::StatusCode::SERVICE_UNAVAILABLE, "the stream cannot begin now, try again");
+    let body = serde_json::to_vec(&problem.to_json()).expect("JSON is written");
+    let headers = [("content-type", "application/problem+json"), ("retry-after", "1")];
+    // Its end is the end of the connection, whatever the version.
+    let mut answer = head("503 Service Unavailable", Framing::CloseDelimited, &headers, extra);
+    answer.extend_from_slice(&body);
+    answer.into()
+}
+
+fn head(status: &str, framing: Framing, headers: &[(&str, &str)], extra: &ExtraHeaders) -> Vec<u8> {
+    let (version, coding) = match framing {
+        Framing::Chunked => ("HTTP/1.1", "transfer-encoding: chunked\r\n"),
+        Framing::CloseDelimited => ("HTTP/1.0", ""),
+    };
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    let mut head = format!("{version} {status}\r\ndate: {date}\r\nconnection: close\r\n{coding}");
+    let extra = extra.iter().map(|(name, value)| (*name, value.as_str()));
+    for (name, value) in headers.iter().copied().chain(extra) {
+        head.extend([name, ": ", value, "\r\n"]);
+    }
+    head.push_str("\r\n");
+    head.into_bytes()
+}
+
+/// Adds headers to an answer of the HTTP server's.
+pub(crate) fn with_headers<'a>(mut answer: Answer, headers: impl Iterator<Item = (&'static str, &'a str)>) -> Answer {
+    for (name, value) in headers {
+        if let Ok(value) = value.parse() {
+            answer.headers_mut().append(name, value);
+        }
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_are_shed_with_a_stream_that_ends_and_others_with_503() {
+        let text =
+            |accepts| String::from_utf8(shed(accepts, Framing::Chunked, 7, &Vec::new()).to_vec()).expect("ASCII");
+        let stream = text(true);
+        assert!(
+            stream.starts_with("HTTP/1.1 200 OK\r\n") && stream.contains("\r\ncontent-type: text/event-stream\r\n")
+        );
+        assert!(stream.contains("retry: 7\n") && stream.ends_with("\r\n0\r\n\r\n"), "{stream}");
+        let plain = text(false);
+        assert!(plain.contains(" 503 Service Unavailable\r\n") && plain.contains("\r\nretry-after: 1\r\n"), "{plain}");
+        assert!(!plain.contains("chunked"), "{plain}");
+    }
+}

@@ -1,0 +1,68 @@
+//! A shard's thread: one runtime, one listener, one engine.
+
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::Context;
+use fantail_hub::Hub;
+use fantail_shard::{Admission, Command, Shard, ShardSettings};
+use fantail_telemetry::ShardCounters;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::LocalSet;
+
+use crate::accept;
+use crate::connection::ShardContext;
+use crate::public::PublicSettings;
+
+/// Requests of the control thread that may wait for a shard.
+const COMMANDS_MAX: usize = 16;
+
+/// What a shard's thread is made of.
+pub(crate) struct ShardThread {
+    pub(crate) index: u16,
+    pub(crate) listener: TcpListener,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) settings: ShardSettings,
+    pub(crate) public: Arc<PublicSettings>,
+    pub(crate) counters: Arc<ShardCounters>,
+    pub(crate) admission: Arc<Admission>,
+}
+
+/// What the control thread holds of it.
+pub(crate) struct ShardHandle {
+    pub(crate) commands: mpsc::Sender<Command>,
+    /// Set to true to stop accepting.
+    pub(crate) draining: watch::Sender<bool>,
+    /// Answers when the thread has ended, with why; a thread that panicked gives no answer.
+    pub(crate) ended: oneshot::Receiver<anyhow::Result<()>>,
+}
+
+/// Starts the thread.
+pub(crate) fn spawn(parts: ShardThread) -> anyhow::Result<ShardHandle> {
+    let (commands, commands_out) = mpsc::channel(COMMANDS_MAX);
+    let (draining, draining_out) = watch::channel(false);
+    let (ended_in, ended) = oneshot::channel();
+    let name = format!("shard-{}", parts.index);
+    let body = move || {
+        // Nobody listens any more only when the process is ending.
+        let _ = ended_in.send(run(parts, commands_out, draining_out));
+    };
+    thread::Builder::new().name(name).spawn(body).context("cannot start a shard's thread")?;
+    Ok(ShardHandle { commands, draining, ended })
+}
+
+fn run(parts: ShardThread, commands: mpsc::Receiver<Command>, draining: watch::Receiver<bool>) -> anyhow::Result<()> {
+    let ShardThread { index, listener, hub, settings, public, counters, admission } = parts;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot make a runtime")?;
+    LocalSet::new().block_on(&runtime, async move {
+        let listener = tokio::net::TcpListener::from_std(listener).context("cannot take the listener")?;
+        let (shard, engine) = Shard::new(hub, index, settings, Arc::clone(&counters), Arc::clone(&admission), commands)
+            .context("cannot make a poll")?;
+        let context = Rc::new(ShardContext { shard, settings: public, counters, draining });
+        tokio::task::spawn_local(accept::run(listener, admission, context));
+        engine.await.context("a shard cannot poll its sockets")
+    })
+}
