@@ -31,6 +31,9 @@ use crate::publish_body::{self, Items};
 const LISTED_DEFAULT: usize = 100;
 const LISTED_MAX: usize = 10_000;
 
+/// Publishers keep connections open between events; clients' pools expect servers to keep them for about a minute.
+const IDLE_MIN: Duration = Duration::from_secs(75);
+
 /// Everything that the routes look at or act on.
 pub(crate) struct Internal {
     pub(crate) feed: Arc<Feed<NodeIntake>>,
@@ -66,7 +69,7 @@ async fn serve(socket: TcpStream, internal: Arc<Internal>) {
     let _ = socket.set_nodelay(true);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(internal.request_deadline)
+        .header_read_timeout(internal.request_deadline.max(IDLE_MIN))
         .max_buf_size(internal.head_bytes_max.max(8 * 1024) * 2);
     let service = service_fn(|request| answer(request, &internal));
     if let Err(error) = http.serve_connection(TokioIo::new(socket), service).await {
@@ -196,13 +199,14 @@ impl Internal {
     fn ready(&self) -> Answer {
         let draining = *self.draining.borrow();
         let connected = self.feed.state() == FeedState::Connected;
-        let (held, max) = (self.admission.held(), self.admission.max());
-        let ready = connected && !draining && held < max;
+        let open: u64 = self.metrics.shards().iter().map(|shard| shard.connections_open.get()).sum();
+        let max = self.admission.max();
+        let ready = connected && !draining && open < max as u64;
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let feed = self.metrics.hub().feed_state().as_str();
         let body = json!({
             "status": if ready { "ready" } else { "not ready" },
-            "feed": feed, "draining": draining, "connections": held, "connections_max": max,
+            "feed": feed, "draining": draining, "connections": open, "connections_max": max,
         });
         json_answer(status, &body)
     }

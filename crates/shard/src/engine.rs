@@ -103,6 +103,9 @@ impl Engine {
     pub(crate) fn turn(&mut self) -> bool {
         self.now = self.clock.now();
         self.take_marks();
+        if self.passes.is_empty() && self.behind.is_empty() {
+            return false;
+        }
         let mut slice = Slice::begin(SLICE);
         self.behind_is_next = self.passes.is_empty() || (self.behind_is_next && !self.behind.is_empty());
         if self.behind_is_next {
