@@ -1,1 +1,49 @@
-fn main() {}
+//! `fantail-bench-floor`: binds, says where, serves until SIGTERM, says what it did.
+
+mod signal;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser;
+use fantail_bench_floor::{Floor, Options};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// The bare epoll loop: one send per stream and event, nothing else.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Where streams connect; port 0 lets the kernel choose
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9080")]
+    listen: SocketAddr,
+
+    /// Where events are posted; port 0 lets the kernel choose
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9081")]
+    publish_listen: SocketAddr,
+
+    /// Send a comment to every stream once in so many seconds, spread evenly
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    keepalive: Option<u64>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let stop = signal::termination().context("cannot watch for SIGTERM")?;
+    raise_descriptor_limit().context("cannot raise the descriptor limit to its hard limit")?;
+    let floor = Floor::bind(Options {
+        listen: arguments.listen,
+        publish_listen: arguments.publish_listen,
+        keepalive_interval: arguments.keepalive.map(Duration::from_secs),
+    })
+    .with_context(|| format!("cannot listen on {} and {}", arguments.listen, arguments.publish_listen))?;
+    println!("ready listen={} publish={}", floor.stream_address()?, floor.publish_address()?);
+    let counts = floor.run(&stop).context("the loop failed")?;
+    println!("stopped {counts}");
+    Ok(())
+}
+
+fn raise_descriptor_limit() -> std::io::Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
+}

@@ -1,1 +1,76 @@
-fn main() {}
+//! `fantail-loadgen`: opens streams by the thousand, checks every event on every stream, and tells what that cost the
+//! server. The parent publishes and measures; `hold` workers hold the streams.
+
+mod answer;
+mod clock;
+mod compare;
+mod fleet;
+mod hold;
+mod latency;
+mod message;
+mod payload;
+mod proc;
+mod progress;
+mod publisher;
+mod report;
+mod round;
+mod run;
+mod slope;
+mod target;
+mod url_template;
+mod verdict;
+mod workload;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::compare::CompareOptions;
+use crate::hold::Worker;
+use crate::run::RunOptions;
+use crate::slope::SlopeOptions;
+use crate::verdict::Verdict;
+
+/// A load generator for Server-Sent Events that checks what it receives.
+///
+/// Leaves with 0 when every stream got every event once, in order and whole; 3 when not; 1 when the run itself failed; 2
+/// when the command line is wrong.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Open streams on a server, publish, check every event, tell latency and cost
+    Run(RunOptions),
+    /// Tell the memory of one idle stream, as the slope between two stream counts
+    Slope(SlopeOptions),
+    /// Play the same rounds on two servers in turn and tell the ratio of their CPU cost
+    Compare(CompareOptions),
+    /// Hold streams for a parent that speaks JSON lines on standard input; started by the others
+    Hold,
+}
+
+fn main() -> ExitCode {
+    let outcome = match CommandLine::parse().command {
+        Command::Run(options) => run::run(options),
+        Command::Slope(options) => slope::slope(options),
+        Command::Compare(options) => compare::compare(options),
+        Command::Hold => Worker::new().and_then(Worker::run).map(|()| Verdict::Kept),
+    };
+    match outcome {
+        Ok(verdict) => {
+            if let Verdict::Broken { faults } = verdict {
+                eprintln!("{faults} events were lost, duplicated, reordered, corrupt or foreign");
+            }
+            verdict.into()
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,21 @@
-//! feed
+//! Where events come from.
+//!
+//! A feed takes publications from this node's entrances to all nodes, and brings every event of the followed channels
+//! down through [`Intake`]. It knows nothing of logs, streams or HTTP. Redis is named in `redis.rs` and below only.
+
+#![forbid(unsafe_code)]
+
+mod counters;
+mod feed;
+mod intake;
+mod log_gate;
+mod memory;
+mod publish;
+mod redis;
+
+pub use counters::{FeedCounters, Refusal};
+pub use feed::Feed;
+pub use intake::{FeedState, Intake};
+pub use memory::MemoryFeed;
+pub use publish::{CHANNELS_PER_EVENT_MAX, PublishError, Receipt};
+pub use redis::{RedisFeed, RedisSettings, SettingsError};

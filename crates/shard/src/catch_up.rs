@@ -37,7 +37,7 @@ impl Engine {
             let watermark = self.hub.watermark().position;
             let mut entries = std::mem::take(&mut self.scratch);
             entries.clear();
-            let stream = &mut self.streams[key as usize];
+            let stream = &mut self.streams[key];
             let found = collect(stream, &self.channels, &self.hub, watermark, &mut entries);
             match found {
                 Found::Entries => self.write(key, &entries),
@@ -46,7 +46,7 @@ impl Engine {
             }
             entries.clear();
             self.scratch = entries;
-            match self.streams.get(key as usize).map(|stream| stream.state) {
+            match self.streams.get(key).map(|stream| stream.state) {
                 Some(State::Behind) if slice.is_over() => return self.queue_behind(key),
                 Some(State::Behind) => {}
                 _ => return,
@@ -57,7 +57,7 @@ impl Engine {
     /// Writes what must go out first. False if the stream is done for now: blocked, closed, or ending.
     fn flush(&mut self, key: Key) -> bool {
         let now = self.now;
-        let stream = &mut self.streams[key as usize];
+        let stream = &mut self.streams[key];
         let Some(extra) = &mut stream.extra else { return true };
         if !extra.outgoing.is_empty() {
             self.counters.write_calls.add(1);
@@ -76,7 +76,7 @@ impl Engine {
                 }
             }
         }
-        if self.streams[key as usize].extra.as_ref().is_some_and(|extra| extra.ending.is_some()) {
+        if self.streams[key].extra.as_ref().is_some_and(|extra| extra.ending.is_some()) {
             self.finish_ending(key);
             return false;
         }
@@ -85,7 +85,7 @@ impl Engine {
 
     /// Writes `entries`, which are all above the stream's cursor, with one call.
     fn write(&mut self, key: Key, entries: &[Delivery]) {
-        let stream = &mut self.streams[key as usize];
+        let stream = &mut self.streams[key];
         let entries = within_limit(stream, entries);
         let pieces: SmallVec<[IoSlice<'_>; PIECES_PER_WRITE]> =
             entries.iter().map(|entry| IoSlice::new(entry.frame.bytes(stream.framing))).collect();
@@ -102,7 +102,7 @@ impl Engine {
     /// rest of it: a frame that was begun is finished before anything else.
     pub(crate) fn settle(&mut self, key: Key, entries: &[Delivery], taken: usize) {
         let now = self.now;
-        let stream = &mut self.streams[key as usize];
+        let stream = &mut self.streams[key];
         let begun = keep_rest(stream, entries, taken);
         let events = begun.iter().filter(|entry| entry.kind == EntryKind::Event).count() as u64;
         self.counters.deliveries.add(events);
@@ -125,7 +125,7 @@ impl Engine {
     }
 
     fn become_live(&mut self, key: Key, watermark: Position) {
-        let stream = &mut self.streams[key as usize];
+        let stream = &mut self.streams[key];
         stream.cursor = stream.cursor.max(watermark);
         stream.state = State::Live;
         if let Some(extra) = &mut stream.extra {
@@ -136,7 +136,7 @@ impl Engine {
 
     /// The socket takes nothing more. The poll reports when it does: the kernel noted that a write found no room.
     pub(crate) fn block(&mut self, key: Key) {
-        let stream = &mut self.streams[key as usize];
+        let stream = &mut self.streams[key];
         self.counters.write_blocked.add(1);
         if stream.state != State::Blocked {
             stream.state = State::Blocked;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use fantail_hub::{ChannelsFull, Hub, Join, Mark, Position};
 use fantail_wire::ChannelName;
-use slab::Slab;
 
 use crate::engine::Pass;
+use crate::slab::Slab;
 use crate::stream::{Key, Stream};
 
 /// A channel as this shard sees it.
@@ -29,7 +29,7 @@ pub(crate) struct LocalChannel {
 
 /// All of them.
 pub(crate) struct Channels {
-    slots: Slab<LocalChannel>,
+    slots: slab::Slab<LocalChannel>,
     by_name: HashMap<ChannelName, u32, foldhash::fast::RandomState>,
     hub: Arc<Hub>,
     shard: u16,
@@ -37,7 +37,7 @@ pub(crate) struct Channels {
 
 impl Channels {
     pub(crate) fn new(hub: Arc<Hub>, shard: u16) -> Self {
-        Self { slots: Slab::new(), by_name: HashMap::default(), hub, shard }
+        Self { slots: slab::Slab::new(), by_name: HashMap::default(), hub, shard }
     }
 
     /// The channel's slot; joins the channel if this shard has not.
@@ -90,7 +90,7 @@ impl Channels {
         channel.subscribers.swap_remove(at as usize);
         channel.join.mark.set_streams(channel.subscribers.len());
         if let Some(&moved) = channel.subscribers.get(at as usize) {
-            let subscriptions = streams[moved as usize].subscriptions.as_mut_slice();
+            let subscriptions = streams[moved].subscriptions.as_mut_slice();
             let subscription = subscriptions.iter_mut().find(|s| s.slot == slot);
             subscription.expect("a subscriber has a subscription of its channel").at = at;
         }

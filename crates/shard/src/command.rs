@@ -91,11 +91,11 @@ impl Engine {
     }
 
     fn list(&self, max: usize) -> Vec<ConnectionSummary> {
-        self.streams.iter().take(max).map(|(key, _)| self.connection(key as Key)).collect()
+        self.streams.iter().take(max).map(|(key, _)| self.connection(key)).collect()
     }
 
     fn connection(&self, key: Key) -> ConnectionSummary {
-        let stream = &self.streams[key as usize];
+        let stream = &self.streams[key];
         let channels = stream.subscriptions.as_slice().iter().map(|s| self.channels.name(s.slot).clone()).collect();
         let state = match stream.state {
             State::Waiting => "waiting",

@@ -19,7 +19,7 @@ pub(crate) struct Drain {
     /// Streams ended so far.
     ended: usize,
     /// The next slot to look at.
-    next: usize,
+    next: Key,
     /// Told when no stream is left.
     done: Option<oneshot::Sender<()>>,
 }
@@ -41,12 +41,12 @@ impl Engine {
         while let Some(drain) = self.drain.as_mut().filter(|drain| drain.ended < due) {
             let key = drain.next;
             drain.next += 1;
-            if key >= self.streams.capacity() {
+            if key as usize >= self.streams.slots() {
                 break;
             }
             if self.streams.get(key).is_some_and(|stream| stream.state != State::Ending) {
                 drain.ended += 1;
-                self.drain_one(key as Key);
+                self.drain_one(key);
             }
         }
         let nothing_left = self.streams.is_empty();

@@ -13,7 +13,6 @@ use fantail_telemetry::{CloseReason, ShardCounters};
 use fantail_wire::Frame;
 use mio::event::Event;
 use mio::{Registry, Token};
-use slab::Slab;
 
 use crate::admission::Admission;
 use crate::catch_up::end_of_body;
@@ -22,6 +21,7 @@ use crate::drain::Drain;
 use crate::fanout::{Aside, Batch, Tally, fan_out};
 use crate::outgoing::ROOM;
 use crate::shard::ShardSettings;
+use crate::slab::Slab;
 use crate::slice::{SLICE, Slice};
 use crate::stream::{Key, State, Stream, Subscriptions};
 use crate::sweep::Sweep;
@@ -213,7 +213,7 @@ impl Engine {
         for (key, why) in aside.drain(..) {
             match why {
                 Aside::Alone => {
-                    self.streams[key as usize].state = State::Behind;
+                    self.streams[key].state = State::Behind;
                     self.queue_behind(key);
                 }
                 Aside::Short(taken) => {
@@ -244,7 +244,7 @@ impl Engine {
         for _ in 0..self.behind.len() {
             let Some((key, generation)) = self.behind.pop_front() else { break };
             if self.is_stream(key, generation) {
-                match self.streams[key as usize].state {
+                match self.streams[key].state {
                     State::Behind => self.serve(key, slice),
                     State::Waiting => self.start_or_wait(key),
                     State::Blocked | State::Live | State::Ending => {}
@@ -257,11 +257,11 @@ impl Engine {
     }
 
     pub(crate) fn queue_behind(&mut self, key: Key) {
-        self.behind.push_back((key, self.streams[key as usize].generation));
+        self.behind.push_back((key, self.streams[key].generation));
     }
 
     pub(crate) fn is_stream(&self, key: Key, generation: u32) -> bool {
-        self.streams.get(key as usize).is_some_and(|stream| stream.generation == generation)
+        self.streams.get(key).is_some_and(|stream| stream.generation == generation)
     }
 
     pub(crate) fn next_generation(&mut self) -> u32 {
@@ -281,8 +281,8 @@ impl Engine {
         if event.is_readable() && !self.drop_input(key) {
             return;
         }
-        if event.is_writable() && self.streams[key as usize].state == State::Blocked {
-            self.streams[key as usize].state = State::Behind;
+        if event.is_writable() && self.streams[key].state == State::Blocked {
+            self.streams[key].state = State::Behind;
             self.queue_behind(key);
         }
     }
@@ -291,7 +291,7 @@ impl Engine {
     fn drop_input(&mut self, key: Key) -> bool {
         let mut sink = [0; 4096];
         loop {
-            let stream = &mut self.streams[key as usize];
+            let stream = &mut self.streams[key];
             match stream.socket.read(&mut sink) {
                 Ok(0) => {
                     self.client_is_done(key);
@@ -317,7 +317,7 @@ impl Engine {
     /// The client closed its side. A browser that went away looks like this, and so does a script that only half-closed:
     /// the stream ends either way, and for the script it ends cleanly.
     fn client_is_done(&mut self, key: Key) {
-        let stream = &self.streams[key as usize];
+        let stream = &self.streams[key];
         let ending = stream.extra.as_ref().and_then(|extra| extra.ending);
         match (stream.state, ending) {
             (State::Waiting, _) => self.close(key, CloseReason::ClientClosed),
@@ -334,7 +334,7 @@ impl Engine {
     /// Ends a stream, with one more frame before the end.
     pub(crate) fn end_with(&mut self, key: Key, reason: CloseReason, last: Option<&Frame>) {
         self.unsubscribe(key);
-        let stream = &mut self.streams[key as usize];
+        let stream = &mut self.streams[key];
         let (framing, state) = (stream.framing, stream.state);
         let extra = stream.extra();
         if extra.ending.is_some() {
@@ -357,7 +357,7 @@ impl Engine {
     /// The last byte is with the kernel: close our side, and wait a little for the client to close its own. Closing at
     /// once while input is unread would send a reset, which may destroy the last frames on their way.
     pub(crate) fn finish_ending(&mut self, key: Key) {
-        let stream = &mut self.streams[key as usize];
+        let stream = &mut self.streams[key];
         let reason = stream.extra.as_ref().and_then(|extra| extra.ending);
         if reason == Some(CloseReason::ClientClosed) || stream.socket.shutdown(std::net::Shutdown::Write).is_err() {
             return self.close(key, reason.unwrap_or(CloseReason::ClientClosed));
@@ -368,7 +368,7 @@ impl Engine {
 
     /// The socket failed. Clients that go away do this; it is no error of ours.
     pub(crate) fn fail(&mut self, key: Key, error: &io::Error) {
-        let ending = self.streams[key as usize].extra.as_ref().and_then(|extra| extra.ending);
+        let ending = self.streams[key].extra.as_ref().and_then(|extra| extra.ending);
         let reason = match error.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
                 CloseReason::ClientReset
@@ -381,7 +381,7 @@ impl Engine {
 
     /// Closes with a reset, which frees what the kernel still holds for the client at once.
     pub(crate) fn reset(&mut self, key: Key, reason: CloseReason) {
-        let socket = socket2::SockRef::from(&self.streams[key as usize].socket);
+        let socket = socket2::SockRef::from(&self.streams[key].socket);
         // If it fails the close is merely slower.
         let _ = socket.set_linger(Some(std::time::Duration::ZERO));
         self.close(key, reason);
@@ -390,19 +390,16 @@ impl Engine {
     /// Takes a stream out of everything and closes its socket.
     pub(crate) fn close(&mut self, key: Key, reason: CloseReason) {
         self.unsubscribe(key);
-        drop(self.streams.remove(key as usize));
+        drop(self.streams.remove(key));
         self.admission.release();
         self.counters.streams_open.set(self.streams.len() as u64);
         self.counters.streams_closed.add(reason, 1);
         self.counters.connections_open.sub(1);
-        if self.streams.is_empty() {
-            self.streams.shrink_to_fit();
-        }
     }
 
     fn unsubscribe(&mut self, key: Key) {
         let nothing = Subscriptions::Several(Box::default());
-        let subscriptions = std::mem::replace(&mut self.streams[key as usize].subscriptions, nothing);
+        let subscriptions = std::mem::replace(&mut self.streams[key].subscriptions, nothing);
         for subscription in subscriptions.as_slice() {
             self.channels.remove(subscription.slot, subscription.at, &mut self.streams);
         }

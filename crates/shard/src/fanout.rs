@@ -7,9 +7,9 @@ use std::io::{self, IoSlice, Write};
 use fantail_hub::{Delivery, Position};
 use fantail_wire::Framing;
 use mio::net::TcpStream;
-use slab::Slab;
 use smallvec::SmallVec;
 
+use crate::slab::Slab;
 use crate::slice::Slice;
 use crate::stream::{Key, State, Stream};
 use crate::tick::Tick;
@@ -67,7 +67,7 @@ pub(crate) fn fan_out(
         }
         *next -= 1;
         let key = subscribers[*next];
-        let stream = &mut streams[key as usize];
+        let stream = &mut streams[key];
         if stream.state != State::Live || stream.cursor >= batch.to {
             continue;
         }

@@ -18,6 +18,7 @@ mod engine;
 mod fanout;
 mod outgoing;
 mod shard;
+mod slab;
 mod slice;
 mod stream;
 mod subscribe;

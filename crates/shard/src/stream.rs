@@ -143,21 +143,14 @@ impl Subscriptions {
 mod tests {
     use super::*;
 
-    /// What a slab keeps for a slot.
-    #[allow(dead_code, reason = "only its size is asked")]
-    enum SlabEntry {
-        Vacant(usize),
-        Occupied(Stream),
-    }
-
-    /// The memory of an idle stream that follows one shared channel, as a sum. A vector that grows by doubling is half
-    /// empty at worst, so each of its items counts twice.
+    /// The memory of an idle stream that follows one shared channel, as a sum: its slot in a page of the slab, and its
+    /// key in the channel's list, which doubles when it is full and so is half empty at worst.
     #[test]
-    fn an_idle_stream_costs_at_most_152_bytes_of_our_own() {
-        assert_eq!(size_of::<Subscriptions>(), 16);
-        let slab_entry = size_of::<SlabEntry>();
-        let subscriber_entry = size_of::<Key>();
-        assert_eq!((slab_entry, subscriber_entry), (72, 4));
-        assert_eq!(2 * (slab_entry + subscriber_entry), 152);
+    fn an_idle_stream_costs_at_most_72_bytes_of_our_own() {
+        // In builds with debug assertions mio's socket also remembers its poll; otherwise it is a bare descriptor.
+        let checks = size_of::<TcpStream>() - size_of::<std::os::fd::RawFd>();
+        let slot = size_of::<Option<Stream>>() - checks.next_multiple_of(align_of::<Stream>());
+        let key = size_of::<Key>();
+        assert!(slot + 2 * key <= 72, "slot {slot}, key {key}");
     }
 }

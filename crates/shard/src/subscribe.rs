@@ -54,12 +54,12 @@ impl Engine {
             input_bytes: 0,
             subscriptions: Subscriptions::Several(Box::default()),
             extra: Some(Box::new(extra)),
-        }) as Key;
+        });
         self.counters.streams_opened.add(1);
         self.counters.streams_open.set(self.streams.len() as u64);
 
         let token = to_token(key, generation);
-        let socket = &mut self.streams[key as usize].socket;
+        let socket = &mut self.streams[key].socket;
         if let Err(e) = self.registry.register(socket, token, Interest::READABLE | Interest::WRITABLE) {
             return self.fail(key, &e);
         }
@@ -84,7 +84,7 @@ impl Engine {
                 }
             }
         }
-        self.streams[key as usize].subscriptions = match subscriptions.as_slice() {
+        self.streams[key].subscriptions = match subscriptions.as_slice() {
             [one] => Subscriptions::One(*one),
             several => Subscriptions::Several(several.into()),
         };
@@ -93,7 +93,7 @@ impl Engine {
 
     /// Starts the stream if all its channels are confirmed; else it waits for each that is not.
     pub(crate) fn start_or_wait(&mut self, key: Key) {
-        let stream = &self.streams[key as usize];
+        let stream = &self.streams[key];
         let generation = stream.generation;
         let mut confirmed = true;
         for subscription in stream.subscriptions.as_slice() {
@@ -124,7 +124,7 @@ impl Engine {
     /// All channels are joined and confirmed: fix the cursor, then send the head. What is published from here on is
     /// above the cursor.
     fn start(&mut self, key: Key) {
-        let stream = &mut self.streams[key as usize];
+        let stream = &mut self.streams[key];
         let Some(waiting) = stream.extra().waiting.take() else { return };
         let joined: SmallVec<[_; 1]> =
             stream.subscriptions.as_slice().iter().map(|s| self.channels.get(s.slot).join.channel.clone()).collect();

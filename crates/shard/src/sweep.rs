@@ -32,7 +32,7 @@ pub(crate) struct Sweep {
     /// One sweep over all slots.
     period: Duration,
     pub(crate) tick: Duration,
-    next: usize,
+    next: Key,
     last: Option<Tick>,
     /// Sums of this sweep, reported at its end.
     behind: u64,
@@ -59,29 +59,30 @@ impl Engine {
     /// Goes on with the sweep.
     pub(crate) fn tick(&mut self) {
         self.now = self.clock.now();
-        let portion = self.sweep.portion(self.now, self.streams.capacity());
+        let portion = self.sweep.portion(self.now, self.streams.slots());
         for _ in 0..portion {
             let key = self.sweep.next;
-            if key >= self.streams.capacity() {
+            if key as usize >= self.streams.slots() {
                 self.sweep_done();
                 break;
             }
             self.sweep.next += 1;
             if self.streams.contains(key) {
-                self.look_after(key as Key);
+                self.look_after(key);
             }
         }
         self.drain_tick();
     }
 
     fn sweep_done(&mut self) {
+        self.streams.shrink();
         self.counters.streams_behind.set(self.sweep.behind);
         self.counters.unsent_bytes.set(self.sweep.unsent_bytes);
         (self.sweep.next, self.sweep.behind, self.sweep.unsent_bytes) = (0, 0, 0);
     }
 
     fn look_after(&mut self, key: Key) {
-        let stream = &self.streams[key as usize];
+        let stream = &self.streams[key];
         let silent = self.now.since(stream.written);
         match stream.state {
             // Half a sweep early rather than half a sweep late on average.
@@ -98,13 +99,13 @@ impl Engine {
     }
 
     fn end_of_linger(&mut self, key: Key) {
-        let ending = self.streams[key as usize].extra.as_ref().and_then(|extra| extra.ending);
+        let ending = self.streams[key].extra.as_ref().and_then(|extra| extra.ending);
         self.close(key, ending.unwrap_or(CloseReason::ClientClosed));
     }
 
     fn keep_alive(&mut self, key: Key) {
         let now = self.now;
-        let stream = &mut self.streams[key as usize];
+        let stream = &mut self.streams[key];
         let comment = keepalive(stream.framing);
         match (&stream.socket).write(comment) {
             Ok(taken) => {

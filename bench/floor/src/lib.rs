@@ -1,0 +1,144 @@
+//! The bare epoll loop that every CPU figure is divided by.
+//!
+//! It owns the least a fan-out can do: frame an event once, then one `send` per socket. It never queues, never
+//! retries, never remembers an event and knows no channels: whoever connects gets every event. What a real server
+//! costs above this line is what its features cost.
+//!
+//! The loop waits on one `Poll`: both listeners, every socket, and the stop descriptor. Only a keepalive sweep
+//! gives it a timeout.
+
+mod frame;
+mod keepalive;
+mod publishers;
+mod request;
+mod streams;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::net::TcpListener;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::keepalive::Sweep;
+use crate::publishers::Publishers;
+use crate::streams::Streams;
+
+pub use crate::streams::Counts;
+
+const STREAM_LISTENER: Token = Token(0);
+const PUBLISH_LISTENER: Token = Token(1);
+const STOP: Token = Token(2);
+/// Sockets are named by their descriptor, which the kernel keeps small and dense; these two offsets keep the
+/// kinds apart.
+const STREAM_BASE: usize = 1 << 8;
+const PUBLISHER_BASE: usize = 1 << 32;
+
+const EVENTS_PER_POLL: usize = 1024;
+/// Connections that may wait to be accepted while a pass over all streams is going on; the usual 128 overflow then, and
+/// each lost handshake costs its client a second.
+const ACCEPT_QUEUE: i32 = 4096;
+
+/// What the floor listens on and whether it sends keepalives.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Where streams connect; port 0 lets the kernel choose.
+    pub listen: SocketAddr,
+    /// Where events are posted; port 0 lets the kernel choose.
+    pub publish_listen: SocketAddr,
+    /// How often each stream gets a comment; `None` sends none.
+    pub keepalive_interval: Option<Duration>,
+}
+
+/// A bound floor, ready to run.
+#[derive(Debug)]
+pub struct Floor {
+    poll: Poll,
+    stream_listener: TcpListener,
+    publish_listener: TcpListener,
+    streams: Streams,
+    publishers: Publishers,
+    sweep: Option<Sweep>,
+}
+
+impl Floor {
+    /// Binds both listeners.
+    pub fn bind(options: Options) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut stream_listener = listen(options.listen)?;
+        let mut publish_listener = listen(options.publish_listen)?;
+        let registry = poll.registry();
+        registry.register(&mut stream_listener, STREAM_LISTENER, Interest::READABLE)?;
+        registry.register(&mut publish_listener, PUBLISH_LISTENER, Interest::READABLE)?;
+        Ok(Self {
+            poll,
+            stream_listener,
+            publish_listener,
+            streams: Streams::default(),
+            publishers: Publishers::default(),
+            sweep: options.keepalive_interval.map(|interval| Sweep::new(interval, Instant::now())),
+        })
+    }
+
+    /// Where streams connect.
+    pub fn stream_address(&self) -> io::Result<SocketAddr> {
+        self.stream_listener.local_addr()
+    }
+
+    /// Where events are posted.
+    pub fn publish_address(&self) -> io::Result<SocketAddr> {
+        self.publish_listener.local_addr()
+    }
+
+    /// Serves until `stop` becomes readable, then tells what was done.
+    pub fn run(mut self, stop: &impl AsFd) -> io::Result<Counts> {
+        let stop_descriptor = stop.as_fd().as_raw_fd();
+        self.poll.registry().register(&mut SourceFd(&stop_descriptor), STOP, Interest::READABLE)?;
+        let mut events = Events::with_capacity(EVENTS_PER_POLL);
+        loop {
+            match self.poll.poll(&mut events, self.sweep.as_ref().map(Sweep::tick)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            for event in &events {
+                if event.token() == STOP {
+                    return Ok(self.streams.counts());
+                }
+                self.handle(event)?;
+            }
+            if let Some(sweep) = &mut self.sweep {
+                let due = sweep.due(self.streams.slots(), Instant::now());
+                self.streams.send_keepalives(due);
+            }
+        }
+    }
+
+    fn handle(&mut self, event: &Event) -> io::Result<()> {
+        let registry = self.poll.registry();
+        match event.token() {
+            STREAM_LISTENER => self.streams.accept(&self.stream_listener, registry, STREAM_BASE),
+            PUBLISH_LISTENER => self.publishers.accept(&self.publish_listener, registry, PUBLISHER_BASE),
+            Token(name) if name >= PUBLISHER_BASE => {
+                self.publishers.receive(name - PUBLISHER_BASE, &mut self.streams);
+                Ok(())
+            }
+            Token(name) => {
+                self.streams.receive(name - STREAM_BASE);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(ACCEPT_QUEUE)?;
+    Ok(TcpListener::from_std(socket.into()))
+}

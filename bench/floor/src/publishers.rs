@@ -1,0 +1,94 @@
+//! Connections that post events. Each body is framed once and handed to the streams at once; nothing is stored.
+
+use std::collections::HashMap;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+
+use crate::frame::Framer;
+use crate::request::{self, Request};
+use crate::streams::Streams;
+
+const ACCEPTED: &[u8] = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n";
+const REFUSED: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// Publishing connections by descriptor.
+#[derive(Debug, Default)]
+pub(crate) struct Publishers {
+    open: HashMap<usize, Publisher>,
+    framer: Framer,
+}
+
+#[derive(Debug)]
+struct Publisher {
+    socket: TcpStream,
+    inbox: Vec<u8>,
+}
+
+impl Publishers {
+    pub(crate) fn accept(&mut self, listener: &TcpListener, registry: &Registry, base: usize) -> io::Result<()> {
+        loop {
+            let (mut socket, _) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // Descriptors ran out or the peer left early: the publisher sees it, the run goes on.
+                Err(_) => return Ok(()),
+            };
+            socket.set_nodelay(true)?;
+            let slot = usize::try_from(socket.as_raw_fd()).unwrap_or_default();
+            registry.register(&mut socket, Token(base + slot), Interest::READABLE)?;
+            self.open.insert(slot, Publisher { socket, inbox: Vec::new() });
+        }
+    }
+
+    /// Delivers every whole request that has come on this connection.
+    pub(crate) fn receive(&mut self, slot: usize, streams: &mut Streams) {
+        let Some(publisher) = self.open.get_mut(&slot) else { return };
+        let connected = publisher.fill();
+        let served = publisher.serve(&mut self.framer, streams);
+        if !connected || !served {
+            self.open.remove(&slot);
+        }
+    }
+}
+
+impl Publisher {
+    /// Reads until the socket is empty; false once the peer has closed.
+    fn fill(&mut self) -> bool {
+        let mut bytes = [0; 16 * 1024];
+        loop {
+            match self.socket.read(&mut bytes) {
+                Ok(0) => return false,
+                Ok(count) => self.inbox.extend_from_slice(&bytes[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+            }
+        }
+    }
+
+    /// False once the connection cannot go on.
+    fn serve(&mut self, framer: &mut Framer, streams: &mut Streams) -> bool {
+        let mut taken = 0;
+        let sound = loop {
+            match request::read(&self.inbox[taken..]) {
+                Request::Partial => break true,
+                Request::Refused => {
+                    let _ = self.socket.write(REFUSED);
+                    break false;
+                }
+                Request::Whole { body_start, end } => {
+                    // Answered before the pass, as a server with a thread of its own for publishing would.
+                    if self.socket.write(ACCEPTED).ok() != Some(ACCEPTED.len()) {
+                        break false;
+                    }
+                    streams.deliver(framer.frame(&self.inbox[taken + body_start..taken + end]));
+                    taken += end;
+                }
+            }
+        };
+        self.inbox.drain(..taken);
+        sound
+    }
+}

@@ -1,0 +1,214 @@
+//! Every open stream, and the loop that is measured: one `send` per socket. A socket that would block loses the event,
+//! a socket that took half of it is closed; nothing is ever kept for later.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, Read as _, Write as _};
+use std::ops::Range;
+use std::os::fd::AsRawFd as _;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+
+use crate::frame::{KEEPALIVE, STREAM_HEAD};
+use crate::request::{HEAD_BYTES_MAX, head_length};
+
+/// What the floor did, told at its end.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Streams that got their head.
+    pub streams: u64,
+    /// Events given whole to the kernel, one per stream and event.
+    pub deliveries: u64,
+    /// Events not sent because the socket would have blocked.
+    pub dropped: u64,
+    /// Streams closed because the kernel took only a part of an event.
+    pub cut: u64,
+    /// Keepalive comments sent.
+    pub keepalives: u64,
+    /// Connections that ended or failed on the other side.
+    pub closed: u64,
+    /// Connections that could not be accepted.
+    pub refused: u64,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { streams, deliveries, dropped, cut, keepalives, closed, refused } = self;
+        write!(
+            out,
+            "streams={streams} deliveries={deliveries} dropped={dropped} cut={cut} keepalives={keepalives} \
+             closed={closed} refused={refused}"
+        )
+    }
+}
+
+/// Sockets by descriptor. The open ones stand in a plain array of 4 bytes each; heads still being read live apart, so
+/// that they cost the others nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    open: Vec<Option<TcpStream>>,
+    asking: HashMap<usize, Asking>,
+    counts: Counts,
+}
+
+/// A connection whose request is not whole yet.
+#[derive(Debug)]
+struct Asking {
+    socket: TcpStream,
+    head: Vec<u8>,
+}
+
+/// What became of one write.
+enum Sent {
+    Whole,
+    Blocked,
+    Cut,
+    Closed,
+}
+
+impl Streams {
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    pub(crate) fn slots(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Accepts whatever waits. Running out of descriptors refuses connections but does not end the run.
+    pub(crate) fn accept(&mut self, listener: &TcpListener, registry: &Registry, base: usize) -> io::Result<()> {
+        loop {
+            let (mut socket, _) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(_) => {
+                    self.counts.refused += 1;
+                    return Ok(());
+                }
+            };
+            // Without this, Nagle would merge events that wait and the floor would cost less than one send each.
+            socket.set_nodelay(true)?;
+            let slot = usize::try_from(socket.as_raw_fd()).unwrap_or_default();
+            registry.register(&mut socket, Token(base + slot), Interest::READABLE)?;
+            self.asking.insert(slot, Asking { socket, head: Vec::new() });
+        }
+    }
+
+    /// Reads what came on one connection: its request, or, once it is a stream, only its end.
+    pub(crate) fn receive(&mut self, slot: usize) {
+        if let Some(asking) = self.asking.get_mut(&slot) {
+            match asking.read() {
+                Progress::Waiting => {}
+                Progress::Ended => self.drop_asking(slot),
+                Progress::Whole => self.answer(slot),
+            }
+        } else if let Some(Some(socket)) = self.open.get_mut(slot)
+            && ended(socket)
+        {
+            self.open[slot] = None;
+            self.counts.closed += 1;
+        }
+    }
+
+    /// The measured loop.
+    pub(crate) fn deliver(&mut self, frame: &[u8]) {
+        for slot in &mut self.open {
+            let Some(socket) = slot else { continue };
+            match send(socket, frame) {
+                Sent::Whole => self.counts.deliveries += 1,
+                Sent::Blocked => self.counts.dropped += 1,
+                Sent::Cut => {
+                    self.counts.cut += 1;
+                    *slot = None;
+                }
+                Sent::Closed => {
+                    self.counts.closed += 1;
+                    *slot = None;
+                }
+            }
+        }
+    }
+
+    /// Sends a comment to the streams in these slots.
+    pub(crate) fn send_keepalives(&mut self, slots: Range<usize>) {
+        for slot in &mut self.open[slots] {
+            let Some(socket) = slot else { continue };
+            match send(socket, KEEPALIVE) {
+                Sent::Whole => self.counts.keepalives += 1,
+                // A full socket has more waiting than a comment could tell it.
+                Sent::Blocked => {}
+                Sent::Cut | Sent::Closed => {
+                    self.counts.closed += 1;
+                    *slot = None;
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, slot: usize) {
+        let Some(Asking { mut socket, .. }) = self.asking.remove(&slot) else { return };
+        if !matches!(send(&mut socket, STREAM_HEAD), Sent::Whole) {
+            self.counts.closed += 1;
+            return;
+        }
+        if self.open.len() <= slot {
+            self.open.resize_with(slot + 1, || None);
+        }
+        self.open[slot] = Some(socket);
+        self.counts.streams += 1;
+    }
+
+    fn drop_asking(&mut self, slot: usize) {
+        self.asking.remove(&slot);
+        self.counts.closed += 1;
+    }
+}
+
+enum Progress {
+    Waiting,
+    Whole,
+    Ended,
+}
+
+impl Asking {
+    /// Readiness is edge-triggered, so this reads until the socket is empty.
+    fn read(&mut self) -> Progress {
+        let mut bytes = [0; 1024];
+        loop {
+            match self.socket.read(&mut bytes) {
+                Ok(0) => return Progress::Ended,
+                Ok(count) => self.head.extend_from_slice(&bytes[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => return Progress::Ended,
+            }
+            if self.head.len() > HEAD_BYTES_MAX {
+                return Progress::Ended;
+            }
+        }
+        if head_length(&self.head).is_some() { Progress::Whole } else { Progress::Waiting }
+    }
+}
+
+fn send(socket: &mut TcpStream, bytes: &[u8]) -> Sent {
+    match socket.write(bytes) {
+        Ok(count) if count == bytes.len() => Sent::Whole,
+        Ok(_) => Sent::Cut,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent::Blocked,
+        Err(_) => Sent::Closed,
+    }
+}
+
+/// Drops what a stream says and tells whether it hung up.
+fn ended(socket: &mut TcpStream) -> bool {
+    let mut bytes = [0; 1024];
+    loop {
+        match socket.read(&mut bytes) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The `hold` worker: opens streams, reads them and checks every event. It is told what to do on standard input
+//! and answers on standard output; it never publishes and never prints for people.
+
+mod chunks;
+mod commands;
+mod connect;
+mod decoder;
+mod events;
+mod head;
+mod opener;
+mod order;
+mod stream;
+mod worker;
+
+pub(crate) use worker::Worker;
+
+/// The most streams one worker holds: below the 20,000 descriptors that many machines allow one process.
+pub(crate) const STREAMS_PER_WORKER_MAX: u32 = 19_000;

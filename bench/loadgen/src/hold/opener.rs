@@ -1,0 +1,114 @@
+//! Opens the streams of one `Open` command: no faster than told, and never with more unanswered requests than a
+//! server's accept queue can be expected to hold. Knows who is next and who has answered; the sockets are the
+//! worker's.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use crate::clock::now_nanos;
+use crate::hold::connect;
+use crate::hold::order::Follower;
+use crate::hold::stream::Begun;
+use crate::latency::Latency;
+use crate::message::{Open, Opened, channel_name, published_on};
+
+/// Requests without an answer at any time. Beyond it the measure would be of the listen queue, not of the server.
+const UNANSWERED_MAX: u32 = 512;
+
+/// The progress of one `Open`.
+#[derive(Debug)]
+pub(crate) struct Opener {
+    plan: Open,
+    began_nanos: u64,
+    begun: u32,
+    answered: u32,
+    open: u32,
+    failed: BTreeMap<String, u64>,
+    time_to_head: Latency,
+}
+
+impl Opener {
+    pub(crate) fn new(plan: Open) -> anyhow::Result<Self> {
+        Ok(Self {
+            plan,
+            began_nanos: now_nanos(),
+            begun: 0,
+            answered: 0,
+            open: 0,
+            failed: BTreeMap::new(),
+            time_to_head: Latency::new()?,
+        })
+    }
+
+    pub(crate) fn open(&self) -> u32 {
+        self.open
+    }
+
+    /// Whether every stream of the plan has been answered or has failed.
+    pub(crate) fn is_done(&self) -> bool {
+        self.answered == self.plan.streams
+    }
+
+    /// Whether streams are still unanswered though the time for it is up.
+    pub(crate) fn is_overdue(&self) -> bool {
+        !self.is_done() && now_nanos().saturating_sub(self.began_nanos) > self.plan.deadline_seconds * 1_000_000_000
+    }
+
+    /// Begins the next connection if its time has come.
+    pub(crate) fn begin_next(&mut self) -> Option<io::Result<Begun>> {
+        let elapsed = Duration::from_nanos(now_nanos().saturating_sub(self.began_nanos));
+        let due = 1.0 + elapsed.as_secs_f64() * f64::from(self.plan.connects_per_second);
+        let unanswered = self.begun - self.answered;
+        if self.begun == self.plan.streams || unanswered >= UNANSWERED_MAX || f64::from(self.begun) >= due {
+            return None;
+        }
+        let number = self.begun;
+        self.begun += 1;
+        Some(self.begin(number))
+    }
+
+    pub(crate) fn note_opened(&mut self, nanos: u64) {
+        self.answered += 1;
+        self.open += 1;
+        self.time_to_head.record(nanos);
+    }
+
+    pub(crate) fn note_failed(&mut self, reason: String) {
+        self.answered += 1;
+        *self.failed.entry(reason).or_default() += 1;
+    }
+
+    /// Gives up on streams that have not been answered; those that were never begun fail too.
+    pub(crate) fn give_up(&mut self) {
+        let reason = format!("no head within {} s", self.plan.deadline_seconds);
+        let rest = u64::from(self.plan.streams - self.answered);
+        *self.failed.entry(reason).or_default() += rest;
+        self.answered = self.plan.streams;
+    }
+
+    pub(crate) fn outcome(self) -> Opened {
+        Opened {
+            open: self.open,
+            failed: self.failed,
+            began_nanos: self.began_nanos,
+            ended_nanos: now_nanos(),
+            time_to_head: self.time_to_head.samples(),
+        }
+    }
+
+    fn begin(&self, number: u32) -> io::Result<Begun> {
+        let Open { subscribe, channels, sources, first_stream, published, .. } = &self.plan;
+        let source = (!sources.is_empty()).then(|| sources[number as usize % sources.len()]);
+        let socket = connect::begin(subscribe.address, source)?;
+        let stream = first_stream + number;
+        let channel = stream % channels;
+        let next = published_on(channel, *channels, *published) + 1;
+        let path = subscribe.path(&channel_name(&self.plan.channel_prefix, channel));
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\nUser-Agent: fantail-loadgen\r\n\r\n",
+            subscribe.host
+        );
+        Ok(Begun { socket, follower: Follower { stream, channel, next }, request })
+    }
+}

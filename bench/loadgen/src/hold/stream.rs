@@ -1,0 +1,147 @@
+//! One stream: its socket, what it has read so far and which event it waits for. Checking is the checker's part.
+
+use std::io::{self, Read as _, Write as _};
+
+use mio::event::Event as Readiness;
+use mio::net::TcpStream;
+
+use crate::clock::now_nanos;
+use crate::hold::decoder::Decoder;
+use crate::hold::order::{Checker, Follower};
+
+/// A connection on its way.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) socket: TcpStream,
+    pub(crate) follower: Follower,
+    pub(crate) request: String,
+}
+
+/// An opening, open or ended stream.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    /// Gone once the stream is over.
+    socket: Option<TcpStream>,
+    decoder: Decoder,
+    follower: Follower,
+    begun_nanos: u64,
+    /// The request, until it is sent.
+    request: Option<String>,
+    /// Whether the outside has been told that this is a stream.
+    opened: bool,
+}
+
+/// What became of a stream when its socket was ready.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Nothing that others need to know.
+    Same,
+    /// The head has come, so many nanoseconds after the connection began.
+    Opened { nanos: u64 },
+    /// It never became a stream.
+    Failed { reason: String },
+    /// It was one and is over.
+    Ended,
+}
+
+/// Why reading stopped for good.
+type Over = String;
+
+impl Stream {
+    pub(crate) fn new(begun: Begun) -> Self {
+        let Begun { socket, follower, request } = begun;
+        let begun_nanos = now_nanos();
+        let decoder = Decoder::default();
+        Self { socket: Some(socket), decoder, follower, begun_nanos, request: Some(request), opened: false }
+    }
+
+    pub(crate) fn follower(&mut self) -> &mut Follower {
+        &mut self.follower
+    }
+
+    /// Whether it has ever been a stream, so that events were due to it.
+    pub(crate) fn was_opened(&self) -> bool {
+        self.opened
+    }
+
+    /// Closes the connection.
+    pub(crate) fn close(&mut self) {
+        self.socket = None;
+    }
+
+    /// Sends the request, reads what is there and checks it.
+    pub(crate) fn ready(&mut self, event: &Readiness, buffer: &mut [u8], checker: &mut Checker) -> Outcome {
+        let Some(mut socket) = self.socket.take() else { return Outcome::Same };
+        match self.advance(&mut socket, event, buffer, checker) {
+            Ok(()) => {
+                self.socket = Some(socket);
+                self.announce()
+            }
+            Err(_) if self.opened => Outcome::Ended,
+            Err(reason) => Outcome::Failed { reason },
+        }
+    }
+
+    fn advance(
+        &mut self,
+        socket: &mut TcpStream,
+        event: &Readiness,
+        buffer: &mut [u8],
+        checker: &mut Checker,
+    ) -> Result<(), Over> {
+        if event.is_writable()
+            && let Some(request) = self.request.take()
+        {
+            send(socket, &request).map_err(|error| error.to_string())?;
+        }
+        let closing = event.is_read_closed() || event.is_error();
+        if event.is_readable() || closing { self.receive(socket, closing, buffer, checker) } else { Ok(()) }
+    }
+
+    /// Readiness is edge-triggered, but a read that did not fill the buffer has emptied the socket: only a full
+    /// buffer or a closed peer makes a second read necessary, which saves half of all system calls.
+    fn receive(
+        &mut self,
+        socket: &mut TcpStream,
+        closing: bool,
+        buffer: &mut [u8],
+        checker: &mut Checker,
+    ) -> Result<(), Over> {
+        loop {
+            let count = match socket.read(buffer) {
+                Ok(0) => return Err("connection closed before the head".to_owned()),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.to_string()),
+            };
+            let now = now_nanos();
+            let follower = &mut self.follower;
+            let fed = self.decoder.feed(&buffer[..count], &mut |event| checker.check(follower, event, now));
+            fed.map_err(|fault| fault.to_string())?;
+            if self.decoder.is_ended() {
+                return Err("stream ended with its head".to_owned());
+            }
+            if count < buffer.len() && !closing {
+                return Ok(());
+            }
+        }
+    }
+
+    fn announce(&mut self) -> Outcome {
+        if self.opened || !self.decoder.is_open() {
+            return Outcome::Same;
+        }
+        self.opened = true;
+        Outcome::Opened { nanos: now_nanos().saturating_sub(self.begun_nanos) }
+    }
+}
+
+fn send(socket: &mut TcpStream, request: &str) -> io::Result<()> {
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    // A fresh socket has room for any request; if it has not, something is badly wrong.
+    let sent = socket.write(request.as_bytes())?;
+    if sent == request.len() { Ok(()) } else { Err(io::Error::other("request did not fit the socket")) }
+}

@@ -1,0 +1,178 @@
+//! The server under test: where it takes streams and events, in which form, and which processes it is made of. All
+//! that is specific to one server product stands here as values.
+
+use anyhow::{Context as _, bail, ensure};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use crate::url_template::UrlTemplate;
+
+const SUBSCRIBE_DEFAULT: &str = "http://127.0.0.1:8080/sse/{channel}";
+const PUBLISH_DEFAULT: &str = "http://127.0.0.1:8081/publish/{channel}";
+
+/// How events are put into requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PublishForm {
+    /// One POST per event, the body is the data; several events are pipelined in one write
+    #[default]
+    Post,
+    /// One POST for all events that are due, a JSON array of {"channel", "data"}
+    Array,
+    /// The same, one JSON object per line
+    Ndjson,
+}
+
+/// A server under test.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Target {
+    pub(crate) name: String,
+    #[serde(serialize_with = "as_text")]
+    pub(crate) subscribe: UrlTemplate,
+    #[serde(serialize_with = "as_text")]
+    pub(crate) publish: UrlTemplate,
+    pub(crate) form: PublishForm,
+    pub(crate) pids: Vec<u32>,
+}
+
+/// A target on the command line of `run` and `slope`.
+#[derive(Debug, Args)]
+pub(crate) struct TargetOptions {
+    /// Where streams are opened
+    #[arg(long, value_name = "URL", default_value = SUBSCRIBE_DEFAULT)]
+    subscribe_url_template: UrlTemplate,
+
+    /// Where events are posted
+    #[arg(long, value_name = "URL", default_value = PUBLISH_DEFAULT)]
+    publish_url_template: UrlTemplate,
+
+    /// Where batches are posted; default: the publish URL without its /{channel}
+    #[arg(long, value_name = "URL")]
+    publish_batch_url: Option<UrlTemplate>,
+
+    /// How events are put into requests
+    #[arg(long, value_enum, default_value_t)]
+    publish_form: PublishForm,
+
+    /// The server's process; several, with commas between them, are added up
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    server_pid: Vec<u32>,
+}
+
+impl TargetOptions {
+    pub(crate) fn into_target(self) -> anyhow::Result<Target> {
+        let form = self.publish_form;
+        Target {
+            name: "server".to_owned(),
+            subscribe: self.subscribe_url_template,
+            publish: publish_url(form, self.publish_url_template, self.publish_batch_url)?,
+            form,
+            pids: self.server_pid,
+        }
+        .checked()
+    }
+}
+
+impl Target {
+    /// A target given as words like `pid=42`, as `compare` takes them.
+    pub(crate) fn from_words(name: &str, words: &[String]) -> anyhow::Result<Self> {
+        let mut target = Self {
+            name: name.to_owned(),
+            subscribe: SUBSCRIBE_DEFAULT.parse()?,
+            publish: PUBLISH_DEFAULT.parse()?,
+            form: PublishForm::Post,
+            pids: Vec::new(),
+        };
+        let mut batch = None;
+        for word in words {
+            let Some((key, value)) = word.split_once('=') else { bail!("{word:?} is not of the form key=value") };
+            match key {
+                "name" => value.clone_into(&mut target.name),
+                "subscribe" => target.subscribe = value.parse()?,
+                "publish" => target.publish = value.parse()?,
+                "batch" => batch = Some(value.parse()?),
+                "form" => target.form = PublishForm::from_str(value, false).map_err(anyhow::Error::msg)?,
+                "pid" => target.pids = pids(value)?,
+                _ => bail!("{key:?} is none of name, subscribe, publish, batch, form, pid"),
+            }
+        }
+        target.publish = publish_url(target.form, target.publish, batch)?;
+        target.checked()
+    }
+
+    /// Whether a layout of several channels can be told to this server at all.
+    pub(crate) fn check_channels(&self, channels: u32) -> anyhow::Result<()> {
+        let names = self.subscribe.names_channel() && (self.publish.names_channel() || self.form != PublishForm::Post);
+        ensure!(
+            channels == 1 || names,
+            "several channels need {{channel}} in both URL templates ({} and {})",
+            self.subscribe,
+            self.publish
+        );
+        Ok(())
+    }
+
+    /// A wrong process id should end the run before it begins.
+    fn checked(self) -> anyhow::Result<Self> {
+        crate::proc::cpu(&self.pids)?;
+        Ok(self)
+    }
+}
+
+fn publish_url(form: PublishForm, single: UrlTemplate, batch: Option<UrlTemplate>) -> anyhow::Result<UrlTemplate> {
+    match (form, batch) {
+        (PublishForm::Post, _) => Ok(single),
+        (PublishForm::Array | PublishForm::Ndjson, Some(batch)) => Ok(batch),
+        (PublishForm::Array | PublishForm::Ndjson, None) => single.without_channel(),
+    }
+}
+
+fn pids(text: &str) -> anyhow::Result<Vec<u32>> {
+    text.split(',').map(|pid| pid.parse().with_context(|| format!("{pid:?} is not a process id"))).collect()
+}
+
+fn as_text<S: serde::Serializer>(url: &UrlTemplate, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(url)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a value that does not parse is a failed test")]
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn words_describe_a_target() {
+        let pid = std::process::id();
+        let text = format!("name=nchan subscribe=http://127.0.0.1:1/sub/{{channel}} pid={pid},{pid}");
+        let target = Target::from_words("a", &words(&text)).unwrap();
+        assert_eq!((target.name.as_str(), target.pids.as_slice()), ("nchan", &[pid, pid][..]));
+        assert_eq!(target.subscribe.to_string(), "http://127.0.0.1:1/sub/{channel}");
+    }
+
+    #[test]
+    fn batches_go_to_the_batch_url() {
+        let array = Target::from_words("a", &words("form=array")).unwrap();
+        assert_eq!(array.publish.to_string(), "http://127.0.0.1:8081/publish");
+        let given = Target::from_words("a", &words("form=ndjson batch=http://127.0.0.1:2/all")).unwrap();
+        assert_eq!(given.publish.to_string(), "http://127.0.0.1:2/all");
+        assert!(array.check_channels(5).is_ok());
+    }
+
+    #[test]
+    fn mistakes_are_refused_before_the_run() {
+        for text in ["pid=4294967295", "pid=x", "colour=red", "subscribe", "form=xml", "subscribe=ftp://x"] {
+            assert!(Target::from_words("a", &words(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn several_channels_need_a_place_for_their_name() {
+        let fixed = Target::from_words("a", &words("subscribe=http://127.0.0.1:1/sse")).unwrap();
+        assert!(fixed.check_channels(1).is_ok());
+        assert!(fixed.check_channels(2).is_err());
+    }
+}

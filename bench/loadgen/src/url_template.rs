@@ -1,0 +1,106 @@
+//! Where a server takes streams or events: an `http` URL in which `{channel}` stands for the channel's name. Resolved
+//! once, when the command line is read. It knows no server's URL shape; that is what the template is for.
+
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::str::FromStr;
+
+use anyhow::{Context as _, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+const CHANNEL: &str = "{channel}";
+
+/// A URL template, its host already resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UrlTemplate {
+    pub(crate) address: SocketAddr,
+    /// What goes into the `Host` field.
+    pub(crate) host: String,
+    path: String,
+}
+
+impl UrlTemplate {
+    pub(crate) fn path(&self, channel: &str) -> String {
+        self.path.replace(CHANNEL, channel)
+    }
+
+    pub(crate) fn names_channel(&self) -> bool {
+        self.path.contains(CHANNEL)
+    }
+
+    /// The URL for requests that name the channels in their body, as Fantail has it: `/publish/{channel}` becomes
+    /// `/publish`.
+    pub(crate) fn without_channel(&self) -> anyhow::Result<Self> {
+        let Some(path) = self.path.strip_suffix("/{channel}") else {
+            bail!("{self} does not end in /{CHANNEL}: give the URL for batches")
+        };
+        Ok(Self { path: path.to_owned(), ..self.clone() })
+    }
+}
+
+impl FromStr for UrlTemplate {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let Some(rest) = text.strip_prefix("http://") else { bail!("{text:?} does not begin with http://") };
+        let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+        ensure!(!host.is_empty(), "{text:?} has no host");
+        let unclean = path.bytes().any(|byte| byte <= b' ' || byte >= 0x7f);
+        ensure!(!unclean, "the path of {text:?} has a space or a byte that a request line cannot hold");
+        let with_port = if has_port(host) { host.to_owned() } else { format!("{host}:80") };
+        let address = with_port
+            .to_socket_addrs()
+            .with_context(|| format!("cannot resolve {host:?}"))?
+            .next()
+            .with_context(|| format!("{host:?} has no address"))?;
+        Ok(Self { address, host: host.to_owned(), path: path.to_owned() })
+    }
+}
+
+impl fmt::Display for UrlTemplate {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "http://{}{}", self.host, self.path)
+    }
+}
+
+/// An IPv6 host stands in brackets, so a colon counts only behind them.
+fn has_port(host: &str) -> bool {
+    host.rsplit(']').next().is_some_and(|tail| tail.contains(':'))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a value that does not parse is a failed test")]
+    use super::*;
+
+    #[test]
+    fn channel_stands_anywhere_in_the_path() {
+        let query: UrlTemplate = "http://127.0.0.1:8080/sub?id={channel}&x=1".parse().unwrap();
+        assert_eq!(query.path("news-3"), "/sub?id=news-3&x=1");
+        assert_eq!(query.address, "127.0.0.1:8080".parse().unwrap());
+        assert_eq!(query.host, "127.0.0.1:8080");
+    }
+
+    #[test]
+    fn port_and_path_may_be_left_out() {
+        let bare: UrlTemplate = "http://127.0.0.1".parse().unwrap();
+        assert_eq!((bare.address.port(), bare.path("x").as_str()), (80, "/"));
+        let six: UrlTemplate = "http://[::1]/sse".parse().unwrap();
+        assert_eq!(six.address, "[::1]:80".parse().unwrap());
+    }
+
+    #[test]
+    fn batch_url_is_the_publish_url_without_its_channel() {
+        let publish: UrlTemplate = "http://127.0.0.1:1/publish/{channel}".parse().unwrap();
+        assert_eq!(publish.without_channel().unwrap().to_string(), "http://127.0.0.1:1/publish");
+        let query: UrlTemplate = "http://127.0.0.1:1/pub?id={channel}".parse().unwrap();
+        assert!(query.without_channel().is_err());
+    }
+
+    #[test]
+    fn unusable_urls_are_refused() {
+        for text in ["https://a/", "127.0.0.1:80/x", "http:///x", "http://127.0.0.1/a b", "http://127.0.0.1/\r\n"] {
+            assert!(text.parse::<UrlTemplate>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Whether the server kept its promise: every stream got every event once, in order and whole.
+
+use std::process::ExitCode;
+
+use crate::round::RoundReport;
+
+/// Left for a broken promise; 1 is an error of the run itself, 2 a wrong command line.
+const BROKEN_EXIT_CODE: u8 = 3;
+
+/// What the program's exit code tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Kept,
+    Broken { faults: u64 },
+}
+
+impl Verdict {
+    pub(crate) fn of<'a>(rounds: impl IntoIterator<Item = &'a RoundReport>) -> Self {
+        match rounds.into_iter().map(|round| round.faults.total()).sum() {
+            0 => Self::Kept,
+            faults => Self::Broken { faults },
+        }
+    }
+}
+
+impl From<Verdict> for ExitCode {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Kept => Self::SUCCESS,
+            Verdict::Broken { .. } => Self::from(BROKEN_EXIT_CODE),
+        }
+    }
+}

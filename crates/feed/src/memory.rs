@@ -1,0 +1,116 @@
+//! The memory feed: what is published on this node is an event on this node, at once and nowhere else.
+
+use std::sync::Arc;
+
+use fantail_wire::{ChannelName, Publication};
+use parking_lot::Mutex;
+
+use crate::counters::{FeedCounters, Refusal, add_one};
+use crate::publish::check_channels;
+use crate::{FeedState, Intake, PublishError, Receipt};
+
+/// The feed without a broker.
+#[derive(Debug)]
+pub struct MemoryFeed<I> {
+    intake: Arc<Mutex<I>>,
+    counters: Arc<FeedCounters>,
+}
+
+impl<I: Intake> MemoryFeed<I> {
+    /// Makes a feed, which is connected from the start.
+    pub fn new(intake: Arc<Mutex<I>>) -> Self {
+        intake.lock().state(FeedState::Connected);
+        Self { intake, counters: Arc::default() }
+    }
+
+    /// Confirms at once: there is nobody to ask.
+    pub fn follow(&self, channel: &ChannelName) {
+        self.intake.lock().followed(channel);
+    }
+
+    /// Does nothing: whoever does not follow a channel does not look at its events.
+    #[allow(clippy::unused_self)] // the same call on every feed
+    pub fn unfollow(&self, _channel: &ChannelName) {}
+
+    /// Hands the event down before it returns.
+    pub fn publish(&self, publication: &Publication) -> Result<Receipt, PublishError> {
+        check_channels(publication)?;
+        let result = self.intake.lock().event(publication);
+        match &result {
+            Ok(_) => add_one(&self.counters.events),
+            Err(_) => self.counters.refuse(Refusal::TooLarge),
+        }
+        Ok(result?)
+    }
+
+    /// Always connected.
+    #[allow(clippy::unused_self)] // the same call on every feed
+    pub fn state(&self) -> FeedState {
+        FeedState::Connected
+    }
+
+    /// What it has done so far.
+    pub fn counters(&self) -> &Arc<FeedCounters> {
+        &self.counters
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fantail_wire::{EncodeError, Event};
+
+    use super::*;
+    use crate::CHANNELS_PER_EVENT_MAX;
+
+    #[derive(Default)]
+    struct Recorder {
+        told: Vec<String>,
+    }
+
+    impl Intake for Recorder {
+        fn event(&mut self, publication: &Publication) -> Result<Receipt, EncodeError> {
+            if publication.event.data == "large" {
+                return Err(EncodeError::TooLarge { max: 1, found: 2 });
+            }
+            self.told.push(format!("{:?} {}", publication.channels, publication.event.data));
+            Ok(Receipt { id: None, subscribers: Some(7) })
+        }
+
+        fn followed(&mut self, channel: &ChannelName) {
+            self.told.push(format!("followed {channel}"));
+        }
+
+        fn lost(&mut self) {
+            self.told.push("lost".into());
+        }
+
+        fn state(&mut self, state: FeedState) {
+            self.told.push(format!("{state:?}"));
+        }
+    }
+
+    fn publication(data: &str, channels: usize) -> Publication {
+        let channel = ChannelName::parse("a").expect("valid");
+        Publication { channels: std::iter::repeat_n(channel, channels).collect(), event: Event::text(data) }
+    }
+
+    #[test]
+    fn what_is_published_has_arrived_when_publish_returns() {
+        let intake = Arc::new(Mutex::new(Recorder::default()));
+        let feed = MemoryFeed::new(Arc::clone(&intake));
+        feed.follow(&ChannelName::parse("a").expect("valid"));
+        assert_eq!(feed.publish(&publication("x", 1)), Ok(Receipt { id: None, subscribers: Some(7) }));
+        assert_eq!(intake.lock().told, ["Connected", "followed a", "[\"a\"] x"]);
+        assert_eq!(feed.counters().events.load(std::sync::atomic::Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_sent_is_refused_to_its_publisher() {
+        let feed = MemoryFeed::new(Arc::new(Mutex::new(Recorder::default())));
+        let too_large = EncodeError::TooLarge { max: 1, found: 2 };
+        assert_eq!(feed.publish(&publication("large", 1)), Err(PublishError::Encode(too_large)));
+        assert_eq!(feed.counters().refused(Refusal::TooLarge), 1);
+        let found = CHANNELS_PER_EVENT_MAX + 1;
+        assert_eq!(feed.publish(&publication("x", found)), Err(PublishError::TooManyChannels { found }));
+    }
+}

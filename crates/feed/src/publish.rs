@@ -1,0 +1,40 @@
+//! What publishing answers.
+
+use fantail_wire::{EncodeError, EventId, Publication};
+
+/// The most channels one event can be for. Every one of them costs a message that names them all.
+pub const CHANNELS_PER_EVENT_MAX: usize = 128;
+
+/// What the feed knows about an accepted event.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// The id it got, if the feed numbers at once.
+    pub id: Option<EventId>,
+    /// Memory feed: open streams that follow a channel of it. Redis: nodes that took it from Redis.
+    pub subscribers: Option<u64>,
+}
+
+/// Why an event was not accepted, or is not known to be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The event itself cannot be sent; the publisher's fault.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The event is for too many channels; the publisher's fault.
+    #[error("an event is for at most {CHANNELS_PER_EVENT_MAX} channels, this one is for {found}; publish it in parts")]
+    TooManyChannels {
+        /// How many it names.
+        found: usize,
+    },
+    /// The broker cannot be reached or did not answer in time; try again. It may still have taken the event.
+    #[error("the event feed is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// Refuses what some node of some feed would not take, so that feeds can be exchanged.
+pub(crate) fn check_channels(publication: &Publication) -> Result<(), PublishError> {
+    match publication.channels.len() {
+        found if found > CHANNELS_PER_EVENT_MAX => Err(PublishError::TooManyChannels { found }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,293 @@
+//! What comes from Redis, on its way to the node: called by the connection for each push, in the order of the socket.
+//!
+//! There is no queue between the socket and the intake. While an event is placed nothing is read, so a node that is too
+//! slow fills the socket's buffers, and Redis bounds what it keeps for us. Nothing here waits or panics on input.
+//! Locks are taken in one order, intake before inner, so that the intake sees messages, confirmations and losses in one
+//! order too.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+use fantail_wire::{ChannelName, Event, Publication};
+use parking_lot::Mutex;
+use redis::{PushInfo, PushKind, Value};
+use smallvec::{SmallVec, smallvec};
+use tokio::sync::{Notify, watch};
+
+use super::envelope::{Envelope, Siblings};
+use super::names::{self, Kind};
+use super::recent::RecentUids;
+use super::subscriptions::{Command, Subscriptions, Unexpected, Verb};
+use crate::counters::{FeedCounters, Refusal, add_one};
+use crate::log_gate::LogGate;
+use crate::{FeedState, Intake};
+
+/// Lines a minute about messages that were refused, and as many about channels.
+const LOG_LINES_PER_MINUTE: u32 = 10;
+/// How much of an error about a payload is logged: it may quote the payload.
+const ERROR_CHARS_MAX: usize = 200;
+
+/// The state that the subscription's connection, the wishes from above and the intake share.
+#[derive(Debug)]
+pub(super) struct Arrivals<I> {
+    intake: Arc<Mutex<I>>,
+    inner: Mutex<Inner>,
+    counters: Arc<FeedCounters>,
+    is_connected: AtomicBool,
+    /// Wakes the subscriber when a wish may need a command.
+    wishes: Notify,
+    /// The last probe that came back.
+    heard: watch::Sender<u64>,
+    messages_log: LogGate,
+    follows_log: LogGate,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    subscriptions: Subscriptions,
+    recent: RecentUids,
+    /// Which connection is listened to. A connection that was given up may still have pushes to tell.
+    session: Session,
+    is_open: bool,
+}
+
+/// One connection of the subscription.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Session(u64);
+
+impl<I: Intake> Arrivals<I> {
+    pub(super) fn new(intake: Arc<Mutex<I>>, counters: Arc<FeedCounters>) -> Self {
+        Self {
+            intake,
+            inner: Mutex::default(),
+            counters,
+            is_connected: AtomicBool::new(false),
+            wishes: Notify::new(),
+            heard: watch::Sender::new(0),
+            messages_log: LogGate::new(LOG_LINES_PER_MINUTE),
+            follows_log: LogGate::new(LOG_LINES_PER_MINUTE),
+        }
+    }
+
+    pub(super) fn follow(&self, channel: &ChannelName) {
+        let mut intake = self.intake.lock();
+        let confirmed = self.inner.lock().subscriptions.follow(channel);
+        if confirmed {
+            intake.followed(channel);
+        } else {
+            self.wishes.notify_one();
+        }
+    }
+
+    pub(super) fn unfollow(&self, channel: &ChannelName) {
+        self.inner.lock().subscriptions.unfollow(channel);
+        self.wishes.notify_one();
+    }
+
+    pub(super) fn state(&self) -> FeedState {
+        if self.is_connected.load(Relaxed) { FeedState::Connected } else { FeedState::Connecting }
+    }
+
+    /// Begins to listen to a new connection.
+    pub(super) fn open(&self) -> Session {
+        let mut inner = self.inner.lock();
+        inner.session.0 += 1;
+        inner.is_open = true;
+        inner.session
+    }
+
+    /// The connection's channels are all confirmed.
+    pub(super) fn connected(&self) {
+        let mut intake = self.intake.lock();
+        if !self.is_connected.swap(true, Relaxed) {
+            intake.state(FeedState::Connected);
+        }
+    }
+
+    /// Listens to the connection no longer; the node learns that events may be missing.
+    pub(super) fn lost(&self) {
+        let mut intake = self.intake.lock();
+        {
+            let mut inner = self.inner.lock();
+            inner.is_open = false;
+            inner.subscriptions.lost();
+        }
+        intake.lost();
+        if self.is_connected.swap(false, Relaxed) {
+            add_one(&self.counters.outages);
+            intake.state(FeedState::Connecting);
+        }
+    }
+
+    /// The command to send next, if there is one.
+    pub(super) fn next_command(&self) -> Option<Command> {
+        self.inner.lock().subscriptions.next_command()
+    }
+
+    /// Waits until there may be a command. A wish that came before the call is not missed: it left a permit.
+    pub(super) async fn wishes_changed(&self) {
+        self.wishes.notified().await;
+    }
+
+    /// Redis does not permit the last command.
+    pub(super) fn refused(&self) {
+        let refused = self.inner.lock().subscriptions.refused();
+        let Some(channel) = refused else { return };
+        add_one(&self.counters.follows_refused);
+        if let Some(suppressed) = self.follows_log.pass() {
+            tracing::error!(%channel, suppressed, "redis does not permit this node to follow the channel; allow its user \
+                the redis channels fantail:* and fantail-event:*");
+        }
+    }
+
+    /// Whether Redis still owes confirmations.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.inner.lock().subscriptions.is_waiting()
+    }
+
+    /// How many channels are wanted.
+    pub(super) fn channels(&self) -> usize {
+        self.inner.lock().subscriptions.len()
+    }
+
+    /// Follows the probes that come back.
+    pub(super) fn heard(&self) -> watch::Receiver<u64> {
+        self.heard.subscribe()
+    }
+
+    /// One push from Redis. An error means that the connection cannot be trusted any more.
+    pub(super) fn push(&self, session: Session, push: PushInfo) -> Result<(), Unexpected> {
+        let mut data = push.data.into_iter();
+        let (Some(Value::BulkString(redis_channel)), second) = (data.next(), data.next()) else { return Ok(()) };
+        match (push.kind, second) {
+            (PushKind::Message, Some(Value::BulkString(payload))) => {
+                self.message(session, &redis_channel, payload);
+                Ok(())
+            }
+            (PushKind::Subscribe, _) => self.confirmed(session, Verb::Subscribe, &redis_channel),
+            (PushKind::Unsubscribe, _) => self.confirmed(session, Verb::Unsubscribe, &redis_channel),
+            _ => Ok(()),
+        }
+    }
+
+    fn confirmed(&self, session: Session, verb: Verb, redis_channel: &[u8]) -> Result<(), Unexpected> {
+        if matches!(names::split(redis_channel), Some((Kind::Service, _))) {
+            return Ok(());
+        }
+        let mut intake = self.intake.lock();
+        let followed = {
+            let mut inner = self.inner.lock();
+            if !inner.is_listening(session) {
+                return Ok(());
+            }
+            inner.subscriptions.confirmed(verb, redis_channel)?
+        };
+        if let Some(channel) = followed {
+            intake.followed(&channel);
+        }
+        Ok(())
+    }
+
+    fn message(&self, session: Session, redis_channel: &[u8], payload: Vec<u8>) {
+        let Some((kind, name)) = names::split(redis_channel) else { return };
+        if kind == Kind::Service {
+            return self.probe_came_back(&payload);
+        }
+        let mut intake = self.intake.lock();
+        let channel = {
+            let inner = self.inner.lock();
+            if !inner.is_listening(session) {
+                return;
+            }
+            inner.subscriptions.followed(name).cloned()
+        };
+        let Some(channel) = channel else { return add_one(&self.counters.ignored) };
+        let publication = match kind {
+            Kind::Plain => self.plain(channel, payload),
+            _ => self.enveloped(channel, &payload),
+        };
+        if let Some(publication) = publication {
+            match intake.event(&publication) {
+                Ok(_) => add_one(&self.counters.events),
+                Err(error) => self.refuse(Refusal::TooLarge, &publication.channels[0], &error),
+            }
+        }
+    }
+
+    fn plain(&self, channel: ChannelName, payload: Vec<u8>) -> Option<Publication> {
+        match Event::text_from_bytes(payload) {
+            Ok(event) => Some(Publication { channels: smallvec![channel], event }),
+            Err(error) => {
+                self.refuse(Refusal::NotUtf8, &channel, &error);
+                None
+            }
+        }
+    }
+
+    fn enveloped(&self, channel: ChannelName, payload: &[u8]) -> Option<Publication> {
+        let (envelope, siblings) = match Envelope::read(payload, &channel) {
+            Ok(read) => read,
+            Err(error) => {
+                self.refuse(Refusal::Envelope, &channel, &error);
+                return None;
+            }
+        };
+        let event = match envelope.validate() {
+            Ok(event) => event,
+            Err(error) => {
+                self.refuse(Refusal::Field, &channel, &error);
+                return None;
+            }
+        };
+        let channels = match siblings {
+            None => smallvec![channel],
+            Some(siblings) => self.inner.lock().first_arrival(&siblings).or_else(|| {
+                add_one(&self.counters.repeated);
+                None
+            })?,
+        };
+        Some(Publication { channels, event })
+    }
+
+    fn probe_came_back(&self, payload: &[u8]) {
+        if let Some(nonce) = std::str::from_utf8(payload).ok().and_then(|text| text.parse().ok()) {
+            self.heard.send_replace(nonce);
+        }
+    }
+
+    fn refuse(&self, reason: Refusal, channel: &ChannelName, error: &dyn std::error::Error) {
+        self.counters.refuse(reason);
+        if let Some(suppressed) = self.messages_log.pass() {
+            let error = clipped(&error.to_string());
+            tracing::warn!(%channel, suppressed, error, "a message from redis was refused; its publisher should correct it");
+        }
+    }
+}
+
+impl Inner {
+    fn is_listening(&self, session: Session) -> bool {
+        self.is_open && self.session == session
+    }
+
+    /// The followed channels among an event's, if it has not come before. That the first of them brings it to all is
+    /// exact: the copies were published in one transaction, and a SUBSCRIBE stood either before or behind it whole.
+    fn first_arrival(&mut self, siblings: &Siblings) -> Option<SmallVec<[ChannelName; 1]>> {
+        if !self.recent.insert(&siblings.uid) {
+            return None;
+        }
+        let followed = siblings.channels.iter().filter_map(|name| self.subscriptions.followed(name).cloned());
+        let mut channels: SmallVec<[ChannelName; 1]> = followed.collect();
+        channels.sort_unstable();
+        channels.dedup();
+        Some(channels)
+    }
+}
+
+/// The beginning of an error as one printable line: it may quote what a publisher sent.
+fn clipped(error: &str) -> String {
+    error.chars().take(ERROR_CHARS_MAX).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! Pushes as Redis sends them, hostile ones included, and what of them reaches the node.
+
+use fantail_wire::EncodeError;
+
+use super::*;
+use crate::Receipt;
+
+/// Writes down what it is told, and finds every event too large that says so.
+#[derive(Debug, Default)]
+struct Recorder(Vec<String>);
+
+impl Intake for Recorder {
+    fn event(&mut self, publication: &Publication) -> Result<Receipt, EncodeError> {
+        if publication.event.data == "too large" {
+            return Err(EncodeError::TooLarge { max: 1, found: 2 });
+        }
+        let channels: Vec<_> = publication.channels.iter().map(ChannelName::as_str).collect();
+        self.0.push(format!("{}={}", channels.join("+"), publication.event.data));
+        Ok(Receipt::default())
+    }
+
+    fn followed(&mut self, channel: &ChannelName) {
+        self.0.push(format!("followed {channel}"));
+    }
+
+    fn lost(&mut self) {
+        self.0.push("lost".into());
+    }
+
+    fn state(&mut self, state: FeedState) {
+        self.0.push(format!("{state:?}"));
+    }
+}
+
+struct Node {
+    arrivals: Arrivals<Recorder>,
+    session: Session,
+}
+
+fn channel(name: &str) -> ChannelName {
+    ChannelName::parse(name).expect("valid")
+}
+
+fn push(kind: PushKind, redis_channel: &str, second: Value) -> PushInfo {
+    PushInfo { kind, data: vec![Value::BulkString(redis_channel.into()), second] }
+}
+
+impl Node {
+    /// A node that follows `channels` over an open connection, and has been told so.
+    fn following(channels: &[&str]) -> Self {
+        let arrivals = Arrivals::new(Arc::default(), Arc::default());
+        let session = arrivals.open();
+        let node = Self { arrivals, session };
+        for name in channels {
+            node.arrivals.follow(&channel(name));
+            node.carry_out();
+        }
+        node.told();
+        node
+    }
+
+    fn carry_out(&self) {
+        while let Some(command) = self.arrivals.next_command() {
+            let kind = if command.verb == Verb::Subscribe { PushKind::Subscribe } else { PushKind::Unsubscribe };
+            for name in command.redis_channels() {
+                self.arrivals.push(self.session, push(kind.clone(), &name, Value::Int(1))).expect("in turn");
+            }
+        }
+    }
+
+    fn message(&self, redis_channel: &str, payload: impl Into<Vec<u8>>) {
+        let message = push(PushKind::Message, redis_channel, Value::BulkString(payload.into()));
+        self.arrivals.push(self.session, message).expect("messages are never an error");
+    }
+
+    fn told(&self) -> Vec<String> {
+        std::mem::take(&mut self.arrivals.intake.lock().0)
+    }
+
+    fn count(&self, counter: impl Fn(&FeedCounters) -> &AtomicU64) -> u64 {
+        counter(&self.arrivals.counters).load(Relaxed)
+    }
+}
+
+use std::sync::atomic::AtomicU64;
+
+#[test]
+fn both_kinds_of_messages_reach_the_node_in_their_order() {
+    let node = Node::following(&["a"]);
+    node.message("fantail:a", "1");
+    node.message("fantail-event:a", r#"{"data":"2"}"#);
+    node.message("fantail:a", "3");
+    assert_eq!(node.told(), ["a=1", "a=2", "a=3"]);
+    assert_eq!(node.count(|counters| &counters.events), 3);
+}
+
+#[test]
+fn an_event_for_several_channels_is_placed_once_in_those_that_are_followed() {
+    let node = Node::following(&["a", "b"]);
+    let copy = r#"{"data":"x","channels":["b","a","c","a"],"uid":"1"}"#;
+    node.message("fantail-event:b", copy);
+    node.message("fantail-event:a", copy);
+    node.message("fantail-event:a", copy.replace("\"1\"", "\"2\""));
+    assert_eq!(node.told(), ["a+b=x", "a+b=x"]);
+    assert_eq!(node.count(|counters| &counters.repeated), 1);
+}
+
+#[test]
+fn a_copy_on_a_channel_that_is_let_go_does_not_use_up_the_event() {
+    let node = Node::following(&["a", "b"]);
+    node.arrivals.unfollow(&channel("a"));
+    let copy = r#"{"data":"x","channels":["a","b"],"uid":"1"}"#;
+    node.message("fantail-event:a", copy);
+    node.message("fantail-event:b", copy);
+    assert_eq!(node.told(), ["b=x"]);
+    assert_eq!(node.count(|counters| &counters.ignored), 1);
+}
+
+#[test]
+fn what_cannot_be_an_event_is_counted_by_reason_and_stops_nothing() {
+    let node = Node::following(&["a"]);
+    node.message("fantail:a", b"\xff".to_vec());
+    node.message("fantail:a", "too large");
+    node.message("fantail-event:a", "{");
+    node.message("fantail-event:a", r#"{"data":"x","channels":["a"]}"#);
+    node.message("fantail-event:a", r#"{"data":"x","event":"fantail.gap"}"#);
+    node.message("fantail-event:a", r#"{"data":"x","id":"a\nid: b"}"#);
+    node.message("fantail-event:a", r#"{"data":"x","retry":86400001}"#);
+    node.message("fantail:a", "still here");
+    assert_eq!(node.told(), ["a=still here"]);
+    let refused = |reason| node.arrivals.counters.refused(reason);
+    assert_eq!([Refusal::NotUtf8, Refusal::TooLarge, Refusal::Envelope, Refusal::Field].map(refused), [1, 1, 2, 3],);
+}
+
+#[test]
+fn pushes_of_any_other_shape_are_passed_over() {
+    let node = Node::following(&["a"]);
+    let odd = [
+        PushInfo { kind: PushKind::Message, data: vec![] },
+        PushInfo { kind: PushKind::Message, data: vec![Value::BulkString("fantail:a".into())] },
+        PushInfo { kind: PushKind::Message, data: vec![Value::Nil, Value::Nil] },
+        push(PushKind::Message, "fantail:a", Value::Int(1)),
+        push(PushKind::PMessage, "fantail:a", Value::BulkString("x".into())),
+        push(PushKind::Other("news".into()), "fantail:a", Value::BulkString("x".into())),
+        push(PushKind::Message, "foreign:a", Value::BulkString("x".into())),
+        push(PushKind::Message, "fantail:b", Value::BulkString("x".into())),
+        push(PushKind::Message, "fantail-service:0", Value::BulkString("not a number".into())),
+        push(PushKind::Subscribe, "fantail-service:0", Value::Int(1)),
+    ];
+    for push in odd {
+        assert_eq!(node.arrivals.push(node.session, push), Ok(()));
+    }
+    assert_eq!(node.told(), Vec::<String>::new());
+}
+
+#[test]
+fn a_connection_that_was_given_up_is_not_listened_to() {
+    let node = Node::following(&["a"]);
+    node.arrivals.connected();
+    node.arrivals.lost();
+    node.message("fantail:a", "late");
+    let Node { arrivals, session: old } = node;
+    let session = arrivals.open();
+    let node = Node { arrivals, session };
+    node.carry_out();
+    let late = push(PushKind::Message, "fantail:a", Value::BulkString("later".into()));
+    assert_eq!(node.arrivals.push(old, late), Ok(()));
+    let stray = push(PushKind::Subscribe, "fantail:b", Value::Int(1));
+    assert_eq!(node.arrivals.push(old, stray), Ok(()));
+    assert_eq!(node.told(), ["Connected", "lost", "Connecting", "followed a"]);
+}
+
+#[test]
+fn a_confirmation_out_of_turn_ends_the_connection() {
+    let node = Node::following(&["a"]);
+    for kind in [PushKind::Subscribe, PushKind::Unsubscribe] {
+        assert_eq!(node.arrivals.push(node.session, push(kind, "fantail:a", Value::Int(0))), Err(Unexpected));
+    }
+}
+
+#[test]
+fn a_log_line_shows_neither_control_characters_nor_a_whole_payload() {
+    let node = Node::following(&["a"]);
+    let error = Envelope::read(br#"{"data":"x","retry":"\u001b[2J\n"}"#, &channel("a")).expect_err("not a number");
+    assert!(!clipped(&error.to_string()).chars().any(char::is_control));
+    assert!(clipped(&"\n".repeat(1 << 20)).len() <= 2 * ERROR_CHARS_MAX);
+    drop(node);
+}

@@ -1,0 +1,224 @@
+//! The JSON envelope: how an event with more than text travels through Redis.
+//!
+//! `{"data": "…", "event": "…", "id": "…", "retry": 3000}`; all but `data` may be missing, and what is not known is
+//! passed over. An event for several channels is published to each of them with the whole list in `channels` and the
+//! same `uid`, so that a node takes it once.
+
+use std::fmt;
+
+use fantail_wire::{ChannelName, Event, EventError, EventFields, Publication};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::random::random_u64;
+use crate::CHANNELS_PER_EVENT_MAX;
+
+/// The longest uid that is read; ours have half of it.
+const UID_BYTES_MAX: usize = 64;
+
+/// An envelope as it came in: JSON of the right shape, the event's fields not yet checked.
+#[derive(Debug, Deserialize)]
+pub(super) struct Envelope {
+    data: String,
+    event: Option<String>,
+    id: Option<String>,
+    retry: Option<u64>,
+    #[serde(default, deserialize_with = "bounded_list")]
+    channels: Vec<String>,
+    uid: Option<String>,
+}
+
+/// What an envelope says about an event for several channels.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Siblings {
+    pub(super) channels: Vec<String>,
+    pub(super) uid: String,
+}
+
+/// Why a payload is no envelope.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EnvelopeError {
+    #[error("not an envelope: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("channels needs a uid of 1 to {UID_BYTES_MAX} bytes, so that a node takes the event once")]
+    Uid,
+    #[error("channels does not name the channel that the event came by")]
+    NotNamed,
+}
+
+/// What is written: the same shape, borrowed.
+#[derive(Serialize)]
+struct Written<'a> {
+    data: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channels: Option<Vec<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<String>,
+}
+
+impl Envelope {
+    /// Reads an envelope that came by `channel`.
+    pub(super) fn read(payload: &[u8], channel: &ChannelName) -> Result<(Self, Option<Siblings>), EnvelopeError> {
+        let mut envelope: Self = serde_json::from_slice(payload)?;
+        if envelope.channels.is_empty() {
+            return Ok((envelope, None));
+        }
+        let channels = std::mem::take(&mut envelope.channels);
+        let uid = envelope.uid.take().filter(|uid| (1..=UID_BYTES_MAX).contains(&uid.len()));
+        let uid = uid.ok_or(EnvelopeError::Uid)?;
+        if !channels.iter().any(|name| name == channel.as_str()) {
+            return Err(EnvelopeError::NotNamed);
+        }
+        Ok((envelope, Some(Siblings { channels, uid })))
+    }
+
+    /// Checks the event's fields.
+    pub(super) fn validate(self) -> Result<Event, EventError> {
+        EventFields { data: self.data, event: self.event, id: self.id, retry_ms: self.retry }.validate()
+    }
+}
+
+/// Writes the envelope of a publication. Each call of it is another event.
+pub(super) fn write(publication: &Publication) -> Vec<u8> {
+    let event = &publication.event;
+    let several = publication.channels.len() > 1;
+    let written = Written {
+        data: &event.data,
+        event: event.event.as_ref().map(fantail_wire::EventType::as_str),
+        id: event.id.as_ref().map(fantail_wire::PublisherId::as_str),
+        retry: event.retry_ms,
+        channels: several.then(|| publication.channels.iter().map(ChannelName::as_str).collect()),
+        uid: several.then(|| format!("{:016x}{:016x}", random_u64(), random_u64())),
+    };
+    serde_json::to_vec(&written).expect("strings and numbers have a JSON form")
+}
+
+/// A list of names that stops being read when it is too long: a payload must not grow many times in memory.
+fn bounded_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct BoundedList;
+
+    impl<'de> Visitor<'de> for BoundedList {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {CHANNELS_PER_EVENT_MAX} channels")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
+            let mut channels = Vec::new();
+            while let Some(channel) = list.next_element()? {
+                if channels.len() == CHANNELS_PER_EVENT_MAX {
+                    return Err(A::Error::invalid_length(channels.len() + 1, &self));
+                }
+                channels.push(channel);
+            }
+            Ok(channels)
+        }
+
+        fn visit_unit<E>(self) -> Result<Vec<String>, E> {
+            Ok(Vec::new())
+        }
+    }
+
+    deserializer.deserialize_any(BoundedList)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel(name: &str) -> ChannelName {
+        ChannelName::parse(name).expect("valid")
+    }
+
+    fn read(json: &str) -> Result<(Envelope, Option<Siblings>), EnvelopeError> {
+        Envelope::read(json.as_bytes(), &channel("a"))
+    }
+
+    fn event(json: &str) -> Event {
+        read(json).expect("an envelope").0.validate().expect("valid fields")
+    }
+
+    #[test]
+    fn only_data_is_needed_and_unknown_members_are_passed_over() {
+        assert_eq!(event(r#"{"data":"x"}"#), Event::text("x"));
+        assert_eq!(
+            event(r#"{"later":{"a":[1,{}]},"data":"x","event":null,"channels":null,"uid":"u"}"#),
+            Event::text("x")
+        );
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let fields = EventFields {
+            data: "l\u{2028}\"\n".into(),
+            event: Some("e".into()),
+            id: Some("i".into()),
+            retry_ms: Some(7),
+        };
+        let event = fields.validate().expect("valid");
+        for names in [&["a"][..], &["a", "b"]] {
+            let channels = names.iter().map(|name| channel(name)).collect();
+            let json = write(&Publication { channels, event: event.clone() });
+            let (envelope, siblings) = Envelope::read(&json, &channel("a")).expect("an envelope");
+            assert_eq!(envelope.validate().expect("valid"), event);
+            assert_eq!(
+                siblings.map(|siblings| siblings.channels),
+                (names.len() > 1).then(|| vec!["a".into(), "b".into()])
+            );
+        }
+    }
+
+    #[test]
+    fn two_events_for_several_channels_have_two_uids() {
+        let publication =
+            Publication { channels: [channel("a"), channel("b")].into_iter().collect(), event: Event::text("x") };
+        let uid = || Envelope::read(&write(&publication), &channel("a")).expect("an envelope").1.expect("siblings").uid;
+        assert_ne!(uid(), uid());
+    }
+
+    #[test]
+    fn what_is_no_envelope_is_refused() {
+        let deep = format!("{{\"data\":\"x\",\"deep\":{}", "[".repeat(1 << 20));
+        let wide = format!(r#"{{"data":"x","uid":"u","channels":["a"{}]}}"#, r#","a""#.repeat(CHANNELS_PER_EVENT_MAX));
+        for json in [
+            "",
+            "x",
+            "null",
+            "[]",
+            "{}",
+            "{\"data\":null}",
+            "{\"data\":1}",
+            "{\"data\":{}}",
+            "{\"data\":\"x\"",
+            "{\"data\":\"x\"} x",
+            "{\"data\":\"\\ud800\"}",
+            "{\"data\":\"x\",\"data\":\"y\"}",
+            "{\"data\":\"x\",\"retry\":-1}",
+            "{\"data\":\"x\",\"retry\":\"1\"}",
+            "{\"data\":\"x\",\"retry\":1e999}",
+            "{\"data\":\"x\",\"event\":1}",
+            "{\"data\":\"x\",\"channels\":\"a\",\"uid\":\"u\"}",
+            "{\"data\":\"x\",\"channels\":[1],\"uid\":\"u\"}",
+            &deep,
+            &wide,
+        ] {
+            let start: String = json.chars().take(60).collect();
+            assert!(matches!(read(json), Err(EnvelopeError::Json(_))), "{start}");
+        }
+        assert!(Envelope::read(b"{\"data\":\"\xff\"}", &channel("a")).is_err());
+    }
+
+    #[test]
+    fn a_list_of_channels_needs_a_uid_and_the_channel_it_came_by() {
+        assert!(matches!(read(r#"{"data":"x","channels":["a"]}"#), Err(EnvelopeError::Uid)));
+        assert!(matches!(read(r#"{"data":"x","channels":["a"],"uid":""}"#), Err(EnvelopeError::Uid)));
+        assert!(matches!(read(r#"{"data":"x","channels":["b"],"uid":"u"}"#), Err(EnvelopeError::NotNamed)));
+    }
+}

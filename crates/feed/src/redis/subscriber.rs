@@ -1,0 +1,181 @@
+//! The life of the subscription: connect, subscribe to all that is wanted, stay until it is lost, again for ever.
+//!
+//! A session waits on: the connection's end, a wish from above, the answer to the outstanding command (which has a
+//! deadline), and the probe that must come back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+use tokio::time::{sleep, timeout};
+
+use super::arrivals::Arrivals;
+use super::backoff::Backoff;
+use super::commands::Commands;
+use super::link::Link;
+use super::names;
+use super::random::random_u64;
+use super::settings::RedisSettings;
+use super::subscriptions::{Command, Verb};
+use crate::Intake;
+use crate::counters::{FeedCounters, add_one};
+use crate::log_gate::LogGate;
+
+/// What a late probe is given on top: after this process itself stood still its timers are due before its sockets are
+/// read.
+const PROBE_GRACE: Duration = Duration::from_millis(500);
+const LOG_LINES_PER_MINUTE: u32 = 2;
+
+/// The subscription of one feed.
+pub(super) struct Subscriber<I> {
+    settings: RedisSettings,
+    arrivals: Arc<Arrivals<I>>,
+    commands: Arc<Commands>,
+    counters: Arc<FeedCounters>,
+    /// This node's own Redis channel, on which its probes come back.
+    service_channel: String,
+    connect_log: LogGate,
+    probe_log: LogGate,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error("the connection ended")]
+    Ended,
+    #[error("redis did not confirm a subscription: {0}")]
+    Unconfirmed(RedisError),
+    #[error("redis confirmed less than was asked for")]
+    Incomplete,
+    #[error("a probe did not come back: redis answers, but its messages do not reach this node")]
+    Deaf,
+}
+
+impl<I: Intake> Subscriber<I> {
+    pub(super) fn new(
+        settings: RedisSettings,
+        arrivals: Arc<Arrivals<I>>,
+        commands: Arc<Commands>,
+        counters: Arc<FeedCounters>,
+    ) -> Self {
+        Self {
+            settings,
+            arrivals,
+            commands,
+            counters,
+            service_channel: names::service(random_u64()),
+            connect_log: LogGate::new(LOG_LINES_PER_MINUTE),
+            probe_log: LogGate::new(LOG_LINES_PER_MINUTE),
+        }
+    }
+
+    /// Runs until it is dropped.
+    pub(super) async fn run(self) {
+        let mut backoff = Backoff::default();
+        let mut sessions: u64 = 0;
+        loop {
+            match self.connect().await {
+                Ok(link) => {
+                    backoff.connected();
+                    if sessions > 0 {
+                        add_one(&self.counters.reconnects);
+                    }
+                    sessions += 1;
+                    let lost = self.session(&link).await;
+                    drop(link);
+                    self.arrivals.lost();
+                    tracing::warn!(address = self.settings.address(), %lost, "redis is lost; events may be missed until it is back");
+                }
+                Err(error) => {
+                    add_one(&self.counters.connect_failures);
+                    if let Some(suppressed) = self.connect_log.pass() {
+                        let address = self.settings.address();
+                        tracing::error!(address, %error, suppressed, "cannot connect to redis; trying again");
+                    }
+                }
+            }
+            sleep(backoff.next_wait()).await;
+        }
+    }
+
+    /// Connects and subscribes to the channel for probes, the first test of what the login permits.
+    async fn connect(&self) -> Result<Link, RedisError> {
+        let arrivals = Arc::clone(&self.arrivals);
+        let session = arrivals.open();
+        let on_push = move |push| arrivals.push(session, push).is_ok();
+        let mut link = Link::open(&self.settings, on_push).await?;
+        link.connection.subscribe(&self.service_channel).await?;
+        Ok(link)
+    }
+
+    async fn session(&self, link: &Link) -> Lost {
+        tokio::select! {
+            () = link.ended() => Lost::Ended,
+            lost = self.subscribe(link.connection.clone()) => lost,
+            () = self.probe() => Lost::Deaf,
+        }
+    }
+
+    /// Sends one command after the other, as wishes come.
+    async fn subscribe(&self, mut connection: MultiplexedConnection) -> Lost {
+        loop {
+            let Some(command) = self.arrivals.next_command() else {
+                self.settled();
+                self.arrivals.wishes_changed().await;
+                continue;
+            };
+            match carry_out(&mut connection, &command).await {
+                Err(error) if is_forbidden(&error) && command.verb == Verb::Subscribe => self.arrivals.refused(),
+                Err(error) => return Lost::Unconfirmed(error),
+                Ok(()) if self.arrivals.is_waiting() => return Lost::Incomplete,
+                Ok(()) => {}
+            }
+        }
+    }
+
+    /// Nothing is left to be asked: everything wanted is followed.
+    fn settled(&self) {
+        if self.arrivals.state() == crate::FeedState::Connecting {
+            let (address, channels) = (self.settings.address(), self.arrivals.channels());
+            tracing::info!(address, channels, "connected to redis");
+        }
+        self.arrivals.connected();
+    }
+
+    /// Sends probes round until one does not come back. A PING would prove nothing: the answer comes from a server that
+    /// may be cut off from those who publish.
+    async fn probe(&self) {
+        loop {
+            sleep(self.settings.probe_interval).await;
+            let nonce = random_u64();
+            let mut heard = self.arrivals.heard();
+            if let Err(error) = self.commands.probe(&self.service_channel, nonce).await {
+                // Not sent, so it says nothing about the subscription.
+                if let Some(suppressed) = self.probe_log.pass() {
+                    tracing::warn!(%error, suppressed, "cannot probe redis; its user needs to publish to fantail-service:*");
+                }
+                continue;
+            }
+            let mut came_back = async || heard.wait_for(|heard| *heard == nonce).await.is_ok();
+            if timeout(self.settings.probe_interval, came_back()).await.is_err()
+                && timeout(PROBE_GRACE, came_back()).await.is_err()
+            {
+                add_one(&self.counters.probes_lost);
+                return;
+            }
+        }
+    }
+}
+
+async fn carry_out(connection: &mut MultiplexedConnection, command: &Command) -> Result<(), RedisError> {
+    let redis_channels = command.redis_channels();
+    match command.verb {
+        Verb::Subscribe => connection.subscribe(redis_channels).await,
+        Verb::Unsubscribe => connection.unsubscribe(redis_channels).await,
+    }
+}
+
+fn is_forbidden(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm)
+}

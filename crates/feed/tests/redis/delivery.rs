@@ -1,0 +1,142 @@
+//! What is published arrives: whole, in order, once.
+
+use fantail_feed::{CHANNELS_PER_EVENT_MAX, PublishError, Receipt, RedisSettings, Refusal};
+use fantail_testkit::RedisServer;
+use fantail_wire::{Event, EventFields};
+
+use crate::node::{Node, channel, publication, text};
+
+#[tokio::test]
+async fn events_of_both_kinds_arrive_in_the_order_in_which_redis_took_them() {
+    let server = RedisServer::start().await.unwrap();
+    let mut node = Node::following(&server.url(), &["a"]).await;
+    let mut publisher = server.connection().await.unwrap();
+    for number in 0..1_000 {
+        let (name, payload) = match number % 2 {
+            0 => ("fantail:a", number.to_string()),
+            _ => ("fantail-event:a", format!("{{\"data\":\"{number}\"}}")),
+        };
+        publisher.send(&[b"PUBLISH".as_slice(), name.as_bytes(), payload.as_bytes()]).await.unwrap();
+    }
+    let expected: Vec<_> = (0..1_000).map(|number| number.to_string()).collect();
+    assert_eq!(node.data(1_000).await, expected);
+}
+
+#[tokio::test]
+async fn every_field_of_an_event_arrives_at_every_node() {
+    let server = RedisServer::start().await.unwrap();
+    let mut here = Node::following(&server.url(), &["a"]).await;
+    let mut there = Node::following(&server.url(), &["a"]).await;
+    let fields = EventFields {
+        data: "l1\r\nl2\0 \u{2028}é\"\\".into(),
+        event: Some("tick".into()),
+        id: Some("mine-1".into()),
+        retry_ms: Some(1500),
+    };
+    let publication = publication(&["a"], fields);
+    let receipt = here.feed.publish(&publication).await.unwrap();
+    assert_eq!(receipt, Receipt { id: None, subscribers: Some(2) });
+    for node in [&mut here, &mut there] {
+        node.data(1).await;
+        assert_eq!(node.events(), [(vec!["a".into()], publication.event.clone())]);
+    }
+}
+
+#[tokio::test]
+async fn an_event_for_several_channels_comes_once_and_names_those_followed() {
+    let server = RedisServer::start().await.unwrap();
+    let mut node = Node::following(&server.url(), &["a", "b", "c"]).await;
+    let mut other = Node::following(&server.url(), &["c", "x"]).await;
+    let receipt = node.feed.publish(&publication(&["d", "c", "a"], text("1"))).await.unwrap();
+    assert_eq!(receipt.subscribers, Some(2));
+    node.feed.publish(&publication(&["a", "b"], text("2"))).await.unwrap();
+    node.feed.publish(&publication(&["c"], text("3"))).await.unwrap();
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    node.data(3).await;
+    let expected = [
+        (names(&["a", "c"]), Event::text("1")),
+        (names(&["a", "b"]), Event::text("2")),
+        (names(&["c"]), Event::text("3")),
+    ];
+    assert_eq!(node.events(), expected);
+    other.data(2).await;
+    assert_eq!(other.events(), [(names(&["c"]), Event::text("1")), (names(&["c"]), Event::text("3"))]);
+}
+
+#[tokio::test]
+async fn what_is_accepted_here_fits_into_every_node() {
+    let server = RedisServer::start().await.unwrap();
+    let mut settings = RedisSettings::parse(&server.url()).unwrap();
+    settings.event_bytes_max = 200;
+    let mut node = Node::start_with(settings);
+    node.follow(&["a"]).await;
+    let mut accepted = Vec::new();
+    for length in 0..200 {
+        match node.feed.publish(&publication(&["a"], text("x".repeat(length)))).await {
+            Ok(_) => accepted.push("x".repeat(length)),
+            Err(error) => assert!(matches!(error, PublishError::Encode(_)), "{error}"),
+        }
+    }
+    assert!((50..190).contains(&accepted.len()), "{}", accepted.len());
+    assert_eq!(node.data(accepted.len()).await, accepted);
+    assert_eq!(node.feed.counters().refused(Refusal::TooLarge), 0);
+
+    let mut too_many = publication(&["a"], text("x"));
+    too_many.channels = std::iter::repeat_n(channel("a"), CHANNELS_PER_EVENT_MAX + 1).collect();
+    let found = CHANNELS_PER_EVENT_MAX + 1;
+    assert_eq!(node.feed.publish(&too_many).await, Err(PublishError::TooManyChannels { found }));
+}
+
+#[tokio::test]
+async fn hostile_payloads_neither_stop_nor_shift_the_stream() {
+    let server = RedisServer::start().await.unwrap();
+    let mut node = Node::following(&server.url(), &["a"]).await;
+    let mut publisher = server.connection().await.unwrap();
+
+    // Each with the attack: forged protocol, forged SSE, not UTF-8, memory, depth, width, a forged sibling list.
+    let large = vec![b'x'; 10 << 20];
+    let deep = format!("{{\"data\":\"x\",\"d\":{}", "[".repeat(1 << 20)).into_bytes();
+    let deep_object = "{\"d\":".repeat(1 << 18).into_bytes();
+    let wide = format!(r#"{{"data":"x","uid":"u","channels":["a"{}]}}"#, r#","a""#.repeat(1 << 18)).into_bytes();
+    let escapes = format!(r#"{{"data":"{}"}}"#, r"\u000a".repeat(1 << 18)).into_bytes();
+    let attacks: [(&str, &[u8]); 16] = [
+        ("fantail:a", b"\xff\xfe\0"),
+        ("fantail:a", b"ends in the middle of a character \xe2\x82"),
+        ("fantail:a", &large),
+        ("fantail-event:a", &large),
+        ("fantail-event:a", &deep),
+        ("fantail-event:a", &deep_object),
+        ("fantail-event:a", &wide),
+        ("fantail-event:a", &escapes),
+        ("fantail-event:a", b""),
+        ("fantail-event:a", b"\r\n$3\r\n"),
+        ("fantail-event:a", b"{\"data\":\"\xff\"}"),
+        ("fantail-event:a", br#"{"data":"x","event":"a\r\ndata: forged"}"#),
+        ("fantail-event:a", br#"{"data":"x","id":"a\u0000"}"#),
+        ("fantail-event:a", br#"{"data":"x","retry":18446744073709551616}"#),
+        ("fantail-event:a", br#"{"data":"x","channels":["b"],"uid":"u"}"#),
+        ("fantail-service:a", b"\xff"),
+    ];
+    for (name, payload) in attacks {
+        publisher.publish(name, payload).await.unwrap();
+    }
+    let harmless = ["", "\r\n+OK\r\n>3\r\n$7\r\nmessage\r\n", "nul\0stays", "event: forged\n\nid: 1", "last"];
+    for payload in harmless {
+        publisher.publish("fantail:a", payload.as_bytes()).await.unwrap();
+    }
+    assert_eq!(node.data(harmless.len()).await, harmless);
+    let refused = |reason| node.feed.counters().refused(reason);
+    let by_reason = [Refusal::NotUtf8, Refusal::TooLarge, Refusal::Field, Refusal::Envelope].map(refused);
+    assert_eq!(by_reason, [2, 2, 2, 9]);
+    assert_eq!(node.feed.counters().outages.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_unix_socket_serves_as_well() {
+    let server = RedisServer::start_with(&["--unixsocket", "redis.sock"]).await.unwrap();
+    let reply = server.command(&["CONFIG", "GET", "dir"]).await.unwrap();
+    let directory = reply.array().unwrap()[1].text().unwrap();
+    let mut node = Node::following(&format!("unix://{directory}/redis.sock"), &["a"]).await;
+    server.publish("fantail:a", "x").await.unwrap();
+    assert_eq!(node.data(1).await, ["x"]);
+}

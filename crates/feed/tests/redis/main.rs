@@ -1,0 +1,7 @@
+//! The Redis feed against a real redis-server: what it promises, and what it survives.
+#![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
+
+mod delivery;
+mod faults;
+mod following;
+mod node;

@@ -1,0 +1,152 @@
+//! A node as far as its feed knows it: an intake that writes everything down, and waits for what must come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fantail_feed::{FeedState, Intake, Receipt, RedisFeed, RedisSettings};
+use fantail_testkit::PATIENCE;
+use fantail_wire::{ChannelName, EncodeError, Event, EventFields, Publication, encode};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+/// What the intake was told, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Told {
+    Event(Vec<String>, Event),
+    Followed(String),
+    Lost,
+    State(FeedState),
+}
+
+/// An intake that keeps all it is told.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    pub(crate) told: Vec<Told>,
+    event_bytes_max: usize,
+    count: watch::Sender<usize>,
+}
+
+/// A feed and its intake.
+pub(crate) struct Node {
+    pub(crate) feed: RedisFeed<Recorder>,
+    pub(crate) intake: Arc<Mutex<Recorder>>,
+    count: watch::Receiver<usize>,
+}
+
+impl Recorder {
+    fn write_down(&mut self, told: Told) {
+        self.told.push(told);
+        self.count.send_replace(self.told.len());
+    }
+}
+
+impl Intake for Recorder {
+    fn event(&mut self, publication: &Publication) -> Result<Receipt, EncodeError> {
+        encode(&publication.event, Some("aaaaaaaaaaaa.1760000000000.1"), self.event_bytes_max)?;
+        let channels = publication.channels.iter().map(ToString::to_string).collect();
+        self.write_down(Told::Event(channels, publication.event.clone()));
+        Ok(Receipt::default())
+    }
+
+    fn followed(&mut self, channel: &ChannelName) {
+        self.write_down(Told::Followed(channel.to_string()));
+    }
+
+    fn lost(&mut self) {
+        self.write_down(Told::Lost);
+    }
+
+    fn state(&mut self, state: FeedState) {
+        self.write_down(Told::State(state));
+    }
+}
+
+impl Node {
+    /// Starts a node with the usual settings.
+    pub(crate) fn start(url: &str) -> Self {
+        Self::start_with(RedisSettings::parse(url).unwrap())
+    }
+
+    pub(crate) fn start_with(settings: RedisSettings) -> Self {
+        let (count, seen) = watch::channel(0);
+        let recorder = Recorder { told: Vec::new(), event_bytes_max: settings.event_bytes_max, count };
+        let intake = Arc::new(Mutex::new(recorder));
+        Self { feed: RedisFeed::start(settings, Arc::clone(&intake)), intake, count: seen }
+    }
+
+    /// Starts a node and waits until it follows `names`.
+    pub(crate) async fn following(url: &str, names: &[&str]) -> Self {
+        let mut node = Self::start(url);
+        node.follow(names).await;
+        node
+    }
+
+    /// Follows and waits for the confirmations.
+    pub(crate) async fn follow(&mut self, names: &[&str]) {
+        let from = self.intake.lock().told.len();
+        for name in names {
+            self.feed.follow(&channel(name));
+        }
+        let followed = |told: &[Told], name: &str| told.contains(&Told::Followed(name.into()));
+        self.wait_for("the confirmations", |told| names.iter().all(|name| followed(&told[from..], name))).await;
+    }
+
+    /// Waits until what was told satisfies `is_enough`; fails the test when it does not in time.
+    pub(crate) async fn wait_for(&mut self, what: &str, mut is_enough: impl FnMut(&[Told]) -> bool) {
+        let intake = Arc::clone(&self.intake);
+        let enough = self.count.wait_for(|_| is_enough(&intake.lock().told));
+        let in_time = tokio::time::timeout(PATIENCE, enough).await.is_ok();
+        assert!(in_time, "{what} did not happen; told: {}", self.tail());
+    }
+
+    /// Waits for so many events and returns their data.
+    pub(crate) async fn data(&mut self, count: usize) -> Vec<String> {
+        self.wait_for(&format!("{count} events"), |told| events(told).len() >= count).await;
+        self.events().into_iter().map(|(_, event)| event.data).collect()
+    }
+
+    pub(crate) fn events(&self) -> Vec<(Vec<String>, Event)> {
+        events(&self.intake.lock().told)
+    }
+
+    /// How often it was told `what`.
+    pub(crate) fn times(&self, what: &Told) -> usize {
+        self.intake.lock().told.iter().filter(|told| *told == what).count()
+    }
+
+    fn tail(&self) -> String {
+        let told = &self.intake.lock().told;
+        let text = format!("{:?}", &told[told.len().saturating_sub(20)..]);
+        text.chars().take(4_000).collect()
+    }
+}
+
+fn events(told: &[Told]) -> Vec<(Vec<String>, Event)> {
+    let event = |told: &Told| match told {
+        Told::Event(channels, event) => Some((channels.clone(), event.clone())),
+        _ => None,
+    };
+    told.iter().filter_map(event).collect()
+}
+
+pub(crate) fn channel(name: &str) -> ChannelName {
+    ChannelName::parse(name).unwrap()
+}
+
+pub(crate) fn publication(names: &[&str], fields: EventFields) -> Publication {
+    Publication { channels: names.iter().map(|name| channel(name)).collect(), event: fields.validate().unwrap() }
+}
+
+pub(crate) fn text(data: impl Into<String>) -> EventFields {
+    EventFields { data: data.into(), ..EventFields::default() }
+}
+
+/// Waits for something outside the intake. Looks again and again, since Redis and counters have no bell.
+pub(crate) async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
+    let looking = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, looking).await.is_ok(), "{what} did not happen");
+}
