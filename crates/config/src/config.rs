@@ -45,6 +45,8 @@ pub struct Config {
 pub struct Public {
     /// Address and port.
     pub listen: SocketAddr,
+    /// Share the port with other processes that do the same.
+    pub listen_shared: bool,
     /// Path prefix of the streams, with a leading and without a final slash.
     pub path: String,
 }
@@ -194,7 +196,7 @@ impl Config {
     pub(crate) fn blank() -> Self {
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         Self {
-            public: Public { listen: nowhere, path: String::new() },
+            public: Public { listen: nowhere, listen_shared: false, path: String::new() },
             internal: Internal { internal_listen: nowhere },
             engine: Engine { workers: 0 },
             feed: Feed { redis_url: None, follow_deadline: Duration::ZERO, linger: Duration::ZERO },

@@ -12,6 +12,7 @@ use crate::fault::{Faults, Place};
 use crate::layers::Given;
 use crate::settings::{SETTINGS, Setting};
 use crate::suggest;
+use crate::value::Kind;
 
 /// Reads the file's text into settings with the line each stands on.
 pub(crate) fn read(path: &str, text: &str) -> (Vec<Given>, Faults) {
@@ -75,6 +76,7 @@ fn unknown_key(key: &str, value: &DeValue<'_>) -> String {
 fn texts_of(setting: &Setting, value: &DeValue<'_>) -> Option<Vec<String>> {
     match value {
         DeValue::String(text) => Some(vec![text.to_string()]),
+        DeValue::Boolean(switch) if matches!(setting.kind, Kind::Switch(_)) => Some(vec![switch.to_string()]),
         DeValue::Integer(number) if setting.kind.takes_integer() => Some(vec![decimal(number)]),
         DeValue::Array(list) if setting.is_repeatable() => {
             list.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect()

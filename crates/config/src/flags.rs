@@ -14,6 +14,7 @@ use crate::fault::{Faults, Place};
 use crate::layers::Given;
 use crate::settings::{GROUPS, SETTINGS, Setting};
 use crate::suggest;
+use crate::value::Kind;
 
 const AFTER_HELP: &str = "\
 A setting may stand in the file, in its variable or in its flag; of these the later wins.
@@ -85,8 +86,13 @@ pub fn parse_flags_of(command: &Command, args: &[OsString]) -> Parsed {
 
 fn clap_arg(setting: &'static Setting) -> Arg {
     let heading = GROUPS.iter().find(|(group, _)| *group == setting.group).map(|(_, heading)| *heading);
-    Arg::new(setting.key)
-        .long(setting.flag().trim_start_matches('-').to_owned())
+    let arg = Arg::new(setting.key);
+    // Only behind an equals sign, else the flag alone would swallow what follows it.
+    let arg = match setting.kind {
+        Kind::Switch(_) => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        _ => arg,
+    };
+    arg.long(setting.flag().trim_start_matches('-').to_owned())
         .value_name(setting.kind.value_name())
         .help(help_of(setting))
         .help_heading(heading)

@@ -83,7 +83,7 @@ fn write_entry(page: &mut String, setting: &Setting) {
 fn toml_value(setting: &Setting) -> String {
     let value = setting.example;
     match setting.kind {
-        Kind::Count { .. } => value.to_owned(),
+        Kind::Count { .. } | Kind::Switch(_) => value.to_owned(),
         Kind::Origins(_) => format!("[{value:?}]"),
         _ => format!("{value:?}"),
     }

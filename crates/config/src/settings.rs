@@ -121,9 +121,11 @@ macro_rules! setting {
 }
 
 /// Every setting, grouped as in [`Config`](crate::Config).
-pub static SETTINGS: [Setting; 28] = [
+pub static SETTINGS: [Setting; 29] = [
     setting!(public.listen: Address() = "127.0.0.1:8080",
         "Where browsers connect. Reachable from this machine only, until set otherwise."),
+    setting!(public.listen_shared: Switch() = "false",
+        "Share the port with other processes that say the same, as while one replaces another. Otherwise a port in use is an error."),
     setting!(public.path: Path() = "/sse",
         "Path prefix of the streams: GET {path}/{channel}."),
     setting!(internal.internal_listen: Address() = "127.0.0.1:8081",

@@ -35,6 +35,7 @@ pub(crate) enum Kind {
     LogFilter(Field<String>),
     LogFormat(Field<LogFormat>),
     File(Field<Option<PathBuf>>),
+    Switch(Field<bool>),
 }
 
 impl Kind {
@@ -53,6 +54,7 @@ impl Kind {
             Self::LogFilter(field) => (field.set)(config, parse_log_filter(text)?),
             Self::LogFormat(field) => (field.set)(config, parse_log_format(text)?),
             Self::File(field) => (field.set)(config, (!text.is_empty()).then(|| PathBuf::from(text))),
+            Self::Switch(field) => (field.set)(config, parse_switch(text)?),
         }
         Ok(())
     }
@@ -68,6 +70,7 @@ impl Kind {
             Self::Duration { field, .. } => show_duration(*(field.get)(config)),
             Self::Origins(field) => (field.get)(config).join(","),
             Self::LogFormat(field) => (field.get)(config).to_string(),
+            Self::Switch(field) => (field.get)(config).to_string(),
             Self::File(field) => {
                 (field.get)(config).as_ref().map_or_else(String::new, |path| path.display().to_string())
             }
@@ -89,6 +92,7 @@ impl Kind {
             Self::LogFilter(_) => "a level, or a filter such as `info,fantail_feed=debug`".to_owned(),
             Self::LogFormat(_) => "`text` or `json`".to_owned(),
             Self::File(_) => "a path, or empty for none".to_owned(),
+            Self::Switch(_) => "`true` or `false`; the flag alone means `true`".to_owned(),
         }
     }
 
@@ -105,6 +109,7 @@ impl Kind {
             Self::LogFilter(_) => "FILTER",
             Self::LogFormat(_) => "FORMAT",
             Self::File(_) => "FILE",
+            Self::Switch(_) => "BOOL",
         }
     }
 
@@ -235,6 +240,10 @@ fn parse_log_filter(text: &str) -> Result<String, String> {
 
 fn parse_log_format(text: &str) -> Result<LogFormat, String> {
     text.parse().map_err(|()| format!("{text:?} is not a log format; write {}", LogFormat::WORDS.join(" or ")))
+}
+
+fn parse_switch(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| format!("{text:?} is neither true nor false"))
 }
 
 /// The largest unit that divides the size, so that what is shown can be written back.

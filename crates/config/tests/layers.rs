@@ -62,7 +62,7 @@ fn nothing_said_gives_the_documented_defaults() {
     let Config { public, internal, engine, feed, streams, logs, limits, drain, cors, logging, sources } =
         Said::default().config();
     let seconds = Duration::from_secs;
-    assert_eq!(public, Public { listen: "127.0.0.1:8080".parse().unwrap(), path: "/sse".into() });
+    assert_eq!(public, Public { listen: "127.0.0.1:8080".parse().unwrap(), listen_shared: false, path: "/sse".into() });
     assert_eq!(internal, Internal { internal_listen: "127.0.0.1:8081".parse().unwrap() });
     let Engine { workers } = engine;
     assert!((1..=256).contains(&workers));

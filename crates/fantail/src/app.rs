@@ -27,7 +27,7 @@ const CHANNELS_MAX: usize = 1 << 20;
 pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     let effective = config.effective();
     let Config { public, internal, engine, feed, streams, logs, limits, drain, cors, logging, sources: _ } = config;
-    let Public { listen, path } = public;
+    let Public { listen, listen_shared, path } = public;
     let Internal { internal_listen } = internal;
     let Engine { workers } = engine;
     let Feed { redis_url, follow_deadline, linger } = feed;
@@ -89,7 +89,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     };
 
     // Everything is checked; from here on sockets are bound.
-    let listeners = listener::bind_public(listen, workers, SocketOptions { send_buffer_bytes })?;
+    let listeners = listener::bind_public(listen, listen_shared, workers, SocketOptions { send_buffer_bytes })?;
     let internal_listener = listener::bind_internal(internal_listen)?;
     let admission = Admission::new(connections_max);
     let shards = listeners

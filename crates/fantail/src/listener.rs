@@ -27,15 +27,19 @@ pub(crate) struct PublicListeners {
     pub(crate) sockets: Vec<TcpListener>,
 }
 
-/// Binds `shards` sockets to one address (`SO_REUSEPORT`): the kernel spreads connections over them.
+/// Binds `shards` sockets to one address (`SO_REUSEPORT`): the kernel spreads connections over them. `shared` lets other
+/// processes in, too.
 pub(crate) fn bind_public(
     address: SocketAddr,
+    shared: bool,
     shards: usize,
     options: SocketOptions,
 ) -> anyhow::Result<PublicListeners> {
     // Sockets that share a port share it with any other process of this user that asks to. A bind that does not ask
     // fails if somebody is there already: better than half of the connections going to a forgotten process.
-    drop(bind(address, false).with_context(|| cannot_listen("listen", address))?);
+    if !shared {
+        drop(bind(address, false).with_context(|| cannot_listen("listen", address))?);
+    }
     let mut address = address;
     let mut sockets = Vec::with_capacity(shards);
     for _ in 0..shards {

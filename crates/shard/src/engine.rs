@@ -293,10 +293,7 @@ impl Engine {
         loop {
             let stream = &mut self.streams[key];
             match stream.socket.read(&mut sink) {
-                Ok(0) => {
-                    self.client_is_done(key);
-                    return false;
-                }
+                Ok(0) => return self.client_is_done(key),
                 Ok(n) => {
                     stream.input_bytes += n as u32;
                     if stream.input_bytes > INPUT_BYTES_MAX {
@@ -315,15 +312,22 @@ impl Engine {
     }
 
     /// The client closed its side. A browser that went away looks like this, and so does a script that only half-closed:
-    /// the stream ends either way, and for the script it ends cleanly.
-    fn client_is_done(&mut self, key: Key) {
+    /// the stream ends either way, and for the script it ends cleanly. False if the stream is gone.
+    fn client_is_done(&mut self, key: Key) -> bool {
         let stream = &self.streams[key];
         let ending = stream.extra.as_ref().and_then(|extra| extra.ending);
         match (stream.state, ending) {
             (State::Waiting, _) => self.close(key, CloseReason::ClientClosed),
-            (_, Some(reason)) => self.close(key, reason),
-            _ => self.end(key, CloseReason::ClientClosed),
+            (State::Ending, Some(reason)) => self.close(key, reason),
+            // Its last bytes are not with the kernel yet. The socket counts as readable from now on, so this is seen
+            // again with every event that says that it takes more.
+            (_, Some(_)) => return true,
+            _ => {
+                self.end(key, CloseReason::ClientClosed);
+                return true;
+            }
         }
+        false
     }
 
     /// Ends a stream cleanly: what was begun is finished, the body is ended, and the client gets to read it.

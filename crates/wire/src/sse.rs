@@ -59,7 +59,7 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let text = rest?;
-        let Some(end) = text.bytes().position(|b| b == b'\r' || b == b'\n') else {
+        let Some(end) = memchr::memchr2(b'\r', b'\n', text.as_bytes()) else {
             return rest.take();
         };
         let break_len = if text[end..].starts_with("\r\n") { 2 } else { 1 };
