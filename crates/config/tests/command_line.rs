@@ -99,10 +99,27 @@ fn help_tells_flag_default_and_variable_of_every_setting() {
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     for setting in &SETTINGS {
         let default = if setting.default.is_empty() { "none" } else { setting.default };
-        let entry = format!("{} <", setting.flag());
+        // A switch may stand alone.
+        let value = if matches!(setting.default, "true" | "false") { "[=<" } else { " <" };
+        let entry = format!("{}{value}", setting.flag());
         let end = format!("[default: {default}] [env: {}]", setting.variable());
         assert!(help.contains(&entry) && help.contains(setting.doc) && help.contains(&end), "{}: {help}", setting.key);
     }
+}
+
+#[test]
+fn a_switch_is_true_alone_or_says_what_it_is_and_swallows_nothing() {
+    let shared = |args: &[&str]| {
+        let args: Vec<_> = args.iter().map(Into::into).collect();
+        let Parsed::Run { flags, .. } = parse_flags_of(&command(), &args) else { panic!("asked for text") };
+        let config = fantail_config::resolve(&flags, &[], &|_| Err(std::io::ErrorKind::NotFound.into()));
+        config.map(|config| (config.public.listen_shared, config.engine.workers)).map_err(|faults| faults.to_string())
+    };
+    assert_eq!(shared(&["--workers=3"]), Ok((false, 3)));
+    assert_eq!(shared(&["--listen-shared", "--workers", "3"]), Ok((true, 3)));
+    assert_eq!(shared(&["--listen-shared=false", "--workers=3"]), Ok((false, 3)));
+    let fault = shared(&["--listen-shared=maybe"]).unwrap_err();
+    assert!(fault.contains("--listen-shared") && fault.contains("neither true nor false"), "{fault}");
 }
 
 #[test]
