@@ -123,6 +123,7 @@ fn every_setting_can_be_given_in_every_layer() {
         "cors_origin" => "https://a.example",
         "log_level" => "warn",
         "log_format" => "json",
+        "listen_shared" => "true",
         "workers" | "connections_max" | "channels_per_stream_max" | "log_events_max" => "7",
         "drain_deadline" | "log_age_max" => "11s",
         "drain_window" | "follow_deadline" | "linger" | "keepalive_interval" | "retry" | "progress_deadline"
@@ -142,11 +143,13 @@ fn every_setting_can_be_given_in_every_layer() {
         };
         let (variable, flag) = (setting.variable(), setting.flag());
         if setting.key != "event_bytes_max" {
-            let file = format!("{} = {value:?}", setting.key);
+            let value = if value == "true" { value.to_owned() } else { format!("{value:?}") };
+            let file = format!("{} = {value}", setting.key);
             shown(Said { file: &file, variables: &along, ..Said::default() }, Source::File);
         }
         shown(Said { variables: &[along[0], (&variable, value)], ..Said::default() }, Source::Env);
-        shown(Said { flags: &[&flag, value], variables: &along, ..Said::default() }, Source::Flag);
+        let flag = format!("{flag}={value}"); // a switch takes its value in no other way
+        shown(Said { flags: &[&flag], variables: &along, ..Said::default() }, Source::Flag);
     }
 }
 
