@@ -89,34 +89,39 @@ impl ChannelLog {
         self.entries.back().map_or(self.floor.position, |last| last.position)
     }
 
-    /// Adds the newest entry and evicts what passes the limits, the new entry itself if need be.
-    pub(crate) fn append(&mut self, entry: Entry, limits: &LogLimits) {
+    /// Adds the newest entry and evicts what passes the limits, the new entry itself if need be. Says how many.
+    pub(crate) fn append(&mut self, entry: Entry, limits: &LogLimits) -> usize {
         debug_assert!(entry.position > self.top(), "a log only grows upwards");
         let now_ms = entry.at_ms;
         self.bytes += entry.cost();
         self.entries.push_back(entry);
+        let before = self.entries.len();
         while self.entries.len() > limits.entries_max || self.bytes > limits.bytes_max {
             self.evict_oldest();
         }
-        self.evict_older(now_ms, limits);
+        before - self.entries.len() + self.evict_older(now_ms, limits)
     }
 
-    /// Evicts what is older than the limit.
-    pub(crate) fn evict_older(&mut self, now_ms: u64, limits: &LogLimits) {
+    /// Evicts what is older than the limit. Says how many entries.
+    pub(crate) fn evict_older(&mut self, now_ms: u64, limits: &LogLimits) -> usize {
+        let before = self.entries.len();
         while self.entries.front().is_some_and(|e| now_ms.saturating_sub(e.at_ms) > limits.age_ms_max) {
             self.evict_oldest();
         }
         if self.entries.is_empty() && self.entries.capacity() > 8 {
             self.entries.shrink_to_fit();
         }
+        before - self.entries.len()
     }
 
-    /// Evicts the oldest entries until the log has at most `bytes_max` bytes.
-    pub(crate) fn evict_to(&mut self, bytes_max: usize) {
+    /// Evicts the oldest entries until the log has at most `bytes_max` bytes. Says how many.
+    pub(crate) fn evict_to(&mut self, bytes_max: usize) -> usize {
+        let before = self.entries.len();
         while self.bytes > bytes_max {
             self.evict_oldest();
         }
         self.entries.shrink_to_fit();
+        before - self.entries.len()
     }
 
     /// Empties the log and raises its floor.

@@ -23,6 +23,8 @@ pub struct Publisher {
     /// Bytes of all logs; every change of a log passes through here.
     log_bytes: usize,
     log_entries: usize,
+    /// Channels that the feed has confirmed, if it brings them on demand.
+    followed: usize,
     /// Shards that have got a mark since they were last rung.
     to_ring: Vec<bool>,
     _one_thread: PhantomData<Cell<()>>,
@@ -40,7 +42,7 @@ pub struct Published {
 impl Publisher {
     pub(crate) fn new(hub: Arc<Hub>) -> Self {
         let to_ring = vec![false; hub.mailboxes.len()];
-        Self { hub, log_bytes: 0, log_entries: 0, to_ring, _one_thread: PhantomData }
+        Self { hub, log_bytes: 0, log_entries: 0, followed: 0, to_ring, _one_thread: PhantomData }
     }
 
     /// Places an event after everything before it and hands it to its channels. Encodes once.
@@ -85,8 +87,10 @@ impl Publisher {
         self.hub.numbering.advance(place);
         // Only now: a stream that sees the confirmation reads a watermark that is behind the gap or the floor.
         channel.lock().follow = Follow::Confirmed;
+        self.followed += 1;
         self.mark(&channel, false);
         self.ring();
+        self.report();
     }
 
     /// The feed is lost: nothing is confirmed until it says so again. Streams stay open and wait.
@@ -97,6 +101,8 @@ impl Publisher {
                 state.follow = Follow::Lost;
             }
         }
+        self.followed = 0;
+        self.report();
     }
 
     /// What the shards want next of the feed.
@@ -183,16 +189,22 @@ impl Publisher {
                 return false;
             }
             state.forgotten = true;
-            state.follow = Follow::Idle;
+            if std::mem::replace(&mut state.follow, Follow::Idle) == Follow::Confirmed {
+                self.followed = self.followed.saturating_sub(1);
+            }
             let top = Watermark { position: state.log.top(), at_ms: (hub.settings.clock)() };
             self.raise_forgotten_floor(top);
             let floor = Floor { position: top.position, at_ms: top.at_ms, reason: GapReason::Trimmed };
-            self.changing(&mut state, |state| state.log.clear(floor));
+            self.changing(&mut state, |state| {
+                state.log.clear(floor);
+                0
+            });
             true
         });
         if removed.is_some() {
             self.hub.channel_count.fetch_sub(1, Ordering::Relaxed);
         }
+        self.report();
         removed.is_some()
     }
 
@@ -210,14 +222,18 @@ impl Publisher {
 
     fn clear(&mut self, state: &mut ChannelState, place: Watermark, reason: GapReason) {
         let floor = Floor { position: place.position, at_ms: place.at_ms, reason };
-        self.changing(state, |state| state.log.clear(floor));
+        self.changing(state, |state| {
+            state.log.clear(floor);
+            0
+        });
     }
 
-    /// Changes a log and keeps the sums over all logs.
-    fn changing(&mut self, state: &mut ChannelState, change: impl FnOnce(&mut ChannelState)) {
+    /// Changes a log, which says how many entries it evicted, and keeps the sums over all logs.
+    fn changing(&mut self, state: &mut ChannelState, change: impl FnOnce(&mut ChannelState) -> usize) {
         self.log_bytes -= state.log.bytes();
         self.log_entries -= state.log.len();
-        change(state);
+        let evicted = change(state);
+        self.hub.counters.evictions.add(evicted as u64);
         self.log_bytes += state.log.bytes();
         self.log_entries += state.log.len();
     }
@@ -266,6 +282,7 @@ impl Publisher {
     fn report(&self) {
         self.hub.counters.log_bytes.set(self.log_bytes as u64);
         self.hub.counters.log_entries.set(self.log_entries as u64);
+        self.hub.counters.followed_channels.set(self.followed as u64);
         self.hub.counters.channels.set(self.hub.channel_count.load(Ordering::Relaxed) as u64);
     }
 }

@@ -348,6 +348,7 @@ impl Engine {
         (extra.resuming, extra.events_left) = (None, None);
         if let Some(waiting) = extra.waiting.take() {
             extra.outgoing.push(waiting.shed);
+            self.counters.shed.add(1);
         } else {
             extra.outgoing.push(last.map_or_else(Bytes::new, |frame| frame.share(framing)));
             extra.outgoing.push(Bytes::from_static(end_of_body(framing)));
