@@ -29,7 +29,7 @@ pub(crate) struct LocalChannel {
 
 /// All of them.
 pub(crate) struct Channels {
-    slots: slab::Slab<LocalChannel>,
+    slots: Slab<LocalChannel>,
     by_name: HashMap<ChannelName, u32, foldhash::fast::RandomState>,
     hub: Arc<Hub>,
     shard: u16,
@@ -37,7 +37,7 @@ pub(crate) struct Channels {
 
 impl Channels {
     pub(crate) fn new(hub: Arc<Hub>, shard: u16) -> Self {
-        Self { slots: slab::Slab::new(), by_name: HashMap::default(), hub, shard }
+        Self { slots: Slab::new(), by_name: HashMap::default(), hub, shard }
     }
 
     /// The channel's slot; joins the channel if this shard has not.
@@ -45,35 +45,34 @@ impl Channels {
         if let Some(&slot) = self.by_name.get(name) {
             return Ok(slot);
         }
-        let entry = self.slots.vacant_entry();
-        let slot = entry.key() as u32;
+        let slot = self.slots.vacant_key();
         let join = self.hub.join(name, self.shard, slot)?;
         // Read after joining: whatever is above it comes with a mark.
         let delivered = self.hub.watermark().position;
         let subscribers = Vec::new();
         let (queued, again, pass, waiting) = (false, false, None, Vec::new());
-        entry.insert(LocalChannel { join, subscribers, delivered, queued, again, pass, waiting });
+        self.slots.insert(LocalChannel { join, subscribers, delivered, queued, again, pass, waiting });
         self.by_name.insert(name.clone(), slot);
         Ok(slot)
     }
 
     pub(crate) fn get(&self, slot: u32) -> &LocalChannel {
-        &self.slots[slot as usize]
+        &self.slots[slot]
     }
 
     pub(crate) fn get_mut(&mut self, slot: u32) -> &mut LocalChannel {
-        &mut self.slots[slot as usize]
+        &mut self.slots[slot]
     }
 
     /// The slot of a mark, unless the registration it belongs to is over.
     pub(crate) fn slot_of(&self, mark: &Arc<Mark>) -> Option<u32> {
-        let channel = self.slots.get(mark.slot as usize)?;
+        let channel = self.slots.get(mark.slot)?;
         Arc::ptr_eq(&channel.join.mark, mark).then_some(mark.slot)
     }
 
     /// Whether there is a channel in this slot that stands in the queue of passes.
     pub(crate) fn is_queued(&self, slot: u32) -> bool {
-        self.slots.get(slot as usize).is_some_and(|channel| channel.queued)
+        self.slots.get(slot).is_some_and(|channel| channel.queued)
     }
 
     /// Adds a stream to a channel and returns its place in the list.
@@ -86,7 +85,7 @@ impl Channels {
 
     /// Takes the stream at `at` out of a channel; leaves the channel with its last stream.
     pub(crate) fn remove(&mut self, slot: u32, at: u32, streams: &mut Slab<Stream>) {
-        let channel = &mut self.slots[slot as usize];
+        let channel = &mut self.slots[slot];
         channel.subscribers.swap_remove(at as usize);
         channel.join.mark.set_streams(channel.subscribers.len());
         if let Some(&moved) = channel.subscribers.get(at as usize) {
@@ -98,11 +97,20 @@ impl Channels {
             pass.next = pass.next.min(channel.subscribers.len());
         }
         if channel.subscribers.is_empty() {
-            let channel = self.slots.remove(slot as usize);
+            let channel = self.slots.remove(slot);
             self.by_name.remove(channel.join.channel.name());
             self.hub.leave(&channel.join);
+            self.shrink();
         } else if channel.subscribers.capacity() > 4 * channel.subscribers.len() + 64 {
             channel.subscribers.shrink_to(2 * channel.subscribers.len());
+        }
+    }
+
+    /// Gives memory back when most of it is unused.
+    fn shrink(&mut self) {
+        if self.by_name.capacity() > 4 * self.by_name.len() + 1024 {
+            self.by_name.shrink_to(2 * self.by_name.len());
+            self.slots.shrink();
         }
     }
 

@@ -194,10 +194,12 @@ impl Engine {
         if done {
             channel.delivered = channel.delivered.max(pass.batch.to);
         }
-        self.counters.deliveries.add(tally.deliveries);
+        let events = pass.batch.events();
+        self.counters.deliveries.add(tally.whole * events);
+        self.counters.gaps_sent.add(tally.whole * (pass.batch.entries.len() as u64 - events));
         self.counters.delivered_bytes.add(tally.bytes);
         self.counters.write_calls.add(tally.writes);
-        (tally.deliveries, tally.bytes, tally.writes) = (0, 0, 0);
+        (tally.whole, tally.bytes, tally.writes) = (0, 0, 0);
         done
     }
 

@@ -4,7 +4,7 @@
 
 use std::io::{self, IoSlice, Write};
 
-use fantail_hub::{Delivery, Position};
+use fantail_hub::{Delivery, EntryKind, Position};
 use fantail_wire::Framing;
 use mio::net::TcpStream;
 use smallvec::SmallVec;
@@ -32,7 +32,8 @@ struct Image<'a> {
 /// What a slice of a pass did.
 #[derive(Default)]
 pub(crate) struct Tally {
-    pub(crate) deliveries: u64,
+    /// Streams that took the whole batch.
+    pub(crate) whole: u64,
     pub(crate) bytes: u64,
     pub(crate) writes: u64,
     /// Streams that need a closer look.
@@ -81,7 +82,7 @@ pub(crate) fn fan_out(
             Ok(taken) if taken == image.bytes => {
                 stream.cursor = batch.to;
                 stream.written = now;
-                tally.deliveries += image.pieces.len() as u64;
+                tally.whole += 1;
                 tally.bytes += taken as u64;
             }
             Ok(taken) => tally.aside.push((key, Aside::Short(taken))),
@@ -96,6 +97,11 @@ impl Batch {
     /// The first entry's place. Without entries nobody is plain: something was evicted before it could be sent.
     fn first(&self) -> Position {
         self.entries.first().map_or(Position::ORIGIN, |entry| entry.position)
+    }
+
+    /// How many of the entries are events; the others are gaps.
+    pub(crate) fn events(&self) -> u64 {
+        self.entries.iter().filter(|entry| entry.kind == EntryKind::Event).count() as u64
     }
 
     fn image(&self, framing: Framing) -> Image<'_> {

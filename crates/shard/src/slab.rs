@@ -1,6 +1,6 @@
-//! The streams of a shard, each in a slot of its own.
+//! The streams and channels of a shard, each in a slot of its own.
 //!
-//! In pages, and not in one vector: a vector that doubles copies every stream while all of them wait, leaves up to half of
+//! In pages, and not in one vector: a vector that doubles copies everything while all streams wait, leaves up to half of
 //! its memory unused, and never shrinks by itself. Low slots are filled first, so that after a mass disconnect the last
 //! pages empty and are given back.
 
@@ -10,7 +10,7 @@ use std::ops::{Index, IndexMut};
 
 use crate::stream::Key;
 
-/// Slots per page: 16 KiB of streams.
+/// Slots per page, which are 16 KiB of streams.
 const PAGE_SLOTS: usize = 256;
 
 /// Values by key.
@@ -40,14 +40,21 @@ impl<T> Slab<T> {
         self.pages.len() * PAGE_SLOTS
     }
 
-    /// Puts a value into the lowest vacant slot.
-    pub(crate) fn insert(&mut self, value: T) -> Key {
+    /// The lowest vacant slot, which the next value gets.
+    pub(crate) fn vacant_key(&mut self) -> Key {
         if self.free.is_empty() {
             let first = self.slots() as Key;
             self.pages.push((0..PAGE_SLOTS).map(|_| None).collect());
             self.free.extend((first..first + PAGE_SLOTS as Key).map(Reverse));
         }
-        let Reverse(key) = self.free.pop().expect("a page was added if there was no vacant slot");
+        let Reverse(key) = self.free.peek().expect("a page was added if there was no vacant slot");
+        *key
+    }
+
+    /// Puts a value into the lowest vacant slot.
+    pub(crate) fn insert(&mut self, value: T) -> Key {
+        let key = self.vacant_key();
+        self.free.pop();
         self.pages[key as usize / PAGE_SLOTS][key as usize % PAGE_SLOTS] = Some(value);
         self.len += 1;
         key
