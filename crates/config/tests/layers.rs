@@ -76,7 +76,7 @@ fn nothing_said_gives_the_documented_defaults() {
     };
     assert_eq!(streams, expected);
     let expected =
-        Logs { log_events_max: 1024, log_bytes_max: 1 << 20, log_age_max: seconds(300), logs_bytes_max: 256 << 20 };
+        Logs { log_events_max: 4096, log_bytes_max: 4 << 20, log_age_max: seconds(300), logs_bytes_max: 256 << 20 };
     assert_eq!(logs, expected);
     let expected = Limits {
         connections_max: 0,
@@ -240,7 +240,7 @@ fn settings_that_contradict_each_other_are_refused() {
         (&["--listen", "127.0.0.1:8081"], "--listen: internal_listen (127.0.0.1:8081, default) must not take"),
         (&["--listen", "0.0.0.0:8081"], "must not take the same address and port"),
         (&["--internal-listen", "[::]:8080"], "must not take the same address and port"),
-        (&["--event-bytes-max", "2MiB"], "log_bytes_max (1MiB, default) must not be smaller than event_bytes_max"),
+        (&["--event-bytes-max", "8MiB"], "log_bytes_max (4MiB, default) must not be smaller than event_bytes_max"),
         (&["--logs-bytes-max", "64KiB"], "logs_bytes_max (64KiB, --logs-bytes-max) must not be smaller"),
         (&["--uri-bytes-max", "32KiB"], "head_bytes_max (16KiB, default) must not be smaller than uri_bytes_max"),
     ];

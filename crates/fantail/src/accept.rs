@@ -1,7 +1,8 @@
 //! A shard's accept loop.
 //!
-//! It waits on a permit, then on the listener. Permits are counted by ourselves and are fewer than descriptors, so that
-//! accepting stops before the kernel refuses, and goes on by itself when a socket closes.
+//! It waits on the listener, then on a permit. Permits are counted by ourselves and are fewer than descriptors, so that
+//! accepting stops before the kernel refuses, and goes on by itself when a socket closes. Taking the permit second lets no
+//! idle loop hold one that another could use; each loop may hold one connection that waits.
 
 use std::io;
 use std::rc::Rc;
@@ -40,10 +41,10 @@ pub(crate) async fn run(listener: TcpListener, admission: Arc<Admission>, contex
 async fn accept_for_ever(listener: &TcpListener, admission: &Arc<Admission>, context: &Rc<ShardContext>) {
     let mut pause = PAUSE_MIN;
     loop {
-        let permit = admission.permit().await;
         match listener.accept().await {
             Ok((socket, _)) => {
                 pause = PAUSE_MIN;
+                let permit = admission.permit().await;
                 context.counters.connections_accepted.add(1);
                 context.counters.connections_open.add(1);
                 spawn_local(connection::serve(socket, permit, Rc::clone(context)));

@@ -47,7 +47,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     crate::cli::start_logging(&logging)?;
     // The TLS of the Redis client asks for the process's default provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let connections_max = descriptors::connections_max(connections_max)?;
+    let connections_max = descriptors::connections_max(connections_max, workers)?;
 
     let metrics = Arc::new(Metrics::new(workers));
     let (hub, publisher) = Hub::new(

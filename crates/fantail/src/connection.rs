@@ -110,7 +110,9 @@ fn http(settings: &PublicSettings) -> http1::Builder {
     let mut http = http1::Builder::new();
     // The deadline runs from the accept to the end of the first head, and again between requests. Twice the head's bound
     // lets us answer a head that is a little too large with more than a bare 431.
+    // A client that closes its side right behind its request is still answered.
     http.timer(TokioTimer::new())
+        .half_close(true)
         .header_read_timeout(settings.request_deadline)
         .max_headers(HEADERS_MAX)
         .max_buf_size(settings.head_bytes_max.max(8 * 1024) * 2);

@@ -8,12 +8,13 @@ use tracing::{info, warn};
 const RESERVE: usize = 128;
 
 /// Raises the soft limit to the hard one, and says how many connections may be open: `asked`, or as many as fit if it
-/// is 0.
-pub(crate) fn connections_max(asked: usize) -> anyhow::Result<usize> {
+/// is 0. Each of the `workers` may hold one connection more that waits for room.
+pub(crate) fn connections_max(asked: usize, workers: usize) -> anyhow::Result<usize> {
     let limit = raise()?;
-    let fit = limit.saturating_sub(RESERVE);
+    let reserve = RESERVE + workers;
+    let fit = limit.saturating_sub(reserve);
     if fit == 0 {
-        bail!("a limit of {limit} open files leaves no room for connections: raise it above {RESERVE} (ulimit -n)");
+        bail!("a limit of {limit} open files leaves no room for connections: raise it above {reserve} (ulimit -n)");
     }
     if asked > fit {
         warn!(

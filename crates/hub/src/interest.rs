@@ -64,11 +64,13 @@ impl Interest {
                 continue;
             }
             match (state.marks.is_empty(), state.follow) {
-                (false, Follow::Idle) => {
+                // Asked again if it was asked before: a feed that refused it may not refuse it now.
+                (false, Follow::Idle | Follow::Asked) => {
                     state.follow = Follow::Asked;
                     return Some(Wish::Follow(channel.name().clone()));
                 }
-                (true, Follow::Asked | Follow::Confirmed | Follow::Lost) if !state.lingering => {
+                // One that was never asked for lingers too, and is forgotten at the end of it.
+                (true, _) if !state.lingering => {
                     state.lingering = true;
                     drop(state);
                     return Some(Wish::Linger(channel));

@@ -1,6 +1,7 @@
 //! The control thread's side of the hub: the only one that appends, evicts, confirms, deletes and forgets.
 
 use std::cell::Cell;
+use std::cmp::Reverse;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -269,14 +270,30 @@ impl Publisher {
     fn cut_to_budget(&mut self) {
         let bytes_max = self.hub.settings.logs_bytes_max;
         if self.log_bytes > bytes_max {
-            let channels: Vec<_> = self.hub.channels.iter().map(|entry| Arc::clone(entry.value())).collect();
-            let sizes = channels.iter().map(|channel| channel.lock().log.bytes()).collect();
-            let level = fair_level(sizes, bytes_max / BUDGET_AFTER_CUT.1 * BUDGET_AFTER_CUT.0);
-            for channel in channels {
-                self.changing(&mut channel.lock(), |state| state.log.evict_to(level));
-            }
+            self.cut_to(bytes_max / BUDGET_AFTER_CUT.1 * BUDGET_AFTER_CUT.0);
         }
         self.report();
+    }
+
+    /// Cuts the largest logs to a common level, and of equals those that were quiet for longest, until all together have
+    /// at most `bytes_max`: where every log is as large as every other, a few pay and not all of them.
+    fn cut_to(&mut self, bytes_max: usize) {
+        let channels: Vec<_> = self.hub.channels.iter().map(|entry| Arc::clone(entry.value())).collect();
+        let mut by_size: Vec<_> = channels
+            .iter()
+            .map(|channel| {
+                let state = channel.lock();
+                (Reverse(state.log.bytes()), state.log.top(), channel)
+            })
+            .collect();
+        by_size.sort_unstable_by_key(|(size, top, _)| (*size, *top));
+        let level = fair_level(by_size.iter().map(|(Reverse(size), ..)| *size).collect(), bytes_max);
+        for (_, _, channel) in by_size {
+            if self.log_bytes <= bytes_max {
+                break;
+            }
+            self.changing(&mut channel.lock(), |state| state.log.evict_to(level));
+        }
     }
 
     fn report(&self) {

@@ -130,7 +130,8 @@ impl Hub {
             debug_assert!(state.marks.iter().all(|(s, _)| *s != shard), "one mark per shard");
             let mark = Mark::new(slot);
             state.marks.push((shard, Arc::clone(&mark)));
-            if state.follow == Follow::Idle {
+            let first = state.marks.len() == 1;
+            if state.follow == Follow::Idle || (state.follow == Follow::Asked && first) {
                 self.interest.post(&channel, &mut state);
             }
             drop(state);

@@ -10,6 +10,9 @@ use crate::engine::Engine;
 use crate::stream::{Key, State};
 use crate::tick::Tick;
 
+/// The accept loop takes what the kernel has completed already while the drain begins; it is waited for.
+const GRACE: Duration = Duration::from_millis(50);
+
 /// A drain under way.
 pub(crate) struct Drain {
     started: Tick,
@@ -20,7 +23,7 @@ pub(crate) struct Drain {
     ended: usize,
     /// The next slot to look at.
     next: Key,
-    /// Told when no stream is left.
+    /// Told when no connection is left.
     done: Option<oneshot::Sender<()>>,
 }
 
@@ -37,8 +40,11 @@ impl Engine {
     pub(crate) fn drain_tick(&mut self) {
         let now = self.now;
         let Some(drain) = &self.drain else { return };
+        let drain_started = drain.started;
         let due = share(drain.total, now.since(drain.started), drain.window);
-        while let Some(drain) = self.drain.as_mut().filter(|drain| drain.ended < due) {
+        // At the end of the window nobody is left out, whenever he came.
+        let window_over = now.since(drain.started) >= drain.window;
+        while let Some(drain) = self.drain.as_mut().filter(|drain| drain.ended < due || window_over) {
             let key = drain.next;
             drain.next += 1;
             if key as usize >= self.streams.slots() {
@@ -49,7 +55,9 @@ impl Engine {
                 self.drain_one(key);
             }
         }
-        let nothing_left = self.streams.is_empty();
+        // Connections that are no streams count too: they were accepted, and get an answer.
+        let settled = now.since(drain_started) >= GRACE;
+        let nothing_left = settled && self.counters.connections_open.get() == 0;
         if let Some(done) = self.drain.as_mut().filter(|_| nothing_left).and_then(|drain| drain.done.take()) {
             // The receiver is gone only when the process is past waiting.
             let _ = done.send(());

@@ -103,8 +103,9 @@ impl Engine {
     pub(crate) fn turn(&mut self) -> bool {
         self.now = self.clock.now();
         self.take_marks();
+        let sweeping = self.sweep_on();
         if self.passes.is_empty() && self.behind.is_empty() {
-            return false;
+            return sweeping;
         }
         let mut slice = Slice::begin(SLICE);
         self.behind_is_next = self.passes.is_empty() || (self.behind_is_next && !self.behind.is_empty());
@@ -115,7 +116,7 @@ impl Engine {
         }
         self.behind_is_next = !self.behind_is_next;
         self.counters.slices.add(1);
-        !self.passes.is_empty() || !self.behind.is_empty()
+        sweeping || !self.passes.is_empty() || !self.behind.is_empty()
     }
 
     /// Takes what the control thread has posted. Each mark is cleared before anything of its channel is read.
@@ -263,7 +264,7 @@ impl Engine {
     }
 
     pub(crate) fn is_stream(&self, key: Key, generation: u32) -> bool {
-        self.streams.get(key).is_some_and(|stream| stream.generation == generation)
+        is_stream(&self.streams, key, generation)
     }
 
     pub(crate) fn next_generation(&mut self) -> u32 {
@@ -417,6 +418,11 @@ impl Engine {
             self.end(key, CloseReason::ChannelDeleted);
         }
     }
+}
+
+/// Whether a slot still holds the stream of that generation.
+pub(crate) fn is_stream(streams: &Slab<Stream>, key: Key, generation: u32) -> bool {
+    streams.get(key).is_some_and(|stream| stream.generation == generation)
 }
 
 /// A stream's name in the poll: its slot and its generation, so that an event for an earlier stream of the slot, read in

@@ -93,8 +93,7 @@ impl Shard {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut work_left = false;
         loop {
-            // With work left nothing is waited for, but everything that is ready is seen to, and then the thread's other
-            // tasks (accepts, requests) get their turn before the next slice.
+            // With work left nothing is waited for; everything that is ready is seen to.
             tokio::select! {
                 biased;
                 _ = ticks.tick() => self.engine.borrow_mut().tick(),
@@ -102,10 +101,13 @@ impl Shard {
                 ready = poll.readable_mut() => drop(ready?), // readiness is kept: `look_at_sockets` clears it
                 () = hub.mailbox(index).rung() => self.engine.borrow_mut().counters.wakes.add(1),
                 () = self.handed_over.notified() => {}
-                () = std::future::ready(()), if work_left => tokio::task::yield_now().await,
+                () = std::future::ready(()), if work_left => {}
             }
             look_at_sockets(&mut poll, &mut events, &mut self.engine.borrow_mut())?;
             work_left = self.engine.borrow_mut().turn();
+            // Always: wake-ups that come fast enough would find each wait above ready at once, and the thread's other
+            // tasks (accepts, requests) and its timers would never get their turn.
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -31,10 +31,6 @@ impl<T> Slab<T> {
         self.len
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Slots, vacant ones too: every key is below it.
     pub(crate) fn slots(&self) -> usize {
         self.pages.len() * PAGE_SLOTS

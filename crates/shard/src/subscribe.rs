@@ -10,7 +10,7 @@ use mio::Interest;
 use smallvec::SmallVec;
 
 use crate::admission::Permit;
-use crate::engine::{Engine, to_token};
+use crate::engine::{Engine, is_stream, to_token};
 use crate::slice::{SLICE, Slice};
 use crate::stream::{Extra, Key, Resuming, State, Stream, Subscription, Subscriptions, Waiting};
 
@@ -91,20 +91,21 @@ impl Engine {
         result
     }
 
-    /// Starts the stream if all its channels are confirmed; else it waits for each that is not.
+    /// Starts the stream if all its channels are confirmed. Else it waits for the first that is not, and looks again
+    /// then: it stands in one list at a time.
     pub(crate) fn start_or_wait(&mut self, key: Key) {
         let stream = &self.streams[key];
         let generation = stream.generation;
-        let mut confirmed = true;
-        for subscription in stream.subscriptions.as_slice() {
-            let channel = self.channels.get_mut(subscription.slot);
-            if !channel.join.channel.is_confirmed() {
-                confirmed = false;
-                channel.waiting.push((key, generation));
-            }
-        }
-        if confirmed {
-            self.start(key);
+        let is_missing = |slot: &u32| !self.channels.get(*slot).join.channel.is_confirmed();
+        let Some(slot) = stream.subscriptions.as_slice().iter().map(|s| s.slot).find(is_missing) else {
+            return self.start(key);
+        };
+        let channel = self.channels.get_mut(slot);
+        channel.waiting.push((key, generation));
+        // Streams that were shed leave their entries behind.
+        if channel.waiting.len() > 2 * channel.subscribers.len() + 16 {
+            let streams = &self.streams;
+            channel.waiting.retain(|(key, generation)| is_stream(streams, *key, *generation));
         }
     }
 

@@ -9,14 +9,18 @@ use fantail_wire::keepalive;
 
 use crate::engine::Engine;
 use crate::shard::ShardSettings;
+use crate::slice::{SLICE, Slice};
 use crate::stream::{Key, State};
 use crate::tick::Tick;
 
 /// How long a stream that was ended waits for the client to close its side.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Every deadline is met to a sixteenth of the shortest of them: a sweep over all streams takes that long.
-const SWEEPS_PER_DEADLINE: u32 = 16;
+/// A sweep over all streams takes this part of the keepalive interval, so a comment is that much early or late at most…
+const SWEEPS_PER_KEEPALIVE: u32 = 16;
+
+/// …or this part of the shorter deadline, if that is less. Every wake-up for a tick costs about as much as ten comments.
+const SWEEPS_PER_DEADLINE: u32 = 5;
 
 /// A sweep is not slower than this, however long the deadlines…
 const SWEEP_MAX: Duration = Duration::from_secs(1);
@@ -34,6 +38,8 @@ pub(crate) struct Sweep {
     pub(crate) tick: Duration,
     next: Key,
     last: Option<Tick>,
+    /// Slots that are due to be looked at now.
+    owed: usize,
     /// Sums of this sweep, reported at its end.
     behind: u64,
     unsent_bytes: u64,
@@ -41,10 +47,11 @@ pub(crate) struct Sweep {
 
 impl Sweep {
     pub(crate) fn new(settings: &ShardSettings) -> Self {
-        let shortest = settings.keepalive_interval.min(settings.progress_deadline).min(settings.follow_deadline);
-        let period = (shortest / SWEEPS_PER_DEADLINE).clamp(TICK_MIN, SWEEP_MAX);
+        let keepalive = settings.keepalive_interval / SWEEPS_PER_KEEPALIVE;
+        let deadline = settings.progress_deadline.min(settings.follow_deadline) / SWEEPS_PER_DEADLINE;
+        let period = keepalive.min(deadline).clamp(TICK_MIN, SWEEP_MAX);
         let tick = (period / TICKS_PER_SWEEP).max(TICK_MIN);
-        Self { period, tick, next: 0, last: None, behind: 0, unsent_bytes: 0 }
+        Self { period, tick, next: 0, last: None, owed: 0, behind: 0, unsent_bytes: 0 }
     }
 
     /// Slots to look at now, out of `slots`, for the time since the last tick.
@@ -56,22 +63,31 @@ impl Sweep {
 }
 
 impl Engine {
-    /// Goes on with the sweep.
+    /// More of the sweep is due.
     pub(crate) fn tick(&mut self) {
         self.now = self.clock.now();
-        let portion = self.sweep.portion(self.now, self.streams.slots());
-        for _ in 0..portion {
+        let slots = self.streams.slots();
+        // Never more than a whole sweep: a shard that was held up does not look twice.
+        self.sweep.owed = (self.sweep.owed + self.sweep.portion(self.now, slots)).min(slots);
+        self.drain_tick();
+    }
+
+    /// Goes on with the sweep for a slice at most. True if more is due.
+    pub(crate) fn sweep_on(&mut self) -> bool {
+        let mut slice = Slice::begin(SLICE);
+        while self.sweep.owed > 0 && !slice.is_over() {
+            self.sweep.owed -= 1;
             let key = self.sweep.next;
             if key as usize >= self.streams.slots() {
                 self.sweep_done();
-                break;
+                continue;
             }
             self.sweep.next += 1;
             if self.streams.contains(key) {
                 self.look_after(key);
             }
         }
-        self.drain_tick();
+        self.sweep.owed > 0
     }
 
     fn sweep_done(&mut self) {
