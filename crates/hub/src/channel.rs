@@ -63,7 +63,7 @@ pub(crate) struct ChannelState {
     pub(crate) wish_posted: bool,
     /// The control thread watches the channel for the end of its linger time.
     pub(crate) lingering: bool,
-    /// When the last shard left, in milliseconds since the Unix epoch.
+    /// When the last shard left, or the channel was made, in milliseconds since the Unix epoch.
     pub(crate) idle_since_ms: u64,
     /// The channel is no longer in the hub; who still holds it must look it up anew.
     pub(crate) forgotten: bool,
@@ -83,14 +83,14 @@ pub(crate) enum Follow {
 }
 
 impl Channel {
-    pub(crate) fn new(name: ChannelName, floor: Floor, follow: Follow) -> Self {
+    pub(crate) fn new(name: ChannelName, floor: Floor, follow: Follow, now_ms: u64) -> Self {
         let state = ChannelState {
             log: ChannelLog::new(floor),
             marks: SmallVec::new(),
             follow,
             wish_posted: false,
             lingering: false,
-            idle_since_ms: 0,
+            idle_since_ms: now_ms,
             forgotten: false,
         };
         Self { name, state: Mutex::new(state) }

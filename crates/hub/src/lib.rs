@@ -21,6 +21,7 @@ mod position;
 mod publisher;
 mod registry;
 mod resume;
+mod sync;
 
 pub use channel::{Channel, Delivery, Join, Reading, Room};
 pub use interest::{Interest, Release, Wish};

@@ -7,11 +7,13 @@
 //! is behind.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crossbeam::queue::SegQueue;
 use crossbeam::utils::CachePadded;
-use tokio::sync::Notify;
+
+use crate::sync::{AtomicBool, AtomicU32, Notify, Ordering, SegQueue};
+
+#[cfg(all(test, loom))]
+mod schedules;
 
 /// One shard's registration with one channel.
 #[derive(Debug)]
@@ -61,7 +63,7 @@ impl Mark {
 
     /// Asks the shard to end the channel's streams, once it is posted.
     pub(crate) fn end(&self) {
-        self.ended.store(true, Ordering::Release);
+        self.ended.swap(true, Ordering::AcqRel); // like `clear`: one order over all that happens to the flag
     }
 }
 
@@ -98,7 +100,7 @@ impl Mailbox {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -179,7 +179,7 @@ impl Hub {
                 };
                 // Read under the map's lock, as forgetting raises it under the same lock.
                 let floor = *self.forgotten_floor.lock();
-                let channel = Arc::new(Channel::new(name.clone(), floor, follow));
+                let channel = Arc::new(Channel::new(name.clone(), floor, follow, (self.settings.clock)()));
                 entry.insert(Arc::clone(&channel));
                 self.channel_count.fetch_add(1, Ordering::Relaxed);
                 Ok(channel)

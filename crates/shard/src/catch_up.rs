@@ -5,16 +5,26 @@
 
 use std::io::{self, IoSlice, Write};
 
-use fantail_hub::{Delivery, EntryKind, Floor, Hub, Position, Reading};
+use bytes::Bytes;
+use fantail_hub::{Channel, Delivery, EntryKind, Floor, Hub, Position, Reading, Room};
 use fantail_telemetry::CloseReason;
 use fantail_wire::{Framing, GapReason, gap_frame};
 use smallvec::SmallVec;
 
-use crate::channels::Channels;
 use crate::engine::Engine;
 use crate::outgoing::{Flush, PIECES_PER_WRITE, ROOM};
 use crate::slice::Slice;
 use crate::stream::{Key, Resuming, State, Stream};
+
+#[cfg(test)]
+mod model;
+
+/// Where a stream stands: with its channels, all that decides what it gets next.
+struct Standing<'a> {
+    cursor: Position,
+    watermark: Position,
+    resuming: Option<&'a Resuming>,
+}
 
 /// What a round found for a stream.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,9 +47,7 @@ impl Engine {
             let watermark = self.hub.watermark().position;
             let mut entries = std::mem::take(&mut self.scratch);
             entries.clear();
-            let stream = &mut self.streams[key];
-            let found = collect(stream, &self.channels, &self.hub, watermark, &mut entries);
-            match found {
+            match self.collect(key, watermark, &mut entries) {
                 Found::Entries => self.write(key, &entries),
                 Found::Nothing => self.become_live(key, watermark),
                 Found::Overrun => self.end(key, CloseReason::Overrun),
@@ -52,6 +60,15 @@ impl Engine {
                 _ => return,
             }
         }
+    }
+
+    fn collect(&self, key: Key, watermark: Position, entries: &mut Vec<Delivery>) -> Found {
+        let stream = &self.streams[key];
+        let resuming = stream.extra.as_ref().and_then(|extra| extra.resuming.as_ref());
+        let standing = Standing { cursor: stream.cursor, watermark, resuming };
+        let subscriptions = stream.subscriptions.as_slice();
+        let channels = subscriptions.iter().map(|s| &*self.channels.get(s.slot).join.channel);
+        collect(&standing, channels, &self.hub, ROOM, entries)
     }
 
     /// Writes what must go out first. False if the stream is done for now: blocked, closed, or ending.
@@ -86,7 +103,8 @@ impl Engine {
     /// Writes `entries`, which are all above the stream's cursor, with one call.
     fn write(&mut self, key: Key, entries: &[Delivery]) {
         let stream = &mut self.streams[key];
-        let entries = within_limit(stream, entries);
+        let events_left = stream.extra.as_ref().and_then(|extra| extra.events_left);
+        let entries = within_limit(events_left, entries);
         let pieces: SmallVec<[IoSlice<'_>; PIECES_PER_WRITE]> =
             entries.iter().map(|entry| IoSlice::new(entry.frame.bytes(stream.framing))).collect();
         self.counters.write_calls.add(1);
@@ -103,7 +121,9 @@ impl Engine {
     pub(crate) fn settle(&mut self, key: Key, entries: &[Delivery], taken: usize) {
         let now = self.now;
         let stream = &mut self.streams[key];
-        let begun = keep_rest(stream, entries, taken);
+        let Stream { cursor, framing, extra, .. } = stream;
+        let keep = |rest| extra.get_or_insert_default().outgoing.push(rest);
+        let begun = keep_rest(cursor, *framing, entries, taken, keep);
         let events = begun.iter().filter(|entry| entry.kind == EntryKind::Event).count() as u64;
         self.counters.deliveries.add(events);
         self.counters.gaps_sent.add(begun.len() as u64 - events);
@@ -145,30 +165,34 @@ impl Engine {
     }
 }
 
-/// Finds what `stream` gets next: about one `writev` of entries, all entries of one position together.
-fn collect(stream: &Stream, channels: &Channels, hub: &Hub, watermark: Position, entries: &mut Vec<Delivery>) -> Found {
-    let resuming = stream.extra.as_ref().and_then(|extra| extra.resuming.as_ref());
-    let subscriptions = stream.subscriptions.as_slice();
-    let mut gaps: SmallVec<[(u32, Floor); 2]> = SmallVec::new();
+/// Finds what a stream gets next: about one `writev` of entries, all entries of one position together.
+fn collect<'a>(
+    stream: &Standing<'_>,
+    channels: impl ExactSizeIterator<Item = &'a Channel>,
+    hub: &Hub,
+    room: Room,
+    entries: &mut Vec<Delivery>,
+) -> Found {
+    let several = channels.len() > 1;
+    let mut gaps: SmallVec<[(&Channel, Floor); 2]> = SmallVec::new();
     // Where the merge has to stop, since a channel may have more than was taken of it.
-    let mut complete_to = watermark;
-    for (i, subscription) in subscriptions.iter().enumerate() {
-        let channel = &channels.get(subscription.slot).join.channel;
-        let Reading { floor, complete } = channel.read(stream.cursor, watermark, ROOM, entries);
+    let mut complete_to = stream.watermark;
+    for (i, channel) in channels.enumerate() {
+        let Reading { floor, complete } = channel.read(stream.cursor, stream.watermark, room, entries);
         if let Some(last) = entries.last().filter(|_| !complete) {
             complete_to = complete_to.min(last.position);
         }
-        if floor.position > stream.cursor && !was_never_promised(resuming, i, floor) {
-            if resuming.is_none() {
+        if floor.position > stream.cursor && !was_never_promised(stream.resuming, i, floor) {
+            if stream.resuming.is_none() {
                 return Found::Overrun;
             }
-            gaps.push((subscription.slot, floor));
+            gaps.push((channel, floor));
         }
     }
-    let unknown = resuming.and_then(|resuming| resuming.unknown);
-    add_gaps(entries, &gaps, unknown, channels, hub);
-    if subscriptions.len() > 1 || !gaps.is_empty() {
-        merge(entries, complete_to);
+    let unknown = stream.resuming.and_then(|resuming| resuming.unknown);
+    add_gaps(entries, &gaps, unknown, hub);
+    if several || !gaps.is_empty() {
+        merge(entries, complete_to, room.entries);
     }
     if entries.is_empty() { Found::Nothing } else { Found::Entries }
 }
@@ -183,39 +207,34 @@ fn was_never_promised(resuming: Option<&Resuming>, channel: usize, floor: Floor)
 ///
 /// Several things may stand at one position: gaps of several channels, and an event that one channel still has. Only the
 /// last of them carries the id. A client that is cut off in between comes back with its old id, and is told of all.
-fn add_gaps(
-    entries: &mut Vec<Delivery>,
-    gaps: &[(u32, Floor)],
-    unknown: Option<GapReason>,
-    channels: &Channels,
-    hub: &Hub,
-) {
-    for (i, (slot, floor)) in gaps.iter().enumerate() {
+fn add_gaps(entries: &mut Vec<Delivery>, gaps: &[(&Channel, Floor)], unknown: Option<GapReason>, hub: &Hub) {
+    for (i, (channel, floor)) in gaps.iter().enumerate() {
         let position = floor.position;
         let more = gaps[i + 1..].iter().any(|(_, other)| other.position == position)
             || entries.iter().any(|entry| entry.position == position && entry.kind == EntryKind::Event);
         let id = (!more).then(|| hub.id(position, floor.at_ms));
-        let frame = gap_frame(channels.name(*slot), unknown.unwrap_or(floor.reason), id);
+        let frame = gap_frame(channel.name(), unknown.unwrap_or(floor.reason), id);
         entries.push(Delivery { position, kind: EntryKind::Gap, frame });
     }
 }
 
-/// Orders entries of several channels by position, each event once, up to `complete_to` and to the end of a position.
-fn merge(entries: &mut Vec<Delivery>, complete_to: Position) {
+/// Orders entries of several channels by position, each event once, up to `complete_to`; then about `entries_max` of
+/// them, to the end of a position.
+fn merge(entries: &mut Vec<Delivery>, complete_to: Position, entries_max: usize) {
     // The sort is stable and gaps come first, so that gaps of one position keep the order in which ids were given.
     entries.sort_by_key(|entry| (entry.position, entry.kind == EntryKind::Event));
     entries.dedup_by(|later, earlier| later.position == earlier.position && later.frame.is_same(&earlier.frame));
     let complete = entries.partition_point(|entry| entry.position <= complete_to);
     entries.truncate(complete);
-    if let Some(last) = entries.get(PIECES_PER_WRITE - 1).map(|entry| entry.position) {
+    if let Some(last) = entries.get(entries_max - 1).map(|entry| entry.position) {
         let whole = entries.partition_point(|entry| entry.position <= last);
         entries.truncate(whole);
     }
 }
 
-/// The first entries, up to the last event that the stream's limit allows.
-fn within_limit<'a>(stream: &Stream, entries: &'a [Delivery]) -> &'a [Delivery] {
-    let Some(left) = stream.extra.as_ref().and_then(|extra| extra.events_left) else { return entries };
+/// The first entries, up to the last event that a stream's limit allows.
+fn within_limit(events_left: Option<u64>, entries: &[Delivery]) -> &[Delivery] {
+    let Some(left) = events_left else { return entries };
     let mut events = 0;
     let end = entries.iter().position(|entry| {
         events += u64::from(entry.kind == EntryKind::Event);
@@ -224,20 +243,25 @@ fn within_limit<'a>(stream: &Stream, entries: &'a [Delivery]) -> &'a [Delivery] 
     end.map_or(entries, |end| &entries[..=end])
 }
 
-/// Moves the cursor behind what was begun, keeps what is left of it, and returns it.
-fn keep_rest<'a>(stream: &mut Stream, entries: &'a [Delivery], taken: usize) -> &'a [Delivery] {
+/// Moves the cursor behind what was begun, keeps what is left of it, and returns it. A place that was begun is finished.
+fn keep_rest<'a>(
+    cursor: &mut Position,
+    framing: Framing,
+    entries: &'a [Delivery],
+    taken: usize,
+    mut keep: impl FnMut(Bytes),
+) -> &'a [Delivery] {
     let mut left = taken;
     let mut begun = 0;
     for entry in entries {
-        let len = entry.frame.bytes(stream.framing).len();
-        if left == 0 && entry.position > stream.cursor {
+        let len = entry.frame.bytes(framing).len();
+        if left == 0 && entry.position > *cursor {
             break;
         }
-        stream.cursor = entry.position;
+        *cursor = entry.position;
         begun += 1;
         if left < len {
-            let rest = entry.frame.share(stream.framing).slice(left..);
-            stream.extra().outgoing.push(rest);
+            keep(entry.frame.share(framing).slice(left..));
         }
         left = left.saturating_sub(len);
     }

@@ -1,0 +1,324 @@
+//! A browser: it reads what came before its connection was cut, comes back with the last id, and knows what it is owed.
+
+use fantail_hub::{Resume, Start};
+use fantail_wire::{EventId, Framing};
+
+use super::Weather;
+use super::connection::Connection;
+use super::node::{Node, Past, channel_of};
+use crate::stream::State;
+
+pub(super) struct Client {
+    shard: u16,
+    follows: Vec<usize>,
+    connection: Option<Connection>,
+    /// The id of the last whole block that had one.
+    last_id: Option<String>,
+    ids: Vec<String>,
+    /// It connects in one of so many steps.
+    stays_away: usize,
+    /// The number of the last place that it was told of; nothing at or below it may come any more.
+    place: Option<u64>,
+    owed: Vec<Owed>,
+}
+
+/// How far a client has come with one channel, as places in the history.
+///
+/// An event for several channels of a client may reach it through one of them while the log of another, which no longer
+/// has it, tells of what is missing only at its floor. So such an event is no proof that a gap of the other is late.
+#[derive(Debug)]
+struct Owed {
+    channel: usize,
+    /// What is below was delivered or declared, or was never owed.
+    settled: usize,
+    /// Events above `settled` that came.
+    had: Vec<usize>,
+    /// What is below is declared missing by a gap that came since.
+    declared: usize,
+    /// The channel must begin with a gap.
+    needs_gap: bool,
+}
+
+/// One block of an event stream.
+#[derive(Debug, Default)]
+struct Block {
+    id: Option<String>,
+    event: Option<String>,
+    data: Option<String>,
+}
+
+impl Client {
+    pub(super) fn new(shard: u16, node: &mut Node) -> Self {
+        let follows = node.some_channels();
+        node.note(format!("client {shard} follows {follows:?}"));
+        let stays_away = node.rng.usize(1..20);
+        let (connection, last_id, place) = (None, None, None);
+        Self { shard, follows, connection, last_id, ids: Vec::new(), stays_away, place, owed: Vec::new() }
+    }
+
+    /// One thing that the client, its connection or its shard does.
+    pub(super) fn step(&mut self, node: &mut Node) {
+        let Some(connection) = &mut self.connection else {
+            if node.chance(self.stays_away) {
+                self.connect(node);
+            }
+            return;
+        };
+        if !node.chance(4) {
+            connection.look(node);
+        }
+        match connection.state {
+            State::Waiting => self.start(node),
+            State::Blocked if node.rng.bool() => connection.state = State::Behind,
+            _ => {}
+        }
+        if let Some(connection) = &mut self.connection {
+            connection.serve(node, |node| if node.rng.bool() { usize::MAX } else { node.rng.usize(..300) });
+            if connection.state == State::Ending || node.chance(15) {
+                let cut = if node.rng.bool() { usize::MAX } else { node.rng.usize(..=connection.taken.len()) };
+                self.disconnect(node, cut);
+            }
+        }
+    }
+
+    /// Gets everything there is, over as many connections as it takes.
+    pub(super) fn drain(&mut self, node: &mut Node) {
+        node.confirm_all();
+        for _ in 0..40 {
+            if self.connection.is_none() {
+                self.connect(node);
+                node.confirm_all();
+            }
+            let Some(connection) = &mut self.connection else { return };
+            connection.look(node);
+            match connection.state {
+                State::Waiting => self.start(node),
+                State::Blocked => connection.state = State::Behind,
+                State::Ending => self.disconnect(node, usize::MAX),
+                _ => {}
+            }
+            if let Some(connection) = &mut self.connection {
+                connection.serve(node, |_| usize::MAX);
+            }
+        }
+    }
+
+    /// Whether nothing is missing now that nothing more comes.
+    pub(super) fn judge_at_rest(&mut self, node: &mut Node) {
+        let Some(connection) = &mut self.connection else { return };
+        connection.look(node);
+        assert!(matches!(connection.state, State::Live), "client {} is {:?} at rest", self.shard, connection.state);
+        self.disconnect(node, usize::MAX);
+        for owed in &self.owed {
+            owed.check(node.history.len(), node);
+            assert!(!owed.needs_gap, "client {}: no gap tells that its id was unknown: {owed:?}", self.shard);
+        }
+    }
+
+    fn connect(&mut self, node: &mut Node) {
+        let resume = self.choose(node);
+        node.note(format!("client {} connects with {resume:?}", self.shard));
+        self.connection = Connection::open(self.shard, &self.follows, resume, node);
+    }
+
+    /// Most come back as a browser does.
+    fn choose(&mut self, node: &mut Node) -> Resume {
+        if self.last_id.is_none() || node.chance(15) {
+            (self.last_id, self.place) = (None, None);
+            self.ids.clear();
+            return match node.rng.u8(..4) {
+                0 if node.may_replay() => Resume::Replay(usize::MAX),
+                1 if node.may_replay() => Resume::Replay(node.rng.usize(1..5)),
+                _ => Resume::Live,
+            };
+        }
+        match node.rng.u8(..20) {
+            0 if node.weather == Weather::Rough => Resume::After(node.strange_id()),
+            1..3 => Resume::After(node.rng.choice(&self.ids).unwrap().clone()),
+            _ => Resume::After(self.last_id.clone().unwrap()),
+        }
+    }
+
+    fn start(&mut self, node: &mut Node) {
+        let Some(connection) = &mut self.connection else { return };
+        let Some(start) = connection.start(node) else { return };
+        match &connection.resume().clone() {
+            Resume::Live => self.begin(node, start.cursor.number),
+            Resume::Replay(events) => self.begin_replay(node, *events),
+            Resume::After(id) => self.begin_after(node, id, &start),
+        }
+    }
+
+    /// What is above `number` is owed.
+    fn begin(&mut self, node: &Node, number: u64) {
+        let settled = node.up_to(number);
+        self.place = Some(number);
+        let owed = |&channel: &usize| Owed { channel, settled, had: Vec::new(), declared: settled, needs_gap: false };
+        self.owed = self.follows.iter().map(owed).collect();
+    }
+
+    /// Owed are the newest events that are held, and what is above them; of each channel what is above its floor.
+    fn begin_replay(&mut self, node: &mut Node, events: usize) {
+        node.happened("replay");
+        let (newest, floors) = self.connection.as_ref().unwrap().held(&node.hub, events);
+        let Some(first) = newest.last() else { return self.begin(node, node.hub.watermark().position.number) };
+        self.begin(node, first - 1);
+        for (owed, floor) in self.owed.iter_mut().zip(floors) {
+            owed.settled = owed.settled.max(node.up_to(floor));
+        }
+    }
+
+    fn begin_after(&mut self, node: &mut Node, id: &str, start: &Start) {
+        let number = start.cursor.number;
+        let is_known = if let Ok(ours) = EventId::parse(id) {
+            let is_known = node.gave(ours);
+            assert!(!is_known || ours.number == number, "client {}: {id} is at {number}", self.shard);
+            is_known
+        } else {
+            let found = self.events_with(id, node);
+            // Of a repeated id the hub finds the one that is still held; that it was repeated, it cannot know then.
+            let (held, _) = self.connection.as_ref().unwrap().held(&node.hub, usize::MAX);
+            let held: Vec<_> = found.iter().filter(|number| held.contains(number)).collect();
+            assert!(held.len() != 1 || *held[0] == number, "client {}: {id} is at {number}", self.shard);
+            held.len() == 1
+        };
+        assert_eq!(start.unknown.is_none(), is_known, "client {}: {id}", self.shard);
+        self.begin(node, number);
+        if !is_known {
+            node.happened("unknown id");
+            self.place = None;
+            self.owed.iter_mut().for_each(|owed| owed.needs_gap = true);
+        }
+    }
+
+    /// The numbers of the events of its channels that have this id of the publisher's.
+    fn events_with(&self, id: &str, node: &Node) -> Vec<u64> {
+        let has_id = |past: &&Past| past.publisher_id.as_deref() == Some(id);
+        let is_mine = |past: &&Past| past.brought.iter().any(|c| self.follows.contains(c));
+        node.history.iter().filter(has_id).filter(is_mine).filter_map(Past::number).collect()
+    }
+
+    /// The connection is cut: so many bytes have come through.
+    fn disconnect(&mut self, node: &mut Node, cut: usize) {
+        let Some(mut connection) = self.connection.take() else { return };
+        connection.leave(&node.hub);
+        let bytes = &connection.taken[..cut.min(connection.taken.len())];
+        node.note(format!("client {} is cut after {} of {} bytes", self.shard, bytes.len(), connection.taken.len()));
+        let text = match connection.framing() {
+            Framing::Chunked => unwrap_chunks(bytes),
+            Framing::CloseDelimited => bytes.to_vec(),
+        };
+        self.read(node, std::str::from_utf8(&text).unwrap());
+    }
+
+    fn read(&mut self, node: &mut Node, text: &str) {
+        let mut gaps = Vec::new();
+        for block in blocks(text) {
+            node.note(format!("  client {} reads {block:?}", self.shard));
+            if let Some(id) = &block.id {
+                self.last_id = Some(id.clone());
+                self.ids.push(id.clone());
+            }
+            let Some(data) = &block.data else { continue };
+            if block.event.as_deref() == Some("fantail.gap") {
+                node.happened("gap");
+                gaps.push(channel_of(data.split('"').nth(3).unwrap()));
+                if let Some(id) = block.id {
+                    let number = EventId::parse(&id).unwrap().number;
+                    self.arrive_at(number);
+                    self.declare(node, number, &mut gaps);
+                }
+            } else {
+                let seq: usize = data.split(':').next().unwrap().parse().unwrap();
+                let number = node.history[seq].number().unwrap();
+                self.check_id(node, seq, block.id.as_deref().unwrap());
+                self.arrive_at(number);
+                self.declare(node, number, &mut gaps);
+                self.take(node, seq);
+            }
+        }
+        if !gaps.is_empty() {
+            node.happened("unit cut");
+        }
+    }
+
+    fn check_id(&self, node: &Node, seq: usize, id: &str) {
+        let past = &node.history[seq];
+        match &past.publisher_id {
+            Some(own) => assert_eq!(own, id),
+            None => assert_eq!(EventId::parse(id).unwrap().number, past.number().unwrap(), "client {}", self.shard),
+        }
+    }
+
+    fn arrive_at(&mut self, number: u64) {
+        assert!(Some(number) > self.place, "client {}: {number} comes after {:?}", self.shard, self.place);
+        self.place = Some(number);
+    }
+
+    fn declare(&mut self, node: &Node, number: u64, gaps: &mut Vec<usize>) {
+        for channel in gaps.drain(..) {
+            let owed =
+                self.owed.iter_mut().find(|owed| owed.channel == channel).expect("a gap of a channel of its own");
+            owed.declared = owed.declared.max(node.up_to(number));
+            owed.needs_gap = false;
+        }
+    }
+
+    fn take(&mut self, node: &mut Node, seq: usize) {
+        node.happened("event");
+        let of = |channel: usize| node.history[seq].brought.contains(&channel);
+        let mine = self.owed.iter().filter(|owed| of(owed.channel)).count();
+        assert!(mine > 0, "client {}: event {seq} is of none of its channels", self.shard);
+        for owed in self.owed.iter_mut().filter(|owed| of(owed.channel)) {
+            assert!(!owed.needs_gap || mine > 1, "client {}: event {seq} before the gap of {owed:?}", self.shard);
+            owed.had.push(seq);
+            if mine == 1 {
+                owed.check(seq, node);
+                owed.settled = owed.settled.max(seq + 1);
+                owed.had.clear();
+            }
+        }
+    }
+}
+
+impl Owed {
+    /// Everything up to `end` must be settled or declared.
+    fn check(&self, end: usize, node: &Node) {
+        let is_missing = |i: &usize| node.history[*i].channels.contains(&self.channel) && !self.had.contains(i);
+        let missing = (self.settled.max(self.declared)..end).find(is_missing);
+        assert_eq!(missing, None, "an event is missing silently before {end}: {self:?}");
+    }
+}
+
+/// Whole blocks, as the standard splits them; what is not ended by an empty line is dropped.
+fn blocks(text: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut block = Block::default();
+    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+    for line in whole.split_terminator('\n') {
+        match line.split_once(": ") {
+            _ if line.is_empty() => blocks.push(std::mem::take(&mut block)),
+            Some(("id", id)) => block.id = Some(id.to_owned()),
+            Some(("event", event)) => block.event = Some(event.to_owned()),
+            Some(("data", data)) => block.data = Some(data.to_owned()),
+            Some(("retry", _)) => {}
+            _ => assert_eq!(line, ":", "an unknown line"),
+        }
+    }
+    blocks
+}
+
+/// The body in these chunks, the last of which may be cut anywhere.
+fn unwrap_chunks(mut bytes: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Some(end) = bytes.iter().position(|&b| b == b'\n') {
+        let len = std::str::from_utf8(&bytes[..end - 1]).unwrap();
+        let len = usize::from_str_radix(len, 16).unwrap();
+        let rest = &bytes[end + 1..];
+        body.extend_from_slice(&rest[..len.min(rest.len())]);
+        let Some(after) = rest.get(len..) else { break };
+        assert!(b"\r\n".starts_with(&after[..after.len().min(2)]), "a torn chunk");
+        bytes = after.get(2..).unwrap_or_default();
+    }
+    body
+}

@@ -1,0 +1,251 @@
+//! One stream of a shard, as `engine.rs` and `subscribe.rs` lead it, with a buffer in place of its socket.
+
+use std::io::{self, Write};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use fantail_hub::{Delivery, EntryKind, Hub, Join, Position, Resume, Room, Start};
+use fantail_wire::{Framing, opening_frame};
+
+use super::super::{Found, Standing, collect, end_of_body, keep_rest, within_limit};
+use super::node::{Node, name};
+use crate::outgoing::{Flush, Outgoing};
+use crate::stream::{Resuming, State};
+
+pub(super) struct Connection {
+    shard: u16,
+    joins: Vec<Join>,
+    resume: Resume,
+    pub(super) state: State,
+    framing: Framing,
+    cursor: Position,
+    resuming: Option<Resuming>,
+    outgoing: Outgoing,
+    events_left: Option<u64>,
+    ending: bool,
+    /// It is new, or was marked: its channels may be confirmed.
+    may_start: bool,
+    /// What its socket has taken.
+    pub(super) taken: Vec<u8>,
+}
+
+/// A socket that takes `room` bytes and then blocks.
+struct Socket<'a> {
+    room: usize,
+    taken: &'a mut Vec<u8>,
+}
+
+impl Write for Socket<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(self.room);
+        if taken == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.room -= taken;
+        self.taken.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn leave_all(joins: Vec<Join>, hub: &Hub) {
+    for join in joins {
+        hub.leave(&join);
+    }
+}
+
+/// Whether the shard would wake up now.
+fn is_rung(hub: &Hub, shard: u16) -> bool {
+    pin!(hub.mailbox(shard).rung()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+}
+
+impl Connection {
+    /// Joins the channels; `None` if there is no room for one of them.
+    pub(super) fn open(shard: u16, channels: &[usize], resume: Resume, node: &mut Node) -> Option<Self> {
+        let mut joins = Vec::new();
+        for (slot, &channel) in channels.iter().enumerate() {
+            let Ok(join) = node.hub.join(&name(channel), shard, slot as u32) else {
+                node.happened("refused");
+                leave_all(joins, &node.hub);
+                return None;
+            };
+            joins.push(join);
+            node.sometimes_step();
+        }
+        let framing = if node.rng.bool() { Framing::Chunked } else { Framing::CloseDelimited };
+        let events_left = node.chance(8).then(|| node.rng.u64(1..10));
+        Some(Self {
+            shard,
+            joins,
+            resume,
+            state: State::Waiting,
+            framing,
+            cursor: Position::ORIGIN,
+            resuming: None,
+            outgoing: Outgoing::default(),
+            events_left,
+            ending: false,
+            may_start: true,
+            taken: Vec::new(),
+        })
+    }
+
+    pub(super) fn resume(&self) -> &Resume {
+        &self.resume
+    }
+
+    pub(super) fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// The shard looks into its mailbox if it is rung. It serves this stream alone, so a mark is for it or stale.
+    pub(super) fn look(&mut self, node: &mut Node) {
+        let hub = Arc::clone(&node.hub);
+        if !is_rung(&hub, self.shard) {
+            return;
+        }
+        let mailbox = hub.mailbox(self.shard);
+        mailbox.silence();
+        while let Some(mark) = mailbox.take() {
+            let end = mark.clear();
+            node.sometimes_step();
+            if !self.joins.iter().any(|join| Arc::ptr_eq(&join.mark, &mark)) {
+                continue;
+            }
+            if end {
+                node.happened("ended by delete");
+                self.end(&hub);
+            } else if self.state == State::Live {
+                self.state = State::Behind;
+            }
+            self.may_start = true;
+        }
+    }
+
+    /// Starts if all channels are confirmed, and says where. Like the shard it asks only when it has a reason to.
+    pub(super) fn start(&mut self, node: &mut Node) -> Option<Start> {
+        let asks = std::mem::take(&mut self.may_start);
+        if !asks || !self.joins.iter().all(|join| join.channel.is_confirmed()) {
+            return None;
+        }
+        node.sometimes_step();
+        let channels: Vec<_> = self.joins.iter().map(|join| Arc::clone(&join.channel)).collect();
+        let start = node.hub.start(&self.resume, &channels);
+        node.note(format!("client {} starts with {:?}: {start:?}", self.shard, self.resume));
+        self.outgoing.push(opening_frame(1000, start.opening_id).share(self.framing));
+        self.cursor = start.cursor;
+        self.state = State::Behind;
+        if self.resume != Resume::Live {
+            self.resuming = Some(Resuming { unknown: start.unknown, floors: start.floors.clone() });
+        }
+        Some(start)
+    }
+
+    /// The newest events still held, as logs are read: the last `events` of all channels, and each channel's floor.
+    pub(super) fn held(&self, hub: &Hub, events: usize) -> (Vec<u64>, Vec<u64>) {
+        let mut entries = Vec::new();
+        let room = Room { entries: usize::MAX, bytes: usize::MAX };
+        let to = hub.watermark().position;
+        let read = |join: &Join| join.channel.read(Position::ORIGIN, to, room, &mut entries).floor.position.number;
+        let floors = self.joins.iter().map(read).collect();
+        let held = entries.iter().filter(|entry| entry.kind == EntryKind::Event);
+        let held: std::collections::BTreeSet<_> = held.map(|entry| entry.position.number).collect();
+        let newest: Vec<_> = held.into_iter().rev().take(events).collect();
+        (newest, floors)
+    }
+
+    /// As [`Engine::serve`](crate::engine::Engine::serve), with a socket that takes `room` bytes per call.
+    pub(super) fn serve(&mut self, node: &mut Node, room: impl Fn(&mut Node) -> usize) {
+        let hub = Arc::clone(&node.hub);
+        while self.state == State::Behind {
+            let mut socket = Socket { room: room(node), taken: &mut self.taken };
+            if self.outgoing.flush(&mut socket).unwrap() != Flush::Done {
+                self.state = State::Blocked;
+                return;
+            }
+            if self.ending {
+                self.state = State::Ending;
+                return;
+            }
+            let watermark = hub.watermark().position;
+            node.sometimes_step();
+            self.serve_once(node, &hub, watermark, &room);
+            if node.chance(4) {
+                return; // the slice is over
+            }
+        }
+    }
+
+    fn serve_once(&mut self, node: &mut Node, hub: &Hub, watermark: Position, room: &impl Fn(&mut Node) -> usize) {
+        let mut entries = Vec::new();
+        let standing = Standing { cursor: self.cursor, watermark, resuming: self.resuming.as_ref() };
+        let take = Room { entries: node.rng.usize(1..5), bytes: node.rng.usize(1..1000) };
+        // The control thread goes on while the logs are read one by one.
+        let channels = self.joins.iter().map(|join| {
+            node.sometimes_step();
+            &*join.channel
+        });
+        let found = collect(&standing, channels, hub, take, &mut entries);
+        node.note(format!("client {} at {} of {}: {found:?}", self.shard, self.cursor.number, watermark.number));
+        match found {
+            Found::Entries => self.write(node, hub, &entries, room),
+            Found::Overrun => {
+                node.happened("overrun");
+                self.end(hub);
+            }
+            Found::Nothing => {
+                let beyond = |join: &Join| join.channel.read(watermark, watermark, take, &mut entries).floor.position;
+                let floors_above = self.joins.iter().map(beyond).any(|floor| floor > watermark);
+                if floors_above {
+                    node.happened("floor above watermark");
+                }
+                self.cursor = self.cursor.max(watermark);
+                assert!(self.cursor <= hub.watermark().position, "a live stream is ahead of the watermark");
+                self.state = State::Live;
+                self.resuming = None;
+            }
+        }
+    }
+
+    fn write(&mut self, node: &mut Node, hub: &Hub, entries: &[Delivery], room: &impl Fn(&mut Node) -> usize) {
+        let before = self.cursor;
+        let entries = within_limit(self.events_left, entries);
+        let bytes: Vec<_> = entries.iter().flat_map(|entry| entry.frame.bytes(self.framing)).copied().collect();
+        let taken = room(node).min(bytes.len());
+        self.taken.extend_from_slice(&bytes[..taken]);
+        let keep = |rest| self.outgoing.push(rest);
+        let begun = keep_rest(&mut self.cursor, self.framing, entries, taken, keep);
+        let events = begun.iter().filter(|entry| entry.kind == EntryKind::Event).count() as u64;
+        node.note(format!("  {} of {} entries begun, {taken} of {} bytes", begun.len(), entries.len(), bytes.len()));
+        assert!(self.cursor >= before, "positions never fall");
+        if let Some(left) = &mut self.events_left {
+            *left -= events;
+        }
+        if self.events_left == Some(0) {
+            node.happened("limit reached");
+            self.end(hub);
+        } else if taken < bytes.len() {
+            node.happened("partial write");
+            self.state = State::Blocked;
+        }
+    }
+
+    fn end(&mut self, hub: &Hub) {
+        self.leave(hub);
+        if !std::mem::replace(&mut self.ending, true) {
+            (self.resuming, self.events_left) = (None, None);
+            self.outgoing.push(bytes::Bytes::from_static(end_of_body(self.framing)));
+            if self.state != State::Blocked {
+                self.state = State::Behind;
+            }
+        }
+    }
+
+    pub(super) fn leave(&mut self, hub: &Hub) {
+        leave_all(std::mem::take(&mut self.joins), hub);
+    }
+}

@@ -1,0 +1,291 @@
+//! The control thread with its feed: everything that changes what streams get.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use fantail_hub::{Channel, Following, Hub, HubSettings, LogLimits, Publisher, Release, Wish};
+use fantail_wire::{ChannelName, EventFields, EventId, Publication, Term};
+
+use super::{Happened, Weather};
+
+/// One for each client.
+pub(super) const SHARDS: u16 = 4;
+
+pub(super) const CHANNELS: usize = 5;
+
+thread_local! {
+    static NOW_MS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// What was published, whether or not the feed brought it here. Its place in the history is its text.
+pub(super) struct Past {
+    /// Its number on this node, if it came here, or else the one it came after.
+    place: (u64, bool),
+    pub(super) channels: Vec<usize>,
+    /// Those of them that the feed brought it to.
+    pub(super) brought: Vec<usize>,
+    pub(super) publisher_id: Option<String>,
+}
+
+pub(super) struct Node {
+    pub(super) rng: fastrand::Rng,
+    pub(super) weather: Weather,
+    pub(super) hub: Arc<Hub>,
+    pub(super) history: Vec<Past>,
+    pub(super) happened: Happened,
+    publisher: Publisher,
+    following: Following,
+    linger_ms: u64,
+    feed_is_up: bool,
+    /// Until the run comes to rest.
+    is_at_work: bool,
+    /// Which channels the feed brings now, if it brings them on demand.
+    brought: [bool; CHANNELS],
+    /// What the feed was asked for and has not confirmed.
+    asked: VecDeque<usize>,
+    lingering: Vec<Arc<Channel>>,
+    trace: Vec<String>,
+}
+
+impl Past {
+    pub(super) fn number(&self) -> Option<u64> {
+        (!self.place.1).then_some(self.place.0)
+    }
+}
+
+pub(super) fn name(channel: usize) -> ChannelName {
+    ChannelName::parse(&format!("c{channel}")).unwrap()
+}
+
+pub(super) fn channel_of(name: &str) -> usize {
+    name.strip_prefix('c').unwrap().parse().unwrap()
+}
+
+impl Node {
+    pub(super) fn new(seed: u64, weather: Weather) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        NOW_MS.set(1000);
+        let following = if rng.bool() { Following::Always } else { Following::OnDemand };
+        let tight = |rng: &mut fastrand::Rng, bound: usize| weather == Weather::Rough && rng.usize(..bound) == 0;
+        let most = usize::MAX / 2;
+        let log = LogLimits {
+            entries_max: if rng.u8(..4) == 0 { 100 } else { rng.usize(1..=4) },
+            bytes_max: if tight(&mut rng, 3) { rng.usize(100..1000) } else { most },
+            age_ms_max: if tight(&mut rng, 2) { rng.u64(1..60) } else { u64::MAX },
+        };
+        let settings = HubSettings {
+            term: Term::from_random(seed),
+            following,
+            shards: SHARDS,
+            log: if weather == Weather::Calm { LogLimits { entries_max: most, ..log } } else { log },
+            logs_bytes_max: if tight(&mut rng, 4) { rng.usize(500..3000) } else { most },
+            event_bytes_max: 1 << 16,
+            channels_max: if tight(&mut rng, 4) { rng.usize(2..=CHANNELS) } else { CHANNELS },
+            clock: || NOW_MS.get(),
+        };
+        let linger_ms = rng.u64(0..20);
+        let mut trace = Vec::new();
+        trace.push(format!("{settings:?}"));
+        let (hub, publisher) = Hub::new(settings, Arc::default());
+        Self {
+            rng,
+            weather,
+            hub,
+            history: Vec::new(),
+            happened: Happened::new(),
+            publisher,
+            following,
+            linger_ms,
+            feed_is_up: true,
+            is_at_work: true,
+            brought: [following == Following::Always; CHANNELS],
+            asked: VecDeque::new(),
+            lingering: Vec::new(),
+            trace,
+        }
+    }
+
+    pub(super) fn happened(&mut self, what: &'static str) {
+        *self.happened.entry(what).or_default() += 1;
+    }
+
+    pub(super) fn note(&mut self, what: String) {
+        self.trace.push(what);
+    }
+
+    pub(super) fn trace(&self) -> String {
+        self.trace.iter().enumerate().fold(String::new(), |mut all, (i, line)| {
+            writeln!(all, "{i}. {line}").unwrap();
+            all
+        })
+    }
+
+    /// True in one of `of` cases.
+    pub(super) fn chance(&mut self, of: usize) -> bool {
+        self.rng.usize(..of) == 0
+    }
+
+    pub(super) fn some_channels(&mut self) -> Vec<usize> {
+        let count = self.rng.usize(1..=3);
+        self.rng.choose_multiple(0..CHANNELS, count)
+    }
+
+    /// How much of the history is at or below the place with this number.
+    pub(super) fn up_to(&self, number: u64) -> usize {
+        self.history.partition_point(|past| past.place <= (number, false))
+    }
+
+    /// The newest number there is.
+    pub(super) fn numbers(&self) -> u64 {
+        self.hub.watermark().position.number
+    }
+
+    /// Whether this node may have given that id.
+    pub(super) fn gave(&self, id: EventId) -> bool {
+        let newest = self.hub.id(self.hub.watermark().position, 0);
+        id.term == newest.term && id.number <= newest.number
+    }
+
+    /// What the control thread does while a shard is between two steps of its own.
+    pub(super) fn sometimes_step(&mut self) {
+        if self.is_at_work && self.chance(8) {
+            self.step();
+        }
+    }
+
+    /// One thing that the control thread does.
+    pub(super) fn step(&mut self) {
+        let rough = self.weather == Weather::Rough;
+        match self.rng.u8(..20) {
+            0..8 => self.publish(),
+            8..11 => NOW_MS.set(NOW_MS.get() + self.rng.u64(..40)),
+            11..13 => self.publisher.sweep(),
+            13 if rough && self.chance(2) => self.delete(),
+            14 if rough => self.release(),
+            15 if rough && self.following == Following::OnDemand => self.lose_or_find_the_feed(),
+            _ => self.wish_or_confirm(),
+        }
+    }
+
+    /// Nothing new comes, but the feed is there again and confirms whatever is wanted.
+    pub(super) fn come_to_rest(&mut self) {
+        (self.feed_is_up, self.is_at_work) = (true, false);
+        self.confirm_all();
+    }
+
+    pub(super) fn confirm_all(&mut self) {
+        while self.wish() || self.confirm() {}
+    }
+
+    fn publish(&mut self) {
+        let seq = self.history.len();
+        let channels = self.some_channels();
+        let publisher_id = self.publisher_id(seq);
+        let padding = if self.chance(4) { self.rng.usize(..300) } else { 0 };
+        let text = format!("{seq}:{}", "x".repeat(padding));
+        let fields = EventFields { data: text, id: publisher_id.clone(), ..EventFields::default() };
+        let came: Vec<_> = channels.iter().copied().filter(|&c| self.brought[c]).collect();
+        let place = if came.is_empty() {
+            (self.numbers(), true)
+        } else {
+            let publication = Publication::new(came.iter().copied().map(name), fields.validate().unwrap());
+            (self.publisher.publish(&publication).unwrap().id.number, false)
+        };
+        self.note(format!("publish {seq} to {channels:?}, brought to {came:?} at {place:?}, id {publisher_id:?}"));
+        self.history.push(Past { place, channels, brought: came, publisher_id });
+    }
+
+    /// Now and then one of the publisher's own, and rarely one that it used before.
+    fn publisher_id(&mut self, seq: usize) -> Option<String> {
+        if !self.chance(5) {
+            return None;
+        }
+        let again = self.weather == Weather::Rough && self.chance(8);
+        let of = if again { self.rng.usize(..=seq) } else { seq };
+        Some(format!("own-{of}"))
+    }
+
+    fn delete(&mut self) {
+        let channel = self.rng.usize(..CHANNELS);
+        let there = self.publisher.delete(&name(channel));
+        self.note(format!("delete {channel}: {there}"));
+    }
+
+    fn wish_or_confirm(&mut self) {
+        if self.rng.bool() {
+            self.wish();
+        } else {
+            self.confirm();
+        }
+    }
+
+    fn wish(&mut self) -> bool {
+        let wish = self.publisher.next_wish();
+        self.note(format!("wish {wish:?}"));
+        match wish {
+            Some(Wish::Follow(name)) => self.asked.push_back(channel_of(name.as_str())),
+            Some(Wish::Linger(channel)) => self.lingering.push(channel),
+            None => return false,
+        }
+        true
+    }
+
+    fn confirm(&mut self) -> bool {
+        if !self.feed_is_up {
+            return false;
+        }
+        let Some(channel) = self.asked.pop_front() else { return false };
+        self.brought[channel] = true;
+        self.publisher.followed(&name(channel));
+        self.note(format!("followed {channel}"));
+        true
+    }
+
+    fn release(&mut self) {
+        if self.lingering.is_empty() {
+            return;
+        }
+        let at = self.rng.usize(..self.lingering.len());
+        let channel = self.lingering.swap_remove(at);
+        let release = self.publisher.release(&channel, self.linger_ms);
+        self.note(format!("release {channel:?}: {release:?}"));
+        match release {
+            Release::Unfollow => {
+                let channel = channel_of(channel.name().as_str());
+                self.brought[channel] = false;
+                self.asked.retain(|&asked| asked != channel);
+            }
+            Release::Wanted => {}
+            Release::Later(_) => self.lingering.push(channel),
+        }
+    }
+
+    fn lose_or_find_the_feed(&mut self) {
+        self.feed_is_up = !self.feed_is_up;
+        self.note(format!("feed is up: {}", self.feed_is_up));
+        if !self.feed_is_up {
+            self.publisher.lost();
+            let brought = std::mem::replace(&mut self.brought, [false; CHANNELS]);
+            self.asked.extend((0..CHANNELS).filter(|&channel| brought[channel]));
+        }
+    }
+
+    /// A replay may begin below a place from which one of the channels is followed. Its first ids are below that place
+    /// then, and a client that is cut off there and comes back is told of a gap of that channel: nobody remembers that
+    /// it was promised nothing of it.
+    pub(super) fn may_replay(&self) -> bool {
+        self.weather == Weather::Rough || self.following == Following::Always
+    }
+
+    /// An id of this node that nobody was given yet, or of another, or none at all.
+    pub(super) fn strange_id(&mut self) -> String {
+        let number = self.numbers();
+        match self.rng.u8(..3) {
+            0 => EventId::new(Term::from_random(u64::MAX), 1000, number).to_string(),
+            1 => self.hub.id(fantail_hub::Position::new(1, number + 1000), 1000).to_string(),
+            _ => "nobody's".to_owned(),
+        }
+    }
+}
