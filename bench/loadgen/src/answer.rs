@@ -1,4 +1,4 @@
-//! HTTP answers on a publishing connection, one after the other. Reads status and body; knows nothing of events.
+//! Answers on a publishing connection, one after the other. Reads status and body; knows nothing of events.
 
 use std::io::{self, BufRead, Read as _};
 
@@ -11,6 +11,30 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// The beginning of the body.
     pub(crate) body: String,
+}
+
+impl Answer {
+    /// Whether the publish was taken; else what was said.
+    pub(crate) fn into_outcome(self) -> Result<(), String> {
+        if (200..300).contains(&self.status) { Ok(()) } else { Err(format!("status {}, {:?}", self.status, self.body)) }
+    }
+}
+
+/// Reads one answer with its whole body, which must have a length or be the last thing on the connection.
+pub(crate) fn read_whole(input: &mut impl BufRead) -> io::Result<String> {
+    let mut text = String::new();
+    input.read_to_string(&mut text)?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| unreadable(&text))?;
+    if !head.starts_with("HTTP/1.1 200") || head.to_ascii_lowercase().contains("transfer-encoding") {
+        return Err(unreadable(head));
+    }
+    Ok(body.to_owned())
+}
+
+/// Reads the answer of Redis to one `PUBLISH`: `:3` for three receivers, `-ERR …` for a refusal.
+pub(crate) fn read_redis(input: &mut impl BufRead) -> io::Result<Option<Result<(), String>>> {
+    let Some(line) = read_line(input)? else { return Ok(None) };
+    Ok(Some(if line.starts_with(':') { Ok(()) } else { Err(line) }))
 }
 
 /// Reads the next answer; `None` when the server closed between two.
@@ -96,6 +120,14 @@ mod tests {
         let mut input = text.as_bytes();
         assert_eq!(read(&mut input).unwrap().unwrap().body.len(), 300);
         assert_eq!(read(&mut input).unwrap().unwrap().status, 202);
+    }
+
+    #[test]
+    fn redis_tells_receivers_or_a_refusal() {
+        let mut input = &b":3\r\n-NOAUTH no\r\n"[..];
+        assert_eq!(read_redis(&mut input).unwrap(), Some(Ok(())));
+        assert_eq!(read_redis(&mut input).unwrap(), Some(Err("-NOAUTH no".to_owned())));
+        assert_eq!(read_redis(&mut input).unwrap(), None);
     }
 
     #[test]

@@ -20,7 +20,8 @@ use crate::workload::{OpeningOptions, OutputOptions, PublishOptions};
 /// Options of `compare`.
 #[derive(Debug, Args)]
 pub(crate) struct CompareOptions {
-    /// The server in question, as words: name=, subscribe=URL, publish=URL, batch=URL, form=post|array|ndjson, pid=PID
+    /// The server in question, as words: name=, subscribe=URL, publish=URL, batch=URL, form=post|array|ndjson, pid=PID,
+    /// body=TEMPLATE, header=LINE
     #[arg(long, value_name = "KEY=VALUE", num_args = 1.., required = true)]
     a: Vec<String>,
 
@@ -73,11 +74,11 @@ struct Side {
 
 /// Ratios of paired rounds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Ratio {
-    median: f64,
-    min: f64,
-    max: f64,
-    pairs: Vec<f64>,
+pub(crate) struct Ratio {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+    pub(crate) pairs: Vec<f64>,
 }
 
 /// Opens both servers' streams, plays the rounds in turn, tells.
@@ -87,25 +88,8 @@ pub(crate) fn compare(options: CompareOptions) -> anyhow::Result<Verdict> {
     let [a, b] = [("a", a), ("b", b)].map(|(name, words)| checked_target(name, &words));
     let (mut stage_a, opening_a) = run::set(&a?, streams, &opening, &publishing)?;
     let (mut stage_b, opening_b) = run::set(&b?, streams, &opening, &publishing)?;
-    let play_rested = |stage: &mut Stage| {
-        std::thread::sleep(Duration::from_secs(rest));
-        stage.play(&publishing)
-    };
-    let mut rounds_a = Vec::new();
-    let mut rounds_b = Vec::new();
-    for number in 0..=rounds {
-        // Who goes first changes, so that neither always profits from a warm or suffers from a busy machine.
-        let (round_a, round_b) = if number % 2 == 0 {
-            let round_a = play_rested(&mut stage_a)?;
-            (round_a, play_rested(&mut stage_b)?)
-        } else {
-            let round_b = play_rested(&mut stage_b)?;
-            (play_rested(&mut stage_a)?, round_b)
-        };
-        print_pair(number, &round_a, &round_b);
-        rounds_a.push(round_a);
-        rounds_b.push(round_b);
-    }
+    let (rounds_a, rounds_b) =
+        play_pairs((&mut stage_a, &publishing), (&mut stage_b, &publishing), rounds, Duration::from_secs(rest))?;
     let channels = stage_a.fleet.channels();
     let report = CompareReport {
         setting: Setting::read()?,
@@ -123,6 +107,39 @@ pub(crate) fn compare(options: CompareOptions) -> anyhow::Result<Verdict> {
     let doubts: BTreeSet<_> = rounds().flat_map(report::doubts).collect();
     report::print_doubts(&doubts);
     Ok(Verdict::of(rounds()))
+}
+
+/// The same rounds on both in turn, one pair more than asked for: the first is the warm-up.
+pub(crate) fn play_pairs(
+    (stage_a, publishing_a): (&mut Stage, &PublishOptions),
+    (stage_b, publishing_b): (&mut Stage, &PublishOptions),
+    rounds: u32,
+    rest: Duration,
+) -> anyhow::Result<(Vec<RoundReport>, Vec<RoundReport>)> {
+    let mut play_a = || {
+        std::thread::sleep(rest);
+        stage_a.play(publishing_a)
+    };
+    let mut play_b = || {
+        std::thread::sleep(rest);
+        stage_b.play(publishing_b)
+    };
+    let mut rounds_a = Vec::new();
+    let mut rounds_b = Vec::new();
+    for number in 0..=rounds {
+        // Who goes first changes, so that neither always profits from a warm or suffers from a busy machine.
+        let (round_a, round_b) = if number % 2 == 0 {
+            let round_a = play_a()?;
+            (round_a, play_b()?)
+        } else {
+            let round_b = play_b()?;
+            (play_a()?, round_b)
+        };
+        print_pair(number, &round_a, &round_b);
+        rounds_a.push(round_a);
+        rounds_b.push(round_b);
+    }
+    Ok((rounds_a, rounds_b))
 }
 
 fn checked_target(name: &str, words: &[String]) -> anyhow::Result<Target> {
@@ -149,14 +166,14 @@ impl Side {
 }
 
 impl Ratio {
-    fn of(a: &[RoundReport], b: &[RoundReport]) -> anyhow::Result<Self> {
+    pub(crate) fn of(a: &[RoundReport], b: &[RoundReport]) -> anyhow::Result<Self> {
         let cpu = |round: &RoundReport| round.server.map_or(0.0, |server| server.cpu_us_per_delivery);
         let measurable = a.iter().chain(b).all(|round| cpu(round) > 0.0);
         ensure!(measurable, "a round used no CPU time that the kernel could count: use more --events or --streams");
         Ok(Self::from_pairs(a.iter().zip(b).map(|(a, b)| cpu(a) / cpu(b)).collect()))
     }
 
-    fn from_pairs(pairs: Vec<f64>) -> Self {
+    pub(crate) fn from_pairs(pairs: Vec<f64>) -> Self {
         Self {
             median: median(pairs.clone()),
             min: pairs.iter().copied().fold(f64::INFINITY, f64::min),
@@ -166,7 +183,7 @@ impl Ratio {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::clock::now_nanos;
 use crate::hold::STREAMS_PER_WORKER_MAX;
 use crate::latency::{Latency, Percentiles};
-use crate::message::{Command, Notice, Open, Opened, Tally};
+use crate::message::{Command, Notice, Open, Opened, Tally, channel_of};
 use crate::progress::Progress;
 use crate::target::Target;
 use crate::workload::OpeningOptions;
@@ -44,6 +44,8 @@ struct Holder {
     /// Dropped to tell the worker to leave.
     input: Option<ChildStdin>,
     streams: Vec<Range<u32>>,
+    /// So many of them were told to stop reading.
+    stopped: u32,
     /// Deliveries expected in this round, and as many as the worker last told.
     expected: u64,
     delivered: u64,
@@ -120,7 +122,7 @@ impl Fleet {
         let workers = u32::try_from(self.holders.len())?;
         for number in 0..workers {
             let share = streams / workers + u32::from(number < streams % workers);
-            let plan = self.plan(number, workers, share);
+            let plan = self.plan(number, workers, share, false);
             let holder = &mut self.holders[number as usize];
             holder.streams.push(self.streams..self.streams + share);
             holder.tell(&Command::Open(plan))?;
@@ -128,6 +130,40 @@ impl Fleet {
         }
         let outcomes = self.collect_opened(&progress)?;
         summarise(&outcomes, streams)
+    }
+
+    /// Stops reading from every n-th stream of each worker and returns how many that are.
+    pub(crate) fn stop(&mut self, every: u32) -> anyhow::Result<u32> {
+        ensure!(self.channels == 1, "streams can be stopped on one channel only, not on {}", self.channels);
+        for holder in &mut self.holders {
+            holder.tell(&Command::Stop { every })?;
+        }
+        let stopped = self.collect_done()?;
+        for (holder, count) in self.holders.iter_mut().zip(&stopped) {
+            holder.stopped += count;
+        }
+        Ok(stopped.iter().sum())
+    }
+
+    /// Resets every connection at once.
+    pub(crate) fn reset(&mut self) -> anyhow::Result<u32> {
+        for holder in &mut self.holders {
+            holder.tell(&Command::Reset)?;
+        }
+        Ok(self.collect_done()?.iter().sum())
+    }
+
+    /// Opens every stream again behind the last id it saw.
+    pub(crate) fn come_back(&mut self) -> anyhow::Result<Opening> {
+        let progress = Progress::new("coming back", self.streams.into());
+        let workers = u32::try_from(self.holders.len())?;
+        for number in 0..workers {
+            let share = self.holders[number as usize].streams.iter().map(|range| range.end - range.start).sum();
+            let plan = self.plan(number, workers, share, true);
+            self.holders[number as usize].tell(&Command::Open(plan))?;
+        }
+        let outcomes = self.collect_opened(&progress)?;
+        summarise(&outcomes, self.streams)
     }
 
     /// Adds events to what this round must bring to every stream, and asks the workers to tell when it has. Events
@@ -138,7 +174,8 @@ impl Fleet {
         for holder in &mut self.holders {
             for offset in 0..channels.min(events) {
                 let count = (events - offset).div_ceil(channels);
-                holder.expected += count * holder.streams_on((first + offset) % channels, channels);
+                let channel = channel_of(first + offset, self.channels);
+                holder.expected += count * holder.streams_on(channel.into(), channels);
             }
             holder.tell(&Command::Await { deliveries: holder.expected })?;
         }
@@ -151,8 +188,7 @@ impl Fleet {
             match self.next_notice(deadline)? {
                 None => return Ok(false),
                 Some((number, Notice::Progress { deliveries } | Notice::Reached { deliveries })) => {
-                    let holder = &mut self.holders[number];
-                    holder.delivered = holder.delivered.max(deliveries);
+                    self.holders[number].note(deliveries);
                     progress.set(self.holders.iter().map(|holder| holder.delivered).sum());
                 }
                 Some((_, notice)) => bail!("a worker said {notice:?} in the middle of a round"),
@@ -187,7 +223,7 @@ impl Fleet {
         Ok(sighting)
     }
 
-    fn plan(&self, worker: u32, workers: u32, streams: u32) -> Open {
+    fn plan(&self, worker: u32, workers: u32, streams: u32, returning: bool) -> Open {
         Open {
             subscribe: self.target.subscribe.clone(),
             channel_prefix: self.channel_prefix.clone(),
@@ -198,6 +234,8 @@ impl Fleet {
             connects_per_second: (self.options.connect_rate / workers).max(1),
             sources: sources(self.target.subscribe.address.ip(), worker, self.options.source_addresses),
             deadline_seconds: self.options.open_deadline,
+            remember_ids: self.options.remember_ids,
+            returning,
         }
     }
 
@@ -213,11 +251,32 @@ impl Fleet {
                     opening[number] = outcome.open.into();
                     outcomes.push(outcome);
                 }
+                // Streams that come back catch up at once.
+                Some((number, Notice::Progress { deliveries } | Notice::Reached { deliveries })) => {
+                    self.holders[number].note(deliveries);
+                }
                 Some((_, notice)) => bail!("a worker said {notice:?} while opening streams"),
             }
             progress.set(opening.iter().sum());
         }
         Ok(outcomes)
+    }
+
+    /// What each worker answered with `Done`.
+    fn collect_done(&mut self) -> anyhow::Result<Vec<u32>> {
+        let deadline = Instant::now() + WORKER_PATIENCE;
+        let mut done = vec![None; self.holders.len()];
+        while done.iter().any(Option::is_none) {
+            match self.next_notice(deadline)? {
+                None => bail!("a worker did not answer"),
+                Some((number, Notice::Done { streams })) => done[number] = Some(streams),
+                Some((number, Notice::Progress { deliveries } | Notice::Reached { deliveries })) => {
+                    self.holders[number].note(deliveries);
+                }
+                Some((_, notice)) => bail!("a worker said {notice:?} out of turn"),
+            }
+        }
+        Ok(done.into_iter().flatten().collect())
     }
 
     fn next_notice(&self, deadline: Instant) -> anyhow::Result<Option<(usize, Notice)>> {
@@ -254,7 +313,7 @@ impl Holder {
         let input = child.stdin.take();
         let output = child.stdout.take().context("a worker has no output")?;
         std::thread::spawn(move || read_notices(number, output, &notices));
-        Ok(Self { child, input, streams: Vec::new(), expected: 0, delivered: 0 })
+        Ok(Self { child, input, streams: Vec::new(), stopped: 0, expected: 0, delivered: 0 })
     }
 
     fn tell(&mut self, command: &Command) -> anyhow::Result<()> {
@@ -264,10 +323,16 @@ impl Holder {
         input.write_all(line.as_bytes()).context("a worker has ended")
     }
 
+    fn note(&mut self, deliveries: u64) {
+        self.delivered = self.delivered.max(deliveries);
+    }
+
     /// How many of its streams follow this channel.
     fn streams_on(&self, channel: u64, channels: u64) -> u64 {
         let below = |end: u32| (u64::from(end) + channels - 1 - channel) / channels;
-        self.streams.iter().map(|range| below(range.end) - below(range.start)).sum()
+        let all: u64 = self.streams.iter().map(|range| below(range.end) - below(range.start)).sum();
+        // Streams are stopped only where there is one channel.
+        all - u64::from(self.stopped)
     }
 }
 

@@ -4,6 +4,7 @@
 mod answer;
 mod clock;
 mod compare;
+mod crowd;
 mod fleet;
 mod hold;
 mod latency;
@@ -16,6 +17,7 @@ mod report;
 mod round;
 mod run;
 mod slope;
+mod suite;
 mod target;
 mod url_template;
 mod verdict;
@@ -26,9 +28,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::compare::CompareOptions;
+use crate::crowd::CrowdOptions;
 use crate::hold::Worker;
 use crate::run::RunOptions;
 use crate::slope::SlopeOptions;
+use crate::suite::SuiteOptions;
 use crate::verdict::Verdict;
 
 /// A load generator for Server-Sent Events that checks what it receives.
@@ -50,6 +54,10 @@ enum Command {
     Slope(SlopeOptions),
     /// Play the same rounds on two servers in turn and tell the ratio of their CPU cost
     Compare(CompareOptions),
+    /// Play the scenarios on Fantail and its peers and write the results; scripts/bench runs it
+    Suite(SuiteOptions),
+    /// Hold a very large number of streams on several Fantail processes that share a port; scripts/million runs it
+    Crowd(CrowdOptions),
     /// Hold streams for a parent that speaks JSON lines on standard input; started by the others
     Hold,
 }
@@ -59,6 +67,8 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(options),
         Command::Slope(options) => slope::slope(options),
         Command::Compare(options) => compare::compare(options),
+        Command::Suite(options) => suite::suite(&options),
+        Command::Crowd(options) => crowd::crowd(&options),
         Command::Hold => Worker::new().and_then(Worker::run).map(|()| Verdict::Kept),
     };
     match outcome {

@@ -19,6 +19,10 @@ pub(crate) enum Command {
     Await { deliveries: u64 },
     /// End the round; `published` counts all events since the first round. Answered by `Report`.
     Report { published: u64 },
+    /// Never read again from every n-th stream, and expect nothing of it. Answered by `Done`.
+    Stop { every: u32 },
+    /// Reset all connections at once. Answered by `Done`.
+    Reset,
 }
 
 /// Which streams to open, and how fast.
@@ -37,6 +41,10 @@ pub(crate) struct Open {
     /// kernel's choice.
     pub(crate) sources: Vec<Ipv4Addr>,
     pub(crate) deadline_seconds: u64,
+    /// Whether streams remember their last id, so that they can return.
+    pub(crate) remember_ids: bool,
+    /// Open the same streams again behind their last ids, after a `Reset`, instead of new ones.
+    pub(crate) returning: bool,
 }
 
 /// Worker to parent.
@@ -53,6 +61,8 @@ pub(crate) enum Notice {
     Reached { deliveries: u64 },
     /// A round is over.
     Report(Tally),
+    /// A `Stop` or `Reset` is done, for so many streams.
+    Done { streams: u32 },
     /// The worker cannot go on.
     Failed { reason: String },
 }
@@ -90,10 +100,40 @@ pub(crate) struct Tally {
     pub(crate) latency: Samples,
 }
 
-/// How many of the first `published` events, dealt to the channels in turn, went to `channel`.
+/// The channel of an event. Each channel gets one event before any gets the next, but neighbours in time are far apart
+/// in number: a server that is fast only when it walks its channels in the order of their making must not look fast.
+pub(crate) fn channel_of(event: u64, channels: u32) -> u32 {
+    let channels = u64::from(channels);
+    let place = event % channels * stride(channels) % channels;
+    u32::try_from(place).unwrap_or_default()
+}
+
+/// How many of the first `published` events went to `channel`.
 pub(crate) fn published_on(channel: u32, channels: u32, published: u64) -> u64 {
     let channels = u64::from(channels);
-    published / channels + u64::from(u64::from(channel) < published % channels)
+    let turn = u64::from(channel) * inverse(stride(channels), channels) % channels;
+    published / channels + u64::from(turn < published % channels)
+}
+
+/// About 0.618 of the channels, and without a common divisor with them, so that every channel has its turn.
+fn stride(channels: u64) -> u64 {
+    let from = channels * 618 / 1000;
+    (from.max(1)..=channels).find(|stride| gcd(*stride, channels) == 1).unwrap_or(1)
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// The number that undoes a multiplication by `value`, modulo `modulus` (Euclid's algorithm, extended).
+fn inverse(value: u64, modulus: u64) -> u64 {
+    let modulus = i128::from(modulus);
+    let (mut left, mut right) = ((modulus, 0_i128), (i128::from(value), 1_i128));
+    while right.0 != 0 {
+        let times = left.0 / right.0;
+        (left, right) = (right, (left.0 - times * right.0, left.1 - times * right.1));
+    }
+    u64::try_from(left.1.rem_euclid(modulus)).unwrap_or_default()
 }
 
 /// A channel's name.
@@ -107,8 +147,15 @@ mod tests {
 
     #[test]
     fn events_are_dealt_to_channels_in_turn() {
-        let counts: Vec<_> = (0..4).map(|channel| published_on(channel, 4, 10)).collect();
-        assert_eq!(counts, [3, 3, 2, 2]);
-        assert_eq!(published_on(0, 1, 10), 10);
+        for channels in [1, 2, 4, 7, 1_000, 18_000] {
+            let mut counts = vec![0_u64; channels as usize];
+            for event in 0..25_000 {
+                let channel = channel_of(event, channels);
+                assert_eq!(published_on(channel, channels, event), counts[channel as usize]);
+                counts[channel as usize] += 1;
+            }
+            let spread = counts.iter().max().zip(counts.iter().min()).map(|(most, least)| most - least);
+            assert!(spread <= Some(1), "{channels} channels");
+        }
     }
 }

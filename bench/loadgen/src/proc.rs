@@ -1,6 +1,7 @@
 //! What the kernel tells about processes and itself, read from `/proc`. Reads only; every figure keeps the kernel's
 //! own resolution.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::Context as _;
@@ -27,6 +28,9 @@ pub(crate) struct Memory {
 pub(crate) struct Kernel {
     pub(crate) tcp: u64,
     pub(crate) slab: u64,
+    /// What programs could still get.
+    pub(crate) available: u64,
+    pub(crate) tcp_sockets: u64,
 }
 
 /// Where figures were taken.
@@ -60,6 +64,41 @@ pub(crate) fn cpu(pids: &[u32]) -> anyhow::Result<Cpu> {
     })
 }
 
+/// The CPU time of each thread of a process. Threads of one name are added up; the main thread bears the program's.
+pub(crate) fn threads(pid: u32) -> anyhow::Result<BTreeMap<String, Cpu>> {
+    let mut threads = BTreeMap::<String, Cpu>::new();
+    let folder = format!("/proc/{pid}/task");
+    for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {folder}"))? {
+        let task = entry?.path();
+        // A thread may end between being listed and being read.
+        let Ok(text) = fs::read_to_string(task.join("stat")) else { continue };
+        let name = text.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).map(|(name, _)| name);
+        let (Some(name), Some(cpu)) = (name, parse_stat(&text, clock_ticks_per_second())) else { continue };
+        let sum = threads.entry(name.to_owned()).or_default();
+        *sum = Cpu { user_us: sum.user_us + cpu.user_us, system_us: sum.system_us + cpu.system_us };
+    }
+    Ok(threads)
+}
+
+/// A process and all that it has started, directly or not.
+pub(crate) fn family(root: u32) -> anyhow::Result<Vec<u32>> {
+    let mut parents = Vec::new();
+    for entry in fs::read_dir("/proc").context("cannot read /proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+        let parent = text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+        parents.extend(parent.map(|parent| (pid, parent)));
+    }
+    let mut family = vec![root];
+    let mut at = 0;
+    while let Some(parent) = family.get(at).copied() {
+        family.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        at += 1;
+    }
+    Ok(family)
+}
+
 /// The memory of these processes together.
 pub(crate) fn memory(pids: &[u32]) -> anyhow::Result<Memory> {
     pids.iter().try_fold(Memory::default(), |sum, pid| {
@@ -74,9 +113,16 @@ pub(crate) fn memory(pids: &[u32]) -> anyhow::Result<Memory> {
 }
 
 pub(crate) fn kernel() -> anyhow::Result<Kernel> {
-    let pages = parse_tcp_pages(&read("/proc/net/sockstat")?).context("/proc/net/sockstat has no TCP mem")?;
-    let slab = field_bytes(&read("/proc/meminfo")?, "Slab").context("/proc/meminfo has no Slab")?;
-    Ok(Kernel { tcp: pages * page_size() as u64, slab })
+    let sockets = read("/proc/net/sockstat")?;
+    let tcp = |name| parse_tcp(&sockets, name).with_context(|| format!("/proc/net/sockstat has no TCP {name}"));
+    let memory = read("/proc/meminfo")?;
+    let field = |name| field_bytes(&memory, name).with_context(|| format!("/proc/meminfo has no {name}"));
+    Ok(Kernel {
+        tcp: tcp("mem")? * page_size() as u64,
+        slab: field("Slab")?,
+        available: field("MemAvailable")?,
+        tcp_sockets: tcp("inuse")?,
+    })
 }
 
 pub(crate) fn machine() -> anyhow::Result<Machine> {
@@ -118,9 +164,10 @@ fn field_bytes(text: &str, name: &str) -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
-fn parse_tcp_pages(text: &str) -> Option<u64> {
+/// One of the pairs of the TCP line.
+fn parse_tcp(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("TCP:"))?;
-    line.split_whitespace().skip_while(|word| *word != "mem").nth(1)?.parse().ok()
+    line.split_whitespace().skip_while(|word| *word != name).nth(1)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -144,9 +191,9 @@ mod tests {
     }
 
     #[test]
-    fn tcp_pages_are_found() {
+    fn tcp_counts_are_found_by_name() {
         let text = "sockets: used 12\nTCP: inuse 1 orphan 0 tw 0 alloc 1 mem 828\nUDP: inuse 0 mem 5\n";
-        assert_eq!(parse_tcp_pages(text), Some(828));
+        assert_eq!((parse_tcp(text, "mem"), parse_tcp(text, "inuse")), (Some(828), Some(1)));
     }
 
     #[test]
@@ -158,6 +205,16 @@ mod tests {
         assert!(kernel().unwrap().slab > 0);
         assert!(machine().unwrap().cpus > 0);
         assert!(!allowed_cpus(pid).unwrap().is_empty());
+    }
+
+    #[test]
+    fn threads_are_told_by_name_and_families_by_descent() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let family = family(std::process::id()).unwrap();
+        assert!(family.contains(&std::process::id()) && family.contains(&child.id()));
+        assert!(threads(child.id()).unwrap().contains_key("sleep"));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Publishes events over HTTP keep-alive connections. Requests go out without waiting for answers; a thread per
+//! Publishes events over keep-alive connections, by HTTP or straight into Redis. Requests go out without waiting for answers; a thread per
 //! connection reads those, and the first refusal ends the run. All events of a channel take the same connection,
 //! so that they keep their order.
 
@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use crate::answer;
+use crate::answer::{self, Answer};
 use crate::message::channel_name;
 use crate::payload::{Payload, PayloadWriter};
 use crate::target::{PublishForm, Target};
+use crate::url_template::Scheme;
 
 /// Requests without an answer per connection; beyond it publishing waits for the server.
 const UNANSWERED_MAX: u64 = 4096;
@@ -66,7 +67,7 @@ impl Publisher {
             let name = channel_name(channel_prefix, event.channel);
             body.clear();
             if target.form == PublishForm::Post {
-                payloads.write(event, body);
+                write_body(target, &name, event, payloads, body);
                 connections[at].add_request(target, &name, body);
             } else {
                 // Neither a payload nor a channel name needs escaping in JSON. Writing into a Vec cannot fail.
@@ -92,7 +93,7 @@ impl Connection {
             .with_context(|| format!("cannot connect to {address} to publish"))?;
         socket.set_nodelay(true)?;
         socket.set_write_timeout(Some(PATIENCE))?;
-        let answers = read_answers(socket.try_clone()?);
+        let answers = read_answers(socket.try_clone()?, target.publish.scheme());
         Ok(Self { socket, outgoing: Vec::new(), batch: Vec::new(), unanswered: 0, answers })
     }
 
@@ -156,7 +157,10 @@ impl Drop for Connection {
 
 /// Appends one whole request.
 fn write_request(target: &Target, channel: &str, body: &[u8], out: &mut Vec<u8>) {
-    let Target { publish, form, .. } = target;
+    let Target { publish, form, headers, .. } = target;
+    if publish.scheme() == Scheme::Redis {
+        return write_redis_publish(publish.path(channel).trim_start_matches('/'), body, out);
+    }
     let content_type = match form {
         PublishForm::Post => "text/plain",
         PublishForm::Array => "application/json",
@@ -165,23 +169,49 @@ fn write_request(target: &Target, channel: &str, body: &[u8], out: &mut Vec<u8>)
     // Writing into a Vec cannot fail.
     let _ = write!(
         out,
-        "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
+        "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n",
         publish.path(channel),
         publish.host,
         body.len()
     );
+    if headers.is_empty() {
+        let _ = write!(out, "Content-Type: {content_type}\r\n");
+    }
+    for header in headers {
+        let _ = write!(out, "{header}\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
     out.extend_from_slice(body);
 }
 
+/// The body of one event's request: its data, or the target's template around it.
+fn write_body(target: &Target, channel: &str, event: Payload, payloads: &PayloadWriter, out: &mut Vec<u8>) {
+    let Some(template) = &target.body else { return payloads.write(event, out) };
+    let (front, behind) = template.split_once("{data}").unwrap_or((template, ""));
+    out.extend_from_slice(front.replace("{channel}", channel).as_bytes());
+    payloads.write(event, out);
+    out.extend_from_slice(behind.replace("{channel}", channel).as_bytes());
+}
+
+fn write_redis_publish(channel: &str, data: &[u8], out: &mut Vec<u8>) {
+    // Writing into a Vec cannot fail.
+    let _ = write!(out, "*3\r\n$7\r\nPUBLISH\r\n${}\r\n{channel}\r\n${}\r\n", channel.len(), data.len());
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Reads answers in a thread of its own until the connection ends.
-fn read_answers(socket: TcpStream) -> Receiver<Result<(), String>> {
+fn read_answers(socket: TcpStream, scheme: Scheme) -> Receiver<Result<(), String>> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
         let mut input = BufReader::new(socket);
         loop {
-            let outcome = match answer::read(&mut input) {
-                Ok(Some(answer)) if (200..300).contains(&answer.status) => Ok(()),
-                Ok(Some(answer)) => Err(format!("status {}, {:?}", answer.status, answer.body)),
+            let outcome = match scheme {
+                Scheme::Http => answer::read(&mut input).map(|answer| answer.map(Answer::into_outcome)),
+                Scheme::Redis => answer::read_redis(&mut input),
+            };
+            let outcome = match outcome {
+                Ok(Some(outcome)) => outcome,
                 Ok(None) => return,
                 Err(error) => Err(error.to_string()),
             };

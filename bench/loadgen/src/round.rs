@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::clock::now_nanos;
 use crate::fleet::Fleet;
 use crate::latency::Percentiles;
-use crate::message::Tally;
+use crate::message::{Tally, channel_of};
 use crate::payload::Payload;
 use crate::proc::{self, Cpu, Memory};
 use crate::progress::Progress;
@@ -114,7 +114,7 @@ impl Stage {
     }
 
     /// Some events together, then none until every stream has them.
-    fn publish_in_turns(&mut self, options: &PublishOptions, together: u64) -> anyhow::Result<bool> {
+    pub(crate) fn publish_in_turns(&mut self, options: &PublishOptions, together: u64) -> anyhow::Result<bool> {
         let progress = Progress::new("deliveries", self.fleet.deliveries_of(options.events));
         let mut left = options.events;
         while left > 0 {
@@ -172,7 +172,7 @@ impl Stage {
 }
 
 impl Faults {
-    fn of(tally: &Tally) -> Self {
+    pub(crate) fn of(tally: &Tally) -> Self {
         let Tally { lost, duplicated, reordered, corrupt, foreign, .. } = *tally;
         Self { lost, duplicated, reordered, corrupt, foreign }
     }
@@ -205,8 +205,6 @@ fn busiest_worker(before: &Readings, after: &Readings) -> f64 {
     pairs.map(|(earlier, later)| busy(later.since(*earlier), before, after)).fold(0.0, f64::max)
 }
 
-fn payload(event: u64, channels: u32, sent_nanos: u64) -> Payload {
-    let channels = u64::from(channels);
-    let channel = u32::try_from(event % channels).unwrap_or_default();
-    Payload { number: event / channels + 1, sent_nanos, channel }
+pub(crate) fn payload(event: u64, channels: u32, sent_nanos: u64) -> Payload {
+    Payload { number: event / u64::from(channels) + 1, sent_nanos, channel: channel_of(event, channels) }
 }

@@ -68,22 +68,22 @@ struct SlopeReport {
 
 /// One count of streams.
 #[derive(Debug, Clone, Serialize)]
-struct Point {
-    streams: u32,
-    opening: Opening,
-    server: Memory,
-    kernel: Kernel,
-    settled: bool,
+pub(crate) struct Point {
+    pub(crate) streams: u32,
+    pub(crate) opening: Opening,
+    pub(crate) server: Memory,
+    pub(crate) kernel: Kernel,
+    pub(crate) settled: bool,
 }
 
 /// Bytes per stream. The kernel's part holds both ends of each connection, the server's and the load generator's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-struct PerStream {
-    rss: f64,
-    pss: f64,
-    private_dirty: f64,
-    kernel_tcp: f64,
-    kernel_slab: f64,
+pub(crate) struct PerStream {
+    pub(crate) rss: f64,
+    pub(crate) pss: f64,
+    pub(crate) private_dirty: f64,
+    pub(crate) kernel_tcp: f64,
+    pub(crate) kernel_slab: f64,
 }
 
 /// Measures both points and tells the slope.
@@ -131,7 +131,7 @@ pub(crate) fn slope(options: SlopeOptions) -> anyhow::Result<Verdict> {
 }
 
 /// Waits until the servers' memory stands still; false if it never did.
-fn settle(pids: &[u32], patience: Duration) -> anyhow::Result<bool> {
+pub(crate) fn settle(pids: &[u32], patience: Duration) -> anyhow::Result<bool> {
     let deadline = Instant::now() + patience;
     let mut recent = VecDeque::with_capacity(SETTLED_SAMPLES + 1);
     while Instant::now() < deadline {
@@ -149,7 +149,7 @@ fn settle(pids: &[u32], patience: Duration) -> anyhow::Result<bool> {
 }
 
 impl PerStream {
-    fn between(from: &Point, to: &Point) -> Self {
+    pub(crate) fn between(from: &Point, to: &Point) -> Self {
         let streams = f64::from(to.streams - from.streams);
         // Signed: a heap that shrank is told as it is.
         let each = |earlier: u64, later: u64| (later as f64 - earlier as f64) / streams;

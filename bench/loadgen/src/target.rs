@@ -5,7 +5,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::url_template::UrlTemplate;
+use crate::url_template::{Scheme, UrlTemplate};
 
 const SUBSCRIBE_DEFAULT: &str = "http://127.0.0.1:8080/sse/{channel}";
 const PUBLISH_DEFAULT: &str = "http://127.0.0.1:8081/publish/{channel}";
@@ -33,6 +33,10 @@ pub(crate) struct Target {
     pub(crate) publish: UrlTemplate,
     pub(crate) form: PublishForm,
     pub(crate) pids: Vec<u32>,
+    /// How a publish request looks where its body is not just the data: `{channel}` and `{data}` are replaced.
+    pub(crate) body: Option<String>,
+    /// More header lines of a publish request.
+    pub(crate) headers: Vec<String>,
 }
 
 /// A target on the command line of `run` and `slope`.
@@ -68,6 +72,8 @@ impl TargetOptions {
             publish: publish_url(form, self.publish_url_template, self.publish_batch_url)?,
             form,
             pids: self.server_pid,
+            body: None,
+            headers: Vec::new(),
         }
         .checked()
     }
@@ -82,6 +88,8 @@ impl Target {
             publish: PUBLISH_DEFAULT.parse()?,
             form: PublishForm::Post,
             pids: Vec::new(),
+            body: None,
+            headers: Vec::new(),
         };
         let mut batch = None;
         for word in words {
@@ -93,7 +101,9 @@ impl Target {
                 "batch" => batch = Some(value.parse()?),
                 "form" => target.form = PublishForm::from_str(value, false).map_err(anyhow::Error::msg)?,
                 "pid" => target.pids = pids(value)?,
-                _ => bail!("{key:?} is none of name, subscribe, publish, batch, form, pid"),
+                "body" => target.body = Some(value.to_owned()),
+                "header" => target.headers.push(value.to_owned()),
+                _ => bail!("{key:?} is none of name, subscribe, publish, batch, form, pid, body, header"),
             }
         }
         target.publish = publish_url(target.form, target.publish, batch)?;
@@ -102,7 +112,9 @@ impl Target {
 
     /// Whether a layout of several channels can be told to this server at all.
     pub(crate) fn check_channels(&self, channels: u32) -> anyhow::Result<()> {
-        let names = self.subscribe.names_channel() && (self.publish.names_channel() || self.form != PublishForm::Post);
+        let in_body =
+            self.form != PublishForm::Post || self.body.as_ref().is_some_and(|body| body.contains("{channel}"));
+        let names = self.subscribe.names_channel() && (self.publish.names_channel() || in_body);
         ensure!(
             channels == 1 || names,
             "several channels need {{channel}} in both URL templates ({} and {})",
@@ -114,6 +126,7 @@ impl Target {
 
     /// A wrong process id should end the run before it begins.
     fn checked(self) -> anyhow::Result<Self> {
+        ensure!(self.subscribe.scheme() == Scheme::Http, "streams are opened over http://, not at {}", self.subscribe);
         crate::proc::cpu(&self.pids)?;
         Ok(self)
     }

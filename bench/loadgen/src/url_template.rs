@@ -1,4 +1,4 @@
-//! Where a server takes streams or events: an `http` URL in which `{channel}` stands for the channel's name. Resolved
+//! Where a server takes streams or events: a URL in which `{channel}` stands for the channel's name. Resolved
 //! once, when the command line is read. It knows no server's URL shape; that is what the template is for.
 
 use std::fmt;
@@ -17,9 +17,22 @@ pub(crate) struct UrlTemplate {
     /// What goes into the `Host` field.
     pub(crate) host: String,
     path: String,
+    scheme: Scheme,
+}
+
+/// What is spoken there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Scheme {
+    Http,
+    /// Only to publish; the path is the name of the Redis channel.
+    Redis,
 }
 
 impl UrlTemplate {
+    pub(crate) fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
     pub(crate) fn path(&self, channel: &str) -> String {
         self.path.replace(CHANNEL, channel)
     }
@@ -42,7 +55,11 @@ impl FromStr for UrlTemplate {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
-        let Some(rest) = text.strip_prefix("http://") else { bail!("{text:?} does not begin with http://") };
+        let (scheme, rest) = match text.split_once("://") {
+            Some(("http", rest)) => (Scheme::Http, rest),
+            Some(("redis", rest)) => (Scheme::Redis, rest),
+            _ => bail!("{text:?} does not begin with http:// or redis://"),
+        };
         let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
         ensure!(!host.is_empty(), "{text:?} has no host");
         let unclean = path.bytes().any(|byte| byte <= b' ' || byte >= 0x7f);
@@ -53,13 +70,17 @@ impl FromStr for UrlTemplate {
             .with_context(|| format!("cannot resolve {host:?}"))?
             .next()
             .with_context(|| format!("{host:?} has no address"))?;
-        Ok(Self { address, host: host.to_owned(), path: path.to_owned() })
+        Ok(Self { address, host: host.to_owned(), path: path.to_owned(), scheme })
     }
 }
 
 impl fmt::Display for UrlTemplate {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "http://{}{}", self.host, self.path)
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Redis => "redis",
+        };
+        write!(out, "{scheme}://{}{}", self.host, self.path)
     }
 }
 

@@ -11,7 +11,13 @@ const BROKEN_EXIT_CODE: u8 = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Kept,
-    Broken { faults: u64 },
+    Broken {
+        faults: u64,
+    },
+    /// Some scenarios of a suite found broken promises or did not run; each was told.
+    Failed {
+        scenarios: u64,
+    },
 }
 
 impl Verdict {
@@ -27,7 +33,7 @@ impl From<Verdict> for ExitCode {
     fn from(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Kept => Self::SUCCESS,
-            Verdict::Broken { .. } => Self::from(BROKEN_EXIT_CODE),
+            Verdict::Broken { .. } | Verdict::Failed { .. } => Self::from(BROKEN_EXIT_CODE),
         }
     }
 }

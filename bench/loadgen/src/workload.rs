@@ -31,6 +31,10 @@ pub(crate) struct OpeningOptions {
     #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=200))]
     pub(crate) source_addresses: u8,
 
+    /// Keep the last id of every stream, so that all can come back after a reset
+    #[arg(skip)]
+    pub(crate) remember_ids: bool,
+
     /// How long opening all streams may take
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) open_deadline: u64,
@@ -50,15 +54,15 @@ pub(crate) struct PublishOptions {
 
     /// Publish so many events per second, whether or not the server keeps up
     #[arg(long, value_name = "PER_SECOND", conflicts_with = "in_flight")]
-    rate: Option<f64>,
+    pub(crate) rate: Option<f64>,
 
     /// Publish so many events together, wait until every stream has them, go on [default: 1]
     #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u64).range(1..))]
-    in_flight: Option<u64>,
+    pub(crate) in_flight: Option<u64>,
 
     /// How long events may take to arrive after they were published
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    deadline: u64,
+    pub(crate) deadline: u64,
 
     /// Keep-alive connections to publish on; a channel always uses the same one
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]

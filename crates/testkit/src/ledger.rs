@@ -7,7 +7,9 @@
 //! What a reader is owed, per channel and publisher: the unbroken run of events from its start to its
 //! end. At the start, events in flight while it joined may come or not, but what comes must be unbroken.
 //! An event that was never confirmed may be missing anywhere. A gap event excuses what is missing in its
-//! channel at its place, and only events that were published before the gap was told.
+//! channel at its place, and only events that were published before the gap was told. An event for several
+//! channels may come by another of them before the gap that stands where its own channel goes on; so that
+//! gap still excuses what is missing before it, unless an event of the channel alone came in between.
 
 mod judgement;
 mod verdict;

@@ -12,7 +12,10 @@ pub(crate) struct Event<'a> {
     pub(crate) kind: &'a [u8],
     /// Its last `data` line.
     pub(crate) data: &'a [u8],
+    /// None for a block that only sets the id.
     pub(crate) data_lines: u32,
+    /// The id it sets, if any.
+    pub(crate) id: Option<&'a [u8]>,
 }
 
 /// The events of one stream.
@@ -42,7 +45,7 @@ impl Events {
 
 /// Hands over every whole event and returns how many bytes they took.
 fn take_events(text: &[u8], each: &mut impl FnMut(Event<'_>)) -> usize {
-    const NOTHING: Event<'static> = Event { kind: b"", data: b"", data_lines: 0 };
+    const NOTHING: Event<'static> = Event { kind: b"", data: b"", data_lines: 0, id: None };
     let mut taken = 0;
     let mut line_start = 0;
     let mut event = NOTHING;
@@ -54,7 +57,7 @@ fn take_events(text: &[u8], each: &mut impl FnMut(Event<'_>)) -> usize {
             event.read_line(line);
             continue;
         }
-        if event.data_lines > 0 {
+        if event.data_lines > 0 || event.id.is_some() {
             each(event);
         }
         event = NOTHING;
@@ -70,6 +73,8 @@ impl<'a> Event<'a> {
             self.data_lines += 1;
         } else if let Some(value) = field(line, b"event") {
             self.kind = value;
+        } else if let Some(value) = field(line, b"id") {
+            self.id = Some(value);
         }
     }
 }
@@ -87,13 +92,25 @@ fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn id_is_told_with_data_and_alone() {
+        let mut ids = Vec::new();
+        let fed = Events::default().feed(b"id: a.1\n\n: x\n\ndata: y\nid: a.2\n\n", &mut |event| {
+            ids.push((event.id.map(<[u8]>::to_vec), event.data_lines));
+        });
+        assert_eq!(fed, Ok(()));
+        assert_eq!(ids, [(Some(b"a.1".to_vec()), 0), (Some(b"a.2".to_vec()), 1)]);
+    }
+
     fn read(pieces: &[&[u8]]) -> Vec<(String, String, u32)> {
         let mut events = Events::default();
         let mut seen = Vec::new();
         for piece in pieces {
             let fed = events.feed(piece, &mut |event| {
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                seen.push((text(event.kind), text(event.data), event.data_lines));
+                if event.data_lines > 0 {
+                    seen.push((text(event.kind), text(event.data), event.data_lines));
+                }
             });
             assert_eq!(fed, Ok(()));
         }

@@ -55,8 +55,13 @@ impl Opener {
         !self.is_done() && now_nanos().saturating_sub(self.began_nanos) > self.plan.deadline_seconds * 1_000_000_000
     }
 
-    /// Begins the next connection if its time has come.
-    pub(crate) fn begin_next(&mut self) -> Option<io::Result<Begun>> {
+    /// Whether it opens streams again that were open before.
+    pub(crate) fn is_returning(&self) -> bool {
+        self.plan.returning
+    }
+
+    /// The number of the next connection, if its time has come.
+    pub(crate) fn next_number(&mut self) -> Option<usize> {
         let elapsed = Duration::from_nanos(now_nanos().saturating_sub(self.began_nanos));
         let due = 1.0 + elapsed.as_secs_f64() * f64::from(self.plan.connects_per_second);
         let unanswered = self.begun - self.answered;
@@ -65,7 +70,16 @@ impl Opener {
         }
         let number = self.begun;
         self.begun += 1;
-        Some(self.begin(number))
+        Some(number as usize)
+    }
+
+    /// Begins the connection of a new stream.
+    pub(crate) fn begin_new(&self, number: usize) -> io::Result<Begun> {
+        let Open { channels, first_stream, published, .. } = &self.plan;
+        let stream = first_stream + u32::try_from(number).unwrap_or_default();
+        let channel = stream % channels;
+        let next = published_on(channel, *channels, *published) + 1;
+        self.begin(number, Follower { stream, channel, next }, None)
     }
 
     pub(crate) fn note_opened(&mut self, nanos: u64) {
@@ -97,18 +111,18 @@ impl Opener {
         }
     }
 
-    fn begin(&self, number: u32) -> io::Result<Begun> {
-        let Open { subscribe, channels, sources, first_stream, published, .. } = &self.plan;
-        let source = (!sources.is_empty()).then(|| sources[number as usize % sources.len()]);
+    /// Begins the connection of a stream, behind an id if it has one.
+    pub(crate) fn begin(&self, number: usize, follower: Follower, last_id: Option<&[u8]>) -> io::Result<Begun> {
+        let Open { subscribe, sources, .. } = &self.plan;
+        let source = (!sources.is_empty()).then(|| sources[number % sources.len()]);
         let socket = connect::begin(subscribe.address, source)?;
-        let stream = first_stream + number;
-        let channel = stream % channels;
-        let next = published_on(channel, *channels, *published) + 1;
-        let path = subscribe.path(&channel_name(&self.plan.channel_prefix, channel));
+        let path = subscribe.path(&channel_name(&self.plan.channel_prefix, follower.channel));
+        let resume = last_id.map(|id| format!("Last-Event-ID: {}\r\n", String::from_utf8_lossy(id)));
         let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\nUser-Agent: fantail-loadgen\r\n\r\n",
-            subscribe.host
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\nUser-Agent: fantail-loadgen\r\n{}\r\n",
+            subscribe.host,
+            resume.unwrap_or_default()
         );
-        Ok(Begun { socket, follower: Follower { stream, channel, next }, request })
+        Ok(Begun { socket, follower, request })
     }
 }

@@ -41,6 +41,9 @@ impl Checker {
 
     /// Checks one event that came at `now_nanos`.
     pub(crate) fn check(&mut self, follower: &mut Follower, event: Event<'_>, now_nanos: u64) {
+        if event.data_lines == 0 {
+            return;
+        }
         if event.kind == GAP {
             self.tally.gaps += 1;
             return;
@@ -220,7 +223,7 @@ mod tests {
         assert_eq!(checker.take_tally().lost, 2);
         let mut data = Vec::new();
         PayloadWriter::new(128).write(Payload { number: 2, sent_nanos: 0, channel: CHANNEL }, &mut data);
-        checker.check(&mut follower, Event { kind: b"", data: &data, data_lines: 1 }, 1);
+        checker.check(&mut follower, Event { kind: b"", data: &data, data_lines: 1, id: None }, 1);
         let tally = checker.take_tally();
         assert_eq!((tally.reordered, tally.duplicated, tally.lost), (1, 0, 0));
     }

@@ -1,6 +1,7 @@
 //! One stream: its socket, what it has read so far and which event it waits for. Checking is the checker's part.
 
 use std::io::{self, Read as _, Write as _};
+use std::rc::Rc;
 
 use mio::event::Event as Readiness;
 use mio::net::TcpStream;
@@ -29,6 +30,18 @@ pub(crate) struct Stream {
     request: Option<String>,
     /// Whether the outside has been told that this is a stream.
     opened: bool,
+    /// Whether it was told to read no more.
+    stopped: bool,
+    /// The last id it saw, if it is to come back. Streams of one channel share the text.
+    last_id: Option<Rc<[u8]>>,
+}
+
+/// The latest ids, shared by the streams that saw them: thousands of streams that all got the same event hold one
+/// text. Not asked to remember, it does nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Ids {
+    latest: Option<Rc<[u8]>>,
+    remember: bool,
 }
 
 /// What became of a stream when its socket was ready.
@@ -52,7 +65,38 @@ impl Stream {
         let Begun { socket, follower, request } = begun;
         let begun_nanos = now_nanos();
         let decoder = Decoder::default();
-        Self { socket: Some(socket), decoder, follower, begun_nanos, request: Some(request), opened: false }
+        Self {
+            socket: Some(socket),
+            decoder,
+            follower,
+            begun_nanos,
+            request: Some(request),
+            opened: false,
+            stopped: false,
+            last_id: None,
+        }
+    }
+
+    /// Goes on with a new connection where the old one ended.
+    pub(crate) fn reconnect(&mut self, begun: Begun) {
+        let last_id = self.last_id.take();
+        *self = Self { last_id, ..Self::new(begun) };
+    }
+
+    pub(crate) fn identity(&self) -> (Follower, Option<Rc<[u8]>>) {
+        (self.follower, self.last_id.clone())
+    }
+
+    /// Reads no more from now on; true unless it already did not.
+    pub(crate) fn stop(&mut self) -> bool {
+        let reads = self.socket.is_some() && self.opened && !self.stopped;
+        self.stopped = true;
+        reads
+    }
+
+    /// Resets the connection, which every socket here does when it is closed; true if it was open.
+    pub(crate) fn reset(&mut self) -> bool {
+        self.socket.take().is_some()
     }
 
     pub(crate) fn follower(&mut self) -> &mut Follower {
@@ -64,15 +108,29 @@ impl Stream {
         self.opened
     }
 
+    /// Whether events are due to it.
+    pub(crate) fn is_due(&self) -> bool {
+        self.opened && !self.stopped
+    }
+
     /// Closes the connection.
     pub(crate) fn close(&mut self) {
         self.socket = None;
     }
 
     /// Sends the request, reads what is there and checks it.
-    pub(crate) fn ready(&mut self, event: &Readiness, buffer: &mut [u8], checker: &mut Checker) -> Outcome {
+    pub(crate) fn ready(
+        &mut self,
+        event: &Readiness,
+        buffer: &mut [u8],
+        checker: &mut Checker,
+        ids: &mut Ids,
+    ) -> Outcome {
+        if self.stopped {
+            return Outcome::Same;
+        }
         let Some(mut socket) = self.socket.take() else { return Outcome::Same };
-        match self.advance(&mut socket, event, buffer, checker) {
+        match self.advance(&mut socket, event, buffer, checker, ids) {
             Ok(()) => {
                 self.socket = Some(socket);
                 self.announce()
@@ -88,6 +146,7 @@ impl Stream {
         event: &Readiness,
         buffer: &mut [u8],
         checker: &mut Checker,
+        ids: &mut Ids,
     ) -> Result<(), Over> {
         if event.is_writable()
             && let Some(request) = self.request.take()
@@ -95,7 +154,7 @@ impl Stream {
             send(socket, &request).map_err(|error| error.to_string())?;
         }
         let closing = event.is_read_closed() || event.is_error();
-        if event.is_readable() || closing { self.receive(socket, closing, buffer, checker) } else { Ok(()) }
+        if event.is_readable() || closing { self.receive(socket, closing, buffer, checker, ids) } else { Ok(()) }
     }
 
     /// Readiness is edge-triggered, but a read that did not fill the buffer has emptied the socket: only a full
@@ -106,6 +165,7 @@ impl Stream {
         closing: bool,
         buffer: &mut [u8],
         checker: &mut Checker,
+        ids: &mut Ids,
     ) -> Result<(), Over> {
         loop {
             let count = match socket.read(buffer) {
@@ -116,8 +176,11 @@ impl Stream {
                 Err(error) => return Err(error.to_string()),
             };
             let now = now_nanos();
-            let follower = &mut self.follower;
-            let fed = self.decoder.feed(&buffer[..count], &mut |event| checker.check(follower, event, now));
+            let Self { follower, last_id, decoder, .. } = self;
+            let fed = decoder.feed(&buffer[..count], &mut |event| {
+                ids.note(event.id, last_id);
+                checker.check(follower, event, now);
+            });
             fed.map_err(|fault| fault.to_string())?;
             if self.decoder.is_ended() {
                 return Err("stream ended with its head".to_owned());
@@ -134,6 +197,21 @@ impl Stream {
         }
         self.opened = true;
         Outcome::Opened { nanos: now_nanos().saturating_sub(self.begun_nanos) }
+    }
+}
+
+impl Ids {
+    pub(crate) fn remember(&mut self) {
+        self.remember = true;
+    }
+
+    /// Makes `id` the last one a stream saw.
+    fn note(&mut self, id: Option<&[u8]>, last: &mut Option<Rc<[u8]>>) {
+        let Some(id) = id.filter(|_| self.remember) else { return };
+        if self.latest.as_deref() != Some(id) {
+            self.latest = Some(id.into());
+        }
+        last.clone_from(&self.latest);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::hold::STREAMS_PER_WORKER_MAX;
 use crate::hold::commands::{Commands, Next};
 use crate::hold::opener::Opener;
 use crate::hold::order::Checker;
-use crate::hold::stream::{Outcome, Stream};
+use crate::hold::stream::{Ids, Outcome, Stream};
 use crate::message::{Command, Notice, published_on};
 
 const COMMANDS: Token = Token(usize::MAX - 1);
@@ -33,6 +33,7 @@ pub(crate) struct Worker {
     channels: u32,
     opener: Option<Opener>,
     checker: Checker,
+    ids: Ids,
     ended: u64,
     awaited: Option<u64>,
     buffer: Vec<u8>,
@@ -51,6 +52,7 @@ impl Worker {
             channels: 1,
             opener: None,
             checker: Checker::new()?,
+            ids: Ids::default(),
             ended: 0,
             awaited: None,
             buffer: vec![0; READ_BUFFER_BYTES],
@@ -94,7 +96,7 @@ impl Worker {
 
     fn serve_stream(&mut self, event: &Readiness) {
         let Some(stream) = self.streams.get_mut(event.token().0) else { return };
-        match (stream.ready(event, &mut self.buffer, &mut self.checker), &mut self.opener) {
+        match (stream.ready(event, &mut self.buffer, &mut self.checker, &mut self.ids), &mut self.opener) {
             (Outcome::Opened { nanos }, Some(opener)) => opener.note_opened(nanos),
             (Outcome::Failed { reason }, Some(opener)) => opener.note_failed(reason),
             (Outcome::Ended, _) => self.ended += 1,
@@ -107,31 +109,48 @@ impl Worker {
         match command {
             Command::Open(plan) => {
                 ensure!(self.opener.is_none(), "told to open streams while still opening others");
-                let total = self.streams.len() + plan.streams as usize;
+                let new = if plan.returning { 0 } else { plan.streams as usize };
+                let total = self.streams.len() + new;
                 ensure!(
                     total <= STREAMS_PER_WORKER_MAX as usize,
                     "told to hold {total} streams, one worker holds {STREAMS_PER_WORKER_MAX}"
                 );
                 self.channels = plan.channels;
+                // Exactly: half a million streams must not cost the memory of twice as many.
+                self.streams.reserve_exact(new);
+                if plan.remember_ids {
+                    self.ids.remember();
+                }
                 self.opener = Some(Opener::new(plan)?);
             }
             Command::Await { deliveries } => self.awaited = Some(deliveries),
             Command::Report { published } => self.report(published)?,
+            Command::Stop { every } => {
+                let chosen = self.streams.iter_mut().step_by(every.max(1) as usize);
+                tell_done(chosen.map(Stream::stop).filter(|stopped| *stopped).count())?;
+            }
+            Command::Reset => tell_done(self.streams.iter_mut().map(Stream::reset).filter(|reset| *reset).count())?,
         }
         Ok(())
     }
 
     fn open_more(&mut self) -> anyhow::Result<()> {
         let Some(opener) = &mut self.opener else { return Ok(()) };
-        while let Some(begun) = opener.begin_next() {
-            let token = Token(self.streams.len());
+        while let Some(number) = opener.next_number() {
+            let at = if opener.is_returning() { number } else { self.streams.len() };
+            let begun = match self.streams.get(at).map(Stream::identity) {
+                Some((follower, last_id)) => opener.begin(number, follower, last_id.as_deref()),
+                None => opener.begin_new(number),
+            };
             let registered = begun.and_then(|mut begun| {
-                self.poll.registry().register(&mut begun.socket, token, Interest::READABLE | Interest::WRITABLE)?;
+                let both = Interest::READABLE | Interest::WRITABLE;
+                self.poll.registry().register(&mut begun.socket, Token(at), both)?;
                 Ok(begun)
             });
-            match registered {
-                Ok(begun) => self.streams.push(Stream::new(begun)),
-                Err(error) => opener.note_failed(error.to_string()),
+            match (registered, self.streams.get_mut(at)) {
+                (Ok(begun), Some(stream)) => stream.reconnect(begun),
+                (Ok(begun), None) => self.streams.push(Stream::new(begun)),
+                (Err(error), _) => opener.note_failed(error.to_string()),
             }
         }
         if opener.is_overdue() {
@@ -145,7 +164,7 @@ impl Worker {
     }
 
     fn report(&mut self, published: u64) -> anyhow::Result<()> {
-        for stream in self.streams.iter_mut().filter(|stream| stream.was_opened()) {
+        for stream in self.streams.iter_mut().filter(|stream| stream.is_due()) {
             let follower = stream.follower();
             let next = published_on(follower.channel, self.channels, published) + 1;
             self.checker.skip(follower, next);
@@ -173,6 +192,10 @@ impl Worker {
         self.progress_told = (Instant::now(), deliveries);
         Ok(())
     }
+}
+
+fn tell_done(streams: usize) -> anyhow::Result<()> {
+    tell(&Notice::Done { streams: u32::try_from(streams)? })
 }
 
 fn tell(notice: &Notice) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 
 mod faults;
 mod floor;
+mod hold;
 mod layouts;
 mod program;
 mod toy_server;

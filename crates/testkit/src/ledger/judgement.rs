@@ -29,6 +29,8 @@ struct Line<'a> {
     next: Option<usize>,
     /// When a gap was told that still waits for its place: the next event of this line, or the end.
     gap_told_at: Option<u64>,
+    /// What is missing before events that may have come by another channel: a gap may still excuse it.
+    open: Vec<Key>,
 }
 
 struct Walk<'a> {
@@ -51,7 +53,15 @@ impl<'a> Walk<'a> {
             for (publisher, orders) in published.lines.get(channel).into_iter().flatten() {
                 let owed_from = entered_until(published, *publisher, orders, mark);
                 let (channel, publisher) = (channel.as_str(), *publisher);
-                lines.push(Line { channel, publisher, orders, owed_from, next: None, gap_told_at: None });
+                lines.push(Line {
+                    channel,
+                    publisher,
+                    orders,
+                    owed_from,
+                    next: None,
+                    gap_told_at: None,
+                    open: Vec::new(),
+                });
             }
         }
         let (seen, holes, tops) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
@@ -95,19 +105,26 @@ impl<'a> Walk<'a> {
             return self.tell(&format!("reordered: {} came behind a later event", name(key, entry)));
         }
         self.tops.insert(key.0, key.1);
-        for (channel, seq) in places {
+        if let [(channel, _)] = places[..] {
+            self.lines.iter_mut().filter(|line| line.channel == channel).for_each(|line| line.open.clear());
+        }
+        for (channel, seq) in &places {
             let to = usize::try_from(*seq).unwrap_or(usize::MAX);
-            self.advance(channel, key.0, to);
+            self.advance(channel, key.0, to, places.len() > 1);
         }
     }
 
     /// Brings a line to the event that came; what was skipped is missing so far.
-    fn advance(&mut self, channel: &str, publisher: u32, to: usize) {
+    fn advance(&mut self, channel: &str, publisher: u32, to: usize, may_come_by_another: bool) {
         for line in &mut self.lines {
             if line.channel == channel && line.publisher == publisher {
                 // Before the first event, those in flight while joining were not owed.
                 let from = line.next.unwrap_or(line.owed_from);
                 note_missing(line, from, to, self.published, &mut self.holes);
+                if may_come_by_another {
+                    let missing = line.orders.get(from..to).unwrap_or_default();
+                    line.open.extend(missing.iter().map(|order| (publisher, *order)));
+                }
                 line.next = Some(to + 1);
                 line.gap_told_at = None;
             }
@@ -121,6 +138,10 @@ impl<'a> Walk<'a> {
         }
         for line in self.lines.iter_mut().filter(|line| line.channel == channel) {
             line.gap_told_at = Some(told_at);
+            for key in line.open.drain(..) {
+                let is_past = self.published.entry(key).is_some_and(|entry| entry.entered_at <= told_at);
+                *self.holes.entry(key).or_default() |= is_past;
+            }
         }
     }
 

@@ -271,6 +271,44 @@ fn a_gap_cannot_excuse_what_was_published_after_it() {
     assert_eq!(ledger.judge().silent, 1);
 }
 
+/// The steps of a reader of two channels: what is missing of `a` comes before an event for both.
+fn judge_event_for_both_before_the_gap(steps: &[&str]) -> Verdict {
+    let ledger = Ledger::new();
+    let mut publishers = [1, 2].map(|seed| ledger.publisher(Random::from_seed(seed)));
+    let mut compose = |publisher: usize, channels: &[&str]| {
+        let event = publishers[publisher].compose_for(channels, 150);
+        ledger.confirm(&event);
+        event
+    };
+    let missing = compose(0, &["a"]);
+    let alone = compose(1, &["a"]);
+    let both = compose(0, &["a", "b"]);
+    let reader = ledger.reader("r", &["a", "b"], Start::After(Mark::BEGINNING));
+    for step in steps {
+        match *step {
+            "missing" => reader.receive(&missing.text),
+            "alone" => reader.receive(&alone.text),
+            "both" => reader.receive(&both.text),
+            channel => reader.gap(channel),
+        }
+    }
+    reader.stopped(ledger.mark());
+    ledger.judge()
+}
+
+#[test]
+fn a_gap_excuses_what_is_missing_before_an_event_that_came_by_another_channel() {
+    let judge = judge_event_for_both_before_the_gap;
+    judge(&["missing", "alone", "both"]).assert_whole();
+    let verdict = judge(&["both", "a"]);
+    assert_eq!((verdict.silent, verdict.declared), (0, 2), "{verdict}");
+    // Without the gap, with that of the other channel, and with one that comes too late.
+    for (steps, silent) in [(&["both"][..], 2), (&["both", "b"], 2), (&["both", "alone", "a"], 1)] {
+        let verdict = judge(steps);
+        assert_eq!((verdict.silent, verdict.declared), (silent, 0), "{steps:?}: {verdict}");
+    }
+}
+
 #[test]
 fn a_gap_of_a_foreign_channel_or_without_channel_is_a_fault() {
     let (ledger, events) = published(1);

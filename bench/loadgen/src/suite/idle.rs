@@ -1,0 +1,137 @@
+//! What streams cost that get nothing: memory, and the CPU of keepalives.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::compare::Ratio;
+use crate::fleet::Fleet;
+use crate::proc;
+use crate::report;
+use crate::slope::{PerStream, Point, settle};
+use crate::suite::Bench;
+use crate::suite::figure::{Figure, Findings, Of, Unit};
+use crate::suite::server::Server;
+use crate::workload::ChannelLayout;
+
+/// The three ways to say it. A server that takes memory for a short time when many connect at once, and serves later
+/// streams from what it then has left, shows a slope near nothing; seen from the empty
+/// server all of it counts, and in the whole server its program too.
+pub(crate) const WHOLE: &str = "memory per idle stream, whole server";
+const FROM_EMPTY: &str = "memory per idle stream, from empty";
+const SLOPE: &str = "memory per idle stream, slope";
+
+/// Bytes per idle stream.
+#[derive(Debug, Clone, Copy)]
+struct Idle {
+    whole: f64,
+    from_empty: f64,
+    slope: PerStream,
+}
+
+const SETTLE_PATIENCE: Duration = Duration::from_secs(15);
+
+/// The memory of one idle stream on Fantail and on each peer, one server at a time.
+pub(crate) fn memory(
+    bench: &Bench,
+    scenario: &'static str,
+    channels: ChannelLayout,
+    peers: &[&str],
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    let ours = idle(bench, scenario, &bench.places.fantail(&[])?, channels)?;
+    let mut tell = |other: Option<(&str, Idle)>| {
+        let (few, many) = (bench.scale.streams_few, bench.scale.streams);
+        let columns: [(&str, Of<Idle>, String); 3] = [
+            (WHOLE, |idle| idle.whole, format!("all RSS of the server over its {many} streams")),
+            (FROM_EMPTY, |idle| idle.from_empty, format!("RSS with {many} streams over that of the empty server")),
+            (SLOPE, |idle| idle.slope.rss, format!("RSS, slope from {few} to {many} streams")),
+        ];
+        for (what, of, reach) in columns {
+            findings.add(Figure {
+                scenario,
+                what: what.to_owned(),
+                unit: Unit::Bytes,
+                ours: of(&ours),
+                other: other.map(|(name, idle)| (name.to_owned(), of(&idle))),
+                // A slope near nothing, or below, has no ratio that means something.
+                ratio: other
+                    .filter(|(_, idle)| of(&ours) > 0.0 && of(idle) > 0.0)
+                    .map(|(_, idle)| Ratio::from_pairs(vec![of(&ours) / of(&idle)])),
+                reach,
+            });
+        }
+    };
+    tell(None);
+    let mut failed = Vec::new();
+    for peer in peers {
+        match bench.places.other(peer).and_then(|server| idle(bench, scenario, &server, channels)) {
+            Ok(theirs) => tell(Some((peer, theirs))),
+            Err(error) => failed.push(format!("{scenario}: {peer} was not measured: {error:#}")),
+        }
+    }
+    for text in failed {
+        findings.remark(text);
+    }
+    Ok(())
+}
+
+fn idle(bench: &Bench, scenario: &str, server: &Server, channels: ChannelLayout) -> anyhow::Result<Idle> {
+    let mut fleet = Fleet::start(&server.target, &server.opening(channels), bench.scale.streams)?;
+    settle(&server.target.pids, SETTLE_PATIENCE)?;
+    let empty = proc::memory(&server.target.pids)?;
+    let mut point = |streams: u32| -> anyhow::Result<Point> {
+        let opened = fleet.open(streams - fleet.streams())?;
+        let settled = settle(&server.target.pids, SETTLE_PATIENCE)?;
+        let memory = proc::memory(&server.target.pids)?;
+        Ok(Point { streams, opening: opened, server: memory, kernel: proc::kernel()?, settled })
+    };
+    let (few, many) = (point(bench.scale.streams_few)?, point(bench.scale.streams)?);
+    let whole = many.server.rss as f64 / f64::from(many.streams);
+    let from_empty = (many.server.rss as f64 - empty.rss as f64) / f64::from(many.streams);
+    let slope = PerStream::between(&few, &many);
+    let name = format!("{scenario}-{}", server.target.name);
+    let raw = json!({ "empty": empty, "few": few, "many": many, "slope": slope, "from_empty": from_empty });
+    bench.write_raw(&name, &raw)?;
+    Ok(Idle { whole, from_empty, slope })
+}
+
+/// The CPU of keepalives alone, on Fantail and the floor at the same time, so that both see the same machine.
+pub(crate) fn keepalive(bench: &Bench, scenario: &'static str, findings: &mut Findings) -> anyhow::Result<()> {
+    let ours = bench.places.fantail(&["--keepalive-interval", "15s"])?;
+    let floor = bench.places.floor(&["--keepalive", "15"])?;
+    let servers = [&ours, &floor];
+    let mut fleets = Vec::new();
+    for server in servers {
+        let mut fleet = Fleet::start(&server.target, &server.opening(ChannelLayout::Count(1)), bench.scale.streams)?;
+        fleet.open(bench.scale.streams)?;
+        fleets.push(fleet);
+    }
+    // What opening left to do is done by then, and the first sweep has begun.
+    std::thread::sleep(Duration::from_secs(3));
+    let read = || servers.map(|server| proc::cpu(&server.target.pids));
+    let [ours_before, floor_before] = read();
+    std::thread::sleep(Duration::from_secs(bench.scale.keepalive_seconds));
+    let [ours_after, floor_after] = read();
+    let (ours, floor) = (ours_after?.since(ours_before?), floor_after?.since(floor_before?));
+    bench.write_raw(
+        scenario,
+        &json!({ "seconds": bench.scale.keepalive_seconds, "streams": bench.scale.streams, "ours": ours, "floor": floor }),
+    )?;
+    let percent = |micros: u64| micros as f64 / 1e4 / bench.scale.keepalive_seconds as f64;
+    let (ours, floor) = (percent(ours.total_us()), percent(floor.total_us()));
+    findings.add(Figure {
+        scenario,
+        what: "idle CPU, share of a core".to_owned(),
+        unit: Unit::Percent,
+        ours,
+        other: Some(("floor".to_owned(), floor)),
+        ratio: Some(Ratio::from_pairs(vec![ours / floor])),
+        reach: format!(
+            "{} streams, a keepalive each 15 s, over {} s",
+            report::grouped(bench.scale.streams.into()),
+            bench.scale.keepalive_seconds
+        ),
+    });
+    Ok(())
+}

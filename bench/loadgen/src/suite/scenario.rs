@@ -1,0 +1,206 @@
+//! The scenarios, as data: what is played, against whom and how large. How a kind is played stands elsewhere.
+
+use crate::workload::ChannelLayout;
+
+/// One question with its experiment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) question: &'static str,
+    pub(crate) play: Play,
+}
+
+/// The kinds of experiments.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Play {
+    /// Memory per idle stream, as a slope between two stream counts.
+    Memory { channels: ChannelLayout, peers: &'static [&'static str] },
+    /// CPU of idle streams that get nothing but keepalives.
+    Keepalive,
+    /// The same rounds on two servers in turn.
+    Pairs { loads: &'static [Load], against: &'static [&'static str] },
+    /// Streams opened as fast as it goes.
+    Connect { peers: &'static [&'static str] },
+    /// New streams while all others are served without pause.
+    HeadWhileServing { peers: &'static [&'static str] },
+    /// All connections reset at once; all come back for what they missed.
+    Return { events_away: u64 },
+    /// One stream in ten stops reading.
+    Slow { payload: u32, events: u64 },
+    /// The way in from Redis, at the highest rate.
+    Redis { channels: ChannelLayout },
+}
+
+/// One workload of `Pairs`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) label: &'static str,
+    pub(crate) channels: ChannelLayout,
+    pub(crate) payload: u32,
+    pub(crate) in_flight: u64,
+    /// Deliveries per stream and round.
+    pub(crate) events_per_stream: u64,
+    pub(crate) rounds: u32,
+}
+
+/// How large everything is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scale {
+    pub(crate) streams: u32,
+    pub(crate) streams_few: u32,
+    pub(crate) rounds_most: u32,
+    pub(crate) events_divisor: u64,
+    pub(crate) keepalive_seconds: u64,
+    /// Peers per scenario, those named first.
+    pub(crate) peers_most: usize,
+}
+
+const ONE: ChannelLayout = ChannelLayout::Count(1);
+const SINGLE: Load = Load {
+    label: "one event at a time, 128 B",
+    channels: ONE,
+    payload: 128,
+    in_flight: 1,
+    events_per_stream: 16,
+    rounds: 3,
+};
+
+/// The name under which the reference loop takes part.
+pub(crate) const FLOOR: &str = "floor";
+
+/// All scenarios, the most telling first.
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "steady-floor",
+        question: "How far is fan-out above one bare send per socket?",
+        play: Play::Pairs { loads: &[Load { events_per_stream: 40, rounds: 5, ..SINGLE }], against: &[FLOOR] },
+    },
+    Scenario {
+        name: "idle-one-channel",
+        question: "What does one idle stream cost in memory, all on one channel?",
+        play: Play::Memory { channels: ONE, peers: &[FLOOR, "nchan", "hyper-task", "axum", "better-sse", "pushpin"] },
+    },
+    Scenario {
+        name: "idle-own-channels",
+        question: "What does one idle stream cost in memory, each on a channel of its own?",
+        play: Play::Memory { channels: ChannelLayout::PerStream, peers: &["nchan", "hyper-task", "axum"] },
+    },
+    Scenario {
+        name: "steady-peers",
+        question: "How does fan-out compare with what others run?",
+        play: Play::Pairs { loads: &[SINGLE], against: &["nchan", "hyper-task", "axum", "better-sse"] },
+    },
+    Scenario {
+        name: "burst",
+        question: "What do eight waiting events cost each, when one write carries them?",
+        play: Play::Pairs {
+            loads: &[Load { label: "eight events together, 128 B", in_flight: 8, events_per_stream: 48, ..SINGLE }],
+            against: &[FLOOR, "nchan"],
+        },
+    },
+    Scenario {
+        name: "many-channels",
+        question: "What does an event cost when every stream has a channel of its own?",
+        play: Play::Pairs {
+            loads: &[Load {
+                label: "own channels, 64 events at a time across them, 128 B",
+                channels: ChannelLayout::PerStream,
+                in_flight: 64,
+                events_per_stream: 3,
+                ..SINGLE
+            }],
+            against: &["nchan", "hyper-task"],
+        },
+    },
+    Scenario {
+        name: "payloads",
+        question: "How does the size of events change the picture?",
+        play: Play::Pairs {
+            loads: &[
+                Load { label: "72 B, the least that carries the check", payload: 72, events_per_stream: 12, ..SINGLE },
+                Load { label: "1 KiB", payload: 1024, events_per_stream: 12, ..SINGLE },
+                Load { label: "16 KiB", payload: 16 * 1024, events_per_stream: 8, ..SINGLE },
+            ],
+            against: &[FLOOR],
+        },
+    },
+    Scenario {
+        name: "keepalive",
+        question: "What do idle streams cost in CPU with a keepalive every 15 s?",
+        play: Play::Keepalive,
+    },
+    Scenario {
+        name: "connect-storm",
+        question: "How fast do streams open when all come at once?",
+        play: Play::Connect { peers: &["nchan", "hyper-task"] },
+    },
+    Scenario {
+        name: "head-while-serving",
+        question: "How long does a new stream wait while all others are served without pause?",
+        play: Play::HeadWhileServing { peers: &["nchan"] },
+    },
+    Scenario {
+        name: "reconnect-storm",
+        question: "All connections are reset, all come back: how soon has everyone everything?",
+        play: Play::Return { events_away: 20 },
+    },
+    Scenario {
+        name: "slow-readers",
+        question: "What do streams that stop reading cost the others, and the server?",
+        play: Play::Slow { payload: 16 * 1024, events: 30 },
+    },
+    Scenario {
+        name: "redis-one-channel",
+        question: "What does the way in from Redis cost per message, on one channel?",
+        play: Play::Redis { channels: ONE },
+    },
+    Scenario {
+        name: "redis-many-channels",
+        question: "What does the way in from Redis cost per message, over many channels?",
+        play: Play::Redis { channels: ChannelLayout::PerStream },
+    },
+];
+
+impl Scale {
+    pub(crate) const FULL: Self = Self {
+        streams: 18_000,
+        streams_few: 2_000,
+        rounds_most: 5,
+        events_divisor: 1,
+        keepalive_seconds: 60,
+        peers_most: usize::MAX,
+    };
+    pub(crate) const QUICK: Self = Self {
+        streams: 6_000,
+        streams_few: 1_000,
+        rounds_most: 2,
+        events_divisor: 2,
+        keepalive_seconds: 15,
+        peers_most: 2,
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn scenarios_have_names_of_their_own() {
+        let names: BTreeSet<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), SCENARIOS.len());
+    }
+
+    #[test]
+    fn floor_is_asked_for_one_channel_only() {
+        for scenario in SCENARIOS {
+            let (several, peers) = match scenario.play {
+                Play::Memory { channels, peers } => (channels != ONE, peers),
+                Play::Pairs { loads, against } => (loads.iter().any(|load| load.channels != ONE), against),
+                _ => continue,
+            };
+            assert!(!(several && peers.contains(&FLOOR)), "{}", scenario.name);
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Servers under test: starts them on their core, waits until they listen, ends them. Only processes that it started are
+//! ever ended.
+
+use std::fs::{self, File};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+
+use crate::proc;
+use crate::suite::scenario::FLOOR;
+use crate::target::{PublishForm, Target};
+use crate::workload::{ChannelLayout, OpeningOptions};
+
+/// Streams begun per second; every server but one keeps up with it.
+const CONNECT_RATE: u32 = 5_000;
+const OPEN_SECONDS: u64 = 90;
+const READY_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a server's processes must stay the same.
+const FAMILY_SETTLED: Duration = Duration::from_millis(600);
+const END_PATIENCE: Duration = Duration::from_secs(10);
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Where programs are and where servers run.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    /// The folder with the release programs.
+    pub(crate) programs: PathBuf,
+    /// The folder with a folder per peer.
+    pub(crate) peers: PathBuf,
+    /// The CPU that servers are bound to.
+    pub(crate) server_cpu: String,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) target: Target,
+    connect_rate: Option<u32>,
+    child: Child,
+    /// Its files, gone with it.
+    folder: PathBuf,
+}
+
+/// Whether a server has the port of its streams to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Port {
+    Own,
+    /// Several processes listen on it and the kernel deals connections to them.
+    Shared,
+}
+
+/// What a peer's `peer.toml` tells.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Peer {
+    name: String,
+    subscribe: String,
+    publish: String,
+    body: Option<String>,
+    #[serde(default)]
+    headers: Vec<String>,
+    channels: bool,
+    /// Where a peer cannot open as many per second as the others.
+    connect_rate: Option<u32>,
+}
+
+impl Places {
+    /// Our own program, one shard, with more words for its command line.
+    pub(crate) fn fantail(&self, more: &[&str]) -> anyhow::Result<Server> {
+        self.fantail_at("127.0.0.1:18180", "127.0.0.1:18181", more, Port::Own)
+    }
+
+    /// The same at other addresses.
+    pub(crate) fn fantail_at(&self, listen: &str, internal: &str, more: &[&str], port: Port) -> anyhow::Result<Server> {
+        let mut command = self.pinned(&self.programs.join("fantail"));
+        command.args(["serve", "--listen", listen, "--internal-listen", internal, "--workers", "1"]);
+        command.args(["--drain-window", "0s", "--drain-deadline", "1s"]).args(more);
+        let (subscribe, publish) =
+            (format!("http://{listen}/sse/{{channel}}"), format!("http://{internal}/publish/{{channel}}"));
+        Server::start(command, target("fantail", &subscribe, &publish)?, port)
+    }
+
+    /// The bare loop, or a peer by its folder's name.
+    pub(crate) fn other(&self, name: &str) -> anyhow::Result<Server> {
+        if name == FLOOR { self.floor(&[]) } else { self.peer(name) }
+    }
+
+    pub(crate) fn floor(&self, more: &[&str]) -> anyhow::Result<Server> {
+        let mut command = self.pinned(&self.programs.join("fantail-bench-floor"));
+        command.args(["--listen", "127.0.0.1:18190", "--publish-listen", "127.0.0.1:18191"]).args(more);
+        Server::start(
+            command,
+            target(FLOOR, "http://127.0.0.1:18190/sse/{channel}", "http://127.0.0.1:18191/{channel}")?,
+            Port::Own,
+        )
+    }
+
+    /// The peers there are, each with its version or with how it is installed.
+    pub(crate) fn check_peers(&self) -> anyhow::Result<Vec<(String, Result<String, String>)>> {
+        let mut peers = Vec::new();
+        for entry in fs::read_dir(&self.peers).with_context(|| format!("cannot read {}", self.peers.display()))? {
+            let folder = entry?.path();
+            if !folder.join("peer.toml").exists() {
+                continue;
+            }
+            let name = read_peer(&folder)?.name;
+            let output = self.start_script(&folder).arg("--check").output().context("cannot run a start script")?;
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+            let found = if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) };
+            peers.push((name, found));
+        }
+        peers.sort();
+        Ok(peers)
+    }
+
+    fn peer(&self, name: &str) -> anyhow::Result<Server> {
+        let folder = self.peers.join(name);
+        let Peer { name, subscribe, publish, body, headers, channels, connect_rate } = read_peer(&folder)?;
+        ensure!(channels, "{name} knows no channels");
+        let mut command = self.pinned(&folder.join("start"));
+        command.env("CARGO_TARGET_DIR", self.target_folder());
+        let mut server =
+            Server::start(command, Target { body, headers, ..target(&name, &subscribe, &publish)? }, Port::Own)?;
+        server.connect_rate = connect_rate;
+        Ok(server)
+    }
+
+    fn start_script(&self, folder: &Path) -> Command {
+        let mut command = Command::new(folder.join("start"));
+        command.env("CARGO_TARGET_DIR", self.target_folder());
+        command
+    }
+
+    fn target_folder(&self) -> &Path {
+        self.programs.parent().unwrap_or(&self.programs)
+    }
+
+    fn pinned(&self, program: &Path) -> Command {
+        // If this program is killed, its servers end too.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "TERM", "taskset", "-c", &self.server_cpu]).arg(program);
+        command
+    }
+}
+
+impl Server {
+    /// A Redis server of our own. It runs beside the clients: only what it makes Fantail do is measured.
+    pub(crate) fn redis() -> anyhow::Result<Self> {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "TERM", "redis-server"]);
+        command.args(["--port", "18260", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        let target = target("redis", "http://127.0.0.1:18260/", "redis://127.0.0.1:18260/fantail:{channel}")?;
+        Self::start(command, target, Port::Own).context("redis is needed here: apt-get install redis-server")
+    }
+
+    /// Peers get a folder of their own as their last word; programs of ours take none, but log there.
+    fn start(mut command: Command, mut target: Target, port: Port) -> anyhow::Result<Self> {
+        let name = target.name.clone();
+        let own = (port == Port::Own).then_some(target.subscribe.address);
+        for address in own.into_iter().chain([target.publish.address]) {
+            ensure!(
+                TcpStream::connect(address).is_err(),
+                "cannot start {name}: something listens on {address} already"
+            );
+        }
+        let folder = std::env::temp_dir().join(format!(
+            "fantail-bench-{}-{name}-{}",
+            std::process::id(),
+            target.publish.address.port()
+        ));
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let log = File::create(folder.join("output.log"))?;
+        if command.get_args().any(|word| Path::new(word).ends_with("start")) {
+            command.arg(&folder);
+        }
+        command.current_dir(&folder).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        target.pids = vec![child.id()];
+        let mut server = Self { target, connect_rate: None, child, folder };
+        server.wait_until_ready()?;
+        server.target.pids = server.settled_family()?;
+        Ok(server)
+    }
+
+    /// How its streams are opened.
+    pub(crate) fn opening(&self, channels: ChannelLayout) -> OpeningOptions {
+        OpeningOptions {
+            channels,
+            connect_rate: self.connect_rate.unwrap_or(CONNECT_RATE),
+            workers: 1,
+            source_addresses: 8,
+            open_deadline: OPEN_SECONDS,
+            remember_ids: false,
+        }
+    }
+
+    /// The process that was started itself.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY_PATIENCE;
+        let addresses = [self.target.subscribe.address, self.target.publish.address];
+        while !addresses.iter().all(|address| TcpStream::connect(address).is_ok()) {
+            let ended = self.child.try_wait()?;
+            if ended.is_some() || Instant::now() > deadline {
+                let log = fs::read_to_string(self.folder.join("output.log")).unwrap_or_default();
+                bail!("{} does not listen on {addresses:?}; it said: {}", self.target.name, log.trim());
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+        Ok(())
+    }
+
+    /// The server's processes, once no more come or go: some start theirs only after the port is open, others are done.
+    fn settled_family(&self) -> anyhow::Result<Vec<u32>> {
+        let deadline = Instant::now() + READY_PATIENCE;
+        let mut family = proc::family(self.child.id())?;
+        let mut same_since = Instant::now();
+        while same_since.elapsed() < FAMILY_SETTLED && Instant::now() < deadline {
+            std::thread::sleep(LOOK_INTERVAL);
+            let now = proc::family(self.child.id())?;
+            if now != family {
+                (family, same_since) = (now, Instant::now());
+            }
+        }
+        Ok(family)
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Those that have ended meanwhile need no signal.
+        for pid in proc::family(self.child.id()).unwrap_or_default() {
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, signal);
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.signal(Signal::TERM);
+        let deadline = Instant::now() + END_PATIENCE;
+        while self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            if Instant::now() > deadline {
+                self.signal(Signal::KILL);
+                let _ = self.child.wait();
+                break;
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn read_peer(folder: &Path) -> anyhow::Result<Peer> {
+    let path = folder.join("peer.toml");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("{} is not understood", path.display()))
+}
+
+fn target(name: &str, subscribe: &str, publish: &str) -> anyhow::Result<Target> {
+    Ok(Target {
+        name: name.to_owned(),
+        subscribe: subscribe.parse()?,
+        publish: publish.parse()?,
+        form: PublishForm::Post,
+        pids: Vec::new(),
+        body: None,
+        headers: Vec::new(),
+    })
+}

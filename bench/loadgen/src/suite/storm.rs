@@ -1,0 +1,266 @@
+//! Many streams at once: connecting, new ones among the served, all coming back, and some that stop reading.
+
+use std::io::{BufReader, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use serde_json::json;
+
+use crate::clock::now_nanos;
+use crate::compare::{Ratio, median};
+use crate::fleet::{Fleet, Opening};
+use crate::proc;
+use crate::progress::Progress;
+use crate::report;
+use crate::round::{Faults, payload};
+use crate::run;
+use crate::suite::figure::{Figure, Findings, Of, Unit};
+use crate::suite::pairs::note_faults;
+use crate::suite::server::Server;
+use crate::suite::{Bench, publishing};
+use crate::workload::{ChannelLayout, OpeningOptions};
+
+/// Faster than any server opens; the unanswered requests are the bound.
+const AT_ONCE: u32 = 10_000_000;
+const CONNECT_ROUNDS: usize = 3;
+/// New streams beside those that are served, and how many come per second.
+const NEWCOMERS: u32 = 500;
+const NEWCOMERS_PER_SECOND: u32 = 250;
+const ONE: ChannelLayout = ChannelLayout::Count(1);
+/// One stream in so many stops reading.
+const STOPPED_EVERY: u32 = 10;
+/// Longer than Fantail lets a stream accept nothing.
+const STALLED_AFTER: Duration = Duration::from_secs(14);
+
+/// Streams opened as fast as it goes; connections per second and time to the head.
+pub(crate) fn connect(
+    bench: &Bench,
+    scenario: &'static str,
+    peers: &[&str],
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    let opened = |server: &Server| -> anyhow::Result<Vec<Opening>> {
+        let options = OpeningOptions { connect_rate: AT_ONCE, workers: 3, ..server.opening(ONE) };
+        let rounds: Vec<_> = (0..CONNECT_ROUNDS)
+            .map(|_| Fleet::start(&server.target, &options, bench.scale.streams)?.open(bench.scale.streams))
+            .collect::<anyhow::Result<_>>()?;
+        bench.write_raw(&format!("{scenario}-{}", server.target.name), &rounds)?;
+        Ok(rounds)
+    };
+    let ours = opened(&bench.places.fantail(&[])?)?;
+    for peer in peers {
+        let theirs = match bench.places.other(peer).and_then(|server| opened(&server)) {
+            Ok(theirs) => theirs,
+            Err(error) => {
+                findings.remark(format!("{scenario}: {peer} was not measured: {error:#}"));
+                continue;
+            }
+        };
+        let columns: [(&str, Unit, Of<Opening>); 3] = [
+            ("streams opened", Unit::PerSecond, |round| round.per_second),
+            ("time to head p50", Unit::Millis, |round| round.time_to_head_us.p50 / 1e3),
+            ("time to head p99", Unit::Millis, |round| round.time_to_head_us.p99 / 1e3),
+        ];
+        for (what, unit, of) in columns {
+            findings.add(Figure {
+                scenario,
+                what: what.to_owned(),
+                unit,
+                ours: median(ours.iter().map(of).collect()),
+                other: Some(((*peer).to_owned(), median(theirs.iter().map(of).collect()))),
+                ratio: Some(Ratio::from_pairs(ours.iter().zip(&theirs).map(|(a, b)| of(a) / of(b)).collect())),
+                reach: format!(
+                    "{} streams, 3 workers with 512 unanswered each",
+                    report::grouped(bench.scale.streams.into())
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The time to the head of new streams on a server that is idle and on the same server while it serves.
+pub(crate) fn head_while_serving(
+    bench: &Bench,
+    scenario: &'static str,
+    name: &str,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    let server = if name == "fantail" { bench.places.fantail(&[])? } else { bench.places.other(name)? };
+    let held = bench.scale.streams - 2 * NEWCOMERS;
+    let events = 60 / bench.scale.events_divisor * u64::from(Bench::FULL_STREAMS / bench.scale.streams);
+    let options = publishing(events, 128, 1);
+    let (mut stage, _) = run::set(&server.target, held, &server.opening(ONE), &options)?;
+    let newcomers = OpeningOptions { connect_rate: NEWCOMERS_PER_SECOND, ..server.opening(ONE) };
+    let newcome = || Fleet::start(&server.target, &newcomers, NEWCOMERS)?.open(NEWCOMERS);
+    let idle = newcome()?;
+    let (serving, round) = std::thread::scope(|scope| -> anyhow::Result<_> {
+        let served = scope.spawn(|| stage.play(&options));
+        std::thread::sleep(Duration::from_millis(300));
+        let serving = newcome();
+        let still_serving = !served.is_finished();
+        let round = served.join().map_err(|_| anyhow::anyhow!("the serving thread panicked"))??;
+        ensure!(still_serving, "the events ended before the newcomers were served; there must be more of them");
+        Ok((serving?, round))
+    })?;
+    note_faults(scenario, name, std::slice::from_ref(&round), findings);
+    bench.write_raw(&format!("{scenario}-{name}"), &json!({ "idle": idle, "serving": serving, "round": round }))?;
+    for (what, of) in [("p50", 0), ("p99", 1)] {
+        let at = |opening: &Opening| [opening.time_to_head_us.p50, opening.time_to_head_us.p99][of] / 1e3;
+        findings.add(Figure {
+            scenario,
+            what: format!("{name}: time to head of a new stream while serving, {what}"),
+            unit: Unit::Millis,
+            ours: at(&serving),
+            other: Some((format!("{name} idle"), at(&idle))),
+            ratio: Some(Ratio::from_pairs(vec![at(&serving) / at(&idle)])),
+            reach: format!("{NEWCOMERS} newcomers, {} streams served", report::grouped(held.into())),
+        });
+    }
+    Ok(())
+}
+
+/// Resets all connections at once, publishes meanwhile, lets all come back.
+pub(crate) fn come_back(
+    bench: &Bench,
+    scenario: &'static str,
+    events_away: u64,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    let server = bench.places.fantail(&[])?;
+    let options = publishing(events_away, 128, 1);
+    let opening = OpeningOptions { connect_rate: AT_ONCE, workers: 3, remember_ids: true, ..server.opening(ONE) };
+    let (mut stage, first) = run::set(&server.target, bench.scale.streams, &opening, &options)?;
+    let before = stage.play(&publishing(5, 128, 1))?;
+    let dropped = stage.fleet.reset()?;
+    ensure!(dropped == bench.scale.streams, "only {dropped} streams were open before the reset");
+    let from = stage.fleet.published();
+    stage.fleet.expect(events_away)?;
+    stage.publisher.publish((from..from + events_away).map(|event| payload(event, 1, now_nanos())))?;
+    stage.publisher.confirm()?;
+    let cpu_before = proc::cpu(&server.target.pids)?;
+    let began = Instant::now();
+    let back = stage.fleet.come_back()?;
+    let progress = Progress::new("catching up", 0);
+    let complete = stage.fleet.wait(Instant::now() + Duration::from_secs(30), &progress)?;
+    let seconds = began.elapsed().as_secs_f64();
+    let cpu = proc::cpu(&server.target.pids)?.since(cpu_before);
+    std::thread::sleep(Duration::from_millis(200));
+    let sighting = stage.fleet.report()?;
+    let faults = Faults::of(&sighting.tally);
+    let after = stage.play(&publishing(5, 128, 1))?;
+    note_faults(scenario, "fantail", &[before, after], findings);
+    if faults.total() > 0 || !complete {
+        findings.fail(format!("{scenario}: streams that came back saw {faults:?}, {} gaps", sighting.tally.gaps));
+    }
+    bench.write_raw(
+        scenario,
+        &json!({
+            "first_opening": first, "back": back, "seconds_until_all_have_all": seconds, "server_cpu": cpu,
+            "events_away": events_away, "deliveries": sighting.tally.deliveries, "faults": faults,
+        }),
+    )?;
+    let reach = format!(
+        "{} streams reset at once, {events_away} events missed each, all delivered: {}",
+        report::grouped(dropped.into()),
+        if complete { "yes" } else { "no" }
+    );
+    let mut tell = |what: &str, unit, ours, other: Option<(String, f64)>| {
+        let ratio = other.as_ref().map(|(_, value)| Ratio::from_pairs(vec![ours / value]));
+        findings.add(Figure { scenario, what: what.to_owned(), unit, ours, other, ratio, reach: reach.clone() });
+    };
+    tell("time until every stream has everything", Unit::Seconds, seconds, None);
+    let first = ("first connect".to_owned(), first.per_second);
+    tell("streams resumed", Unit::PerSecond, back.per_second, Some(first));
+    tell("time to head p99", Unit::Millis, back.time_to_head_us.p99 / 1e3, None);
+    tell("server CPU per resumed stream", Unit::Micros, cpu.total_us() as f64 / f64::from(dropped), None);
+    tell("events lost, doubled or swapped", Unit::Count, faults.total() as f64, None);
+    Ok(())
+}
+
+/// The others' latency and the server's memory when one stream in ten stops reading, and how those end.
+pub(crate) fn slow(
+    bench: &Bench,
+    scenario: &'static str,
+    payload: u32,
+    events: u64,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    let server = bench.places.fantail(&["--progress-deadline", "10s"])?;
+    let options = publishing(events, payload, 1);
+    let (mut stage, _) = run::set(&server.target, bench.scale.streams, &server.opening(ONE), &options)?;
+    // Once to fill the log and warm everything; what it costs belongs to no stopped stream.
+    let warm = stage.play(&options)?;
+    let without = stage.play(&options)?;
+    let memory_before = proc::memory(&server.target.pids)?;
+    let kernel_before = proc::kernel()?;
+    let stopped = stage.fleet.stop(STOPPED_EVERY)?;
+    let with = stage.play(&options)?;
+    let memory_after = proc::memory(&server.target.pids)?;
+    let kernel_after = proc::kernel()?;
+    let behind = metric(&server, "fantail_streams_behind")?;
+    std::thread::sleep(STALLED_AFTER);
+    let ended = ended_by_reason(&server)?;
+    note_faults(scenario, "fantail", &[warm, without.clone(), with.clone()], findings);
+    bench.write_raw(
+        scenario,
+        &json!({
+            "without": without, "with": with, "stopped": stopped, "behind": behind, "ended": ended,
+            "memory": [memory_before, memory_after], "kernel": [kernel_before, kernel_after],
+        }),
+    )?;
+    let reach = format!("{stopped} of {} streams stopped, {events} events of {payload} B", bench.scale.streams);
+    let mut tell = |what: String, unit, ours, other: Option<(String, f64)>| {
+        let ratio = other.as_ref().map(|(_, value)| Ratio::from_pairs(vec![ours / value]));
+        findings.add(Figure { scenario, what, unit, ours, other, ratio, reach: reach.clone() });
+    };
+    let other = |value| Some(("with none stopped".to_owned(), value));
+    tell(
+        "latency p99 of the others".to_owned(),
+        Unit::Millis,
+        with.latency_us.p99 / 1e3,
+        other(without.latency_us.p99 / 1e3),
+    );
+    tell(
+        "latency p50 of the others".to_owned(),
+        Unit::Millis,
+        with.latency_us.p50 / 1e3,
+        other(without.latency_us.p50 / 1e3),
+    );
+    let each = |after: u64, before: u64| (after as f64 - before as f64) / f64::from(stopped);
+    tell("RSS per stopped stream".to_owned(), Unit::Bytes, each(memory_after.rss, memory_before.rss), None);
+    tell(
+        "kernel TCP buffers per stopped stream, both ends".to_owned(),
+        Unit::Bytes,
+        each(kernel_after.tcp, kernel_before.tcp),
+        None,
+    );
+    tell("streams behind at the end of the events".to_owned(), Unit::Count, behind, None);
+    for (reason, count) in ended {
+        tell(format!("ended as {reason}, {} s later", STALLED_AFTER.as_secs()), Unit::Count, count, None);
+    }
+    Ok(())
+}
+
+fn ended_by_reason(server: &Server) -> anyhow::Result<Vec<(String, f64)>> {
+    let text = metrics(server)?;
+    let rows = text.lines().filter_map(|line| {
+        let (reason, value) = line.strip_prefix("fantail_streams_closed_total{reason=\"")?.split_once("\"}")?;
+        Some((reason.to_owned(), value.trim().parse().ok()?))
+    });
+    Ok(rows.filter(|(_, count)| *count > 0.0).collect())
+}
+
+fn metric(server: &Server, name: &str) -> anyhow::Result<f64> {
+    let text = metrics(server)?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok());
+    value.with_context(|| format!("the server tells no {name}"))
+}
+
+fn metrics(server: &Server) -> anyhow::Result<String> {
+    let publish = &server.target.publish;
+    let mut socket = TcpStream::connect(publish.address).context("cannot ask for metrics")?;
+    write!(socket, "GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", publish.host)?;
+    crate::answer::read_whole(&mut BufReader::new(socket)).context("metrics are not understood")
+}

@@ -1,0 +1,112 @@
+//! A `hold` worker alone, driven as its parent drives it: coming back after a reset, and streams that stop reading.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde_json::{Value, json};
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+
+struct Worker {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+    listener: TcpListener,
+}
+
+impl Worker {
+    fn start() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_fantail-loadgen"))
+            .arg("hold")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (input, output) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, input, output, listener: TcpListener::bind("127.0.0.1:0").unwrap() }
+    }
+
+    fn tell(&mut self, command: &Value) {
+        writeln!(self.input.as_mut().unwrap(), "{command}").unwrap();
+    }
+
+    /// The next notice of this kind; progress is passed over.
+    fn hear(&mut self, notice: &str) -> Value {
+        loop {
+            let mut line = String::new();
+            assert!(self.output.read_line(&mut line).unwrap() > 0, "the worker ended");
+            let heard: Value = serde_json::from_str(&line).unwrap();
+            assert_ne!(heard["notice"], "failed", "{line}");
+            if heard["notice"] == notice {
+                return heard;
+            }
+        }
+    }
+
+    fn tell_open(&mut self, returning: bool) {
+        let address = self.listener.local_addr().unwrap().to_string();
+        self.tell(&json!({
+            "command": "open",
+            "subscribe": { "address": address, "host": address, "path": "/sse/{channel}", "scheme": "Http" },
+            "channel_prefix": "news", "channels": 1, "first_stream": 0, "streams": 1, "published": 0,
+            "connects_per_second": 1000, "sources": [], "deadline_seconds": 30,
+            "remember_ids": true, "returning": returning,
+        }));
+    }
+
+    /// Takes the stream's connection and answers it; returns the request's head too.
+    fn accept(&self, text: &str) -> (TcpStream, String) {
+        let (mut socket, _) = self.listener.accept().unwrap();
+        let mut lines = BufReader::new(socket.try_clone().unwrap()).lines().map(Result::unwrap);
+        let head: Vec<_> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+        write!(socket, "{HEAD}{text}").unwrap();
+        (socket, head.join("\n"))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.input = None;
+        self.child.wait().unwrap();
+    }
+}
+
+#[test]
+fn stream_comes_back_with_the_last_id_it_saw() {
+    let mut worker = Worker::start();
+    worker.tell_open(false);
+    let (_first, request) = worker.accept("id: a.1\n\nid: a.2\n\n: no id here\n\n");
+    assert!(!request.contains("Last-Event-ID"), "{request}");
+    worker.hear("opened");
+    worker.tell(&json!({ "command": "reset" }));
+    assert_eq!(worker.hear("done")["streams"], 1);
+    worker.tell_open(true);
+    let (_second, request) = worker.accept("");
+    assert!(request.ends_with("Last-Event-ID: a.2"), "{request}");
+    assert_eq!(worker.hear("opened")["open"], 1);
+}
+
+#[test]
+fn nothing_is_due_to_a_stream_that_was_told_to_stop() {
+    let mut worker = Worker::start();
+    worker.tell_open(false);
+    let (mut socket, _) = worker.accept("");
+    worker.hear("opened");
+    worker.tell(&json!({ "command": "stop", "every": 1 }));
+    assert_eq!(worker.hear("done")["streams"], 1);
+    socket.write_all(b"data: not what a payload looks like\n\n").unwrap();
+    worker.tell(&json!({ "command": "report", "published": 3 }));
+    let report = worker.hear("report");
+    assert_eq!([&report["lost"], &report["corrupt"], &report["deliveries"]], [0, 0, 0]);
+}
+
+#[test]
+fn stream_that_reads_is_missed_when_events_do_not_come() {
+    let mut worker = Worker::start();
+    worker.tell_open(false);
+    let (_socket, _) = worker.accept("");
+    worker.hear("opened");
+    worker.tell(&json!({ "command": "report", "published": 3 }));
+    assert_eq!(worker.hear("report")["lost"], 3);
+}

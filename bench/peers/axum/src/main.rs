@@ -1,0 +1,63 @@
+//! A peer to measure against: axum's `Sse` over one tokio broadcast channel per name, as its documentation shows.
+//! It keeps no ids and no memory of events.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::routing::{get, post};
+use axum::serve::ListenerExt as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::{Stream, StreamExt as _};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Events that a slow stream may lag behind.
+const BACKLOG: usize = 64;
+
+type Channels = Arc<Mutex<HashMap<String, broadcast::Sender<Arc<str>>>>>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> std::io::Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    let channels = Channels::default();
+    let public = Router::new().route("/sub/{channel}", get(subscribe)).with_state(Arc::clone(&channels));
+    let internal = Router::new().route("/pub/{channel}", post(publish)).with_state(channels);
+    let nodelay = |socket: &mut tokio::net::TcpStream| {
+        // A socket that is already dead says so on its next use.
+        let _ = socket.set_nodelay(true);
+    };
+    let public_listener = TcpListener::bind("127.0.0.1:18230").await?.tap_io(nodelay);
+    let internal_listener = TcpListener::bind("127.0.0.1:18231").await?;
+    tokio::try_join!(axum::serve(public_listener, public), axum::serve(internal_listener, internal))?;
+    Ok(())
+}
+
+async fn subscribe(
+    State(channels): State<Channels>,
+    Path(channel): Path<String>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let events = BroadcastStream::new(sender(&channels, channel).subscribe());
+    let events = events.filter_map(|data| data.ok().map(|data| Ok(Event::default().data(data))));
+    Sse::new(events).keep_alive(KeepAlive::default())
+}
+
+async fn publish(State(channels): State<Channels>, Path(channel): Path<String>, data: String) -> StatusCode {
+    // Without a subscriber the event has nowhere to go.
+    let _ = sender(&channels, channel).send(data.into());
+    StatusCode::ACCEPTED
+}
+
+fn sender(channels: &Channels, channel: String) -> broadcast::Sender<Arc<str>> {
+    let mut channels = channels.lock().unwrap_or_else(PoisonError::into_inner);
+    channels.entry(channel).or_insert_with(|| broadcast::channel(BACKLOG).0).clone()
+}
