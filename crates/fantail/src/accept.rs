@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fantail_shard::Admission;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 use tracing::warn;
 
@@ -24,30 +24,17 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Accepts until the drain begins.
 pub(crate) async fn run(listener: TcpListener, admission: Arc<Admission>, context: Rc<ShardContext>) {
     let mut draining = context.draining.clone();
-    tokio::select! {
-        biased;
-        _ = draining.wait_for(|draining| *draining) => {}
-        () = accept_for_ever(&listener, &admission, &context) => {}
-    }
-    // What the kernel has completed already would be reset with the listener: it is accepted, and told to come back.
-    while let Ok(Ok((socket, _))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-        let permit = admission.permit().await;
-        context.counters.connections_accepted.add(1);
-        context.counters.connections_open.add(1);
-        spawn_local(connection::serve(socket, permit, Rc::clone(&context)));
-    }
-}
-
-async fn accept_for_ever(listener: &TcpListener, admission: &Arc<Admission>, context: &Rc<ShardContext>) {
     let mut pause = PAUSE_MIN;
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            _ = draining.wait_for(|draining| *draining) => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((socket, _)) => {
                 pause = PAUSE_MIN;
-                let permit = admission.permit().await;
-                context.counters.connections_accepted.add(1);
-                context.counters.connections_open.add(1);
-                spawn_local(connection::serve(socket, permit, Rc::clone(context)));
+                admit(socket, &admission, &context).await;
             }
             Err(error) if is_the_connections_own(&error) => {}
             Err(error) => {
@@ -57,6 +44,18 @@ async fn accept_for_ever(listener: &TcpListener, admission: &Arc<Admission>, con
             }
         }
     }
+    // What the kernel has completed already would be reset with the listener: it is accepted, and told to come back.
+    while let Ok(Ok((socket, _))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+        admit(socket, &admission, &context).await;
+    }
+}
+
+/// Serves the connection when there is room. It counts as open at once: a drain waits for it too.
+async fn admit(socket: TcpStream, admission: &Arc<Admission>, context: &Rc<ShardContext>) {
+    context.counters.connections_accepted.add(1);
+    context.counters.connections_open.add(1);
+    let permit = admission.permit().await;
+    spawn_local(connection::serve(socket, permit, Rc::clone(context)));
 }
 
 /// The client went away before it was accepted: no reason to wait.

@@ -1,39 +1,61 @@
 //! The command line: which task, with which settings.
+//!
+//! Nothing here binds, connects or prints; only `serve` reads a file, its configuration. What is wrong is told with all
+//! else that is wrong, in one text.
+
+mod overview;
+mod publish;
+mod serve;
+mod subscribe;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::iter;
 
-use clap::Command;
-use fantail_config::{Config, Faults, LogFormat, Logging, Parsed, clap_args, parse_flags_of, resolve};
+use clap::ArgMatches;
+use fantail_config::{Config, Faults, LogFormat, Logging};
 use fantail_telemetry::logging;
+
+use crate::publish_command::Publish;
+use crate::subscribe_command::Subscribe;
 
 /// What the command line asks for.
 pub(crate) enum Task {
     /// Serve streams.
     Serve(Box<Config>),
+    /// Print a stream's events.
+    Subscribe(Box<Subscribe>),
+    /// Publish events.
+    Publish(Box<Publish>),
     /// Print a text, such as the help, and end.
     Print(String),
 }
 
-/// Reads arguments and environment, without touching anything else than the configuration file. All faults at once.
+/// Reads arguments and environment. An error is what to tell the person who wrote them.
 pub(crate) fn parse(
     args: impl Iterator<Item = OsString>,
     variables: impl Iterator<Item = (OsString, OsString)>,
-) -> Result<Task, Faults> {
+) -> Result<Task, String> {
     let args: Vec<OsString> = args.skip(1).collect();
-    let serve = Command::new("fantail serve").about("Serve streams").args(clap_args());
-    match args.first().and_then(|task| task.to_str()) {
-        Some("serve") => {
-            let variables: Vec<_> = variables.collect();
-            match parse_flags_of(&serve, &args[1..]) {
-                Parsed::Text(text) => Ok(Task::Print(text)),
-                Parsed::Run { flags, .. } => {
-                    let read_file = |path: &Path| std::fs::read_to_string(path);
-                    Ok(Task::Serve(Box::new(resolve(&flags, &variables, &read_file)?)))
-                }
-            }
+    // Its settings are read in a way of their own, which finds every fault and not the first alone.
+    if args.first().is_some_and(|task| task == serve::NAME) {
+        let variables: Vec<_> = variables.collect();
+        return serve::read(&args[1..], &variables).map_err(|faults| lines(&faults));
+    }
+    let matches = match overview::command().try_get_matches_from(iter::once(overview::NAME.into()).chain(args)) {
+        Ok(matches) => matches,
+        Err(asked) if !asked.use_stderr() => return Ok(Task::Print(asked.render().to_string())),
+        Err(error) => return Err(error.render().to_string()),
+    };
+    match matches.subcommand() {
+        Some((subscribe::NAME, matches)) => {
+            let read = subscribe::read(matches).map_err(|faults| lines(&faults))?;
+            Ok(Task::Subscribe(Box::new(read)))
         }
-        _ => Ok(Task::Print("usage: fantail serve\n".to_owned())),
+        Some((publish::NAME, matches)) => {
+            let read = publish::read(matches).map_err(|faults| lines(&faults))?;
+            Ok(Task::Publish(Box::new(read)))
+        }
+        _ => Ok(Task::Print(overview::command().render_help().to_string())),
     }
 }
 
@@ -44,4 +66,19 @@ pub(crate) fn start_logging(settings: &Logging) -> anyhow::Result<()> {
         LogFormat::Json => logging::Format::Json,
     };
     Ok(logging::init(&settings.log_level, format)?)
+}
+
+/// Faults as lines.
+fn lines(faults: &Faults) -> String {
+    format!("{faults}\n")
+}
+
+/// What was given for an argument, if anything.
+fn text<'a>(matches: &'a ArgMatches, id: &str) -> Option<&'a str> {
+    matches.get_one::<String>(id).map(String::as_str)
+}
+
+/// Everything that was given for an argument.
+fn texts<'a>(matches: &'a ArgMatches, id: &str) -> impl Iterator<Item = &'a str> {
+    matches.get_many::<String>(id).into_iter().flatten().map(String::as_str)
 }

@@ -12,6 +12,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use fantail_shard::{Permit, Shard, Subscribe};
 use fantail_telemetry::ShardCounters;
@@ -31,6 +32,9 @@ use crate::unflushed::Unflushed;
 /// Header fields of a request; hyper answers 431 to more.
 const HEADERS_MAX: usize = 64;
 
+/// How long a connection that was accepted in the drain has for its request.
+const FIRST_READ: Duration = Duration::from_millis(500);
+
 /// What all connections of a shard share.
 pub(crate) struct ShardContext {
     pub(crate) shard: Shard,
@@ -49,8 +53,7 @@ pub(crate) async fn serve(socket: TcpStream, permit: Permit, context: Rc<ShardCo
     let service = service_fn(|request| answer(request, &context, &note));
     let (socket, flushed) = Unflushed::new(socket);
     let mut connection = http(&context.settings).serve_connection(TokioIo::new(socket), service);
-    let mut draining = context.draining.clone();
-    let mut drain_begins = pin!(draining.wait_for(|draining| *draining));
+    let mut drain_begins = pin!(drain_begins(context.draining.clone()));
     let mut drain_seen = false;
 
     let accepted = poll_fn(|cx| {
@@ -79,6 +82,16 @@ pub(crate) async fn serve(socket: TcpStream, permit: Permit, context: Rc<ShardCo
         Some(accepted) => hand_over(connection.into_parts().io.into_inner().into_inner(), *accepted, permit, &context),
         None => context.counters.connections_open.sub(1),
     }
+}
+
+/// Completes when a connection without a request is to be closed: as the drain begins, and a little later for one that
+/// was accepted then. Its request may be there already, but a new socket is read only when the poll has seen it.
+async fn drain_begins(mut draining: watch::Receiver<bool>) {
+    if *draining.borrow() {
+        return tokio::time::sleep(FIRST_READ).await;
+    }
+    // Without a sender the process is past draining.
+    let _ = draining.wait_for(|draining| *draining).await;
 }
 
 /// Takes the socket out of this thread's runtime and gives it to the shard. Bytes that came behind the request are

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 use crate::drain;
+use crate::feed_figures::FeedFigures;
 use crate::intake::NodeIntake;
 use crate::internal::{self, Internal};
 use crate::shard_thread::ShardHandle;
@@ -76,6 +77,7 @@ impl Control {
         tokio::spawn(sweep(Arc::clone(&intake)));
         let internal = Internal {
             feed,
+            feed_figures: FeedFigures::default(),
             intake,
             hub: self.hub,
             metrics: self.metrics,
@@ -103,6 +105,8 @@ fn connect(
         FeedChoice::Memory => FeedState::Memory,
         FeedChoice::Redis(..) => FeedState::Connected,
     };
+    // A feed tells its state when it changes. Until then it is connecting, while the metrics begin with none.
+    metrics.hub().set_feed_state(FeedState::Connecting);
     let intake = Arc::new(Mutex::new(NodeIntake { publisher, counters: metrics.hub(), connected }));
     let feed = match choice {
         FeedChoice::Memory => Feed::Memory(MemoryFeed::new(Arc::clone(&intake))),

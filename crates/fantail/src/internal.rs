@@ -23,8 +23,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, warn};
 
+use crate::feed_figures::FeedFigures;
 use crate::intake::NodeIntake;
 use crate::problem::{Answer, Problem};
+use crate::public::check_host;
 use crate::publish_body::{self, Items};
 
 /// Items of a listing, unless the query says otherwise, and the most it may say.
@@ -37,6 +39,7 @@ const IDLE_MIN: Duration = Duration::from_secs(75);
 /// Everything that the routes look at or act on.
 pub(crate) struct Internal {
     pub(crate) feed: Arc<Feed<NodeIntake>>,
+    pub(crate) feed_figures: FeedFigures,
     pub(crate) intake: Arc<Mutex<NodeIntake>>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
@@ -90,9 +93,12 @@ impl Internal {
             let detail = "this listener is not for web pages: it refuses requests with an Origin";
             return Err(Problem::new(StatusCode::FORBIDDEN, detail).of("origin"));
         }
+        check_host(&request)?;
         let path = percent_decode_str(request.uri().path()).decode_utf8();
         let path = path.map_err(|_| Problem::field("path", "the path is not UTF-8"))?.into_owned();
-        let (head, rest) = path[1..].split_once('/').map_or((&path[1..], None), |(head, rest)| (head, Some(rest)));
+        // The targets of `CONNECT` and `OPTIONS *` begin with no slash, and are not found.
+        let path = path.strip_prefix('/').unwrap_or_default();
+        let (head, rest) = path.split_once('/').map_or((path, None), |(head, rest)| (head, Some(rest)));
         let query = request.uri().query().unwrap_or_default().to_owned();
         match (head, rest) {
             ("publish", None) => self.publish_json(only(request, "POST")?).await,
@@ -212,6 +218,7 @@ impl Internal {
     }
 
     fn show_metrics(&self) -> Answer {
+        self.feed_figures.bring_up_to_date(self.feed.counters(), &self.metrics.hub());
         typed(StatusCode::OK, METRICS_TYPE, self.metrics.render().into_bytes())
     }
 

@@ -9,17 +9,22 @@ mod connection;
 mod control;
 mod descriptors;
 mod drain;
+mod feed_figures;
+mod http_client;
 mod intake;
 mod internal;
 mod listener;
 mod problem;
 mod public;
 mod publish_body;
+mod publish_command;
 mod response_head;
 mod shard_thread;
+mod subscribe_command;
 mod subscribe_request;
 mod unflushed;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Frames are freed by the thread that wrote them last and were allocated by another, and a mass disconnect frees much
@@ -30,12 +35,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os(), std::env::vars_os()) {
         Ok(cli::Task::Serve(config)) => report(app::serve(*config)),
+        Ok(cli::Task::Subscribe(subscribe)) => report(subscribe_command::run(*subscribe)),
+        Ok(cli::Task::Publish(publish)) => report(publish_command::run(*publish)),
         Ok(cli::Task::Print(text)) => {
-            print!("{text}");
+            // Whoever closed the pipe has read enough of it.
+            let _ = write!(io::stdout(), "{text}");
             ExitCode::SUCCESS
         }
         Err(faults) => {
-            eprint!("{faults}");
+            let _ = write!(io::stderr(), "{faults}");
             ExitCode::from(2)
         }
     }
@@ -45,7 +53,7 @@ fn report(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("fantail: {error:#}");
+            let _ = writeln!(io::stderr(), "fantail: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use fantail_access::{CorsDecision, CorsPolicy};
 use fantail_telemetry::{ShardCounters, StatusClass};
 use fantail_wire::Framing;
-use http::header::{ACCEPT, HeaderMap, ORIGIN};
+use http::header::{ACCEPT, HOST, HeaderMap, ORIGIN};
+use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Body;
@@ -57,12 +58,14 @@ impl PublicSettings {
             Decision::Answer(answer) => (answer.status(), Decision::Answer(with_headers(answer, cors.headers()))),
             stream @ Decision::Stream(_) => (StatusCode::OK, stream),
         };
+        let decision = if request.body().is_end_stream() { decision } else { closing(decision) };
         counters.requests.add(StatusClass::of(status.as_u16()), 1);
         decision
     }
 
     fn route<B: Body>(&self, request: &Request<B>, cors: &CorsDecision) -> Result<Decision, Problem> {
         self.check_sizes(request)?;
+        check_host(request)?;
         let in_path = self.channel_in_path(request.uri().path())?;
         match *request.method() {
             Method::OPTIONS => return Ok(Decision::Answer(empty(StatusCode::NO_CONTENT))),
@@ -114,6 +117,30 @@ impl PublicSettings {
             Some(rest) if rest.starts_with('/') => Ok(Some(&rest[1..])),
             _ => Err(Problem::not_found(&format!("streams are at {}/{{channel}}", self.path))),
         }
+    }
+}
+
+/// A request without a `Host`, with two, or with one that names no host is refused (RFC 9112, section 3.2): whoever
+/// stands between us and the client may have read it otherwise.
+pub(crate) fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let is_host = |host: &http::HeaderValue| {
+        let authority = Authority::try_from(host.as_bytes());
+        host.is_empty() || authority.is_ok_and(|authority| !authority.as_str().contains('@'))
+    };
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if is_host(host) => Ok(()),
+        (None, _) if request.version() <= Version::HTTP_10 => Ok(()),
+        _ => Err(Problem::field("host", "a request names one host in its Host header")),
+    }
+}
+
+/// Behind an answer to a request with a body the connection ends: where the body ends is what smuggled requests are made
+/// of, and nothing here takes one.
+fn closing(decision: Decision) -> Decision {
+    match decision {
+        Decision::Answer(answer) => Decision::Answer(with_headers(answer, [("connection", "close")].into_iter())),
+        stream @ Decision::Stream(_) => stream,
     }
 }
 

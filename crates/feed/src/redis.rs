@@ -10,6 +10,7 @@ mod commands;
 mod envelope;
 mod link;
 mod names;
+mod publisher;
 mod random;
 mod recent;
 mod settings;
@@ -22,6 +23,7 @@ use fantail_wire::{ChannelName, Publication};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
+pub use publisher::RedisPublisher;
 pub use settings::{RedisSettings, SettingsError};
 
 use self::arrivals::Arrivals;

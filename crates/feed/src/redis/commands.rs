@@ -30,7 +30,6 @@ const LOG_LINES_PER_MINUTE: u32 = 2;
 pub(super) struct Commands {
     live: watch::Sender<Option<Live>>,
     event_bytes_max: usize,
-    /// As long as an id can be: it is part of the frame that other nodes will encode.
     longest_id: String,
 }
 
@@ -43,9 +42,8 @@ struct Live {
 
 impl Commands {
     pub(super) fn new(settings: &RedisSettings) -> Self {
-        let longest_id =
-            EventId { term: Term::from_random(u64::MAX), ms: u64::MAX, number: u64::MAX, beside: u32::MAX }.to_string();
-        Self { live: watch::Sender::new(None), event_bytes_max: settings.event_bytes_max, longest_id }
+        let live = watch::Sender::new(None);
+        Self { live, event_bytes_max: settings.event_bytes_max, longest_id: longest_id() }
     }
 
     /// Connects and connects again, for ever.
@@ -119,8 +117,13 @@ impl Live {
     }
 }
 
+/// As long as an id can be: it is part of the frame that other nodes will encode.
+pub(super) fn longest_id() -> String {
+    EventId { term: Term::from_random(u64::MAX), ms: u64::MAX, number: u64::MAX, beside: u32::MAX }.to_string()
+}
+
 /// Publishes to each channel of the event; all or none, side by side. Returns the most nodes that one of them reached.
-async fn send(mut connection: MultiplexedConnection, publication: &Publication) -> RedisResult<u64> {
+pub(super) async fn send(mut connection: MultiplexedConnection, publication: &Publication) -> RedisResult<u64> {
     let payload = envelope::write(publication);
     if let [channel] = publication.channels.as_slice() {
         return cmd("PUBLISH").arg(names::event(channel)).arg(payload).query_async(&mut connection).await;

@@ -1,0 +1,86 @@
+//! `fantail serve`: settings from flags, environment and file, checked by everyone who will use them.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use clap::{ArgMatches, Command};
+use fantail_access::CorsPolicy;
+use fantail_config::{Config, Faults, Parsed, Place, RedisUrl, Source, parse_flags_of, resolve};
+use fantail_feed::RedisSettings;
+
+use super::Task;
+
+pub(super) const NAME: &str = "serve";
+
+const REDIS_URL: &str = "redis_url";
+
+/// The sub-command with all settings.
+pub(super) fn command() -> Command {
+    let settings = fantail_config::command().name(NAME).display_name("fantail").bin_name("fantail serve");
+    settings.about("Hold streams and hand them their events")
+}
+
+/// Reads the arguments behind the task's name.
+pub(super) fn read(args: &[OsString], variables: &[(OsString, OsString)]) -> Result<Task, Faults> {
+    let (flags, matches) = match parse_flags_of(&command(), args) {
+        Parsed::Text(text) => return Ok(Task::Print(text)),
+        Parsed::Run { flags, matches } => (flags, matches),
+    };
+    let read_file = |path: &Path| std::fs::read_to_string(path);
+    let resolved = resolve(&flags, variables, &read_file);
+    let mut faults = resolved.as_ref().err().cloned().unwrap_or_default();
+    check_redis_urls(&matches, variables, resolved.as_ref().ok(), &mut faults);
+    if let Ok(config) = &resolved {
+        check_origins(config, &mut faults);
+    }
+    match resolved {
+        Ok(config) if faults.is_empty() => Ok(Task::Serve(Box::new(config))),
+        _ => Err(faults),
+    }
+}
+
+/// The Redis client reads more of a URL than the settings do. Flag and variable are looked at even if something else is
+/// wrong, so that everything is told at once; a file's value is known only if nothing is.
+fn check_redis_urls(
+    matches: &ArgMatches,
+    variables: &[(OsString, OsString)],
+    config: Option<&Config>,
+    faults: &mut Faults,
+) {
+    let mut check = |place: Place, url: &str| {
+        // What the settings refuse has been told already, in better words.
+        if RedisUrl::parse(url).is_ok()
+            && let Err(error) = RedisSettings::parse(url)
+        {
+            faults.push(place, error.to_string());
+        }
+    };
+    let in_flags = matches.try_get_many::<OsString>(REDIS_URL).ok().flatten().into_iter().flatten();
+    for url in in_flags.filter_map(|url| url.to_str()) {
+        check(Place::Flag("--redis-url".into()), url);
+    }
+    let variable = "FANTAIL_REDIS_URL";
+    for (_, url) in variables.iter().filter(|(name, _)| name == OsStr::new(variable)) {
+        check(Place::Variable(variable.into()), url.to_str().unwrap_or_default());
+    }
+    if let Some(config) = config
+        && let Some(url) = &config.feed.redis_url
+        && let Some(path) = &config.sources.config
+        && config.effective().iter().any(|setting| setting.key == REDIS_URL && setting.source == Source::File)
+    {
+        check(Place::File { path: path.display().to_string(), line: line_of(path, REDIS_URL) }, url.expose());
+    }
+}
+
+/// The line that begins with a key; the file has just been read and its keys stand at the top level.
+fn line_of(path: &Path, key: &str) -> usize {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().position(|line| line.trim_start().starts_with(key)).map_or(1, |index| index + 1)
+}
+
+fn check_origins(config: &Config, faults: &mut Faults) {
+    let errors = CorsPolicy::parse(&config.cors.cors_origin).err().unwrap_or_default();
+    for error in errors {
+        faults.push(Place::CommandLine, format!("cors_origin: {error}"));
+    }
+}

@@ -1,0 +1,52 @@
+//! What the feed counts, on its way into the metrics.
+//!
+//! The feed keeps counts of its own and knows no metrics. The control thread, the only writer of the hub's counters,
+//! brings them up to date at each scrape; in between nobody could see a difference.
+
+use std::sync::atomic::Ordering;
+
+use fantail_feed::{FeedCounters, Refusal};
+use fantail_telemetry::{HubCounters, RejectReason};
+use parking_lot::Mutex;
+
+/// What of the feed's counts is in the metrics already.
+#[derive(Debug, Default)]
+pub(crate) struct FeedFigures {
+    told: Mutex<[u64; 5]>,
+}
+
+impl FeedFigures {
+    /// Adds what the feed has counted since the last call. For the control thread.
+    pub(crate) fn bring_up_to_date(&self, feed: &FeedCounters, hub: &HubCounters) {
+        let rejected = |reason| hub.events_rejected.of(reason);
+        let figures = [
+            (feed.refused(Refusal::NotUtf8), rejected(RejectReason::NotUtf8)),
+            (feed.refused(Refusal::Envelope), rejected(RejectReason::Malformed)),
+            (feed.refused(Refusal::Field), rejected(RejectReason::BadField)),
+            (feed.refused(Refusal::TooLarge), rejected(RejectReason::TooLarge)),
+            (feed.reconnects.load(Ordering::Relaxed), &hub.feed_reconnects),
+        ];
+        for ((now, counter), told) in figures.into_iter().zip(self.told.lock().iter_mut()) {
+            counter.add(now - std::mem::replace(told, now));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_count_of_the_feed_is_told_once_however_often_metrics_are_scraped() {
+        let (feed, hub, figures) = (FeedCounters::default(), HubCounters::default(), FeedFigures::default());
+        feed.refused_field.store(3, Ordering::Relaxed);
+        feed.reconnects.store(2, Ordering::Relaxed);
+        figures.bring_up_to_date(&feed, &hub);
+        hub.events_rejected.add(RejectReason::BadField, 10);
+        feed.refused_field.store(4, Ordering::Relaxed);
+        figures.bring_up_to_date(&feed, &hub);
+        figures.bring_up_to_date(&feed, &hub);
+        assert_eq!(hub.events_rejected.of(RejectReason::BadField).get(), 14);
+        assert_eq!((hub.events_rejected.sum(), hub.feed_reconnects.get()), (14, 2));
+    }
+}

@@ -1,0 +1,190 @@
+//! One HTTP/1.1 connection to a server that the command line names, for `subscribe` and `publish`.
+//!
+//! Plain HTTP only. An error names the server's address and nothing else of the URL: its query may hold a token.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use url::{Host, Url};
+
+/// Longest time to look up a name and connect.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Longest time from a request to the head of its answer. A server may hold it until its feed has confirmed.
+pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Who we say we are.
+pub(crate) const USER_AGENT: &str = concat!("fantail/", env!("CARGO_PKG_VERSION"));
+
+/// Of the body of an answer that is an error, for which it is also waited only so long.
+const PROBLEM_BYTES_MAX: usize = 16 * 1024;
+const PROBLEM_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A silent peer is asked for a sign of life after this, and three times more before it counts as gone.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// An `http://` URL, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerUrl {
+    host: String,
+    port: u16,
+    /// What stands in the `Host` header, and in messages.
+    authority: String,
+    path: String,
+    query: Option<String>,
+}
+
+impl ServerUrl {
+    /// Checks `text`. The reason does not quote it.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        if !text.contains("://") {
+            return Err("begin with http://, as in http://127.0.0.1:8080/sse/demo".into());
+        }
+        let url = Url::parse(text).map_err(|error| format!("not a url: {error}"))?;
+        match url.scheme() {
+            "http" => {}
+            "https" => return Err("this command does not support TLS yet; give an http:// url".into()),
+            _ => return Err("the scheme is http".into()),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("a user name or password in the url is not sent; leave it out".into());
+        }
+        let host = match url.host() {
+            Some(Host::Ipv6(address)) => address.to_string(),
+            Some(host) => host.to_string(),
+            None => return Err("the host is missing".into()),
+        };
+        Ok(Self {
+            host,
+            port: url.port().unwrap_or(80),
+            authority: url.authority().to_owned(),
+            path: url.path().to_owned(),
+            query: url.query().map(str::to_owned),
+        })
+    }
+
+    /// Host and port, fit for a message.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// The path.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The query without its question mark.
+    pub(crate) fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+}
+
+/// Connects. The connection closes when the sender and the last answer's body are dropped.
+pub(crate) async fn connect(url: &ServerUrl) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    let connecting = TcpStream::connect((url.host.as_str(), url.port));
+    let socket = timeout(CONNECT_DEADLINE, connecting)
+        .await
+        .with_context(|| format!("cannot connect to {} within {CONNECT_DEADLINE:?}", url.authority))?
+        .with_context(|| format!("cannot connect to {}", url.authority))?;
+    // Without these a peer that lost its power is waited for for ever. Neither is worth failing for.
+    let keepalive = TcpKeepalive::new().with_time(SILENCE_MAX).with_interval(KEEPALIVE_INTERVAL).with_retries(3);
+    let _ = SockRef::from(&socket).set_tcp_keepalive(&keepalive);
+    let _ = socket.set_nodelay(true);
+    let (sender, connection) = http1::handshake(TokioIo::new(socket))
+        .await
+        .with_context(|| format!("cannot speak HTTP with {}", url.authority))?;
+    // Whoever waits for the answer hears how the connection ended.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+/// What an answer says that is an error: its status, and the problem's detail where there is one.
+pub(crate) async fn problem(status: StatusCode, body: Incoming) -> String {
+    let whole = timeout(PROBLEM_DEADLINE, Limited::new(body, PROBLEM_BYTES_MAX).collect()).await;
+    let bytes = whole.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    match detail(&bytes) {
+        Some(detail) => format!("the server answered {status}: {detail}"),
+        None => format!("the server answered {status}"),
+    }
+}
+
+/// The detail of a problem (RFC 9457), or the first line of a text that is not HTML.
+fn detail(body: &[u8]) -> Option<String> {
+    if let Ok(problem) = serde_json::from_slice::<Value>(body) {
+        let member = |name| problem.get(name).and_then(Value::as_str);
+        return member("detail").or(member("title")).map(printable);
+    }
+    let text = String::from_utf8_lossy(body);
+    let line = text.lines().next().map(str::trim)?;
+    (!line.is_empty() && !line.starts_with('<')).then(|| printable(line))
+}
+
+/// Foreign text on a terminal: control characters are shown and not carried out.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\t' { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
+
+    use super::*;
+
+    #[test]
+    fn a_url_is_taken_apart() {
+        let parts = |text| {
+            let ServerUrl { host, port, authority, path, query } = ServerUrl::parse(text).unwrap();
+            (host, port, authority, path, query)
+        };
+        let expected = |host: &str, port, authority: &str, path: &str, query: Option<&str>| {
+            (host.to_owned(), port, authority.to_owned(), path.to_owned(), query.map(str::to_owned))
+        };
+        assert_eq!(parts("http://localhost/"), expected("localhost", 80, "localhost", "/", None));
+        assert_eq!(parts("http://[::1]:81/a?b=c#d"), expected("::1", 81, "[::1]:81", "/a", Some("b=c")));
+        assert_eq!(parts("HTTP://Host:80"), expected("host", 80, "host", "/", None));
+        assert_eq!(parts("http://h/a b?c d"), expected("h", 80, "h", "/a%20b", Some("c%20d")));
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_refused_with_advice_and_without_its_secrets() {
+        for (text, advice) in [
+            ("", "http://"),
+            ("demo", "http://"),
+            ("localhost:8080/sse/demo", "begin with http://"),
+            ("https://hunter2.example/sse/demo", "TLS"),
+            ("redis://hunter2", "the scheme is http"),
+            ("http://edge:hunter2@h/", "password"),
+            ("http://hunter2@h/", "password"),
+            ("http://", "not a url"),
+            ("http://h:hunter2/", "not a url"),
+        ] {
+            let reason = ServerUrl::parse(text).unwrap_err();
+            assert!(reason.contains(advice) && !reason.contains("hunter2"), "{text}: {reason}");
+        }
+    }
+
+    #[test]
+    fn the_detail_of_an_error_is_found_and_harmless() {
+        assert_eq!(detail(br#"{"title":"t","detail":"d\u001b[2J"}"#).as_deref(), Some("d\\u{1b}[2J"));
+        assert_eq!(detail(br#"{"title":"t"}"#).as_deref(), Some("t"));
+        assert_eq!(detail(b"no such thing\nmore").as_deref(), Some("no such thing"));
+        for nothing in [&b""[..], b"{}", b"<html>", b"\n"] {
+            assert_eq!(detail(nothing), None);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! `fantail publish`: one event, or one for each line of standard input, over HTTP or through Redis.
+//!
+//! Events go one after the other, each when the one before it is accepted. What does not go through ends the command:
+//! nothing is sent twice and nothing is passed over.
+
+mod http_publisher;
+mod input;
+
+use std::io::{self, Write};
+
+use anyhow::{Context, bail};
+use fantail_feed::{RedisPublisher, RedisSettings};
+use fantail_wire::{ChannelName, Event, Publication};
+use serde_json::json;
+
+use self::http_publisher::HttpPublisher;
+use self::input::Input;
+use crate::http_client::ServerUrl;
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) struct Publish {
+    pub(crate) destination: Destination,
+    /// At least one.
+    pub(crate) channels: Vec<ChannelName>,
+    /// Everything about the event but its data.
+    pub(crate) template: Event,
+    pub(crate) source: Source,
+    /// Whether receipts are printed.
+    pub(crate) receipts: bool,
+}
+
+/// Where events go.
+#[derive(Debug)]
+pub(crate) enum Destination {
+    /// To the internal listener of a node.
+    Http(ServerUrl),
+    /// Past the nodes, to the Redis that they follow.
+    Redis(Box<RedisSettings>),
+}
+
+/// Where data comes from.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The command line.
+    Argument(String),
+    /// Standard input, all of it.
+    Input,
+    /// Standard input, an event for each line.
+    Lines,
+}
+
+/// Publishes; an error says what was not published.
+pub(crate) fn run(publish: Publish) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let result = runtime.block_on(publish.run());
+    // A name lookup may still be under way, and nobody needs its answer.
+    runtime.shutdown_background();
+    result
+}
+
+/// Rounds of the runtime: the first learns of a close, the others tell everyone who must know.
+const ROUNDS: usize = 4;
+
+enum Publisher {
+    Http(HttpPublisher),
+    Redis(Box<RedisPublisher>),
+}
+
+impl Publish {
+    async fn run(self) -> anyhow::Result<()> {
+        match &self.source {
+            Source::Argument(data) => {
+                let event = self.event(data.clone());
+                self.publish(&mut self.publisher().await?, event).await
+            }
+            Source::Input => {
+                let event = self.event_from(Input::default().all().await?)?;
+                self.publish(&mut self.publisher().await?, event).await
+            }
+            Source::Lines => self.publish_lines().await,
+        }
+    }
+
+    async fn publish_lines(&self) -> anyhow::Result<()> {
+        let mut publisher = self.publisher().await?;
+        let mut input = Input::default();
+        let mut published: u64 = 0;
+        loop {
+            let place = || format!("line {} was not published, {published} before it were", published + 1);
+            let Some(line) = input.next_line().await.with_context(place)? else { return Ok(()) };
+            let event = self.event_from(line).with_context(place)?;
+            self.publish(&mut publisher, event).await.with_context(place)?;
+            published += 1;
+        }
+    }
+
+    fn event(&self, data: String) -> Event {
+        Event { data, ..self.template.clone() }
+    }
+
+    fn event_from(&self, data: Vec<u8>) -> anyhow::Result<Event> {
+        Ok(self.event(Event::text_from_bytes(data)?.data))
+    }
+
+    async fn publisher(&self) -> anyhow::Result<Publisher> {
+        match &self.destination {
+            Destination::Http(url) => Ok(Publisher::Http(HttpPublisher::new(url.clone()))),
+            Destination::Redis(settings) => {
+                // The TLS of the Redis client asks for the process's default provider.
+                let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+                let redis = RedisPublisher::connect(settings.as_ref().clone()).await?;
+                Ok(Publisher::Redis(Box::new(redis)))
+            }
+        }
+    }
+
+    async fn publish(&self, publisher: &mut Publisher, event: Event) -> anyhow::Result<()> {
+        let_connections_end().await;
+        let publication = Publication::new(self.channels.iter().cloned(), event);
+        let receipt = match publisher {
+            Publisher::Http(http) => http.publish(&publication).await?,
+            Publisher::Redis(redis) => json!({ "subscribers": redis.publish(&publication).await?.subscribers }),
+        };
+        if !self.receipts {
+            return Ok(());
+        }
+        match writeln!(io::stdout(), "{receipt}") {
+            // Whoever does not read receipts has the event published all the same.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                bail!("the event was published, but its receipt cannot be written: {error}")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A connection may have been closed while nothing was to be published. Whoever sends on it before it knows cannot tell
+/// whether the event was taken, so the runtime is first given the time to look.
+async fn let_connections_end() {
+    for _ in 0..ROUNDS {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
+
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Answers one request on a connection of its own, which is closed when the result is dropped.
+    fn answer(listener: &TcpListener) -> TcpStream {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\"data\":\"x\"}") {
+            let mut bytes = [0; 1024];
+            let count = socket.read(&mut bytes).unwrap();
+            assert_ne!(count, 0, "closed within a request");
+            request.extend_from_slice(&bytes[..count]);
+        }
+        socket.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}").unwrap();
+        socket
+    }
+
+    /// Waits until the system has seen the other side close a connection to `port`. Blocks, so that nothing in this
+    /// process sees it as well.
+    fn block_until_closed_by_server(port: u16) {
+        let is_closed = |line: &str| {
+            let fields: Vec<_> = line.split_whitespace().skip(2).take(2).collect();
+            matches!(fields[..], [remote, "08"] if remote.ends_with(&format!(":{port:04X}")))
+        };
+        let started = Instant::now();
+        while !std::fs::read_to_string("/proc/net/tcp").unwrap().lines().any(is_closed) {
+            assert!(started.elapsed() < Duration::from_secs(30), "the connection is not closed");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// 1. A node answers and then closes the connection.
+    /// 2. The next event is there before anyone here has seen the close.
+    /// 3. It goes over a new connection all the same.
+    #[tokio::test]
+    async fn an_event_behind_a_close_that_nobody_has_seen_goes_over_a_new_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (close, told_to_close) = mpsc::channel::<()>();
+        let server = thread::spawn(move || {
+            let socket = answer(&listener);
+            let _ = told_to_close.recv();
+            drop(socket);
+            answer(&listener);
+        });
+        let publish = Publish {
+            destination: Destination::Http(ServerUrl::parse(&format!("http://127.0.0.1:{port}")).unwrap()),
+            channels: vec![ChannelName::parse("a").unwrap()],
+            template: Event::text(""),
+            source: Source::Lines,
+            receipts: false,
+        };
+
+        let mut publisher = publish.publisher().await.unwrap();
+        publish.publish(&mut publisher, Event::text("x")).await.unwrap();
+        drop(close);
+        block_until_closed_by_server(port);
+        publish.publish(&mut publisher, Event::text("x")).await.unwrap();
+        server.join().unwrap();
+    }
+}

@@ -1,0 +1,118 @@
+//! Faults and texts: what is told before anything runs.
+#![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
+
+use std::net::TcpListener;
+
+use fantail_config::SETTINGS;
+use fantail_testkit::Fantail;
+
+use crate::node::FANTAIL;
+use crate::running::run;
+
+/// Everything is wrong at once: flags, variables, the file, and what only the parts that use a setting can see.
+#[tokio::test]
+async fn all_faults_of_all_layers_are_told_at_once_and_nothing_is_bound() {
+    // Whoever binds before it checks meets this.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("fantail.toml");
+    std::fs::write(&file, "path = \"/sse\"\nlinger = \"soon\"\ntypo = 1\n").unwrap();
+    let file = file.to_str().unwrap();
+
+    let arguments = ["serve", "--config", file, "--listen", &address, "--worker", "2", "--retry=x", "--redis-url"];
+    let arguments = [&arguments[..], &["redis://:hunter2%ff@127.0.0.1"]].concat();
+    let variables = [("FANTAIL_CORS_ORIGIN", "https://a.example/path"), ("FANTAIL_LOG_LEVLE", "info")];
+    let (status, output) = Fantail::run_to_end(FANTAIL, &arguments, &variables).await.unwrap();
+
+    assert_eq!(status.code(), Some(2), "{output:?}");
+    assert_eq!(output.stdout, "");
+    let places = [
+        &format!("{file}:2: "),
+        &format!("{file}:3: "),
+        "FANTAIL_CORS_ORIGIN: ",
+        "FANTAIL_LOG_LEVLE: ",
+        "--worker: ",
+        "--retry: ",
+        "--redis-url: ",
+    ];
+    for place in places {
+        assert!(output.stderr.lines().any(|line| line.starts_with(place)), "{place}\n{}", output.stderr);
+    }
+    assert_eq!(output.stderr.lines().count(), places.len(), "{}", output.stderr);
+    assert!(output.stderr.ends_with('\n') && !output.stderr.contains("hunter2"), "{}", output.stderr);
+}
+
+/// A URL that looks right and that the Redis client cannot use must not end a start half-way.
+#[tokio::test]
+async fn a_redis_url_that_only_the_client_refuses_is_a_fault_of_its_place() {
+    let url = "redis://:hunter2%ff@127.0.0.1";
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("fantail.toml");
+    std::fs::write(&file, format!("# a comment\nredis_url = {url:?}\n")).unwrap();
+    let file = file.to_str().unwrap();
+    for (arguments, variables, place) in [
+        (&["serve", "--redis-url", url][..], &[][..], "--redis-url: ".to_owned()),
+        (&["serve"], &[("FANTAIL_REDIS_URL", url)], "FANTAIL_REDIS_URL: ".to_owned()),
+        (&["serve", "--config", file], &[], format!("{file}:2: ")),
+    ] {
+        let (status, output) = Fantail::run_to_end(FANTAIL, arguments, variables).await.unwrap();
+        assert_eq!(status.code(), Some(2), "{output:?}");
+        assert!(output.stderr.starts_with(&place) && output.stderr.lines().count() == 1, "{}", output.stderr);
+        assert!(!output.stderr.contains("hunter2"), "{}", output.stderr);
+    }
+}
+
+#[tokio::test]
+async fn help_tells_what_there_is_and_how_to_begin() {
+    for arguments in [&[][..], &["--help"], &["-h"], &["help"]] {
+        let help = run(arguments).await;
+        assert_eq!((help.status, help.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        for part in
+            ["Server-Sent Events", "\n  serve ", "\n  subscribe ", "\n  publish ", "\n  fantail publish demo hello\n"]
+        {
+            assert!(help.stdout.contains(part), "{part:?} in\n{}", help.stdout);
+        }
+    }
+}
+
+#[tokio::test]
+async fn help_of_a_task_tells_all_its_flags() {
+    let settings: Vec<_> = SETTINGS.iter().map(fantail_config::Setting::flag).collect();
+    let of_subscribe = ["--json", "--data", "--last-event-id", "--limit", "--header", "--no-reconnect"];
+    let of_publish = ["--url", "--redis-url", "--channel", "--event", "--id", "--retry", "--lines", "--quiet", "-q,"];
+    for (task, flags) in [
+        ("serve", settings.iter().map(String::as_str).collect::<Vec<_>>()),
+        ("subscribe", of_subscribe.to_vec()),
+        ("publish", of_publish.to_vec()),
+    ] {
+        for arguments in [["help", task], [task, "--help"]] {
+            let help = run(&arguments).await;
+            assert_eq!(help.status, Some(0));
+            assert!(help.stdout.contains(&format!("Usage: fantail {task} ")), "{}", help.stdout);
+            for flag in &flags {
+                let entry = help.stdout.lines().any(|line| line.trim_start().contains(flag) && line.starts_with("  "));
+                assert!(entry, "{flag} in\n{}", help.stdout);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_version_is_told() {
+    for arguments in [&["--version"][..], &["-V"], &["serve", "--version"]] {
+        let version = run(arguments).await;
+        let expected = format!("fantail {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!((version.status, version.stdout), (Some(0), expected), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_mistyped_task_is_corrected() {
+    let outcome = run(&["sevre", "--workers", "2"]).await;
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(2), ""));
+    assert!(outcome.stderr.contains("'sevre'") && outcome.stderr.contains("'serve'"), "{}", outcome.stderr);
+    let outcome = run(&["--frobnicate"]).await;
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(2), ""));
+    assert!(outcome.stderr.contains("--frobnicate"), "{}", outcome.stderr);
+}

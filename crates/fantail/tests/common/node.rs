@@ -1,0 +1,170 @@
+//! A running node, and what tests ask of it in a word: publish, subscribe, look at a number, wait for a state.
+//!
+//! Never waits for a time: it waits for something to become true, and gives up only after the kit's long patience.
+#![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
+#![allow(dead_code)] // each test program uses its part of this file
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fantail_testkit::{Fantail, PATIENCE, Response, SseClient, http};
+use serde_json::Value;
+
+/// The program under test.
+pub(crate) const FANTAIL: &str = env!("CARGO_BIN_EXE_fantail");
+
+/// How often a state that must come is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Starts a node with two shards and the memory feed. Later flags win over these.
+pub(crate) async fn node(flags: &[&str]) -> Fantail {
+    let mut arguments = vec!["serve"];
+    if !flags.contains(&"--workers") {
+        arguments.extend(["--workers", "2"]);
+    }
+    arguments.extend(flags);
+    Fantail::start(FANTAIL, &arguments, &[]).await.unwrap()
+}
+
+/// Opens a stream, which must be accepted.
+pub(crate) async fn subscribe(node: &Fantail, path_and_query: &str) -> SseClient {
+    let client = SseClient::connect(node.public(), path_and_query).await.unwrap();
+    assert_eq!(client.status(), 200, "{path_and_query}");
+    client
+}
+
+/// Reads up to the end of the opening block of a client that keeps its body; the id that stands in it.
+pub(crate) async fn opening(client: &mut SseClient) -> String {
+    let end = loop {
+        match client.body().windows(2).position(|pair| pair == b"\n\n") {
+            Some(end) => break end,
+            None => client.read_more(PATIENCE).await.unwrap(),
+        }
+    };
+    let text = std::str::from_utf8(&client.body()[..end]).unwrap();
+    text.lines().find_map(|line| line.strip_prefix("id: ")).unwrap_or_default().to_owned()
+}
+
+/// Publishes text, which must be accepted, and returns the receipt.
+pub(crate) async fn publish(node: &Fantail, channel_and_query: &str, data: impl AsRef<[u8]>) -> Value {
+    let path = format!("/publish/{channel_and_query}");
+    let answer = http(node.internal(), "POST", &path, &[], data).await.unwrap();
+    assert_eq!(answer.status, 202, "{path}: {}", answer.text());
+    answer.json().unwrap()
+}
+
+/// Publishes JSON and returns the answer, whatever it is.
+pub(crate) async fn publish_json(node: &Fantail, body: impl AsRef<[u8]>) -> Response {
+    http(node.internal(), "POST", "/publish", &[("Content-Type", "application/json")], body).await.unwrap()
+}
+
+/// Publishes one event for several channels and returns its receipt.
+pub(crate) async fn publish_to(node: &Fantail, channels: &[&str], data: &str) -> Value {
+    let answer = publish_json(node, serde_json::json!({ "channels": channels, "data": data }).to_string()).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    answer.json().unwrap()
+}
+
+/// Asks the internal listener.
+pub(crate) async fn ask(node: &Fantail, method: &str, path: &str) -> Response {
+    http(node.internal(), method, path, &[], "").await.unwrap()
+}
+
+/// The open streams as the node lists them.
+pub(crate) async fn connections(node: &Fantail) -> Vec<Value> {
+    let listing = ask(node, "GET", "/connections?limit=10000").await.json().unwrap();
+    listing["connections"].as_array().unwrap().clone()
+}
+
+/// The name under which the listing has this client.
+pub(crate) async fn connection_id(node: &Fantail, client: SocketAddr) -> String {
+    let peer = Value::from(client.to_string());
+    let listing = connections(node).await;
+    let found = listing.iter().find(|connection| connection["peer"] == peer);
+    found.unwrap_or_else(|| panic!("{peer} is not listed in {listing:?}"))["id"].as_str().unwrap().to_owned()
+}
+
+/// Waits until the stream of this client is in this state.
+pub(crate) async fn until_state(node: &Fantail, client: SocketAddr, state: &str) {
+    let peer = Value::from(client.to_string());
+    let started = tokio::time::Instant::now();
+    loop {
+        let listing = connections(node).await;
+        if listing.iter().any(|connection| connection["peer"] == peer && connection["state"] == state) {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "the stream of {peer} was never {state}: {listing:?}");
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// One scrape.
+pub(crate) struct Metrics(pub(crate) String);
+
+/// Looks at all numbers once.
+pub(crate) async fn metrics(node: &Fantail) -> Metrics {
+    let answer = ask(node, "GET", "/metrics").await;
+    assert_eq!(answer.status, 200);
+    Metrics(answer.text())
+}
+
+impl Metrics {
+    /// The number of one series, named as the scrape shows it, labels included.
+    pub(crate) fn number(&self, series: &str) -> f64 {
+        let value = self.0.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("there is no {series} in\n{}", self.0)).parse().unwrap()
+    }
+
+    /// A count.
+    pub(crate) fn count(&self, series: &str) -> u64 {
+        // Some series are written with a point, counts too.
+        let number = self.number(series).to_string();
+        number.parse().unwrap_or_else(|_| panic!("{series} is no count but {number}"))
+    }
+
+    /// Adds up all series of one name.
+    pub(crate) fn sum(&self, name: &str) -> u64 {
+        let labelled = format!("{name}{{");
+        let own =
+            |line: &&str| line.starts_with(&labelled) || line.strip_prefix(name).is_some_and(|l| l.starts_with(' '));
+        let lines: Vec<_> = self.0.lines().filter(own).collect();
+        assert!(!lines.is_empty(), "there is no {name} in\n{}", self.0);
+        lines.iter().map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+
+    /// Streams that ended for this reason.
+    pub(crate) fn closed(&self, reason: &str) -> u64 {
+        self.count(&format!("fantail_streams_closed_total{{reason=\"{reason}\"}}"))
+    }
+}
+
+/// Looks at the numbers until they are as they must become, and returns them.
+#[track_caller]
+pub(crate) fn until<'a>(
+    node: &'a Fantail,
+    what: &'a str,
+    mut reached: impl FnMut(&Metrics) -> bool + 'a,
+) -> impl Future<Output = Metrics> + 'a {
+    let caller = std::panic::Location::caller();
+    let started = tokio::time::Instant::now();
+    async move {
+        loop {
+            let metrics = metrics(node).await;
+            if reached(&metrics) {
+                return metrics;
+            }
+            assert!(started.elapsed() < PATIENCE, "{caller}: it never came to this: {what}\n{}", metrics.0);
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+/// Waits until so many streams have ended for this reason.
+pub(crate) async fn until_closed(node: &Fantail, reason: &str, streams: u64) {
+    until(node, &format!("{streams} streams ended, reason {reason}"), |m| m.closed(reason) == streams).await;
+}
+
+/// Waits until so many streams are open.
+pub(crate) async fn until_open(node: &Fantail, streams: u64) {
+    until(node, &format!("{streams} streams open"), |m| m.count("fantail_streams_open") == streams).await;
+}

@@ -1,0 +1,91 @@
+//! The page: opens sources, writes down what each of them tells, and reports when all of them have come to their end.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Entries of a log, and of what stands in its place in the report.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) enum Entry {
+    /// The source was opened.
+    Open,
+    /// The source told an error; this is its state.
+    Error(u64),
+    Event(Told),
+}
+
+/// An event as a page's listener sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Told {
+    pub(crate) kind: String,
+    pub(crate) data: String,
+    pub(crate) id: String,
+}
+
+/// What one source told, in order.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Log(Vec<Entry>);
+
+impl Log {
+    pub(crate) fn events(&self) -> Vec<Told> {
+        let event = |entry: &Entry| if let Entry::Event(told) = entry { Some(told.clone()) } else { None };
+        self.0.iter().filter_map(event).collect()
+    }
+
+    pub(crate) fn opened(&self) -> usize {
+        self.0.iter().filter(|entry| **entry == Entry::Open).count()
+    }
+
+    pub(crate) fn errors(&self) -> Vec<u64> {
+        let state = |entry: &Entry| if let Entry::Error(state) = entry { Some(*state) } else { None };
+        self.0.iter().filter_map(state).collect()
+    }
+
+    pub(crate) fn before_the_first_event(&self) -> Self {
+        Self(self.0.iter().take_while(|entry| !matches!(entry, Entry::Event(_))).cloned().collect())
+    }
+}
+
+/// The page's text. It reports when each of `until_end` has told an event with the data `end`, and each of `until_error`
+/// an error.
+pub(crate) fn html(until_end: &[(String, String)], until_error: &[(String, String)]) -> String {
+    let sources = json!({ "until_end": until_end, "until_error": until_error });
+    SCRIPT.replace("SOURCES", &sources.to_string())
+}
+
+/// The logs by source.
+pub(crate) fn logs(report: Value) -> BTreeMap<String, Log> {
+    serde_json::from_value(report).unwrap()
+}
+
+const SCRIPT: &str = "<!doctype html><meta charset=utf-8><script>
+const sources = SOURCES;
+const logs = {};
+const open = new Set();
+
+function ended(name) {
+    open.delete(name);
+    if (open.size == 0) fetch('/result', {method: 'POST', body: JSON.stringify(logs)});
+}
+
+function watch(name, url, at_end) {
+    const log = logs[name] = [];
+    open.add(name);
+    const source = new EventSource(url);
+    source.onopen = () => log.push('Open');
+    source.onerror = () => {
+        log.push({Error: source.readyState});
+        if (!at_end) ended(name);
+    };
+    for (const kind of ['message', 'tick', 'fantail.gap']) {
+        source.addEventListener(kind, event => {
+            log.push({Event: {kind: event.type, data: event.data, id: event.lastEventId}});
+            if (at_end && event.data == 'end') ended(name);
+        });
+    }
+}
+
+for (const [name, url] of sources.until_end) watch(name, url, true);
+for (const [name, url] of sources.until_error) watch(name, url, false);
+</script>";

@@ -1,0 +1,201 @@
+//! Bounds: silent sockets, descriptors, connections, ports. At every bound the node goes on serving those it has.
+#![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
+
+#[path = "common/node.rs"]
+mod node;
+#[path = "common/wire.rs"]
+mod wire;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fantail_testkit::{Close, Fantail, PATIENCE, SseClient, http};
+use tokio::time::{interval, timeout};
+
+use node::{FANTAIL, ask, metrics, node, publish, subscribe, until, until_open};
+use wire::Wire;
+
+/// Far above the deadlines of these tests and below the defaults: who is late has not been cut by the flag's deadline.
+const SOON: Duration = Duration::from_secs(8);
+
+#[tokio::test]
+async fn silent_sockets_and_half_heads_are_closed_by_the_request_deadline() {
+    let node = node(&["--request-deadline", "300ms"]).await;
+    let mut stream = subscribe(&node, "/sse/a").await;
+    let mut wires = Vec::new();
+    for sent in ["", "G", "GET /sse/a HTTP/1.1\r\nHost: x\r\n", "\r\n", "GET /nope HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        for _ in 0..10 {
+            let mut wire = Wire::connect(node.public()).await;
+            wire.send(sent).await;
+            wires.push(wire);
+        }
+    }
+    timeout(SOON, async {
+        for wire in &mut wires {
+            assert_eq!(wire.rest().await.1, Close::Fin);
+        }
+    })
+    .await
+    .expect("the deadline closes them");
+    until(&node, "only the stream is left", |m| m.count("fantail_connections_open") == 1).await;
+    // A stream has no such deadline.
+    publish(&node, "a", "still here").await;
+    assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, "still here");
+}
+
+#[tokio::test]
+async fn a_head_that_comes_in_drips_does_not_put_the_deadline_off() {
+    let node = node(&["--request-deadline", "300ms"]).await;
+    let mut wire = Wire::connect(node.public()).await;
+    let mut pace = interval(Duration::from_millis(20));
+    timeout(SOON, async {
+        // A header that never ends.
+        let head = format!("GET /sse/a HTTP/1.1\r\nHost: x\r\nX: {}", "a".repeat(10_000));
+        for byte in head.bytes() {
+            pace.tick().await;
+            wire.send([byte]).await;
+            let now = metrics(&node).await;
+            if now.count("fantail_connections_accepted_total") == 1 && now.count("fantail_connections_open") == 0 {
+                return;
+            }
+        }
+        panic!("all of it was read");
+    })
+    .await
+    .expect("the deadline closes it");
+}
+
+/// A script that runs the program with at most so many descriptors. It lies in a directory of its own.
+fn with_descriptors(limit: u32) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("fantail");
+    let mut script = File::create(&path).unwrap();
+    write!(script, "#!/bin/sh\nulimit -n {limit} || exit 99\nexec '{FANTAIL}' \"$@\"\n").unwrap();
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    (directory, path)
+}
+
+/// Processor time that the program has used, in the kernel's ticks, of which there are a hundred in a second.
+fn cpu_ticks(node: &Fantail) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", node.pid())).unwrap();
+    // The name in brackets may hold blanks; user and system time are fields 14 and 15.
+    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[tokio::test]
+async fn at_the_descriptor_limit_accepting_stops_nothing_spins_and_it_goes_on_by_itself() {
+    let (_directory, script) = with_descriptors(200);
+    let node = Fantail::start(script, &["serve", "--workers", "2"], &[]).await.unwrap();
+    assert_eq!(metrics(&node).await.count("process_max_fds"), 200);
+    let ready = ask(&node, "GET", "/readyz").await.json().unwrap();
+    let room = ready["connections_max"].as_u64().unwrap();
+    assert!((50..150).contains(&room), "{ready}");
+    let mut clients = Vec::new();
+    for _ in 0..room + 40 {
+        clients.push(SseClient::request(node.public(), "/sse/a").send().await.unwrap());
+    }
+    until_open(&node, room).await;
+
+    // One second in which nothing happens. A loop that spins on `accept` would use all of it.
+    let before = cpu_ticks(&node);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let used = cpu_ticks(&node) - before;
+    assert!(used < 20, "{used} ticks of a hundred while nothing happens");
+
+    let full = metrics(&node).await;
+    assert_eq!(full.count("fantail_streams_open"), room, "no more than there is room for");
+    assert!(full.count("process_open_fds") < 200);
+    assert_eq!(ask(&node, "GET", "/livez").await.status, 200);
+    assert_eq!(ask(&node, "GET", "/readyz").await.status, 503);
+    assert_eq!(publish(&node, "a", "to those inside").await["subscribers"], room);
+
+    // Most leave, wherever they are; all others get in or are inside already.
+    let mut others = clients.split_off(room as usize);
+    drop(clients);
+    for client in &mut others {
+        assert_eq!(client.wait_for_head(PATIENCE).await.unwrap().status, 200);
+    }
+    until_open(&node, 40).await;
+    publish(&node, "a", "to all").await;
+    for client in &mut others {
+        while client.next_event(PATIENCE).await.unwrap().data != "to all" {}
+    }
+    let log = node.output().stderr;
+    assert!(!log.contains("cannot accept"), "the kernel had to refuse: {log}");
+}
+
+#[tokio::test]
+async fn a_descriptor_limit_without_room_for_anyone_is_refused_at_the_start() {
+    let (_directory, script) = with_descriptors(100);
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0"];
+    let (status, output) = Fantail::run_to_end(script, &arguments, &[]).await.unwrap();
+    assert_eq!(status.code(), Some(1), "{output:?}");
+    assert!(output.stderr.contains("a limit of 100 open files leaves no room for connections"), "{}", output.stderr);
+}
+
+/// With two shards and room for one connection, whoever is next must get in whatever shard he comes to.
+#[tokio::test]
+async fn the_last_free_place_serves_every_shard() {
+    let node = node(&["--connections-max", "1"]).await;
+    for _ in 0..40 {
+        assert_eq!(http(node.public(), "GET", "/nope", &[], "").await.unwrap().status, 404);
+    }
+    let inside = subscribe(&node, "/sse/a").await;
+    let mut waiting = Vec::new();
+    for _ in 0..8 {
+        waiting.push(SseClient::request(node.public(), "/sse/a?limit=1").send().await.unwrap());
+    }
+    drop(inside);
+    // Each that gets in leaves with the first event, and makes room for the next.
+    timeout(PATIENCE, async {
+        while !waiting.is_empty() {
+            publish(&node, "a", "go").await;
+            let mut still = Vec::new();
+            for mut client in waiting {
+                if client.read_until_end(Duration::from_millis(20)).await.is_err() {
+                    still.push(client);
+                }
+            }
+            waiting = still;
+        }
+    })
+    .await
+    .expect("somebody never got in");
+    until_open(&node, 0).await;
+    assert_eq!(metrics(&node).await.closed("limit_reached"), 8);
+}
+
+async fn run_with(listen: SocketAddr, internal: SocketAddr) -> (Option<i32>, String) {
+    let (listen, internal) = (listen.to_string(), internal.to_string());
+    let arguments = ["serve", "--workers", "2", "--listen", &listen, "--internal-listen", &internal];
+    let (status, output) = Fantail::run_to_end(FANTAIL, &arguments, &[]).await.unwrap();
+    (status.code(), output.stderr)
+}
+
+#[tokio::test]
+async fn a_second_process_on_a_port_in_use_is_refused_and_the_first_keeps_all_its_clients() {
+    let node = node(&[]).await;
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    for (setting, address, (status, told)) in [
+        ("listen", node.public(), run_with(node.public(), any).await),
+        ("internal_listen", node.internal(), run_with(any, node.internal()).await),
+        ("listen", node.internal(), run_with(node.internal(), any).await),
+    ] {
+        assert_eq!(status, Some(1), "{told}");
+        let expected = format!("cannot listen on {address} (setting {setting}): Address already in use");
+        assert!(told.contains(&expected), "{told}");
+    }
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(subscribe(&node, "/sse/a").await);
+    }
+    publish(&node, "a", "here").await;
+    for client in &mut clients {
+        assert_eq!(client.next_event(PATIENCE).await.unwrap().data, "here");
+    }
+}

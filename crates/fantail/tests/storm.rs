@@ -1,0 +1,140 @@
+//! Thousands of streams that join, leave, stall, break off and come back at random, while several publishers go on.
+//! The ledger then proves for every stream and channel: in order, nothing twice, nothing foreign, nothing cut, and
+//! nothing missing but what a gap told of.
+//!
+//! Everything random comes from one seed, which is printed; `FANTAIL_STORM_SEED` brings a storm back, as far as the
+//! machine's timing allows.
+#![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
+
+#[path = "storm/client.rs"]
+mod client;
+#[path = "storm/faulty_server.rs"]
+mod faulty_server;
+#[path = "storm/keeper.rs"]
+mod keeper;
+#[path = "common/node.rs"]
+mod node;
+#[path = "storm/operator.rs"]
+mod operator;
+#[path = "storm/publishing.rs"]
+mod publishing;
+#[path = "storm/sea.rs"]
+mod sea;
+#[path = "storm/weather.rs"]
+mod weather;
+
+use std::time::Duration;
+
+use fantail_testkit::{FaultProxy, RedisServer, Verdict};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+use faulty_server::{Fault, FaultyServer};
+use node::{metrics, node, until};
+use weather::{Ends, Storm, Weather, seed};
+
+/// One storm at a time: each is made to fill the machine.
+static SKY: Mutex<()> = Mutex::const_new(());
+
+const LARGE: Weather =
+    Weather { clients: 3_000, publishers: 6, pause_ms_max: 60, duration: Duration::from_secs(6), ends: Ends::Kicks };
+
+#[tokio::test]
+async fn with_room_for_everything_in_the_logs_every_event_reaches_every_stream() {
+    let _alone = SKY.lock().await;
+    let flags = "--workers 3 --send-buffer-bytes 4KiB --keepalive-interval 500ms \
+                 --log-events-max 1000000 --log-bytes-max 256MiB --logs-bytes-max 1GiB --log-age-max 1h";
+    let node = node(&flags.split_whitespace().collect::<Vec<_>>()).await;
+    let before = metrics(&node).await.number("process_open_fds");
+    let storm = Storm::new(&LARGE, &node, seed());
+    let verdict = storm.rage(&node, None).await;
+    verdict.assert_whole();
+
+    let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
+    assert_eq!(after.sum("fantail_gaps_sent_total"), 0);
+    assert_eq!(after.count("fantail_encodes_total"), after.count("fantail_events_in_total"), "one encode per event");
+    assert!(after.count("fantail_write_blocked_total") > 100, "hardly a stream was ever blocked");
+    assert!(after.number("process_open_fds") < before + 20.0, "descriptors are left open: {}", after.0);
+}
+
+#[tokio::test]
+async fn with_short_logs_every_loss_is_declared() {
+    let _alone = SKY.lock().await;
+    let flags = "--workers 3 --send-buffer-bytes 4KiB --progress-deadline 1s --log-events-max 12";
+    let node = node(&flags.split_whitespace().collect::<Vec<_>>()).await;
+    let weather = Weather { clients: 1_200, duration: Duration::from_secs(4), ends: Ends::KicksAndSlow, ..LARGE };
+    let verdict = Storm::new(&weather, &node, seed()).rage(&node, None).await;
+    verdict.assert_clean();
+    assert!(verdict.declared > 100, "hardly anything was lost, so nothing was tried: {verdict}");
+    let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
+    for reason in ["stalled", "overrun", "kicked"] {
+        assert!(after.closed(reason) > 0, "no stream ended as {reason}");
+    }
+}
+
+#[tokio::test]
+async fn through_redis_every_loss_is_declared_also_when_its_connection_is_cut() {
+    let _alone = SKY.lock().await;
+    let redis = RedisServer::start().await.unwrap();
+    let proxy = FaultProxy::start(redis.addr()).unwrap();
+    let url = format!("redis://{}", proxy.addr());
+    let flags = "--workers 3 --send-buffer-bytes 4KiB --linger 50ms --follow-deadline 5m";
+    let node = node(&[&["--redis-url", &url], &flags.split_whitespace().collect::<Vec<_>>()[..]].concat()).await;
+    until(&node, "redis is there", |m| m.count("fantail_feed_state{state=\"connected\"}") == 1).await;
+    let duration = Duration::from_secs(4);
+    let weather = Weather { clients: 1_500, duration, ..LARGE };
+    let verdict = Storm::new(&weather, &node, seed()).through(&redis).rage(&node, Some(&proxy)).await;
+    verdict.assert_clean();
+    assert!(verdict.gaps > weather.clients, "not everyone was told of the outages: {verdict}");
+    let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
+    assert_eq!(after.count("fantail_outages_total"), weather::CUTS);
+    until(&node, "nothing is followed any more", |m| m.count("fantail_followed_channels") == 0).await;
+}
+
+/// The judge judged, on streams and not on paper: a server between client and node behaves as a faulty build would.
+#[tokio::test]
+async fn a_build_that_drops_doubles_swaps_cuts_tears_misroutes_or_hides_a_gap_is_found_out() {
+    let _alone = SKY.lock().await;
+    let seed = seed();
+    let mut storms = JoinSet::new();
+    for fault in Fault::ALL {
+        storms.spawn(small_storm(fault, seed));
+    }
+    while let Some(ended) = storms.join_next().await {
+        let (fault, faults_made, verdict) = ended.unwrap();
+        println!("{fault:?} made {faults_made} times: {verdict}");
+        let found = match fault {
+            Fault::None => {
+                verdict.assert_clean();
+                continue;
+            }
+            Fault::Drop | Fault::HideGaps => verdict.silent,
+            Fault::Double => verdict.duplicated,
+            Fault::Swap => verdict.reordered,
+            Fault::Cut => verdict.cut,
+            Fault::Tear => verdict.cut + verdict.corrupted,
+            Fault::Misroute => verdict.foreign,
+        };
+        assert!(faults_made > 0, "{fault:?} was never made, so nothing was tried");
+        assert!(found > 0 && !verdict.is_clean(), "{fault:?} was not found: {verdict}");
+    }
+}
+
+/// How often the fault was made, and what the ledger says.
+async fn small_storm(fault: Fault, seed: u64) -> (Fault, u64, Verdict) {
+    let hides_gaps = fault == Fault::HideGaps;
+    let weather = Weather {
+        clients: 120,
+        // The ledger knows the order of each publisher's own events only, and any two may be swapped.
+        publishers: 1,
+        pause_ms_max: 5,
+        duration: Duration::from_millis(1_500),
+        // What was spoiled for a stream that is ended may come again, sound, when its client is back.
+        ends: if hides_gaps { Ends::KicksAndSlow } else { Ends::Never },
+    };
+    // With short logs there are gaps to be hidden.
+    let node = node(&["--log-events-max", if hides_gaps { "2" } else { "1024" }]).await;
+    let server = FaultyServer::start(node.public(), fault, seed).await;
+    let verdict = Storm::new(&weather, &node, seed).behind(server.addr()).rage(&node, None).await;
+    (fault, server.faults(), verdict)
+}

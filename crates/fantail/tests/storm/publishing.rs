@@ -1,0 +1,66 @@
+//! Those who publish in a storm: over HTTP, or directly to Redis as other programs do.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fantail_testkit::{Random, RespConnection, http};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::weather::Storm;
+
+/// Publishes one event after the other until the storm is over.
+pub(crate) async fn publish_until_over(storm: Arc<Storm>, mut random: Random) {
+    let mut publisher = storm.ledger.publisher(random.clone());
+    let mut redis = match storm.redis {
+        Some(address) => Some(RespConnection::connect(address).await.unwrap()),
+        None => None,
+    };
+    while !storm.is_over() {
+        let channels = storm.sea.choose_for_event(&mut random);
+        let event = publisher.compose_for(&channels, size(&mut random));
+        let accepted = match (&mut redis, channels.as_slice()) {
+            (Some(redis), [channel]) if random.chance(1, 2) => {
+                publish_to_redis(redis, channel, &event.text, random.chance(1, 2)).await;
+                true
+            }
+            _ => publish_over_http(storm.internal, &channels, &event.text).await,
+        };
+        if accepted {
+            publisher.confirm(&event);
+        }
+        sleep(Duration::from_millis(random.below(storm.weather.pause_ms_max))).await;
+    }
+}
+
+/// Whether the node took it. It does not while Redis is away; that is no loss, since its publisher knows.
+pub(crate) async fn publish_over_http(internal: SocketAddr, channels: &[&str], data: &str) -> bool {
+    let answer = if let [channel] = channels {
+        http(internal, "POST", &format!("/publish/{channel}"), &[], data).await
+    } else {
+        http(internal, "POST", "/publish", &[], json!({ "channels": channels, "data": data }).to_string()).await
+    };
+    let answer = answer.unwrap();
+    assert!([202, 503].contains(&answer.status), "{}: {}", answer.status, answer.text());
+    answer.status == 202
+}
+
+async fn publish_to_redis(redis: &mut RespConnection, channel: &str, data: &str, in_envelope: bool) {
+    if in_envelope {
+        let payload = json!({ "data": data }).to_string();
+        redis.publish(&format!("fantail-event:{channel}"), payload.as_bytes()).await.unwrap();
+    } else {
+        redis.publish(&format!("fantail:{channel}"), data.as_bytes()).await.unwrap();
+    }
+}
+
+/// Bytes of an event: mostly small, some that fill a socket.
+fn size(random: &mut Random) -> usize {
+    let size = match random.below(20) {
+        0..14 => 64 + random.below(448),
+        14..19 => 512 + random.below(3_584),
+        _ => 4_096 + random.below(16_384),
+    };
+    size as usize
+}

@@ -1,0 +1,79 @@
+//! Publishing from outside a node: one connection, and no feed behind it.
+//!
+//! For a program that publishes and ends. A node publishes over the connection that it keeps, see `commands.rs`.
+
+use std::future::ready;
+
+use fantail_wire::{Event, Publication, encode};
+use redis::{RedisError, RedisResult, cmd};
+
+use super::commands::{longest_id, send};
+use super::link::Link;
+use super::names;
+use super::settings::RedisSettings;
+use crate::publish::check_channels;
+use crate::{PublishError, Receipt};
+
+/// A connection for publishing. It is made anew only if it ended between two events.
+#[derive(Debug)]
+pub struct RedisPublisher {
+    settings: RedisSettings,
+    link: Link,
+    longest_id: String,
+}
+
+impl RedisPublisher {
+    /// Connects and logs in.
+    pub async fn connect(settings: RedisSettings) -> Result<Self, PublishError> {
+        let link = open(&settings).await?;
+        Ok(Self { settings, link, longest_id: longest_id() })
+    }
+
+    /// Publishes to every node that follows one of the event's channels. Text alone for one channel goes as it is, as
+    /// with any program's `PUBLISH`; everything else needs an envelope.
+    pub async fn publish(&mut self, publication: &Publication) -> Result<Receipt, PublishError> {
+        check_channels(publication)?;
+        encode(&publication.event, Some(&self.longest_id), self.settings.event_bytes_max)?;
+        if self.has_ended().await {
+            self.link = open(&self.settings).await?;
+        }
+        let sent = match publication.channels.as_slice() {
+            [channel] if is_plain(&publication.event) => {
+                self.send_plain(&names::plain(channel), &publication.event.data).await
+            }
+            _ => send(self.link.connection.clone(), publication).await,
+        };
+        let subscribers = sent.map_err(|error| self.unavailable("redis did not confirm the event", &error))?;
+        Ok(Receipt { id: None, subscribers: Some(subscribers) })
+    }
+
+    async fn send_plain(&self, redis_channel: &str, text: &str) -> RedisResult<u64> {
+        let mut connection = self.link.connection.clone();
+        cmd("PUBLISH").arg(redis_channel).arg(text).query_async(&mut connection).await
+    }
+
+    /// Asks without waiting; Redis may close connections that are idle.
+    async fn has_ended(&self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.link.ended() => true,
+            () = ready(()) => false,
+        }
+    }
+
+    fn unavailable(&self, what: &str, error: &RedisError) -> PublishError {
+        unavailable(&self.settings, what, error)
+    }
+}
+
+async fn open(settings: &RedisSettings) -> Result<Link, PublishError> {
+    Link::open(settings, |_| true).await.map_err(|error| unavailable(settings, "cannot connect", &error))
+}
+
+fn unavailable(settings: &RedisSettings, what: &str, error: &RedisError) -> PublishError {
+    PublishError::Unavailable(format!("{what} ({}): {error}", settings.address()))
+}
+
+fn is_plain(event: &Event) -> bool {
+    event.event.is_none() && event.id.is_none() && event.retry_ms.is_none()
+}
