@@ -91,11 +91,10 @@ struct EventReport {
     latency_us: Percentiles,
 }
 
-/// Servers, streams and a publishing connection to each server: every process has a feed of its own.
+/// Servers and streams.
 struct Crowd {
-    publishers: Vec<Publisher>,
     fleet: Fleet,
-    // Last, so that streams and publishers have left when the servers are ended.
+    // Last, so that streams have left when the servers are ended.
     servers: Vec<Server>,
     /// Streams that have ended since they were opened.
     ended: u64,
@@ -164,23 +163,28 @@ impl Crowd {
             remember_ids: false,
         };
         let fleet = Fleet::start(&first.target, &opening, streams)?;
-        let publishers = servers
-            .iter()
-            .map(|server| Publisher::connect(&server.target, 1, PAYLOAD_BYTES, fleet.channel_prefix()))
-            .collect::<anyhow::Result<_>>()?;
-        Ok(Self { servers, fleet, publishers, ended: 0 })
+        Ok(Self { servers, fleet, ended: 0 })
+    }
+
+    /// A publishing connection to each server: every process has a feed of its own. Made anew for each event, since
+    /// servers close what is idle for longer than a minute.
+    fn publishers(&self) -> anyhow::Result<Vec<Publisher>> {
+        let connect =
+            |server: &Server| Publisher::connect(&server.target, 1, PAYLOAD_BYTES, self.fleet.channel_prefix());
+        self.servers.iter().map(connect).collect()
     }
 
     /// One event to every stream, by way of every process.
     fn tell_all(&mut self, began: Instant) -> anyhow::Result<EventReport> {
         let (number, sent) = (self.fleet.published(), now_nanos());
         self.fleet.expect(1)?;
-        for publisher in &mut self.publishers {
+        let mut publishers = self.publishers()?;
+        for publisher in &mut publishers {
             publisher.publish([payload(number, 1, sent)])?;
         }
         let progress = Progress::new("deliveries", self.fleet.streams().into());
         self.fleet.wait(Instant::now() + EVENT_PATIENCE, &progress)?;
-        self.publishers.iter_mut().try_for_each(Publisher::confirm)?;
+        publishers.iter_mut().try_for_each(Publisher::confirm)?;
         let sighting = self.fleet.report()?;
         self.ended = sighting.tally.ended;
         let event = EventReport {
