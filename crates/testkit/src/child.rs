@@ -115,6 +115,8 @@ impl Child {
     pub async fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         let mut output = self.output.clone();
         let ended = tokio::time::timeout(limit, output.wait_for(|output| output.exited)).await.is_ok();
+        // Its last lines may still be on their way through the pipes, which its children may hold open.
+        let _ = tokio::time::timeout(LAST_BREATH, output.wait_for(|output| output.open_pipes == 0)).await;
         match self.try_wait()? {
             Some(status) if ended => Ok(status),
             _ => Err(self.failed(&format!("did not end within {limit:?}"))),

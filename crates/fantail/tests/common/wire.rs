@@ -68,6 +68,15 @@ impl Wire {
 
     /// The next response, to a request with `method`, up to its end. Nothing if the connection closes before its head.
     pub(crate) async fn answer(&mut self, method: &str) -> Option<Answer> {
+        timeout(PATIENCE, self.read_answer(method)).await.expect("the answer does not end")
+    }
+
+    /// Everything else that comes, and how the connection was closed.
+    pub(crate) async fn rest(&mut self) -> (Vec<u8>, Close) {
+        timeout(PATIENCE, self.read_rest()).await.expect("the connection is not closed")
+    }
+
+    async fn read_answer(&mut self, method: &str) -> Option<Answer> {
         let mut reader = ResponseReader::new(method);
         let mut body = Vec::new();
         loop {
@@ -90,8 +99,7 @@ impl Wire {
         Some(Answer { head, framing: reader.framing(), body, end })
     }
 
-    /// Everything else that comes, and how the connection was closed.
-    pub(crate) async fn rest(&mut self) -> (Vec<u8>, Close) {
+    async fn read_rest(&mut self) -> (Vec<u8>, Close) {
         loop {
             if let Some(close) = self.close {
                 return (std::mem::take(&mut self.ahead), close);
@@ -101,8 +109,7 @@ impl Wire {
     }
 
     async fn read(&mut self) {
-        let read = timeout(PATIENCE, self.socket.read_buf(&mut self.ahead)).await.expect("nothing comes");
-        match read {
+        match self.socket.read_buf(&mut self.ahead).await {
             Ok(0) => self.close = Some(Close::Fin),
             Ok(_) => {}
             Err(error) if is_closed(&error) => self.close = Some(Close::Reset),
