@@ -69,7 +69,8 @@ async fn streams_end_cleanly_one_after_the_other_over_the_window_and_the_process
 
 #[tokio::test]
 async fn during_the_drain_nobody_new_gets_in_idle_connections_are_closed_and_streams_get_their_events() {
-    let mut node = node(&["--workers", "1", "--drain-window", "60s", "--drain-deadline", "120s"]).await;
+    let flags = ["--workers", "1", "--drain-window", "60s", "--drain-deadline", "120s", "--request-deadline", "5m"];
+    let mut node = node(&flags).await;
     let mut streams = Vec::new();
     for _ in 0..4 {
         streams.push(subscribe(&node, "/sse/a").await);

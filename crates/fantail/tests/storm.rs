@@ -110,7 +110,7 @@ async fn a_build_that_drops_doubles_swaps_cuts_tears_misroutes_or_hides_a_gap_is
             }
             Fault::Drop | Fault::HideGaps => verdict.silent,
             Fault::Double => verdict.duplicated,
-            Fault::Swap => verdict.reordered,
+            Fault::Swap => verdict.reordered + verdict.silent,
             Fault::Cut => verdict.cut,
             Fault::Tear => verdict.cut + verdict.corrupted,
             Fault::Misroute => verdict.foreign,

@@ -211,7 +211,10 @@ impl Visit<'_> {
             1 => in_query("the-header-wins").last_event_id(&id),
             _ => request(address, &path, manner, http_1_0).last_event_id(&id),
         };
-        stream = request.connect().await.unwrap();
+        stream = request
+            .connect()
+            .await
+            .unwrap_or_else(|e| panic!("{e}: client {}, {manner:?}, http 1.0 {http_1_0}, {path}", client.number));
         assert_eq!(stream.status(), 200);
         client.storm.resumed.fetch_add(1, Ordering::Relaxed);
         Self { client, manner, path, http_1_0, stream, reader, id }

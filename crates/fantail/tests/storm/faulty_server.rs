@@ -58,7 +58,7 @@ impl FaultyServer {
     pub(crate) async fn start(upstream: SocketAddr, fault: Fault, seed: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let victim = 20 + Random::from_seed(seed ^ fault as u64).below(100);
+        let victim = 5 + Random::from_seed(seed ^ fault as u64).below(25);
         let (seen, faults, last) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::new(None));
         let state = Arc::new(State { fault, victim, seen, faults, last });
         tokio::spawn(accept(listener, upstream, Arc::clone(&state)));

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fantail_testkit::{Random, RespConnection, http};
+use fantail_testkit::ledger::Composed;
+use fantail_testkit::{Publisher, Random, RespConnection, http};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -18,6 +19,9 @@ pub(crate) async fn publish_until_over(storm: Arc<Storm>, mut random: Random) {
         None => None,
     };
     while !storm.is_over() {
+        if random.chance(1, 150) {
+            publish_burst(&storm, &mut publisher, redis.as_mut(), &mut random).await;
+        }
         let channels = storm.sea.choose_for_event(&mut random);
         let event = publisher.compose_for(&channels, size(&mut random));
         let accepted = match (&mut redis, channels.as_slice()) {
@@ -31,6 +35,42 @@ pub(crate) async fn publish_until_over(storm: Arc<Storm>, mut random: Random) {
             publisher.confirm(&event);
         }
         sleep(Duration::from_millis(random.below(storm.weather.pause_ms_max))).await;
+    }
+}
+
+/// Publishes more events at once than a short log holds, and than a shard takes out of a log at a time.
+async fn publish_burst(
+    storm: &Storm,
+    publisher: &mut Publisher,
+    redis: Option<&mut RespConnection>,
+    random: &mut Random,
+) {
+    let channels = [storm.sea.choose_busy(random)[0], storm.sea.choose(random)[0]];
+    let count = 100 + random.below(100);
+    let mut compose = || {
+        let channel = channels[random.below(2) as usize];
+        (channel, publisher.compose(channel, 64 + random.below(192) as usize))
+    };
+    let events: Vec<_> = (0..count).map(|_| compose()).collect();
+    let mut accepted = vec![true; events.len()];
+    if let Some(redis) = redis {
+        for (channel, event) in &events {
+            redis.send(&["PUBLISH", &format!("fantail:{channel}"), &event.text]).await.unwrap();
+        }
+        for _ in &events {
+            assert!(redis.reply().await.unwrap().integer().is_some());
+        }
+    } else {
+        let item = |(channel, event): &(&str, Composed)| json!({ "channel": channel, "data": event.text });
+        let body = serde_json::Value::Array(events.iter().map(item).collect()).to_string();
+        let answer = http(storm.internal, "POST", "/publish", &[], body).await.unwrap();
+        let results = answer.json().unwrap();
+        accepted = results.as_array().unwrap().iter().map(|result| result.get("status").is_none()).collect();
+    }
+    for ((_, event), accepted) in events.iter().zip(accepted) {
+        if accepted {
+            publisher.confirm(event);
+        }
     }
 }
 
