@@ -141,3 +141,20 @@ impl fmt::Debug for Channel {
         write!(f, "Channel({})", self.name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a channel adds to the hub, as a sum: itself, one shard's mark, both with their counts, its name, and its place
+    /// in the map, which is half empty at worst. Its log's entries are counted in `log_bytes`.
+    #[test]
+    fn a_channel_costs_the_hub_at_most_400_bytes_beside_its_log() {
+        let counts = 2 * size_of::<usize>();
+        let channel = size_of::<Channel>() + counts;
+        let mark = size_of::<Mark>() + counts;
+        let name = 32 + counts;
+        let in_map = 2 * (size_of::<(ChannelName, Arc<Channel>)>() + 1);
+        assert!(channel + mark + name + in_map <= 400, "{channel} + {mark} + {name} + {in_map}");
+    }
+}

@@ -118,3 +118,18 @@ impl Channels {
         self.get(slot).join.channel.name()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a channel adds to a shard, as a sum: its slot, its place in the map, which is half empty at worst, and the
+    /// smallest list of subscribers. The hub's part is asserted there.
+    #[test]
+    fn a_channel_costs_a_shard_at_most_200_bytes() {
+        let slot = size_of::<Option<LocalChannel>>();
+        let in_map = 2 * (size_of::<(ChannelName, u32)>() + 1);
+        let subscribers = 4 * size_of::<Key>();
+        assert!(slot + in_map + subscribers <= 200, "{slot} + {in_map} + {subscribers}");
+    }
+}
