@@ -71,7 +71,9 @@ async fn serve(socket: TcpStream, internal: Arc<Internal>) {
     // An answer is small and nothing follows it: do not wait for more.
     let _ = socket.set_nodelay(true);
     let mut http = http1::Builder::new();
+    // A client that closes its side right behind its request is still answered.
     http.timer(TokioTimer::new())
+        .half_close(true)
         .header_read_timeout(internal.request_deadline.max(IDLE_MIN))
         .max_buf_size(internal.head_bytes_max.max(8 * 1024) * 2);
     let service = service_fn(|request| answer(request, &internal));
