@@ -13,7 +13,7 @@ use std::time::Duration;
 use fantail_testkit::{Close, Fantail, PATIENCE, SseClient, http};
 use tokio::time::{interval, timeout};
 
-use node::{FANTAIL, ask, metrics, node, publish, subscribe, until, until_open};
+use node::{FANTAIL, ask, metrics, node, publish, subscribe, until, until_closed, until_open};
 use wire::Wire;
 
 /// Far above the deadlines of these tests and below the defaults: who is late has not been cut by the flag's deadline.
@@ -125,7 +125,7 @@ async fn at_the_descriptor_limit_accepting_stops_nothing_spins_and_it_goes_on_by
         }
     };
     timeout(PATIENCE, everybody_was_inside).await.expect("somebody never got in");
-    until_open(&node, 0).await;
+    until(&node, "all are gone", |m| m.count("fantail_connections_open") == 0).await;
     assert_eq!(ask(&node, "GET", "/readyz").await.status, 200);
     let log = node.output().stderr;
     assert!(!log.contains("cannot accept"), "the kernel had to refuse: {log}");
@@ -166,8 +166,7 @@ async fn the_last_free_place_serves_every_shard() {
         }
     };
     timeout(PATIENCE, everybody_was_inside).await.expect("somebody never got in");
-    until_open(&node, 0).await;
-    assert_eq!(metrics(&node).await.closed("limit_reached"), 8);
+    until_closed(&node, "limit_reached", 8).await;
 }
 
 async fn run_with(listen: SocketAddr, internal: SocketAddr) -> (Option<i32>, String) {

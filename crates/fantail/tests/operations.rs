@@ -117,7 +117,7 @@ async fn health_tells_alive_and_ready() {
     assert_eq!((full.status, &full.json().unwrap()["connections"]), (503, &json!(2)), "there is no room for more");
     assert_eq!(ask(&node, "GET", "/livez").await.status, 200);
     drop(clients);
-    until_open(&node, 0).await;
+    until(&node, "both are gone", |m| m.count("fantail_connections_open") == 0).await;
     assert_eq!(ask(&node, "GET", "/readyz").await.status, 200);
 }
 

@@ -25,12 +25,13 @@ mod weather;
 
 use std::time::Duration;
 
-use fantail_testkit::{FaultProxy, RedisServer, Verdict};
+use fantail_testkit::{FaultProxy, Ledger, PATIENCE, Random, RedisServer, Start, Verdict};
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use faulty_server::{Fault, FaultyServer};
-use node::{metrics, node, until};
+use node::{metrics, node, publish_json, subscribe, until};
 use weather::{Ends, Storm, Weather, seed};
 
 /// One storm at a time: each is made to fill the machine.
@@ -89,6 +90,37 @@ async fn through_redis_every_loss_is_declared_also_when_its_connection_is_cut() 
     let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
     assert_eq!(after.count("fantail_outages_total"), weather::CUTS);
     until(&node, "nothing is followed any more", |m| m.count("fantail_followed_channels") == 0).await;
+}
+
+/// In a storm the next event wakes whoever was forgotten; here nothing follows. While a pass goes over the streams more
+/// is published than one pass takes.
+#[tokio::test]
+async fn the_last_events_of_a_burst_arrive_though_nothing_follows_them() {
+    let _alone = SKY.lock().await;
+    let node = node(&["--keepalive-interval", "1h"]).await;
+    let ledger = Ledger::new();
+    let mut readers = Vec::new();
+    for number in 0..100 {
+        let channels = if number % 4 == 0 { &["a", "b"][..] } else { &["a"][..] };
+        let stream = subscribe(&node, &format!("/sse?channel={}", channels.join("&channel="))).await;
+        readers.push((ledger.reader(number.to_string(), channels, Start::Live(ledger.mark())), stream));
+    }
+    for burst in 0..5 {
+        let mut publisher = ledger.publisher(Random::from_seed(burst));
+        let events: Vec<_> = (0..200).map(|_| publisher.compose("a", 64)).collect();
+        let items: Vec<_> = events.iter().map(|event| json!({ "channel": "a", "data": event.text })).collect();
+        assert_eq!(publish_json(&node, Value::Array(items).to_string()).await.status, 202);
+        events.iter().for_each(|event| publisher.confirm(event));
+        for (reader, stream) in &mut readers {
+            for event in stream.next_events(events.len(), PATIENCE).await.unwrap() {
+                reader.record(&event);
+            }
+        }
+    }
+    for (reader, _) in readers {
+        reader.stopped(ledger.mark());
+    }
+    ledger.judge().assert_whole();
 }
 
 /// The judge judged, on streams and not on paper: a server between client and node behaves as a faulty build would.

@@ -7,6 +7,7 @@ use fantail_wire::opening_frame;
 use tokio::sync::oneshot;
 
 use crate::engine::Engine;
+use crate::slice::{SLICE, Slice};
 use crate::stream::{Key, State};
 use crate::tick::Tick;
 
@@ -64,8 +65,16 @@ impl Engine {
         }
     }
 
-    /// A last hint of when to come back, different for each, then the end.
+    /// What was published before, a last hint of when to come back, different for each, then the end.
     fn drain_one(&mut self, key: Key) {
+        let generation = self.streams[key].generation;
+        if self.streams[key].state == State::Live {
+            self.streams[key].state = State::Behind;
+            self.serve(key, &mut Slice::begin(SLICE));
+        }
+        if !self.is_stream(key, generation) {
+            return;
+        }
         let hint = opening_frame(self.settings.retry_jittered(), None);
         self.end_with(key, CloseReason::Drained, Some(&hint));
     }
