@@ -33,8 +33,8 @@ enum Found {
     Entries,
     /// Nothing above the cursor.
     Nothing,
-    /// A log no longer reaches down to the cursor.
-    Overrun,
+    /// A log no longer reaches down to the cursor, for this reason.
+    Overrun(GapReason),
 }
 
 impl Engine {
@@ -50,7 +50,9 @@ impl Engine {
             match self.collect(key, watermark, &mut entries) {
                 Found::Entries => self.write(key, &entries),
                 Found::Nothing => self.become_live(key, watermark),
-                Found::Overrun => self.end(key, CloseReason::Overrun),
+                // A deletion empties the log before its mark reaches the stream.
+                Found::Overrun(GapReason::Deleted) => self.end(key, CloseReason::ChannelDeleted),
+                Found::Overrun(_) => self.end(key, CloseReason::Overrun),
             }
             entries.clear();
             self.scratch = entries;
@@ -184,7 +186,7 @@ fn collect<'a>(
         }
         if floor.position > stream.cursor && !was_never_promised(stream.resuming, i, floor) {
             if stream.resuming.is_none() {
-                return Found::Overrun;
+                return Found::Overrun(floor.reason);
             }
             gaps.push((channel, floor));
         }

@@ -193,7 +193,7 @@ impl Connection {
         node.note(format!("client {} at {} of {}: {found:?}", self.shard, self.cursor.number, watermark.number));
         match found {
             Found::Entries => self.write(node, hub, &entries, room),
-            Found::Overrun => {
+            Found::Overrun(_) => {
                 node.happened("overrun");
                 self.end(hub);
             }
