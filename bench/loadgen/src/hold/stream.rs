@@ -57,6 +57,9 @@ pub(crate) enum Outcome {
     Ended,
 }
 
+/// The receive buffer of a stream that stopped reading.
+const STOPPED_RECEIVE_BYTES: usize = 4096;
+
 /// Why reading stopped for good.
 type Over = String;
 
@@ -91,6 +94,10 @@ impl Stream {
     pub(crate) fn stop(&mut self) -> bool {
         let reads = self.socket.is_some() && self.opened && !self.stopped;
         self.stopped = true;
+        if let Some(socket) = &self.socket {
+            // A client's own buffer stands on another machine; here the server would pay for filling it.
+            let _ = socket2::SockRef::from(socket).set_recv_buffer_size(STOPPED_RECEIVE_BYTES);
+        }
         reads
     }
 
