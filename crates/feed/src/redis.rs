@@ -65,6 +65,11 @@ impl<I: Intake> RedisFeed<I> {
         self.arrivals.unfollow(channel);
     }
 
+    /// Nothing is kept.
+    pub fn recall(&self, channel: &ChannelName) {
+        self.arrivals.recall(channel);
+    }
+
     /// Publishes as an envelope. The event comes back to this node as to every other.
     pub async fn publish(&self, publication: &Publication) -> Result<Receipt, PublishError> {
         self.commands.publish(publication).await

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Publication, encode, gap_frame};
+use fantail_wire::{ChannelName, EncodeError, Event, EventId, GapReason, Publication, Terms, encode, gap_frame};
 use smallvec::SmallVec;
 
 use crate::budget::fair_level;
@@ -34,8 +34,8 @@ pub struct Publisher {
 /// What publishing an event came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {
-    /// The id that the event was given.
-    pub id: EventId,
+    /// The id that the event has, if it has one.
+    pub id: Option<EventId>,
     /// Open streams on this node that follow one of its channels, counted once per channel.
     pub subscribers: u64,
 }
@@ -65,12 +65,31 @@ impl Publisher {
         }
         let subscribers = self.advance_and_mark(place, &channels);
         self.cut_to_budget();
-        Ok(Published { id, subscribers })
+        Ok(Published { id: Some(id), subscribers })
     }
+
+    /// Places an event that the feed numbered. This node numbers by itself so far: the event gets a number of its own.
+    pub fn publish_numbered(&mut self, publication: &Publication, _id: EventId) -> Result<Published, EncodeError> {
+        self.publish(publication)
+    }
+
+    /// Places an event that has no place in the feed's numbering.
+    pub fn publish_beside(&mut self, publication: &Publication) -> Result<Published, EncodeError> {
+        self.publish(publication)
+    }
+
+    /// Learns the feed's terms, of which a node that numbers by itself knows nothing.
+    pub fn synced(&mut self, _terms: &Terms) {}
+
+    /// Declares that events may be missing. In this node's own numbering only an outage does, see [`Self::followed`].
+    pub fn gap(&mut self, _name: &ChannelName, _at: EventId, _reason: GapReason) {}
+
+    /// Takes older events, which a node that numbers by itself never asks for.
+    pub fn recalled(&mut self, _name: &ChannelName, _entries: Vec<(EventId, Event)>, _from: Option<EventId>) {}
 
     /// The feed brings `name` from now on. New followers start behind this place, so that an id from before cannot pass
     /// over what was missed; after an outage the same is told by a gap in the log.
-    pub fn followed(&mut self, name: &ChannelName) {
+    pub fn followed(&mut self, name: &ChannelName, _from: Option<EventId>) {
         let Some(channel) = self.lookup(name) else { return };
         let place = self.next_place();
         let mut state = channel.lock();

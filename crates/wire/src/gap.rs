@@ -20,6 +20,10 @@ pub enum GapReason {
     Deleted,
     /// Nobody here followed the channel for a while.
     NotFollowed,
+    /// A line of the feed's numbering ended; the last events of it may be lost.
+    TermEnded,
+    /// The feed found that something is missing which it cannot bring any more.
+    Lost,
 }
 
 impl GapReason {
@@ -32,6 +36,8 @@ impl GapReason {
             Self::Outage => "outage",
             Self::Deleted => "deleted",
             Self::NotFollowed => "not-followed",
+            Self::TermEnded => "term-ended",
+            Self::Lost => "lost",
         }
     }
 }

@@ -12,6 +12,7 @@ mod gap;
 mod id;
 mod opening;
 mod sse;
+mod terms;
 
 pub use channel_name::{CHANNEL_NAME_BYTES_MAX, ChannelName, ChannelNameError};
 pub use event::{
@@ -23,3 +24,4 @@ pub use gap::{GapReason, gap_frame};
 pub use id::{EventId, IdError, Term};
 pub use opening::opening_frame;
 pub use sse::{EncodeError, encode};
+pub use terms::{EndedTerm, Terms};

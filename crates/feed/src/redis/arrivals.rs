@@ -21,7 +21,7 @@ use super::recent::RecentUids;
 use super::subscriptions::{Command, Subscriptions, Unexpected, Verb};
 use crate::counters::{FeedCounters, Refusal, add_one};
 use crate::log_gate::LogGate;
-use crate::{FeedState, Intake};
+use crate::{FeedState, Intake, Place, Recalled};
 
 /// Lines a minute about messages that were refused, and as many about channels.
 const LOG_LINES_PER_MINUTE: u32 = 10;
@@ -74,10 +74,14 @@ impl<I: Intake> Arrivals<I> {
         let mut intake = self.intake.lock();
         let confirmed = self.inner.lock().subscriptions.follow(channel);
         if confirmed {
-            intake.followed(channel);
+            intake.followed(channel, None);
         } else {
             self.wishes.notify_one();
         }
+    }
+
+    pub(super) fn recall(&self, channel: &ChannelName) {
+        self.intake.lock().recalled(channel, Recalled::default());
     }
 
     pub(super) fn unfollow(&self, channel: &ChannelName) {
@@ -184,7 +188,7 @@ impl<I: Intake> Arrivals<I> {
             inner.subscriptions.confirmed(verb, redis_channel)?
         };
         if let Some(channel) = followed {
-            intake.followed(&channel);
+            intake.followed(&channel, None);
         }
         Ok(())
     }
@@ -208,7 +212,7 @@ impl<I: Intake> Arrivals<I> {
             _ => self.enveloped(channel, &payload),
         };
         if let Some(publication) = publication {
-            match intake.event(&publication) {
+            match intake.event(&publication, Place::Next) {
                 Ok(_) => add_one(&self.counters.events),
                 Err(error) => self.refuse(Refusal::TooLarge, &publication.channels[0], &error),
             }

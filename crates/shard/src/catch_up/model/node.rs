@@ -191,7 +191,7 @@ impl Node {
             (self.numbers(), true)
         } else {
             let publication = Publication::new(came.iter().copied().map(name), fields.validate().unwrap());
-            (self.publisher.publish(&publication).unwrap().id.number, false)
+            (self.publisher.publish(&publication).unwrap().id.unwrap().number, false)
         };
         self.note(format!("publish {seq} to {channels:?}, brought to {came:?} at {place:?}, id {publisher_id:?}"));
         self.history.push(Past { place, channels, brought: came, publisher_id });
@@ -238,7 +238,7 @@ impl Node {
         }
         let Some(channel) = self.asked.pop_front() else { return false };
         self.brought[channel] = true;
-        self.publisher.followed(&name(channel));
+        self.publisher.followed(&name(channel), None);
         self.note(format!("followed {channel}"));
         true
     }
