@@ -1,4 +1,5 @@
-//! The Redis feed over plain pub/sub: live events for every node, none kept.
+//! The Redis feed over plain pub/sub: live events for every node, none kept. With a log, see `log.rs`, what is published
+//! here is numbered and kept as well.
 //!
 //! Two connections. One subscribes: its pushes go straight to the intake, see `arrivals.rs`. The other publishes and
 //! sends the probes. Both come back by themselves, for ever. What is published while the subscription is lost is lost
@@ -9,6 +10,7 @@ mod backoff;
 mod commands;
 mod envelope;
 mod link;
+mod log;
 mod names;
 mod publisher;
 mod random;
@@ -23,6 +25,7 @@ use fantail_wire::{ChannelName, Publication};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
+pub use log::LogRetention;
 pub use publisher::RedisPublisher;
 pub use settings::{RedisSettings, SettingsError};
 

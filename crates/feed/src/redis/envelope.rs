@@ -62,6 +62,23 @@ struct Written<'a> {
     uid: Option<String>,
 }
 
+impl<'a> Written<'a> {
+    fn of(event: &'a Event) -> Self {
+        Self {
+            data: &event.data,
+            event: event.event.as_ref().map(fantail_wire::EventType::as_str),
+            id: event.id.as_ref().map(fantail_wire::PublisherId::as_str),
+            retry: event.retry_ms,
+            channels: None,
+            uid: None,
+        }
+    }
+
+    fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings and numbers have a JSON form")
+    }
+}
+
 impl Envelope {
     /// Reads an envelope that came by `channel`.
     pub(super) fn read(payload: &[u8], channel: &ChannelName) -> Result<(Self, Option<Siblings>), EnvelopeError> {
@@ -86,17 +103,18 @@ impl Envelope {
 
 /// Writes the envelope of a publication. Each call of it is another event.
 pub(super) fn write(publication: &Publication) -> Vec<u8> {
-    let event = &publication.event;
     let several = publication.channels.len() > 1;
-    let written = Written {
-        data: &event.data,
-        event: event.event.as_ref().map(fantail_wire::EventType::as_str),
-        id: event.id.as_ref().map(fantail_wire::PublisherId::as_str),
-        retry: event.retry_ms,
+    Written {
         channels: several.then(|| publication.channels.iter().map(ChannelName::as_str).collect()),
         uid: several.then(|| format!("{:016x}{:016x}", random_u64(), random_u64())),
-    };
-    serde_json::to_vec(&written).expect("strings and numbers have a JSON form")
+        ..Written::of(&publication.event)
+    }
+    .to_json()
+}
+
+/// Writes the envelope of an event whose channels are told elsewhere.
+pub(super) fn write_event(event: &Event) -> Vec<u8> {
+    Written::of(event).to_json()
 }
 
 /// A list of names that stops being read when it is too long: a payload must not grow many times in memory.

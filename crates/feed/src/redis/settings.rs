@@ -6,6 +6,8 @@ use std::time::Duration;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 
+use super::log::LogRetention;
+
 /// A silent peer is asked for a sign of life after this, and twice more often from then on.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -25,6 +27,8 @@ pub struct RedisSettings {
     pub connect_deadline: Duration,
     /// Longest time for Redis to answer a command.
     pub response_deadline: Duration,
+    /// Whether events are numbered and kept in Redis, and how many.
+    pub log: Option<LogRetention>,
 }
 
 /// Why an address is none. It does not quote the address, which may hold a password.
@@ -52,6 +56,7 @@ impl RedisSettings {
             probe_interval: Duration::from_secs(10),
             connect_deadline: Duration::from_secs(5),
             response_deadline: Duration::from_secs(5),
+            log: None,
         })
     }
 
@@ -73,6 +78,7 @@ impl fmt::Debug for RedisSettings {
             .field("probe_interval", &self.probe_interval)
             .field("connect_deadline", &self.connect_deadline)
             .field("response_deadline", &self.response_deadline)
+            .field("log", &self.log)
             .finish_non_exhaustive()
     }
 }
