@@ -70,6 +70,12 @@ pub struct Engine {
 pub struct Feed {
     /// The Redis server, or none for the memory feed.
     pub redis_url: Option<RedisUrl>,
+    /// Whether Redis numbers the events and keeps them; never without a Redis server.
+    pub redis_log: bool,
+    /// Events that Redis keeps per channel.
+    pub redis_log_events_max: usize,
+    /// Age up to which Redis keeps an event.
+    pub redis_log_age_max: Duration,
     /// Longest wait for the feed's confirmation before a new stream is shed.
     pub follow_deadline: Duration,
     /// How long a channel without subscribers stays followed.
@@ -199,7 +205,14 @@ impl Config {
             public: Public { listen: nowhere, listen_shared: false, path: String::new() },
             internal: Internal { internal_listen: nowhere },
             engine: Engine { workers: 0 },
-            feed: Feed { redis_url: None, follow_deadline: Duration::ZERO, linger: Duration::ZERO },
+            feed: Feed {
+                redis_url: None,
+                redis_log: false,
+                redis_log_events_max: 0,
+                redis_log_age_max: Duration::ZERO,
+                follow_deadline: Duration::ZERO,
+                linger: Duration::ZERO,
+            },
             streams: Streams {
                 keepalive_interval: Duration::ZERO,
                 retry: Duration::ZERO,

@@ -193,7 +193,7 @@ struct Rule {
     holds: fn(&Config) -> bool,
 }
 
-const RULES: [Rule; 5] = [
+const RULES: [Rule; 6] = [
     Rule {
         keys: ("drain_deadline", "drain_window"),
         must: "must not be shorter than",
@@ -203,6 +203,11 @@ const RULES: [Rule; 5] = [
         keys: ("internal_listen", "listen"),
         must: "must not take the same address and port as",
         holds: |config| !collide(config.public.listen, config.internal.internal_listen),
+    },
+    Rule {
+        keys: ("redis_log", "redis_url"),
+        must: "must not be on without",
+        holds: |config| !config.feed.redis_log || config.feed.redis_url.is_some(),
     },
     // An event that no log can hold would be gone for everyone who is not ready at once.
     Rule {

@@ -121,7 +121,7 @@ macro_rules! setting {
 }
 
 /// Every setting, grouped as in [`Config`](crate::Config).
-pub static SETTINGS: [Setting; 29] = [
+pub static SETTINGS: [Setting; 32] = [
     setting!(public.listen: Address() = "127.0.0.1:8080",
         "Where browsers connect. Reachable from this machine only, until set otherwise."),
     setting!(public.listen_shared: Switch() = "false",
@@ -134,6 +134,12 @@ pub static SETTINGS: [Setting; 29] = [
         "Shards, each one thread that serves its own streams. 0 stands for one per core."),
     setting!(feed.redis_url: RedisUrl() = "" or "redis://127.0.0.1:6379",
         "Redis server that carries the events. Without one, events come from the publish API of this process alone. A password is hidden in every output; still, prefer file or variable to the flag, which other users can see."),
+    setting!(feed.redis_log: Switch() = "false",
+        "Number events in Redis and keep them there, so that clients can resume on any node and after a restart. All nodes and publishers of one Redis must agree. Needs redis_url."),
+    setting!(feed.redis_log_events_max: Count(min: 1, max: 10_000_000) = "10000",
+        "With redis_log: events kept in Redis per channel. The node that connected last decides for all."),
+    setting!(feed.redis_log_age_max: Duration(min: SHORTEST, max: seconds(365 * 24 * HOUR)) = "24h",
+        "With redis_log: age up to which an event is kept in Redis. The node that connected last decides for all."),
     setting!(feed.follow_deadline: Duration(min: SHORTEST, max: seconds(5 * MINUTE)) = "5s",
         "Longest wait for the feed to confirm a new stream's channels; past it the client is told to come back later."),
     setting!(feed.linger: Duration(min: Duration::ZERO, max: seconds(HOUR)) = "10s",

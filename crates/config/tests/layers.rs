@@ -66,7 +66,15 @@ fn nothing_said_gives_the_documented_defaults() {
     assert_eq!(internal, Internal { internal_listen: "127.0.0.1:8081".parse().unwrap() });
     let Engine { workers } = engine;
     assert!((1..=256).contains(&workers));
-    assert_eq!(feed, Feed { redis_url: None, follow_deadline: seconds(5), linger: seconds(10) });
+    let expected = Feed {
+        redis_url: None,
+        redis_log: false,
+        redis_log_events_max: 10_000,
+        redis_log_age_max: seconds(86_400),
+        follow_deadline: seconds(5),
+        linger: seconds(10),
+    };
+    assert_eq!(feed, expected);
     let expected = Streams {
         keepalive_interval: seconds(15),
         retry: seconds(2),
@@ -123,18 +131,19 @@ fn every_setting_can_be_given_in_every_layer() {
         "cors_origin" => "https://a.example",
         "log_level" => "warn",
         "log_format" => "json",
-        "listen_shared" => "true",
-        "workers" | "connections_max" | "channels_per_stream_max" | "log_events_max" => "7",
-        "drain_deadline" | "log_age_max" => "11s",
+        "listen_shared" | "redis_log" => "true",
+        "workers" | "connections_max" | "channels_per_stream_max" | "log_events_max" | "redis_log_events_max" => "7",
+        "drain_deadline" | "log_age_max" | "redis_log_age_max" => "11s",
         "drain_window" | "follow_deadline" | "linger" | "keepalive_interval" | "retry" | "progress_deadline"
         | "request_deadline" => "7s",
         "event_bytes_max" | "uri_bytes_max" => "2KiB",
         "logs_bytes_max" => "8MiB",
         _ => "64KiB",
     };
-    // The log of a channel must hold an event, so this one always goes along.
-    let along = [("FANTAIL_EVENT_BYTES_MAX", "2KiB")];
+    // The log of a channel must hold an event, and one in Redis needs a Redis, so these always go along.
+    let along = [("FANTAIL_EVENT_BYTES_MAX", "2KiB"), ("FANTAIL_REDIS_URL", "redis://along")];
     for setting in SETTINGS.iter().filter(|setting| setting.belongs_in_file()) {
+        let along = if setting.key == "redis_url" { &along[..1] } else { &along };
         let value = sample(setting.key);
         let shown = |said: Said<'_>, source: Source| {
             let effective = said.config().effective();
@@ -145,12 +154,20 @@ fn every_setting_can_be_given_in_every_layer() {
         if setting.key != "event_bytes_max" {
             let value = if value == "true" { value.to_owned() } else { format!("{value:?}") };
             let file = format!("{} = {value}", setting.key);
-            shown(Said { file: &file, variables: &along, ..Said::default() }, Source::File);
+            shown(Said { file: &file, variables: along, ..Said::default() }, Source::File);
         }
-        shown(Said { variables: &[along[0], (&variable, value)], ..Said::default() }, Source::Env);
+        shown(Said { variables: &[along, &[(&variable, value)]].concat(), ..Said::default() }, Source::Env);
         let flag = format!("{flag}={value}"); // a switch takes its value in no other way
-        shown(Said { flags: &[&flag], variables: &along, ..Said::default() }, Source::Flag);
+        shown(Said { flags: &[&flag], variables: along, ..Said::default() }, Source::Flag);
     }
+}
+
+#[test]
+fn a_log_in_redis_needs_a_redis() {
+    let faults = Said { flags: &["--redis-log"], ..Said::default() }.faults();
+    assert_eq!(faults, ["--redis-log: redis_log (true, --redis-log) must not be on without redis_url (, default)"]);
+    let said = Said { flags: &["--redis-log", "--redis-url=redis://db"], ..Said::default() };
+    assert!(said.config().feed.redis_log);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use fantail_access::CorsPolicy;
 use fantail_config::{Config, Cors, Drain, Engine, Feed, Internal, Limits, Logs, Public, Streams};
-use fantail_feed::RedisSettings;
+use fantail_feed::{LogRetention, RedisSettings};
 use fantail_hub::{Following, Hub, HubSettings, LogLimits};
 use fantail_shard::{Admission, ShardSettings, SlowPolicy};
 use fantail_telemetry::Metrics;
@@ -30,7 +30,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     let Public { listen, listen_shared, path } = public;
     let Internal { internal_listen } = internal;
     let Engine { workers } = engine;
-    let Feed { redis_url, follow_deadline, linger } = feed;
+    let Feed { redis_url, redis_log, redis_log_events_max, redis_log_age_max, follow_deadline, linger } = feed;
     let Streams { keepalive_interval, retry, progress_deadline, send_buffer_bytes, channels_per_stream_max } = streams;
     let Logs { log_events_max, log_bytes_max, log_age_max, logs_bytes_max } = logs;
     let Limits {
@@ -68,6 +68,8 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         Some(url) => {
             let mut settings = RedisSettings::parse(url.expose())?;
             settings.event_bytes_max = event_bytes_max;
+            settings.log = redis_log
+                .then_some(LogRetention { events_max: redis_log_events_max as u64, age_max: redis_log_age_max });
             FeedChoice::Redis(Box::new(settings), url.to_string())
         }
     };

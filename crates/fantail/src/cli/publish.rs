@@ -2,7 +2,7 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use fantail_config::{Faults, Place};
-use fantail_feed::{CHANNELS_PER_EVENT_MAX, RedisSettings};
+use fantail_feed::{CHANNELS_PER_EVENT_MAX, LogRetention, RedisSettings};
 use fantail_wire::{ChannelName, Event, EventFields};
 
 use super::{text, texts};
@@ -25,7 +25,8 @@ Examples:
 
 Prints a receipt in JSON for each event: its id if it has one already, and how many streams, or through Redis how many \
 nodes, it reached. An event for several channels reaches a stream once. Through Redis, plain data for one channel goes \
-to fantail:CHANNEL, everything else to fantail-event:CHANNEL.
+to fantail:CHANNEL, everything else to fantail-event:CHANNEL. With --redis-log it is numbered and kept by Redis first; \
+the nodes must run with it, too.
 
 With --lines, the first line that does not go through ends the command and is named.
 
@@ -53,6 +54,11 @@ pub(super) fn command() -> Command {
                 .help("A node's internal listener"),
         )
         .arg(valued("redis-url", "URL").help("Publish to this Redis instead, for all nodes that follow it"))
+        .arg(
+            flag("redis-log")
+                .requires("redis-url")
+                .help("Publish through the log in Redis, as nodes with --redis-log do"),
+        )
         .arg(valued("channel", "CHANNEL").action(ArgAction::Append).help("A channel for the event. May be repeated"))
         .arg(valued("event", "TYPE").help("The event type; message if missing"))
         .arg(valued("id", "ID").conflicts_with("lines").help("The event's id, instead of one given by Fantail"))
@@ -143,7 +149,10 @@ fn destination(matches: &ArgMatches, faults: &mut Faults) -> Option<Destination>
     if let Some(url) = text(matches, "redis-url") {
         let settings = RedisSettings::parse(url);
         let settings = settings.map_err(|error| faults.push(Place::Flag("--redis-url".into()), error.to_string()));
-        return settings.ok().map(|settings| Destination::Redis(Box::new(settings)));
+        return settings.ok().map(|mut settings| {
+            settings.log = matches.get_flag("redis-log").then(LogRetention::default);
+            Destination::Redis(Box::new(settings))
+        });
     }
     let url = ServerUrl::parse(text(matches, "url").unwrap_or_default()).and_then(|url| match url.query() {
         Some(_) => Err("it has no query; --event, --id and --retry are flags".to_owned()),
@@ -212,6 +221,7 @@ mod tests {
             &["--channel=a", "b", "x"],
             &["--url=http://h", "--redis-url=redis://h", "a", "x"],
             &["--retry=x", "a", "x"],
+            &["--redis-log", "a", "x"],
         ] {
             assert!(parse(args).is_err(), "{args:?}");
         }
