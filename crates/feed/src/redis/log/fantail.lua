@@ -146,7 +146,8 @@ local function checked_envelope(json)
   if not ok then fail('the envelope is not JSON (' .. tostring(said) .. '); it is {"data":"text"}') end
   local function field(name)
     local value = said[name]
-    if value ~= cjson.null then return value end
+    if value == cjson.null then return nil end
+    return value
   end
   if type(said) ~= 'table' or type(field('data')) ~= 'string' then
     fail('the envelope must be a JSON object whose data is a string: {"data":"text"}')

@@ -33,8 +33,8 @@ static LIBRARY: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// Takes the function's name before its arguments and the server's `run_id`, or nothing, behind them.
-static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(&format!(
+static SCRIPT: LazyLock<String> = LazyLock::new(|| {
+    format!(
         "{BODY}
 local bodies = {{ publish = publish, state = tell_state, configure = configure }}
 local args, body = {{}}, bodies[ARGV[1]]
@@ -42,8 +42,11 @@ if not body then return {{ err = 'ERR fantail: the first argument is publish, st
 for at = 2, #ARGV - 1 do args[at - 1] = ARGV[at] end
 return entrance(function(keys, rest) return body(keys, rest, ARGV[#ARGV]) end, KEYS, args)
 "
-    ))
+    )
 });
+
+/// What the script is called by once Redis knows it.
+static SCRIPT_SHA: LazyLock<String> = LazyLock::new(|| Script::new(&SCRIPT).get_hash().to_owned());
 
 /// How the text is called.
 #[derive(Debug, Clone)]
@@ -77,7 +80,12 @@ impl Library {
         Ok(Self::Script { run_id: run_id.unwrap_or_default().trim_end().to_owned() })
     }
 
-    /// Calls one of the functions. Loads what Redis has forgotten, then it is called once more: it did not run.
+    #[cfg(test)]
+    pub(super) fn sha() -> &'static str {
+        &SCRIPT_SHA
+    }
+
+    /// Calls one of the functions. What Redis has forgotten is sent again, and then called once more: it did not run.
     pub(super) async fn call<T: FromRedisValue>(
         &self,
         connection: &mut MultiplexedConnection,
@@ -85,27 +93,38 @@ impl Library {
         arguments: &[&[u8]],
     ) -> RedisResult<T> {
         match self {
-            Self::Functions => {
-                let call = || {
-                    let mut call = cmd("FCALL");
-                    call.arg(format!("fantail_{function}")).arg(1).arg(LOG_KEY).arg(arguments);
+            Self::Functions => match call_function(connection, function, arguments).await {
+                Err(error) if is_not_found(&error) => {
+                    Self::load(connection).await?;
+                    call_function(connection, function, arguments).await
+                }
+                reply => reply,
+            },
+            Self::Script { run_id } => {
+                let call = |verb: &str, script: &str| {
+                    let mut call = cmd(verb);
+                    call.arg(script).arg(1).arg(LOG_KEY).arg(function).arg(arguments).arg(run_id);
                     call
                 };
-                match call().query_async(connection).await {
-                    Err(error) if is_not_found(&error) => {
-                        Self::load(connection).await?;
-                        call().query_async(connection).await
+                match call("EVALSHA", &SCRIPT_SHA).query_async(connection).await {
+                    Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                        call("EVAL", &SCRIPT).query_async(connection).await
                     }
                     reply => reply,
                 }
             }
-            Self::Script { run_id } => {
-                let mut call = SCRIPT.key(LOG_KEY);
-                call.arg(function).arg(arguments).arg(run_id);
-                call.invoke_async(connection).await
-            }
         }
     }
+}
+
+async fn call_function<T: FromRedisValue>(
+    connection: &mut MultiplexedConnection,
+    function: &str,
+    arguments: &[&[u8]],
+) -> RedisResult<T> {
+    let mut call = cmd("FCALL");
+    call.arg(format!("fantail_{function}")).arg(1).arg(LOG_KEY).arg(arguments);
+    call.query_async(connection).await
 }
 
 /// The version of the functions that are loaded, if they are.

@@ -74,6 +74,11 @@ impl LogStore {
         Ok(Self { library: Library::script(connection).await? })
     }
 
+    #[cfg(test)]
+    pub(super) fn library(&self) -> &Library {
+        &self.library
+    }
+
     /// Sets how much is kept, for every node and publisher. It counts from each channel's next event on.
     pub(crate) async fn configure(
         &self,

@@ -2,7 +2,11 @@
 #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
 mod lane;
+mod loading;
 mod numbering;
+mod refusals;
+mod retention;
+mod terms;
 
 use lane::Lane;
 
