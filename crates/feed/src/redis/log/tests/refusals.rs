@@ -224,6 +224,28 @@ async fn what_may_not_be_published_is_not_kept() {
     }
 }
 
+/// 1. A user may read the Stream of `b`, so nothing is wrong until it is to be written.
+/// 2. What was kept in `a` before is taken out again.
+#[tokio::test]
+async fn an_event_that_not_all_channels_can_keep_is_kept_by_none() {
+    for form in FORMS {
+        let mut lane = Lane::start(form).await;
+        lane.publish(&["a"], "x").await;
+        let rules = format!("~{STATE} ~{TOPS} ~{} ~{} %R~{} &*", stream("a"), stream("c"), stream("b"));
+        let url = user(&mut lane, &rules).await;
+        let (link, store) = open(&url, form).await.unwrap();
+        let publication = super::lane::publication(&["a", "c", "b"], fantail_wire::Event::text("x"));
+        let error = store.publish(&mut link.connection.clone(), &publication).await.unwrap_err();
+        let expected = format!("fantail: this user may not XADD {}; extend its ACL", stream("b"));
+        assert_eq!(said(&error), expected, "{form:?}");
+        assert_eq!(lane.redis(&["KEYS", "fantail-stream*"]).await, Reply::Array(vec![Reply::Bulk(stream("a").into())]));
+        let id = lane.publish(&["a", "c"], "y").await;
+        assert_eq!(id.number, 3, "{form:?}: a Stream has seen the number that was tried");
+        assert_eq!(lane.chain("a").await, [(1, 0, "x".into()), (id.number, 1, "y".into())], "{form:?}");
+        assert_eq!(lane.chain("c").await, [(id.number, 0, "y".into())], "{form:?}");
+    }
+}
+
 /// A user that lacks a command is told which one.
 #[tokio::test]
 async fn a_missing_permission_is_named() {

@@ -128,3 +128,22 @@ async fn tops_of_channels_that_are_long_quiet_are_forgotten() {
         assert!(lane.chain("busy").await.windows(2).all(|two| two[1].1 == two[0].0));
     }
 }
+
+#[tokio::test]
+async fn tops_of_channels_that_had_events_of_late_are_kept() {
+    for form in FORMS {
+        let mut lane = Lane::start(form).await;
+        lane.configure(100, HOUR).await;
+        lane.publish(&["first"], "x").await;
+        for _ in 0..3 {
+            pass(&mut lane, HOUR_MS - 60_000).await;
+            let late = lane.publish(&["late"], "x").await;
+            pass(&mut lane, 120_000).await;
+            for _ in 0..64 {
+                lane.publish(&["busy"], "x").await;
+            }
+            assert_eq!(lane.tops(&["late"]).await, [Some(late.number)], "{form:?}");
+        }
+        assert_eq!(lane.tops(&["first"]).await, [None], "{form:?}");
+    }
+}

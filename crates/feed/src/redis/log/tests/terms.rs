@@ -122,6 +122,21 @@ async fn lost_tops_raise_the_horizon_to_the_newest_number() {
 }
 
 #[tokio::test]
+async fn tops_that_are_lost_together_with_the_process_raise_the_horizon_as_well() {
+    for form in FORMS {
+        let mut lane = Lane::start(form).await;
+        let old = publish_up_to(&lane, 5).await;
+        lane.redis(&["DEL", TOPS]).await;
+        lane.redis(&["HSET", STATE, "run_id", "another"]).await;
+        let state = lane.state().await;
+        assert_eq!((state.terms.start, state.horizon), (5, 5), "{form:?}");
+        assert_eq!(state.terms.ended, [EndedTerm { term: old.term, start: 0, end: 5 }]);
+        lane.publish(&["b"], "x").await;
+        assert_eq!(newest(&lane, "b").await, (6, 5));
+    }
+}
+
+#[tokio::test]
 async fn tops_that_lost_their_newest_number_count_as_lost() {
     for form in FORMS {
         let mut lane = Lane::start(form).await;
