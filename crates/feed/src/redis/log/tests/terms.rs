@@ -238,7 +238,7 @@ async fn a_promoted_replica_that_lost_the_tail_ends_the_term_where_its_knowledge
         let master = Lane::over(server, form).await;
         let known = publish_up_to(&master, 3).await;
         let port = master.server.addr().port().to_string();
-        let server = RedisServer::start_with(&["--replicaof", &format!("127.0.0.1 {port}")]).await.unwrap();
+        let server = RedisServer::start_with(&["--replicaof", "127.0.0.1", &port]).await.unwrap();
         let mut replica = server.connection().await.unwrap();
         loop {
             let role = replica.command(&["ROLE"]).await.unwrap();
