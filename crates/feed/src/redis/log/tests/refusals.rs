@@ -162,7 +162,7 @@ const COMMANDS: &str = "+fcall +evalsha +eval +info +time +hmget +hgetall +hset 
     +zcard +zcount +zadd +zremrangebyrank +xlen +xinfo +xadd +xdel +xtrim +pexpire +publish";
 
 async fn user(lane: &mut Lane, rules: &str) -> String {
-    let grant = format!("ACL SETUSER edge reset on >secret {COMMANDS} {rules}");
+    let grant = format!("ACL SETUSER edge reset resetchannels on >secret {COMMANDS} {rules}");
     let reply = lane.redis(&grant.split_whitespace().collect::<Vec<_>>()).await;
     assert_eq!(reply, Reply::Simple("OK".into()));
     format!("redis://edge:secret@{}", lane.server.addr())
