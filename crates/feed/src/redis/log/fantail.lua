@@ -77,7 +77,7 @@ end
 
 -- All digits: Lua's own way to write a number keeps fourteen.
 local function digits(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 
 local function now()

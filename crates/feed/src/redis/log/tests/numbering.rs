@@ -5,6 +5,7 @@ use fantail_wire::{Event, EventFields, Terms};
 
 use super::lane::{STATE, TOPS, channel, publication, stream};
 use super::{FORMS, Lane};
+use crate::CHANNELS_PER_EVENT_MAX;
 use crate::redis::log::LogMessage;
 
 #[tokio::test]
@@ -69,6 +70,21 @@ async fn every_channel_of_an_event_gets_its_own_copy_side_by_side() {
             assert_eq!((message.id, message.previous, &message.channels[..]), (id, previous, channels), "{form:?}");
             assert!(message.envelope.starts_with(br#"{"data":""#));
         }
+    }
+}
+
+#[tokio::test]
+async fn an_event_may_be_for_as_many_channels_as_are_allowed() {
+    for form in FORMS {
+        let lane = Lane::start(form).await;
+        let names: Vec<_> = (0..CHANNELS_PER_EVENT_MAX).map(|at| format!("{at}{}", "x".repeat(250))).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        for number in 1..=2 {
+            lane.publish(&names, "x").await;
+            assert_eq!(lane.tops(&names).await, vec![Some(number); names.len()], "{form:?}");
+        }
+        let entry = lane.entries(names[77]).await.pop().unwrap();
+        assert_eq!((entry.previous, entry.channels.unwrap()), (1, names.iter().map(ToString::to_string).collect()));
     }
 }
 

@@ -192,6 +192,26 @@ async fn a_user_of_one_channel_publishes_to_that_one_only() {
     }
 }
 
+/// What docs/publishing.md grants to a node beside a publisher's commands.
+#[tokio::test]
+async fn a_node_s_user_loads_publishes_and_reads() {
+    let mut lane = Lane::start(Form::Functions).await;
+    lane.redis(&["FUNCTION", "FLUSH"]).await;
+    let rules =
+        format!("+function|load +zmscore +zrangebyscore +xrange +xrevrange ~{STATE} ~{TOPS} ~{} &*", stream("*"));
+    let url = user(&mut lane, &rules).await;
+    let (link, store) = open(&url, Form::Functions).await.unwrap();
+    let mut connection = link.connection.clone();
+    store.configure(&mut connection, crate::LogRetention::default()).await.unwrap();
+    let publication = super::lane::publication(&["a"], fantail_wire::Event::text("x"));
+    store.publish(&mut connection, &publication).await.unwrap();
+    assert_eq!(store.state(&mut connection).await.unwrap().terms.number, 1);
+    let channel = super::lane::channel("a");
+    assert_eq!(store.tops(&mut connection, std::slice::from_ref(&channel)).await.unwrap(), [Some(1)]);
+    assert_eq!(store.changed_since(&mut connection, 0).await.unwrap(), [("a".into(), 1)]);
+    assert_eq!(store.entries(&mut connection, &channel, None, None, 9).await.unwrap().entries.len(), 1);
+}
+
 /// 1. A user may write to all keys, but publish to `a` only.
 /// 2. What was kept in the others is taken out again; a number is left out, and no chain shows a hole.
 #[tokio::test]
