@@ -1,6 +1,8 @@
 //! When a term ends: whatever was lost, nobody is told that nothing was.
 
-use fantail_testkit::RedisServer;
+use std::time::Duration;
+
+use fantail_testkit::{PATIENCE, RedisServer, Reply};
 use fantail_wire::{EndedTerm, EventId};
 
 use super::lane::{STATE, TOPS, open, stream};
@@ -228,39 +230,78 @@ async fn the_newest_sixty_four_ended_terms_are_remembered_oldest_first() {
     }
 }
 
+/// Waits until a replica has all that its master has.
+async fn caught_up(replica: &RedisServer, master: &RedisServer) {
+    let offset = async |server: &RedisServer| {
+        let role = server.command(&["ROLE"]).await.unwrap();
+        let role: Vec<_> = role.array().unwrap().iter().map(Reply::text).collect();
+        match role[0].as_deref() {
+            Some("master") => role[1].clone(),
+            _ if role[3].as_deref() == Some("connected") => role[4].clone(),
+            _ => None,
+        }
+    };
+    let looking = async {
+        while offset(replica).await.is_none() || offset(replica).await != offset(master).await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.unwrap();
+}
+
+async fn master_and_replica() -> (RedisServer, RedisServer) {
+    let at_once = ["--repl-diskless-sync-delay", "0"];
+    let master = RedisServer::start_with(&at_once).await.unwrap();
+    let port = master.addr().port().to_string();
+    let arguments = [&at_once[..], &["--replicaof", "127.0.0.1", &port]].concat();
+    let replica = RedisServer::start_with(&arguments).await.unwrap();
+    (master, replica)
+}
+
 /// 1. A replica is cut off. The master goes on and gives numbers that the replica does not know.
 /// 2. The replica is promoted. It gives the same numbers to other events.
 /// 3. It does so in another term, and the old one ends at what it knew.
 #[tokio::test]
 async fn a_promoted_replica_that_lost_the_tail_ends_the_term_where_its_knowledge_ends() {
     for form in FORMS {
-        let server = RedisServer::start_with(&["--repl-diskless-sync-delay", "0"]).await.unwrap();
-        let master = Lane::over(server, form).await;
+        let (master, replica) = master_and_replica().await;
+        let master = Lane::over(master, form).await;
         let known = publish_up_to(&master, 3).await;
-        let port = master.server.addr().port().to_string();
-        let server = RedisServer::start_with(&["--replicaof", "127.0.0.1", &port]).await.unwrap();
-        let mut replica = server.connection().await.unwrap();
-        loop {
-            let role = replica.command(&["ROLE"]).await.unwrap();
-            if role.array().unwrap()[3].text().as_deref() == Some("connected") {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
-        let wait = redis::cmd("WAIT").arg(1).arg(10_000).to_owned();
-        let waited: i64 = wait.query_async(&mut master.connection()).await.unwrap();
-        assert_eq!(waited, 1);
+        caught_up(&replica, &master.server).await;
 
         replica.command(&["REPLICAOF", "127.0.0.1", "1"]).await.unwrap();
         publish_up_to(&master, 5).await;
         replica.command(&["REPLICAOF", "NO", "ONE"]).await.unwrap();
-        let promoted = Lane::over(server, form).await;
+        let promoted = Lane::over(replica, form).await;
         let new = promoted.publish(&["a"], "other").await;
         let terms = promoted.state().await.terms;
         assert_eq!((new.number, terms.start), (4, 3), "{form:?}");
         assert_ne!(new.term, known.term);
         assert_eq!(terms.ended, [EndedTerm { term: known.term, start: 0, end: 3 }]);
     }
+}
+
+/// 1. A replica is promoted while its master goes on numbering. Nobody numbers on the replica.
+/// 2. The old master follows the new one, and loses what only it had. Its state names its own process still.
+/// 3. It is promoted again, and must not go on in the term whose end it has lost.
+#[tokio::test]
+async fn a_master_that_came_back_from_being_a_replica_does_not_go_on_in_its_term() {
+    let (master, replica) = master_and_replica().await;
+    let mut master = Lane::over(master, Form::Functions).await;
+    let known = publish_up_to(&master, 3).await;
+    caught_up(&replica, &master.server).await;
+    replica.command(&["REPLICAOF", "NO", "ONE"]).await.unwrap();
+    publish_up_to(&master, 5).await;
+
+    let port = replica.addr().port().to_string();
+    replica.command(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]).await.unwrap();
+    master.redis(&["REPLICAOF", "127.0.0.1", &port]).await;
+    caught_up(&master.server, &replica).await;
+    assert_eq!(master.entries("a").await.len(), 3);
+    master.redis(&["REPLICAOF", "NO", "ONE"]).await;
+    let new = master.publish(&["a"], "other").await;
+    assert_ne!(new.term, known.term);
+    assert_eq!(master.state().await.terms.ended, [EndedTerm { term: known.term, start: 0, end: 3 }]);
 }
 
 #[tokio::test]
@@ -282,8 +323,7 @@ async fn a_replica_neither_tells_the_state_nor_numbers() {
     }
 }
 
-/// A replica that is filled anew loads its libraries anew: a former master that comes back so, and is promoted before
-/// anyone numbered elsewhere, must not go on in a term whose end it has lost.
+/// A library is also loaded anew when a server is filled from another one.
 #[tokio::test]
 async fn a_library_that_was_loaded_anew_begins_a_term() {
     let mut lane = Lane::start(Form::Functions).await;
