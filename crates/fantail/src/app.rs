@@ -9,7 +9,7 @@ use anyhow::Context;
 use fantail_access::CorsPolicy;
 use fantail_config::{Config, Cors, Drain, Engine, Feed, Internal, Limits, Logs, Public, Streams};
 use fantail_feed::RedisSettings;
-use fantail_hub::{Following, Hub, HubSettings, LogLimits};
+use fantail_hub::{Following, Hub, HubSettings, LogLimits, NumberedBy};
 use fantail_shard::{Admission, ShardSettings, SlowPolicy};
 use fantail_telemetry::Metrics;
 use fantail_wire::Term;
@@ -52,7 +52,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(workers));
     let (hub, publisher) = Hub::new(
         HubSettings {
-            term: Term::from_random(fastrand::u64(..)),
+            numbering: NumberedBy::Node(Term::from_random(fastrand::u64(..))),
             following: if redis_url.is_some() { Following::OnDemand } else { Following::Always },
             shards: u16::try_from(workers).context("too many workers")?,
             log: LogLimits { entries_max: log_events_max, bytes_max: log_bytes_max, age_ms_max: millis(log_age_max) },

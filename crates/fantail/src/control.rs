@@ -131,6 +131,8 @@ async fn mind_interest(hub: Arc<Hub>, feed: Arc<Feed<NodeIntake>>, intake: Arc<M
             match wish {
                 Wish::Follow(name) => feed.follow(&name),
                 Wish::Linger(channel) => linger_until(&mut lingering, linger, channel),
+                Wish::Recall { channel, above, up_to, events_max } => feed.recall(&channel, above, up_to, events_max),
+                Wish::Sync => feed.sync(),
             }
         }
         while let Some(due) = lingering.first_entry().filter(|entry| entry.key().0 <= Instant::now()) {

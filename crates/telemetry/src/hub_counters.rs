@@ -63,6 +63,10 @@ pub struct HubFields {
     pub log_bytes: Gauge,
     /// Entries dropped from a log to keep it within its bounds.
     pub evictions: Counter,
+    /// Entries put back into a log because somebody asked for what a channel had before.
+    pub recalled: Counter,
+    /// Events that the feed numbered out of turn, which are dropped: a fault of this program or of what it reads.
+    pub events_misplaced: Counter,
     /// Connections made to the feed again after one was lost.
     pub feed_reconnects: Counter,
     /// Times in which events may have been lost on the way from the feed.

@@ -77,7 +77,7 @@ impl Row {
 }
 
 /// Every metric but the build information, which is text and has no number.
-pub(crate) static ROWS: [Row; 37] = [
+pub(crate) static ROWS: [Row; 39] = [
     counter(
         "fantail_connections_accepted",
         Reading::Shards(|shard| shard.connections_accepted.get()),
@@ -181,6 +181,16 @@ pub(crate) static ROWS: [Row; 37] = [
         "fantail_evictions",
         Reading::Hub(|hub| hub.evictions.get()),
         "Entries dropped from a log to keep it within its bounds",
+    ),
+    counter(
+        "fantail_recalled",
+        Reading::Hub(|hub| hub.recalled.get()),
+        "Entries fetched back into a log for a client that asked for older events",
+    ),
+    counter(
+        "fantail_events_misplaced",
+        Reading::Hub(|hub| hub.events_misplaced.get()),
+        "Events dropped since the feed numbered them out of turn; always 0 unless something is broken",
     ),
     gauge(
         "fantail_feed_state",

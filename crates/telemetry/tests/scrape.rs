@@ -31,9 +31,10 @@ fn the_names_of_all_metrics() {
     let expected = "\
         fantail_build_info fantail_channels fantail_connections_accepted_total fantail_connections_open \
         fantail_delivered_bytes_total fantail_deliveries_total fantail_encodes_total fantail_events_in_total \
-        fantail_events_rejected_total fantail_evictions_total fantail_feed_reconnects_total fantail_feed_state \
-        fantail_followed_channels fantail_gaps_sent_total fantail_internal_requests_total fantail_keepalives_total \
-        fantail_log_bytes fantail_log_entries fantail_outages_total fantail_passes_total fantail_requests_total \
+        fantail_events_misplaced_total fantail_events_rejected_total fantail_evictions_total fantail_feed_reconnects_total \
+        fantail_feed_state fantail_followed_channels fantail_gaps_sent_total fantail_internal_requests_total fantail_keepalives_total \
+        fantail_log_bytes fantail_log_entries fantail_outages_total fantail_passes_total fantail_recalled_total \
+        fantail_requests_total \
         fantail_shard_streams_open fantail_shed_total fantail_slices_total fantail_streams_behind \
         fantail_streams_closed_total fantail_streams_open fantail_streams_opened_total fantail_unsent_bytes \
         fantail_wakes_total fantail_write_blocked_total fantail_write_calls_total process_cpu_seconds_total \
@@ -96,6 +97,8 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
     hub.outages.add(209);
     hub.requests.add(StatusClass::Success, 210);
     hub.events_rejected.add(RejectReason::TooLarge, 211);
+    hub.recalled.add(212);
+    hub.events_misplaced.add(213);
     let expected = [
         ("fantail_connections_accepted_total", 101),
         ("fantail_connections_open", 102),
@@ -125,6 +128,8 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
         ("fantail_outages_total", 209),
         ("fantail_internal_requests_total{status=\"2xx\"}", 210),
         ("fantail_events_rejected_total{reason=\"too_large\"}", 211),
+        ("fantail_recalled_total", 212),
+        ("fantail_events_misplaced_total", 213),
     ];
     assert_series(&metrics.render(), &expected);
 }

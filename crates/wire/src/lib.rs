@@ -20,7 +20,7 @@ pub use event::{
     RETRY_MS_MAX,
 };
 pub use frame::{CHUNKED_END, Frame, Framing, keepalive};
-pub use gap::{GapReason, gap_frame};
+pub use gap::{GapReason, gap_frame, gap_frame_without_id};
 pub use id::{EventId, IdError, Term};
 pub use opening::opening_frame;
 pub use sse::{EncodeError, encode};

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use fantail_hub::{Delivery, EntryKind, Hub, Join, Position, Resume, Room, Start};
+use fantail_hub::{Asked, Begin, Delivery, EntryKind, Hub, Join, Position, Resume, Room, Start};
 use fantail_wire::{Framing, opening_frame};
 
 use super::super::{Found, Standing, collect, end_of_body, keep_rest, within_limit};
@@ -17,6 +17,7 @@ pub(super) struct Connection {
     shard: u16,
     joins: Vec<Join>,
     resume: Resume,
+    asked: Asked,
     pub(super) state: State,
     framing: Framing,
     cursor: Position,
@@ -82,6 +83,7 @@ impl Connection {
             shard,
             joins,
             resume,
+            asked: Asked::default(),
             state: State::Waiting,
             framing,
             cursor: Position::ORIGIN,
@@ -129,18 +131,17 @@ impl Connection {
     /// Starts if all channels are confirmed, and says where. Like the shard it asks only when it has a reason to.
     pub(super) fn start(&mut self, node: &mut Node) -> Option<Start> {
         let asks = std::mem::take(&mut self.may_start);
-        if !asks || !self.joins.iter().all(|join| join.channel.is_confirmed()) {
+        if !asks {
             return None;
         }
-        node.sometimes_step();
         let channels: Vec<_> = self.joins.iter().map(|join| Arc::clone(&join.channel)).collect();
-        let start = node.hub.start(&self.resume, &channels);
+        let Begin::At(start) = node.hub.begin(&self.resume, &channels, &mut self.asked) else { return None };
         node.note(format!("client {} starts with {:?}: {start:?}", self.shard, self.resume));
         self.outgoing.push(opening_frame(1000, start.opening_id).share(self.framing));
         self.cursor = start.cursor;
         self.state = State::Behind;
         if self.resume != Resume::Live {
-            self.resuming = Some(Resuming { unknown: start.unknown, floors: start.floors.clone() });
+            self.resuming = Some(Resuming { unknown: start.unknown, floors: start.floors.clone(), began: start.began });
         }
         Some(start)
     }

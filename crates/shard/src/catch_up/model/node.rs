@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use fantail_hub::{Channel, Following, Hub, HubSettings, LogLimits, Publisher, Release, Wish};
+use fantail_hub::{Channel, Following, Hub, HubSettings, LogLimits, NumberedBy, Publisher, Release, Wish};
 use fantail_wire::{ChannelName, EventFields, EventId, Publication, Term};
 
 use super::{Happened, Weather};
@@ -76,7 +76,7 @@ impl Node {
             age_ms_max: if tight(&mut rng, 2) { rng.u64(1..60) } else { u64::MAX },
         };
         let settings = HubSettings {
-            term: Term::from_random(seed),
+            numbering: NumberedBy::Node(Term::from_random(seed)),
             following,
             shards: SHARDS,
             log: if weather == Weather::Calm { LogLimits { entries_max: most, ..log } } else { log },
@@ -144,7 +144,7 @@ impl Node {
 
     /// Whether this node may have given that id.
     pub(super) fn gave(&self, id: EventId) -> bool {
-        let newest = self.hub.id(self.hub.watermark().position, 0);
+        let newest = self.hub.id(self.hub.watermark().position, 0).unwrap();
         id.term == newest.term && id.number <= newest.number
     }
 
@@ -227,6 +227,7 @@ impl Node {
         match wish {
             Some(Wish::Follow(name)) => self.asked.push_back(channel_of(name.as_str())),
             Some(Wish::Linger(channel)) => self.lingering.push(channel),
+            Some(wish @ (Wish::Recall { .. } | Wish::Sync)) => panic!("{wish:?}"),
             None => return false,
         }
         true
@@ -284,7 +285,7 @@ impl Node {
         let number = self.numbers();
         match self.rng.u8(..3) {
             0 => EventId::new(Term::from_random(u64::MAX), 1000, number).to_string(),
-            1 => self.hub.id(fantail_hub::Position::new(1, number + 1000), 1000).to_string(),
+            1 => self.hub.id(fantail_hub::Position::new(1, number + 1000), 1000).unwrap().to_string(),
             _ => "nobody's".to_owned(),
         }
     }
