@@ -276,6 +276,8 @@ impl Publisher {
             true
         });
         if removed.is_some() {
+            // Another channel of the name would take the old confirmation for its own.
+            self.unplaced.remove(channel.name());
             self.hub.channel_count.fetch_sub(1, Ordering::Relaxed);
         }
         self.report();

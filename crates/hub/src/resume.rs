@@ -8,6 +8,14 @@ use crate::channel::ChannelState;
 use crate::recall::{Ticket, Wanted};
 use crate::{Channel, EntryKind, Hub, Position};
 
+/// How often a stream asks how far the feed is before its id counts as unknown. A sync that was on its way for another
+/// reason looks like the answer, and may tell of a time before the stream came.
+const SYNCS_MAX: u8 = 3;
+
+/// How often a stream asks for the past of its channels. Again if the feed could not read it, or if a log has lost
+/// meanwhile where the answer would have joined.
+const RECALLS_MAX: u8 = 3;
+
 /// What a client asks for when it connects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resume {
@@ -34,13 +42,15 @@ pub struct Start {
     pub began: Position,
 }
 
-/// What a stream that does not start yet has asked the feed for: each thing once, so that its wait has an end.
+/// What a stream that does not start yet has asked the feed for: only so often, so that its wait has an end.
 #[derive(Debug, Default)]
 pub struct Asked {
-    /// How far the feed's numbering is.
+    /// How far the feed's numbering is: the question that is open, and how many there were.
     sync: Option<u64>,
+    syncs: u8,
     /// What the channels got before, for those that may have had what the stream wants; one for each channel.
     recalls: Option<Box<[Option<Ticket>]>>,
+    rounds: u8,
 }
 
 /// Whether a stream may start.
@@ -64,33 +74,62 @@ impl Hub {
             return Begin::Wait(missing);
         }
         if self.numbering.is_the_feeds() {
-            if self.is_behind(resume) && !self.is_synced(asked, &channels[0]) {
+            if self.is_behind_id(resume) && !self.is_synced(asked, &channels[0]) {
                 return Begin::Wait(0);
             }
-            let recalls = asked.recalls.get_or_insert_with(|| self.recall(resume, channels));
-            let is_open = |(channel, ticket): (&Arc<Channel>, &Option<Ticket>)| {
-                ticket.is_some_and(|ticket| !channel.is_recalled(ticket))
-            };
-            if let Some(open) = channels.iter().zip(recalls.iter()).position(is_open) {
+            if let Some(open) = self.not_recalled(resume, channels, asked) {
                 return Begin::Wait(open);
+            }
+            // A publisher's id does not tell whether it is of the past or still to come here.
+            if is_unknown_publisher_id(resume, channels) && !self.is_synced(asked, &channels[0]) {
+                return Begin::Wait(0);
             }
         }
         Begin::At(self.start(resume, channels))
     }
 
     /// Whether the client's id may be one that this node does not know of yet.
-    fn is_behind(&self, resume: &Resume) -> bool {
+    fn is_behind_id(&self, resume: &Resume) -> bool {
         let Resume::After(id) = resume else { return false };
         EventId::parse(id).is_ok_and(|id| self.numbering.locate(&id).is_err_and(|unplaced| unplaced.may_come))
     }
 
+    /// Whether the feed has told often enough how far it is, since the stream came.
     fn is_synced(&self, asked: &mut Asked, channel: &Arc<Channel>) -> bool {
-        let question = *asked.sync.get_or_insert_with(|| {
-            let question = self.syncs.want();
-            self.interest.ring();
-            question
-        });
-        self.syncs.is_answered(question, channel)
+        loop {
+            let question = *asked.sync.get_or_insert_with(|| {
+                asked.syncs += 1;
+                let question = self.syncs.want();
+                self.interest.ring();
+                question
+            });
+            if !self.syncs.is_answered(question, channel) {
+                return false;
+            }
+            if asked.syncs == SYNCS_MAX {
+                return true;
+            }
+            asked.sync = None;
+        }
+    }
+
+    /// The first channel whose past was asked for and has not come.
+    fn not_recalled(&self, resume: &Resume, channels: &[Arc<Channel>], asked: &mut Asked) -> Option<usize> {
+        loop {
+            let is_open = |(channel, ticket): (&Arc<Channel>, &Option<Ticket>)| {
+                ticket.is_some_and(|ticket| !channel.is_recalled(ticket))
+            };
+            let open = asked.recalls.iter().flat_map(|recalls| channels.iter().zip(recalls)).position(is_open);
+            if open.is_some() || asked.rounds == RECALLS_MAX {
+                return open;
+            }
+            let recalls = self.recall(resume, channels);
+            if recalls.iter().all(Option::is_none) {
+                return None;
+            }
+            asked.rounds += 1;
+            asked.recalls = Some(recalls);
+        }
     }
 
     /// Asks for what the channels had, where a log does not reach down to what the stream wants.
@@ -189,6 +228,11 @@ fn wanted(resume: &Resume, cursor: Position, state: &ChannelState) -> Option<Wan
             (events > 0).then_some(Wanted { above: Position::ORIGIN, events })
         }
     }
+}
+
+fn is_unknown_publisher_id(resume: &Resume, channels: &[Arc<Channel>]) -> bool {
+    let Resume::After(id) = resume else { return false };
+    EventId::parse(id).is_err() && find_publisher_id(id, channels).is_none()
 }
 
 /// The one event with this id. If a publisher repeated an id, nobody knows which of the events the client saw last:

@@ -100,6 +100,18 @@ impl Feed {
         self.hub.begin(resume, std::slice::from_ref(&self.join.channel), asked)
     }
 
+    /// The feed tells as often as it is asked that it is at `number`, until the stream may start or waits for the past.
+    pub(crate) fn begin_synced(&mut self, resume: &Resume, number: u64) -> Begin {
+        let mut asked = Asked::default();
+        loop {
+            let begin = self.begin_with(resume, &mut asked);
+            if begin != Begin::Wait(0) || !self.hub.syncs.ask() {
+                return begin;
+            }
+            self.publisher.synced(&self.terms(number));
+        }
+    }
+
     /// Takes the question for the channel's past, if there is one, as place above and place up to, and their most.
     pub(crate) fn question(&mut self) -> Option<(Option<u64>, u64, usize)> {
         match self.publisher.next_wish()? {

@@ -119,7 +119,9 @@ impl Publisher {
         }
         let watermark = self.hub.watermark();
         let Position { generation, number, .. } = watermark.position;
-        let mut floor = Watermark { position: Position::new(generation, number), ..watermark };
+        // A deletion before may have raised it beside the watermark.
+        let here = Position::new(generation, number).max(state.log.floor().position);
+        let mut floor = Watermark { position: here, ..watermark };
         if let Some(from) = from {
             let Some(position) = self.hub.numbering.place(&from) else {
                 self.unplaced.insert(name.clone(), from);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use fantail_hub::{Channel, Following, Hub, HubSettings, LogLimits, NumberedBy, Publisher, Release, Wish};
 use fantail_wire::{ChannelName, EventFields, EventId, Publication, Term};
 
+use super::connection::Surroundings;
 use super::{Happened, Weather};
 
 /// One for each client.
@@ -63,6 +64,30 @@ pub(super) fn channel_of(name: &str) -> usize {
     name.strip_prefix('c').unwrap().parse().unwrap()
 }
 
+impl Surroundings for Node {
+    fn hub(&self) -> Arc<Hub> {
+        Arc::clone(&self.hub)
+    }
+
+    fn rng(&mut self) -> &mut fastrand::Rng {
+        &mut self.rng
+    }
+
+    fn happened(&mut self, what: &'static str) {
+        *self.happened.entry(what).or_default() += 1;
+    }
+
+    fn note(&mut self, what: String) {
+        self.trace.push(what);
+    }
+
+    fn sometimes_step(&mut self) {
+        if self.is_at_work && self.chance(8) {
+            self.step();
+        }
+    }
+}
+
 impl Node {
     pub(super) fn new(seed: u64, weather: Weather) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
@@ -107,24 +132,11 @@ impl Node {
         }
     }
 
-    pub(super) fn happened(&mut self, what: &'static str) {
-        *self.happened.entry(what).or_default() += 1;
-    }
-
-    pub(super) fn note(&mut self, what: String) {
-        self.trace.push(what);
-    }
-
     pub(super) fn trace(&self) -> String {
         self.trace.iter().enumerate().fold(String::new(), |mut all, (i, line)| {
             writeln!(all, "{i}. {line}").unwrap();
             all
         })
-    }
-
-    /// True in one of `of` cases.
-    pub(super) fn chance(&mut self, of: usize) -> bool {
-        self.rng.usize(..of) == 0
     }
 
     pub(super) fn some_channels(&mut self) -> Vec<usize> {
@@ -146,13 +158,6 @@ impl Node {
     pub(super) fn gave(&self, id: EventId) -> bool {
         let newest = self.hub.id(self.hub.watermark().position, 0).unwrap();
         id.term == newest.term && id.number <= newest.number
-    }
-
-    /// What the control thread does while a shard is between two steps of its own.
-    pub(super) fn sometimes_step(&mut self) {
-        if self.is_at_work && self.chance(8) {
-            self.step();
-        }
     }
 
     /// One thing that the control thread does.
