@@ -117,8 +117,10 @@ impl Channel {
     /// one at least. `to` must be a watermark that was read before this call.
     pub fn read(&self, cursor: Position, to: Position, room: Room, out: &mut Vec<Delivery>) -> Reading {
         let state = self.state.lock();
-        let complete = state.read(cursor, to, Position::ORIGIN, room, out);
-        Reading { floor: state.log.live_floor(), complete }
+        let floor = state.log.live_floor();
+        // What was recalled is for streams that resume: a live one below the floor has missed what stood among it.
+        let complete = state.read(cursor.max(floor.position), to, Position::ORIGIN, room, out);
+        Reading { floor, complete }
     }
 
     /// The same for a stream that resumes and began when the watermark was at `began`: what stands beside the numbering

@@ -116,7 +116,7 @@ fn recall(channel: &Channel, state: &mut ChannelState, numbering: &Numbering, li
     let question = state.recall.as_mut()?.ask(floor.position)?;
     let above = question.wanted.above;
     let above = (above > Position::ORIGIN).then(|| numbering.id(above, 0)).flatten();
-    let events_max = room.entries.min(question.wanted.events);
+    let events_max = room.entries.clamp(1, question.wanted.events.max(1));
     let [above, up_to] = [above, Some(up_to)].map(|id| id.map(|id| EventId { beside: 0, ..id }));
     Some(Wish::Recall { channel: channel.name().clone(), above, up_to: up_to?, events_max })
 }

@@ -29,10 +29,11 @@ fn a_client_from_before_waits_for_what_the_channel_had() {
     feed.take_marks();
     feed.recalled(&[12, 15, 20], Some(10));
     assert!(feed.take_marks(), "who waits is woken");
-    assert_eq!(start(&feed, &resume, &mut asked).cursor, Position::new(1, 10));
+    let start = start(&feed, &resume, &mut asked);
+    assert_eq!(start.cursor, Position::new(1, 10));
+    assert_eq!(feed.resumed_texts(&start)[0], format!("id: {}\ndata: x\n\n", feed.id(12)), "with its own id");
     assert_eq!(feed.held(), (vec![12, 15, 20, 21], 10, GapReason::NotFollowed));
     assert_eq!(feed.hub.counters.log_entries.get(), 4);
-    assert_eq!(feed.texts(10)[0], format!("id: {}\ndata: x\n\n", feed.id(12)), "with its own id");
     assert!(matches!(feed.begin(&after(&feed, 11)), Begin::At(_)), "the next one finds it there");
 }
 
@@ -227,9 +228,10 @@ fn where_a_term_began_in_the_past_there_is_a_gap() {
     let id = |number| EventId::new(Term::from_random(2), 1000 + number, number);
     feed.publisher.followed(&feed.name, Some(id(15)));
     feed.publisher.publish_numbered(&crate::testing::publication("a"), id(21)).expect("small");
-    feed.begin(&after(&feed, 10));
+    let (resume, mut asked) = (after(&feed, 10), Asked::default());
+    feed.begin_with(&resume, &mut asked);
     feed.answer(&[12], Some(10));
-    let texts = feed.texts(10);
+    let texts = feed.resumed_texts(&start(&feed, &resume, &mut asked));
     assert!(texts[1].contains("\"term-ended\"") && texts[1].starts_with(&format!("id: {}\n", id(15))), "{texts:?}");
     assert_eq!(feed.held(), (vec![12, 15, 21], 10, GapReason::NotFollowed));
 }
@@ -238,11 +240,12 @@ fn where_a_term_began_in_the_past_there_is_a_gap() {
 fn an_event_of_the_past_that_cannot_be_sent_is_a_gap() {
     let mut feed = Feed::new(LIMITS);
     feed.follow_at(20);
-    feed.begin(&after(&feed, 10));
+    let (resume, mut asked) = (after(&feed, 10), Asked::default());
+    feed.begin_with(&resume, &mut asked);
     assert!(feed.question().is_some());
     let large = Event::text("x".repeat(2000));
     feed.publisher.recalled(&feed.name, vec![(feed.id(12), large)], Some(feed.id(10)));
-    assert!(feed.texts(10)[0].contains("\"lost\""));
+    assert!(feed.resumed_texts(&start(&feed, &resume, &mut asked))[0].contains("\"lost\""));
 }
 
 #[test]
@@ -256,6 +259,30 @@ fn what_was_deleted_here_does_not_come_back() {
     feed.recalled(&[12, 20], Some(10));
     assert_eq!(feed.held(), (vec![], 21, GapReason::Deleted));
     assert!(matches!(feed.begin(&after(&feed, 10)), Begin::At(_)), "and is not asked for");
+}
+
+#[test]
+fn a_recall_ends_where_something_was_deleted() {
+    let mut feed = Feed::new(LIMITS);
+    feed.follow_at(20);
+    feed.publisher.delete(&feed.name);
+    feed.publish(21);
+    feed.publish(22);
+    NOW_MS.set(200_000);
+    feed.publisher.sweep();
+    feed.begin(&after(&feed, 10));
+    feed.answer(&[12, 20, 21, 22], Some(10));
+    assert_eq!(feed.held(), (vec![21, 22], 20, GapReason::Deleted));
+}
+
+#[test]
+fn a_live_stream_reads_nothing_that_was_recalled() {
+    let mut feed = Feed::new(LIMITS);
+    feed.follow_at(20);
+    feed.publish(21);
+    feed.begin(&after(&feed, 10));
+    feed.answer(&[12, 20], Some(10));
+    assert_eq!(feed.texts(0).len(), 1, "a pass that began low finds what is new");
 }
 
 #[test]
