@@ -1,7 +1,9 @@
 //! Streams whose id is ahead of this node, and the questions to the feed how far it is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use fantail_wire::ChannelName;
 use parking_lot::Mutex;
 
 use crate::Channel;
@@ -16,8 +18,8 @@ struct State {
     wanted: u64,
     asked: u64,
     answered: u64,
-    /// Channels by whose marks the waiting streams are woken. Bounded by the number of those streams.
-    waiting: Vec<Arc<Channel>>,
+    /// Channels by whose marks the waiting streams are woken, however many there are of them.
+    waiting: BTreeMap<ChannelName, Arc<Channel>>,
 }
 
 impl Syncs {
@@ -34,9 +36,7 @@ impl Syncs {
         if state.answered >= question {
             return true;
         }
-        if !state.waiting.last().is_some_and(|last| Arc::ptr_eq(last, channel)) {
-            state.waiting.push(Arc::clone(channel));
-        }
+        state.waiting.insert(channel.name().clone(), Arc::clone(channel));
         false
     }
 
@@ -49,7 +49,7 @@ impl Syncs {
     }
 
     /// The feed has told how far it is. Returns whom to wake, and whether there is another question.
-    pub(crate) fn answered(&self) -> (Vec<Arc<Channel>>, bool) {
+    pub(crate) fn answered(&self) -> (BTreeMap<ChannelName, Arc<Channel>>, bool) {
         let mut state = self.0.lock();
         state.answered = state.asked;
         (std::mem::take(&mut state.waiting), state.wanted > state.asked)
@@ -58,7 +58,7 @@ impl Syncs {
 
 #[cfg(test)]
 mod tests {
-    use fantail_wire::{ChannelName, GapReason};
+    use fantail_wire::GapReason;
 
     use super::*;
     use crate::channel::Follow;

@@ -62,7 +62,7 @@ impl Publisher {
             self.hub.numbering.advance(learned.to);
         }
         let (waiting, is_asked_again) = self.hub.syncs.answered();
-        for channel in told.iter().chain(&waiting) {
+        for channel in told.iter().chain(waiting.values()) {
             self.mark(channel, false);
         }
         self.ring();
