@@ -18,4 +18,4 @@ pub use feed::Feed;
 pub use intake::{FeedState, Intake};
 pub use memory::MemoryFeed;
 pub use publish::{CHANNELS_PER_EVENT_MAX, PublishError, Receipt};
-pub use redis::{RedisFeed, RedisPublisher, RedisSettings, SettingsError};
+pub use redis::{FileError, RedisFeed, RedisPublisher, RedisReach, RedisSettings, SettingsError};

@@ -8,14 +8,21 @@ mod arrivals;
 mod backoff;
 mod commands;
 mod envelope;
+mod files;
+mod hello;
 mod link;
+mod link_error;
+mod login;
 mod names;
 mod publisher;
 mod random;
+mod reach;
 mod recent;
+mod sentinels;
 mod settings;
 mod subscriber;
 mod subscriptions;
+mod tls;
 
 use std::sync::Arc;
 
@@ -23,7 +30,9 @@ use fantail_wire::{ChannelName, Publication};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
+pub use files::FileError;
 pub use publisher::RedisPublisher;
+pub use reach::RedisReach;
 pub use settings::{RedisSettings, SettingsError};
 
 use self::arrivals::Arrivals;

@@ -2,10 +2,11 @@
 //!
 //! For a program that publishes and ends. A node publishes over the connection that it keeps, see `commands.rs`.
 
+use std::fmt::Display;
 use std::future::ready;
 
 use fantail_wire::{Event, Publication, encode};
-use redis::{RedisError, RedisResult, cmd};
+use redis::{RedisResult, cmd};
 
 use super::commands::{longest_id, send};
 use super::link::Link;
@@ -61,7 +62,7 @@ impl RedisPublisher {
         }
     }
 
-    fn unavailable(&self, what: &str, error: &RedisError) -> PublishError {
+    fn unavailable(&self, what: &str, error: &dyn Display) -> PublishError {
         unavailable(&self.settings, what, error)
     }
 }
@@ -70,7 +71,7 @@ async fn open(settings: &RedisSettings) -> Result<Link, PublishError> {
     Link::open(settings, |_| true).await.map_err(|error| unavailable(settings, "cannot connect", &error))
 }
 
-fn unavailable(settings: &RedisSettings, what: &str, error: &RedisError) -> PublishError {
+fn unavailable(settings: &RedisSettings, what: &str, error: &dyn Display) -> PublishError {
     PublishError::Unavailable(format!("{what} ({}): {error}", settings.address()))
 }
 

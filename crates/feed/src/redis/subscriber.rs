@@ -14,6 +14,7 @@ use super::arrivals::Arrivals;
 use super::backoff::Backoff;
 use super::commands::Commands;
 use super::link::Link;
+use super::link_error::LinkError;
 use super::names;
 use super::random::random_u64;
 use super::settings::RedisSettings;
@@ -100,7 +101,7 @@ impl<I: Intake> Subscriber<I> {
     }
 
     /// Connects and subscribes to the channel for probes, the first test of what the login permits.
-    async fn connect(&self) -> Result<Link, RedisError> {
+    async fn connect(&self) -> Result<Link, LinkError> {
         let arrivals = Arc::clone(&self.arrivals);
         let session = arrivals.open();
         let on_push = move |push| arrivals.push(session, push).is_ok();
