@@ -65,6 +65,12 @@ pub struct HubFields {
     pub evictions: Counter,
     /// Connections made to the feed again after one was lost.
     pub feed_reconnects: Counter,
+    /// Attempts to connect to the feed that failed.
+    pub feed_connect_failures: Counter,
+    /// Probes that did not come back from the feed.
+    pub feed_probes_lost: Counter,
+    /// Channels that the feed does not let this node follow.
+    pub follows_refused: Counter,
     /// Times in which events may have been lost on the way from the feed.
     pub outages: Counter,
     /// Requests answered on the internal listener, by class of status.

@@ -77,7 +77,7 @@ impl Row {
 }
 
 /// Every metric but the build information, which is text and has no number.
-pub(crate) static ROWS: [Row; 37] = [
+pub(crate) static ROWS: [Row; 40] = [
     counter(
         "fantail_connections_accepted",
         Reading::Shards(|shard| shard.connections_accepted.get()),
@@ -191,6 +191,21 @@ pub(crate) static ROWS: [Row; 37] = [
         "fantail_feed_reconnects",
         Reading::Hub(|hub| hub.feed_reconnects.get()),
         "Connections made to the feed again after one was lost",
+    ),
+    counter(
+        "fantail_feed_connect_failures",
+        Reading::Hub(|hub| hub.feed_connect_failures.get()),
+        "Attempts to connect to the feed that failed; the log tells why",
+    ),
+    counter(
+        "fantail_feed_probes_lost",
+        Reading::Hub(|hub| hub.feed_probes_lost.get()),
+        "Probes that did not come back from the feed; each ended a connection that was open and deaf",
+    ),
+    counter(
+        "fantail_follows_refused",
+        Reading::Hub(|hub| hub.follows_refused.get()),
+        "Channels that the feed did not let this node follow; its user lacks rights",
     ),
     counter(
         "fantail_outages",
