@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use fantail_feed::{FeedState, RedisReach, RedisSettings};
+use fantail_testkit::RedisServer;
 
 use crate::log;
 use crate::node::{Node, Told, eventually};
@@ -33,6 +34,13 @@ pub(crate) async fn until_failed(node: &Node, address: &str, text: &str) {
 pub(crate) async fn until_state(node: &mut Node, state: FeedState, times: usize) {
     let is_it = |told: &&Told| **told == Told::State(state);
     node.wait_for("the state", |told| told.iter().filter(is_it).count() >= times).await;
+}
+
+/// How often Redis was asked what it is.
+pub(crate) async fn hellos(redis: &RedisServer) -> u64 {
+    let stats = redis.command(&["INFO", "commandstats"]).await.unwrap().text().unwrap();
+    let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_hello:calls="));
+    calls.and_then(|rest| rest.split(',').next()).map_or(0, |calls| calls.parse().unwrap())
 }
 
 /// How often the node was told of a loss.

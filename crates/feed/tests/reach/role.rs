@@ -4,8 +4,8 @@ use fantail_feed::{FeedState, RedisReach};
 use fantail_testkit::{PATIENCE, RedisCluster, RedisSentinel, RedisServer};
 
 use crate::log;
-use crate::node::{Told, channel, publication, text};
-use crate::patience::{impatient, losses, until_failed, until_state};
+use crate::node::{Told, channel, eventually, publication, text};
+use crate::patience::{hellos, impatient, losses, until_failed, until_state};
 
 fn reach(redis: &RedisServer) -> RedisReach {
     RedisReach { url: redis.url(), ..RedisReach::default() }
@@ -48,13 +48,8 @@ async fn a_master_that_stays_one_is_left_alone_however_often_it_is_asked() {
     let redis = RedisServer::start().await.unwrap();
     let mut node = impatient(reach(&redis));
     node.follow(&["a"]).await;
-    let hellos = async || {
-        let stats = redis.command(&["INFO", "commandstats"]).await.unwrap().text().unwrap();
-        let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_hello:calls="));
-        calls.and_then(|rest| rest.split(',').next()).map_or(0, |calls| calls.parse::<u64>().unwrap())
-    };
-    let before = hellos().await;
-    crate::node::eventually("ten looks", async || hellos().await >= before + 10).await;
+    let before = hellos(&redis).await;
+    eventually("ten looks", async || hellos(&redis).await >= before + 10).await;
     assert_eq!(losses(&node), 0);
 }
 

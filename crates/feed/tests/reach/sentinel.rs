@@ -5,7 +5,7 @@ use fantail_testkit::{Certificates, RedisSentinel, RedisServer, port::free_port}
 
 use crate::log;
 use crate::node::{Node, Told, eventually, publication, text};
-use crate::patience::{impatient, losses, until_failed, until_state};
+use crate::patience::{hellos, impatient, losses, until_failed, until_state};
 
 /// A master with a replica, and who watches them.
 struct Trio {
@@ -82,7 +82,9 @@ async fn a_failover_that_no_connection_tells_is_found_out_from_the_sentinel() {
     until_state(&mut node, FeedState::Connected, 2).await;
     assert!(log::whole().contains(&format!("the sentinels name another master, {}", trio.replica.addr())));
     trio.master.cont().unwrap();
-    trio.master.wait_for_info("replication", "role:slave").await.unwrap();
+    trio.master.wait_for_info("replication", "role:master").await.unwrap();
+    let asked = hellos(&trio.replica).await;
+    eventually("ten looks", async || hellos(&trio.replica).await >= asked + 10).await;
     hears(&mut node, &trio.replica, &["a"]).await;
     assert_eq!(losses(&node), 1);
     trio.master.kill();
