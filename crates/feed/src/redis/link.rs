@@ -64,8 +64,9 @@ impl Link {
         let ended = Arc::new(Notify::new());
         let driver = Driver { ended: Arc::clone(&ended) };
         let push_sender = move |push| if on_push(push) { Ok(()) } else { driver.give_up() };
+        // The deadline for the whole is ours; another beside it would tell the same in other words.
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(settings.connect_deadline))
+            .set_connection_timeout(None)
             .set_response_timeout(Some(settings.response_deadline))
             .set_push_sender(push_sender);
         let papers = Arc::new(read_papers(settings).await?);

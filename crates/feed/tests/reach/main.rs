@@ -9,4 +9,5 @@ mod node;
 mod patience;
 mod role;
 mod sentinel;
+mod silence;
 mod tls;
