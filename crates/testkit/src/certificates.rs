@@ -38,6 +38,23 @@ impl Certificates {
         Ok(certificates)
     }
 
+    /// Makes a server certificate for `localhost` and `127.0.0.1` that signed itself, and so is its own authority. It may
+    /// say of itself that it is one (`CA:TRUE`), as some tools do unasked. There is no client certificate.
+    pub fn make_self_signed(is_authority: bool) -> Result<Self> {
+        let directory = TempDir::with_prefix("fantail-certificates-").doing("making a directory for certificates")?;
+        let certificates = Self { directory };
+        let key = KeyPair::generate().map_err(unmakable)?;
+        let mut params = CertificateParams::new(["localhost".into(), "127.0.0.1".into()]).map_err(unmakable)?;
+        if is_authority {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        let pem = params.self_signed(&key).map_err(unmakable)?.pem();
+        certificates.write("ca.pem", &pem)?;
+        certificates.write("server.pem", &pem)?;
+        certificates.write("server.key", &key.serialize_pem())?;
+        Ok(certificates)
+    }
+
     /// The authority's certificate.
     pub fn ca(&self) -> PathBuf {
         self.path("ca.pem")

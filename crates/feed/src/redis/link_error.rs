@@ -57,6 +57,7 @@ impl fmt::Display for Advised<'_> {
         // The library passes on what the TLS below it says, in words only.
         let text = error.to_string();
         let by_words = [
+            ("CaUsedAsEndEntity", "; the server's certificate is an authority's, make one for a server, with CA:FALSE"),
             ("UnknownIssuer", UNKNOWN_AUTHORITY),
             (
                 "not valid for name",

@@ -7,6 +7,8 @@ use crate::log;
 use crate::node::{Node, Told, eventually, publication, text};
 use crate::patience::{hellos, impatient, losses, until_failed, until_state};
 
+const PAGE: &str = include_str!("../../../../docs/redis.md");
+
 /// A master with a replica, and who watches them.
 struct Trio {
     master: RedisServer,
@@ -149,7 +151,10 @@ async fn a_server_that_the_sentinel_calls_the_master_and_that_is_none_is_not_fol
 #[tokio::test]
 async fn sentinels_with_a_password_are_asked_with_theirs() {
     let master = RedisServer::start().await.unwrap();
-    let sentinel = RedisSentinel::start_with(&master, 0, &["requirepass hunter2-of-the-sentinel"]).await.unwrap();
+    let user = PAGE.lines().map(str::trim).find(|line| line.starts_with("ACL SETUSER sentinel-reader ")).unwrap();
+    let user = user.replace("ACL SETUSER", "user").replace("change-me", "hunter2-of-the-user");
+    let lines = ["requirepass hunter2-of-the-sentinel", &user];
+    let sentinel = RedisSentinel::start_with(&master, 0, &lines).await.unwrap();
     let sentinels = [sentinel.addr().to_string()];
     let without = impatient(reach(&sentinels));
     until_failed(&without, &sentinels[0], "NOAUTH").await;
@@ -159,9 +164,17 @@ async fn sentinels_with_a_password_are_asked_with_theirs() {
     let directory = tempfile::tempdir().unwrap();
     let password = directory.path().join("password");
     std::fs::write(&password, "hunter2-of-the-sentinel\n").unwrap();
-    let mut right = impatient(RedisReach { sentinel_password_file: Some(password), ..reach(&sentinels) });
-    right.follow(&["a"]).await;
-    hears(&mut right, &master, &["a"]).await;
+    let by_password = RedisReach { sentinel_password_file: Some(password), ..reach(&sentinels) };
+    let by_user = RedisReach {
+        sentinel_username: Some("sentinel-reader".into()),
+        sentinel_password: Some("hunter2-of-the-user".into()),
+        ..reach(&sentinels)
+    };
+    for right in [by_password, by_user] {
+        let mut node = impatient(right);
+        node.follow(&["a"]).await;
+        hears(&mut node, &master, &["a"]).await;
+    }
     assert!(!log::whole().contains("hunter2"), "{}", log::lines_with("hunter2"));
 }
 

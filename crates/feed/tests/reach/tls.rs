@@ -32,6 +32,18 @@ async fn a_server_whose_authority_is_named_is_reached_by_address_and_by_name() {
 }
 
 #[tokio::test]
+async fn a_server_that_signed_its_own_certificate_is_trusted_by_that_unless_it_is_an_authoritys() {
+    let certificates = Certificates::make_self_signed(false).unwrap();
+    let redis = RedisServer::start_tls(&certificates, false, &[]).await.unwrap();
+    let mut node = impatient(reach(&redis, &certificates));
+    node.follow(&["a"]).await;
+    let certificates = Certificates::make_self_signed(true).unwrap();
+    let redis = RedisServer::start_tls(&certificates, false, &[]).await.unwrap();
+    let node = impatient(reach(&redis, &certificates));
+    until_failed(&node, &redis.tls_addr().to_string(), "make one for a server, with CA:FALSE").await;
+}
+
+#[tokio::test]
 async fn a_server_that_nobody_trusted_signed_is_refused_until_its_authority_is_named() {
     let (certificates, others) = (Certificates::make().unwrap(), Certificates::make().unwrap());
     let redis = RedisServer::start_tls(&certificates, false, &[]).await.unwrap();
