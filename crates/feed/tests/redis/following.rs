@@ -66,7 +66,7 @@ async fn ten_thousand_channels_are_asked_for_in_a_few_commands() {
 #[tokio::test]
 async fn a_forbidden_channel_keeps_neither_others_nor_the_feed_out() {
     let server = RedisServer::start().await.unwrap();
-    let user = ["ACL", "SETUSER", "edge", "on", ">secret", "+@all"];
+    let user = ["ACL", "SETUSER", "edge", "on", ">secret", "+@all", "resetchannels"];
     let allow = |name| format!("&{name}");
     let allowed = ["fantail:open/*", "fantail-event:open/*", "fantail-service:*"].map(allow);
     let arguments: Vec<_> = user.into_iter().chain(allowed.iter().map(String::as_str)).collect();
