@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::layers::Source;
 use crate::redis_url::RedisUrl;
+use crate::secret::Secret;
 
 /// Everything the operator decided. `app.rs` takes it apart by name, so that a new group does not
 /// compile until it is wired.
@@ -24,6 +25,8 @@ pub struct Config {
     pub engine: Engine,
     /// Where events come from.
     pub feed: Feed,
+    /// How Redis is reached, beside its address.
+    pub redis: Redis,
     /// How an open stream is treated.
     pub streams: Streams,
     /// What is kept of each channel for slow and returning clients.
@@ -70,10 +73,43 @@ pub struct Engine {
 pub struct Feed {
     /// The Redis server, or none for the memory feed.
     pub redis_url: Option<RedisUrl>,
+    /// Whether Redis numbers the events and keeps them; never without a Redis server.
+    pub redis_log: bool,
+    /// Events that Redis keeps per channel.
+    pub redis_log_events_max: usize,
+    /// Age up to which Redis keeps an event.
+    pub redis_log_age_max: Duration,
     /// Longest wait for the feed's confirmation before a new stream is shed.
     pub follow_deadline: Duration,
     /// How long a channel without subscribers stays followed.
     pub linger: Duration,
+}
+
+/// How Redis is reached, beside its address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redis {
+    /// The ACL user, if the URL names none.
+    pub redis_username: Option<String>,
+    /// Its password, if the URL holds none.
+    pub redis_password: Option<Secret>,
+    /// A file with the password, read for each connection.
+    pub redis_password_file: Option<PathBuf>,
+    /// Who signs the server's certificate, or the system's authorities.
+    pub redis_tls_ca: Option<PathBuf>,
+    /// The certificate to show.
+    pub redis_tls_cert: Option<PathBuf>,
+    /// Its key.
+    pub redis_tls_key: Option<PathBuf>,
+    /// Sentinels, each as `host:port`.
+    pub redis_sentinels: Vec<String>,
+    /// The name by which they know the master.
+    pub redis_sentinel_master: Option<String>,
+    /// The Sentinels' own ACL user.
+    pub redis_sentinel_username: Option<String>,
+    /// Its password.
+    pub redis_sentinel_password: Option<Secret>,
+    /// A file with that password, read each time.
+    pub redis_sentinel_password_file: Option<PathBuf>,
 }
 
 /// How an open stream is treated.
@@ -199,7 +235,15 @@ impl Config {
             public: Public { listen: nowhere, listen_shared: false, path: String::new() },
             internal: Internal { internal_listen: nowhere },
             engine: Engine { workers: 0 },
-            feed: Feed { redis_url: None, follow_deadline: Duration::ZERO, linger: Duration::ZERO },
+            feed: Feed {
+                redis_url: None,
+                redis_log: false,
+                redis_log_events_max: 0,
+                redis_log_age_max: Duration::ZERO,
+                follow_deadline: Duration::ZERO,
+                linger: Duration::ZERO,
+            },
+            redis: Redis::default(),
             streams: Streams {
                 keepalive_interval: Duration::ZERO,
                 retry: Duration::ZERO,

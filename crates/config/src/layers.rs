@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::fault::{Faults, Place};
 use crate::flags::Flags;
 use crate::settings::{SETTINGS, Setting};
-use crate::{environment, file};
+use crate::{environment, file, redis_rules};
 
 /// One setting as one layer gave it.
 #[derive(Clone)]
@@ -160,7 +160,7 @@ impl Layers {
         if self.config.engine.workers == 0 {
             self.config.engine.workers = available_parallelism().map_or(1, NonZeroUsize::get).min(256);
         }
-        for rule in RULES {
+        for rule in RULES.into_iter().chain(redis_rules::RULES) {
             self.check(rule);
         }
         if self.faults.is_empty() { Ok(self.config) } else { Err(self.faults) }
@@ -181,19 +181,20 @@ impl Layers {
     fn told(&self, key: &str) -> String {
         let setting = Setting::find(key).expect("a rule names settings of the table");
         let place = self.places.get(key).map_or_else(|| "default".to_owned(), ToString::to_string);
-        format!("{key} ({}, {place})", setting.kind.show(&self.config))
+        let value = setting.kind.show(&self.config);
+        if value.is_empty() { format!("{key} (none, {place})") } else { format!("{key} ({value}, {place})") }
     }
 }
 
 /// What must hold between two settings.
 #[derive(Clone, Copy)]
-struct Rule {
-    keys: (&'static str, &'static str),
-    must: &'static str,
-    holds: fn(&Config) -> bool,
+pub(crate) struct Rule {
+    pub(crate) keys: (&'static str, &'static str),
+    pub(crate) must: &'static str,
+    pub(crate) holds: fn(&Config) -> bool,
 }
 
-const RULES: [Rule; 5] = [
+const RULES: [Rule; 6] = [
     Rule {
         keys: ("drain_deadline", "drain_window"),
         must: "must not be shorter than",
@@ -203,6 +204,13 @@ const RULES: [Rule; 5] = [
         keys: ("internal_listen", "listen"),
         must: "must not take the same address and port as",
         holds: |config| !collide(config.public.listen, config.internal.internal_listen),
+    },
+    Rule {
+        keys: ("redis_log", "redis_url"),
+        must: "must not be on without",
+        holds: |config| {
+            !config.feed.redis_log || config.feed.redis_url.is_some() || !config.redis.redis_sentinels.is_empty()
+        },
     },
     // An event that no log can hold would be gone for everyone who is not ready at once.
     Rule {

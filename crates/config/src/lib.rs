@@ -13,18 +13,21 @@ mod fault;
 mod file;
 mod flags;
 mod layers;
+mod redis_rules;
 mod redis_url;
 mod reference;
+mod secret;
 mod settings;
 mod suggest;
 mod value;
 
 pub use config::{
-    Config, Cors, Drain, Engine, Feed, Internal, Limits, LogFormat, Logging, Logs, Public, Sources, Streams,
+    Config, Cors, Drain, Engine, Feed, Internal, Limits, LogFormat, Logging, Logs, Public, Redis, Sources, Streams,
 };
 pub use fault::{Fault, Faults, Place};
 pub use flags::{Flags, Parsed, clap_args, command, parse_flags, parse_flags_of};
 pub use layers::{Effective, Source, resolve};
 pub use redis_url::RedisUrl;
 pub use reference::{example_toml, reference_markdown};
+pub use secret::Secret;
 pub use settings::{SETTINGS, Setting};

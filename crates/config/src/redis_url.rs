@@ -4,8 +4,7 @@ use std::fmt;
 
 use url::Url;
 
-/// What stands in the place of a secret.
-const HIDDEN: &str = "***";
+use crate::secret::HIDDEN;
 
 /// Query parameters that are no secrets; every other one is hidden, known or not.
 const SHOWN_PARAMETERS: [&str; 2] = ["db", "protocol"];
@@ -19,15 +18,43 @@ pub struct RedisUrl {
 }
 
 impl RedisUrl {
-    /// Checks scheme, host and database number. The reason never quotes the text.
+    /// Checks scheme, host and database number. The reason never quotes the text. A host may be missing: then the
+    /// Sentinels know it.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let url = Url::parse(text).map_err(|_| "not a URL; write redis://[user:password@]host[:port][/database]")?;
         match url.scheme() {
-            "redis" | "rediss" => check_server(&url)?,
-            "unix" | "redis+unix" => check_socket(&url)?,
+            "redis" | "rediss" | "valkey" | "valkeys" => check_server(&url)?,
+            "unix" | "redis+unix" | "valkey+unix" => check_socket(&url)?,
             _ => return Err("the scheme is one of redis, rediss (TLS), unix"),
         }
         Ok(Self { whole: text.to_owned(), shown: hide_secrets(url) })
+    }
+
+    /// Whether it says where Redis is.
+    pub fn names_server(&self) -> bool {
+        let url = self.url();
+        is_socket(&url) || url.host_str().is_some_and(|host| !host.is_empty())
+    }
+
+    /// Whether it asks for TLS.
+    pub fn is_tls(&self) -> bool {
+        matches!(self.url().scheme(), "rediss" | "valkeys")
+    }
+
+    /// Whether it says who logs in.
+    pub fn names_user(&self) -> bool {
+        let url = self.url();
+        !url.username().is_empty() || has_parameter(&url, "user")
+    }
+
+    /// Whether it holds a password.
+    pub fn holds_password(&self) -> bool {
+        let url = self.url();
+        url.password().is_some() || has_parameter(&url, "pass")
+    }
+
+    fn url(&self) -> Url {
+        Url::parse(&self.whole).expect("it was parsed when this was made")
     }
 
     /// The URL with its password, for the connection and nothing else.
@@ -48,9 +75,18 @@ impl fmt::Debug for RedisUrl {
     }
 }
 
+fn is_socket(url: &Url) -> bool {
+    url.scheme().ends_with("unix")
+}
+
+/// Only the URL of a socket has its user and password among the parameters.
+fn has_parameter(url: &Url, wanted: &str) -> bool {
+    is_socket(url) && url.query_pairs().any(|(name, _)| name == wanted)
+}
+
 fn check_server(url: &Url) -> Result<(), &'static str> {
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err("the host is missing");
+    if url.fragment().is_some() {
+        return Err("nothing may follow a #; certificates are always checked, redis_tls_ca names whom to trust");
     }
     let database = url.path().trim_start_matches('/');
     if database.is_empty() || database.parse::<u32>().is_ok() {
@@ -113,14 +149,31 @@ mod tests {
     }
 
     #[test]
+    fn what_other_settings_depend_on_is_told() {
+        let table = [
+            ("redis://db", (true, false, false, false)),
+            ("rediss:///2", (false, true, false, false)),
+            ("redis://", (false, false, false, false)),
+            ("valkeys://edge:hunter2@db", (true, true, true, true)),
+            ("redis://:hunter2@db", (true, false, false, true)),
+            ("unix:///run/redis.sock?user=edge&pass=hunter2", (true, false, true, true)),
+            ("unix:///run/redis.sock", (true, false, false, false)),
+        ];
+        for (text, facts) in table {
+            let url = RedisUrl::parse(text).unwrap();
+            assert_eq!((url.names_server(), url.is_tls(), url.names_user(), url.holds_password()), facts, "{text}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_a_redis_server_is_refused_without_being_quoted() {
         let refused = [
             "",
             "localhost:6379",
             "db",
             "http://:hunter2@db",
-            "redis://",
             "redis://:hunter2@",
+            "rediss://:hunter2@db#insecure",
             "redis://db/hunter2",
             "redis://db/1/hunter2",
             "redis://edge:hunter2/x@db",

@@ -26,11 +26,12 @@ pub struct Setting {
 }
 
 /// Headings of the groups, in the order of help and reference.
-pub(crate) const GROUPS: [(&str, &str); 11] = [
+pub(crate) const GROUPS: [(&str, &str); 12] = [
     ("public", "Public listener"),
     ("internal", "Internal listener"),
     ("engine", "Threads"),
     ("feed", "Feed"),
+    ("redis", "Redis"),
     ("streams", "Streams"),
     ("logs", "Channel logs"),
     ("limits", "Limits"),
@@ -58,12 +59,12 @@ impl Setting {
 
     /// Whether it may be given more than once, as a list.
     pub fn is_repeatable(&self) -> bool {
-        matches!(self.kind, Kind::Origins(_))
+        matches!(self.kind, Kind::Origins(_) | Kind::Servers(_))
     }
 
     /// Whether its value may hold a password, and so is never shown whole.
     pub fn is_secret(&self) -> bool {
-        matches!(self.kind, Kind::RedisUrl(_))
+        matches!(self.kind, Kind::RedisUrl(_) | Kind::Secret(_))
     }
 
     /// Whether the file may hold it: every setting but the one that names the file.
@@ -121,7 +122,7 @@ macro_rules! setting {
 }
 
 /// Every setting, grouped as in [`Config`](crate::Config).
-pub static SETTINGS: [Setting; 29] = [
+pub static SETTINGS: [Setting; 43] = [
     setting!(public.listen: Address() = "127.0.0.1:8080",
         "Where browsers connect. Reachable from this machine only, until set otherwise."),
     setting!(public.listen_shared: Switch() = "false",
@@ -133,11 +134,39 @@ pub static SETTINGS: [Setting; 29] = [
     setting!(engine.workers: Count(min: 0, max: 256) = "0",
         "Shards, each one thread that serves its own streams. 0 stands for one per core."),
     setting!(feed.redis_url: RedisUrl() = "" or "redis://127.0.0.1:6379",
-        "Redis server that carries the events. Without one, events come from the publish API of this process alone. A password is hidden in every output; still, prefer file or variable to the flag, which other users can see."),
+        "Redis server that carries the events. Without one, events come from the publish API of this process alone. A password is hidden in every output; still, prefer file or variable to the flag, which other users can see. With redis_sentinels it has no host: redis:/// or rediss:///."),
+    setting!(feed.redis_log: Switch() = "false",
+        "Number events in Redis and keep them there, so that clients can resume on any node and after a restart. All nodes and publishers of one Redis must agree. Needs redis_url."),
+    setting!(feed.redis_log_events_max: Count(min: 1, max: 10_000_000) = "10000",
+        "With redis_log: events kept in Redis per channel. The node that connected last decides for all."),
+    setting!(feed.redis_log_age_max: Duration(min: SHORTEST, max: seconds(365 * 24 * HOUR)) = "24h",
+        "With redis_log: age up to which an event is kept in Redis. The node that connected last decides for all."),
     setting!(feed.follow_deadline: Duration(min: SHORTEST, max: seconds(5 * MINUTE)) = "5s",
         "Longest wait for the feed to confirm a new stream's channels; past it the client is told to come back later."),
     setting!(feed.linger: Duration(min: Duration::ZERO, max: seconds(HOUR)) = "10s",
         "How long a channel without subscribers stays followed, so that a page reload costs the feed nothing."),
+    setting!(redis.redis_username: Text() = "" or "fantail",
+        "ACL user of Redis, if redis_url names none. It needs a password beside it."),
+    setting!(redis.redis_password: Secret() = "",
+        "Password for Redis, if redis_url holds none. Prefer redis_password_file, which can be changed without a restart; a flag can be seen by other users."),
+    setting!(redis.redis_password_file: Readable() = "" or "/run/secrets/redis-password",
+        "File with the password for Redis as its only line. It is read again for each connection."),
+    setting!(redis.redis_tls_ca: Readable() = "",
+        "PEM file with the authorities that may sign the certificate of Redis, instead of the system's. For rediss://; a server that signed its own certificate is named by that. Read again for each connection, as are the next two."),
+    setting!(redis.redis_tls_cert: Readable() = "",
+        "PEM file with the certificate that Fantail shows to Redis, and to Sentinels. Together with redis_tls_key."),
+    setting!(redis.redis_tls_key: Readable() = "",
+        "PEM file with the key of redis_tls_cert."),
+    setting!(redis.redis_sentinels: Servers() = "",
+        "Sentinels, each as host or host:port, that are asked for the master before each connection and while it stands. They are reached with TLS if redis_url begins with rediss:."),
+    setting!(redis.redis_sentinel_master: Text() = "",
+        "Name by which the Sentinels know the master, often mymaster. Together with redis_sentinels."),
+    setting!(redis.redis_sentinel_username: Text() = "",
+        "ACL user of the Sentinels, which have users of their own. It needs a password beside it."),
+    setting!(redis.redis_sentinel_password: Secret() = "",
+        "Password for the Sentinels, if they ask for one."),
+    setting!(redis.redis_sentinel_password_file: Readable() = "",
+        "File with the password for the Sentinels as its only line. It is read again each time."),
     setting!(streams.keepalive_interval: Duration(min: SHORTEST, max: seconds(HOUR)) = "15s",
         "A stream that was silent this long gets a comment, which keeps proxies from cutting it and finds dead clients. Below 1s is for tests."),
     setting!(streams.retry: Duration(min: SHORTEST, max: seconds(HOUR)) = "2s",

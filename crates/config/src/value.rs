@@ -12,9 +12,11 @@ use url::Url;
 
 use crate::config::{Config, LogFormat};
 use crate::redis_url::RedisUrl;
+use crate::secret::Secret;
 use crate::suggest;
 
 const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+const SENTINEL_PORT: u16 = 26_379;
 const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Where in [`Config`] a value lives.
@@ -28,13 +30,30 @@ pub(crate) enum Kind {
     Address(Field<SocketAddr>),
     Path(Field<String>),
     RedisUrl(Field<Option<RedisUrl>>),
-    Count { min: u64, max: u64, field: Field<usize> },
-    Size { min: u64, max: u64, field: Field<usize> },
-    Duration { min: Duration, max: Duration, field: Field<Duration> },
+    Count {
+        min: u64,
+        max: u64,
+        field: Field<usize>,
+    },
+    Size {
+        min: u64,
+        max: u64,
+        field: Field<usize>,
+    },
+    Duration {
+        min: Duration,
+        max: Duration,
+        field: Field<Duration>,
+    },
     Origins(Field<Vec<String>>),
     LogFilter(Field<String>),
     LogFormat(Field<LogFormat>),
     File(Field<Option<PathBuf>>),
+    /// A file that a part of the program reads, unlike the one with the settings.
+    Readable(Field<Option<PathBuf>>),
+    Text(Field<Option<String>>),
+    Secret(Field<Option<Secret>>),
+    Servers(Field<Vec<String>>),
     Switch(Field<bool>),
 }
 
@@ -53,7 +72,12 @@ impl Kind {
             Self::Origins(field) => (field.set)(config, parse_origins(texts)?),
             Self::LogFilter(field) => (field.set)(config, parse_log_filter(text)?),
             Self::LogFormat(field) => (field.set)(config, parse_log_format(text)?),
-            Self::File(field) => (field.set)(config, (!text.is_empty()).then(|| PathBuf::from(text))),
+            Self::File(field) | Self::Readable(field) => {
+                (field.set)(config, (!text.is_empty()).then(|| PathBuf::from(text)));
+            }
+            Self::Text(field) => (field.set)(config, (!text.is_empty()).then(|| text.to_owned())),
+            Self::Secret(field) => (field.set)(config, (!text.is_empty()).then(|| Secret::new(text))),
+            Self::Servers(field) => (field.set)(config, parse_servers(texts)?),
             Self::Switch(field) => (field.set)(config, parse_switch(text)?),
         }
         Ok(())
@@ -68,10 +92,12 @@ impl Kind {
             Self::Count { field, .. } => (field.get)(config).to_string(),
             Self::Size { field, .. } => show_size(*(field.get)(config) as u64),
             Self::Duration { field, .. } => show_duration(*(field.get)(config)),
-            Self::Origins(field) => (field.get)(config).join(","),
+            Self::Origins(field) | Self::Servers(field) => (field.get)(config).join(","),
+            Self::Text(field) => (field.get)(config).clone().unwrap_or_default(),
+            Self::Secret(field) => (field.get)(config).as_ref().map_or_else(String::new, ToString::to_string),
             Self::LogFormat(field) => (field.get)(config).to_string(),
             Self::Switch(field) => (field.get)(config).to_string(),
-            Self::File(field) => {
+            Self::File(field) | Self::Readable(field) => {
                 (field.get)(config).as_ref().map_or_else(String::new, |path| path.display().to_string())
             }
         }
@@ -91,7 +117,10 @@ impl Kind {
             Self::Origins(_) => "exact origins, or a single `*`".to_owned(),
             Self::LogFilter(_) => "a level, or a filter such as `info,fantail_feed=debug`".to_owned(),
             Self::LogFormat(_) => "`text` or `json`".to_owned(),
-            Self::File(_) => "a path, or empty for none".to_owned(),
+            Self::File(_) | Self::Readable(_) => "a path, or empty for none".to_owned(),
+            Self::Text(_) => "text, or empty for none".to_owned(),
+            Self::Secret(_) => "text that is shown nowhere, or empty for none".to_owned(),
+            Self::Servers(_) => "hosts, each with a port or without".to_owned(),
             Self::Switch(_) => "`true` or `false`; the flag alone means `true`".to_owned(),
         }
     }
@@ -108,7 +137,10 @@ impl Kind {
             Self::Origins(_) => "ORIGIN",
             Self::LogFilter(_) => "FILTER",
             Self::LogFormat(_) => "FORMAT",
-            Self::File(_) => "FILE",
+            Self::File(_) | Self::Readable(_) => "FILE",
+            Self::Text(_) => "TEXT",
+            Self::Secret(_) => "SECRET",
+            Self::Servers(_) => "HOST:PORT",
             Self::Switch(_) => "BOOL",
         }
     }
@@ -146,6 +178,25 @@ fn parse_redis_url(text: &str) -> Result<Option<RedisUrl>, String> {
     }
     let url = RedisUrl::parse(text).map_err(|reason| format!("{reason} (the value is not shown, as it may be secret)"));
     url.map(Some)
+}
+
+/// A comma separates servers in a variable, and no host contains one, so it does so everywhere.
+fn parse_servers(texts: &[String]) -> Result<Vec<String>, String> {
+    let pieces = texts.iter().flat_map(|text| text.split(',')).map(str::trim);
+    pieces.filter(|piece| !piece.is_empty()).map(parse_server).collect()
+}
+
+/// A host and a port, that of Sentinels unless another is written.
+fn parse_server(text: &str) -> Result<String, String> {
+    let refused = || format!("{text:?} is not a host with a port; write sentinel.example:26379, or [::1]:26379");
+    let url = Url::parse(&format!("redis://{text}")).map_err(|_| refused())?;
+    let is_plain = url.username().is_empty() && url.password().is_none() && url.path().is_empty();
+    match url.host_str() {
+        Some(host) if is_plain && url.query().is_none() && url.fragment().is_none() && !text.contains('@') => {
+            Ok(format!("{host}:{}", url.port().unwrap_or(SENTINEL_PORT)))
+        }
+        _ => Err(refused()),
+    }
 }
 
 fn parse_count(text: &str, min: u64, max: u64) -> Result<usize, String> {
@@ -373,6 +424,16 @@ mod tests {
         for (text, accepted) in table {
             assert_eq!(parse_origins(&[text.to_owned()]).is_ok(), accepted, "{text}");
             assert_eq!(fantail_access::Origin::parse(text).is_ok(), accepted, "{text}");
+        }
+    }
+
+    #[test]
+    fn servers_are_hosts_with_the_usual_port_unless_they_name_one() {
+        let parse = |texts: &[&str]| parse_servers(&texts.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(parse(&["s1, s2:1", "[::1]"]).unwrap(), ["s1:26379", "s2:1", "[::1]:26379"]);
+        assert_eq!(parse(&[""]).unwrap(), Vec::<String>::new());
+        for text in ["s1:x", "s1:70000", ":26379", "s1/0", "user@s1", "redis://s1", "s1?x", "s1#x", "::1", "@s1"] {
+            assert!(parse(&[text]).unwrap_err().contains("is not a host with a port"), "{text}");
         }
     }
 

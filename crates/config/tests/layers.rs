@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fantail_config::{
     Config, Cors, Drain, Engine, Faults, Feed, Flags, Internal, Limits, LogFormat, Logging, Logs, Parsed, Public,
-    SETTINGS, Source, Sources, Streams, parse_flags, resolve,
+    Redis, SETTINGS, Source, Sources, Streams, parse_flags, resolve,
 };
 
 /// What an operator could have said, in all three places.
@@ -59,14 +59,23 @@ fn source_of(config: &Config, key: &str) -> Source {
 #[test]
 fn nothing_said_gives_the_documented_defaults() {
     // Taken apart without `..`, so that a new setting must be named here.
-    let Config { public, internal, engine, feed, streams, logs, limits, drain, cors, logging, sources } =
+    let Config { public, internal, engine, feed, redis, streams, logs, limits, drain, cors, logging, sources } =
         Said::default().config();
     let seconds = Duration::from_secs;
     assert_eq!(public, Public { listen: "127.0.0.1:8080".parse().unwrap(), listen_shared: false, path: "/sse".into() });
     assert_eq!(internal, Internal { internal_listen: "127.0.0.1:8081".parse().unwrap() });
     let Engine { workers } = engine;
     assert!((1..=256).contains(&workers));
-    assert_eq!(feed, Feed { redis_url: None, follow_deadline: seconds(5), linger: seconds(10) });
+    let expected = Feed {
+        redis_url: None,
+        redis_log: false,
+        redis_log_events_max: 10_000,
+        redis_log_age_max: seconds(86_400),
+        follow_deadline: seconds(5),
+        linger: seconds(10),
+    };
+    assert_eq!(feed, expected);
+    assert_eq!(redis, Redis::default());
     let expected = Streams {
         keepalive_interval: seconds(15),
         retry: seconds(2),
@@ -120,22 +129,46 @@ fn every_setting_can_be_given_in_every_layer() {
         "listen" | "internal_listen" => "127.0.0.1:0",
         "path" => "/events",
         "redis_url" => "redis://db",
+        "redis_sentinels" => "s1:26379,s2:1",
+        "redis_username" | "redis_sentinel_username" | "redis_sentinel_master" => "edge",
+        "redis_password" | "redis_sentinel_password" => "***",
+        "redis_password_file"
+        | "redis_sentinel_password_file"
+        | "redis_tls_ca"
+        | "redis_tls_cert"
+        | "redis_tls_key" => "/run/secrets/x",
         "cors_origin" => "https://a.example",
         "log_level" => "warn",
         "log_format" => "json",
-        "listen_shared" => "true",
-        "workers" | "connections_max" | "channels_per_stream_max" | "log_events_max" => "7",
-        "drain_deadline" | "log_age_max" => "11s",
+        "listen_shared" | "redis_log" => "true",
+        "workers" | "connections_max" | "channels_per_stream_max" | "log_events_max" | "redis_log_events_max" => "7",
+        "drain_deadline" | "log_age_max" | "redis_log_age_max" => "11s",
         "drain_window" | "follow_deadline" | "linger" | "keepalive_interval" | "retry" | "progress_deadline"
         | "request_deadline" => "7s",
         "event_bytes_max" | "uri_bytes_max" => "2KiB",
         "logs_bytes_max" => "8MiB",
         _ => "64KiB",
     };
-    // The log of a channel must hold an event, so this one always goes along.
-    let along = [("FANTAIL_EVENT_BYTES_MAX", "2KiB")];
+    // The log of a channel must hold an event, so this one always goes along; others go only in company.
+    let along = |key: &str| {
+        let sentinels = [("FANTAIL_REDIS_SENTINELS", "s1"), ("FANTAIL_REDIS_SENTINEL_MASTER", "main")];
+        let company = match key {
+            "redis_url" => Vec::new(),
+            "redis_username" => vec![("FANTAIL_REDIS_URL", "redis://db"), ("FANTAIL_REDIS_PASSWORD_FILE", "/x")],
+            "redis_tls_cert" => vec![("FANTAIL_REDIS_URL", "rediss://db"), ("FANTAIL_REDIS_TLS_KEY", "/x")],
+            "redis_tls_key" => vec![("FANTAIL_REDIS_URL", "rediss://db"), ("FANTAIL_REDIS_TLS_CERT", "/x")],
+            "redis_sentinel_username" => [&sentinels[..], &[("FANTAIL_REDIS_SENTINEL_PASSWORD", "x")]].concat(),
+            "redis_sentinels" => sentinels[1..].to_vec(),
+            "redis_sentinel_master" => sentinels[..1].to_vec(),
+            key if key.starts_with("redis_sentinel_") => sentinels.to_vec(),
+            key if key.starts_with("redis_") => vec![("FANTAIL_REDIS_URL", "rediss://db")],
+            _ => Vec::new(),
+        };
+        [&[("FANTAIL_EVENT_BYTES_MAX", "2KiB")], &company[..]].concat()
+    };
     for setting in SETTINGS.iter().filter(|setting| setting.belongs_in_file()) {
         let value = sample(setting.key);
+        let along = along(setting.key);
         let shown = |said: Said<'_>, source: Source| {
             let effective = said.config().effective();
             let row = effective.iter().find(|row| row.key == setting.key).unwrap();
@@ -147,10 +180,20 @@ fn every_setting_can_be_given_in_every_layer() {
             let file = format!("{} = {value}", setting.key);
             shown(Said { file: &file, variables: &along, ..Said::default() }, Source::File);
         }
-        shown(Said { variables: &[along[0], (&variable, value)], ..Said::default() }, Source::Env);
+        let mut variables = along.clone();
+        variables.push((&variable, value));
+        shown(Said { variables: &variables, ..Said::default() }, Source::Env);
         let flag = format!("{flag}={value}"); // a switch takes its value in no other way
         shown(Said { flags: &[&flag], variables: &along, ..Said::default() }, Source::Flag);
     }
+}
+
+#[test]
+fn a_log_in_redis_needs_a_redis() {
+    let faults = Said { flags: &["--redis-log"], ..Said::default() }.faults();
+    assert_eq!(faults, ["--redis-log: redis_log (true, --redis-log) must not be on without redis_url (none, default)"]);
+    let said = Said { flags: &["--redis-log", "--redis-url=redis://db"], ..Said::default() };
+    assert!(said.config().feed.redis_log);
 }
 
 #[test]
@@ -264,8 +307,68 @@ fn a_bad_value_is_not_judged_a_second_time_against_its_neighbour() {
     assert_eq!(said.faults().len(), 1);
 }
 
+/// What would be silently without effect, or contradicts itself, is told with both places.
+#[test]
+fn settings_of_redis_that_do_not_go_together_are_told() {
+    let table: [(&[&str], &str); 19] = [
+        (&["--redis-url", "redis:///0"], "redis_url (redis:///0, --redis-url) has no host"),
+        (
+            &["--redis-url", "redis://db", "--redis-sentinels", "s1", "--redis-sentinel-master", "m"],
+            "take the host out",
+        ),
+        (&["--redis-url", "unix:///x", "--redis-sentinels", "s1", "--redis-sentinel-master", "m"], "take the host out"),
+        (&["--redis-sentinels", "s1"], "redis_sentinels (s1:26379, --redis-sentinels) must be given together with"),
+        (&["--redis-sentinel-master", "m"], "must be given together with"),
+        (&["--redis-url", "redis://db", "--redis-username", "edge"], "redis_username (edge, --redis-username) needs a"),
+        (
+            &["--redis-url", "redis://edge@db", "--redis-username", "edge", "--redis-password", "hunter2"],
+            "beside a user in redis_url",
+        ),
+        (&["--redis-url", "redis://db", "--redis-password", "hunter2", "--redis-password-file", "/x"], "(***, --redis"),
+        (&["--redis-url", "redis://:hunter2@db", "--redis-password", "hunter2"], "beside a password in redis_url"),
+        (&["--redis-url", "redis://:hunter2@db", "--redis-password-file", "/x"], "beside a password in redis_url"),
+        (&["--redis-password", "hunter2"], "is of no use without redis_url (none, default)"),
+        (&["--redis-password-file", "/x"], "is of no use without redis_url (none, default)"),
+        (&["--redis-url", "redis://db", "--redis-tls-ca", "/x"], "is of no use without rediss:// in redis_url"),
+        (&["--redis-tls-ca", "/x"], "is of no use without rediss:// in redis_url (none, default)"),
+        (&["--redis-url", "redis://db", "--redis-tls-cert", "/x", "--redis-tls-key", "/x"], "without rediss:// in"),
+        (&["--redis-url", "rediss://db", "--redis-tls-cert", "/x"], "must be given together with redis_tls_key"),
+        (&["--redis-url", "rediss://db", "--redis-tls-key", "/x"], "must be given together with redis_tls_key"),
+        (&["--redis-url", "redis://db", "--redis-sentinel-password", "hunter2"], "of no use without redis_sentinels"),
+        (&["--redis-url", "redis://db", "--redis-sentinel-username", "edge"], "redis_sentinel_username (edge, --redis"),
+    ];
+    for (flags, reason) in table {
+        let faults = Said { flags, ..Said::default() }.faults();
+        assert!(faults.len() == 1 && faults[0].contains(reason), "{flags:?}: {faults:#?}");
+        assert!(!faults[0].contains("hunter2"), "{faults:?}");
+    }
+}
+
+#[test]
+fn settings_of_redis_that_go_together_are_taken() {
+    let sentinels = ["--redis-sentinels", "s1", "--redis-sentinels", "s2", "--redis-sentinel-master", "m"];
+    let tls = ["--redis-tls-ca", "/x", "--redis-tls-cert", "/x", "--redis-tls-key", "/x"];
+    let login = ["--redis-username", "edge", "--redis-password-file", "/x"];
+    let taken: [Vec<&str>; 6] = [
+        sentinels.to_vec(),
+        [&["--redis-url", "rediss:///2"], &sentinels[..], &tls, &login].concat(),
+        [&["--redis-sentinel-username", "s", "--redis-sentinel-password", "x"], &sentinels[..]].concat(),
+        [&["--redis-url", "rediss://db"], &tls[..], &login].concat(),
+        [&["--redis-url", "redis://edge@db", "--redis-password-file", "/x"][..]].concat(),
+        [&["--redis-url", "redis://:x@db", "--redis-username", "edge"][..]].concat(),
+    ];
+    for flags in taken {
+        Said { flags: &flags, ..Said::default() }.config();
+    }
+}
+
 #[test]
 fn no_output_of_a_config_shows_the_password() {
+    let variables = [("FANTAIL_REDIS_PASSWORD", "hunter2"), ("FANTAIL_REDIS_URL", "redis://edge@db")];
+    let config = Said { variables: &variables, ..Said::default() }.config();
+    assert_eq!(config.redis.redis_password.as_ref().unwrap().expose(), "hunter2");
+    assert!(!format!("{config:?} {config:#?} {:?}", config.effective()).contains("hunter2"));
+
     let config =
         Said { variables: &[("FANTAIL_REDIS_URL", "redis://edge:hunter2@db:6379")], ..Said::default() }.config();
     assert_eq!(config.feed.redis_url.as_ref().unwrap().expose(), "redis://edge:hunter2@db:6379");

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use fantail_access::CorsPolicy;
 use fantail_config::{Config, Cors, Drain, Engine, Feed, Internal, Limits, Logs, Public, Streams};
-use fantail_feed::RedisSettings;
-use fantail_hub::{Following, Hub, HubSettings, LogLimits};
+use fantail_feed::LogRetention;
+use fantail_hub::{Following, Hub, HubSettings, LogLimits, NumberedBy};
 use fantail_shard::{Admission, ShardSettings, SlowPolicy};
 use fantail_telemetry::Metrics;
 use fantail_wire::Term;
@@ -18,6 +18,7 @@ use crate::control::{Control, FeedChoice};
 use crate::descriptors;
 use crate::listener::{self, SocketOptions};
 use crate::public::PublicSettings;
+use crate::redis_reach::redis_settings;
 use crate::shard_thread::{self, ShardThread};
 
 /// Channels that may exist on a node at once. One costs about half a kilobyte.
@@ -26,11 +27,12 @@ const CHANNELS_MAX: usize = 1 << 20;
 /// Serves until a signal ends it.
 pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     let effective = config.effective();
-    let Config { public, internal, engine, feed, streams, logs, limits, drain, cors, logging, sources: _ } = config;
+    let Config { public, internal, engine, feed, redis, streams, logs, limits, drain, cors, logging, sources: _ } =
+        config;
     let Public { listen, listen_shared, path } = public;
     let Internal { internal_listen } = internal;
     let Engine { workers } = engine;
-    let Feed { redis_url, follow_deadline, linger } = feed;
+    let Feed { redis_url, redis_log, redis_log_events_max, redis_log_age_max, follow_deadline, linger } = feed;
     let Streams { keepalive_interval, retry, progress_deadline, send_buffer_bytes, channels_per_stream_max } = streams;
     let Logs { log_events_max, log_bytes_max, log_age_max, logs_bytes_max } = logs;
     let Limits {
@@ -47,13 +49,22 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     crate::cli::start_logging(&logging)?;
     // The TLS of the Redis client asks for the process's default provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let mut redis = redis_settings(redis_url.as_ref(), redis, event_bytes_max)?;
+    if let Some(settings) = &mut redis {
+        settings.log_events_max = log_events_max;
+        settings.log =
+            redis_log.then_some(LogRetention { events_max: redis_log_events_max as u64, age_max: redis_log_age_max });
+    }
     let connections_max = descriptors::connections_max(connections_max, workers)?;
 
     let metrics = Arc::new(Metrics::new(workers));
     let (hub, publisher) = Hub::new(
         HubSettings {
-            term: Term::from_random(fastrand::u64(..)),
-            following: if redis_url.is_some() { Following::OnDemand } else { Following::Always },
+            numbering: match &redis {
+                Some(settings) if settings.log.is_some() => NumberedBy::Feed,
+                _ => NumberedBy::Node(Term::from_random(fastrand::u64(..))),
+            },
+            following: if redis.is_some() { Following::OnDemand } else { Following::Always },
             shards: u16::try_from(workers).context("too many workers")?,
             log: LogLimits { entries_max: log_events_max, bytes_max: log_bytes_max, age_ms_max: millis(log_age_max) },
             logs_bytes_max,
@@ -63,13 +74,9 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         },
         metrics.hub(),
     );
-    let feed = match redis_url {
+    let feed = match redis {
         None => FeedChoice::Memory,
-        Some(url) => {
-            let mut settings = RedisSettings::parse(url.expose())?;
-            settings.event_bytes_max = event_bytes_max;
-            FeedChoice::Redis(Box::new(settings), url.to_string())
-        }
+        Some(settings) => FeedChoice::Redis(Box::new(settings)),
     };
     let public_settings = Arc::new(PublicSettings {
         path,

@@ -5,6 +5,7 @@
 
 mod overview;
 mod publish;
+mod redis;
 mod serve;
 mod subscribe;
 

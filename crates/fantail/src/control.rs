@@ -32,8 +32,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Where events come from, before anything is connected.
 pub(crate) enum FeedChoice {
     Memory,
-    /// The settings, and how to name the server in a log line.
-    Redis(Box<RedisSettings>, String),
+    Redis(Box<RedisSettings>),
 }
 
 /// The parts of the control thread.
@@ -69,7 +68,7 @@ impl Control {
         let internal_url = format!("http://{}", listener.local_addr().context("a bound socket has no address")?);
         let feed_name = match &self.feed {
             FeedChoice::Memory => "the memory feed".to_owned(),
-            FeedChoice::Redis(_, url) => format!("redis at {url}"),
+            FeedChoice::Redis(settings) => format!("redis at {}", settings.address()),
         };
         let (feed, intake) = connect(self.feed, self.publisher, &self.metrics);
         let (draining, draining_out) = watch::channel(false);
@@ -103,14 +102,14 @@ fn connect(
 ) -> (Arc<Feed<NodeIntake>>, Arc<Mutex<NodeIntake>>) {
     let connected = match choice {
         FeedChoice::Memory => FeedState::Memory,
-        FeedChoice::Redis(..) => FeedState::Connected,
+        FeedChoice::Redis(_) => FeedState::Connected,
     };
     // A feed tells its state when it changes. Until then it is connecting, while the metrics begin with none.
     metrics.hub().set_feed_state(FeedState::Connecting);
     let intake = Arc::new(Mutex::new(NodeIntake { publisher, counters: metrics.hub(), connected }));
     let feed = match choice {
         FeedChoice::Memory => Feed::Memory(MemoryFeed::new(Arc::clone(&intake))),
-        FeedChoice::Redis(settings, _) => Feed::Redis(RedisFeed::start(*settings, Arc::clone(&intake))),
+        FeedChoice::Redis(settings) => Feed::Redis(RedisFeed::start(*settings, Arc::clone(&intake))),
     };
     (Arc::new(feed), intake)
 }
@@ -131,6 +130,8 @@ async fn mind_interest(hub: Arc<Hub>, feed: Arc<Feed<NodeIntake>>, intake: Arc<M
             match wish {
                 Wish::Follow(name) => feed.follow(&name),
                 Wish::Linger(channel) => linger_until(&mut lingering, linger, channel),
+                Wish::Recall { channel, above, up_to, events_max } => feed.recall(&channel, above, up_to, events_max),
+                Wish::Sync => feed.sync(),
             }
         }
         while let Some(due) = lingering.first_entry().filter(|entry| entry.key().0 <= Instant::now()) {

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 /// What of the feed's counts is in the metrics already.
 #[derive(Debug, Default)]
 pub(crate) struct FeedFigures {
-    told: Mutex<[u64; 5]>,
+    told: Mutex<[u64; 11]>,
 }
 
 impl FeedFigures {
@@ -25,6 +25,12 @@ impl FeedFigures {
             (feed.refused(Refusal::Field), rejected(RejectReason::BadField)),
             (feed.refused(Refusal::TooLarge), rejected(RejectReason::TooLarge)),
             (feed.reconnects.load(Ordering::Relaxed), &hub.feed_reconnects),
+            (feed.repairs.load(Ordering::Relaxed), &hub.feed_repairs),
+            (feed.repaired.load(Ordering::Relaxed), &hub.feed_repaired_events),
+            (feed.recalls.load(Ordering::Relaxed), &hub.feed_recalls),
+            (feed.connect_failures.load(Ordering::Relaxed), &hub.feed_connect_failures),
+            (feed.probes_lost.load(Ordering::Relaxed), &hub.feed_probes_lost),
+            (feed.follows_refused.load(Ordering::Relaxed), &hub.follows_refused),
         ];
         for ((now, counter), told) in figures.into_iter().zip(self.told.lock().iter_mut()) {
             counter.add(now - std::mem::replace(told, now));
@@ -41,6 +47,9 @@ mod tests {
         let (feed, hub, figures) = (FeedCounters::default(), HubCounters::default(), FeedFigures::default());
         feed.refused_field.store(3, Ordering::Relaxed);
         feed.reconnects.store(2, Ordering::Relaxed);
+        feed.connect_failures.store(5, Ordering::Relaxed);
+        feed.probes_lost.store(6, Ordering::Relaxed);
+        feed.follows_refused.store(7, Ordering::Relaxed);
         figures.bring_up_to_date(&feed, &hub);
         hub.events_rejected.add(RejectReason::BadField, 10);
         feed.refused_field.store(4, Ordering::Relaxed);
@@ -48,5 +57,7 @@ mod tests {
         figures.bring_up_to_date(&feed, &hub);
         assert_eq!(hub.events_rejected.of(RejectReason::BadField).get(), 14);
         assert_eq!((hub.events_rejected.sum(), hub.feed_reconnects.get()), (14, 2));
+        let counters = [&hub.feed_connect_failures, &hub.feed_probes_lost, &hub.follows_refused];
+        assert_eq!(counters.map(fantail_telemetry::Counter::get), [5, 6, 7]);
     }
 }

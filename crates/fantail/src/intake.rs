@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use fantail_feed::{FeedState, Intake, Receipt};
+use fantail_feed::{FeedState, Intake, Place, Recalled, Receipt};
 use fantail_hub::Publisher;
 use fantail_telemetry::HubCounters;
-use fantail_wire::{ChannelName, EncodeError, Publication};
+use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Publication, Terms};
 
 /// Takes what the feed brings and publishes it on this node.
 pub(crate) struct NodeIntake {
@@ -16,13 +16,17 @@ pub(crate) struct NodeIntake {
 }
 
 impl Intake for NodeIntake {
-    fn event(&mut self, publication: &Publication) -> Result<Receipt, EncodeError> {
-        let published = self.publisher.publish(publication)?;
-        Ok(Receipt { id: Some(published.id), subscribers: Some(published.subscribers) })
+    fn event(&mut self, publication: &Publication, place: Place) -> Result<Receipt, EncodeError> {
+        let published = match place {
+            Place::Next => self.publisher.publish(publication),
+            Place::Numbered(id) => self.publisher.publish_numbered(publication, id),
+            Place::Beside => self.publisher.publish_beside(publication),
+        }?;
+        Ok(Receipt { id: published.id, subscribers: Some(published.subscribers) })
     }
 
-    fn followed(&mut self, channel: &ChannelName) {
-        self.publisher.followed(channel);
+    fn followed(&mut self, channel: &ChannelName, from: Option<EventId>) {
+        self.publisher.followed(channel, from);
     }
 
     fn lost(&mut self) {
@@ -35,5 +39,17 @@ impl Intake for NodeIntake {
             FeedState::Connected => self.connected,
             FeedState::Connecting => fantail_telemetry::FeedState::Connecting,
         });
+    }
+
+    fn synced(&mut self, terms: &Terms) {
+        self.publisher.synced(terms);
+    }
+
+    fn gap(&mut self, channel: &ChannelName, at: EventId, reason: GapReason) {
+        self.publisher.gap(channel, at, reason);
+    }
+
+    fn recalled(&mut self, channel: &ChannelName, recalled: Recalled) {
+        self.publisher.recalled(channel, recalled.entries, recalled.from);
     }
 }

@@ -18,6 +18,7 @@ mod problem;
 mod public;
 mod publish_body;
 mod publish_command;
+mod redis_reach;
 mod response_head;
 mod shard_thread;
 mod subscribe_command;

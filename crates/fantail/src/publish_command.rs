@@ -9,9 +9,9 @@ mod input;
 use std::io::{self, Write};
 
 use anyhow::{Context, bail};
-use fantail_feed::{RedisPublisher, RedisSettings};
+use fantail_feed::{Receipt, RedisPublisher, RedisSettings};
 use fantail_wire::{ChannelName, Event, Publication};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::http_publisher::HttpPublisher;
 use self::input::Input;
@@ -120,7 +120,7 @@ impl Publish {
         let publication = Publication::new(self.channels.iter().cloned(), event);
         let receipt = match publisher {
             Publisher::Http(http) => http.publish(&publication).await?,
-            Publisher::Redis(redis) => json!({ "subscribers": redis.publish(&publication).await?.subscribers }),
+            Publisher::Redis(redis) => redis_receipt(&redis.publish(&publication).await?),
         };
         if !self.receipts {
             return Ok(());
@@ -132,6 +132,14 @@ impl Publish {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// As a node tells it.
+fn redis_receipt(receipt: &Receipt) -> Value {
+    match receipt.id {
+        Some(id) => json!({ "id": id.to_string(), "subscribers": receipt.subscribers }),
+        None => json!({ "subscribers": receipt.subscribers }),
     }
 }
 

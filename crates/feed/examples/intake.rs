@@ -12,8 +12,8 @@ use std::process::{ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fantail_feed::{FeedState, Intake, Receipt, RedisFeed, RedisSettings};
-use fantail_wire::{ChannelName, EncodeError, Publication, encode};
+use fantail_feed::{FeedState, Intake, Place, Recalled, Receipt, RedisFeed, RedisSettings};
+use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Publication, Terms, encode};
 use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
@@ -45,7 +45,7 @@ enum Progress {
 }
 
 impl Intake for Counter {
-    fn event(&mut self, publication: &Publication) -> Result<Receipt, EncodeError> {
+    fn event(&mut self, publication: &Publication, _place: Place) -> Result<Receipt, EncodeError> {
         if self.encodes {
             let frame = encode(&publication.event, Some("aaaaaaaaaaaa.1760000000000.1"), 1 << 20)?;
             self.bytes += frame.len();
@@ -65,7 +65,7 @@ impl Intake for Counter {
         Ok(Receipt::default())
     }
 
-    fn followed(&mut self, _channel: &ChannelName) {
+    fn followed(&mut self, _channel: &ChannelName, _from: Option<EventId>) {
         self.done.send_modify(|progress| {
             if let Progress::Following(channels) = progress {
                 *channels += 1;
@@ -79,6 +79,12 @@ impl Intake for Counter {
     }
 
     fn state(&mut self, _state: FeedState) {}
+
+    fn synced(&mut self, _terms: &Terms) {}
+
+    fn gap(&mut self, _channel: &ChannelName, _at: EventId, _reason: GapReason) {}
+
+    fn recalled(&mut self, _channel: &ChannelName, _recalled: Recalled) {}
 }
 
 fn main() {

@@ -27,6 +27,12 @@ pub struct FeedCounters {
     pub connect_failures: AtomicU64,
     /// Probes that did not come back over the subscription; each ended its connection.
     pub probes_lost: AtomicU64,
+    /// Times that what a lost connection had missed was read from the log.
+    pub repairs: AtomicU64,
+    /// Events that came that way.
+    pub repaired: AtomicU64,
+    /// Recalls of older events that were answered from the log.
+    pub recalls: AtomicU64,
     /// Channels that the broker does not let this node follow.
     pub follows_refused: AtomicU64,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fantail_wire::{ChannelName, Publication};
+use fantail_wire::{ChannelName, EventId, Publication};
 
 use crate::{FeedCounters, FeedState, Intake, MemoryFeed, PublishError, Receipt, RedisFeed};
 
@@ -30,6 +30,27 @@ impl<I: Intake> Feed<I> {
         match self {
             Self::Memory(feed) => feed.unfollow(channel),
             Self::Redis(feed) => feed.unfollow(channel),
+        }
+    }
+
+    /// Wants at most `events_max` older events of `channel`: the newest above `above`, or of all if there is none, and up
+    /// to `up_to`. Exactly one [`Intake::recalled`] answers, even if nothing can be read.
+    ///
+    /// Only the number of `above` is to be trusted: it comes from a client, and its time is left out. The time of `up_to`
+    /// is its own or a later one.
+    pub fn recall(&self, channel: &ChannelName, above: Option<EventId>, up_to: EventId, events_max: usize) {
+        match self {
+            Self::Memory(feed) => feed.recall(channel),
+            Self::Redis(feed) => feed.recall(channel, above, up_to, events_max),
+        }
+    }
+
+    /// Wants to know how far the feed's own numbering is. An [`Intake::synced`] answers, of a state that was read after
+    /// this call; if the feed is away, when it is back.
+    pub fn sync(&self) {
+        match self {
+            Self::Memory(_) => {} // the node numbers what it brings
+            Self::Redis(feed) => feed.sync(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The way down: what a feed tells its node.
 
-use fantail_wire::{ChannelName, EncodeError, Publication};
+use fantail_wire::{ChannelName, EncodeError, Event, EventId, GapReason, Publication, Terms};
 
 use crate::Receipt;
 
@@ -8,22 +8,57 @@ use crate::Receipt;
 ///
 /// A feed may call it from within `follow` and `publish`, so nothing here calls the feed, and nobody who holds the
 /// intake's lock does: that would wait for itself.
+///
+/// A feed either leaves the numbering to the node ([`Place::Next`]) or numbers by itself: then it tells of its terms by
+/// [`synced`](Self::synced) before it hands down the first event of a term. Where a term ended, the rest of it comes
+/// first, then a `synced` whose `number` is the new term's `start`, then the new term's events.
 pub trait Intake: Send + 'static {
-    /// An event arrived. The node places it after everything before it, in each of its channels that is followed.
+    /// An event arrived. The node places it in each of its channels that is followed.
     ///
-    /// An error says that the event cannot be sent; the feed counts and logs it, nothing else happened.
-    fn event(&mut self, publication: &Publication) -> Result<Receipt, EncodeError>;
+    /// An error says that the event cannot be sent; the feed counts and logs it. What the feed had numbered is declared
+    /// missing then, otherwise nothing else happened.
+    fn event(&mut self, publication: &Publication, place: Place) -> Result<Receipt, EncodeError>;
 
-    /// What is published to `channel` from now on arrives, until [`lost`](Self::lost) or an unfollow.
+    /// What is published to `channel` from now on arrives, until [`lost`](Self::lost) or an unfollow. A feed that
+    /// numbers by itself says `from` where: above this place the channel is complete.
     ///
     /// Each follow is answered by at least one of these; a repeated one at once.
-    fn followed(&mut self, channel: &ChannelName);
+    fn followed(&mut self, channel: &ChannelName, from: Option<EventId>);
 
     /// The connection is gone: no channel is followed until it is confirmed anew, and events may be missing.
     fn lost(&mut self);
 
     /// The state changed. Every feed begins as [`FeedState::Connecting`].
     fn state(&mut self, state: FeedState);
+
+    /// All that the followed channels got up to `terms.number` has been handed down.
+    fn synced(&mut self, terms: &Terms);
+
+    /// What `channel` got up to `at` may be missing. Called before the events above `at`.
+    fn gap(&mut self, channel: &ChannelName, at: EventId, reason: GapReason);
+
+    /// The answer to a recall: exactly one for each.
+    fn recalled(&mut self, channel: &ChannelName, recalled: Recalled);
+}
+
+/// Where an event stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Behind everything before it: the node numbers it.
+    Next,
+    /// The feed numbered it. Numbers rise from call to call within a term.
+    Numbered(EventId),
+    /// Beside the feed's numbering: live only, without an id, never replayed.
+    Beside,
+}
+
+/// Older events of a channel, all at or below the place up to which they were asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recalled {
+    /// Oldest first; the newest if there were more than asked for.
+    pub entries: Vec<(EventId, Event)>,
+    /// The entries are all there was above this place. `None`: they could not be read.
+    pub from: Option<EventId>,
 }
 
 /// How a feed is, for `/readyz` and metrics.

@@ -15,7 +15,7 @@ mod redis;
 
 pub use counters::{FeedCounters, Refusal};
 pub use feed::Feed;
-pub use intake::{FeedState, Intake};
+pub use intake::{FeedState, Intake, Place, Recalled};
 pub use memory::MemoryFeed;
 pub use publish::{CHANNELS_PER_EVENT_MAX, PublishError, Receipt};
-pub use redis::{RedisFeed, RedisPublisher, RedisSettings, SettingsError};
+pub use redis::{FileError, LogRetention, RedisFeed, RedisPublisher, RedisReach, RedisSettings, SettingsError};

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use crate::counters::{FeedCounters, Refusal, add_one};
 use crate::publish::check_channels;
-use crate::{FeedState, Intake, PublishError, Receipt};
+use crate::{FeedState, Intake, Place, PublishError, Recalled, Receipt};
 
 /// The feed without a broker.
 #[derive(Debug)]
@@ -25,17 +25,22 @@ impl<I: Intake> MemoryFeed<I> {
 
     /// Confirms at once: there is nobody to ask.
     pub fn follow(&self, channel: &ChannelName) {
-        self.intake.lock().followed(channel);
+        self.intake.lock().followed(channel, None);
     }
 
     /// Does nothing: whoever does not follow a channel does not look at its events.
     #[allow(clippy::unused_self)] // the same call on every feed
     pub fn unfollow(&self, _channel: &ChannelName) {}
 
+    /// Nothing is kept.
+    pub fn recall(&self, channel: &ChannelName) {
+        self.intake.lock().recalled(channel, Recalled::default());
+    }
+
     /// Hands the event down before it returns.
     pub fn publish(&self, publication: &Publication) -> Result<Receipt, PublishError> {
         check_channels(publication)?;
-        let result = self.intake.lock().event(publication);
+        let result = self.intake.lock().event(publication, Place::Next);
         match &result {
             Ok(_) => add_one(&self.counters.events),
             Err(_) => self.counters.refuse(Refusal::TooLarge),
@@ -57,7 +62,7 @@ impl<I: Intake> MemoryFeed<I> {
 
 #[cfg(test)]
 mod tests {
-    use fantail_wire::{EncodeError, Event};
+    use fantail_wire::{EncodeError, Event, EventId, GapReason, Terms};
 
     use super::*;
     use crate::CHANNELS_PER_EVENT_MAX;
@@ -68,15 +73,17 @@ mod tests {
     }
 
     impl Intake for Recorder {
-        fn event(&mut self, publication: &Publication) -> Result<Receipt, EncodeError> {
+        fn event(&mut self, publication: &Publication, place: Place) -> Result<Receipt, EncodeError> {
             if publication.event.data == "large" {
                 return Err(EncodeError::TooLarge { max: 1, found: 2 });
             }
+            assert_eq!(place, Place::Next);
             self.told.push(format!("{:?} {}", publication.channels, publication.event.data));
             Ok(Receipt { id: None, subscribers: Some(7) })
         }
 
-        fn followed(&mut self, channel: &ChannelName) {
+        fn followed(&mut self, channel: &ChannelName, from: Option<EventId>) {
+            assert_eq!(from, None);
             self.told.push(format!("followed {channel}"));
         }
 
@@ -86,6 +93,18 @@ mod tests {
 
         fn state(&mut self, state: FeedState) {
             self.told.push(format!("{state:?}"));
+        }
+
+        fn synced(&mut self, _terms: &Terms) {
+            unreachable!("the node numbers");
+        }
+
+        fn gap(&mut self, _channel: &ChannelName, _at: EventId, _reason: GapReason) {
+            unreachable!("nothing is lost on the way");
+        }
+
+        fn recalled(&mut self, channel: &ChannelName, recalled: Recalled) {
+            self.told.push(format!("recalled {channel} {recalled:?}"));
         }
     }
 
@@ -102,6 +121,14 @@ mod tests {
         assert_eq!(feed.publish(&publication("x", 1)), Ok(Receipt { id: None, subscribers: Some(7) }));
         assert_eq!(intake.lock().told, ["Connected", "followed a", "[\"a\"] x"]);
         assert_eq!(feed.counters().events.load(std::sync::atomic::Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_recall_is_answered_at_once_with_nothing() {
+        let intake = Arc::new(Mutex::new(Recorder::default()));
+        let feed = MemoryFeed::new(Arc::clone(&intake));
+        feed.recall(&ChannelName::parse("a").expect("valid"));
+        assert_eq!(intake.lock().told, ["Connected", "recalled a Recalled { entries: [], from: None }"]);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The Redis feed over plain pub/sub: live events for every node, none kept.
+//! The Redis feed over plain pub/sub: live events for every node, none kept. With a log, see `log.rs`, what is published
+//! here is numbered and kept as well.
 //!
 //! Two connections. One subscribes: its pushes go straight to the intake, see `arrivals.rs`. The other publishes and
 //! sends the probes. Both come back by themselves, for ever. What is published while the subscription is lost is lost
@@ -8,26 +9,38 @@ mod arrivals;
 mod backoff;
 mod commands;
 mod envelope;
+mod files;
+mod hello;
 mod link;
+mod link_error;
+mod log;
+mod login;
 mod names;
 mod publisher;
 mod random;
+mod reach;
 mod recent;
+mod sentinels;
 mod settings;
 mod subscriber;
 mod subscriptions;
+mod tls;
 
 use std::sync::Arc;
 
-use fantail_wire::{ChannelName, Publication};
+use fantail_wire::{ChannelName, EventId, Publication};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
+pub use files::FileError;
+pub use log::LogRetention;
 pub use publisher::RedisPublisher;
+pub use reach::RedisReach;
 pub use settings::{RedisSettings, SettingsError};
 
 use self::arrivals::Arrivals;
 use self::commands::Commands;
+use self::log::Recall;
 use self::subscriber::Subscriber;
 use crate::{FeedCounters, FeedState, Intake, PublishError, Receipt};
 
@@ -44,7 +57,7 @@ impl<I: Intake> RedisFeed<I> {
     /// Starts to connect, on the current runtime, and returns at once.
     pub fn start(settings: RedisSettings, intake: Arc<Mutex<I>>) -> Self {
         let counters = Arc::<FeedCounters>::default();
-        let arrivals = Arc::new(Arrivals::new(intake, Arc::clone(&counters)));
+        let arrivals = Arc::new(Arrivals::new(intake, Arc::clone(&counters), settings.log.is_some()));
         let commands = Arc::new(Commands::new(&settings));
         let publishing = tokio::spawn({
             let (commands, settings) = (Arc::clone(&commands), settings.clone());
@@ -63,6 +76,16 @@ impl<I: Intake> RedisFeed<I> {
     /// Wants a channel's events no longer, from this moment.
     pub fn unfollow(&self, channel: &ChannelName) {
         self.arrivals.unfollow(channel);
+    }
+
+    /// Wants older events of a channel, see [`Feed::recall`](crate::Feed::recall). Without a log there are none.
+    pub fn recall(&self, channel: &ChannelName, above: Option<EventId>, up_to: EventId, events_max: usize) {
+        self.arrivals.recall(Recall { channel: channel.clone(), above, up_to, events_max });
+    }
+
+    /// Wants to know how far the log is.
+    pub fn sync(&self) {
+        self.arrivals.sync();
     }
 
     /// Publishes as an envelope. The event comes back to this node as to every other.

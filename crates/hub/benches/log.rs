@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use fantail_bench_micro::{Bench, main as run};
-use fantail_hub::{Following, Hub, HubSettings, Join, LogLimits, Position, Publisher, Room};
+use fantail_hub::{Following, Hub, HubSettings, Join, LogLimits, NumberedBy, Position, Publisher, Room};
 use fantail_telemetry::HubCounters;
 use fantail_wire::{ChannelName, Event, Publication, Term};
 
@@ -23,7 +23,7 @@ struct Node {
 impl Node {
     fn new() -> Self {
         let settings = HubSettings {
-            term: Term::from_random(1),
+            numbering: NumberedBy::Node(Term::from_random(1)),
             following: Following::Always,
             shards: 1,
             log: LogLimits { entries_max: EVENTS_KEPT, bytes_max: 1 << 20, age_ms_max: 300_000 },

@@ -8,6 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use crate::log::ChannelLog;
+use crate::recall::{Recall, Ticket};
 use crate::{EntryKind, Floor, Mark, Position};
 
 /// One channel. Shards hold it by reference count; the lock is held for a few loads and stores at a time.
@@ -41,7 +42,7 @@ pub struct Delivery {
 pub struct Room {
     /// Entries.
     pub entries: usize,
-    /// Bytes of their frames.
+    /// Bytes of their frames, or of entries with their frames.
     pub bytes: usize,
 }
 
@@ -61,6 +62,8 @@ pub(crate) struct ChannelState {
     pub(crate) follow: Follow,
     /// The channel stands in the queue of wishes.
     pub(crate) wish_posted: bool,
+    /// Set once somebody has asked for what the channel got before.
+    pub(crate) recall: Option<Box<Recall>>,
     /// The control thread watches the channel for the end of its linger time.
     pub(crate) lingering: bool,
     /// When the last shard left, or the channel was made, in milliseconds since the Unix epoch.
@@ -76,9 +79,12 @@ pub(crate) enum Follow {
     Idle,
     /// The feed was asked and has not confirmed.
     Asked,
+    /// The log gets everything above its floor, which the watermark has not reached. Streams wait until it has: one that
+    /// began at the watermark would begin below the floor.
+    Ahead,
     /// The log gets everything from the feed.
     Confirmed,
-    /// The feed was lost after it had confirmed; it will confirm again behind a gap.
+    /// The feed was lost after it had confirmed; it will confirm again, and tell by then what is missing.
     Lost,
 }
 
@@ -89,6 +95,7 @@ impl Channel {
             marks: SmallVec::new(),
             follow,
             wish_posted: false,
+            recall: None,
             lingering: false,
             idle_since_ms: now_ms,
             forgotten: false,
@@ -110,18 +117,29 @@ impl Channel {
     /// one at least. `to` must be a watermark that was read before this call.
     pub fn read(&self, cursor: Position, to: Position, room: Room, out: &mut Vec<Delivery>) -> Reading {
         let state = self.state.lock();
-        let (mut entries, mut bytes) = (0, 0);
-        let mut complete = true;
-        for entry in state.log.range(cursor, to) {
-            if entries == room.entries || (entries > 0 && bytes + entry.frame.len() > room.bytes) {
-                complete = false;
-                break;
-            }
-            entries += 1;
-            bytes += entry.frame.len();
-            out.push(Delivery { position: entry.position, kind: entry.kind, frame: entry.frame.clone() });
-        }
+        let floor = state.log.live_floor();
+        // What was recalled is for streams that resume: a live one below the floor has missed what stood among it.
+        let complete = state.read(cursor.max(floor.position), to, Position::ORIGIN, room, out);
+        Reading { floor, complete }
+    }
+
+    /// The same for a stream that resumes and began when the watermark was at `began`: what stands beside the numbering
+    /// is for streams that are open when it comes, so it gets none of it from before, and misses none.
+    pub fn read_resuming(
+        &self,
+        cursor: Position,
+        to: Position,
+        began: Position,
+        room: Room,
+        out: &mut Vec<Delivery>,
+    ) -> Reading {
+        let state = self.state.lock();
+        let complete = state.read(cursor, to, began, room, out);
         Reading { floor: state.log.floor(), complete }
+    }
+
+    pub(crate) fn is_recalled(&self, ticket: Ticket) -> bool {
+        self.state.lock().recall.as_ref().is_none_or(|recall| recall.is_answered(ticket))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, ChannelState> {
@@ -130,6 +148,28 @@ impl Channel {
 }
 
 impl ChannelState {
+    /// Copies entries as `room` allows. True if there are no more.
+    fn read(&self, cursor: Position, to: Position, began: Position, room: Room, out: &mut Vec<Delivery>) -> bool {
+        let (mut entries, mut bytes) = (0, 0);
+        for entry in self.log.range(cursor, to) {
+            if entry.kind == EntryKind::Beside && entry.position <= began {
+                continue;
+            }
+            if entries == room.entries || (entries > 0 && bytes + entry.frame.len() > room.bytes) {
+                return false;
+            }
+            entries += 1;
+            bytes += entry.frame.len();
+            out.push(Delivery { position: entry.position, kind: entry.kind, frame: entry.frame.clone() });
+        }
+        true
+    }
+
+    /// Whether the feed brings it: what is published goes into its log.
+    pub(crate) fn is_followed(&self) -> bool {
+        matches!(self.follow, Follow::Ahead | Follow::Confirmed | Follow::Lost)
+    }
+
     /// Open streams of all shards.
     pub(crate) fn streams(&self) -> u64 {
         self.marks.iter().map(|(_, mark)| mark.streams()).sum()

@@ -7,11 +7,12 @@
 use std::sync::Arc;
 
 use crossbeam::queue::SegQueue;
-use fantail_wire::ChannelName;
+use fantail_wire::{ChannelName, EventId};
 use tokio::sync::Notify;
 
-use crate::Channel;
 use crate::channel::{ChannelState, Follow};
+use crate::numbering::Numbering;
+use crate::{Channel, LogLimits, Position};
 
 /// Channels whose set of shards has changed. Bounded by the number of channels: each stands in it at most once.
 #[derive(Debug, Default)]
@@ -27,6 +28,20 @@ pub enum Wish {
     Follow(ChannelName),
     /// Nobody wants it any more: look again after the linger time.
     Linger(Arc<Channel>),
+    /// Ask the feed for what a channel got before: [`Publisher::recalled`](crate::Publisher::recalled) takes the one
+    /// answer.
+    Recall {
+        /// The channel.
+        channel: ChannelName,
+        /// Events above this place, or all there are. Only the number is known, so its time is 0.
+        above: Option<EventId>,
+        /// Events up to this place; its time is its own or a later one.
+        up_to: EventId,
+        /// No more than these, the newest.
+        events_max: usize,
+    },
+    /// Ask the feed how far its numbering is: the next [`Publisher::synced`](crate::Publisher::synced) is the answer.
+    Sync,
 }
 
 /// What has become of a channel at the end of its linger time.
@@ -55,8 +70,13 @@ impl Interest {
         }
     }
 
-    /// The next thing to do, which is then taken as done.
-    pub(crate) fn next(&self) -> Option<Wish> {
+    /// Wakes the control thread.
+    pub(crate) fn ring(&self) {
+        self.bell.notify_one();
+    }
+
+    /// The next thing to do for a channel, which is then taken as done.
+    pub(crate) fn next(&self, numbering: &Numbering, limits: &LogLimits) -> Option<Wish> {
         while let Some(channel) = self.channels.pop() {
             let mut state = channel.lock();
             state.wish_posted = false;
@@ -75,9 +95,28 @@ impl Interest {
                     drop(state);
                     return Some(Wish::Linger(channel));
                 }
-                _ => {}
+                (false, _) => {
+                    if let Some(wish) = recall(&channel, &mut state, numbering, limits) {
+                        return Some(wish);
+                    }
+                }
+                (true, _) => {}
             }
         }
         None
     }
+}
+
+/// What is to be asked of a channel's past. A question whose floor has no id would stay unanswered; nobody asks it, since
+/// a floor's term is forgotten only long after.
+fn recall(channel: &Channel, state: &mut ChannelState, numbering: &Numbering, limits: &LogLimits) -> Option<Wish> {
+    let floor = state.log.floor();
+    let room = state.log.room(limits);
+    let up_to = numbering.id(floor.position, floor.at_ms)?;
+    let question = state.recall.as_mut()?.ask(floor.position)?;
+    let above = question.wanted.above;
+    let above = (above > Position::ORIGIN).then(|| numbering.id(above, 0)).flatten();
+    let events_max = room.entries.clamp(1, question.wanted.events.max(1));
+    let [above, up_to] = [above, Some(up_to)].map(|id| id.map(|id| EventId { beside: 0, ..id }));
+    Some(Wish::Recall { channel: channel.name().clone(), above, up_to: up_to?, events_max })
 }

@@ -19,16 +19,20 @@ mod mailbox;
 mod numbering;
 mod position;
 mod publisher;
+mod recall;
 mod registry;
 mod resume;
 mod sync;
+mod syncs;
+#[cfg(test)]
+mod testing;
 
 pub use channel::{Channel, Delivery, Join, Reading, Room};
 pub use interest::{Interest, Release, Wish};
 pub use log::{EntryKind, Floor, LogLimits};
 pub use mailbox::{Mailbox, Mark};
-pub use numbering::Watermark;
+pub use numbering::{NumberedBy, Watermark};
 pub use position::Position;
 pub use publisher::{Published, Publisher};
 pub use registry::{ChannelSummary, ChannelsFull, Following, Hub, HubSettings};
-pub use resume::{Resume, Start};
+pub use resume::{Asked, Begin, Resume, Start};

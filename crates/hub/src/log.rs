@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use fantail_wire::{Frame, GapReason, PublisherId};
 
-use crate::Position;
+use crate::{Position, Room};
 
 /// One thing that streams of a channel get, in its place.
 #[derive(Debug, Clone)]
@@ -26,8 +26,17 @@ pub(crate) struct Entry {
 pub enum EntryKind {
     /// An event.
     Event,
+    /// An event without a place in the feed's numbering: for streams that are open when it comes, and never replayed.
+    Beside,
     /// A gap: something before it may be missing. It does not count against `limit` and is no event to replay.
     Gap,
+}
+
+impl EntryKind {
+    /// Whether it is an event, numbered or not.
+    pub fn is_event(self) -> bool {
+        self != Self::Gap
+    }
 }
 
 /// The log is complete after `position`. A reader whose cursor is lower has missed something, for `reason`.
@@ -56,8 +65,14 @@ pub struct LogLimits {
 #[derive(Debug)]
 pub(crate) struct ChannelLog {
     entries: VecDeque<Entry>,
+    /// For streams that resume: all events above it are here.
     floor: Floor,
+    /// For live streams: nothing above it was evicted, not even what is never replayed. Not below the floor.
+    live_floor: Position,
     bytes: usize,
+    /// The last entry that was recalled, and when, in milliseconds since the Unix epoch: what was recalled is as old as
+    /// its stay here, since it was old when it came.
+    recalled: Option<Box<(Position, u64)>>,
 }
 
 impl Entry {
@@ -69,11 +84,19 @@ impl Entry {
 
 impl ChannelLog {
     pub(crate) fn new(floor: Floor) -> Self {
-        Self { entries: VecDeque::new(), floor, bytes: 0 }
+        Self { entries: VecDeque::new(), floor, live_floor: floor.position, bytes: 0, recalled: None }
     }
 
     pub(crate) fn floor(&self) -> Floor {
         self.floor
+    }
+
+    /// The floor for a live stream, which has had whatever came while it was open.
+    pub(crate) fn live_floor(&self) -> Floor {
+        if self.live_floor == self.floor.position {
+            return self.floor;
+        }
+        Floor { position: self.live_floor, reason: GapReason::Trimmed, ..self.floor }
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -86,7 +109,7 @@ impl ChannelLog {
 
     /// The last place that the log speaks of.
     pub(crate) fn top(&self) -> Position {
-        self.entries.back().map_or(self.floor.position, |last| last.position)
+        self.entries.back().map_or(self.live_floor, |last| last.position)
     }
 
     /// Adds the newest entry and evicts what passes the limits, the new entry itself if need be. Says how many.
@@ -105,7 +128,7 @@ impl ChannelLog {
     /// Evicts what is older than the limit. Says how many entries.
     pub(crate) fn evict_older(&mut self, now_ms: u64, limits: &LogLimits) -> usize {
         let before = self.entries.len();
-        while self.entries.front().is_some_and(|e| now_ms.saturating_sub(e.at_ms) > limits.age_ms_max) {
+        while self.entries.front().is_some_and(|e| now_ms.saturating_sub(self.kept_since_ms(e)) > limits.age_ms_max) {
             self.evict_oldest();
         }
         if self.entries.is_empty() && self.entries.capacity() > 8 {
@@ -124,16 +147,52 @@ impl ChannelLog {
         before - self.entries.len()
     }
 
-    /// Empties the log and raises its floor.
+    /// Empties the log, which is complete above `floor` then.
     pub(crate) fn clear(&mut self, floor: Floor) {
-        debug_assert!(floor.position >= self.top());
-        *self = Self::new(floor);
+        debug_assert!(floor.position >= self.floor.position);
+        let live_floor = floor.position.max(self.top());
+        *self = Self { live_floor, ..Self::new(floor) };
+    }
+
+    /// Adds older entries, all below the floor, which sinks to `floor`. They must be within the limits: see
+    /// [`room`](Self::room).
+    pub(crate) fn prepend(&mut self, entries: Vec<Entry>, floor: Floor, now_ms: u64) {
+        debug_assert!(floor.position < self.floor.position, "the floor sinks");
+        debug_assert!(entries.last().is_none_or(|last| last.position <= self.floor.position));
+        debug_assert!(entries.first().is_none_or(|first| first.position > floor.position));
+        let last = entries.last().map(|last| last.position);
+        let older = self.recalled.as_ref().map(|recalled| recalled.0);
+        self.recalled = last.max(older).map(|last| Box::new((last, now_ms)));
+        for entry in entries.into_iter().rev() {
+            self.bytes += entry.cost();
+            self.entries.push_front(entry);
+        }
+        self.floor = floor;
+    }
+
+    /// How many entries and bytes may still be added.
+    pub(crate) fn room(&self, limits: &LogLimits) -> Room {
+        let entries = limits.entries_max.saturating_sub(self.entries.len());
+        Room { entries, bytes: limits.bytes_max.saturating_sub(self.bytes) }
+    }
+
+    /// Events that could be replayed.
+    pub(crate) fn events(&self) -> usize {
+        self.entries.iter().filter(|e| e.kind == EntryKind::Event).count()
+    }
+
+    fn kept_since_ms(&self, entry: &Entry) -> u64 {
+        let recalled = self.recalled.as_ref().filter(|recalled| entry.position <= recalled.0);
+        recalled.map_or(entry.at_ms, |recalled| recalled.1.max(entry.at_ms))
     }
 
     fn evict_oldest(&mut self) {
         let Some(oldest) = self.entries.pop_front() else { return };
         self.bytes -= oldest.cost();
-        self.floor = Floor { position: oldest.position, at_ms: oldest.at_ms, reason: GapReason::Trimmed };
+        self.live_floor = self.live_floor.max(oldest.position);
+        if oldest.kind != EntryKind::Beside {
+            self.floor = Floor { position: oldest.position, at_ms: oldest.at_ms, reason: GapReason::Trimmed };
+        }
     }
 
     /// Entries above `cursor` and up to `to`, oldest first.
@@ -198,6 +257,43 @@ mod tests {
         let mut log = ChannelLog::new(BOTTOM);
         log.append(entry(1, 0), &LogLimits { bytes_max: 10, ..LIMITS });
         assert_eq!((log.len(), log.bytes(), log.floor().position.number), (0, 0, 1));
+    }
+
+    #[test]
+    fn an_evicted_event_beside_the_numbering_is_a_hole_for_live_streams_only() {
+        let mut log = ChannelLog::new(BOTTOM);
+        log.append(entry(1, 0), &LIMITS);
+        let beside = Position { beside: 1, ..Position::new(1, 1) };
+        log.append(Entry { position: beside, kind: EntryKind::Beside, ..entry(1, 0) }, &LIMITS);
+        log.evict_to(0);
+        assert_eq!(log.floor().position, Position::new(1, 1));
+        assert_eq!((log.live_floor().position, log.top()), (beside, beside));
+        for n in 2..=5 {
+            log.append(entry(n, 0), &LIMITS);
+        }
+        assert_eq!((log.floor().position.number, log.live_floor().position.number), (2, 2));
+    }
+
+    #[test]
+    fn recalled_entries_stand_below_the_floor_and_sink_it() {
+        let mut log = ChannelLog::new(Floor { position: Position::new(1, 10), ..BOTTOM });
+        log.append(entry(11, 0), &LIMITS);
+        log.prepend(vec![entry(8, 0), entry(10, 0)], Floor { position: Position::new(1, 7), ..BOTTOM }, 500);
+        assert_eq!((numbers(&log, 7, 11), log.floor().position.number), (vec![8, 10, 11], 7));
+        assert_eq!((log.bytes(), log.room(&LIMITS).entries), (3 * entry(1, 0).cost(), 0));
+        assert_eq!(log.live_floor().position.number, 10, "a live stream that was below has missed something else");
+        log.append(entry(12, 0), &LIMITS);
+        assert_eq!((numbers(&log, 8, 12), log.floor().position.number), (vec![10, 11, 12], 8));
+    }
+
+    #[test]
+    fn what_was_recalled_is_as_old_as_its_stay() {
+        let mut log = ChannelLog::new(Floor { position: Position::new(1, 10), ..BOTTOM });
+        log.append(entry(11, 5000), &LIMITS);
+        log.prepend(vec![entry(9, 0)], Floor { position: Position::new(1, 7), ..BOTTOM }, 5500);
+        assert_eq!(log.evict_older(6000, &LIMITS), 0);
+        assert_eq!(log.evict_older(6001, &LIMITS), 0, "it waits behind what was recalled later");
+        assert_eq!(log.evict_older(6501, &LIMITS), 2);
     }
 
     #[test]

@@ -2,20 +2,27 @@
 
 use std::cell::Cell;
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Publication, encode, gap_frame};
+use fantail_wire::{ChannelName, EncodeError, Event, EventId, Frame, GapReason, Publication, encode, gap_frame};
 use smallvec::SmallVec;
 
 use crate::budget::fair_level;
 use crate::channel::{ChannelState, Follow};
 use crate::log::Entry;
-use crate::{Channel, EntryKind, Floor, Following, Hub, Release, Watermark, Wish};
+use crate::{Channel, EntryKind, Floor, Following, Hub, Position, Release, Watermark, Wish};
+
+mod numbered;
+mod recalled;
 
 /// After the budget was passed, logs are cut to this part of it, so that cutting is rare.
 const BUDGET_AFTER_CUT: (usize, usize) = (9, 10);
+
+/// When to look again at a channel that nobody wants but the feed is asked about, in milliseconds.
+const RECALL_WAIT_MS: u64 = 1000;
 
 /// There is one, on the control thread: it cannot be cloned or shared.
 #[derive(Debug)]
@@ -26,6 +33,10 @@ pub struct Publisher {
     log_entries: usize,
     /// Channels that the feed has confirmed, if it brings them on demand.
     followed: usize,
+    /// Channels with something above the watermark, and where: they get their marks when it has come there.
+    ahead: Vec<(Position, Arc<Channel>)>,
+    /// Channels that are followed from a place in a term that the feed has not told of yet.
+    unplaced: BTreeMap<ChannelName, EventId>,
     /// Shards that have got a mark since they were last rung.
     to_ring: Vec<bool>,
     _one_thread: PhantomData<Cell<()>>,
@@ -34,8 +45,8 @@ pub struct Publisher {
 /// What publishing an event came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {
-    /// The id that the event was given.
-    pub id: EventId,
+    /// The id that the event has, if it has one.
+    pub id: Option<EventId>,
     /// Open streams on this node that follow one of its channels, counted once per channel.
     pub subscribers: u64,
 }
@@ -43,34 +54,66 @@ pub struct Published {
 impl Publisher {
     pub(crate) fn new(hub: Arc<Hub>) -> Self {
         let to_ring = vec![false; hub.mailboxes.len()];
-        Self { hub, log_bytes: 0, log_entries: 0, followed: 0, to_ring, _one_thread: PhantomData }
+        Self {
+            hub,
+            log_bytes: 0,
+            log_entries: 0,
+            followed: 0,
+            ahead: Vec::new(),
+            unplaced: BTreeMap::new(),
+            to_ring,
+            _one_thread: PhantomData,
+        }
     }
 
-    /// Places an event after everything before it and hands it to its channels. Encodes once.
+    /// Places an event after everything before it, with a number of this node's, and hands it to its channels. Encodes
+    /// once.
     pub fn publish(&mut self, publication: &Publication) -> Result<Published, EncodeError> {
+        debug_assert!(!self.hub.numbering.is_the_feeds(), "the feed numbers: it says where an event stands");
         let place = self.next_place();
         let id = self.hub.id(place.position, place.at_ms);
-        let event = &publication.event;
-        let frame = encode(event, Some(&id.to_string()), self.hub.settings.event_bytes_max)?;
-        self.hub.counters.encodes.add(1);
-        self.hub.counters.events_in.add(1);
+        let frame = self.encode(&publication.event, id)?;
+        Ok(self.hand_out(publication, place, EntryKind::Event, id, &frame))
+    }
 
+    fn encode(&self, event: &Event, id: Option<EventId>) -> Result<Frame, EncodeError> {
+        let id = id.map(|id| id.to_string());
+        let frame = encode(event, id.as_deref(), self.hub.settings.event_bytes_max)?;
+        self.hub.counters.encodes.add(1);
+        Ok(frame)
+    }
+
+    /// Appends an event to its channels, moves the watermark there and marks them.
+    fn hand_out(
+        &mut self,
+        publication: &Publication,
+        place: Watermark,
+        kind: EntryKind,
+        id: Option<EventId>,
+        frame: &Frame,
+    ) -> Published {
+        self.hub.counters.events_in.add(1);
         let channels: SmallVec<[Arc<Channel>; 1]> =
             publication.channels.iter().filter_map(|name| self.publish_to(name, place)).collect();
         for channel in &channels {
-            let publisher_id = event.id.clone();
-            let (kind, at_ms) = (EntryKind::Event, place.at_ms);
-            let entry = Entry { position: place.position, kind, frame: frame.clone(), publisher_id, at_ms };
-            self.append(&mut channel.lock(), entry);
+            let publisher_id = publication.event.id.clone().filter(|_| kind == EntryKind::Event);
+            let (position, frame, at_ms) = (place.position, frame.clone(), place.at_ms);
+            self.append(&mut channel.lock(), Entry { position, kind, frame, publisher_id, at_ms });
         }
         let subscribers = self.advance_and_mark(place, &channels);
         self.cut_to_budget();
-        Ok(Published { id, subscribers })
+        Published { id, subscribers }
     }
 
     /// The feed brings `name` from now on. New followers start behind this place, so that an id from before cannot pass
     /// over what was missed; after an outage the same is told by a gap in the log.
-    pub fn followed(&mut self, name: &ChannelName) {
+    ///
+    /// A feed that numbers says `from` which place it brings everything. What was missed in an outage it has handed down
+    /// or declared.
+    pub fn followed(&mut self, name: &ChannelName, from: Option<EventId>) {
+        if self.hub.numbering.is_the_feeds() {
+            return self.followed_from(name, from);
+        }
         let Some(channel) = self.lookup(name) else { return };
         let place = self.next_place();
         let mut state = channel.lock();
@@ -78,11 +121,11 @@ impl Publisher {
             Follow::Asked => self.clear(&mut state, place, GapReason::NotFollowed),
             Follow::Lost => {
                 let id = self.hub.id(place.position, place.at_ms);
-                let frame = gap_frame(name, GapReason::Outage, Some(id));
+                let frame = gap_frame(name, GapReason::Outage, id);
                 let (position, kind, at_ms) = (place.position, EntryKind::Gap, place.at_ms);
                 self.append(&mut state, Entry { position, kind, frame, publisher_id: None, at_ms });
             }
-            Follow::Idle | Follow::Confirmed => return,
+            Follow::Idle | Follow::Ahead | Follow::Confirmed => return,
         }
         drop(state);
         self.hub.numbering.advance(place);
@@ -98,17 +141,23 @@ impl Publisher {
     pub fn lost(&mut self) {
         for entry in &self.hub.channels {
             let mut state = entry.value().lock();
-            if state.follow == Follow::Confirmed {
-                state.follow = Follow::Lost;
-            }
+            state.follow = match state.follow {
+                Follow::Confirmed => Follow::Lost,
+                Follow::Ahead => Follow::Asked, // no stream has begun with it
+                as_it_is => as_it_is,
+            };
         }
+        self.unplaced.clear();
         self.followed = 0;
         self.report();
     }
 
     /// What the shards want next of the feed.
     pub fn next_wish(&mut self) -> Option<Wish> {
-        self.hub.interest.next()
+        if self.hub.syncs.ask() {
+            return Some(Wish::Sync);
+        }
+        self.hub.interest.next(&self.hub.numbering, &self.hub.settings.log)
     }
 
     /// Looks again at a channel whose linger time should be over. If nobody came back it is forgotten.
@@ -122,6 +171,10 @@ impl Publisher {
         if idle_ms < linger_ms {
             return Release::Later(linger_ms - idle_ms);
         }
+        if state.recall.as_ref().is_some_and(|recall| recall.is_under_way()) {
+            // A channel of the same name would take the answer for its own.
+            return Release::Later(linger_ms.max(RECALL_WAIT_MS));
+        }
         state.lingering = false;
         drop(state);
         if self.forget(channel) { Release::Unfollow } else { Release::Wanted }
@@ -132,8 +185,15 @@ impl Publisher {
     pub fn delete(&mut self, name: &ChannelName) -> bool {
         let Some(channel) = self.lookup(name) else { return false };
         let place = self.next_place();
-        self.clear(&mut channel.lock(), place, GapReason::Deleted);
-        self.hub.numbering.advance(place);
+        let mut state = channel.lock();
+        // A gap that was told of in advance, or the place from which the channel is followed, may be higher still.
+        let floor = Watermark { position: place.position.max(state.log.top()), ..place };
+        self.clear(&mut state, floor, GapReason::Deleted);
+        if self.hub.numbering.is_the_feeds() {
+            state.recall.get_or_insert_default().bottom = Some(state.log.floor());
+        }
+        drop(state);
+        self.hub.numbering.advance_to_gap(place);
         self.mark(&channel, true);
         self.ring();
         self.report();
@@ -169,7 +229,17 @@ impl Publisher {
     fn publish_to(&self, name: &ChannelName, place: Watermark) -> Option<Arc<Channel>> {
         match self.hub.settings.following {
             Following::Always => self.hub.channel(name).inspect_err(|_| self.raise_forgotten_floor(place)).ok(),
-            Following::OnDemand => self.lookup(name).filter(|channel| channel.is_confirmed()),
+            Following::OnDemand => self.lookup(name).filter(|channel| {
+                let state = channel.lock();
+                // What is not above the top is not missing: the channel is followed from a higher place, or a gap that
+                // was told of in advance covers it.
+                let is_news = || place.position > state.log.top();
+                if self.hub.numbering.is_the_feeds() {
+                    state.is_followed() && is_news()
+                } else {
+                    state.follow == Follow::Confirmed
+                }
+            }),
         }
     }
 
@@ -194,7 +264,10 @@ impl Publisher {
                 self.followed = self.followed.saturating_sub(1);
             }
             let top = Watermark { position: state.log.top(), at_ms: (hub.settings.clock)() };
-            self.raise_forgotten_floor(top);
+            // If the feed numbers it says anew from where a channel is followed.
+            if !hub.numbering.is_the_feeds() {
+                self.raise_forgotten_floor(top);
+            }
             let floor = Floor { position: top.position, at_ms: top.at_ms, reason: GapReason::Trimmed };
             self.changing(&mut state, |state| {
                 state.log.clear(floor);
@@ -203,6 +276,8 @@ impl Publisher {
             true
         });
         if removed.is_some() {
+            // Another channel of the name would take the old confirmation for its own.
+            self.unplaced.remove(channel.name());
             self.hub.channel_count.fetch_sub(1, Ordering::Relaxed);
         }
         self.report();

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as MapEntry;
 use fantail_telemetry::HubCounters;
-use fantail_wire::{ChannelName, GapReason, Term};
+use fantail_wire::{ChannelName, GapReason};
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
 use crate::channel::Follow;
 use crate::numbering::Numbering;
-use crate::{Channel, Floor, Interest, Join, LogLimits, Mailbox, Mark, Publisher, Watermark};
+use crate::syncs::Syncs;
+use crate::{Channel, Floor, Interest, Join, LogLimits, Mailbox, Mark, NumberedBy, Publisher, Watermark};
 
 /// Which channels the feed brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +27,8 @@ pub enum Following {
 /// How a hub is set up.
 #[derive(Debug, Clone)]
 pub struct HubSettings {
-    /// The node's own term.
-    pub term: Term,
+    /// Who gives events their numbers.
+    pub numbering: NumberedBy,
     /// Which channels the feed brings.
     pub following: Following,
     /// Number of shards, at most 256.
@@ -58,6 +59,7 @@ pub struct Hub {
     pub(crate) numbering: Numbering,
     pub(crate) mailboxes: Box<[Mailbox]>,
     pub(crate) interest: Interest,
+    pub(crate) syncs: Syncs,
     pub(crate) settings: HubSettings,
     pub(crate) counters: Arc<HubCounters>,
 }
@@ -86,7 +88,7 @@ impl Hub {
     /// A hub and its one publisher.
     pub fn new(settings: HubSettings, counters: Arc<HubCounters>) -> (Arc<Self>, Publisher) {
         let now_ms = (settings.clock)();
-        let numbering = Numbering::new(settings.term, now_ms);
+        let numbering = Numbering::new(settings.numbering, now_ms);
         let start = numbering.watermark();
         let floor = Floor { position: start.position, at_ms: start.at_ms, reason: GapReason::Trimmed };
         let hub = Arc::new(Self {
@@ -96,6 +98,7 @@ impl Hub {
             numbering,
             mailboxes: (0..settings.shards).map(|_| Mailbox::default()).collect(),
             interest: Interest::default(),
+            syncs: Syncs::default(),
             settings,
             counters,
         });

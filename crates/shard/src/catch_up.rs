@@ -8,7 +8,7 @@ use std::io::{self, IoSlice, Write};
 use bytes::Bytes;
 use fantail_hub::{Channel, Delivery, EntryKind, Floor, Hub, Position, Reading, Room};
 use fantail_telemetry::CloseReason;
-use fantail_wire::{Framing, GapReason, gap_frame};
+use fantail_wire::{Framing, GapReason, gap_frame, gap_frame_without_id};
 use smallvec::SmallVec;
 
 use crate::engine::Engine;
@@ -126,7 +126,7 @@ impl Engine {
         let Stream { cursor, framing, extra, .. } = stream;
         let keep = |rest| extra.get_or_insert_default().outgoing.push(rest);
         let begun = keep_rest(cursor, *framing, entries, taken, keep);
-        let events = begun.iter().filter(|entry| entry.kind == EntryKind::Event).count() as u64;
+        let events = begun.iter().filter(|entry| entry.kind.is_event()).count() as u64;
         self.counters.deliveries.add(events);
         self.counters.gaps_sent.add(begun.len() as u64 - events);
         self.counters.delivered_bytes.add(taken as u64);
@@ -180,7 +180,11 @@ fn collect<'a>(
     // Where the merge has to stop, since a channel may have more than was taken of it.
     let mut complete_to = stream.watermark;
     for (i, channel) in channels.enumerate() {
-        let Reading { floor, complete } = channel.read(stream.cursor, stream.watermark, room, entries);
+        let Standing { cursor, watermark, resuming } = *stream;
+        let Reading { floor, complete } = match resuming {
+            None => channel.read(cursor, watermark, room, entries),
+            Some(resuming) => channel.read_resuming(cursor, watermark, resuming.began, room, entries),
+        };
         if let Some(last) = entries.last().filter(|_| !complete) {
             complete_to = complete_to.min(last.position);
         }
@@ -206,15 +210,10 @@ fn was_never_promised(resuming: Option<&Resuming>, channel: usize, floor: Floor)
 }
 
 /// Puts a gap where a log's floor is, as if it were an entry there.
-///
-/// Several things may stand at one position: gaps of several channels, and an event that one channel still has. Only the
-/// last of them carries the id. A client that is cut off in between comes back with its old id, and is told of all.
 fn add_gaps(entries: &mut Vec<Delivery>, gaps: &[(&Channel, Floor)], unknown: Option<GapReason>, hub: &Hub) {
-    for (i, (channel, floor)) in gaps.iter().enumerate() {
+    for (channel, floor) in gaps {
         let position = floor.position;
-        let more = gaps[i + 1..].iter().any(|(_, other)| other.position == position)
-            || entries.iter().any(|entry| entry.position == position && entry.kind == EntryKind::Event);
-        let id = (!more).then(|| hub.id(position, floor.at_ms));
+        let id = hub.id(position, floor.at_ms);
         let frame = gap_frame(channel.name(), unknown.unwrap_or(floor.reason), id);
         entries.push(Delivery { position, kind: EntryKind::Gap, frame });
     }
@@ -222,10 +221,20 @@ fn add_gaps(entries: &mut Vec<Delivery>, gaps: &[(&Channel, Floor)], unknown: Op
 
 /// Orders entries of several channels by position, each event once, up to `complete_to`; then about `entries_max` of
 /// them, to the end of a position.
+///
+/// Several things may stand at one position: gaps of several channels, and an event that one channel still has. Only the
+/// last of them carries the id. A client that is cut off in between comes back with its old id, and is told of all. What
+/// is an event has one position and is one event, whether or not both logs share its frame: one may have been recalled.
 fn merge(entries: &mut Vec<Delivery>, complete_to: Position, entries_max: usize) {
-    // The sort is stable and gaps come first, so that gaps of one position keep the order in which ids were given.
-    entries.sort_by_key(|entry| (entry.position, entry.kind == EntryKind::Event));
-    entries.dedup_by(|later, earlier| later.position == earlier.position && later.frame.is_same(&earlier.frame));
+    entries.sort_by_key(|entry| (entry.position, entry.kind.is_event()));
+    entries.dedup_by(|later, earlier| {
+        later.position == earlier.position && later.kind.is_event() && earlier.kind.is_event()
+    });
+    for i in 1..entries.len() {
+        if entries[i - 1].position == entries[i].position {
+            entries[i - 1].frame = gap_frame_without_id(&entries[i - 1].frame);
+        }
+    }
     let complete = entries.partition_point(|entry| entry.position <= complete_to);
     entries.truncate(complete);
     if let Some(last) = entries.get(entries_max - 1).map(|entry| entry.position) {
@@ -239,7 +248,7 @@ fn within_limit(events_left: Option<u64>, entries: &[Delivery]) -> &[Delivery] {
     let Some(left) = events_left else { return entries };
     let mut events = 0;
     let end = entries.iter().position(|entry| {
-        events += u64::from(entry.kind == EntryKind::Event);
+        events += u64::from(entry.kind.is_event());
         events == left
     });
     end.map_or(entries, |end| &entries[..=end])

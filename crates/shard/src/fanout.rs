@@ -4,7 +4,7 @@
 
 use std::io::{self, IoSlice, Write};
 
-use fantail_hub::{Delivery, EntryKind, Position};
+use fantail_hub::{Delivery, Position};
 use fantail_wire::Framing;
 use mio::net::TcpStream;
 use smallvec::SmallVec;
@@ -101,7 +101,7 @@ impl Batch {
 
     /// How many of the entries are events; the others are gaps.
     pub(crate) fn events(&self) -> u64 {
-        self.entries.iter().filter(|entry| entry.kind == EntryKind::Event).count() as u64
+        self.entries.iter().filter(|entry| entry.kind.is_event()).count() as u64
     }
 
     fn image(&self, framing: Framing) -> Image<'_> {

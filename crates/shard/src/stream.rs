@@ -1,7 +1,7 @@
 //! One stream: all that an idle socket costs.
 
 use bytes::Bytes;
-use fantail_hub::{Position, Resume};
+use fantail_hub::{Asked, Position, Resume};
 use fantail_telemetry::CloseReason;
 use fantail_wire::{Framing, GapReason};
 use mio::net::TcpStream;
@@ -32,7 +32,7 @@ pub(crate) struct Stream {
 /// What a stream is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// For the feed to confirm its channels. Nothing was sent yet.
+    /// For the feed to confirm its channels, or to bring what they had before. Nothing was sent yet.
     Waiting,
     /// In the queue of streams that are served one by one.
     Behind,
@@ -64,7 +64,7 @@ pub(crate) struct Subscription {
 pub(crate) struct Extra {
     /// What must go out before anything else: the head, or the rest of what the socket took only in part.
     pub(crate) outgoing: Outgoing,
-    /// Set until the feed has confirmed all channels.
+    /// Set until the stream starts.
     pub(crate) waiting: Option<Waiting>,
     /// Set while a stream that has resumed is not yet live.
     pub(crate) resuming: Option<Resuming>,
@@ -79,6 +79,8 @@ pub(crate) struct Waiting {
     pub(crate) head: Bytes,
     pub(crate) shed: Bytes,
     pub(crate) resume: Resume,
+    /// What the feed was asked for meanwhile.
+    pub(crate) asked: Asked,
 }
 
 /// How missing events are told while a stream catches up.
@@ -87,6 +89,8 @@ pub(crate) struct Resuming {
     pub(crate) unknown: Option<GapReason>,
     /// For a replay: what was below these floors was never promised. One for each channel, in their order.
     pub(crate) floors: Option<Box<[Position]>>,
+    /// Where the watermark was when the stream began.
+    pub(crate) began: Position,
 }
 
 impl Stream {

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 
 use bytes::{Bytes, BytesMut};
-use fantail_hub::Resume;
+use fantail_hub::{Asked, Begin, Resume, Start};
 use fantail_telemetry::CloseReason;
 use fantail_wire::{ChannelName, Framing, opening_frame};
 use mio::Interest;
@@ -41,7 +41,7 @@ impl Engine {
         self.now = self.clock.now();
         let Subscribe { socket, permit, channels, resume, limit, framing, head, shed } = request;
         permit.into_stream();
-        let waiting = Some(Waiting { head, shed, resume });
+        let waiting = Some(Waiting { head, shed, resume, asked: Asked::default() });
         let extra = Extra { waiting, events_left: limit, ..Extra::default() };
         let generation = self.next_generation();
         let key = self.streams.insert(Stream {
@@ -91,14 +91,17 @@ impl Engine {
         result
     }
 
-    /// Starts the stream if all its channels are confirmed. Else it waits for the first that is not, and looks again
-    /// then: it stands in one list at a time.
+    /// Starts the stream if the feed has confirmed all its channels and brought what they had before. Else it waits for
+    /// the mark of the first that is not ready, and looks again then: it stands in one list at a time.
     pub(crate) fn start_or_wait(&mut self, key: Key) {
-        let stream = &self.streams[key];
+        let stream = &mut self.streams[key];
         let generation = stream.generation;
-        let is_missing = |slot: &u32| !self.channels.get(*slot).join.channel.is_confirmed();
-        let Some(slot) = stream.subscriptions.as_slice().iter().map(|s| s.slot).find(is_missing) else {
-            return self.start(key);
+        let slots: SmallVec<[u32; 1]> = stream.subscriptions.as_slice().iter().map(|s| s.slot).collect();
+        let joined: SmallVec<[_; 1]> = slots.iter().map(|&slot| self.channels.get(slot).join.channel.clone()).collect();
+        let Some(waiting) = &mut stream.extra().waiting else { return };
+        let slot = match self.hub.begin(&waiting.resume, &joined, &mut waiting.asked) {
+            Begin::At(start) => return self.start(key, start),
+            Begin::Wait(channel) => slots[channel],
         };
         let channel = self.channels.get_mut(slot);
         channel.waiting.push((key, generation));
@@ -122,15 +125,10 @@ impl Engine {
         }
     }
 
-    /// All channels are joined and confirmed: fix the cursor, then send the head. What is published from here on is
-    /// above the cursor.
-    fn start(&mut self, key: Key) {
+    /// Sends the head. What is published from here on is above the cursor.
+    fn start(&mut self, key: Key, start: Start) {
         let stream = &mut self.streams[key];
         let Some(waiting) = stream.extra().waiting.take() else { return };
-        let joined: SmallVec<[_; 1]> =
-            stream.subscriptions.as_slice().iter().map(|s| self.channels.get(s.slot).join.channel.clone()).collect();
-        let start = self.hub.start(&waiting.resume, &joined);
-
         let opening = opening_frame(self.settings.retry_jittered(), start.opening_id);
         let mut first = BytesMut::with_capacity(waiting.head.len() + opening.len());
         first.extend_from_slice(&waiting.head);
@@ -140,7 +138,8 @@ impl Engine {
         let extra = stream.extra();
         extra.outgoing.push(first.freeze());
         if waiting.resume != Resume::Live {
-            extra.resuming = Some(Resuming { unknown: start.unknown, floors: start.floors });
+            let Start { unknown, floors, began, .. } = start;
+            extra.resuming = Some(Resuming { unknown, floors, began });
         }
         self.serve(key, &mut Slice::begin(SLICE));
     }

@@ -63,8 +63,24 @@ pub struct HubFields {
     pub log_bytes: Gauge,
     /// Entries dropped from a log to keep it within its bounds.
     pub evictions: Counter,
+    /// Entries put back into a log because somebody asked for what a channel had before.
+    pub recalled: Counter,
+    /// Events that the feed numbered out of turn, which are dropped: a fault of this program or of what it reads.
+    pub events_misplaced: Counter,
     /// Connections made to the feed again after one was lost.
     pub feed_reconnects: Counter,
+    /// Times that what a lost connection had missed was read back from the feed's log.
+    pub feed_repairs: Counter,
+    /// Events that came back that way.
+    pub feed_repaired_events: Counter,
+    /// Times that older events were read back for clients that returned.
+    pub feed_recalls: Counter,
+    /// Attempts to connect to the feed that failed.
+    pub feed_connect_failures: Counter,
+    /// Probes that did not come back from the feed.
+    pub feed_probes_lost: Counter,
+    /// Channels that the feed does not let this node follow.
+    pub follows_refused: Counter,
     /// Times in which events may have been lost on the way from the feed.
     pub outages: Counter,
     /// Requests answered on the internal listener, by class of status.

@@ -77,7 +77,7 @@ impl Row {
 }
 
 /// Every metric but the build information, which is text and has no number.
-pub(crate) static ROWS: [Row; 37] = [
+pub(crate) static ROWS: [Row; 45] = [
     counter(
         "fantail_connections_accepted",
         Reading::Shards(|shard| shard.connections_accepted.get()),
@@ -182,6 +182,16 @@ pub(crate) static ROWS: [Row; 37] = [
         Reading::Hub(|hub| hub.evictions.get()),
         "Entries dropped from a log to keep it within its bounds",
     ),
+    counter(
+        "fantail_recalled",
+        Reading::Hub(|hub| hub.recalled.get()),
+        "Entries fetched back into a log for a client that asked for older events",
+    ),
+    counter(
+        "fantail_events_misplaced",
+        Reading::Hub(|hub| hub.events_misplaced.get()),
+        "Events dropped since the feed numbered them out of turn; always 0 unless something is broken",
+    ),
     gauge(
         "fantail_feed_state",
         Reading::HubState(STATES, |hub| hub.feed_state().index()),
@@ -191,6 +201,36 @@ pub(crate) static ROWS: [Row; 37] = [
         "fantail_feed_reconnects",
         Reading::Hub(|hub| hub.feed_reconnects.get()),
         "Connections made to the feed again after one was lost",
+    ),
+    counter(
+        "fantail_feed_repairs",
+        Reading::Hub(|hub| hub.feed_repairs.get()),
+        "Times that what a lost connection had missed was read back from the feed's log",
+    ),
+    counter(
+        "fantail_feed_repaired_events",
+        Reading::Hub(|hub| hub.feed_repaired_events.get()),
+        "Events read back from the feed's log after a lost connection",
+    ),
+    counter(
+        "fantail_feed_recalls",
+        Reading::Hub(|hub| hub.feed_recalls.get()),
+        "Times that older events were read back from the feed's log for clients that returned",
+    ),
+    counter(
+        "fantail_feed_connect_failures",
+        Reading::Hub(|hub| hub.feed_connect_failures.get()),
+        "Attempts to connect to the feed that failed; the log tells why",
+    ),
+    counter(
+        "fantail_feed_probes_lost",
+        Reading::Hub(|hub| hub.feed_probes_lost.get()),
+        "Probes that did not come back from the feed; each ended a connection that was open and deaf",
+    ),
+    counter(
+        "fantail_follows_refused",
+        Reading::Hub(|hub| hub.follows_refused.get()),
+        "Channels that the feed did not let this node follow; its user lacks rights",
     ),
     counter(
         "fantail_outages",

@@ -31,9 +31,12 @@ fn the_names_of_all_metrics() {
     let expected = "\
         fantail_build_info fantail_channels fantail_connections_accepted_total fantail_connections_open \
         fantail_delivered_bytes_total fantail_deliveries_total fantail_encodes_total fantail_events_in_total \
-        fantail_events_rejected_total fantail_evictions_total fantail_feed_reconnects_total fantail_feed_state \
-        fantail_followed_channels fantail_gaps_sent_total fantail_internal_requests_total fantail_keepalives_total \
-        fantail_log_bytes fantail_log_entries fantail_outages_total fantail_passes_total fantail_requests_total \
+        fantail_events_misplaced_total fantail_events_rejected_total fantail_evictions_total \
+        fantail_feed_connect_failures_total fantail_feed_probes_lost_total fantail_feed_recalls_total \
+        fantail_feed_reconnects_total fantail_feed_repaired_events_total fantail_feed_repairs_total \
+        fantail_feed_state fantail_followed_channels fantail_follows_refused_total fantail_gaps_sent_total \
+        fantail_internal_requests_total fantail_keepalives_total fantail_log_bytes fantail_log_entries \
+        fantail_outages_total fantail_passes_total fantail_recalled_total fantail_requests_total \
         fantail_shard_streams_open fantail_shed_total fantail_slices_total fantail_streams_behind \
         fantail_streams_closed_total fantail_streams_open fantail_streams_opened_total fantail_unsent_bytes \
         fantail_wakes_total fantail_write_blocked_total fantail_write_calls_total process_cpu_seconds_total \
@@ -94,8 +97,16 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
     hub.evictions.add(207);
     hub.feed_reconnects.add(208);
     hub.outages.add(209);
+    hub.feed_connect_failures.add(212);
+    hub.feed_probes_lost.add(213);
+    hub.follows_refused.add(214);
     hub.requests.add(StatusClass::Success, 210);
     hub.events_rejected.add(RejectReason::TooLarge, 211);
+    hub.feed_repairs.add(217);
+    hub.feed_repaired_events.add(218);
+    hub.feed_recalls.add(219);
+    hub.recalled.add(215);
+    hub.events_misplaced.add(216);
     let expected = [
         ("fantail_connections_accepted_total", 101),
         ("fantail_connections_open", 102),
@@ -123,8 +134,16 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
         ("fantail_evictions_total", 207),
         ("fantail_feed_reconnects_total", 208),
         ("fantail_outages_total", 209),
+        ("fantail_feed_connect_failures_total", 212),
+        ("fantail_feed_probes_lost_total", 213),
+        ("fantail_follows_refused_total", 214),
         ("fantail_internal_requests_total{status=\"2xx\"}", 210),
         ("fantail_events_rejected_total{reason=\"too_large\"}", 211),
+        ("fantail_feed_repairs_total", 217),
+        ("fantail_feed_repaired_events_total", 218),
+        ("fantail_feed_recalls_total", 219),
+        ("fantail_recalled_total", 215),
+        ("fantail_events_misplaced_total", 216),
     ];
     assert_series(&metrics.render(), &expected);
 }

@@ -4,6 +4,7 @@
 //! judges from bytes, so that a mistake in the tested code cannot hide in the code that tests it.
 //! A program that a test needs and that is missing is an error, never a skipped test.
 
+pub mod certificates;
 pub mod child;
 pub mod chromium;
 pub mod client;
@@ -16,11 +17,14 @@ pub mod port;
 pub mod program;
 pub mod proxy;
 pub mod random;
+pub mod redis_cluster;
+pub mod redis_sentinel;
 pub mod redis_server;
 pub mod resp;
 pub mod response;
 pub mod sse;
 
+pub use certificates::Certificates;
 pub use child::Signal;
 pub use chromium::{Browser, Page};
 pub use client::{Close, SseClient};
@@ -32,6 +36,8 @@ pub use payload::{Payload, payload};
 pub use program::Fantail;
 pub use proxy::{Direction, FaultProxy};
 pub use random::Random;
+pub use redis_cluster::RedisCluster;
+pub use redis_sentinel::RedisSentinel;
 pub use redis_server::RedisServer;
 pub use resp::{Reply, RespConnection};
 pub use response::End;

@@ -1,8 +1,10 @@
 //! A real redis-server on a free loopback port, in a directory of its own.
 //!
+//! `FANTAIL_REDIS_SERVER` names another program to take for it, such as another version.
 //! Owns its process from start to end: what it starts it kills, by process id, also when the test panics.
 
 use std::{
+    ffi::OsString,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     process::Command,
@@ -13,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::{
     PATIENCE,
+    certificates::Certificates,
     child::{Child, Signal},
     error::{Doing, Error, Result, within},
     port::free_port,
@@ -30,6 +33,7 @@ pub struct RedisServer {
     child: Child,
     directory: TempDir,
     port: u16,
+    tls_port: Option<u16>,
     arguments: Vec<String>,
     password: Option<String>,
 }
@@ -56,7 +60,7 @@ impl RedisServer {
             let port = free_port()?;
             let child = launch(port, directory.path(), &arguments)?;
             let (arguments, password) = (arguments.clone(), password.clone());
-            let mut server = Self { child, directory, port, arguments, password };
+            let mut server = Self { child, directory, port, tls_port: None, arguments, password };
             match server.ready().await {
                 Ok(()) => return Ok(server),
                 // Somebody took the port between our look and the server's bind.
@@ -64,6 +68,41 @@ impl RedisServer {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Starts one that also speaks TLS, on [`tls_addr`](Self::tls_addr), and demands a client certificate if asked to.
+    pub async fn start_tls(certificates: &Certificates, demands_client: bool, arguments: &[&str]) -> Result<Self> {
+        let demanded = if demands_client { "yes" } else { "no" };
+        let files = [certificates.ca(), certificates.server(), certificates.server_key()];
+        let [ca, server, key] = files.map(|path| path.display().to_string());
+        let mut starts = 1;
+        loop {
+            let port = free_port()?;
+            let port_text = port.to_string();
+            let tls = ["--tls-port", &port_text, "--tls-auth-clients", demanded];
+            let files = ["--tls-ca-cert-file", &ca, "--tls-cert-file", &server, "--tls-key-file", &key];
+            match Self::start_with(&[&tls[..], &files, arguments].concat()).await {
+                Ok(server) => return Ok(Self { tls_port: Some(port), ..server }),
+                // The port for TLS may be the one that was taken.
+                Err(_) if starts < STARTS_MAX => starts += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Starts a replica of `master` and waits until it has a copy and follows.
+    pub async fn start_replica_of(master: &Self, arguments: &[&str]) -> Result<Self> {
+        // By default a master waits five seconds for more replicas before it sends the copy.
+        master.command(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]).await?;
+        let port = master.port.to_string();
+        let replica = Self::start_with(&[&["--replicaof", "127.0.0.1", &port], arguments].concat()).await?;
+        replica.wait_for_info("replication", "master_link_status:up").await?;
+        Ok(replica)
+    }
+
+    /// Where it listens for TLS. Only for one that was started so.
+    pub fn tls_addr(&self) -> SocketAddr {
+        SocketAddr::new(self.addr().ip(), self.tls_port.expect("the server was started with start_tls"))
     }
 
     /// Where it listens.
@@ -140,6 +179,20 @@ impl RedisServer {
         count.ok_or_else(|| Error::Protocol(format!("redis answered PUBSUB NUMSUB with {reply:?}")))
     }
 
+    /// Waits until a section of INFO holds this very line.
+    pub async fn wait_for_info(&self, section: &str, line: &str) -> Result<()> {
+        within(PATIENCE, &format!("{line} in INFO {section}"), async {
+            loop {
+                let info = self.command(&["INFO", section]).await?.text().unwrap_or_default();
+                if info.lines().any(|found| found == line) {
+                    return Ok(());
+                }
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+        })
+        .await
+    }
+
     /// Waits until exactly `count` clients are subscribed to `channel`.
     pub async fn wait_for_subscribers(&self, channel: &str, count: i64) -> Result<()> {
         let what = format!("{count} redis subscribers of {channel}");
@@ -185,8 +238,13 @@ impl RedisServer {
     }
 }
 
+/// The server that tests run against: another version, or another implementation, if `FANTAIL_REDIS_SERVER` names one.
+pub(crate) fn program() -> OsString {
+    std::env::var_os("FANTAIL_REDIS_SERVER").unwrap_or_else(|| "redis-server".into())
+}
+
 fn launch(port: u16, directory: &Path, arguments: &[String]) -> Result<Child> {
-    let mut command = Command::new("redis-server");
+    let mut command = Command::new(program());
     command.current_dir(directory);
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no", "--save", ""]);
     command.args(["--appendonly", "no", "--logfile", ""]).args(arguments);

@@ -40,6 +40,11 @@ pub enum ChannelNameError {
 impl ChannelName {
     /// Checks `name` and keeps a copy of it.
     pub fn parse(name: &str) -> Result<Self, ChannelNameError> {
+        Self::check(name).map(|()| Self(name.into()))
+    }
+
+    /// Checks whether `name` is a channel name.
+    pub fn check(name: &str) -> Result<(), ChannelNameError> {
         if name.is_empty() {
             return Err(ChannelNameError::Empty);
         }
@@ -52,7 +57,7 @@ impl ChannelName {
         if name.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
             return Err(ChannelNameError::Segment);
         }
-        Ok(Self(name.into()))
+        Ok(())
     }
 
     /// The name as text.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::sse::write_field;
-use crate::{ChannelName, EventId, Frame};
+use crate::{ChannelName, EventId, Frame, Framing};
 
 /// Why events may be missing. The text forms are part of the wire contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,6 +20,10 @@ pub enum GapReason {
     Deleted,
     /// Nobody here followed the channel for a while.
     NotFollowed,
+    /// A line of the feed's numbering ended; the last events of it may be lost.
+    TermEnded,
+    /// The feed found that something is missing which it cannot bring any more.
+    Lost,
 }
 
 impl GapReason {
@@ -32,6 +36,8 @@ impl GapReason {
             Self::Outage => "outage",
             Self::Deleted => "deleted",
             Self::NotFollowed => "not-followed",
+            Self::TermEnded => "term-ended",
+            Self::Lost => "lost",
         }
     }
 }
@@ -55,16 +61,27 @@ pub fn gap_frame(channel: &ChannelName, reason: GapReason, id: Option<EventId>) 
     Frame::build(text.len(), |out| out.extend_from_slice(&text))
 }
 
+/// The same gap without its id, for one that is told together with what follows at the same place.
+#[must_use]
+pub fn gap_frame_without_id(frame: &Frame) -> Frame {
+    let text = frame.bytes(Framing::CloseDelimited);
+    let id_end =
+        if text.starts_with(b"id: ") { text.iter().position(|&b| b == b'\n').map_or(0, |at| at + 1) } else { 0 };
+    let text = &text[id_end..];
+    Frame::build(text.len(), |out| out.extend_from_slice(text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Framing, Term};
+    use crate::Term;
 
     #[test]
     fn a_gap_names_channel_and_reason_and_where_delivery_goes_on() {
         let channel = ChannelName::parse("a/b").expect("valid");
         let id = EventId::new(Term::from_random(0), 5, 7);
         let frame = gap_frame(&channel, GapReason::Outage, Some(id));
+        assert_eq!(gap_frame_without_id(&frame), gap_frame(&channel, GapReason::Outage, None));
         assert_eq!(
             frame.bytes(Framing::CloseDelimited),
             b"id: aaaaaaaaaaaa.5.7\nevent: fantail.gap\ndata: {\"channel\":\"a/b\",\"reason\":\"outage\"}\n\n"

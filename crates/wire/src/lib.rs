@@ -12,6 +12,7 @@ mod gap;
 mod id;
 mod opening;
 mod sse;
+mod terms;
 
 pub use channel_name::{CHANNEL_NAME_BYTES_MAX, ChannelName, ChannelNameError};
 pub use event::{
@@ -19,7 +20,8 @@ pub use event::{
     RETRY_MS_MAX,
 };
 pub use frame::{CHUNKED_END, Frame, Framing, keepalive};
-pub use gap::{GapReason, gap_frame};
+pub use gap::{GapReason, gap_frame, gap_frame_without_id};
 pub use id::{EventId, IdError, Term};
 pub use opening::opening_frame;
 pub use sse::{EncodeError, encode};
+pub use terms::{EndedTerm, Terms};

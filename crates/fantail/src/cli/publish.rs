@@ -2,10 +2,10 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use fantail_config::{Faults, Place};
-use fantail_feed::{CHANNELS_PER_EVENT_MAX, RedisSettings};
+use fantail_feed::CHANNELS_PER_EVENT_MAX;
 use fantail_wire::{ChannelName, Event, EventFields};
 
-use super::{text, texts};
+use super::{redis, text, texts};
 use crate::http_client::ServerUrl;
 use crate::publish_command::{Destination, Publish, Source};
 
@@ -25,7 +25,8 @@ Examples:
 
 Prints a receipt in JSON for each event: its id if it has one already, and how many streams, or through Redis how many \
 nodes, it reached. An event for several channels reaches a stream once. Through Redis, plain data for one channel goes \
-to fantail:CHANNEL, everything else to fantail-event:CHANNEL.
+to fantail:CHANNEL, everything else to fantail-event:CHANNEL. With --redis-log it is numbered and kept by Redis first; \
+the nodes must run with it, too.
 
 With --lines, the first line that does not go through ends the command and is named.
 
@@ -48,11 +49,10 @@ pub(super) fn command() -> Command {
         )
         .arg(
             valued("url", "URL")
-                .conflicts_with("redis-url")
+                .conflicts_with_all(["redis_url", "redis_sentinels"])
                 .default_value("http://127.0.0.1:8081")
                 .help("A node's internal listener"),
         )
-        .arg(valued("redis-url", "URL").help("Publish to this Redis instead, for all nodes that follow it"))
         .arg(valued("channel", "CHANNEL").action(ArgAction::Append).help("A channel for the event. May be repeated"))
         .arg(valued("event", "TYPE").help("The event type; message if missing"))
         .arg(valued("id", "ID").conflicts_with("lines").help("The event's id, instead of one given by Fantail"))
@@ -63,6 +63,11 @@ pub(super) fn command() -> Command {
         )
         .arg(flag("lines").help("Publish each line of standard input as an event of its own"))
         .arg(flag("quiet").short('q').help("Print no receipts"))
+        .args(
+            redis::args()
+                .into_iter()
+                .map(|arg| arg.help_heading("Through Redis instead, for all nodes that follow it")),
+        )
 }
 
 /// What the arguments say, or everything that is wrong with them. Nothing is sent before all of it is right.
@@ -140,10 +145,12 @@ fn source(data: Option<&str>, lines: bool, faults: &mut Faults) -> Source {
 }
 
 fn destination(matches: &ArgMatches, faults: &mut Faults) -> Option<Destination> {
-    if let Some(url) = text(matches, "redis-url") {
-        let settings = RedisSettings::parse(url);
-        let settings = settings.map_err(|error| faults.push(Place::Flag("--redis-url".into()), error.to_string()));
-        return settings.ok().map(|settings| Destination::Redis(Box::new(settings)));
+    let faults_before = faults.len();
+    if let Some(settings) = redis::read(matches, faults) {
+        return Some(Destination::Redis(Box::new(settings)));
+    }
+    if faults.len() > faults_before {
+        return None;
     }
     let url = ServerUrl::parse(text(matches, "url").unwrap_or_default()).and_then(|url| match url.query() {
         Some(_) => Err("it has no query; --event, --id and --retry are flags".to_owned()),
@@ -211,13 +218,34 @@ mod tests {
             &["--lines", "--id=1", "a"],
             &["--channel=a", "b", "x"],
             &["--url=http://h", "--redis-url=redis://h", "a", "x"],
+            &["--url=http://h", "--redis-sentinels=s1", "--redis-sentinel-master=m", "a", "x"],
+            &["--redis-sentinels=s1", "a", "x"],
+            &["--redis-tls-ca=/x", "a", "x"],
+            &["--redis-password=hunter2", "--redis-url=redis://h", "a", "x"],
+            &["--redis-url=redis://h", "--redis-url=redis://h", "a", "x"],
+            &["--redis-url=redis://h", "--redis-password-file=/no/such/file", "a", "x"],
             &["--retry=x", "a", "x"],
+            &["--redis-log", "a", "x"],
         ] {
             assert!(parse(args).is_err(), "{args:?}");
         }
         let many: Vec<_> = (0..=CHANNELS_PER_EVENT_MAX).map(|number| format!("--channel=c{number}")).collect();
         let many: Vec<_> = many.iter().map(String::as_str).collect();
         assert!(parse(&many).unwrap_err().contains("at most"), "{many:?}");
+    }
+
+    #[test]
+    fn redis_is_reached_with_the_settings_of_a_node() {
+        for (args, address) in [
+            (&["--redis-url=redis://:hunter2@h:1", "a", "x"][..], "h:1"),
+            (
+                &["--redis-sentinels=s1,s2:1", "--redis-sentinel-master=m", "a", "x"],
+                "the master m of the sentinels s1:26379, s2:1",
+            ),
+        ] {
+            let Destination::Redis(settings) = parse(args).unwrap().destination else { panic!("{args:?}") };
+            assert_eq!(settings.address(), address);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use fantail_config::{Config, Faults, Parsed, Place, RedisUrl, Source, parse_flag
 use fantail_feed::RedisSettings;
 
 use super::Task;
+use crate::redis_reach::redis_settings;
 
 pub(super) const NAME: &str = "serve";
 
@@ -32,6 +33,7 @@ pub(super) fn read(args: &[OsString], variables: &[(OsString, OsString)]) -> Res
     check_redis_urls(&matches, variables, resolved.as_ref().ok(), &mut faults);
     if let Ok(config) = &resolved {
         check_origins(config, &mut faults);
+        check_redis_files(config, &mut faults);
     }
     match resolved {
         Ok(config) if faults.is_empty() => Ok(Task::Serve(Box::new(config))),
@@ -49,7 +51,7 @@ fn check_redis_urls(
 ) {
     let mut check = |place: Place, url: &str| {
         // What the settings refuse has been told already, in better words.
-        if RedisUrl::parse(url).is_ok()
+        if RedisUrl::parse(url).is_ok_and(|url| url.names_server())
             && let Err(error) = RedisSettings::parse(url)
         {
             faults.push(place, error.to_string());
@@ -76,6 +78,18 @@ fn check_redis_urls(
 fn line_of(path: &Path, key: &str) -> usize {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.lines().position(|line| line.trim_start().starts_with(key)).map_or(1, |index| index + 1)
+}
+
+/// What is missing when the first connection is made would be told by a node that starts and is never ready.
+fn check_redis_files(config: &Config, faults: &mut Faults) {
+    let Config { feed, redis, limits, .. } = config;
+    let settings = redis_settings(feed.redis_url.as_ref(), redis.clone(), limits.event_bytes_max);
+    // A bad address has been told already, with its place.
+    if let Ok(Some(settings)) = settings
+        && let Err(error) = settings.check_files()
+    {
+        faults.push(Place::CommandLine, error.to_string());
+    }
 }
 
 fn check_origins(config: &Config, faults: &mut Faults) {

@@ -206,6 +206,31 @@ async fn events_go_through_redis_to_a_running_node() {
     assert_eq!(seen, expected);
 }
 
+/// No node is there: the log takes events all the same, and numbers them.
+#[tokio::test]
+async fn events_are_kept_in_the_log_with_the_id_that_the_receipt_tells() {
+    let redis = RedisServer::start().await.unwrap();
+    let url = redis.url();
+    let through_log = async |arguments: &[&str], input: &str| {
+        run_with(&[&["publish", "--redis-url", &url, "--redis-log"], arguments].concat(), input).await
+    };
+    let published = receipt(&through_log(&["a", "plain"], "").await);
+    assert_eq!(published["subscribers"], json!(0));
+    let id = published["id"].as_str().unwrap();
+    assert!(id.ends_with(".1"), "{id}");
+    receipt(&through_log(&["--event=tick", "--channel=a", "--channel=b"], "both\n").await);
+    let many = through_log(&["--lines", "-q", "b"], "1\n2\n").await;
+    assert_eq!((many.status, many.stdout.as_str()), (Some(0), ""), "{many:?}");
+
+    for (key, count) in [("fantail-stream:{0}:a", 2), ("fantail-stream:{0}:b", 3)] {
+        assert_eq!(redis.command(&["XLEN", key]).await.unwrap().integer(), Some(count));
+    }
+    redis.command(&["SET", "fantail-stream:{0}:c", "foreign"]).await.unwrap();
+    let refused = through_log(&["c", "x"], "").await;
+    assert_eq!(refused.status, Some(1));
+    assert!(refused.stderr.contains("fantail-stream:{0}:c holds something else"), "{refused:?}");
+}
+
 /// Waits until no socket of this machine is a client of this port any more: the close has been seen and answered.
 async fn until_no_client(port: u16) {
     let is_client = |line: &str| {

@@ -16,12 +16,17 @@ use smallvec::{SmallVec, smallvec};
 use tokio::sync::{Notify, watch};
 
 use super::envelope::{Envelope, Siblings};
+use super::log::{Broken, Line, Message};
 use super::names::{self, Kind};
 use super::recent::RecentUids;
 use super::subscriptions::{Command, Subscriptions, Unexpected, Verb};
 use crate::counters::{FeedCounters, Refusal, add_one};
 use crate::log_gate::LogGate;
-use crate::{FeedState, Intake};
+use crate::{FeedState, Intake, Place};
+
+mod logged;
+
+pub(super) use logged::Missing;
 
 /// Lines a minute about messages that were refused, and as many about channels.
 const LOG_LINES_PER_MINUTE: u32 = 10;
@@ -37,16 +42,20 @@ pub(super) struct Arrivals<I> {
     is_connected: AtomicBool,
     /// Wakes the subscriber when a wish may need a command.
     wishes: Notify,
+    /// Wakes whoever reads older events.
+    recalls: Notify,
     /// The last probe that came back.
     heard: watch::Sender<u64>,
     messages_log: LogGate,
     follows_log: LogGate,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     subscriptions: Subscriptions,
     recent: RecentUids,
+    /// The log, if one is followed.
+    line: Option<Line>,
     /// Which connection is listened to. A connection that was given up may still have pushes to tell.
     session: Session,
     is_open: bool,
@@ -57,13 +66,23 @@ struct Inner {
 pub(super) struct Session(u64);
 
 impl<I: Intake> Arrivals<I> {
-    pub(super) fn new(intake: Arc<Mutex<I>>, counters: Arc<FeedCounters>) -> Self {
+    pub(super) fn new(intake: Arc<Mutex<I>>, counters: Arc<FeedCounters>, follows_log: bool) -> Self {
+        let kinds: &'static [Kind] =
+            if follows_log { &[Kind::Plain, Kind::Event, Kind::Log] } else { &[Kind::Plain, Kind::Event] };
+        let inner = Inner {
+            subscriptions: Subscriptions::new(kinds),
+            recent: RecentUids::default(),
+            line: follows_log.then(Line::new),
+            session: Session::default(),
+            is_open: false,
+        };
         Self {
             intake,
-            inner: Mutex::default(),
+            inner: Mutex::new(inner),
             counters,
             is_connected: AtomicBool::new(false),
             wishes: Notify::new(),
+            recalls: Notify::new(),
             heard: watch::Sender::new(0),
             messages_log: LogGate::new(LOG_LINES_PER_MINUTE),
             follows_log: LogGate::new(LOG_LINES_PER_MINUTE),
@@ -72,16 +91,19 @@ impl<I: Intake> Arrivals<I> {
 
     pub(super) fn follow(&self, channel: &ChannelName) {
         let mut intake = self.intake.lock();
-        let confirmed = self.inner.lock().subscriptions.follow(channel);
-        if confirmed {
-            intake.followed(channel);
+        let mut inner = self.inner.lock();
+        if inner.subscriptions.follow(channel) {
+            self.confirm(&mut intake, &mut inner, channel.clone());
         } else {
             self.wishes.notify_one();
         }
     }
 
     pub(super) fn unfollow(&self, channel: &ChannelName) {
-        self.inner.lock().subscriptions.unfollow(channel);
+        let mut intake = self.intake.lock();
+        let mut inner = self.inner.lock();
+        inner.subscriptions.unfollow(channel);
+        self.stop_following(&mut intake, &mut inner, channel);
         self.wishes.notify_one();
     }
 
@@ -105,19 +127,22 @@ impl<I: Intake> Arrivals<I> {
         }
     }
 
-    /// Listens to the connection no longer; the node learns that events may be missing.
-    pub(super) fn lost(&self) {
+    /// Listens to the connection no longer; the node learns that events may be missing. Says why, if it was we who gave
+    /// the connection up.
+    pub(super) fn lost(&self) -> Option<Broken> {
         let mut intake = self.intake.lock();
-        {
+        let broken = {
             let mut inner = self.inner.lock();
             inner.is_open = false;
             inner.subscriptions.lost();
-        }
+            inner.line.as_mut().and_then(Line::lost)
+        };
         intake.lost();
         if self.is_connected.swap(false, Relaxed) {
             add_one(&self.counters.outages);
             intake.state(FeedState::Connecting);
         }
+        broken
     }
 
     /// The command to send next, if there is one.
@@ -132,8 +157,12 @@ impl<I: Intake> Arrivals<I> {
 
     /// Redis does not permit the last command.
     pub(super) fn refused(&self) {
-        let refused = self.inner.lock().subscriptions.refused();
-        let Some(channel) = refused else { return };
+        let mut inner = self.inner.lock();
+        let Some(channel) = inner.subscriptions.refused() else { return };
+        if let Some(line) = &mut inner.line {
+            line.refused(&channel);
+        }
+        drop(inner);
         add_one(&self.counters.follows_refused);
         if let Some(suppressed) = self.follows_log.pass() {
             tracing::error!(%channel, suppressed, "redis does not permit this node to follow the channel; allow its user \
@@ -161,10 +190,7 @@ impl<I: Intake> Arrivals<I> {
         let mut data = push.data.into_iter();
         let (Some(Value::BulkString(redis_channel)), second) = (data.next(), data.next()) else { return Ok(()) };
         match (push.kind, second) {
-            (PushKind::Message, Some(Value::BulkString(payload))) => {
-                self.message(session, &redis_channel, payload);
-                Ok(())
-            }
+            (PushKind::Message, Some(Value::BulkString(payload))) => self.message(session, &redis_channel, payload),
             (PushKind::Subscribe, _) => self.confirmed(session, Verb::Subscribe, &redis_channel),
             (PushKind::Unsubscribe, _) => self.confirmed(session, Verb::Unsubscribe, &redis_channel),
             _ => Ok(()),
@@ -176,39 +202,53 @@ impl<I: Intake> Arrivals<I> {
             return Ok(());
         }
         let mut intake = self.intake.lock();
-        let followed = {
-            let mut inner = self.inner.lock();
-            if !inner.is_listening(session) {
-                return Ok(());
+        let mut inner = self.inner.lock();
+        if !inner.is_listening(session) {
+            return Ok(());
+        }
+        if let Some(channel) = inner.subscriptions.confirmed(verb, redis_channel)? {
+            match &mut inner.line {
+                None => intake.followed(&channel, None),
+                // From a number on that is still to be read.
+                Some(line) => line.subscribed(channel),
             }
-            inner.subscriptions.confirmed(verb, redis_channel)?
-        };
-        if let Some(channel) = followed {
-            intake.followed(&channel);
         }
         Ok(())
     }
 
-    fn message(&self, session: Session, redis_channel: &[u8], payload: Vec<u8>) {
-        let Some((kind, name)) = names::split(redis_channel) else { return };
+    fn message(&self, session: Session, redis_channel: &[u8], payload: Vec<u8>) -> Result<(), Unexpected> {
+        let Some((kind, name)) = names::split(redis_channel) else { return Ok(()) };
         if kind == Kind::Service {
-            return self.probe_came_back(&payload);
+            self.probe_came_back(&payload);
+            return Ok(());
         }
         let mut intake = self.intake.lock();
-        let channel = {
-            let inner = self.inner.lock();
-            if !inner.is_listening(session) {
-                return;
-            }
-            inner.subscriptions.followed(name).cloned()
+        let mut inner = self.inner.lock();
+        if !inner.is_listening(session) {
+            return Ok(());
+        }
+        let Some(channel) = inner.subscriptions.followed(name).cloned() else {
+            add_one(&self.counters.ignored);
+            inner.pass_over(kind, &payload);
+            return Ok(());
         };
-        let Some(channel) = channel else { return add_one(&self.counters.ignored) };
+        let message = Message { kind, channel, payload };
+        if inner.line.is_some() {
+            return self.logged(&mut intake, &mut inner, message);
+        }
+        self.live(&mut intake, &mut inner, message, Place::Next);
+        Ok(())
+    }
+
+    /// An event that is not in the log.
+    fn live(&self, intake: &mut I, inner: &mut Inner, message: Message, place: Place) {
+        let Message { kind, channel, payload } = message;
         let publication = match kind {
             Kind::Plain => self.plain(channel, payload),
-            _ => self.enveloped(channel, &payload),
+            _ => self.enveloped(inner, channel, &payload),
         };
         if let Some(publication) = publication {
-            match intake.event(&publication) {
+            match intake.event(&publication, place) {
                 Ok(_) => add_one(&self.counters.events),
                 Err(error) => self.refuse(Refusal::TooLarge, &publication.channels[0], &error),
             }
@@ -225,7 +265,7 @@ impl<I: Intake> Arrivals<I> {
         }
     }
 
-    fn enveloped(&self, channel: ChannelName, payload: &[u8]) -> Option<Publication> {
+    fn enveloped(&self, inner: &mut Inner, channel: ChannelName, payload: &[u8]) -> Option<Publication> {
         let (envelope, siblings) = match Envelope::read(payload, &channel) {
             Ok(read) => read,
             Err(error) => {
@@ -242,7 +282,7 @@ impl<I: Intake> Arrivals<I> {
         };
         let channels = match siblings {
             None => smallvec![channel],
-            Some(siblings) => self.inner.lock().first_arrival(&siblings).or_else(|| {
+            Some(siblings) => inner.first_arrival(&siblings).or_else(|| {
                 add_one(&self.counters.repeated);
                 None
             })?,

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use fantail_wire::{EventId, Publication, Term, encode};
 use redis::aio::MultiplexedConnection;
-use redis::{RedisError, RedisResult, cmd, pipe};
+use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, cmd, pipe};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use super::backoff::Backoff;
 use super::envelope;
 use super::link::Link;
+use super::link_error::{Advised, LinkError};
+use super::log::LogStore;
 use super::names;
 use super::settings::RedisSettings;
 use crate::log_gate::LogGate;
@@ -36,6 +38,7 @@ pub(super) struct Commands {
 #[derive(Debug, Clone)]
 struct Live {
     connection: MultiplexedConnection,
+    log: Option<LogStore>,
     /// Somebody got no answer: the connection may be dead without having ended.
     doubted: Arc<Notify>,
 }
@@ -51,10 +54,10 @@ impl Commands {
         let mut backoff = Backoff::default();
         let log = LogGate::new(LOG_LINES_PER_MINUTE);
         loop {
-            match Link::open(&settings, |_| true).await {
-                Ok(link) => {
+            match open(&settings).await {
+                Ok((link, log)) => {
                     backoff.connected();
-                    self.hold(&link).await;
+                    self.hold(&link, log).await;
                 }
                 Err(error) => {
                     if let Some(suppressed) = log.pass() {
@@ -73,9 +76,8 @@ impl Commands {
         // Every node encodes the event again, with an id of its own if it has none: what is accepted here fits there.
         encode(&publication.event, Some(&self.longest_id), self.event_bytes_max)?;
         let live = self.live().await?;
-        let sent = send(live.connection.clone(), publication).await;
-        let subscribers = sent.map_err(|error| live.unavailable(&error))?;
-        Ok(Receipt { id: None, subscribers: Some(subscribers) })
+        let sent = send(live.connection.clone(), live.log.as_ref(), publication).await;
+        sent.map_err(|error| live.unavailable(&error))
     }
 
     /// Sends a probe round.
@@ -87,9 +89,10 @@ impl Commands {
     }
 
     /// Lends the connection out until it ends or is doubted.
-    async fn hold(&self, link: &Link) {
+    async fn hold(&self, link: &Link, log: Option<LogStore>) {
         let doubted = Arc::new(Notify::new());
-        self.live.send_replace(Some(Live { connection: link.connection.clone(), doubted: Arc::clone(&doubted) }));
+        let live = Live { connection: link.connection.clone(), log, doubted: Arc::clone(&doubted) };
+        self.live.send_replace(Some(live));
         tokio::select! {
             () = link.ended() => {}
             () = doubted.notified() => {}
@@ -113,8 +116,22 @@ impl Live {
             self.doubted.notify_one();
             return PublishError::Unavailable("redis did not answer in time and may have taken the event".into());
         }
-        PublishError::Unavailable(error.to_string())
+        // A master became a replica while it was connected to; its name may mean another server by now.
+        if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) {
+            self.doubted.notify_one();
+        }
+        PublishError::Unavailable(Advised(error).to_string())
     }
+}
+
+/// Connects, and brings the log's functions along if there is a log.
+async fn open(settings: &RedisSettings) -> Result<(Link, Option<LogStore>), LinkError> {
+    let mut link = Link::open(settings, |_| true).await?;
+    let log = match settings.log {
+        Some(retention) => Some(LogStore::load(&mut link.connection, retention).await?),
+        None => None,
+    };
+    Ok((link, log))
 }
 
 /// As long as an id can be: it is part of the frame that other nodes will encode.
@@ -122,8 +139,22 @@ pub(super) fn longest_id() -> String {
     EventId { term: Term::from_random(u64::MAX), ms: u64::MAX, number: u64::MAX, beside: u32::MAX }.to_string()
 }
 
-/// Publishes to each channel of the event; all or none, side by side. Returns the most nodes that one of them reached.
-pub(super) async fn send(mut connection: MultiplexedConnection, publication: &Publication) -> RedisResult<u64> {
+/// Publishes to all channels of the event or to none, through the log if there is one. The receipt tells the most nodes
+/// that one of the channels reached.
+pub(super) async fn send(
+    mut connection: MultiplexedConnection,
+    log: Option<&LogStore>,
+    publication: &Publication,
+) -> RedisResult<Receipt> {
+    let (id, receivers) = match log {
+        Some(log) => log.publish(&mut connection, publication).await.map(|(id, receivers)| (Some(id), receivers)),
+        None => send_envelope(connection, publication).await.map(|receivers| (None, receivers)),
+    }?;
+    Ok(Receipt { id, subscribers: Some(receivers) })
+}
+
+/// Publishes to each channel of the event; all or none, side by side.
+async fn send_envelope(mut connection: MultiplexedConnection, publication: &Publication) -> RedisResult<u64> {
     let payload = envelope::write(publication);
     if let [channel] = publication.channels.as_slice() {
         return cmd("PUBLISH").arg(names::event(channel)).arg(payload).query_async(&mut connection).await;

@@ -46,6 +46,15 @@ pub(super) enum EnvelopeError {
     NotNamed,
 }
 
+/// Why a payload is no event.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UnusableError {
+    #[error("not an envelope: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Field(#[from] EventError),
+}
+
 /// What is written: the same shape, borrowed.
 #[derive(Serialize)]
 struct Written<'a> {
@@ -60,6 +69,23 @@ struct Written<'a> {
     channels: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<String>,
+}
+
+impl<'a> Written<'a> {
+    fn of(event: &'a Event) -> Self {
+        Self {
+            data: &event.data,
+            event: event.event.as_ref().map(fantail_wire::EventType::as_str),
+            id: event.id.as_ref().map(fantail_wire::PublisherId::as_str),
+            retry: event.retry_ms,
+            channels: None,
+            uid: None,
+        }
+    }
+
+    fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings and numbers have a JSON form")
+    }
 }
 
 impl Envelope {
@@ -78,6 +104,11 @@ impl Envelope {
         Ok((envelope, Some(Siblings { channels, uid })))
     }
 
+    /// Reads an event of one channel, whatever else its publisher wrote beside it.
+    pub(super) fn read_alone(payload: &[u8]) -> Result<Event, UnusableError> {
+        Ok(serde_json::from_slice::<Self>(payload)?.validate()?)
+    }
+
     /// Checks the event's fields.
     pub(super) fn validate(self) -> Result<Event, EventError> {
         EventFields { data: self.data, event: self.event, id: self.id, retry_ms: self.retry }.validate()
@@ -86,17 +117,18 @@ impl Envelope {
 
 /// Writes the envelope of a publication. Each call of it is another event.
 pub(super) fn write(publication: &Publication) -> Vec<u8> {
-    let event = &publication.event;
     let several = publication.channels.len() > 1;
-    let written = Written {
-        data: &event.data,
-        event: event.event.as_ref().map(fantail_wire::EventType::as_str),
-        id: event.id.as_ref().map(fantail_wire::PublisherId::as_str),
-        retry: event.retry_ms,
+    Written {
         channels: several.then(|| publication.channels.iter().map(ChannelName::as_str).collect()),
         uid: several.then(|| format!("{:016x}{:016x}", random_u64(), random_u64())),
-    };
-    serde_json::to_vec(&written).expect("strings and numbers have a JSON form")
+        ..Written::of(&publication.event)
+    }
+    .to_json()
+}
+
+/// Writes the envelope of an event whose channels are told elsewhere.
+pub(super) fn write_event(event: &Event) -> Vec<u8> {
+    Written::of(event).to_json()
 }
 
 /// A list of names that stops being read when it is too long: a payload must not grow many times in memory.

@@ -1,18 +1,29 @@
-//! One connection to Redis, and how it is known that it ended.
+//! One connection to Redis: where it leads, and how it is known that it ended.
+//!
+//! It leads to the master, to where the Sentinels and the name's addresses are now: nothing is remembered from the
+//! connection before. While it stands it is asked as often as a probe is sent whether it still leads there; one that
+//! does not is ended, as if it had been cut.
 
 use std::sync::Arc;
 
 use redis::aio::{MultiplexedConnection, SendError};
-use redis::{AsyncConnectionConfig, Client, PushInfo, RedisResult};
+use redis::{AsyncConnectionConfig, PushInfo};
 use tokio::sync::Notify;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{sleep, timeout};
 
-use super::settings::RedisSettings;
+use super::files::FileError;
+use super::hello::{self, Nature};
+use super::link_error::LinkError;
+use super::sentinels::{Address, Answer};
+use super::settings::{Papers, RedisSettings};
 
 /// A connection that stands until [`ended`](Self::ended) returns. Dropping it closes it.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) connection: MultiplexedConnection,
     ended: Arc<Notify>,
+    watch: JoinHandle<()>,
 }
 
 /// Belongs to the connection's driver, whose every way to end drops it: a closed socket, a reply that is no Redis
@@ -21,28 +32,68 @@ struct Driver {
     ended: Arc<Notify>,
 }
 
+/// Why a connection that stands must not be used any more.
+#[derive(Debug, thiserror::Error)]
+enum Astray {
+    #[error("this server is a replica now")]
+    Demoted,
+    #[error("the sentinels name another master, {0}")]
+    Replaced(Address),
+}
+
 impl Link {
     /// Connects and logs in. `on_push` is called for each push in the order of the socket, and may refuse to go on by
     /// returning false.
     pub(super) async fn open(
         settings: &RedisSettings,
         on_push: impl Fn(PushInfo) -> bool + Send + Sync + 'static,
-    ) -> RedisResult<Self> {
-        let ended = Arc::new(Notify::new());
-        let driver = Driver { ended: Arc::clone(&ended) };
-        let push_sender = move |push| if on_push(push) { Ok(()) } else { driver.give_up() };
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(settings.connect_deadline))
-            .set_response_timeout(Some(settings.response_deadline))
-            .set_push_sender(push_sender);
-        let client = Client::open(settings.connection().clone())?;
-        let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        Ok(Self { connection, ended })
+    ) -> Result<Self, LinkError> {
+        let deadline = settings.connect_deadline;
+        timeout(deadline, Self::connect(settings, on_push)).await.unwrap_or(Err(LinkError::Late(deadline)))
     }
 
     /// Waits for the end. A connection that ended before the call is told at once: the end leaves a permit.
     pub(super) async fn ended(&self) {
         self.ended.notified().await;
+    }
+
+    async fn connect(
+        settings: &RedisSettings,
+        on_push: impl Fn(PushInfo) -> bool + Send + Sync + 'static,
+    ) -> Result<Self, LinkError> {
+        let ended = Arc::new(Notify::new());
+        let driver = Driver { ended: Arc::clone(&ended) };
+        let push_sender = move |push| if on_push(push) { Ok(()) } else { driver.give_up() };
+        // The deadline for the whole is ours; another beside it would tell the same in other words.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(Some(settings.response_deadline))
+            .set_push_sender(push_sender);
+        let papers = Arc::new(read_papers(settings).await?);
+        let found = match settings.sentinels() {
+            Some(sentinels) => Some(sentinels.master(settings, &papers).await?),
+            None => None,
+        };
+        let location = match &found {
+            Some(Answer { address: Address { host, port }, .. }) => settings.location_at(host.clone(), *port),
+            None => settings.location().clone(),
+        };
+        let address = location.to_string();
+        let told = |error| match &found {
+            Some(_) => LinkError::Named { address: address.clone(), error },
+            None => LinkError::Redis(error),
+        };
+        let client = papers.of_server(location)?;
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(told)?;
+        check(hello::ask(&mut connection).await.map_err(told)?, address.clone())?;
+        let watch = tokio::spawn(watch(settings.clone(), found, connection.clone(), Arc::clone(&ended)));
+        Ok(Self { connection, ended, watch })
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.watch.abort();
     }
 }
 
@@ -57,4 +108,64 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.ended.notify_one();
     }
+}
+
+/// A slow disk must not hold up the thread.
+async fn read_papers(settings: &RedisSettings) -> Result<Papers, FileError> {
+    let settings = settings.clone();
+    spawn_blocking(move || settings.papers()).await.expect("reading files does not panic")
+}
+
+fn check(nature: Nature, address: String) -> Result<(), LinkError> {
+    match nature {
+        Nature::Master => tracing::debug!(address, "redis is a master"),
+        Nature::ClusterNode => tracing::warn!(
+            address,
+            "redis is a node of a cluster: messages that its nodes lose between \
+            each other are lost unnoticed, see docs/redis.md"
+        ),
+        Nature::Replica => return Err(LinkError::Replica(address)),
+        Nature::Sentinel => return Err(LinkError::Sentinel(address)),
+    }
+    Ok(())
+}
+
+/// Asks again and again whether the connection leads to the master, until it does not. An answer that does not come says
+/// nothing: silence is found out by the probe.
+async fn watch(
+    settings: RedisSettings,
+    found: Option<Answer>,
+    mut connection: MultiplexedConnection,
+    ended: Arc<Notify>,
+) {
+    let mut doubt = None;
+    loop {
+        sleep(settings.probe_interval).await;
+        let replaced = match &found {
+            Some(found) => replaced(&settings, found, &mut doubt).await,
+            None => None,
+        };
+        let astray = match replaced {
+            Some(other) => Astray::Replaced(other),
+            None if is_replica(&mut connection).await => Astray::Demoted,
+            None => continue,
+        };
+        tracing::warn!(address = settings.address(), %astray, "a connection to redis is given up");
+        return ended.notify_one();
+    }
+}
+
+/// The master that the Sentinels name instead of the one that was found. Right after a failover some of them still name
+/// the old one: an older configuration counts only when it is told twice, as when an operator begins a new one.
+async fn replaced(settings: &RedisSettings, found: &Answer, doubt: &mut Option<Answer>) -> Option<Address> {
+    let papers = Arc::new(read_papers(settings).await.ok()?);
+    let answer = settings.sentinels()?.master(settings, &papers).await.ok()?;
+    let is_other = answer.address != found.address;
+    let is_certain = answer.epoch >= found.epoch || doubt.as_ref() == Some(&answer);
+    *doubt = is_other.then(|| answer.clone());
+    (is_other && is_certain).then_some(answer.address)
+}
+
+async fn is_replica(connection: &mut MultiplexedConnection) -> bool {
+    hello::ask(connection).await.is_ok_and(|nature| nature == Nature::Replica)
 }

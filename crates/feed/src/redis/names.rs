@@ -1,4 +1,7 @@
-//! The three kinds of Redis channels that are ours. Disjoint, so that no client can name a foreign or internal one.
+//! The four kinds of Redis channels that are ours, and the keys of the log. The kinds are disjoint, so that no client can
+//! name a foreign or internal one.
+//!
+//! Names of the log hold a hash tag: in a cluster everything of one numbering must be in one slot.
 
 use fantail_wire::ChannelName;
 
@@ -9,20 +12,34 @@ pub(super) const EVENT_PREFIX: &str = "fantail-event:";
 /// Carries probes, each node's on a channel of its own.
 const SERVICE_PREFIX: &str = "fantail-service:";
 
+/// Carries the events of the log.
+const LOG_PREFIX: &str = "fantail-log:{0}:";
+/// The state of the log, and what its functions are called with.
+pub(super) const LOG_KEY: &str = "fantail-log:{0}";
+/// The newest number of each channel.
+pub(super) const TOPS_KEY: &str = "fantail-tops:{0}";
+/// A channel's Stream.
+const STREAM_PREFIX: &str = "fantail-stream:{0}:";
+
 /// What a Redis channel is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Plain,
     Event,
+    Log,
     Service,
 }
 
 /// Takes a Redis channel apart. What follows the prefix is not checked: a lookup does that.
 pub(super) fn split(redis_channel: &[u8]) -> Option<(Kind, &str)> {
     let redis_channel = std::str::from_utf8(redis_channel).ok()?;
-    [(Kind::Plain, PLAIN_PREFIX), (Kind::Event, EVENT_PREFIX), (Kind::Service, SERVICE_PREFIX)]
-        .into_iter()
-        .find_map(|(kind, prefix)| redis_channel.strip_prefix(prefix).map(|name| (kind, name)))
+    let kinds = [
+        (Kind::Plain, PLAIN_PREFIX),
+        (Kind::Event, EVENT_PREFIX),
+        (Kind::Log, LOG_PREFIX),
+        (Kind::Service, SERVICE_PREFIX),
+    ];
+    kinds.into_iter().find_map(|(kind, prefix)| redis_channel.strip_prefix(prefix).map(|name| (kind, name)))
 }
 
 /// The Redis channel that carries plain text for `channel`.
@@ -33,6 +50,26 @@ pub(super) fn plain(channel: &ChannelName) -> String {
 /// The Redis channel that carries envelopes for `channel`.
 pub(super) fn event(channel: &ChannelName) -> String {
     format!("{EVENT_PREFIX}{channel}")
+}
+
+/// The Redis channel of one kind for `channel`.
+pub(super) fn of(kind: Kind, channel: &ChannelName) -> String {
+    match kind {
+        Kind::Plain => plain(channel),
+        Kind::Event => event(channel),
+        Kind::Log => log(channel),
+        Kind::Service => format!("{SERVICE_PREFIX}{channel}"),
+    }
+}
+
+/// The Redis channel that carries the log's events for `channel`.
+pub(super) fn log(channel: &ChannelName) -> String {
+    format!("{LOG_PREFIX}{channel}")
+}
+
+/// The key of the Stream that keeps the log's events for `channel`.
+pub(super) fn stream(channel: &ChannelName) -> String {
+    format!("{STREAM_PREFIX}{channel}")
 }
 
 /// A node's own channel for probes.
@@ -49,8 +86,11 @@ mod tests {
         assert_eq!(split(b"fantail:a"), Some((Kind::Plain, "a")));
         assert_eq!(split(b"fantail:fantail-event:a"), Some((Kind::Plain, "fantail-event:a")));
         assert_eq!(split(b"fantail-event:a:b"), Some((Kind::Event, "a:b")));
+        assert_eq!(split(log(&ChannelName::parse("a:b").expect("valid")).as_bytes()), Some((Kind::Log, "a:b")));
         assert_eq!(split(service(7).as_bytes()), Some((Kind::Service, "0000000000000007")));
-        for foreign in [b"fantail".as_slice(), b"fantail-", b"Fantail:a", b"a", b"", b"fantail:\xff"] {
+        for foreign in
+            [b"fantail".as_slice(), b"fantail-", b"Fantail:a", b"a", b"", b"fantail:\xff", b"fantail-log:{1}:a"]
+        {
             assert_eq!(split(foreign), None);
         }
     }

@@ -2,13 +2,16 @@
 //!
 //! For a program that publishes and ends. A node publishes over the connection that it keeps, see `commands.rs`.
 
+use std::fmt::Display;
 use std::future::ready;
 
 use fantail_wire::{Event, Publication, encode};
-use redis::{RedisError, RedisResult, cmd};
+use redis::{RedisResult, cmd};
 
 use super::commands::{longest_id, send};
 use super::link::Link;
+use super::link_error::Advised;
+use super::log::LogStore;
 use super::names;
 use super::settings::RedisSettings;
 use crate::publish::check_channels;
@@ -19,37 +22,38 @@ use crate::{PublishError, Receipt};
 pub struct RedisPublisher {
     settings: RedisSettings,
     link: Link,
+    log: Option<LogStore>,
     longest_id: String,
 }
 
 impl RedisPublisher {
     /// Connects and logs in.
     pub async fn connect(settings: RedisSettings) -> Result<Self, PublishError> {
-        let link = open(&settings).await?;
-        Ok(Self { settings, link, longest_id: longest_id() })
+        let (link, log) = open(&settings).await?;
+        Ok(Self { settings, link, log, longest_id: longest_id() })
     }
 
-    /// Publishes to every node that follows one of the event's channels. Text alone for one channel goes as it is, as
-    /// with any program's `PUBLISH`; everything else needs an envelope.
+    /// Publishes to every node that follows one of the event's channels. Without a log, text alone for one channel goes
+    /// as it is, as with any program's `PUBLISH`; everything else needs an envelope.
     pub async fn publish(&mut self, publication: &Publication) -> Result<Receipt, PublishError> {
         check_channels(publication)?;
         encode(&publication.event, Some(&self.longest_id), self.settings.event_bytes_max)?;
         if self.has_ended().await {
-            self.link = open(&self.settings).await?;
+            (self.link, self.log) = open(&self.settings).await?;
         }
         let sent = match publication.channels.as_slice() {
-            [channel] if is_plain(&publication.event) => {
+            [channel] if self.log.is_none() && is_plain(&publication.event) => {
                 self.send_plain(&names::plain(channel), &publication.event.data).await
             }
-            _ => send(self.link.connection.clone(), publication).await,
+            _ => send(self.link.connection.clone(), self.log.as_ref(), publication).await,
         };
-        let subscribers = sent.map_err(|error| self.unavailable("redis did not confirm the event", &error))?;
-        Ok(Receipt { id: None, subscribers: Some(subscribers) })
+        sent.map_err(|error| self.unavailable("redis did not confirm the event", &Advised(&error)))
     }
 
-    async fn send_plain(&self, redis_channel: &str, text: &str) -> RedisResult<u64> {
+    async fn send_plain(&self, redis_channel: &str, text: &str) -> RedisResult<Receipt> {
         let mut connection = self.link.connection.clone();
-        cmd("PUBLISH").arg(redis_channel).arg(text).query_async(&mut connection).await
+        let receivers = cmd("PUBLISH").arg(redis_channel).arg(text).query_async(&mut connection).await?;
+        Ok(Receipt { id: None, subscribers: Some(receivers) })
     }
 
     /// Asks without waiting; Redis may close connections that are idle.
@@ -61,16 +65,24 @@ impl RedisPublisher {
         }
     }
 
-    fn unavailable(&self, what: &str, error: &RedisError) -> PublishError {
+    fn unavailable(&self, what: &str, error: &dyn Display) -> PublishError {
         unavailable(&self.settings, what, error)
     }
 }
 
-async fn open(settings: &RedisSettings) -> Result<Link, PublishError> {
-    Link::open(settings, |_| true).await.map_err(|error| unavailable(settings, "cannot connect", &error))
+async fn open(settings: &RedisSettings) -> Result<(Link, Option<LogStore>), PublishError> {
+    let mut link =
+        Link::open(settings, |_| true).await.map_err(|error| unavailable(settings, "cannot connect", &error))?;
+    if settings.log.is_none() {
+        return Ok((link, None));
+    }
+    // How much is kept is the nodes' business.
+    let log = LogStore::attach(&mut link.connection).await;
+    let log = log.map_err(|error| unavailable(settings, "cannot find the log's functions", &Advised(&error)))?;
+    Ok((link, Some(log)))
 }
 
-fn unavailable(settings: &RedisSettings, what: &str, error: &RedisError) -> PublishError {
+fn unavailable(settings: &RedisSettings, what: &str, error: &dyn Display) -> PublishError {
     PublishError::Unavailable(format!("{what} ({}): {error}", settings.address()))
 }
 

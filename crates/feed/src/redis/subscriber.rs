@@ -1,8 +1,9 @@
 //! The life of the subscription: connect, subscribe to all that is wanted, stay until it is lost, again for ever.
 //!
 //! A session waits on: the connection's end, a wish from above, the answer to the outstanding command (which has a
-//! deadline), and the probe that must come back.
+//! deadline), the probe that must come back, and with a log on what is read from it.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use super::arrivals::Arrivals;
 use super::backoff::Backoff;
 use super::commands::Commands;
 use super::link::Link;
+use super::link_error::LinkError;
+use super::log::{Broken, FollowError, Follower, LogStore};
 use super::names;
 use super::random::random_u64;
 use super::settings::RedisSettings;
@@ -50,6 +53,10 @@ enum Lost {
     Incomplete,
     #[error("a probe did not come back: redis answers, but its messages do not reach this node")]
     Deaf,
+    #[error("{0}")]
+    Broken(#[from] Broken),
+    #[error("the log cannot be followed: {0}")]
+    Log(#[from] FollowError),
 }
 
 impl<I: Intake> Subscriber<I> {
@@ -84,7 +91,7 @@ impl<I: Intake> Subscriber<I> {
                     sessions += 1;
                     let lost = self.session(&link).await;
                     drop(link);
-                    self.arrivals.lost();
+                    let lost = self.arrivals.lost().map_or(lost, Lost::Broken);
                     tracing::warn!(address = self.settings.address(), %lost, "redis is lost; events may be missed until it is back");
                 }
                 Err(error) => {
@@ -100,7 +107,7 @@ impl<I: Intake> Subscriber<I> {
     }
 
     /// Connects and subscribes to the channel for probes, the first test of what the login permits.
-    async fn connect(&self) -> Result<Link, RedisError> {
+    async fn connect(&self) -> Result<Link, LinkError> {
         let arrivals = Arc::clone(&self.arrivals);
         let session = arrivals.open();
         let on_push = move |push| arrivals.push(session, push).is_ok();
@@ -110,16 +117,39 @@ impl<I: Intake> Subscriber<I> {
     }
 
     async fn session(&self, link: &Link) -> Lost {
+        let follow = async {
+            let follower = match self.follower(&link.connection).await {
+                Ok(follower) => follower,
+                Err(lost) => return lost,
+            };
+            tokio::select! {
+                lost = self.subscribe(link.connection.clone(), follower.as_ref()) => lost,
+                lost = self.probe(follower.as_ref()) => lost,
+                error = answer_recalls(follower.as_ref()) => Lost::Log(error),
+            }
+        };
         tokio::select! {
             () = link.ended() => Lost::Ended,
-            lost = self.subscribe(link.connection.clone()) => lost,
-            () = self.probe() => Lost::Deaf,
+            lost = follow => lost,
         }
     }
 
+    /// What follows the log, if there is one.
+    async fn follower(&self, connection: &MultiplexedConnection) -> Result<Option<Follower<I>>, Lost> {
+        let Some(retention) = self.settings.log else { return Ok(None) };
+        let store = LogStore::load(&mut connection.clone(), retention).await.map_err(FollowError::from)?;
+        let arrivals = Arc::clone(&self.arrivals);
+        Ok(Some(Follower::new(store, connection.clone(), arrivals, self.settings.log_events_max)))
+    }
+
     /// Sends one command after the other, as wishes come.
-    async fn subscribe(&self, mut connection: MultiplexedConnection) -> Lost {
+    async fn subscribe(&self, mut connection: MultiplexedConnection, follower: Option<&Follower<I>>) -> Lost {
         loop {
+            if let Some(follower) = follower
+                && let Err(error) = follower.keep_up().await
+            {
+                return Lost::Log(error);
+            }
             let Some(command) = self.arrivals.next_command() else {
                 self.settled();
                 self.arrivals.wishes_changed().await;
@@ -143,9 +173,9 @@ impl<I: Intake> Subscriber<I> {
         self.arrivals.connected();
     }
 
-    /// Sends probes round until one does not come back. A PING would prove nothing: the answer comes from a server that
+    /// Sends probes round until one does not come back, and looks whether the log is complete. A PING would prove nothing: the answer comes from a server that
     /// may be cut off from those who publish.
-    async fn probe(&self) {
+    async fn probe(&self, follower: Option<&Follower<I>>) -> Lost {
         loop {
             sleep(self.settings.probe_interval).await;
             let nonce = random_u64();
@@ -162,9 +192,21 @@ impl<I: Intake> Subscriber<I> {
                 && timeout(PROBE_GRACE, came_back()).await.is_err()
             {
                 add_one(&self.counters.probes_lost);
-                return;
+                return Lost::Deaf;
+            }
+            if let Some(follower) = follower
+                && let Err(error) = follower.verify().await
+            {
+                return Lost::Log(error);
             }
         }
+    }
+}
+
+async fn answer_recalls<I: Intake>(follower: Option<&Follower<I>>) -> FollowError {
+    match follower {
+        Some(follower) => follower.answer_recalls().await.into(),
+        None => pending().await,
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) enum Verb {
 pub(super) struct Command {
     pub(super) verb: Verb,
     channels: Vec<ChannelName>,
+    /// The Redis channels of each of them.
+    kinds: &'static [Kind],
 }
 
 /// A confirmation that nothing outstanding asks for: what Redis sends can no longer be known.
@@ -35,8 +37,9 @@ pub(super) struct Command {
 pub(super) struct Unexpected;
 
 /// Wishes, what is known of Redis, and the outstanding command.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Subscriptions {
+    kinds: &'static [Kind],
     channels: HashMap<ChannelName, State, RandomState>,
     /// In order of asking. Each channel stands in at most one of the two, so they grow no further than `channels`.
     to_subscribe: BTreeMap<u64, ChannelName>,
@@ -70,24 +73,38 @@ enum Link {
 #[derive(Debug)]
 struct Outstanding {
     command: Command,
-    /// Confirmations seen; each channel gets two.
+    /// Confirmations seen; each channel gets one for each of its Redis channels.
     seen: usize,
 }
 
 impl Command {
-    /// The Redis channels of the command: both of each channel, side by side.
+    /// The Redis channels of the command: all of each channel, side by side.
     pub(super) fn redis_channels(&self) -> Vec<String> {
-        self.channels.iter().flat_map(|channel| [names::plain(channel), names::event(channel)]).collect()
+        let of = |channel| self.kinds.iter().map(move |kind| names::of(*kind, channel));
+        self.channels.iter().flat_map(of).collect()
     }
 
     fn expects(&self, seen: usize, redis_channel: &[u8]) -> bool {
-        let kind = if seen.is_multiple_of(2) { Kind::Plain } else { Kind::Event };
-        let expected = self.channels.get(seen / 2).map(|channel| (kind, channel.as_str()));
+        let kind = self.kinds[seen % self.kinds.len()];
+        let expected = self.channels.get(seen / self.kinds.len()).map(|channel| (kind, channel.as_str()));
         expected.is_some() && names::split(redis_channel) == expected
     }
 }
 
 impl Subscriptions {
+    /// Follows each channel by its Redis channels of these kinds.
+    pub(super) fn new(kinds: &'static [Kind]) -> Self {
+        Self {
+            kinds,
+            channels: HashMap::default(),
+            to_subscribe: BTreeMap::new(),
+            to_unsubscribe: BTreeMap::new(),
+            next_ticket: 0,
+            outstanding: None,
+            last_verb: None,
+        }
+    }
+
     /// Wants a channel. Returns whether it is confirmed already.
     pub(super) fn follow(&mut self, channel: &ChannelName) -> bool {
         let state = self.channels.entry(channel.clone()).or_insert_with(State::new);
@@ -120,7 +137,7 @@ impl Subscriptions {
             return None;
         }
         let verb = self.next_verb()?;
-        let command = Command { verb, channels: self.take_batch(verb) };
+        let command = Command { verb, channels: self.take_batch(verb), kinds: self.kinds };
         let link = if verb == Verb::Subscribe { Link::Subscribing } else { Link::Unsubscribing };
         for channel in &command.channels {
             let state = self.state(channel);
@@ -140,11 +157,12 @@ impl Subscriptions {
             return Err(Unexpected);
         }
         outstanding.seen += 1;
-        if !outstanding.seen.is_multiple_of(2) {
+        let each = self.kinds.len();
+        if !outstanding.seen.is_multiple_of(each) {
             return Ok(None);
         }
-        let channel = command.channels[outstanding.seen / 2 - 1].clone();
-        if outstanding.seen == 2 * command.channels.len() {
+        let channel = command.channels[outstanding.seen / each - 1].clone();
+        if outstanding.seen == each * command.channels.len() {
             self.outstanding = None;
         }
         let state = self.state(&channel);

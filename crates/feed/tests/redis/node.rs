@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fantail_feed::{FeedState, Intake, Receipt, RedisFeed, RedisSettings};
+use fantail_feed::{FeedState, Intake, Place, Recalled, Receipt, RedisFeed, RedisSettings};
 use fantail_testkit::PATIENCE;
-use fantail_wire::{ChannelName, EncodeError, Event, EventFields, Publication, encode};
+use fantail_wire::{ChannelName, EncodeError, Event, EventFields, EventId, GapReason, Publication, Terms, encode};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -41,14 +41,14 @@ impl Recorder {
 }
 
 impl Intake for Recorder {
-    fn event(&mut self, publication: &Publication) -> Result<Receipt, EncodeError> {
+    fn event(&mut self, publication: &Publication, _place: Place) -> Result<Receipt, EncodeError> {
         encode(&publication.event, Some("aaaaaaaaaaaa.1760000000000.1"), self.event_bytes_max)?;
         let channels = publication.channels.iter().map(ToString::to_string).collect();
         self.write_down(Told::Event(channels, publication.event.clone()));
         Ok(Receipt::default())
     }
 
-    fn followed(&mut self, channel: &ChannelName) {
+    fn followed(&mut self, channel: &ChannelName, _from: Option<EventId>) {
         self.write_down(Told::Followed(channel.to_string()));
     }
 
@@ -58,6 +58,18 @@ impl Intake for Recorder {
 
     fn state(&mut self, state: FeedState) {
         self.write_down(Told::State(state));
+    }
+
+    fn synced(&mut self, _terms: &Terms) {
+        unreachable!("the node numbers");
+    }
+
+    fn gap(&mut self, _channel: &ChannelName, _at: EventId, _reason: GapReason) {
+        unreachable!("an outage is all that is told");
+    }
+
+    fn recalled(&mut self, _channel: &ChannelName, _recalled: Recalled) {
+        unreachable!("nothing was asked for");
     }
 }
 

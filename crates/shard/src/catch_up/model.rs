@@ -4,6 +4,7 @@
 //! bytes its socket takes, where its connection is cut, and what the control thread does between two steps of the shard.
 //! `node.rs` is the control thread with its feed, `connection.rs` one stream of a shard, and `client.rs` a browser that
 //! knows what it is owed. Each client has a shard of its own, so that marks and bells are part of the schedule.
+//! `shared.rs` does the same with a feed that numbers: `world.rs` and `wanderer.rs`.
 //!
 //! Not here: passes (`fanout.rs`) and threads. A step of the control thread is whole, so an append without its watermark
 //! is never seen; `hub/mailbox` has its own model of that.
@@ -13,6 +14,9 @@
 mod client;
 mod connection;
 mod node;
+mod shared;
+mod wanderer;
+mod world;
 
 use std::collections::BTreeMap;
 

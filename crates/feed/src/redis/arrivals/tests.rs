@@ -1,16 +1,18 @@
 //! Pushes as Redis sends them, hostile ones included, and what of them reaches the node.
 
-use fantail_wire::EncodeError;
+use fantail_wire::{EncodeError, EventId, GapReason, Terms};
 
 use super::*;
-use crate::Receipt;
+use crate::redis::log::Recall;
+use crate::{Recalled, Receipt};
 
 /// Writes down what it is told, and finds every event too large that says so.
 #[derive(Debug, Default)]
 struct Recorder(Vec<String>);
 
 impl Intake for Recorder {
-    fn event(&mut self, publication: &Publication) -> Result<Receipt, EncodeError> {
+    fn event(&mut self, publication: &Publication, place: Place) -> Result<Receipt, EncodeError> {
+        assert_eq!(place, Place::Next);
         if publication.event.data == "too large" {
             return Err(EncodeError::TooLarge { max: 1, found: 2 });
         }
@@ -19,7 +21,8 @@ impl Intake for Recorder {
         Ok(Receipt::default())
     }
 
-    fn followed(&mut self, channel: &ChannelName) {
+    fn followed(&mut self, channel: &ChannelName, from: Option<EventId>) {
+        assert_eq!(from, None);
         self.0.push(format!("followed {channel}"));
     }
 
@@ -29,6 +32,18 @@ impl Intake for Recorder {
 
     fn state(&mut self, state: FeedState) {
         self.0.push(format!("{state:?}"));
+    }
+
+    fn synced(&mut self, _terms: &Terms) {
+        unreachable!("the node numbers");
+    }
+
+    fn gap(&mut self, _channel: &ChannelName, _at: EventId, _reason: GapReason) {
+        unreachable!("an outage is all that is told");
+    }
+
+    fn recalled(&mut self, channel: &ChannelName, recalled: Recalled) {
+        self.0.push(format!("recalled {channel} {recalled:?}"));
     }
 }
 
@@ -48,7 +63,7 @@ fn push(kind: PushKind, redis_channel: &str, second: Value) -> PushInfo {
 impl Node {
     /// A node that follows `channels` over an open connection, and has been told so.
     fn following(channels: &[&str]) -> Self {
-        let arrivals = Arrivals::new(Arc::default(), Arc::default());
+        let arrivals = Arrivals::new(Arc::default(), Arc::default(), false);
         let session = arrivals.open();
         let node = Self { arrivals, session };
         for name in channels {
@@ -168,6 +183,14 @@ fn a_connection_that_was_given_up_is_not_listened_to() {
     let stray = push(PushKind::Subscribe, "fantail:b", Value::Int(1));
     assert_eq!(node.arrivals.push(old, stray), Ok(()));
     assert_eq!(node.told(), ["Connected", "lost", "Connecting", "followed a"]);
+}
+
+#[test]
+fn a_recall_is_answered_at_once_with_nothing() {
+    let node = Node::following(&["a"]);
+    let up_to = EventId::new(fantail_wire::Term::from_random(1), 1, 1);
+    node.arrivals.recall(Recall { channel: channel("a"), above: None, up_to, events_max: 1 });
+    assert_eq!(node.told(), ["recalled a Recalled { entries: [], from: None }"]);
 }
 
 #[test]

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+const KINDS: &[Kind] = &[Kind::Plain, Kind::Event];
+
 fn channel(number: usize) -> ChannelName {
     ChannelName::parse(&format!("c{number}")).expect("valid")
 }
@@ -18,7 +20,7 @@ fn confirm(subscriptions: &mut Subscriptions, command: &Command) -> Vec<ChannelN
 }
 
 fn followed(channels: usize) -> Subscriptions {
-    let mut subscriptions = Subscriptions::default();
+    let mut subscriptions = Subscriptions::new(KINDS);
     for number in 0..channels {
         subscriptions.follow(&channel(number));
     }
@@ -30,7 +32,7 @@ fn followed(channels: usize) -> Subscriptions {
 
 #[test]
 fn a_channel_is_followed_when_both_of_its_names_are_confirmed() {
-    let mut subscriptions = Subscriptions::default();
+    let mut subscriptions = Subscriptions::new(KINDS);
     assert!(!subscriptions.follow(&channel(0)));
     let command = subscriptions.next_command().expect("a command");
     assert_eq!(
@@ -45,7 +47,7 @@ fn a_channel_is_followed_when_both_of_its_names_are_confirmed() {
 
 #[test]
 fn following_again_asks_redis_for_nothing_and_is_confirmed_at_once() {
-    let mut subscriptions = Subscriptions::default();
+    let mut subscriptions = Subscriptions::new(KINDS);
     for _ in 0..3 {
         assert!(!subscriptions.follow(&channel(0)));
     }
@@ -58,7 +60,7 @@ fn following_again_asks_redis_for_nothing_and_is_confirmed_at_once() {
 
 #[test]
 fn a_wish_that_is_withdrawn_before_it_is_sent_leaves_nothing() {
-    let mut subscriptions = Subscriptions::default();
+    let mut subscriptions = Subscriptions::new(KINDS);
     for number in 0..1000 {
         subscriptions.follow(&channel(number));
         subscriptions.unfollow(&channel(number));
@@ -83,7 +85,7 @@ fn an_old_answer_does_not_confirm_a_newer_wish() {
 
 #[test]
 fn a_channel_unfollowed_while_it_is_subscribed_is_unsubscribed_without_ever_being_followed() {
-    let mut subscriptions = Subscriptions::default();
+    let mut subscriptions = Subscriptions::new(KINDS);
     subscriptions.follow(&channel(0));
     let subscribe = subscriptions.next_command().expect("a command");
     subscriptions.unfollow(&channel(0));
@@ -105,7 +107,7 @@ fn an_unfollow_that_is_taken_back_in_time_is_never_sent() {
 
 #[test]
 fn a_confirmation_out_of_turn_is_an_error() {
-    let mut subscriptions = Subscriptions::default();
+    let mut subscriptions = Subscriptions::new(KINDS);
     assert_eq!(subscriptions.confirmed(Verb::Subscribe, b"fantail:c0"), Err(Unexpected));
     subscriptions.follow(&channel(0));
     subscriptions.next_command().expect("a command");
@@ -150,7 +152,7 @@ fn neither_subscribing_nor_unsubscribing_starves_the_other() {
 
 #[test]
 fn one_forbidden_channel_keeps_none_of_the_others_out() {
-    let mut subscriptions = Subscriptions::default();
+    let mut subscriptions = Subscriptions::new(KINDS);
     for number in 0..512 {
         subscriptions.follow(&channel(number));
     }
@@ -213,7 +215,7 @@ enum Push {
 }
 
 /// Redis and the socket from it: it does commands whole, and tells everything in the order in which it was done.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Model {
     subscriptions: Subscriptions,
     to_redis: Option<Command>,
@@ -228,6 +230,19 @@ struct Model {
 }
 
 impl Model {
+    fn new(kinds: &'static [Kind]) -> Self {
+        Self {
+            subscriptions: Subscriptions::new(kinds),
+            to_redis: None,
+            subscribed: BTreeSet::new(),
+            forbidden: BTreeSet::new(),
+            from_redis: VecDeque::new(),
+            told: BTreeSet::new(),
+            owed: BTreeSet::new(),
+            serial: 0,
+        }
+    }
+
     fn take(&mut self, step: Step) {
         match step {
             Step::Follow(number) => {
@@ -333,7 +348,7 @@ proptest! {
     fn nothing_published_while_followed_is_missed_and_redis_ends_with_what_is_wanted(
         steps in prop::collection::vec(step(), 0..120),
     ) {
-        let mut model = Model::default();
+        let mut model = Model::new(KINDS);
         let mut wanted = BTreeSet::new();
         for step in steps {
             match step {

@@ -4,7 +4,7 @@ use fantail_hub::{Resume, Start};
 use fantail_wire::{EventId, Framing};
 
 use super::Weather;
-use super::connection::Connection;
+use super::connection::{Connection, Surroundings};
 use super::node::{Node, Past, channel_of};
 use crate::stream::State;
 
@@ -41,10 +41,10 @@ struct Owed {
 
 /// One block of an event stream.
 #[derive(Debug, Default)]
-struct Block {
-    id: Option<String>,
-    event: Option<String>,
-    data: Option<String>,
+pub(super) struct Block {
+    pub(super) id: Option<String>,
+    pub(super) event: Option<String>,
+    pub(super) data: Option<String>,
 }
 
 impl Client {
@@ -291,7 +291,7 @@ impl Owed {
 }
 
 /// Whole blocks, as the standard splits them; what is not ended by an empty line is dropped.
-fn blocks(text: &str) -> Vec<Block> {
+pub(super) fn blocks(text: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut block = Block::default();
     let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
@@ -309,7 +309,7 @@ fn blocks(text: &str) -> Vec<Block> {
 }
 
 /// The body in these chunks, the last of which may be cut anywhere.
-fn unwrap_chunks(mut bytes: &[u8]) -> Vec<u8> {
+pub(super) fn unwrap_chunks(mut bytes: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     while let Some(end) = bytes.iter().position(|&b| b == b'\n') {
         let len = std::str::from_utf8(&bytes[..end - 1]).unwrap();

@@ -5,11 +5,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use fantail_hub::{Delivery, EntryKind, Hub, Join, Position, Resume, Room, Start};
+use fantail_hub::{Asked, Begin, Delivery, EntryKind, Hub, Join, Position, Resume, Room, Start};
 use fantail_wire::{Framing, opening_frame};
 
 use super::super::{Found, Standing, collect, end_of_body, keep_rest, within_limit};
-use super::node::{Node, name};
+use super::node::name;
 use crate::outgoing::{Flush, Outgoing};
 use crate::stream::{Resuming, State};
 
@@ -17,6 +17,7 @@ pub(super) struct Connection {
     shard: u16,
     joins: Vec<Join>,
     resume: Resume,
+    asked: Asked,
     pub(super) state: State,
     framing: Framing,
     cursor: Position,
@@ -58,6 +59,21 @@ fn leave_all(joins: Vec<Join>, hub: &Hub) {
     }
 }
 
+/// What is around a shard while it works.
+pub(super) trait Surroundings {
+    fn hub(&self) -> Arc<Hub>;
+    fn rng(&mut self) -> &mut fastrand::Rng;
+    fn happened(&mut self, what: &'static str);
+    fn note(&mut self, what: String);
+    /// What the control thread does while the shard is between two steps of its own.
+    fn sometimes_step(&mut self);
+
+    /// True in one of `of` cases.
+    fn chance(&mut self, of: usize) -> bool {
+        self.rng().usize(..of) == 0
+    }
+}
+
 /// Whether the shard would wake up now.
 fn is_rung(hub: &Hub, shard: u16) -> bool {
     pin!(hub.mailbox(shard).rung()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
@@ -65,23 +81,24 @@ fn is_rung(hub: &Hub, shard: u16) -> bool {
 
 impl Connection {
     /// Joins the channels; `None` if there is no room for one of them.
-    pub(super) fn open(shard: u16, channels: &[usize], resume: Resume, node: &mut Node) -> Option<Self> {
+    pub(super) fn open<N: Surroundings>(shard: u16, channels: &[usize], resume: Resume, node: &mut N) -> Option<Self> {
         let mut joins = Vec::new();
         for (slot, &channel) in channels.iter().enumerate() {
-            let Ok(join) = node.hub.join(&name(channel), shard, slot as u32) else {
+            let Ok(join) = node.hub().join(&name(channel), shard, slot as u32) else {
                 node.happened("refused");
-                leave_all(joins, &node.hub);
+                leave_all(joins, &node.hub());
                 return None;
             };
             joins.push(join);
             node.sometimes_step();
         }
-        let framing = if node.rng.bool() { Framing::Chunked } else { Framing::CloseDelimited };
-        let events_left = node.chance(8).then(|| node.rng.u64(1..10));
+        let framing = if node.rng().bool() { Framing::Chunked } else { Framing::CloseDelimited };
+        let events_left = node.chance(8).then(|| node.rng().u64(1..10));
         Some(Self {
             shard,
             joins,
             resume,
+            asked: Asked::default(),
             state: State::Waiting,
             framing,
             cursor: Position::ORIGIN,
@@ -103,8 +120,8 @@ impl Connection {
     }
 
     /// The shard looks into its mailbox if it is rung. It serves this stream alone, so a mark is for it or stale.
-    pub(super) fn look(&mut self, node: &mut Node) {
-        let hub = Arc::clone(&node.hub);
+    pub(super) fn look<N: Surroundings>(&mut self, node: &mut N) {
+        let hub = node.hub();
         if !is_rung(&hub, self.shard) {
             return;
         }
@@ -127,20 +144,19 @@ impl Connection {
     }
 
     /// Starts if all channels are confirmed, and says where. Like the shard it asks only when it has a reason to.
-    pub(super) fn start(&mut self, node: &mut Node) -> Option<Start> {
+    pub(super) fn start<N: Surroundings>(&mut self, node: &mut N) -> Option<Start> {
         let asks = std::mem::take(&mut self.may_start);
-        if !asks || !self.joins.iter().all(|join| join.channel.is_confirmed()) {
+        if !asks {
             return None;
         }
-        node.sometimes_step();
         let channels: Vec<_> = self.joins.iter().map(|join| Arc::clone(&join.channel)).collect();
-        let start = node.hub.start(&self.resume, &channels);
+        let Begin::At(start) = node.hub().begin(&self.resume, &channels, &mut self.asked) else { return None };
         node.note(format!("client {} starts with {:?}: {start:?}", self.shard, self.resume));
         self.outgoing.push(opening_frame(1000, start.opening_id).share(self.framing));
         self.cursor = start.cursor;
         self.state = State::Behind;
         if self.resume != Resume::Live {
-            self.resuming = Some(Resuming { unknown: start.unknown, floors: start.floors.clone() });
+            self.resuming = Some(Resuming { unknown: start.unknown, floors: start.floors.clone(), began: start.began });
         }
         Some(start)
     }
@@ -159,8 +175,8 @@ impl Connection {
     }
 
     /// As [`Engine::serve`](crate::engine::Engine::serve), with a socket that takes `room` bytes per call.
-    pub(super) fn serve(&mut self, node: &mut Node, room: impl Fn(&mut Node) -> usize) {
-        let hub = Arc::clone(&node.hub);
+    pub(super) fn serve<N: Surroundings>(&mut self, node: &mut N, room: impl Fn(&mut N) -> usize) {
+        let hub = node.hub();
         while self.state == State::Behind {
             let mut socket = Socket { room: room(node), taken: &mut self.taken };
             if self.outgoing.flush(&mut socket).unwrap() != Flush::Done {
@@ -180,10 +196,16 @@ impl Connection {
         }
     }
 
-    fn serve_once(&mut self, node: &mut Node, hub: &Hub, watermark: Position, room: &impl Fn(&mut Node) -> usize) {
+    fn serve_once<N: Surroundings>(
+        &mut self,
+        node: &mut N,
+        hub: &Hub,
+        watermark: Position,
+        room: &impl Fn(&mut N) -> usize,
+    ) {
         let mut entries = Vec::new();
         let standing = Standing { cursor: self.cursor, watermark, resuming: self.resuming.as_ref() };
-        let take = Room { entries: node.rng.usize(1..5), bytes: node.rng.usize(1..1000) };
+        let take = Room { entries: node.rng().usize(1..5), bytes: node.rng().usize(1..1000) };
         // The control thread goes on while the logs are read one by one.
         let channels = self.joins.iter().map(|join| {
             node.sometimes_step();
@@ -211,7 +233,13 @@ impl Connection {
         }
     }
 
-    fn write(&mut self, node: &mut Node, hub: &Hub, entries: &[Delivery], room: &impl Fn(&mut Node) -> usize) {
+    fn write<N: Surroundings>(
+        &mut self,
+        node: &mut N,
+        hub: &Hub,
+        entries: &[Delivery],
+        room: &impl Fn(&mut N) -> usize,
+    ) {
         let before = self.cursor;
         let entries = within_limit(self.events_left, entries);
         let bytes: Vec<_> = entries.iter().flat_map(|entry| entry.frame.bytes(self.framing)).copied().collect();

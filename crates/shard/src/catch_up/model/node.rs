@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use fantail_hub::{Channel, Following, Hub, HubSettings, LogLimits, Publisher, Release, Wish};
+use fantail_hub::{Channel, Following, Hub, HubSettings, LogLimits, NumberedBy, Publisher, Release, Wish};
 use fantail_wire::{ChannelName, EventFields, EventId, Publication, Term};
 
+use super::connection::Surroundings;
 use super::{Happened, Weather};
 
 /// One for each client.
@@ -63,6 +64,30 @@ pub(super) fn channel_of(name: &str) -> usize {
     name.strip_prefix('c').unwrap().parse().unwrap()
 }
 
+impl Surroundings for Node {
+    fn hub(&self) -> Arc<Hub> {
+        Arc::clone(&self.hub)
+    }
+
+    fn rng(&mut self) -> &mut fastrand::Rng {
+        &mut self.rng
+    }
+
+    fn happened(&mut self, what: &'static str) {
+        *self.happened.entry(what).or_default() += 1;
+    }
+
+    fn note(&mut self, what: String) {
+        self.trace.push(what);
+    }
+
+    fn sometimes_step(&mut self) {
+        if self.is_at_work && self.chance(8) {
+            self.step();
+        }
+    }
+}
+
 impl Node {
     pub(super) fn new(seed: u64, weather: Weather) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
@@ -76,7 +101,7 @@ impl Node {
             age_ms_max: if tight(&mut rng, 2) { rng.u64(1..60) } else { u64::MAX },
         };
         let settings = HubSettings {
-            term: Term::from_random(seed),
+            numbering: NumberedBy::Node(Term::from_random(seed)),
             following,
             shards: SHARDS,
             log: if weather == Weather::Calm { LogLimits { entries_max: most, ..log } } else { log },
@@ -107,24 +132,11 @@ impl Node {
         }
     }
 
-    pub(super) fn happened(&mut self, what: &'static str) {
-        *self.happened.entry(what).or_default() += 1;
-    }
-
-    pub(super) fn note(&mut self, what: String) {
-        self.trace.push(what);
-    }
-
     pub(super) fn trace(&self) -> String {
         self.trace.iter().enumerate().fold(String::new(), |mut all, (i, line)| {
             writeln!(all, "{i}. {line}").unwrap();
             all
         })
-    }
-
-    /// True in one of `of` cases.
-    pub(super) fn chance(&mut self, of: usize) -> bool {
-        self.rng.usize(..of) == 0
     }
 
     pub(super) fn some_channels(&mut self) -> Vec<usize> {
@@ -144,15 +156,8 @@ impl Node {
 
     /// Whether this node may have given that id.
     pub(super) fn gave(&self, id: EventId) -> bool {
-        let newest = self.hub.id(self.hub.watermark().position, 0);
+        let newest = self.hub.id(self.hub.watermark().position, 0).unwrap();
         id.term == newest.term && id.number <= newest.number
-    }
-
-    /// What the control thread does while a shard is between two steps of its own.
-    pub(super) fn sometimes_step(&mut self) {
-        if self.is_at_work && self.chance(8) {
-            self.step();
-        }
     }
 
     /// One thing that the control thread does.
@@ -191,7 +196,7 @@ impl Node {
             (self.numbers(), true)
         } else {
             let publication = Publication::new(came.iter().copied().map(name), fields.validate().unwrap());
-            (self.publisher.publish(&publication).unwrap().id.number, false)
+            (self.publisher.publish(&publication).unwrap().id.unwrap().number, false)
         };
         self.note(format!("publish {seq} to {channels:?}, brought to {came:?} at {place:?}, id {publisher_id:?}"));
         self.history.push(Past { place, channels, brought: came, publisher_id });
@@ -227,6 +232,7 @@ impl Node {
         match wish {
             Some(Wish::Follow(name)) => self.asked.push_back(channel_of(name.as_str())),
             Some(Wish::Linger(channel)) => self.lingering.push(channel),
+            Some(wish @ (Wish::Recall { .. } | Wish::Sync)) => panic!("{wish:?}"),
             None => return false,
         }
         true
@@ -238,7 +244,7 @@ impl Node {
         }
         let Some(channel) = self.asked.pop_front() else { return false };
         self.brought[channel] = true;
-        self.publisher.followed(&name(channel));
+        self.publisher.followed(&name(channel), None);
         self.note(format!("followed {channel}"));
         true
     }
@@ -284,7 +290,7 @@ impl Node {
         let number = self.numbers();
         match self.rng.u8(..3) {
             0 => EventId::new(Term::from_random(u64::MAX), 1000, number).to_string(),
-            1 => self.hub.id(fantail_hub::Position::new(1, number + 1000), 1000).to_string(),
+            1 => self.hub.id(fantail_hub::Position::new(1, number + 1000), 1000).unwrap().to_string(),
             _ => "nobody's".to_owned(),
         }
     }

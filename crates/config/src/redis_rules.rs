@@ -1,0 +1,112 @@
+//! What must hold between the settings that tell how to reach Redis.
+//!
+//! Each of these mistakes would otherwise be silently without effect, or be told only by a Redis that refuses.
+
+use crate::config::Config;
+use crate::layers::Rule;
+use crate::redis_url::RedisUrl;
+
+pub(crate) const RULES: [Rule; 16] = [
+    Rule {
+        keys: ("redis_url", "redis_sentinels"),
+        must: "has no host; name one there, or name",
+        holds: |config| !config.redis.redis_sentinels.is_empty() || url_is(config, RedisUrl::names_server, true),
+    },
+    Rule {
+        keys: ("redis_sentinels", "redis_url"),
+        must: "tells where redis is; take the host out of",
+        holds: |config| config.redis.redis_sentinels.is_empty() || url_is(config, |url| !url.names_server(), true),
+    },
+    Rule {
+        keys: ("redis_sentinels", "redis_sentinel_master"),
+        must: "must be given together with",
+        holds: |config| config.redis.redis_sentinels.is_empty() == config.redis.redis_sentinel_master.is_none(),
+    },
+    Rule {
+        keys: ("redis_username", "redis_password"),
+        must: "needs a password; give redis_password_file or",
+        holds: |config| config.redis.redis_username.is_none() || has_password(config),
+    },
+    Rule {
+        keys: ("redis_username", "redis_url"),
+        must: "must not be given beside a user in",
+        holds: |config| config.redis.redis_username.is_none() || url_is(config, |url| !url.names_user(), true),
+    },
+    Rule {
+        keys: ("redis_password", "redis_password_file"),
+        must: "must not be given beside",
+        holds: |config| config.redis.redis_password.is_none() || config.redis.redis_password_file.is_none(),
+    },
+    Rule {
+        keys: ("redis_password", "redis_url"),
+        must: "must not be given beside a password in",
+        holds: |config| config.redis.redis_password.is_none() || url_is(config, |url| !url.holds_password(), true),
+    },
+    Rule {
+        keys: ("redis_password_file", "redis_url"),
+        must: "must not be given beside a password in",
+        holds: |config| config.redis.redis_password_file.is_none() || url_is(config, |url| !url.holds_password(), true),
+    },
+    Rule {
+        keys: ("redis_password", "redis_url"),
+        must: "is of no use without",
+        holds: |config| config.redis.redis_password.is_none() || is_redis(config),
+    },
+    Rule {
+        keys: ("redis_password_file", "redis_url"),
+        must: "is of no use without",
+        holds: |config| config.redis.redis_password_file.is_none() || is_redis(config),
+    },
+    Rule {
+        keys: ("redis_tls_ca", "redis_url"),
+        must: "is of no use without rediss:// in",
+        holds: |config| config.redis.redis_tls_ca.is_none() || url_is(config, RedisUrl::is_tls, false),
+    },
+    Rule {
+        keys: ("redis_tls_cert", "redis_url"),
+        must: "is of no use without rediss:// in",
+        holds: |config| config.redis.redis_tls_cert.is_none() || url_is(config, RedisUrl::is_tls, false),
+    },
+    Rule {
+        keys: ("redis_tls_cert", "redis_tls_key"),
+        must: "must be given together with",
+        holds: |config| config.redis.redis_tls_cert.is_none() == config.redis.redis_tls_key.is_none(),
+    },
+    Rule {
+        keys: ("redis_sentinel_password", "redis_sentinel_password_file"),
+        must: "must not be given beside",
+        holds: |config| {
+            config.redis.redis_sentinel_password.is_none() || config.redis.redis_sentinel_password_file.is_none()
+        },
+    },
+    Rule {
+        keys: ("redis_sentinel_username", "redis_sentinel_password"),
+        must: "needs a password; give redis_sentinel_password_file or",
+        holds: |config| config.redis.redis_sentinel_username.is_none() || has_sentinel_password(config),
+    },
+    Rule {
+        keys: ("redis_sentinel_password", "redis_sentinels"),
+        must: "and redis_sentinel_password_file are of no use without",
+        holds: |config| !has_sentinel_password(config) || !config.redis.redis_sentinels.is_empty(),
+    },
+];
+
+/// What holds of the URL, or `without` one.
+fn url_is(config: &Config, holds: fn(&RedisUrl) -> bool, without: bool) -> bool {
+    config.feed.redis_url.as_ref().map_or(without, holds)
+}
+
+fn is_redis(config: &Config) -> bool {
+    config.feed.redis_url.is_some() || !config.redis.redis_sentinels.is_empty()
+}
+
+fn has_password(config: &Config) -> bool {
+    let redis = &config.redis;
+    redis.redis_password.is_some()
+        || redis.redis_password_file.is_some()
+        || url_is(config, RedisUrl::holds_password, false)
+}
+
+fn has_sentinel_password(config: &Config) -> bool {
+    config.redis.redis_sentinel_password.is_some() || config.redis.redis_sentinel_password_file.is_some()
+}

@@ -1,0 +1,76 @@
+//! The settings of Redis as flags of a task that is no node: the same names, the same rules, the same words.
+//!
+//! Passwords come from files or in the URL here: a flag is seen by every user of the machine.
+
+use std::ffi::OsString;
+
+use clap::{Arg, ArgMatches};
+use fantail_config::{Faults, Parsed, Place, SETTINGS, Setting, clap_args, parse_flags, resolve};
+use fantail_feed::{LogRetention, RedisSettings};
+
+use crate::redis_reach::redis_settings;
+
+/// The flags.
+pub(super) fn args() -> Vec<Arg> {
+    let of_redis = |arg: &Arg| settings().any(|setting| arg.get_id() == setting.key);
+    let explained = |arg: Arg| {
+        let doc = settings().find(|setting| arg.get_id() == setting.key).map_or("", |setting| setting.doc);
+        // The whole help names a variable, and only a node looks at variables.
+        arg.help(doc)
+    };
+    clap_args().into_iter().filter(of_redis).map(explained).collect()
+}
+
+/// What the flags say, if any is given.
+pub(super) fn read(matches: &ArgMatches, faults: &mut Faults) -> Option<RedisSettings> {
+    let flags = given(matches);
+    if flags.is_empty() {
+        return None;
+    }
+    let config = match parse_flags(&flags) {
+        Parsed::Run { flags, .. } => resolve(&flags, &[], &|_| Ok(String::new())),
+        Parsed::Text(_) => return None,
+    };
+    let config = match config {
+        Ok(config) => config,
+        Err(found) => {
+            found.iter().for_each(|fault| faults.push(fault.place.clone(), fault.message.clone()));
+            return None;
+        }
+    };
+    let mut refuse = |error: &dyn std::fmt::Display| faults.push(Place::Flag("--redis-url".into()), error.to_string());
+    let limits = config.limits;
+    match redis_settings(config.feed.redis_url.as_ref(), config.redis, limits.event_bytes_max) {
+        Ok(settings) => {
+            let mut settings = settings?;
+            settings.log = config.feed.redis_log.then(LogRetention::default);
+            settings.check_files().map_err(|error| refuse(&error)).ok()?;
+            Some(settings)
+        }
+        Err(error) => {
+            refuse(&error);
+            None
+        }
+    }
+}
+
+fn settings() -> impl Iterator<Item = &'static Setting> {
+    // How much is kept in Redis is for nodes to say.
+    let is_for_nodes = |key: &str| {
+        matches!(key, "redis_password" | "redis_sentinel_password" | "redis_log_events_max" | "redis_log_age_max")
+    };
+    SETTINGS.iter().filter(move |setting| setting.key.starts_with("redis_") && !is_for_nodes(setting.key))
+}
+
+/// The flags as they were written, for the parser of all settings.
+fn given(matches: &ArgMatches) -> Vec<OsString> {
+    let mut flags = Vec::new();
+    for setting in settings() {
+        for value in matches.get_many::<OsString>(setting.key).into_iter().flatten() {
+            let mut flag = OsString::from(format!("{}=", setting.flag()));
+            flag.push(value);
+            flags.push(flag);
+        }
+    }
+    flags
+}

@@ -1,0 +1,301 @@
+//! The log's side of the arrivals: what comes in order goes down, the rest waits until it does.
+//!
+//! Everything here is done under the intake's lock and this node's own, in one piece: nobody sees a place up to which
+//! one channel is repaired and another is not.
+
+use fantail_wire::{ChannelName, EventId, GapReason, Publication, Terms};
+
+use super::{Arrivals, Inner};
+use crate::counters::{Refusal, add_one};
+use crate::redis::envelope::Envelope;
+use crate::redis::log::{Arrived, Broken, Line, LogMessage, Message, Missed, Recall, Step, plan};
+use crate::redis::names::Kind;
+use crate::redis::subscriptions::Unexpected;
+use crate::{Intake, Place, Recalled};
+
+/// What has to be read before the node can go on.
+#[derive(Debug)]
+pub(in crate::redis) struct Missing {
+    /// Up to where everything has gone down; none for a node that never followed anything.
+    pub(in crate::redis) from: Option<EventId>,
+    /// The channels that were followed then, and still are.
+    pub(in crate::redis) channels: Vec<ChannelName>,
+    /// The channels that are followed from the number on that is read now.
+    pub(in crate::redis) fresh: Vec<ChannelName>,
+}
+
+impl Inner {
+    /// A message of a channel that nobody wants moves the place from which the channel would be complete.
+    pub(super) fn pass_over(&mut self, kind: Kind, payload: &[u8]) {
+        if let (Some(line), Kind::Log) = (&mut self.line, kind)
+            && let Ok(message) = LogMessage::read(payload)
+        {
+            line.pass(message.id);
+        }
+    }
+
+    fn line(&mut self) -> &mut Line {
+        self.line.as_mut().expect("only a feed that follows a log comes here")
+    }
+}
+
+impl<I: Intake> Arrivals<I> {
+    /// A message, while a log is followed.
+    pub(super) fn logged(&self, intake: &mut I, inner: &mut Inner, message: Message) -> Result<(), Unexpected> {
+        match inner.line().hold(message) {
+            Ok(()) => Ok(()),
+            Err(message) => self.hand_down(intake, inner, message),
+        }
+    }
+
+    /// Whether messages wait for what was missed to be read, and everything that was followed is subscribed to again.
+    pub(in crate::redis) fn can_repair(&self) -> bool {
+        let inner = self.inner.lock();
+        let Inner { line, subscriptions, .. } = &*inner;
+        line.as_ref().is_some_and(|line| {
+            line.is_holding() && line.order.followed().all(|channel| subscriptions.followed(channel.as_str()).is_some())
+        })
+    }
+
+    /// Whether the newest number is asked for.
+    pub(in crate::redis) fn needs_sync(&self) -> bool {
+        self.inner.lock().line.as_ref().is_some_and(Line::needs_sync)
+    }
+
+    /// Asks for the newest number.
+    pub(in crate::redis) fn sync(&self) {
+        if let Some(line) = &mut self.inner.lock().line {
+            line.want_sync();
+        }
+        self.wishes.notify_one();
+    }
+
+    /// The newest number is about to be read. Returns the channels that are complete from it on.
+    pub(in crate::redis) fn begin_sync(&self) -> Vec<ChannelName> {
+        self.inner.lock().line().begin_sync()
+    }
+
+    /// The same, for a node that has to read what it missed.
+    pub(in crate::redis) fn begin_repair(&self) -> Missing {
+        let mut inner = self.inner.lock();
+        let line = inner.line();
+        let fresh = line.begin_sync();
+        Missing { from: line.order.seen(), channels: line.order.followed().cloned().collect(), fresh }
+    }
+
+    /// The newest number was read while messages went down. With `tops`, what Redis says is the newest event of
+    /// channels, it is proved that nothing is missing.
+    pub(in crate::redis) fn synced(
+        &self,
+        terms: &Terms,
+        fresh: Vec<ChannelName>,
+        tops: Option<&[(String, u64)]>,
+    ) -> Result<(), Unexpected> {
+        let mut intake = self.intake.lock();
+        let mut inner = self.inner.lock();
+        if inner.line().order.terms().is_none_or(|before| before.current != terms.current) {
+            return Err(inner.give_up(Broken::Term));
+        }
+        self.flush(&mut intake, &mut inner);
+        let to = inner.line().order.synced(terms);
+        if let Some(tops) = tops {
+            let lacking = inner.line().order.lacking(tops).next().cloned();
+            if let Some(channel) = lacking {
+                return Err(inner.give_up(Broken::Hole { channel, number: terms.number }));
+            }
+            inner.line().order.verify(terms.number);
+        }
+        intake.synced(&terms_up_to(terms, to));
+        follow_from(&mut *intake, &mut inner, fresh, to);
+        Ok(())
+    }
+
+    /// The number up to which it was last proved that nothing is missing; none before the log is followed.
+    pub(in crate::redis) fn verified(&self) -> Option<u64> {
+        let inner = self.inner.lock();
+        let line = inner.line.as_ref().filter(|line| !line.is_holding())?;
+        Some(line.order.verified_up_to())
+    }
+
+    /// The numbering as it is known now.
+    pub(in crate::redis) fn terms(&self) -> Option<Terms> {
+        self.inner.lock().line().order.terms().cloned()
+    }
+
+    /// Asks for older events of a channel. Without a log there are none.
+    pub(in crate::redis) fn recall(&self, recall: Recall) {
+        let mut intake = self.intake.lock();
+        match &mut self.inner.lock().line {
+            Some(line) => line.recalls.ask(recall),
+            None => return intake.recalled(&recall.channel, Recalled::default()),
+        }
+        self.recalls.notify_one();
+    }
+
+    /// Asks for all that is unanswered, over a new connection.
+    pub(in crate::redis) fn recall_again(&self) {
+        self.inner.lock().line().recalls.again();
+    }
+
+    /// The next recall to be read.
+    pub(in crate::redis) fn next_recall(&self) -> Option<Recall> {
+        self.inner.lock().line().recalls.next()
+    }
+
+    /// Waits until there may be another one. One that was asked before the call left a permit.
+    pub(in crate::redis) async fn recalls_changed(&self) {
+        self.recalls.notified().await;
+    }
+
+    /// Older events of a channel were read.
+    pub(in crate::redis) fn recalled(&self, asked: &Recall, recalled: Recalled) {
+        let mut intake = self.intake.lock();
+        let is_asked = self.inner.lock().line().recalls.answered(asked);
+        if is_asked {
+            add_one(&self.counters.recalls);
+            intake.recalled(&asked.channel, recalled);
+        }
+    }
+
+    /// What was missed was read. Hands it down in order, then what came meanwhile. False if that was too much to be kept:
+    /// then it has to be read as well.
+    pub(in crate::redis) fn repair(
+        &self,
+        terms: &Terms,
+        missing: Missing,
+        missed: Vec<Missed>,
+    ) -> Result<bool, Unexpected> {
+        let mut intake = self.intake.lock();
+        let mut inner = self.inner.lock();
+        if let Some(from) = missing.from {
+            for channel in inner.line().take_holes() {
+                intake.gap(&channel, from, GapReason::Lost);
+            }
+            add_one(&self.counters.repairs);
+            for step in plan(from, terms, missed) {
+                self.take_step(&mut intake, step);
+            }
+        }
+        let to = inner.line().order.synced(terms);
+        inner.line().order.verify(terms.number);
+        intake.synced(terms);
+        for channel in &missing.channels {
+            if inner.line().order.is_followed(channel.as_str()) {
+                intake.followed(channel, Some(to));
+            }
+        }
+        follow_from(&mut *intake, &mut inner, missing.fresh, to);
+        let Some(messages) = inner.line().release() else { return Ok(false) };
+        for message in messages {
+            self.hand_down(&mut intake, &mut inner, message)?;
+        }
+        inner.line().released();
+        Ok(true)
+    }
+
+    /// A wish that Redis fulfils already: the channel is complete above what was shown last.
+    pub(super) fn confirm(&self, intake: &mut I, inner: &mut Inner, channel: ChannelName) {
+        let Some(line) = &mut inner.line else { return intake.followed(&channel, None) };
+        if line.is_holding() {
+            return line.subscribed(channel);
+        }
+        self.flush(intake, inner);
+        match inner.line().order.seen() {
+            Some(seen) => follow_from(intake, inner, vec![channel], seen),
+            None => inner.line().subscribed(channel),
+        }
+    }
+
+    pub(super) fn stop_following(&self, intake: &mut I, inner: &mut Inner, channel: &ChannelName) {
+        if inner.line.is_some() {
+            self.flush(intake, inner);
+            inner.line().unfollow(channel);
+        }
+    }
+
+    /// Hands down an event that waits for copies which did not come.
+    fn flush(&self, intake: &mut I, inner: &mut Inner) {
+        if let Some(arrived) = inner.line().order.flush() {
+            self.deliver(intake, arrived);
+        }
+    }
+
+    fn hand_down(&self, intake: &mut I, inner: &mut Inner, message: Message) -> Result<(), Unexpected> {
+        if message.kind != Kind::Log {
+            if inner.line().order.is_followed(message.channel.as_str()) {
+                self.flush(intake, inner);
+                self.live(intake, inner, message, Place::Beside);
+            }
+            return Ok(());
+        }
+        match LogMessage::read(&message.payload) {
+            Ok(read) => match inner.line().order.take(&message.channel, &read) {
+                Ok(ready) => ready.into_iter().for_each(|arrived| self.deliver(intake, arrived)),
+                Err(broken) => return Err(inner.give_up(broken)),
+            },
+            // If it was an event, the next message shows the hole.
+            Err(error) => self.refuse(Refusal::Envelope, &message.channel, &error),
+        }
+        Ok(())
+    }
+
+    fn deliver(&self, intake: &mut I, arrived: Arrived) {
+        let Arrived { id, channels, envelope } = arrived;
+        match Envelope::read_alone(&envelope) {
+            Ok(event) => self.place(intake, &Publication { channels, event }, id),
+            Err(error) => {
+                self.refuse(Refusal::Envelope, &channels[0], &error);
+                channels.iter().for_each(|channel| intake.gap(channel, id, GapReason::Lost));
+            }
+        }
+    }
+
+    /// Whatever cannot be sent was published all the same, so its streams are told of it.
+    fn place(&self, intake: &mut I, publication: &Publication, id: EventId) {
+        match intake.event(publication, Place::Numbered(id)) {
+            Ok(_) => add_one(&self.counters.events),
+            Err(error) => {
+                self.refuse(Refusal::TooLarge, &publication.channels[0], &error);
+                publication.channels.iter().for_each(|channel| intake.gap(channel, id, GapReason::Lost));
+            }
+        }
+    }
+
+    fn take_step(&self, intake: &mut I, step: Step) {
+        match step {
+            Step::Event { id, channels, event } => {
+                add_one(&self.counters.repaired);
+                self.place(intake, &Publication { channels, event }, id);
+            }
+            Step::Gap { channel, at, reason } => intake.gap(&channel, at, reason),
+            Step::Term(terms) => intake.synced(&terms),
+        }
+    }
+}
+
+impl Inner {
+    /// Stops listening at once: what still comes over this connection would move the node past what is missing.
+    fn give_up(&mut self, broken: Broken) -> Unexpected {
+        self.is_open = false;
+        self.line().give_up(broken);
+        Unexpected
+    }
+}
+
+/// Those of `channels` that are still wanted are complete above `from`.
+fn follow_from<I: Intake>(intake: &mut I, inner: &mut Inner, channels: Vec<ChannelName>, from: EventId) {
+    for channel in channels {
+        if inner.subscriptions.followed(channel.as_str()).is_none() {
+            continue;
+        }
+        if inner.line().was_forsaken(&channel) {
+            intake.gap(&channel, from, GapReason::NotFollowed);
+        }
+        inner.line().order.follow(&channel, from);
+        intake.followed(&channel, Some(from));
+    }
+}
+
+fn terms_up_to(terms: &Terms, to: EventId) -> Terms {
+    Terms { number: to.number, ms: to.ms, ..terms.clone() }
+}

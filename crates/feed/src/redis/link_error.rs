@@ -1,0 +1,80 @@
+//! Why there is no connection to Redis, and what the operator can do about it.
+
+use std::fmt;
+use std::time::Duration;
+
+use redis::{ErrorKind, RedisError};
+
+use super::files::FileError;
+use super::sentinels::Unknown;
+
+const UNKNOWN_AUTHORITY: &str = "; name the authority that signed the server's certificate in redis_tls_ca";
+const UNTRUSTED: &str = "; redis does not trust redis_tls_cert, its authority is not among those that redis knows";
+
+/// A connection that was not made. None of its words are secret.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    /// The server or the way to it.
+    #[error("{}", Advised(.0))]
+    Redis(#[from] RedisError),
+    /// The server that the Sentinels named.
+    #[error("{address}: {}", Advised(.error))]
+    Named {
+        /// Which.
+        address: String,
+        /// What is wrong with it.
+        error: RedisError,
+    },
+    /// A password or certificate.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// No Sentinel helps.
+    #[error(transparent)]
+    Sentinels(#[from] Unknown),
+    /// The server may not be followed.
+    #[error("{0} is a replica, which can miss messages unnoticed; name the master, or its sentinels")]
+    Replica(String),
+    /// The server is something else.
+    #[error("{0} is a sentinel; name it in redis_sentinels, with redis_sentinel_master")]
+    Sentinel(String),
+    /// Too slow.
+    #[error("there was no connection within {0:?}")]
+    Late(Duration),
+}
+
+/// An error of the library in its own words, and what to do about it.
+pub(super) struct Advised<'a>(pub(super) &'a RedisError);
+
+impl fmt::Display for Advised<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(error) = self;
+        // The log's own functions say what to do themselves.
+        if let Some(ours) = error.detail().and_then(|detail| detail.strip_prefix("fantail: ")) {
+            return f.write_str(ours);
+        }
+        error.fmt(f)?;
+        let is_login =
+            error.kind() == ErrorKind::AuthenticationFailed || matches!(error.code(), Some("WRONGPASS" | "NOAUTH"));
+        if is_login {
+            return f.write_str("; check user and password");
+        }
+        // The library passes on what the TLS below it says, in words only.
+        let text = error.to_string();
+        let by_words = [
+            ("CaUsedAsEndEntity", "; the server's certificate is an authority's, make one for a server, with CA:FALSE"),
+            ("UnknownIssuer", UNKNOWN_AUTHORITY),
+            (
+                "not valid for name",
+                "; the server's certificate is for another name, so reach it by a name that it holds",
+            ),
+            ("CertificateRequired", "; redis asks for a client certificate, set redis_tls_cert and redis_tls_key"),
+            ("UnknownCA", UNTRUSTED),
+            // An authority of the same name with another key, as after it was made anew.
+            ("DecryptError", UNTRUSTED),
+            ("BadSignature", UNKNOWN_AUTHORITY),
+            ("InvalidContentType", "; the server does not speak TLS at this port"),
+        ];
+        let advice = by_words.iter().find(|(words, _)| text.contains(words));
+        advice.map_or(Ok(()), |(_, advice)| f.write_str(advice))
+    }
+}

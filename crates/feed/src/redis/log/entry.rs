@@ -1,0 +1,91 @@
+//! An entry of a channel's Stream, read back.
+
+use std::collections::HashMap;
+
+use fantail_wire::{Event, EventId, Term};
+use foldhash::fast::RandomState;
+use redis::Value;
+
+use super::message::{channels, previous_number};
+use crate::redis::envelope::Envelope;
+
+/// How much of an entry's name and of a fault is told.
+const TOLD_CHARS_MAX: usize = 200;
+
+/// One event as the log keeps it for one of its channels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogEntry {
+    pub(crate) id: EventId,
+    /// The number of the channel's event before this one, or one below which nothing is known.
+    pub(crate) previous: u64,
+    /// All channels of the event, if there are several.
+    pub(crate) channels: Option<Vec<String>>,
+    pub(crate) event: Event,
+}
+
+/// An entry that Fantail's functions did not write.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the entry {entry} of {key} is not an event: {fault}")]
+pub(crate) struct EntryError {
+    /// The Stream.
+    pub(crate) key: String,
+    /// The entry's id in the Stream, as far as it has one.
+    pub(crate) entry: String,
+    /// What is wrong with it.
+    pub(crate) fault: String,
+}
+
+impl LogEntry {
+    /// Reads one element of what `XRANGE` and its like answer for the Stream `key`.
+    pub(super) fn read(key: &str, value: &Value) -> Result<Self, EntryError> {
+        let (id, fields) = match value {
+            Value::Array(parts) => match parts.as_slice() {
+                [Value::BulkString(id), Value::Array(fields)] => (String::from_utf8_lossy(id), fields.as_slice()),
+                _ => ("".into(), &[][..]),
+            },
+            _ => ("".into(), &[][..]),
+        };
+        read(&id, fields).map_err(|fault| EntryError { key: key.to_owned(), entry: told(&id), fault: told(&fault) })
+    }
+}
+
+fn read(id: &str, fields: &[Value]) -> Result<LogEntry, String> {
+    let fields = fields_by_name(fields)?;
+    let field = |name: &'static str| fields.get(name.as_bytes()).copied();
+    let text = |name: &'static str| {
+        let bytes = field(name).ok_or_else(|| format!("it has no field {name}"))?;
+        std::str::from_utf8(bytes).map_err(|_| format!("its field {name} is not text"))
+    };
+    let id = event_id(id, text("t")?)?;
+    let previous = previous_number(text("p")?, &id).ok_or("its field p is no number below its own")?;
+    let list = match field("c") {
+        None => None,
+        Some(_) => Some(channels(text("c")?).map_err(|error| format!("its field c: {error}"))?),
+    };
+    let envelope: Envelope = serde_json::from_slice(field("e").ok_or("it has no field e")?)
+        .map_err(|error| format!("its field e: {error}"))?;
+    let event = envelope.validate().map_err(|error| format!("its field e: {error}"))?;
+    let channels = list.map(|list| list.into_iter().map(str::to_owned).collect());
+    Ok(LogEntry { id, previous, channels, event })
+}
+
+fn fields_by_name(fields: &[Value]) -> Result<HashMap<&[u8], &[u8], RandomState>, &'static str> {
+    let pairs = fields.chunks(2).map(|pair| match pair {
+        [Value::BulkString(name), Value::BulkString(value)] => Ok((name.as_slice(), value.as_slice())),
+        _ => Err("it has something else than fields and their values"),
+    });
+    pairs.collect()
+}
+
+/// The id of an event whose entry is called `<ms>-<number>`.
+fn event_id(entry: &str, term: &str) -> Result<EventId, String> {
+    let place = entry.split_once('-').and_then(|(ms, number)| Some((ms.parse().ok()?, number.parse().ok()?)));
+    let (ms, number) = place.filter(|(_, number)| *number > 0).ok_or("its name is not that of a number")?;
+    let term = Term::parse(term).map_err(|_| "its field t is no term")?;
+    Ok(EventId::new(term, ms, number))
+}
+
+/// The beginning as one printable line.
+fn told(text: &str) -> String {
+    text.chars().take(TOLD_CHARS_MAX).flat_map(char::escape_debug).collect()
+}

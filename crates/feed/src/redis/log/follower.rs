@@ -1,0 +1,164 @@
+//! Follows the log over one connection: reads what was missed, asks for the newest number, answers recalls.
+//!
+//! All of it is asked over the connection that subscribes. Redis answers in the order in which it sends messages, so the
+//! answer with the newest number stands behind every message up to that number.
+
+use std::sync::Arc;
+
+use fantail_wire::{ChannelName, Term, Terms};
+use redis::aio::MultiplexedConnection;
+use redis::{RedisError, RedisResult};
+use tokio::task::JoinSet;
+
+use super::cut::Missed;
+use super::recall::{self, Recall};
+use super::store::{LogState, LogStore};
+use crate::Intake;
+use crate::redis::arrivals::{Arrivals, Missing};
+use crate::redis::subscriptions::Unexpected;
+
+/// Channels that are read at a time.
+const READS_MAX: usize = 16;
+/// Events that a repair may hold in memory. What is above is declared missing.
+const REPAIR_EVENTS_MAX: usize = 262_144;
+
+/// The log over one connection.
+pub(in crate::redis) struct Follower<I> {
+    store: LogStore,
+    connection: MultiplexedConnection,
+    arrivals: Arc<Arrivals<I>>,
+    /// Events of one channel that are worth reading: the node keeps no more.
+    channel_events_max: usize,
+}
+
+/// Why the log could not be followed.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::redis) enum FollowError {
+    #[error("{0}")]
+    Redis(#[from] RedisError),
+    #[error("its log contradicts what this node has seen")]
+    Unexpected(#[from] Unexpected),
+}
+
+impl<I: Intake> Follower<I> {
+    pub(in crate::redis) fn new(
+        store: LogStore,
+        connection: MultiplexedConnection,
+        arrivals: Arc<Arrivals<I>>,
+        channel_events_max: usize,
+    ) -> Self {
+        Self { store, connection, arrivals, channel_events_max }
+    }
+
+    /// Does what the subscriptions of this moment call for. Nothing, mostly.
+    pub(in crate::redis) async fn keep_up(&self) -> Result<(), FollowError> {
+        while self.arrivals.can_repair() {
+            let missing = self.arrivals.begin_repair();
+            let state = self.state().await?;
+            let missed = self.read_missed(&missing, &state).await?;
+            if self.arrivals.repair(&state.terms, missing, missed)? {
+                break;
+            }
+        }
+        if self.arrivals.needs_sync() {
+            let fresh = self.arrivals.begin_sync();
+            let state = self.state().await?;
+            self.arrivals.synced(&state.terms, fresh, None)?;
+        }
+        Ok(())
+    }
+
+    /// Proves that nothing is missing in any channel, quiet ones included.
+    pub(in crate::redis) async fn verify(&self) -> Result<(), FollowError> {
+        let Some(verified) = self.arrivals.verified() else { return Ok(()) };
+        // The newest events first, then the number: what came in between is above both.
+        let tops = self.store.changed_since(&mut self.connection.clone(), verified).await?;
+        let state = self.state().await?;
+        self.arrivals.synced(&state.terms, Vec::new(), Some(&tops))?;
+        Ok(())
+    }
+
+    /// Answers recalls until it is dropped. What it leaves unanswered is asked again over the next connection.
+    pub(in crate::redis) async fn answer_recalls(&self) -> RedisError {
+        let mut reads = JoinSet::new();
+        self.arrivals.recall_again();
+        loop {
+            while reads.len() < READS_MAX {
+                let (Some(next), Some(terms)) = (self.arrivals.next_recall(), self.arrivals.terms()) else { break };
+                reads.spawn(read(self.store.clone(), self.connection.clone(), terms, next));
+            }
+            tokio::select! {
+                Some(answer) = reads.join_next() => match answer {
+                    Ok(Ok((asked, recalled))) => self.arrivals.recalled(&asked, recalled),
+                    Ok(Err(error)) => return error,
+                    Err(_) => {} // cut off together with this
+                },
+                () = self.arrivals.recalls_changed() => {}
+            }
+        }
+    }
+
+    async fn state(&self) -> RedisResult<LogState> {
+        self.store.state(&mut self.connection.clone()).await
+    }
+
+    /// Reads the followed channels that have got something above the place up to which this node has come.
+    async fn read_missed(&self, missing: &Missing, state: &LogState) -> RedisResult<Vec<Missed>> {
+        let Some(from) = missing.from.filter(|_| !missing.channels.is_empty()) else { return Ok(Vec::new()) };
+        let base = base(from.number, from.term, &state.terms);
+        let changed = self.store.changed_since(&mut self.connection.clone(), base).await?;
+        let tops: std::collections::HashMap<_, _> = changed.iter().map(|(name, top)| (name.as_str(), *top)).collect();
+        // Redis forgets when quiet channels got something last. What is older than that has to be looked for.
+        let forgotten = (state.horizon > base).then_some(0);
+        let to_read = missing.channels.iter().filter_map(|channel| {
+            let top = tops.get(channel.as_str()).copied().or(forgotten)?;
+            Some((channel.clone(), top))
+        });
+        // Within a term time never falls, so nothing above the place has an earlier one.
+        let above = (from.term == state.terms.current).then_some((from.ms, from.number));
+        self.read_all(to_read.collect(), above).await
+    }
+
+    async fn read_all(&self, to_read: Vec<(ChannelName, u64)>, above: Option<(u64, u64)>) -> RedisResult<Vec<Missed>> {
+        let mut missed = Vec::with_capacity(to_read.len());
+        let mut reads = JoinSet::new();
+        let mut left = REPAIR_EVENTS_MAX;
+        let mut waiting = to_read.into_iter();
+        loop {
+            while reads.len() < READS_MAX {
+                let Some((channel, top)) = waiting.next() else { break };
+                let (store, mut connection) = (self.store.clone(), self.connection.clone());
+                let events_max = self.channel_events_max.min(left);
+                reads.spawn(async move {
+                    let entries = store.entries(&mut connection, &channel, above, None, events_max).await?;
+                    Ok::<_, RedisError>(Missed { channel, top, entries: entries.entries })
+                });
+            }
+            let Some(read) = reads.join_next().await else { return Ok(missed) };
+            if let Ok(read) = read {
+                let read = read?;
+                left = left.saturating_sub(read.entries.len());
+                missed.push(read);
+            }
+        }
+    }
+}
+
+/// The number above which this node may have missed something: where the term that it was in has ended, if that is
+/// lower than where it came to. Zero if Redis knows nothing of that term.
+fn base(number: u64, term: Term, terms: &Terms) -> u64 {
+    if term == terms.current {
+        return number;
+    }
+    terms.ended.iter().find(|ended| ended.term == term).map_or(0, |ended| ended.end.min(number))
+}
+
+async fn read(
+    store: LogStore,
+    mut connection: MultiplexedConnection,
+    terms: Terms,
+    asked: Recall,
+) -> RedisResult<(Recall, crate::Recalled)> {
+    let recalled = recall::read(&store, &mut connection, &terms, &asked).await?;
+    Ok((asked, recalled))
+}

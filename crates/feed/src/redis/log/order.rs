@@ -1,0 +1,288 @@
+//! In which order this node has followed the log, and whether anything is missing in it: a machine without IO.
+//!
+//! Redis carries out one publish after the other and sends what a connection subscribes to in that order, so on one
+//! connection numbers only rise. Each message tells the number of the event before it in its channel: a hole shows at
+//! the next message. What was passed over is known too: everything up to [`Order::seen`] either reached the node or
+//! belongs to a channel that nobody here follows yet.
+
+use std::collections::HashMap;
+
+use fantail_wire::{ChannelName, EventId, Terms};
+use foldhash::fast::RandomState;
+use smallvec::{SmallVec, smallvec};
+
+use super::message::LogMessage;
+
+/// What has been handed down, by channel.
+#[derive(Debug, Default)]
+pub(crate) struct Order {
+    terms: Option<Terms>,
+    /// The newest place that was shown. Stays over a lost connection: what is missed lies above it.
+    seen: Option<EventId>,
+    /// The channels that are followed, each with the number up to which it is complete.
+    complete_to: HashMap<ChannelName, u64, RandomState>,
+    /// All of them are complete up to here, as Redis itself was asked. Where Redis no longer knows the last event of a
+    /// quiet channel, a message tells instead how far back that is.
+    verified: u64,
+    pending: Option<Pending>,
+}
+
+/// An event that may go down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Arrived {
+    pub(crate) id: EventId,
+    /// The followed channels whose own copy has arrived; at least one.
+    pub(crate) channels: SmallVec<[ChannelName; 1]>,
+    /// The envelope, as it was published.
+    pub(crate) envelope: Vec<u8>,
+}
+
+/// Why the log cannot be followed over this connection any further.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Broken {
+    #[error("redis numbers events in another term than it said")]
+    Term,
+    #[error("an event of {channel} is missing before number {number}")]
+    Hole { channel: ChannelName, number: u64 },
+}
+
+/// An event for several channels, of which not all copies have come.
+#[derive(Debug)]
+struct Pending {
+    arrived: Arrived,
+    missing: usize,
+}
+
+impl Order {
+    /// The newest place that was shown, in any channel.
+    pub(crate) fn seen(&self) -> Option<EventId> {
+        self.seen
+    }
+
+    /// The numbering as it was last told.
+    pub(crate) fn terms(&self) -> Option<&Terms> {
+        self.terms.as_ref()
+    }
+
+    /// Whether the channel's events are handed down.
+    pub(crate) fn is_followed(&self, channel: &str) -> bool {
+        self.complete_to.contains_key(channel)
+    }
+
+    /// All channels that are followed.
+    pub(crate) fn followed(&self) -> impl Iterator<Item = &ChannelName> {
+        self.complete_to.keys()
+    }
+
+    /// The channel is complete above `from`, and from now on by its messages.
+    pub(crate) fn follow(&mut self, channel: &ChannelName, from: EventId) {
+        self.complete_to.insert(channel.clone(), from.number);
+    }
+
+    /// Nothing of the channel is handed down from now on.
+    pub(crate) fn unfollow(&mut self, channel: &ChannelName) {
+        self.complete_to.remove(channel.as_str());
+    }
+
+    /// Everything of the followed channels up to `terms.number` has been handed down. Returns how far that is: messages
+    /// may have come since that number was read.
+    pub(crate) fn synced(&mut self, terms: &Terms) -> EventId {
+        let told = EventId::new(terms.current, terms.ms, terms.number);
+        let seen = self.seen.filter(|seen| seen.term == told.term && seen.number > told.number).unwrap_or(told);
+        if self.terms.as_ref().is_none_or(|before| before.current != terms.current) {
+            // Numbers of another term say nothing here; the repair has brought all channels to the same place.
+            self.verified = terms.start;
+            self.complete_to.values_mut().for_each(|number| *number = terms.start);
+        }
+        self.terms = Some(terms.clone());
+        self.seen = Some(seen);
+        seen
+    }
+
+    /// Every followed channel is complete up to `number`.
+    pub(crate) fn verify(&mut self, number: u64) {
+        self.verified = number;
+    }
+
+    /// Up to where that was proved last.
+    pub(crate) fn verified_up_to(&self) -> u64 {
+        self.verified
+    }
+
+    /// The followed channels that lack what Redis says is their newest event.
+    pub(crate) fn lacking<'a>(&'a self, tops: &'a [(String, u64)]) -> impl Iterator<Item = &'a ChannelName> {
+        tops.iter().filter_map(|(name, top)| {
+            let (channel, complete_to) = self.complete_to.get_key_value(name.as_str())?;
+            (*top > self.verified.max(*complete_to)).then_some(channel)
+        })
+    }
+
+    /// Takes a message that came by `channel`. What it returns goes down, in this order.
+    pub(crate) fn take(
+        &mut self,
+        channel: &ChannelName,
+        message: &LogMessage<'_>,
+    ) -> Result<SmallVec<[Arrived; 2]>, Broken> {
+        let id = message.id;
+        if self.terms.as_ref().is_none_or(|terms| terms.current != id.term) {
+            return Err(Broken::Term);
+        }
+        let mut ready = SmallVec::new();
+        if self.pending.as_ref().is_some_and(|pending| pending.arrived.id != id) {
+            ready.extend(self.flush());
+        }
+        let Some(complete_to) = self.complete_to.get_mut(channel.as_str()) else {
+            self.pass(id);
+            return Ok(ready);
+        };
+        let known = self.verified.max(*complete_to);
+        if id.number <= known {
+            return Ok(ready);
+        }
+        if message.previous > known {
+            return Err(Broken::Hole { channel: channel.clone(), number: id.number });
+        }
+        *complete_to = id.number;
+        ready.extend(self.assemble(channel, message));
+        Ok(ready)
+    }
+
+    /// Passes over a message of a channel that nobody follows yet: the place from which it will be complete is not
+    /// below this one.
+    pub(crate) fn pass(&mut self, id: EventId) {
+        let is_older = |seen: EventId| seen.term == id.term && seen.number >= id.number;
+        if self.terms.as_ref().is_some_and(|terms| terms.current == id.term) && !self.seen.is_some_and(is_older) {
+            self.seen = Some(id);
+        }
+    }
+
+    /// Gives up waiting for copies that did not come beside the others: whoever published may not publish to all of the
+    /// channels that the event names.
+    pub(crate) fn flush(&mut self) -> Option<Arrived> {
+        let arrived = self.pending.take()?.arrived;
+        self.pass(arrived.id);
+        Some(arrived)
+    }
+
+    /// The connection is lost. An event of which copies were still to come was not handed down; it is read again.
+    pub(crate) fn lost(&mut self) {
+        self.pending = None;
+    }
+
+    /// An event goes down when the copies of all its followed channels are there: they were sent side by side.
+    fn assemble(&mut self, channel: &ChannelName, message: &LogMessage<'_>) -> Option<Arrived> {
+        if let Some(pending) = &mut self.pending {
+            pending.arrived.channels.push(channel.clone());
+            pending.missing = pending.missing.saturating_sub(1);
+        } else {
+            let envelope = message.envelope.to_vec();
+            let arrived = Arrived { id: message.id, channels: smallvec![channel.clone()], envelope };
+            let followed = message.channels.iter().filter(|name| self.complete_to.contains_key(**name)).count();
+            self.pending = Some(Pending { arrived, missing: followed.saturating_sub(1) });
+        }
+        self.pending.as_ref().is_some_and(|pending| pending.missing == 0).then(|| self.flush()).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fantail_wire::Term;
+
+    use super::*;
+
+    fn term() -> Term {
+        Term::from_random(1)
+    }
+
+    fn id(number: u64) -> EventId {
+        EventId::new(term(), 1000 + number, number)
+    }
+
+    fn terms(number: u64) -> Terms {
+        Terms { current: term(), start: 0, number, ms: 1000 + number, ended: Vec::new() }
+    }
+
+    fn channel(name: &str) -> ChannelName {
+        ChannelName::parse(name).expect("valid")
+    }
+
+    /// An order that follows `names` from number 10 on.
+    fn following(names: &[&str]) -> Order {
+        let mut order = Order::default();
+        let from = order.synced(&terms(10));
+        for name in names {
+            order.follow(&channel(name), from);
+        }
+        order
+    }
+
+    /// Takes the message `number previous channels` by `by`. Returns the numbers and channels that go down.
+    fn take(order: &mut Order, by: &str, number: u64, previous: u64, names: &[&str]) -> Result<String, Broken> {
+        let message = LogMessage { id: id(number), previous, channels: names.iter().copied().collect(), envelope: b"" };
+        let ready = order.take(&channel(by), &message)?;
+        let told = ready.iter().map(|arrived| {
+            let channels: Vec<_> = arrived.channels.iter().map(ChannelName::as_str).collect();
+            format!("{}:{}", arrived.id.number, channels.join("+"))
+        });
+        Ok(told.collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn events_go_down_as_they_come_and_each_once() {
+        let mut order = following(&["a", "b"]);
+        assert_eq!(take(&mut order, "a", 11, 7, &["a"]), Ok("11:a".into()));
+        assert_eq!(take(&mut order, "a", 11, 7, &["a"]), Ok(String::new()));
+        assert_eq!(take(&mut order, "a", 9, 7, &["a"]), Ok(String::new()), "from before it was followed");
+        assert_eq!(take(&mut order, "b", 15, 3, &["b"]), Ok("15:b".into()));
+        assert_eq!(order.seen(), Some(id(15)));
+    }
+
+    #[test]
+    fn a_hole_shows_at_the_next_message_of_its_channel() {
+        let mut order = following(&["a", "b"]);
+        assert_eq!(take(&mut order, "b", 13, 10, &["b"]), Ok("13:b".into()));
+        let hole = Broken::Hole { channel: channel("a"), number: 14 };
+        assert_eq!(take(&mut order, "a", 14, 12, &["a"]), Err(hole));
+    }
+
+    #[test]
+    fn what_redis_forgot_of_a_quiet_channel_is_no_hole_once_it_was_asked() {
+        let mut order = following(&["a"]);
+        order.verify(50);
+        assert_eq!(take(&mut order, "a", 50, 49, &["a"]), Ok(String::new()), "a repair has brought it");
+        assert_eq!(take(&mut order, "a", 60, 50, &["a"]), Ok("60:a".into()));
+        assert_eq!(order.lacking(&[("a".into(), 61), ("x".into(), 99)]).next(), Some(&channel("a")));
+        assert_eq!(order.lacking(&[("a".into(), 60)]).next(), None);
+    }
+
+    #[test]
+    fn an_event_for_several_channels_waits_for_the_copies_of_those_that_are_followed() {
+        let mut order = following(&["a", "b"]);
+        assert_eq!(take(&mut order, "a", 11, 0, &["a", "x", "b"]), Ok(String::new()));
+        assert_eq!(take(&mut order, "b", 11, 0, &["a", "x", "b"]), Ok("11:a+b".into()));
+    }
+
+    #[test]
+    fn a_copy_that_does_not_come_is_waited_for_until_the_next_message() {
+        let mut order = following(&["a", "b"]);
+        assert_eq!(take(&mut order, "a", 11, 0, &["a", "b"]), Ok(String::new()));
+        assert_eq!(order.seen(), Some(id(10)), "not handed down, so after a loss it is read again");
+        assert_eq!(take(&mut order, "b", 12, 0, &["b"]), Ok("11:a 12:b".into()));
+    }
+
+    #[test]
+    fn a_message_that_is_passed_over_moves_the_place_from_which_its_channel_is_complete() {
+        let mut order = following(&["a"]);
+        assert_eq!(take(&mut order, "b", 20, 19, &["b"]), Ok(String::new()));
+        assert_eq!(order.synced(&terms(15)), id(20), "the number was read before the message came");
+    }
+
+    #[test]
+    fn numbers_of_another_term_are_not_taken() {
+        let mut order = following(&["a"]);
+        let other = EventId { term: Term::from_random(2), ..id(11) };
+        let message = LogMessage { id: other, previous: 10, channels: smallvec!["a"], envelope: b"" };
+        assert_eq!(order.take(&channel("a"), &message), Err(Broken::Term));
+        assert_eq!(Order::default().take(&channel("a"), &message), Err(Broken::Term), "nothing is known yet");
+    }
+}

@@ -1,0 +1,222 @@
+//! Publishing into the log and reading it, over whatever connection the caller has.
+
+use std::time::Duration;
+
+use fantail_wire::{ChannelName, EndedTerm, EventId, Publication, Term, Terms};
+use redis::aio::MultiplexedConnection;
+use redis::{ErrorKind, RedisError, RedisResult, Value, cmd};
+
+use super::entry::{EntryError, LogEntry};
+use super::library::Library;
+use crate::redis::envelope;
+use crate::redis::names;
+
+/// How much of its past a channel keeps in Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogRetention {
+    /// Events of one channel.
+    pub events_max: u64,
+    /// Age up to which an event is kept; also how long after its last event a channel's Stream lives.
+    pub age_max: Duration,
+}
+
+impl Default for LogRetention {
+    /// What the functions go by until somebody sets it.
+    fn default() -> Self {
+        Self { events_max: 10_000, age_max: Duration::from_hours(24) }
+    }
+}
+
+/// The log in Redis. Knows no connection, but which way the server behind it is called.
+#[derive(Debug, Clone)]
+pub(crate) struct LogStore {
+    library: Library,
+}
+
+/// The log as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogState {
+    pub(crate) terms: Terms,
+    /// A channel that is not among the tops has no event above this number.
+    pub(crate) horizon: u64,
+    /// The Redis process that numbers.
+    pub(crate) run_id: String,
+}
+
+/// What was read from a channel's Stream.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    /// Oldest first.
+    pub(crate) entries: Vec<LogEntry>,
+    /// What stood among them and is no event. To the entries' chain it is a hole, or not there at all.
+    pub(crate) malformed: Vec<EntryError>,
+}
+
+/// A place in a Stream: milliseconds and number.
+pub(crate) type StreamPlace = (u64, u64);
+
+impl LogStore {
+    /// Brings the functions and the retention into the server.
+    pub(crate) async fn load(connection: &mut MultiplexedConnection, retention: LogRetention) -> RedisResult<Self> {
+        let store = Self::attach(connection).await?;
+        store.configure(connection, retention).await?;
+        Ok(store)
+    }
+
+    /// For publishing alone: the functions are loaded if they are missing, the retention is left as it is.
+    pub(crate) async fn attach(connection: &mut MultiplexedConnection) -> RedisResult<Self> {
+        Ok(Self { library: Library::load(connection).await? })
+    }
+
+    /// The form for servers without functions, on any server.
+    #[cfg(test)]
+    pub(crate) async fn attach_script(connection: &mut MultiplexedConnection) -> RedisResult<Self> {
+        Ok(Self { library: Library::script(connection).await? })
+    }
+
+    #[cfg(test)]
+    pub(super) fn library(&self) -> &Library {
+        &self.library
+    }
+
+    /// Sets how much is kept, for every node and publisher. It counts from each channel's next event on.
+    pub(crate) async fn configure(
+        &self,
+        connection: &mut MultiplexedConnection,
+        retention: LogRetention,
+    ) -> RedisResult<()> {
+        let events_max = retention.events_max.to_string();
+        let age_ms = retention.age_max.as_millis().to_string();
+        self.library.call(connection, "configure", &[events_max.as_bytes(), age_ms.as_bytes()]).await
+    }
+
+    /// Numbers, keeps and publishes an event. Returns its id, and how many receivers the channel with the most has.
+    pub(crate) async fn publish(
+        &self,
+        connection: &mut MultiplexedConnection,
+        publication: &Publication,
+    ) -> RedisResult<(EventId, u64)> {
+        let envelope = envelope::write_event(&publication.event);
+        let names = publication.channels.iter().map(|channel| channel.as_str().as_bytes());
+        let arguments: Vec<&[u8]> = std::iter::once(envelope.as_slice()).chain(names).collect();
+        let (id, receivers): (String, u64) = self.library.call(connection, "publish", &arguments).await?;
+        let id = EventId::parse(&id).map_err(|error| unexpected(format!("an event has the id {id:?}: {error}")))?;
+        Ok((id, receivers))
+    }
+
+    /// The numbering as it is now. On a server that did not number before, this begins a term.
+    pub(crate) async fn state(&self, connection: &mut MultiplexedConnection) -> RedisResult<LogState> {
+        let reply: Vec<String> = self.library.call(connection, "state", &[]).await?;
+        read_state(&reply).ok_or_else(|| unexpected(format!("the state of the log is {reply:?}")))
+    }
+
+    /// The channels that have events above `number`, each with its newest number.
+    pub(crate) async fn changed_since(
+        &self,
+        connection: &mut MultiplexedConnection,
+        number: u64,
+    ) -> RedisResult<Vec<(String, u64)>> {
+        let mut command = cmd("ZRANGEBYSCORE");
+        command.arg(names::TOPS_KEY).arg(format!("({number}")).arg("+inf").arg("WITHSCORES");
+        let changed: Vec<(String, f64)> = command.query_async(connection).await?;
+        changed.into_iter().map(|(channel, score)| Ok((channel, top(score)?))).collect()
+    }
+
+    #[cfg(test)]
+    /// The newest number of each of `channels`, if it has one above the horizon.
+    pub(crate) async fn tops(
+        &self,
+        connection: &mut MultiplexedConnection,
+        channels: &[ChannelName],
+    ) -> RedisResult<Vec<Option<u64>>> {
+        if channels.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut command = cmd("ZMSCORE");
+        command.arg(names::TOPS_KEY);
+        for channel in channels {
+            command.arg(channel.as_str());
+        }
+        let scores: Vec<Option<f64>> = command.query_async(connection).await?;
+        scores.into_iter().map(|score| score.map(top).transpose()).collect()
+    }
+
+    /// The newest `newest_max` entries of a channel above one place, and up to another one.
+    pub(crate) async fn entries(
+        &self,
+        connection: &mut MultiplexedConnection,
+        channel: &ChannelName,
+        above: Option<StreamPlace>,
+        up_to: Option<StreamPlace>,
+        newest_max: usize,
+    ) -> RedisResult<Entries> {
+        let key = names::stream(channel);
+        let end = up_to.map_or_else(|| "+".to_owned(), |(ms, number)| format!("{ms}-{number}"));
+        let start = above.map_or_else(|| "-".to_owned(), |(ms, number)| format!("({ms}-{number}"));
+        let mut command = cmd("XREVRANGE");
+        command.arg(&key).arg(end).arg(start).arg("COUNT").arg(newest_max);
+        let newest_first: Vec<Value> = command.query_async(connection).await?;
+        let mut read = Entries::default();
+        for value in newest_first.iter().rev() {
+            match LogEntry::read(&key, value) {
+                Ok(entry) => read.entries.push(entry),
+                Err(error) => read.malformed.push(error),
+            }
+        }
+        Ok(read)
+    }
+
+    /// The number of the event before the first one above a place, or of the channel's newest if there is none above: so
+    /// far back nothing is missing in between.
+    pub(crate) async fn previous_above(
+        &self,
+        connection: &mut MultiplexedConnection,
+        channel: &ChannelName,
+        above: StreamPlace,
+    ) -> RedisResult<Option<u64>> {
+        let key = names::stream(channel);
+        let (ms, number) = above;
+        // In one step: otherwise a first event could come in between, and the newest number be its own.
+        let mut both = redis::pipe();
+        both.atomic().cmd("XRANGE").arg(&key).arg(format!("({ms}-{number}")).arg("+").arg("COUNT").arg(1);
+        both.cmd("ZSCORE").arg(names::TOPS_KEY).arg(channel.as_str());
+        both.cmd("HGET").arg(names::LOG_KEY).arg("horizon");
+        let (first, newest, horizon): (Vec<Value>, Option<f64>, Option<u64>) = both.query_async(connection).await?;
+        match first.first().map(|value| LogEntry::read(&key, value)) {
+            Some(entry) => Ok(entry.ok().map(|entry| entry.previous)),
+            None => Ok(newest.map(top).transpose()?.or(horizon)),
+        }
+    }
+}
+
+/// Term, number, ms, start, horizon and `run_id`, then term, start and end of each ended term.
+fn read_state(reply: &[String]) -> Option<LogState> {
+    let ([term, number, ms, start, horizon, run_id], ended) = reply.split_first_chunk()?;
+    let number_in = |text: &str| text.parse::<u64>().ok();
+    let (terms, rest) = ended.as_chunks::<3>();
+    let ended_term = |[term, start, end]: &[String; 3]| {
+        Some(EndedTerm { term: Term::parse(term).ok()?, start: number_in(start)?, end: number_in(end)? })
+    };
+    let terms = Terms {
+        current: Term::parse(term).ok()?,
+        start: number_in(start)?,
+        number: number_in(number)?,
+        ms: number_in(ms)?,
+        ended: terms.iter().map(ended_term).collect::<Option<_>>()?,
+    };
+    rest.is_empty().then_some(LogState { terms, horizon: number_in(horizon)?, run_id: run_id.clone() })
+}
+
+/// A score as the number it is.
+fn top(score: f64) -> RedisResult<u64> {
+    const BEYOND: f64 = 9_007_199_254_740_992.0;
+    if (0.0..BEYOND).contains(&score) && score.fract() == 0.0 {
+        #[allow(clippy::cast_sign_loss, reason = "it is not negative")]
+        return Ok(score as u64);
+    }
+    Err(unexpected(format!("the key {} holds the score {score}, which is no number; delete it", names::TOPS_KEY)))
+}
+
+fn unexpected(what: String) -> RedisError {
+    (ErrorKind::UnexpectedReturnType, "the log in redis is not as fantail writes it", what).into()
+}

@@ -1,0 +1,154 @@
+//! A redis-server with a log in it, a store that publishes and reads, and a second connection that looks for itself.
+
+use std::time::Duration;
+
+use fantail_testkit::{RedisServer, Reply, RespConnection};
+use fantail_wire::{ChannelName, Event, EventId, Publication};
+use redis::aio::MultiplexedConnection;
+use redis::{RedisError, RedisResult};
+
+use super::Form;
+use crate::RedisSettings;
+use crate::redis::link::Link;
+use crate::redis::log::store::StreamPlace;
+use crate::redis::log::{Entries, LogEntry, LogRetention, LogState, LogStore};
+
+pub(super) const STATE: &str = "fantail-log:{0}";
+pub(super) const TOPS: &str = "fantail-tops:{0}";
+
+/// A log and its server.
+pub(super) struct Lane {
+    pub(super) server: RedisServer,
+    pub(super) form: Form,
+    /// Dropping it closes the connection.
+    link: Link,
+    pub(super) store: LogStore,
+    judge: RespConnection,
+}
+
+impl Lane {
+    pub(super) async fn start(form: Form) -> Self {
+        Self::over(RedisServer::start().await.unwrap(), form).await
+    }
+
+    pub(super) async fn over(server: RedisServer, form: Form) -> Self {
+        let judge = server.connection().await.unwrap();
+        let (link, store) = open(&server.url(), form).await.unwrap();
+        Self { server, form, link, store, judge }
+    }
+
+    /// Connects anew, after a restart or a change of roles.
+    pub(super) async fn reconnect(&mut self) {
+        self.judge = self.server.connection().await.unwrap();
+        (self.link, self.store) = open(&self.server.url(), self.form).await.unwrap();
+    }
+
+    pub(super) fn connection(&self) -> MultiplexedConnection {
+        self.link.connection.clone()
+    }
+
+    pub(super) async fn try_publish(&self, channels: &[&str], data: &str) -> RedisResult<(EventId, u64)> {
+        self.store.publish(&mut self.connection(), &publication(channels, Event::text(data))).await
+    }
+
+    pub(super) async fn store_publish(&self, publication: &Publication) -> EventId {
+        self.store.publish(&mut self.connection(), publication).await.unwrap().0
+    }
+
+    pub(super) async fn publish(&self, channels: &[&str], data: &str) -> EventId {
+        self.try_publish(channels, data).await.unwrap().0
+    }
+
+    pub(super) async fn state(&self) -> LogState {
+        self.store.state(&mut self.connection()).await.unwrap()
+    }
+
+    pub(super) async fn configure(&self, events_max: u64, age_max: Duration) {
+        self.store.configure(&mut self.connection(), LogRetention { events_max, age_max }).await.unwrap();
+    }
+
+    pub(super) async fn entries(&self, name: &str) -> Vec<LogEntry> {
+        self.entries_between(name, None, None, 1_000_000).await
+    }
+
+    pub(super) async fn entries_between(
+        &self,
+        name: &str,
+        above: Option<StreamPlace>,
+        up_to: Option<StreamPlace>,
+        newest_max: usize,
+    ) -> Vec<LogEntry> {
+        let connection = &mut self.connection();
+        let read = self.store.entries(connection, &channel(name), above, up_to, newest_max).await.unwrap();
+        assert!(read.malformed.is_empty(), "{:?}", read.malformed);
+        read.entries
+    }
+
+    /// All that is kept of a channel, malformed entries as well.
+    pub(super) async fn read(&self, name: &str) -> Entries {
+        self.store.entries(&mut self.connection(), &channel(name), None, None, 1_000_000).await.unwrap()
+    }
+
+    /// Number, previous number and data of all that is kept of a channel.
+    pub(super) async fn chain(&self, name: &str) -> Vec<(u64, u64, String)> {
+        let entries = self.entries(name).await.into_iter();
+        entries.map(|entry| (entry.id.number, entry.previous, entry.event.data)).collect()
+    }
+
+    pub(super) async fn tops(&self, names: &[&str]) -> Vec<Option<u64>> {
+        let channels: Vec<_> = names.iter().map(|name| channel(name)).collect();
+        self.store.tops(&mut self.connection(), &channels).await.unwrap()
+    }
+
+    pub(super) async fn changed_since(&self, number: u64) -> Vec<(String, u64)> {
+        self.store.changed_since(&mut self.connection(), number).await.unwrap()
+    }
+
+    /// Any command, by a client that shares nothing with the store.
+    pub(super) async fn redis(&mut self, arguments: &[&str]) -> Reply {
+        self.judge.command(arguments).await.unwrap()
+    }
+
+    pub(super) async fn integer(&mut self, arguments: &[&str]) -> i64 {
+        self.redis(arguments).await.integer().unwrap()
+    }
+
+    /// Everything that Redis holds, to tell whether anything changed.
+    pub(super) async fn dump(&mut self) -> Vec<(String, Reply)> {
+        let keys = self.redis(&["KEYS", "*"]).await;
+        let mut keys: Vec<_> = keys.array().unwrap().iter().map(|key| key.text().unwrap()).collect();
+        keys.sort();
+        let mut dump = Vec::new();
+        for key in keys {
+            let value = self.redis(&["DUMP", &key]).await;
+            dump.push((key, value));
+        }
+        dump
+    }
+}
+
+pub(super) async fn open(url: &str, form: Form) -> RedisResult<(Link, LogStore)> {
+    let mut link = Link::open(&RedisSettings::parse(url).unwrap(), |_| true).await.unwrap();
+    let store = match form {
+        Form::Functions => LogStore::attach(&mut link.connection).await?,
+        Form::Script => LogStore::attach_script(&mut link.connection).await?,
+    };
+    Ok((link, store))
+}
+
+pub(super) fn channel(name: &str) -> ChannelName {
+    ChannelName::parse(name).unwrap()
+}
+
+pub(super) fn publication(channels: &[&str], event: Event) -> Publication {
+    Publication::new(channels.iter().map(|name| channel(name)), event)
+}
+
+pub(super) fn stream(name: &str) -> String {
+    format!("fantail-stream:{{0}}:{name}")
+}
+
+/// What our text said, without the client's words around it.
+pub(super) fn said(error: &RedisError) -> &str {
+    error.detail().unwrap_or_default()
+}

@@ -1,0 +1,44 @@
+//! What all tests of this program have logged. Each looks for the address of its own server.
+
+use std::io::Write;
+use std::sync::{Arc, LazyLock};
+
+use parking_lot::Mutex;
+use tracing_subscriber::filter::LevelFilter;
+
+static LINES: LazyLock<Arc<Mutex<Vec<u8>>>> = LazyLock::new(|| {
+    let lines = Arc::<Mutex<Vec<u8>>>::default();
+    let writer = Log(Arc::clone(&lines));
+    let format = tracing_subscriber::fmt().with_ansi(false).with_max_level(LevelFilter::DEBUG);
+    tracing::subscriber::set_global_default(format.with_writer(move || writer.clone()).finish()).unwrap();
+    lines
+});
+
+/// Begins to listen. Called before a node is started.
+pub(crate) fn listen() {
+    LazyLock::force(&LINES);
+}
+
+/// Everything logged so far.
+pub(crate) fn whole() -> String {
+    String::from_utf8(LINES.lock().clone()).unwrap()
+}
+
+/// The lines that hold `part`, one below the other.
+pub(crate) fn lines_with(part: &str) -> String {
+    whole().lines().filter(|line| line.contains(part)).collect::<Vec<_>>().join("\n")
+}
+
+#[derive(Clone)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! A node as far as its feed knows it. It checks the order of what it is told at once, and writes it down.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fantail_feed::{FeedState, Intake, LogRetention, Place, Recalled, Receipt, RedisFeed, RedisSettings};
+use fantail_testkit::{PATIENCE, RedisServer};
+use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Publication, Term, Terms};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+/// What the intake was told, as lines: `11 a hello`, `beside a hello`, `gap a 12 trimmed`, `followed a`, `term`, `lost`.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    pub(crate) told: Vec<String>,
+    pub(crate) ids: Vec<EventId>,
+    pub(crate) recalled: BTreeMap<String, Recalled>,
+    pub(crate) terms: Option<Terms>,
+    /// Up to where everything was handed down.
+    watermark: Option<(Term, u64)>,
+    count: watch::Sender<usize>,
+}
+
+/// A feed with a log, and its intake.
+pub(crate) struct Node {
+    pub(crate) feed: RedisFeed<Recorder>,
+    pub(crate) intake: Arc<Mutex<Recorder>>,
+    count: watch::Receiver<usize>,
+}
+
+impl Recorder {
+    fn write_down(&mut self, told: String) {
+        self.told.push(told);
+        self.count.send_replace(self.told.len());
+    }
+}
+
+impl Intake for Recorder {
+    fn event(&mut self, publication: &Publication, place: Place) -> Result<Receipt, EncodeError> {
+        let names: Vec<_> = publication.channels.iter().map(ChannelName::as_str).collect();
+        let (names, data) = (names.join("+"), &publication.event.data);
+        match place {
+            Place::Numbered(id) => {
+                let (term, number) = self.watermark.expect("terms are told before events");
+                assert_eq!(id.term, term, "an event of a term that was not told");
+                assert!(id.number > number, "{} {names} {data} came behind number {number}", id.number);
+                self.watermark = Some((term, id.number));
+                self.ids.push(id);
+                self.write_down(format!("{} {names} {data}", id.number));
+            }
+            Place::Beside => self.write_down(format!("beside {names} {data}")),
+            Place::Next => unreachable!("the log numbers"),
+        }
+        Ok(Receipt::default())
+    }
+
+    fn followed(&mut self, channel: &ChannelName, from: Option<EventId>) {
+        let (from, (term, number)) = (from.expect("the log numbers"), self.watermark.expect("synced comes first"));
+        assert!(from.term == term && from.number <= number, "{channel} is complete above a place that is to come");
+        self.write_down(format!("followed {channel}"));
+    }
+
+    fn lost(&mut self) {
+        self.write_down("lost".into());
+    }
+
+    fn state(&mut self, state: FeedState) {
+        self.write_down(format!("{state:?}"));
+    }
+
+    fn synced(&mut self, terms: &Terms) {
+        match self.watermark {
+            Some((term, number)) if term == terms.current => {
+                self.watermark = Some((term, number.max(terms.number)));
+            }
+            before => {
+                self.watermark = Some((terms.current, terms.number));
+                if before.is_some() {
+                    self.write_down("term".into());
+                }
+            }
+        }
+        self.terms = Some(terms.clone());
+        self.count.send_modify(|_| {});
+    }
+
+    fn gap(&mut self, channel: &ChannelName, at: EventId, reason: GapReason) {
+        self.write_down(format!("gap {channel} {} {reason}", at.number));
+    }
+
+    fn recalled(&mut self, channel: &ChannelName, recalled: Recalled) {
+        self.recalled.insert(channel.to_string(), recalled);
+        self.write_down(format!("recalled {channel}"));
+    }
+}
+
+impl Node {
+    pub(crate) fn start(url: &str) -> Self {
+        Self::start_with(settings(url))
+    }
+
+    pub(crate) fn start_with(settings: RedisSettings) -> Self {
+        let (count, seen) = watch::channel(0);
+        let recorder = Recorder {
+            told: Vec::new(),
+            ids: Vec::new(),
+            recalled: BTreeMap::new(),
+            terms: None,
+            watermark: None,
+            count,
+        };
+        let intake = Arc::new(Mutex::new(recorder));
+        Self { feed: RedisFeed::start(settings, Arc::clone(&intake)), intake, count: seen }
+    }
+
+    /// Starts a node and waits until it follows `names`.
+    pub(crate) async fn following(url: &str, names: &[&str]) -> Self {
+        let mut node = Self::start(url);
+        node.follow(names).await;
+        node
+    }
+
+    /// Follows and waits for the confirmations.
+    pub(crate) async fn follow(&mut self, names: &[&str]) {
+        let from = self.intake.lock().told.len();
+        for name in names {
+            self.feed.follow(&channel(name));
+        }
+        let is_followed = |told: &[String], name: &str| told.iter().any(|line| *line == format!("followed {name}"));
+        self.wait_for("the confirmations", |node| names.iter().all(|name| is_followed(&node.told[from..], name))).await;
+    }
+
+    /// Waits until the intake is as wanted; fails the test when it is not in time.
+    pub(crate) async fn wait_for(&mut self, what: &str, is_so: impl Fn(&Recorder) -> bool) {
+        let intake = Arc::clone(&self.intake);
+        let in_time = tokio::time::timeout(PATIENCE, self.count.wait_for(|_| is_so(&intake.lock()))).await.is_ok();
+        let told = self.intake.lock().told.clone();
+        assert!(in_time, "{what} did not happen; told: {:?}", &told[told.len().saturating_sub(30)..]);
+    }
+
+    /// Waits for the event with this data.
+    pub(crate) async fn until_data(&mut self, data: &str) {
+        self.wait_for(data, |node| node.told.iter().any(|told| told.split(' ').nth(2) == Some(data))).await;
+    }
+
+    /// Events, gaps and terms so far, in order.
+    pub(crate) fn told(&self) -> Vec<String> {
+        let is_of_order = |line: &&String| {
+            line.starts_with(|first: char| first.is_ascii_digit())
+                || ["gap ", "beside ", "term"].iter().any(|start| line.starts_with(start))
+        };
+        self.intake.lock().told.iter().filter(is_of_order).cloned().collect()
+    }
+
+    /// The data of all numbered events, in order.
+    pub(crate) fn data(&self) -> Vec<String> {
+        let told = self.told();
+        let data = told.iter().filter(|line| line.starts_with(|c: char| c.is_ascii_digit()));
+        data.filter_map(|line| line.split(' ').nth(2).map(str::to_owned)).collect()
+    }
+}
+
+pub(crate) fn settings(url: &str) -> RedisSettings {
+    let mut settings = RedisSettings::parse(url).unwrap();
+    settings.log = Some(LogRetention { events_max: 10_000, age_max: Duration::from_hours(1) });
+    settings.probe_interval = Duration::from_millis(300);
+    settings.response_deadline = Duration::from_secs(2);
+    settings
+}
+
+pub(crate) fn channel(name: &str) -> ChannelName {
+    ChannelName::parse(name).unwrap()
+}
+
+/// Publishes through the function, as any program would. Returns the id.
+pub(crate) async fn publish(server: &RedisServer, data: &str, channels: &[&str]) -> EventId {
+    let envelope = format!("{{\"data\":\"{data}\"}}");
+    let mut command = vec!["FCALL", "fantail_publish", "1", "fantail-log:{0}", &envelope];
+    command.extend(channels);
+    let reply = server.command(&command).await.unwrap();
+    let id = reply.array().and_then(|parts| parts.first()?.text()).unwrap_or_else(|| panic!("{reply:?}"));
+    EventId::parse(&id).unwrap()
+}

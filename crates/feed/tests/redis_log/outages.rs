@@ -1,0 +1,123 @@
+//! Redis goes away and comes back: what was missed comes first, in order, and what cannot be had is declared.
+
+use fantail_testkit::proxy::Cut;
+use fantail_testkit::{FaultProxy, RedisServer};
+
+use crate::node::{Node, channel, publish};
+
+fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+#[tokio::test]
+async fn what_was_published_while_the_connection_was_cut_comes_when_it_is_back() {
+    let server = RedisServer::start().await.unwrap();
+    let proxy = FaultProxy::start(server.addr()).unwrap();
+    let names = ["a", "b", "c"];
+    let mut node = Node::following(&format!("redis://{}", proxy.addr()), &names).await;
+    for number in 0..300 {
+        if number % 50 == 20 {
+            proxy.cut(Cut::Reset).await.unwrap();
+        }
+        publish(&server, &number.to_string(), &[names[number % 3]]).await;
+    }
+    node.until_data("299").await;
+    assert_eq!(node.data(), numbers(0..300));
+    assert_eq!(node.told().len(), 300, "nothing else was told: {:?}", node.told());
+}
+
+#[tokio::test]
+async fn a_restart_with_its_data_begins_a_term_and_loses_nothing_that_redis_kept() {
+    let mut server = RedisServer::start_durable().await.unwrap();
+    let mut node = Node::following(&server.url(), &["a"]).await;
+    publish(&server, "1", &["a"]).await;
+    node.until_data("1").await;
+    server.kill();
+    server.restart().await.unwrap();
+    publish(&server, "2", &["a"]).await;
+    node.until_data("2").await;
+    assert_eq!(node.data(), ["1", "2"]);
+    assert_eq!(node.told().iter().filter(|line| *line == "term").count(), 1);
+}
+
+#[tokio::test]
+async fn an_empty_restart_begins_a_term_of_its_own() {
+    let mut server = RedisServer::start().await.unwrap();
+    let mut node = Node::following(&server.url(), &["a"]).await;
+    for number in 0..5 {
+        publish(&server, &number.to_string(), &["a"]).await;
+    }
+    node.until_data("4").await;
+    server.kill();
+    server.restart().await.unwrap();
+    node.wait_for("the new term", |node| node.told.iter().any(|line| line == "term")).await;
+    publish(&server, "again", &["a"]).await;
+    node.until_data("again").await;
+    assert_eq!(node.told().last().unwrap().split(' ').nth(2), Some("again"));
+}
+
+#[tokio::test]
+async fn everything_that_redis_forgets_while_the_node_is_connected_is_noticed() {
+    for forget in [
+        &["FLUSHALL"][..],
+        &["DEL", "fantail-log:{0}"],
+        &["DEL", "fantail-tops:{0}"],
+        &["DEL", "fantail-stream:{0}:a"],
+        &["HSET", "fantail-log:{0}", "number", "2"],
+    ] {
+        let server = RedisServer::start().await.unwrap();
+        let mut node = Node::following(&server.url(), &["a", "b"]).await;
+        for number in 0..5 {
+            publish(&server, &number.to_string(), &["a"]).await;
+        }
+        node.until_data("4").await;
+        server.command(forget).await.unwrap();
+        // The library went with FLUSHALL on no server; the node loads it anew if it did.
+        publish(&server, "after", &["a"]).await;
+        publish(&server, "last", &["b"]).await;
+        node.until_data("last").await;
+        let data = node.data();
+        assert!(data.starts_with(&numbers(0..5)), "{forget:?}: {data:?}");
+        let told = node.told();
+        let is_told = told.contains(&"term".to_owned()) || told.iter().any(|line| line.starts_with("gap a"));
+        assert!(data.contains(&"after".to_owned()) || is_told, "{forget:?}: {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_gone_when_the_node_comes_back_is_a_gap() {
+    let server = RedisServer::start().await.unwrap();
+    let proxy = FaultProxy::start(server.addr()).unwrap();
+    let mut node = Node::following(&format!("redis://{}", proxy.addr()), &["a", "b"]).await;
+    publish(&server, "1", &["a"]).await;
+    node.until_data("1").await;
+    proxy.refuse().await.unwrap();
+    proxy.cut(Cut::Reset).await.unwrap();
+    node.wait_for("the loss", |node| node.told.iter().any(|line| line == "lost")).await;
+    publish(&server, "2", &["a"]).await;
+    publish(&server, "3", &["b"]).await;
+    server.command(&["DEL", "fantail-stream:{0}:a"]).await.unwrap();
+    proxy.accept().await.unwrap();
+    node.until_data("3").await;
+    publish(&server, "4", &["a"]).await;
+    node.until_data("4").await;
+    assert_eq!(node.told(), ["1 a 1", "gap a 2 trimmed", "3 b 3", "4 a 4"]);
+}
+
+#[tokio::test]
+async fn channels_come_and_go_while_redis_is_away() {
+    let server = RedisServer::start().await.unwrap();
+    let proxy = FaultProxy::start(server.addr()).unwrap();
+    let mut node = Node::following(&format!("redis://{}", proxy.addr()), &["stays", "leaves"]).await;
+    proxy.refuse().await.unwrap();
+    proxy.cut(Cut::Reset).await.unwrap();
+    node.wait_for("the loss", |node| node.told.iter().any(|line| line == "lost")).await;
+    node.feed.unfollow(&channel("leaves"));
+    node.feed.follow(&channel("joins"));
+    publish(&server, "1", &["stays", "leaves", "joins"]).await;
+    proxy.accept().await.unwrap();
+    node.wait_for("the channel", |node| node.told.iter().any(|line| line == "followed joins")).await;
+    publish(&server, "2", &["joins", "leaves"]).await;
+    node.until_data("2").await;
+    assert_eq!(node.told(), ["1 stays 1", "2 joins 2"]);
+}
