@@ -77,15 +77,15 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         head_bytes_max,
         uri_bytes_max,
         request_deadline,
-        retry_ms: u32::try_from(millis(retry)).unwrap_or(u32::MAX),
         cors: CorsPolicy::parse(&cors_origin).map_err(|errors| anyhow::anyhow!("{}", errors[0]))?,
     });
     let shard_settings = ShardSettings {
         keepalive_interval,
         follow_deadline,
         progress_deadline,
-        retry_ms: public_settings.retry_ms,
+        retry_ms: u32::try_from(millis(retry)).unwrap_or(u32::MAX),
         slow_policy: SlowPolicy::Disconnect,
+        control_events: true,
     };
 
     // Everything is checked; from here on sockets are bound.

@@ -6,12 +6,12 @@ mod node;
 
 use std::collections::HashMap;
 
-use fantail_testkit::{Close, End, PATIENCE, SseClient};
+use fantail_testkit::{Close, PATIENCE, SseClient};
 use serde_json::{Value, json};
 
 use node::{
-    ask, connection_id, connections, metrics, node, publish, publish_to, subscribe, until, until_closed, until_open,
-    until_state,
+    ask, connection_id, connections, metrics, node, publish, publish_to, read_to_close, subscribe, until, until_closed,
+    until_open, until_state,
 };
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn connections_are_listed_and_ended_one_by_one() {
     let id = connection_id(&node, doomed.local_addr().unwrap()).await;
     let answer = ask(&node, "DELETE", &format!("/connections/{id}")).await;
     assert_eq!((answer.status, answer.json().unwrap()), (200, json!({ "ended": id })));
-    assert_eq!(doomed.read_until_end(PATIENCE).await.unwrap(), (vec![], End::Clean));
+    assert_eq!(read_to_close(&mut doomed).await, (vec![], "kicked".to_owned()));
     assert_eq!(doomed.read_until_closed(PATIENCE).await.unwrap(), Close::Fin);
     drop(doomed);
     until_closed(&node, "kicked", 1).await;

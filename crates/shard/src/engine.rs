@@ -10,7 +10,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fantail_hub::{Delivery, Hub};
 use fantail_telemetry::{CloseReason, ShardCounters};
-use fantail_wire::Frame;
 use mio::event::Event;
 use mio::{Registry, Token};
 
@@ -23,7 +22,7 @@ use crate::outgoing::ROOM;
 use crate::shard::ShardSettings;
 use crate::slab::Slab;
 use crate::slice::{SLICE, Slice};
-use crate::stream::{Key, State, Stream, Subscriptions};
+use crate::stream::{Key, State, Stream, Subscriptions, Waiting};
 use crate::sweep::Sweep;
 use crate::tick::{Clock, Tick};
 
@@ -333,13 +332,9 @@ impl Engine {
         false
     }
 
-    /// Ends a stream cleanly: what was begun is finished, the body is ended, and the client gets to read it.
+    /// Ends a stream cleanly: what was begun is finished, the client is told why if we end it of our own accord, the
+    /// body is ended, and the client gets to read it all.
     pub(crate) fn end(&mut self, key: Key, reason: CloseReason) {
-        self.end_with(key, reason, None);
-    }
-
-    /// Ends a stream, with one more frame before the end.
-    pub(crate) fn end_with(&mut self, key: Key, reason: CloseReason, last: Option<&Frame>) {
         self.unsubscribe(key);
         let stream = &mut self.streams[key];
         let (framing, state) = (stream.framing, stream.state);
@@ -349,11 +344,13 @@ impl Engine {
         }
         extra.ending = Some(reason);
         (extra.resuming, extra.events_left) = (None, None);
-        if let Some(waiting) = extra.waiting.take() {
-            extra.outgoing.push(waiting.shed);
-            self.counters.shed.add(1);
+        let waiting = extra.waiting.take();
+        self.counters.shed.add(u64::from(waiting.is_some()));
+        if let Some(Waiting { shed: Some(answer), .. }) = waiting {
+            extra.outgoing.push(answer);
         } else {
-            extra.outgoing.push(last.map_or_else(Bytes::new, |frame| frame.share(framing)));
+            extra.outgoing.push(waiting.map_or_else(Bytes::new, |waiting| waiting.head));
+            extra.outgoing.push(self.settings.last_words(reason).map_or_else(Bytes::new, |frame| frame.share(framing)));
             extra.outgoing.push(Bytes::from_static(end_of_body(framing)));
         }
         if state != State::Blocked {

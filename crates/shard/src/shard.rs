@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fantail_hub::Hub;
-use fantail_telemetry::ShardCounters;
+use fantail_telemetry::{CloseReason, ShardCounters};
+use fantail_wire::{Closing, Frame, closing_frame};
 use mio::{Events, Poll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -35,6 +36,8 @@ pub struct ShardSettings {
     pub retry_ms: u32,
     /// What becomes of a stream whose log no longer reaches down to its cursor.
     pub slow_policy: SlowPolicy,
+    /// Whether streams are told of their end with an event, or only when to come back.
+    pub control_events: bool,
 }
 
 /// What becomes of a live stream that is slower than its channel's log is long.
@@ -56,6 +59,27 @@ impl ShardSettings {
     /// A reconnection time between `retry_ms` and twice that: clients that were cut off together come back apart.
     pub(crate) fn retry_jittered(&self) -> u32 {
         fastrand::u32(self.retry_ms..=self.retry_ms.saturating_mul(2))
+    }
+
+    /// What a stream gets before its end if we end it of our own accord: why, and a time to come back that is its own.
+    /// Who ended it himself, or asked for so many events, knows.
+    pub(crate) fn last_words(&self, reason: CloseReason) -> Option<Frame> {
+        let closing = match reason {
+            CloseReason::Drained => Closing::Drained,
+            CloseReason::Overrun => Closing::Overrun,
+            CloseReason::ChannelDeleted => Closing::ChannelDeleted,
+            CloseReason::Kicked => Closing::Kicked,
+            CloseReason::Refused => Closing::Refused,
+            CloseReason::FollowTimeout => Closing::FollowTimeout,
+            CloseReason::ClientClosed
+            | CloseReason::ClientReset
+            | CloseReason::WriteFailed
+            | CloseReason::Stalled
+            | CloseReason::LimitReached
+            | CloseReason::DrainDeadline
+            | CloseReason::InputFlood => return None,
+        };
+        Some(closing_frame(self.control_events.then_some(closing), self.retry_jittered()))
     }
 }
 

@@ -77,7 +77,8 @@ pub(crate) struct Extra {
 /// What a waiting stream needs when its wait is over.
 pub(crate) struct Waiting {
     pub(crate) head: Bytes,
-    pub(crate) shed: Bytes,
+    /// The whole answer if it is turned away; without one it gets the head and last words.
+    pub(crate) shed: Option<Bytes>,
     pub(crate) resume: Resume,
 }
 

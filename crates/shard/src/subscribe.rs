@@ -31,8 +31,9 @@ pub struct Subscribe {
     pub framing: Framing,
     /// The response head, sent when the feed has confirmed all channels.
     pub head: Bytes,
-    /// A whole response, sent instead if that does not happen in time.
-    pub shed: Bytes,
+    /// A whole response, sent instead if that does not happen in time. A client that asked for a stream has none: it
+    /// gets the head, is told why and when to come back, and that is the end.
+    pub shed: Option<Bytes>,
 }
 
 impl Engine {

@@ -31,6 +31,9 @@ use crate::{
 /// The event type by which Fantail declares a gap.
 const GAP_EVENT: &str = "fantail.gap";
 
+/// Fantail's own event types begin so. What they say beside gaps is no payload and owes nobody anything.
+const OWN_EVENTS: &str = "fantail.";
+
 /// A moment in the ledger's own time: between two published events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(u64);
@@ -225,9 +228,13 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Enters an event as it came: a gap event as a gap, everything else as a payload.
+    /// Enters an event as it came: a gap event as a gap, Fantail's other own events not at all, everything else as a
+    /// payload.
     pub fn record(&self, event: &Event) {
         if event.event != GAP_EVENT {
+            if event.event.starts_with(OWN_EVENTS) {
+                return;
+            }
             return self.receive(&event.data);
         }
         let told: Option<serde_json::Value> = serde_json::from_str(&event.data).ok();

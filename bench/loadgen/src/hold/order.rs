@@ -12,6 +12,9 @@ use crate::payload;
 /// The event by which a server says that something is missing.
 const GAP: &[u8] = b"fantail.gap";
 
+/// Event types that begin so are the server's own.
+const OWN: &[u8] = b"fantail.";
+
 /// What one stream follows and which event it waits for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Follower {
@@ -46,6 +49,8 @@ impl Checker {
         }
         if event.kind == GAP {
             self.tally.gaps += 1;
+        }
+        if event.kind.starts_with(OWN) {
             return;
         }
         let Some(payload) = payload::read(event.data).filter(|_| event.data_lines == 1) else {
