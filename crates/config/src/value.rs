@@ -10,7 +10,8 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
-use crate::config::{Config, LogFormat};
+use crate::channel_rule::{ChannelRule, RULES_MAX};
+use crate::config::{Config, LogFormat, SlowPolicy};
 use crate::redis_url::RedisUrl;
 use crate::suggest;
 
@@ -34,6 +35,8 @@ pub(crate) enum Kind {
     Origins(Field<Vec<String>>),
     LogFilter(Field<String>),
     LogFormat(Field<LogFormat>),
+    SlowPolicy(Field<SlowPolicy>),
+    Channels(Field<Vec<ChannelRule>>),
     File(Field<Option<PathBuf>>),
     Switch(Field<bool>),
 }
@@ -53,6 +56,8 @@ impl Kind {
             Self::Origins(field) => (field.set)(config, parse_origins(texts)?),
             Self::LogFilter(field) => (field.set)(config, parse_log_filter(text)?),
             Self::LogFormat(field) => (field.set)(config, parse_log_format(text)?),
+            Self::SlowPolicy(field) => (field.set)(config, parse_slow_policy(text)?),
+            Self::Channels(field) => (field.set)(config, parse_channels(texts)?),
             Self::File(field) => (field.set)(config, (!text.is_empty()).then(|| PathBuf::from(text))),
             Self::Switch(field) => (field.set)(config, parse_switch(text)?),
         }
@@ -70,6 +75,8 @@ impl Kind {
             Self::Duration { field, .. } => show_duration(*(field.get)(config)),
             Self::Origins(field) => (field.get)(config).join(","),
             Self::LogFormat(field) => (field.get)(config).to_string(),
+            Self::SlowPolicy(field) => (field.get)(config).to_string(),
+            Self::Channels(field) => (field.get)(config).iter().map(ChannelRule::show).collect::<Vec<_>>().join(";"),
             Self::Switch(field) => (field.get)(config).to_string(),
             Self::File(field) => {
                 (field.get)(config).as_ref().map_or_else(String::new, |path| path.display().to_string())
@@ -91,6 +98,8 @@ impl Kind {
             Self::Origins(_) => "exact origins, or a single `*`".to_owned(),
             Self::LogFilter(_) => "a level, or a filter such as `info,fantail_feed=debug`".to_owned(),
             Self::LogFormat(_) => "`text` or `json`".to_owned(),
+            Self::SlowPolicy(_) => "`disconnect`, `skip` or `latest`".to_owned(),
+            Self::Channels(_) => "tables `[[channel]]`, or rules such as `pattern=news.*,slow_policy=skip`".to_owned(),
             Self::File(_) => "a path, or empty for none".to_owned(),
             Self::Switch(_) => "`true` or `false`; the flag alone means `true`".to_owned(),
         }
@@ -108,6 +117,8 @@ impl Kind {
             Self::Origins(_) => "ORIGIN",
             Self::LogFilter(_) => "FILTER",
             Self::LogFormat(_) => "FORMAT",
+            Self::SlowPolicy(_) => "POLICY",
+            Self::Channels(_) => "RULE",
             Self::File(_) => "FILE",
             Self::Switch(_) => "BOOL",
         }
@@ -240,6 +251,20 @@ fn parse_log_filter(text: &str) -> Result<String, String> {
 
 fn parse_log_format(text: &str) -> Result<LogFormat, String> {
     text.parse().map_err(|()| format!("{text:?} is not a log format; write {}", LogFormat::WORDS.join(" or ")))
+}
+
+fn parse_slow_policy(text: &str) -> Result<SlowPolicy, String> {
+    text.parse().map_err(|()| format!("{text:?} is not a slow policy; write disconnect, skip or latest"))
+}
+
+/// A semicolon separates rules in a variable, and no rule contains one, so it does so everywhere.
+fn parse_channels(texts: &[String]) -> Result<Vec<ChannelRule>, String> {
+    let pieces = texts.iter().flat_map(|text| text.split(';')).map(str::trim);
+    let rules: Result<Vec<_>, _> = pieces.filter(|piece| !piece.is_empty()).map(ChannelRule::parse).collect();
+    match rules? {
+        rules if rules.len() > RULES_MAX => Err(format!("there are {} rules; the most is {RULES_MAX}", rules.len())),
+        rules => Ok(rules),
+    }
 }
 
 fn parse_switch(text: &str) -> Result<bool, String> {

@@ -110,7 +110,9 @@ async fn the_last_events_of_a_burst_arrive_though_nothing_follows_them() {
         let events: Vec<_> = (0..200).map(|_| publisher.compose("a", 64)).collect();
         let items: Vec<_> = events.iter().map(|event| json!({ "channel": "a", "data": event.text })).collect();
         assert_eq!(publish_json(&node, Value::Array(items).to_string()).await.status, 202);
-        events.iter().for_each(|event| publisher.confirm(event));
+        for event in &events {
+            publisher.confirm(event);
+        }
         for (reader, stream) in &mut readers {
             for event in stream.next_events(events.len(), PATIENCE).await.unwrap() {
                 reader.record(&event);

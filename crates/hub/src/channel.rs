@@ -17,7 +17,7 @@ pub struct Channel {
 }
 
 /// What a shard gets for joining a channel.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Join {
     /// The channel.
     pub channel: Arc<Channel>,
@@ -56,6 +56,8 @@ pub struct Reading {
 
 pub(crate) struct ChannelState {
     pub(crate) log: ChannelLog,
+    /// Which pattern of the settings its name fits; 0 for none. Kept under the lock since it takes no room there.
+    pub(crate) class: u8,
     /// The registered shards; at most one mark for each.
     pub(crate) marks: SmallVec<[(u16, Arc<Mark>); 1]>,
     pub(crate) follow: Follow,
@@ -83,9 +85,10 @@ pub(crate) enum Follow {
 }
 
 impl Channel {
-    pub(crate) fn new(name: ChannelName, floor: Floor, follow: Follow, now_ms: u64) -> Self {
+    pub(crate) fn new(name: ChannelName, class: u8, floor: Floor, follow: Follow, now_ms: u64) -> Self {
         let state = ChannelState {
             log: ChannelLog::new(floor),
+            class,
             marks: SmallVec::new(),
             follow,
             wish_posted: false,
@@ -106,22 +109,36 @@ impl Channel {
         self.state.lock().follow == Follow::Confirmed
     }
 
+    /// Which pattern its name fits, counted from 1 in the order of the settings; 0 for none.
+    pub fn class(&self) -> u8 {
+        self.state.lock().class
+    }
+
+    /// The place above which nothing is missing.
+    pub fn floor(&self) -> Floor {
+        self.state.lock().log.floor()
+    }
+
     /// Copies entries above `cursor` and up to `to`, oldest first, to the end of `out`: as many as `room` allows, but
     /// one at least. `to` must be a watermark that was read before this call.
     pub fn read(&self, cursor: Position, to: Position, room: Room, out: &mut Vec<Delivery>) -> Reading {
+        self.state.lock().read(cursor, to, room, out)
+    }
+
+    /// As [`read`](Self::read), but whoever has missed something, since his cursor is below the floor, gets of what is
+    /// left only the newest event, and what is no event behind it.
+    pub fn read_newest(&self, cursor: Position, to: Position, room: Room, out: &mut Vec<Delivery>) -> Reading {
         let state = self.state.lock();
-        let (mut entries, mut bytes) = (0, 0);
-        let mut complete = true;
-        for entry in state.log.range(cursor, to) {
-            if entries == room.entries || (entries > 0 && bytes + entry.frame.len() > room.bytes) {
-                complete = false;
-                break;
-            }
-            entries += 1;
-            bytes += entry.frame.len();
-            out.push(Delivery { position: entry.position, kind: entry.kind, frame: entry.frame.clone() });
-        }
-        Reading { floor: state.log.floor(), complete }
+        let is_behind = state.log.floor().position > cursor;
+        let newest = state.log.range(cursor, to).rev().find(|entry| entry.kind == EntryKind::Event);
+        let from = newest.filter(|_| is_behind).map_or(cursor, |entry| entry.position.before());
+        state.read(from, to, room, out)
+    }
+
+    /// Whether something of the channel stands between both places, or stood there and is gone.
+    pub fn has_between(&self, cursor: Position, before: Position) -> bool {
+        let state = self.state.lock();
+        state.log.floor().position > cursor || state.log.range(cursor, before.before()).next().is_some()
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, ChannelState> {
@@ -130,6 +147,21 @@ impl Channel {
 }
 
 impl ChannelState {
+    fn read(&self, cursor: Position, to: Position, room: Room, out: &mut Vec<Delivery>) -> Reading {
+        let (mut entries, mut bytes) = (0, 0);
+        let mut complete = true;
+        for entry in self.log.range(cursor, to) {
+            if entries == room.entries || (entries > 0 && bytes + entry.frame.len() > room.bytes) {
+                complete = false;
+                break;
+            }
+            entries += 1;
+            bytes += entry.frame.len();
+            out.push(Delivery { position: entry.position, kind: entry.kind, frame: entry.frame.clone() });
+        }
+        Reading { floor: self.log.floor(), complete }
+    }
+
     /// Open streams of all shards.
     pub(crate) fn streams(&self) -> u64 {
         self.marks.iter().map(|(_, mark)| mark.streams()).sum()

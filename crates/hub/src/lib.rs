@@ -30,5 +30,5 @@ pub use mailbox::{Mailbox, Mark};
 pub use numbering::Watermark;
 pub use position::Position;
 pub use publisher::{Published, Publisher};
-pub use registry::{ChannelSummary, ChannelsFull, Following, Hub, HubSettings};
+pub use registry::{CLASSES_MAX, ChannelSummary, ChannelsFull, Following, Hub, HubSettings};
 pub use resume::{Resume, Start};

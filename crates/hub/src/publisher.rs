@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Publication, encode, gap_frame};
+use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Publication, encode};
 use smallvec::SmallVec;
 
 use crate::budget::fair_level;
@@ -78,7 +78,7 @@ impl Publisher {
             Follow::Asked => self.clear(&mut state, place, GapReason::NotFollowed),
             Follow::Lost => {
                 let id = self.hub.id(place.position, place.at_ms);
-                let frame = gap_frame(name, GapReason::Outage, Some(id));
+                let frame = self.hub.gap_frame(name, GapReason::Outage, Some(id));
                 let (position, kind, at_ms) = (place.position, EntryKind::Gap, place.at_ms);
                 self.append(&mut state, Entry { position, kind, frame, publisher_id: None, at_ms });
             }
@@ -143,15 +143,17 @@ impl Publisher {
     /// Evicts what is too old, and forgets channels that hold nothing and that nobody wants. Call it every few seconds.
     pub fn sweep(&mut self) {
         let now_ms = (self.hub.settings.clock)();
-        let limits = self.hub.settings.log;
+        let hub = Arc::clone(&self.hub);
+        let age_ms_max = hub.settings.age_ms_max();
         let mut idle = Vec::new();
         let channels: Vec<_> = self.hub.channels.iter().map(|entry| Arc::clone(entry.value())).collect();
         for channel in channels {
             let mut state = channel.lock();
+            let limits = hub.settings.log_limits(state.class);
             self.changing(&mut state, |state| state.log.evict_older(now_ms, &limits));
-            // Only after so long that a client that was here last would be behind what is kept anyway: forgetting raises
-            // the floor of channels to come, and would tell it of a gap that is none.
-            let long_idle = now_ms.saturating_sub(state.idle_since_ms) > limits.age_ms_max;
+            // Only after so long that a client that was here last would be behind what is kept anyway, in any channel:
+            // forgetting raises the floor of channels to come, and would tell it of a gap that is none.
+            let long_idle = now_ms.saturating_sub(state.idle_since_ms) > age_ms_max;
             if state.marks.is_empty() && state.log.len() == 0 && long_idle {
                 drop(state);
                 idle.push(channel);
@@ -217,7 +219,7 @@ impl Publisher {
     }
 
     fn append(&mut self, state: &mut ChannelState, entry: Entry) {
-        let limits = self.hub.settings.log;
+        let limits = self.hub.settings.log_limits(state.class);
         self.changing(state, |state| state.log.append(entry, &limits));
     }
 

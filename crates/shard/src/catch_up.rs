@@ -8,7 +8,7 @@ use std::io::{self, IoSlice, Write};
 use bytes::Bytes;
 use fantail_hub::{Channel, Delivery, EntryKind, Floor, Hub, Position, Reading, Room};
 use fantail_telemetry::CloseReason;
-use fantail_wire::{Framing, GapReason, gap_frame};
+use fantail_wire::{Framing, GapReason};
 use smallvec::SmallVec;
 
 use crate::engine::Engine;
@@ -18,6 +18,7 @@ use crate::stream::{Key, Resuming, State, Stream};
 
 #[cfg(test)]
 mod model;
+mod overrun;
 
 /// Where a stream stands: with its channels, all that decides what it gets next.
 struct Standing<'a> {
@@ -50,9 +51,7 @@ impl Engine {
             match self.collect(key, watermark, &mut entries) {
                 Found::Entries => self.write(key, &entries),
                 Found::Nothing => self.become_live(key, watermark),
-                // A deletion empties the log before its mark reaches the stream.
-                Found::Overrun(GapReason::Deleted) => self.end(key, CloseReason::ChannelDeleted),
-                Found::Overrun(_) => self.end(key, CloseReason::Overrun),
+                Found::Overrun(_) => self.overrun(key, watermark, &mut entries),
             }
             entries.clear();
             self.scratch = entries;
@@ -215,7 +214,7 @@ fn add_gaps(entries: &mut Vec<Delivery>, gaps: &[(&Channel, Floor)], unknown: Op
         let more = gaps[i + 1..].iter().any(|(_, other)| other.position == position)
             || entries.iter().any(|entry| entry.position == position && entry.kind == EntryKind::Event);
         let id = (!more).then(|| hub.id(position, floor.at_ms));
-        let frame = gap_frame(channel.name(), unknown.unwrap_or(floor.reason), id);
+        let frame = hub.gap_frame(channel.name(), unknown.unwrap_or(floor.reason), id);
         entries.push(Delivery { position, kind: EntryKind::Gap, frame });
     }
 }

@@ -10,9 +10,11 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod announcement;
 mod catch_up;
 mod channels;
 mod command;
+mod deletion;
 mod drain;
 mod engine;
 mod fanout;
@@ -20,6 +22,7 @@ mod outgoing;
 mod shard;
 mod slab;
 mod slice;
+mod slow_policies;
 mod stream;
 mod subscribe;
 mod sweep;
@@ -27,6 +30,7 @@ mod tick;
 
 pub use admission::{Admission, Permit};
 pub use command::{Command, ConnectionId, ConnectionSummary};
-pub use fantail_telemetry::CloseReason;
-pub use shard::{Shard, ShardSettings, SlowPolicy};
+pub use fantail_telemetry::{CloseReason, SlowPolicy};
+pub use shard::{Shard, ShardSettings};
+pub use slow_policies::SlowPolicies;
 pub use subscribe::Subscribe;

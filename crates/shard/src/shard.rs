@@ -18,6 +18,7 @@ use tokio::time::MissedTickBehavior;
 use crate::admission::Admission;
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::slow_policies::SlowPolicies;
 use crate::subscribe::Subscribe;
 
 /// Socket events taken from the kernel at a time; what is more waits there.
@@ -34,17 +35,10 @@ pub struct ShardSettings {
     pub progress_deadline: Duration,
     /// The reconnection time that clients are told, in milliseconds; each gets one between it and twice it.
     pub retry_ms: u32,
-    /// What becomes of a stream whose log no longer reaches down to its cursor.
-    pub slow_policy: SlowPolicy,
+    /// What becomes of a stream whose log no longer reaches down to its cursor, by the class of the channel.
+    pub slow_policies: SlowPolicies,
     /// Whether streams are told of their end with an event, or only when to come back.
     pub control_events: bool,
-}
-
-/// What becomes of a live stream that is slower than its channel's log is long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SlowPolicy {
-    /// It is ended; the client comes back with its last id and is told of the gap.
-    Disconnect,
 }
 
 /// A handle to a shard, for tasks of its own thread.

@@ -27,4 +27,4 @@ pub use label::Label;
 pub use metrics::Metrics;
 pub use reference::reference_markdown;
 pub use sampled::{Admitted, Sampled};
-pub use shard_counters::{CloseReason, ShardCounters, ShardFields, StatusClass};
+pub use shard_counters::{CloseReason, ShardCounters, ShardFields, SlowPolicy, StatusClass};

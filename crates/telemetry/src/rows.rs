@@ -7,7 +7,7 @@ use crate::counter::Counter;
 use crate::hub_counters::{FeedState, HubFields, RejectReason};
 use crate::label::Label;
 use crate::process::ProcessFigures;
-use crate::shard_counters::{CloseReason, ShardFields, StatusClass};
+use crate::shard_counters::{CloseReason, ShardFields, SlowPolicy, StatusClass};
 
 /// One metric.
 pub(crate) struct Row {
@@ -50,6 +50,7 @@ pub(crate) struct Words {
 }
 
 const REASONS: Words = words::<CloseReason>("reason");
+const POLICIES: Words = words::<SlowPolicy>("policy");
 const REJECT_REASONS: Words = words::<RejectReason>("reason");
 const STATES: Words = words::<FeedState>("state");
 const STATUSES: Words = words::<StatusClass>("status");
@@ -77,7 +78,7 @@ impl Row {
 }
 
 /// Every metric but the build information, which is text and has no number.
-pub(crate) static ROWS: [Row; 37] = [
+pub(crate) static ROWS: [Row; 38] = [
     counter(
         "fantail_connections_accepted",
         Reading::Shards(|shard| shard.connections_accepted.get()),
@@ -150,6 +151,11 @@ pub(crate) static ROWS: [Row; 37] = [
         "fantail_gaps_sent",
         Reading::Shards(|shard| shard.gaps_sent.get()),
         "Gap events written: streams that were told of missing events",
+    ),
+    counter(
+        "fantail_overruns",
+        Reading::ShardsBy(POLICIES, |shard| shard.overruns.counters()),
+        "Times an open stream was slower than what its channel's log keeps, by what became of it",
     ),
     counter("fantail_passes", Reading::Shards(|shard| shard.passes.get()), "Passes over the subscribers of a channel"),
     counter("fantail_slices", Reading::Shards(|shard| shard.slices.get()), "Slices of time that passes were cut into"),

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use fantail_hub::{Delivery, EntryKind, Hub, Join, Position, Resume, Room, Start};
+use fantail_telemetry::SlowPolicy;
 use fantail_wire::{Framing, opening_frame};
 
+use super::super::overrun::{Judgement, go_on, judge};
 use super::super::{Found, Standing, collect, end_of_body, keep_rest, within_limit};
 use super::node::{Node, name};
 use crate::outgoing::{Flush, Outgoing};
@@ -193,10 +195,7 @@ impl Connection {
         node.note(format!("client {} at {} of {}: {found:?}", self.shard, self.cursor.number, watermark.number));
         match found {
             Found::Entries => self.write(node, hub, &entries, room),
-            Found::Overrun(_) => {
-                node.happened("overrun");
-                self.end(hub);
-            }
+            Found::Overrun(_) => self.overrun(node, hub, watermark, take, room),
             Found::Nothing => {
                 let beyond = |join: &Join| join.channel.read(watermark, watermark, take, &mut entries).floor.position;
                 let floors_above = self.joins.iter().map(beyond).any(|floor| floor > watermark);
@@ -208,6 +207,41 @@ impl Connection {
                 self.state = State::Live;
                 self.resuming = None;
             }
+        }
+    }
+
+    fn overrun(
+        &mut self,
+        node: &mut Node,
+        hub: &Hub,
+        watermark: Position,
+        take: Room,
+        room: &impl Fn(&mut Node) -> usize,
+    ) {
+        let joins = self.joins.clone();
+        let channels = joins.iter().map(|join| &*join.channel);
+        let policy = match judge(self.cursor, channels.clone(), &node.slow_policies) {
+            Judgement::GoOn(policy) => policy,
+            Judgement::End(..) => {
+                node.happened("overrun");
+                return self.end(hub);
+            }
+        };
+        node.sometimes_step();
+        let standing = Standing { cursor: self.cursor, watermark, resuming: None };
+        let mut entries = Vec::new();
+        let channels = channels.inspect(|_| node.sometimes_step());
+        let found = go_on(policy, &standing, channels, hub, take, &mut entries);
+        node.note(format!("client {} goes on by {policy}: {found:?}, {} entries", self.shard, entries.len()));
+        node.happened(policy.as_str());
+        let events = entries.iter().filter(|entry| entry.kind == EntryKind::Event).count();
+        assert!(
+            policy == SlowPolicy::Skip || self.joins.len() > 1 || events <= 1,
+            "{events} events are not the newest"
+        );
+        match found {
+            Found::Nothing => (self.cursor, self.state) = (self.cursor.max(watermark), State::Live),
+            _ => self.write(node, hub, &entries, room),
         }
     }
 
