@@ -38,3 +38,50 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fantail_telemetry::SlowPolicy;
+    use fantail_wire::feed_frame;
+
+    use super::*;
+    use crate::harness::{Harness, read_to, shortest};
+
+    #[tokio::test]
+    async fn every_live_stream_is_told_the_newest_state_once_and_a_blocked_one_is_left_alone() {
+        let mut harness = Harness::new(SlowPolicy::Disconnect, 100);
+        let mut clients = Vec::new();
+        for _ in 0..40 {
+            clients.push(harness.open(&["a"]).await);
+        }
+        harness.settle();
+        let (blocked, _) = clients[20];
+        harness.engine.block(blocked);
+        harness.engine.announce(feed_frame(false));
+        let mut slices = 0;
+        while harness.engine.announcement.is_some() {
+            harness.engine.announce_on(&mut shortest());
+            slices += 1;
+        }
+        assert!(slices > 3, "{slices}");
+        // It is back before the news of its loss went far.
+        harness.engine.announce(feed_frame(false));
+        harness.engine.announce_on(&mut shortest());
+        harness.engine.announce(feed_frame(true));
+        harness.settle();
+        harness.engine.streams[blocked].state = State::Behind;
+        harness.engine.queue_behind(blocked);
+        harness.publish(&["a"], "end");
+        harness.settle();
+        for (number, (key, client)) in clients.iter_mut().enumerate() {
+            let text = read_to(client, "data: end\n\n");
+            let told = ["connecting", "connected"].map(|state| text.matches(&format!("\"{state}\"")).count());
+            match told {
+                [0, 0] => assert_eq!(*key, blocked),
+                // The first few were reached by the news that was overtaken.
+                [2, 1] => assert!(number < 10, "{number}: {text}"),
+                _ => assert!(told == [1, 1] && *key != blocked, "{number}: {text}"),
+            }
+        }
+    }
+}

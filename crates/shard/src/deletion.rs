@@ -63,7 +63,12 @@ fn is_up_to(generation: u32, newest: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use fantail_telemetry::SlowPolicy;
+    use fantail_wire::ChannelName;
+
     use super::*;
+    use crate::harness::{Harness, read_to, shortest};
+    use crate::stream::Key;
 
     #[test]
     fn who_comes_later_is_not_meant_though_the_count_wraps() {
@@ -72,5 +77,54 @@ mod tests {
         {
             assert_eq!(is_up_to(generation, newest), meant, "{generation} {newest}");
         }
+    }
+    /// 1. A channel of a hundred streams is deleted. Forty of them follow another channel too.
+    /// 2. Between the shortest slices, streams leave from all places of the list, and others come.
+    /// 3. Every stream that was there is ended, once; those that came, and those of the other channel, stay and get events.
+    #[tokio::test]
+    async fn a_deletion_ends_those_that_were_there_and_no_others_however_often_it_yields() {
+        let mut harness = Harness::new(SlowPolicy::Disconnect, 100);
+        let (mut doomed, mut stay) = (Vec::new(), Vec::new());
+        for number in 0..100 {
+            let channels: &[&str] = if number % 5 < 2 { &["a", "b"] } else { &["a"] };
+            doomed.push(harness.open(channels).await);
+            if number % 10 == 0 {
+                stay.push(harness.open(&["b"]).await);
+            }
+        }
+        harness.settle();
+        assert!(harness.publisher.delete(&ChannelName::parse("a").expect("a name")));
+        harness.engine.take_marks();
+        let (mut slices, mut left) = (0, 0);
+        while !harness.engine.deletions.is_empty() {
+            harness.engine.end_deleted(&mut shortest());
+            slices += 1;
+            // One that is still open, from the front, the middle or the end.
+            let open: Vec<_> = doomed.iter().map(|(key, _)| *key).filter(|key| !is_ended(&harness, *key)).collect();
+            if let Some(&key) = open.get([0, open.len() / 2, open.len().saturating_sub(1)][slices % 3]) {
+                harness.engine.close(key, CloseReason::ClientReset);
+                doomed.retain(|(doomed, _)| *doomed != key);
+                left += 1;
+            }
+            stay.push(harness.open(&["a"]).await);
+        }
+        assert!(slices > 5 && left > 5, "{slices} slices, {left} left");
+        assert!(doomed.iter().all(|(key, _)| is_ended(&harness, *key)), "one was left out");
+        assert!(stay.iter().all(|(key, _)| !is_ended(&harness, *key)), "one was ended that came later");
+        harness.settle();
+        harness.publish(&["a", "b"], "still here");
+        harness.settle();
+        for (_, client) in &mut stay {
+            assert!(read_to(client, "data: still here\n\n").starts_with("head\n"));
+        }
+        for (_, client) in &mut doomed {
+            let text = read_to(client, "\n\n");
+            assert!(text.contains("event: fantail.close\ndata: {\"reason\":\"channel-deleted\"}\nretry: "), "{text}");
+        }
+        assert_eq!(harness.engine.streams.len(), stay.len() + doomed.len());
+    }
+
+    fn is_ended(harness: &Harness, key: Key) -> bool {
+        harness.engine.streams.get(key).is_some_and(|stream| stream.extra.as_ref().is_some_and(|e| e.ending.is_some()))
     }
 }

@@ -145,7 +145,7 @@ impl Engine {
     }
 
     /// Takes what the control thread has posted. Each mark is cleared before anything of its channel is read.
-    fn take_marks(&mut self) {
+    pub(crate) fn take_marks(&mut self) {
         let hub = Arc::clone(&self.hub);
         let mailbox = hub.mailbox(self.shard);
         mailbox.silence();

@@ -18,6 +18,8 @@ mod deletion;
 mod drain;
 mod engine;
 mod fanout;
+#[cfg(test)]
+mod harness;
 mod outgoing;
 mod shard;
 mod slab;

@@ -154,4 +154,15 @@ mod tests {
         let key = size_of::<Key>();
         assert!(slot + 2 * key <= 72, "slot {slot}, key {key}");
     }
+    /// What a stopped stream costs beside the bytes of frames that it is in the middle of, which `fantail_unsent_bytes`
+    /// counts: its idle self, the state of the few, and room for the pieces: a rest, last words and an end. Gaps of several
+    /// channels at one place are a piece each, and their frames are counted as unsent.
+    #[test]
+    fn a_stopped_stream_costs_at_most_512_bytes_of_our_own() {
+        let idle = size_of::<Option<Stream>>() + 2 * size_of::<Key>();
+        let (extra, pieces) = (size_of::<Extra>(), 4 * size_of::<Bytes>());
+        let last_words = 100;
+        assert!(idle + extra + pieces + last_words <= 512, "{idle} + {extra} + {pieces} + {last_words}");
+        assert!(size_of::<Outgoing>() < size_of::<Extra>(), "it is a part of it");
+    }
 }

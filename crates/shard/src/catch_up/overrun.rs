@@ -148,3 +148,99 @@ fn gaps_of(jump: &Jump<'_>, cursor: Position, entries: &[Delivery], hub: &Hub) -
     }
     gaps
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::{Harness, read_to};
+
+    /// The blocks that a stream gets behind its opening: channel of a gap, or data; and the number in its id, if it has one.
+    fn blocks(text: &str) -> Vec<(String, Option<u64>)> {
+        let blocks = text.split_terminator("\n\n").skip(1);
+        let line = |block: &str, name: &str| {
+            block.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(": ")?.to_owned()))
+        };
+        let what = |data: String| match data.strip_prefix("{\"channel\":\"") {
+            Some(gap) => {
+                assert!(gap.ends_with("\"reason\":\"skipped\"}"), "{gap}");
+                format!("gap {}", gap.split('"').next().expect("a name"))
+            }
+            None => data,
+        };
+        let number = |id: String| id.rsplit('.').next().and_then(|number| number.parse().ok()).expect("a number");
+        blocks.map(|block| (what(line(block, "data").expect("data")), line(block, "id").map(number))).collect()
+    }
+
+    /// Opens a stream of a and b, publishes while it stands still, and reads what it gets then. The logs keep two.
+    async fn after_standing_still(policy: SlowPolicy, published: &[&[&str]]) -> Vec<(String, Option<u64>)> {
+        let mut harness = Harness::new(policy, 2);
+        let (key, mut client) = harness.open(&["a", "b"]).await;
+        harness.settle();
+        harness.engine.block(key);
+        for (number, channels) in (1..).zip(published) {
+            harness.publish(channels, &format!("{}{number}", channels.concat()));
+        }
+        harness.settle();
+        harness.engine.streams[key].state = crate::stream::State::Behind;
+        harness.engine.queue_behind(key);
+        harness.settle();
+        harness.publish(&["a"], "end");
+        harness.settle();
+        let mut blocks = blocks(&read_to(&mut client, "data: end\n\n"));
+        assert_eq!(blocks.pop().map(|(data, _)| data).as_deref(), Some("end"));
+        blocks
+    }
+
+    fn expected(blocks: &[(&str, Option<u64>)]) -> Vec<(String, Option<u64>)> {
+        blocks.iter().map(|(what, id)| ((*what).to_owned(), *id)).collect()
+    }
+
+    #[tokio::test]
+    async fn skip_tells_of_the_floor_and_goes_on_with_what_is_left_in_order() {
+        let got = after_standing_still(SlowPolicy::Skip, &[&["a"], &["b"], &["a"], &["a"], &["b"]]).await;
+        // Of a's three events the first is gone.
+        assert_eq!(
+            got,
+            expected(&[("gap a", Some(1)), ("b2", Some(2)), ("a3", Some(3)), ("a4", Some(4)), ("b5", Some(5))])
+        );
+    }
+
+    #[tokio::test]
+    async fn latest_gives_the_newest_alone_and_declares_the_rest_before_any_id_that_stands_behind_it() {
+        let got = after_standing_still(SlowPolicy::Latest, &[&["a"], &["a"], &["a"], &["a"]]).await;
+        assert_eq!(got, expected(&[("gap a", None), ("a4", Some(4))]), "both are one unit");
+        // b2 is before everything that is left of a, b5 is between what is left out of a and its newest.
+        let got = after_standing_still(SlowPolicy::Latest, &[&["a"], &["b"], &["a"], &["a"], &["b"], &["a"]]).await;
+        let between = [("b2", Some(2)), ("gap a", None), ("b5", Some(5)), ("a6", Some(6))];
+        assert_eq!(got, expected(&between), "a6 is the first of a behind b5, so nothing more is missing before it");
+        // One event for both comes with what b has; a's gap stands before it.
+        let got = after_standing_still(SlowPolicy::Latest, &[&["a"], &["a"], &["a", "b"], &["a"]]).await;
+        assert_eq!(got, expected(&[("gap a", None), ("ab3", Some(3)), ("a4", Some(4))]));
+    }
+
+    #[tokio::test]
+    async fn several_channels_that_lost_something_each_have_their_gap() {
+        let flood: Vec<&[&str]> = vec![&["a"], &["b"], &["a"], &["b"], &["a"], &["b"]];
+        let got = after_standing_still(SlowPolicy::Latest, &flood).await;
+        assert_eq!(got, expected(&[("gap a", None), ("gap b", None), ("a5", Some(5)), ("b6", Some(6))]));
+        let got = after_standing_still(SlowPolicy::Skip, &flood).await;
+        let held = [("a3", Some(3)), ("b4", Some(4)), ("a5", Some(5)), ("b6", Some(6))];
+        assert_eq!(got, expected(&[&[("gap a", Some(1)), ("gap b", Some(2))], &held[..]].concat()));
+    }
+
+    #[tokio::test]
+    async fn disconnect_ends_the_stream_and_says_so() {
+        let mut harness = Harness::new(SlowPolicy::Disconnect, 2);
+        let (key, mut client) = harness.open(&["a"]).await;
+        harness.engine.block(key);
+        for _ in 0..3 {
+            harness.publish(&["a"], "x");
+        }
+        harness.engine.streams[key].state = crate::stream::State::Behind;
+        harness.engine.queue_behind(key);
+        harness.settle();
+        assert!(read_to(&mut client, "\n\n").contains("event: fantail.close\ndata: {\"reason\":\"overrun\"}\nretry: "));
+        drop(client);
+        assert_eq!(harness.engine.counters.overruns.of(SlowPolicy::Disconnect).get(), 1);
+    }
+}
