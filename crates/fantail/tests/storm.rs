@@ -74,6 +74,24 @@ async fn with_short_logs_every_loss_is_declared() {
 }
 
 #[tokio::test]
+async fn where_slow_streams_go_on_behind_a_gap_every_loss_is_declared() {
+    let _alone = SKY.lock().await;
+    for policy in ["skip", "latest"] {
+        let flags = format!(
+            "--workers 3 --send-buffer-bytes 4KiB --progress-deadline 1s --log-events-max 12 --slow-policy {policy}"
+        );
+        let node = node(&flags.split_whitespace().collect::<Vec<_>>()).await;
+        let weather = Weather { clients: 800, duration: Duration::from_secs(3), ends: Ends::KicksAndSlow, ..LARGE };
+        let verdict = Storm::new(&weather, &node, seed()).rage(&node, None).await;
+        verdict.assert_clean();
+        assert!(verdict.declared > 100, "hardly anything was lost, so nothing was tried: {verdict}");
+        let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
+        let went_on = after.count(&format!("fantail_overruns_total{{policy=\"{policy}\"}}"));
+        assert!(went_on > 20 && after.closed("overrun") == 0, "{went_on} went on, {} ended", after.closed("overrun"));
+    }
+}
+
+#[tokio::test]
 async fn through_redis_every_loss_is_declared_also_when_its_connection_is_cut() {
     let _alone = SKY.lock().await;
     let redis = RedisServer::start().await.unwrap();

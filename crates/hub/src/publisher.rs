@@ -6,13 +6,14 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use fantail_telemetry::EvictReason;
 use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Publication, encode};
 use smallvec::SmallVec;
 
 use crate::budget::fair_level;
 use crate::channel::{ChannelState, Follow};
 use crate::log::Entry;
-use crate::{Channel, EntryKind, Floor, Following, Hub, Release, Watermark, Wish};
+use crate::{Channel, EntryKind, Floor, Following, Hub, LogLimits, Release, Watermark, Wish};
 
 /// After the budget was passed, logs are cut to this part of it, so that cutting is rare.
 const BUDGET_AFTER_CUT: (usize, usize) = (9, 10);
@@ -150,7 +151,8 @@ impl Publisher {
         for channel in channels {
             let mut state = channel.lock();
             let limits = hub.settings.log_limits(state.class);
-            self.changing(&mut state, |state| state.log.evict_older(now_ms, &limits));
+            let evicted = self.changing(&mut state, |state| state.log.evict_older(now_ms, &limits));
+            self.count_evictions(EvictReason::Age, evicted);
             // Only after so long that a client that was here last would be behind what is kept anyway, in any channel:
             // forgetting raises the floor of channels to come, and would tell it of a gap that is none.
             let long_idle = now_ms.saturating_sub(state.idle_since_ms) > age_ms_max;
@@ -170,7 +172,11 @@ impl Publisher {
     /// The event's channel, if it goes into a log here; made if the feed brings every channel.
     fn publish_to(&self, name: &ChannelName, place: Watermark) -> Option<Arc<Channel>> {
         match self.hub.settings.following {
-            Following::Always => self.hub.channel(name).inspect_err(|_| self.raise_forgotten_floor(place)).ok(),
+            Following::Always => {
+                let channel = self.hub.channel(name).inspect_err(|_| self.raise_forgotten_floor(place)).ok();
+                self.count_evictions(EvictReason::Channels, usize::from(channel.is_none()));
+                channel
+            }
             Following::OnDemand => self.lookup(name).filter(|channel| channel.is_confirmed()),
         }
     }
@@ -206,6 +212,7 @@ impl Publisher {
         });
         if removed.is_some() {
             self.hub.channel_count.fetch_sub(1, Ordering::Relaxed);
+            self.hub.counters.channels_forgotten.add(1);
         }
         self.report();
         removed.is_some()
@@ -220,7 +227,19 @@ impl Publisher {
 
     fn append(&mut self, state: &mut ChannelState, entry: Entry) {
         let limits = self.hub.settings.log_limits(state.class);
-        self.changing(state, |state| state.log.append(entry, &limits));
+        let (at_ms, too_many) = (entry.at_ms, (state.log.len() + 1).saturating_sub(limits.entries_max));
+        // Age apart, so that each bound is counted by itself.
+        let at_any_age = LogLimits { age_ms_max: u64::MAX, ..limits };
+        let evicted = self.changing(state, |state| state.log.append(entry, &at_any_age));
+        let by_count = evicted.min(too_many);
+        let by_age = self.changing(state, |state| state.log.evict_older(at_ms, &limits));
+        self.count_evictions(EvictReason::Count, by_count);
+        self.count_evictions(EvictReason::Bytes, evicted - by_count);
+        self.count_evictions(EvictReason::Age, by_age);
+    }
+
+    fn count_evictions(&self, reason: EvictReason, entries: usize) {
+        self.hub.counters.evictions.add(reason, entries as u64);
     }
 
     fn clear(&mut self, state: &mut ChannelState, place: Watermark, reason: GapReason) {
@@ -232,13 +251,13 @@ impl Publisher {
     }
 
     /// Changes a log, which says how many entries it evicted, and keeps the sums over all logs.
-    fn changing(&mut self, state: &mut ChannelState, change: impl FnOnce(&mut ChannelState) -> usize) {
+    fn changing(&mut self, state: &mut ChannelState, change: impl FnOnce(&mut ChannelState) -> usize) -> usize {
         self.log_bytes -= state.log.bytes();
         self.log_entries -= state.log.len();
         let evicted = change(state);
-        self.hub.counters.evictions.add(evicted as u64);
         self.log_bytes += state.log.bytes();
         self.log_entries += state.log.len();
+        evicted
     }
 
     /// The watermark moves when everything is appended, and marks are set when it has moved; see `mailbox.rs`.
@@ -294,7 +313,8 @@ impl Publisher {
             if self.log_bytes <= bytes_max {
                 break;
             }
-            self.changing(&mut channel.lock(), |state| state.log.evict_to(level));
+            let evicted = self.changing(&mut channel.lock(), |state| state.log.evict_to(level));
+            self.count_evictions(EvictReason::Budget, evicted);
         }
     }
 

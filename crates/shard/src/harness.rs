@@ -44,7 +44,7 @@ impl Harness {
             clock: || 1000,
         };
         let (hub, publisher) = Hub::new(settings, Arc::default());
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         let settings = ShardSettings {
             keepalive_interval: minute,
             follow_deadline: minute,

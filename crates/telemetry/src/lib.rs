@@ -22,7 +22,7 @@ mod shard_counters;
 pub use counter::{ByLabel, Counter, Gauge};
 pub use escape::{ESCAPED_BYTES_MAX, Escaped, escape};
 pub use exposition::CONTENT_TYPE;
-pub use hub_counters::{FeedState, HubCounters, HubFields, RejectReason};
+pub use hub_counters::{EvictReason, FeedState, HubCounters, HubFields, RejectReason};
 pub use label::Label;
 pub use metrics::Metrics;
 pub use reference::reference_markdown;

@@ -4,7 +4,7 @@
 //! page and the test of names are made from these rows.
 
 use crate::counter::Counter;
-use crate::hub_counters::{FeedState, HubFields, RejectReason};
+use crate::hub_counters::{EvictReason, FeedState, HubFields, RejectReason};
 use crate::label::Label;
 use crate::process::ProcessFigures;
 use crate::shard_counters::{CloseReason, ShardFields, SlowPolicy, StatusClass};
@@ -50,6 +50,7 @@ pub(crate) struct Words {
 }
 
 const REASONS: Words = words::<CloseReason>("reason");
+const EVICT_REASONS: Words = words::<EvictReason>("reason");
 const POLICIES: Words = words::<SlowPolicy>("policy");
 const REJECT_REASONS: Words = words::<RejectReason>("reason");
 const STATES: Words = words::<FeedState>("state");
@@ -78,7 +79,7 @@ impl Row {
 }
 
 /// Every metric but the build information, which is text and has no number.
-pub(crate) static ROWS: [Row; 38] = [
+pub(crate) static ROWS: [Row; 39] = [
     counter(
         "fantail_connections_accepted",
         Reading::Shards(|shard| shard.connections_accepted.get()),
@@ -185,8 +186,13 @@ pub(crate) static ROWS: [Row; 38] = [
     ),
     counter(
         "fantail_evictions",
-        Reading::Hub(|hub| hub.evictions.get()),
-        "Entries dropped from a log to keep it within its bounds",
+        Reading::HubBy(EVICT_REASONS, |hub| hub.evictions.counters()),
+        "Entries dropped from a log, by the bound that it would have passed",
+    ),
+    counter(
+        "fantail_channels_forgotten",
+        Reading::Hub(|hub| hub.channels_forgotten.get()),
+        "Channels forgotten because nobody followed them and nothing of them was kept",
     ),
     gauge(
         "fantail_feed_state",

@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::{env, fs};
 
-use fantail_telemetry::{CloseReason, FeedState, Metrics, RejectReason, SlowPolicy, StatusClass, reference_markdown};
+use fantail_telemetry::{
+    CloseReason, EvictReason, FeedState, Metrics, RejectReason, SlowPolicy, StatusClass, reference_markdown,
+};
 
 /// The value of one series, written as a scrape writes it.
 fn value<'a>(page: &'a str, series: &str) -> Option<&'a str> {
@@ -29,7 +31,7 @@ fn names(page: &str) -> BTreeSet<&str> {
 #[test]
 fn the_names_of_all_metrics() {
     let expected = "\
-        fantail_build_info fantail_channels fantail_connections_accepted_total fantail_connections_open \
+        fantail_build_info fantail_channels fantail_channels_forgotten_total fantail_connections_accepted_total fantail_connections_open \
         fantail_delivered_bytes_total fantail_deliveries_total fantail_encodes_total fantail_events_in_total \
         fantail_events_rejected_total fantail_evictions_total fantail_feed_reconnects_total fantail_feed_state \
         fantail_followed_channels fantail_gaps_sent_total fantail_internal_requests_total fantail_keepalives_total \
@@ -92,7 +94,8 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
     hub.followed_channels.add(204);
     hub.log_entries.add(205);
     hub.log_bytes.add(206);
-    hub.evictions.add(207);
+    hub.evictions.add(EvictReason::Budget, 207);
+    hub.channels_forgotten.add(212);
     hub.feed_reconnects.add(208);
     hub.outages.add(209);
     hub.requests.add(StatusClass::Success, 210);
@@ -122,7 +125,8 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
         ("fantail_followed_channels", 204),
         ("fantail_log_entries", 205),
         ("fantail_log_bytes", 206),
-        ("fantail_evictions_total", 207),
+        ("fantail_evictions_total{reason=\"budget\"}", 207),
+        ("fantail_channels_forgotten_total", 212),
         ("fantail_feed_reconnects_total", 208),
         ("fantail_outages_total", 209),
         ("fantail_internal_requests_total{status=\"2xx\"}", 210),
