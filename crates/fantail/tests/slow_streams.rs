@@ -313,6 +313,9 @@ async fn where_latest_is_the_policy_a_slow_reader_goes_on_with_the_newest_event_
     until_nothing_is_unsent(&node).await;
 }
 
+/// The channels of a stream, and what comes behind what was under way: how many gaps and events, or why it ends.
+type Case = (&'static [&'static str], Result<(usize, usize), &'static str>);
+
 #[tokio::test]
 async fn a_channels_pattern_decides_for_its_log_and_for_those_who_are_too_slow_for_it() {
     let rules = [
@@ -327,8 +330,7 @@ async fn a_channels_pattern_decides_for_its_log_and_for_those_who_are_too_slow_f
         shown,
         "pattern=news.*,slow_policy=skip,log_events_max=2;pattern=*.now,slow_policy=latest,log_events_max=3"
     );
-    // The channels, and what comes behind what was under way: how many gaps and events, or why the stream ends.
-    let cases: [(&[&str], Result<(usize, usize), &str>); 6] = [
+    let cases: [Case; 6] = [
         (&["news.now"], Ok((1, 2))),
         (&["x.now"], Ok((1, 1))),
         (&["plain"], Err("overrun")),
