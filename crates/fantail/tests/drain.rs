@@ -130,7 +130,9 @@ async fn a_request_under_way_is_told_to_come_back() {
     let browser = wires[0].answer("GET").await.unwrap();
     assert_eq!((browser.head.status, browser.end), (200, End::Clean));
     assert_eq!(browser.head.header("content-type"), Some("text/event-stream"));
-    assert!(String::from_utf8_lossy(&browser.body).contains("\nretry: "), "{browser:?}");
+    let told = browser.events().pop().expect("why");
+    assert_eq!((told.event.as_str(), told.data.as_str()), ("fantail.close", r#"{"reason":"drained"}"#));
+    assert!(told.retry.is_some());
     let other = wires[1].answer("GET").await.unwrap();
     assert_eq!((other.head.status, other.head.header("retry-after")), (503, Some("1")));
     for wire in &mut wires {

@@ -1,12 +1,12 @@
 //! News for all open streams at once, told a slice at a time.
 //!
-//! There is no queue for it at any stream: who takes nothing at that moment misses it.
+//! There is no queue for it at any stream: who is in the middle of a frame at that moment misses it.
 
 use fantail_wire::Frame;
 
 use crate::engine::Engine;
 use crate::slice::Slice;
-use crate::stream::{Key, State};
+use crate::stream::Key;
 
 /// News under way.
 pub(crate) struct Announcement {
@@ -27,7 +27,7 @@ impl Engine {
         while (announcement.next as usize) < self.streams.slots() {
             let key = announcement.next;
             announcement.next += 1;
-            if let Some(stream) = self.streams.get(key).filter(|stream| stream.state == State::Live) {
+            if let Some(stream) = self.streams.get(key).filter(|stream| stream.is_between_frames()) {
                 let piece = announcement.frame.share(stream.framing);
                 self.write_between(key, &piece);
             }
@@ -44,19 +44,23 @@ mod tests {
     use fantail_telemetry::SlowPolicy;
     use fantail_wire::feed_frame;
 
-    use super::*;
     use crate::harness::{Harness, read_to, shortest};
+    use crate::stream::State;
 
     #[tokio::test]
-    async fn every_live_stream_is_told_the_newest_state_once_and_a_blocked_one_is_left_alone() {
+    async fn every_stream_between_two_frames_is_told_the_newest_state_and_a_blocked_one_is_left_alone() {
         let mut harness = Harness::new(SlowPolicy::Disconnect, 100);
         let mut clients = Vec::new();
         for _ in 0..40 {
             clients.push(harness.open(&["a"]).await);
         }
         harness.settle();
+        // A stream that waits for its turn is not slow.
+        let (behind, _) = clients[30];
+        harness.engine.streams[behind].state = State::Behind;
         let (blocked, _) = clients[20];
         harness.engine.block(blocked);
+        harness.engine.streams[blocked].extra().outgoing.push(":the rest\n\n".into());
         harness.engine.announce(feed_frame(false));
         let mut slices = 0;
         while harness.engine.announcement.is_some() {
@@ -70,7 +74,9 @@ mod tests {
         harness.engine.announce(feed_frame(true));
         harness.settle();
         harness.engine.streams[blocked].state = State::Behind;
-        harness.engine.queue_behind(blocked);
+        for key in [blocked, behind] {
+            harness.engine.queue_behind(key);
+        }
         harness.publish(&["a"], "end");
         harness.settle();
         for (number, (key, client)) in clients.iter_mut().enumerate() {

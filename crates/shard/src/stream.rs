@@ -101,6 +101,12 @@ impl Stream {
         self.extra.get_or_insert_default()
     }
 
+    /// Whether something beside the logs may be written now: nothing is begun, and nothing is at its end.
+    pub(crate) fn is_between_frames(&self) -> bool {
+        let is_open = matches!(self.state, State::Live | State::Behind);
+        is_open && self.extra.as_ref().is_none_or(|extra| extra.outgoing.is_empty() && extra.ending.is_none())
+    }
+
     /// Bytes that the socket did not take yet.
     pub(crate) fn unsent_bytes(&self) -> usize {
         self.extra.as_ref().map_or(0, |extra| extra.outgoing.len())

@@ -126,7 +126,7 @@ impl Engine {
         }
     }
 
-    /// Writes something beside the logs to a live stream, whose socket stands between two frames. True if it was begun.
+    /// Writes something beside the logs to a stream that stands between two frames. True if it was begun.
     pub(crate) fn write_between(&mut self, key: Key, piece: &Bytes) -> bool {
         let now = self.now;
         let stream = &mut self.streams[key];

@@ -214,6 +214,13 @@ mod tests {
     }
 
     #[test]
+    fn the_servers_last_words_are_no_event_of_a_publisher() {
+        let text = "event: fantail.close\ndata: {}\nretry: 1234567\n\n";
+        let close = format!("{:x}\r\n{text}\r\n", text.len()).into_bytes();
+        assert!(is_clean(&checked(&[frame(CHANNEL, 1), close], 1)));
+    }
+
+    #[test]
     fn declared_gap_is_counted_but_does_not_excuse_the_loss() {
         let gap = b"1e\r\nevent: fantail.gap\ndata: {}\n\n\n\r\n".to_vec();
         let tally = checked(&[frame(CHANNEL, 1), gap, frame(CHANNEL, 3)], 3);
