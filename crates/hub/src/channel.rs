@@ -135,10 +135,10 @@ impl Channel {
         state.read(from, to, room, out)
     }
 
-    /// Whether something of the channel stands between both places, or stood there and is gone.
-    pub fn has_between(&self, cursor: Position, before: Position) -> bool {
+    /// Whether something of the channel stands above `cursor` and up to `to`, or stood there and is gone.
+    pub fn has_within(&self, cursor: Position, to: Position) -> bool {
         let state = self.state.lock();
-        state.log.floor().position > cursor || state.log.range(cursor, before.before()).next().is_some()
+        state.log.floor().position > cursor || state.log.range(cursor, to).next().is_some()
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, ChannelState> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fantail_hub::{Following, Hub, HubSettings, LogLimits, Publisher, Resume};
 use fantail_telemetry::SlowPolicy;
-use fantail_wire::{ChannelName, Event, Framing, Publication, Term};
+use fantail_wire::{ChannelName, ChannelPattern, Event, Framing, Publication, Term};
 use mio::Poll;
 
 use crate::admission::Admission;
@@ -36,7 +36,8 @@ impl Harness {
             following: Following::Always,
             shards: 1,
             log,
-            patterns: Vec::new(),
+            // Nothing is kept of it, so its floor is its newest event.
+            patterns: vec![(ChannelPattern::parse("none").expect("a pattern"), LogLimits { entries_max: 0, ..log })],
             control_events: true,
             logs_bytes_max: 1 << 30,
             event_bytes_max: 1 << 20,
@@ -50,7 +51,7 @@ impl Harness {
             follow_deadline: minute,
             progress_deadline: minute,
             retry_ms: 1000,
-            slow_policies: SlowPolicies::new(slow_policy, []),
+            slow_policies: SlowPolicies::new(slow_policy, [slow_policy]),
             control_events: true,
         };
         let poll = Poll::new().expect("a poll");

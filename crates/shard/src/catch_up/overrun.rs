@@ -135,12 +135,16 @@ fn collect_newest<'a>(
 fn gaps_of(jump: &Jump<'_>, cursor: Position, entries: &[Delivery], hub: &Hub) -> Vec<Delivery> {
     let mut declared = cursor;
     let mut gaps = Vec::new();
-    for position in entries.iter().map(|entry| entry.position) {
+    for unit in entries.chunk_by(|one, next| one.position == next.position) {
+        let position = unit[0].position;
         // Below the floor nothing need be told: whoever comes back with an id from there is told of the floor.
-        if position < jump.floor || position > jump.newest || position == declared {
+        if position < jump.floor || position > jump.newest {
             continue;
         }
-        if jump.channel.has_between(declared, position) {
+        // An event that comes here is not left out, whatever channel it comes by. A gap of another channel is no such.
+        let comes = unit.iter().any(|entry| entry.kind == EntryKind::Event);
+        let to = if comes { position.before() } else { position };
+        if jump.channel.has_within(declared, to) {
             let frame = hub.gap_frame(jump.channel.name(), GapReason::Skipped, None);
             gaps.push(Delivery { position, kind: EntryKind::Gap, frame });
         }
@@ -171,10 +175,11 @@ mod tests {
         blocks.map(|block| (what(line(block, "data").expect("data")), line(block, "id").map(number))).collect()
     }
 
-    /// Opens a stream of a and b, publishes while it stands still, and reads what it gets then. The logs keep two.
+    /// Opens a stream of a, b and none, publishes while it stands still, and reads what it gets then. The logs of a and b
+    /// keep two events, that of none keeps none.
     async fn after_standing_still(policy: SlowPolicy, published: &[&[&str]]) -> Vec<(String, Option<u64>)> {
         let mut harness = Harness::new(policy, 2);
-        let (key, mut client) = harness.open(&["a", "b"]).await;
+        let (key, mut client) = harness.open(&["a", "b", "none"]).await;
         harness.settle();
         harness.engine.block(key);
         for (number, channels) in (1..).zip(published) {
@@ -216,6 +221,16 @@ mod tests {
         // One event for both comes with what b has; a's gap stands before it.
         let got = after_standing_still(SlowPolicy::Latest, &[&["a"], &["a"], &["a", "b"], &["a"]]).await;
         assert_eq!(got, expected(&[("gap a", None), ("ab3", Some(3)), ("a4", Some(4))]));
+    }
+
+    /// 1. Events 1, 2, 4 and 5 are of a, of which 4 and 5 are left; b has 3, behind the floor of a.
+    /// 2. Event 4 is of none too, which has lost it: a gap with an id stands where a's event is left out.
+    /// 3. A client that is cut off behind that id comes back behind event 4, so a's gap must stand before it.
+    #[tokio::test]
+    async fn latest_declares_what_it_leaves_out_before_the_gap_of_another_channel() {
+        let got = after_standing_still(SlowPolicy::Latest, &[&["a"], &["a"], &["b"], &["a", "none"], &["a"]]).await;
+        let gaps = [("gap a", None), ("gap none", Some(4)), ("a5", Some(5))];
+        assert_eq!(got, expected(&[&[("gap a", None), ("b3", Some(3))], &gaps[..]].concat()));
     }
 
     #[tokio::test]
