@@ -157,3 +157,49 @@ fn look_at_sockets(poll: &mut AsyncFd<Poll>, events: &mut Events, engine: &mut E
         Err(e) => Err(e),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fantail_telemetry::SlowPolicy;
+    use fantail_wire::Framing;
+
+    use super::*;
+
+    fn last_words(control_events: bool, reason: CloseReason) -> Option<String> {
+        let minute = Duration::from_mins(1);
+        let settings = ShardSettings {
+            keepalive_interval: minute,
+            follow_deadline: minute,
+            progress_deadline: minute,
+            retry_ms: 1000,
+            slow_policies: SlowPolicies::new(SlowPolicy::Disconnect, []),
+            control_events,
+        };
+        let frame = settings.last_words(reason)?;
+        Some(String::from_utf8(frame.bytes(Framing::CloseDelimited).to_vec()).expect("text"))
+    }
+
+    #[test]
+    fn who_is_ended_is_told_why_and_who_ended_it_himself_is_not() {
+        for reason in CloseReason::ALL {
+            let told = match reason {
+                CloseReason::Drained
+                | CloseReason::Overrun
+                | CloseReason::ChannelDeleted
+                | CloseReason::Kicked
+                | CloseReason::Refused
+                | CloseReason::FollowTimeout => true,
+                // There is nobody left to tell, nothing can be told any more, or it was asked for.
+                _ => false,
+            };
+            let (words, silent) = (last_words(true, reason), last_words(false, reason));
+            assert_eq!((words.is_some(), silent.is_some()), (told, told), "{reason}");
+            let Some((words, silent)) = words.zip(silent) else { continue };
+            let why = format!(
+                "event: fantail.close\ndata: {{\"reason\":\"{}\"}}\nretry: ",
+                reason.as_str().replace('_', "-")
+            );
+            assert!(words.starts_with(&why) && silent.starts_with("retry: "), "{words}{silent}");
+        }
+    }
+}
