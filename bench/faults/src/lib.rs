@@ -3,14 +3,18 @@
 //!
 //! A trial stands in `trial.rs` from its beginning to its verdict, the faults in the table of `fault.rs`.
 
+pub mod at_every_byte;
 pub mod fault;
 pub mod faults;
+pub mod ground;
 pub mod mode;
 pub mod node;
+pub mod open_then_publish;
 pub mod publishing;
 pub mod recovery;
 pub mod report;
 pub mod scene;
+pub mod sender;
 pub mod stage;
 pub mod traveller;
 pub mod trial;

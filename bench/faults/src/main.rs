@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
+use fantail_faults::open_then_publish::Tally;
 use fantail_faults::report::{Row, table};
-use fantail_faults::{FAULTS, Fault, Mode, Plan, trial};
+use fantail_faults::{FAULTS, Fault, Mode, Plan, at_every_byte, open_then_publish, trial};
 use fantail_testkit::{Defect, Random};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -30,26 +31,51 @@ struct CommandLine {
 enum Command {
     /// Try faults; scripts/faults runs it
     Run(RunOptions),
+    /// Publish the instant a stream's head comes, and see that the event comes
+    OpenThenPublish(OpenOptions),
+    /// Cut a response behind every byte, and see that nothing is missing after the return
+    AtEveryByte(ByteOptions),
     /// List the faults
     List,
+}
+
+#[derive(Debug, clap::Args)]
+struct OpenOptions {
+    /// How often, in each mode
+    #[arg(long, default_value_t = 100_000)]
+    times: u64,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+struct ByteOptions {
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// The program under test
+    #[arg(long, default_value = "target/release/fantail")]
+    fantail: PathBuf,
+    /// How events travel; every way that the program knows when none is given
+    #[arg(long)]
+    mode: Vec<Mode>,
+    /// Brings random choices back
+    #[arg(long)]
+    seed: Option<u64>,
 }
 
 #[derive(Debug, clap::Args)]
 struct RunOptions {
     /// Faults by the beginning of their name; all of them when none is named
     names: Vec<String>,
-    /// The program under test
-    #[arg(long, default_value = "target/release/fantail")]
-    fantail: PathBuf,
-    /// How events travel; every way through Redis that the program knows when none is given
-    #[arg(long)]
-    mode: Vec<Mode>,
     /// A selection, each held for a short time
     #[arg(long)]
     quick: bool,
-    /// Brings trials back, as far as the machine's timing allows
-    #[arg(long)]
-    seed: Option<u64>,
+    #[command(flatten)]
+    common: Common,
     /// Readers of each trial
     #[arg(long, default_value_t = 300)]
     readers: u64,
@@ -99,6 +125,8 @@ fn main() -> ExitCode {
             Ok(true)
         }
         Command::Run(options) => in_runtime(run(options)),
+        Command::OpenThenPublish(options) => in_runtime(open_then_publish(options)),
+        Command::AtEveryByte(options) => in_runtime(at_every_byte(options.common)),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -124,9 +152,8 @@ fn list() {
 
 /// Whether every promise was kept.
 async fn run(options: RunOptions) -> Result<bool> {
-    let modes = known_modes(&options).await?;
-    let seed = options.seed.unwrap_or_else(|| Random::from_entropy().next_u64());
-    println!("seed {seed}");
+    let modes = options.common.known_modes(&Mode::ALL[1..]).await?;
+    let seed = options.common.seed();
     let mut trials = JoinSet::new();
     let slots = Arc::new(Semaphore::new(options.jobs.max(1)));
     let mut number = 0;
@@ -163,7 +190,7 @@ fn plan(options: &RunOptions, mode: Mode, seed: u64) -> Plan {
     // The ledger knows the order of each publisher's own events only, so what is swapped must be of one.
     let publishers = if options.broken.is_some() { 1 } else { options.publishers };
     Plan {
-        fantail: options.fantail.clone(),
+        fantail: options.common.fantail.clone(),
         mode,
         seed,
         quick: options.quick,
@@ -172,17 +199,51 @@ fn plan(options: &RunOptions, mode: Mode, seed: u64) -> Plan {
     }
 }
 
-async fn known_modes(options: &RunOptions) -> Result<Vec<Mode>> {
-    let mut modes = Vec::new();
-    let asked = if options.mode.is_empty() { &Mode::ALL[1..] } else { &options.mode };
-    for mode in asked {
-        if mode.is_known_to(&options.fantail).await? {
-            modes.push(*mode);
-        } else if !options.mode.is_empty() {
-            bail!("{} does not know {}", options.fantail.display(), mode.flags().join(" "));
+impl Common {
+    /// The modes that were asked for, else those of `all` that the program knows.
+    async fn known_modes(&self, all: &[Mode]) -> Result<Vec<Mode>> {
+        let mut modes = Vec::new();
+        for mode in if self.mode.is_empty() { all } else { &self.mode } {
+            if mode.is_known_to(&self.fantail).await? {
+                modes.push(*mode);
+            } else if !self.mode.is_empty() {
+                bail!("{} does not know {}", self.fantail.display(), mode.flags().join(" "));
+            }
         }
+        Ok(modes)
     }
-    Ok(modes)
+
+    /// The seed that was given or a new one; it is told.
+    fn seed(&self) -> u64 {
+        let seed = self.seed.unwrap_or_else(|| Random::from_entropy().next_u64());
+        println!("seed {seed}");
+        seed
+    }
+}
+
+async fn open_then_publish(options: OpenOptions) -> Result<bool> {
+    let seed = options.common.seed();
+    let mut missed = 0;
+    for mode in options.common.known_modes(&Mode::ALL).await? {
+        let tally = open_then_publish::run(&options.common.fantail, mode, options.times, seed).await?;
+        let (name, took) = (mode.name(), tally.took.as_secs_f64());
+        let Tally { times, missed: own, declared, .. } = tally;
+        println!("open-then-publish ({name}): {times} times in {took:.0} s, missed {own}, gaps {declared}");
+        missed += own;
+    }
+    Ok(missed == 0)
+}
+
+async fn at_every_byte(common: Common) -> Result<bool> {
+    let seed = common.seed();
+    let mut is_kept = true;
+    for mode in common.known_modes(&Mode::ALL).await? {
+        let tally = at_every_byte::run(&common.fantail, mode, seed).await?;
+        let (name, cuts, bytes) = (mode.name(), tally.cuts, tally.bytes);
+        println!("at-every-byte ({name}): {cuts} cuts in responses of {bytes} bytes, {}", tally.verdict);
+        is_kept &= tally.is_kept();
+    }
+    Ok(is_kept)
 }
 
 fn chosen(options: &RunOptions) -> Result<Vec<&'static Fault>> {

@@ -46,7 +46,10 @@ impl Node {
         let (public, internal) = (loopback()?, loopback()?);
         let mut arguments = vec!["serve".to_owned()];
         arguments.extend(["--listen".into(), public.to_string(), "--internal-listen".into(), internal.to_string()]);
-        arguments.extend(FLAGS.split_whitespace().chain(flags.iter().copied()).map(ToOwned::to_owned));
+        let own: Vec<&str> = FLAGS.split_whitespace().collect();
+        // A flag is given once; what is asked for wins over what every node is told.
+        let own = own.chunks(2).filter(|flag| !flags.contains(&flag[0])).flatten();
+        arguments.extend(own.chain(flags).map(|word| (*word).to_owned()));
         Ok(Self { binary: binary.into(), arguments, public, internal, fantail: None })
     }
 

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
-use fantail_testkit::{HttpConnection, Publisher, Random, Reply, RespConnection};
-use serde_json::json;
+use anyhow::Result;
+use fantail_testkit::{Publisher, Random, RespConnection};
 use tokio::time::{sleep, timeout};
 
 use crate::mode::Mode;
 use crate::scene::Scene;
+use crate::sender::{Sender, Unexpected, Way, command, is_accepted};
 
 /// How long a publisher waits for an answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
@@ -22,30 +22,21 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// The longest pause between two events, in milliseconds.
 const PAUSE_MS_MAX: u64 = 80;
 
-/// By which way an event is published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// The publish API of a node.
-    Node(usize),
-    /// Redis itself.
-    Redis,
-}
-
 /// Publishes one event after the other.
 #[derive(Debug)]
 pub struct Voice {
     scene: Arc<Scene>,
     publisher: Publisher,
     random: Random,
-    nodes: [Option<HttpConnection>; 2],
-    redis: Option<RespConnection>,
+    sender: Sender,
 }
 
 impl Voice {
     /// A new one, with no connection yet.
     pub fn new(scene: &Arc<Scene>, mut random: Random) -> Self {
         let publisher = scene.ledger.publisher(Random::from_seed(random.next_u64()));
-        Self { scene: Arc::clone(scene), publisher, random, nodes: [None, None], redis: None }
+        let sender = Sender::new(scene.mode, scene.internal, scene.redis);
+        Self { scene: Arc::clone(scene), publisher, random, sender }
     }
 
     /// Its name in the ledger, until an event fails.
@@ -121,68 +112,23 @@ impl Voice {
         }
     }
 
-    fn fail(&mut self, way: Way) {
-        match way {
-            Way::Node(node) => self.nodes[node] = None,
-            Way::Redis => self.redis = None,
+    /// A refusal that is no sign of trouble with Redis is an offence.
+    async fn send(&mut self, way: Way, channels: &[&str], data: &str) -> Result<()> {
+        let enveloped = self.random.chance(1, 2);
+        let sent = self.sender.send(way, channels, data, enveloped).await;
+        if let Err(error) = &sent
+            && let Some(refusal) = error.downcast_ref::<Unexpected>()
+        {
+            self.scene.offence(refusal.to_string());
         }
+        sent
+    }
+
+    fn fail(&mut self, way: Way) {
+        self.sender.forget(way);
         self.publisher = self.scene.ledger.publisher(Random::from_seed(self.random.next_u64()));
         self.scene.tallies.refused.fetch_add(1, Ordering::Relaxed);
     }
-
-    async fn send(&mut self, way: Way, channels: &[&str], data: &str) -> Result<()> {
-        match way {
-            Way::Node(node) => self.send_to_node(node, channels, data).await,
-            Way::Redis => self.send_to_redis(channels, data).await,
-        }
-    }
-
-    async fn send_to_node(&mut self, node: usize, channels: &[&str], data: &str) -> Result<()> {
-        let connection = match &mut self.nodes[node] {
-            Some(connection) => connection,
-            none => none.insert(HttpConnection::connect(self.scene.internal[node]).await?),
-        };
-        let answer = if let [channel] = channels {
-            connection.post(&format!("/publish/{channel}"), data).await?
-        } else {
-            connection.post("/publish", json!({ "channels": channels, "data": data }).to_string()).await?
-        };
-        match answer.status {
-            202 => Ok(()),
-            503 => bail!("the node is not connected to redis"),
-            status => {
-                let offence = format!("publishing was answered with {status}: {}", answer.text());
-                self.scene.offence(offence.clone());
-                bail!(offence)
-            }
-        }
-    }
-
-    async fn send_to_redis(&mut self, channels: &[&str], data: &str) -> Result<()> {
-        let enveloped = self.random.chance(1, 2) || channels.len() > 1;
-        let connection = match &mut self.redis {
-            Some(connection) => connection,
-            none => none.insert(RespConnection::connect(self.scene.redis).await?),
-        };
-        let reply = connection.command(&command(self.scene.mode, channels, data, enveloped)).await?;
-        if is_accepted(&reply) { Ok(()) } else { bail!("redis refused the event: {reply:?}") }
-    }
-}
-
-/// The words of a command that publishes.
-fn command(mode: Mode, channels: &[&str], data: &str, enveloped: bool) -> Vec<String> {
-    let envelope = json!({ "data": data }).to_string();
-    let words: &[&str] = match mode {
-        Mode::Log => &["FCALL", "fantail_publish", "1", "fantail-log:{0}", &envelope],
-        _ if enveloped => &["PUBLISH", &format!("fantail-event:{}", channels[0]), &envelope],
-        _ => &["PUBLISH", &format!("fantail:{}", channels[0]), data],
-    };
-    let channels: &[&str] = if mode == Mode::Log { channels } else { &[] };
-    words.iter().chain(channels).map(ToString::to_string).collect()
-}
-
-fn is_accepted(reply: &Reply) -> bool {
-    matches!(reply, Reply::Integer(_) | Reply::Array(_))
 }
 
 /// Bytes of an event: mostly small, some that fill a socket.
@@ -193,18 +139,4 @@ fn size(random: &mut Random) -> usize {
         _ => 4_096 + random.below(16_384),
     };
     size as usize
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_mode_publishes_with_its_own_command() {
-        let words = |mode, channels: &[&str], enveloped| command(mode, channels, "x", enveloped).join(" ");
-        assert_eq!(words(Mode::Pubsub, &["a"], false), "PUBLISH fantail:a x");
-        assert_eq!(words(Mode::Pubsub, &["a"], true), "PUBLISH fantail-event:a {\"data\":\"x\"}");
-        let logged = "FCALL fantail_publish 1 fantail-log:{0} {\"data\":\"x\"} a b";
-        assert_eq!(words(Mode::Log, &["a", "b"], true), logged);
-    }
 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 use fantail_testkit::Payload;
 use tokio::time::{Instant, sleep};
 
-use crate::publishing::{Voice, Way};
+use crate::publishing::Voice;
 use crate::scene::{Scene, lock};
+use crate::sender::Way;
 
 /// How often each channel gets an event while it is watched: the precision of the figures.
 const ROUND_INTERVAL: Duration = Duration::from_millis(50);

@@ -12,9 +12,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::fault::Fault;
 use crate::mode::Mode;
-use crate::publishing::{Voice, Way};
+use crate::publishing::Voice;
 use crate::recovery::{self, Recovered};
 use crate::scene::{Part, Scene};
+use crate::sender::Way;
 use crate::stage::Stage;
 use crate::traveller::Traveller;
 
@@ -96,6 +97,7 @@ pub async fn run(fault: &'static Fault, plan: &Plan) -> Result<Outcome> {
 
     scene.end_publishing();
     while publishers.join_next().await.is_some() {}
+    stage.spoilers.iter().for_each(fantail_testkit::FaultyServer::retire);
     let _keepers = keep(&scene).await?;
     scene.end();
     tell_that_it_is_over(&scene, &mut voice, &mut readers).await;

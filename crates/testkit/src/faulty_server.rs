@@ -4,7 +4,7 @@
 //! that gets its cursors or its lists wrong.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -55,6 +55,7 @@ struct State {
     victim: u64,
     seen: AtomicU64,
     faults: AtomicU64,
+    has_retired: AtomicBool,
     /// The last event frame and the request of the stream that it was for.
     last: Mutex<Option<(String, Vec<u8>)>>,
 }
@@ -67,7 +68,8 @@ impl FaultyServer {
         let addr = listener.local_addr().doing("asking for the faulty server's address")?;
         let victim = 5 + Random::from_seed(seed ^ defect as u64).below(25);
         let (seen, faults, last) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::new(None));
-        let state = Arc::new(State { defect, victim, seen, faults, last });
+        let has_retired = AtomicBool::new(false);
+        let state = Arc::new(State { defect, victim, seen, faults, has_retired, last });
         tokio::spawn(accept(listener, upstream, Arc::clone(&state)));
         Ok(Self { addr, state })
     }
@@ -75,6 +77,11 @@ impl FaultyServer {
     /// Where to connect to.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Spoils no event from now on, so that none is hit behind which its reader leaves; gaps are still hidden.
+    pub fn retire(&self) {
+        self.state.has_retired.store(true, Ordering::SeqCst);
     }
 
     /// How often it did wrong.
@@ -180,7 +187,7 @@ impl State {
             return vec![frame];
         }
         let seen = self.seen.fetch_add(1, Ordering::SeqCst);
-        if seen < self.victim || self.faults.load(Ordering::SeqCst) > 0 {
+        if seen < self.victim || self.faults.load(Ordering::SeqCst) > 0 || self.has_retired.load(Ordering::SeqCst) {
             return vec![frame];
         }
         let spoiled = match self.defect {

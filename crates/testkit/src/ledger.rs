@@ -30,7 +30,9 @@ use crate::{
 
 /// The event type by which Fantail declares a gap.
 const GAP_EVENT: &str = "fantail.gap";
-/// Its reasons behind which everything retained follows, since nobody knows what the reader had.
+/// Fantail's own event types begin so. What they say beside gaps is no payload and owes nobody anything.
+const OWN_EVENTS: &str = "fantail.";
+/// A gap's reasons behind which everything retained follows, since nobody knows what the reader had.
 const REASONS_TO_BEGIN_ANEW: [&str; 2] = ["unknown-id", "beyond-end"];
 
 /// A moment in the ledger's own time: between two published events.
@@ -234,9 +236,13 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Enters an event as it came: a gap event as a gap, everything else as a payload.
+    /// Enters an event as it came: a gap event as a gap, Fantail's other own events not at all, everything else as a
+    /// payload.
     pub fn record(&self, event: &Event) {
         if event.event != GAP_EVENT {
+            if event.event.starts_with(OWN_EVENTS) {
+                return;
+            }
             return self.receive(&event.data);
         }
         let told: serde_json::Value = serde_json::from_str(&event.data).unwrap_or_default();

@@ -10,8 +10,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::redis::channels_followed;
-use crate::publishing::{Voice, Way};
+use crate::publishing::Voice;
 use crate::scene::{Part, Scene};
+use crate::sender::Way;
 use crate::stage::Stage;
 
 /// How many come and go at the same time, how many channels each follows, and of how many.

@@ -7,8 +7,9 @@ use anyhow::Result;
 use fantail_testkit::Signal;
 use tokio::time::{Instant, sleep};
 
-use crate::publishing::{Voice, Way};
+use crate::publishing::Voice;
 use crate::scene::{Part, Scene};
+use crate::sender::Way;
 use crate::stage::Stage;
 
 const LARGE_BYTES: usize = 100_000;

@@ -6,8 +6,9 @@ use anyhow::Result;
 use fantail_testkit::{Direction, RespConnection, SseClient};
 use tokio::time::{Instant, sleep};
 
-use crate::publishing::{Voice, Way};
+use crate::publishing::Voice;
 use crate::scene::Part;
+use crate::sender::Way;
 use crate::stage::{LOGIN, Stage, info};
 
 const KILL_INTERVAL: Duration = Duration::from_millis(500);
