@@ -88,6 +88,9 @@ struct RunOptions {
     /// Let a server before the nodes do wrong, which must be found out
     #[arg(long = "break")]
     broken: Option<Break>,
+    /// Count it as a broken promise if events are given up that the Redis log still has
+    #[arg(long)]
+    strict: bool,
     /// Where to write the table and everything else
     #[arg(long)]
     results: Option<PathBuf>,
@@ -183,7 +186,7 @@ async fn run(options: RunOptions) -> Result<bool> {
     if let Some(results) = &options.results {
         write_results(results, &rows, seed)?;
     }
-    Ok(rows.iter().all(Row::is_kept))
+    Ok(rows.iter().all(if options.strict { Row::is_strictly_kept } else { Row::is_kept }))
 }
 
 fn plan(options: &RunOptions, mode: Mode, seed: u64) -> Plan {

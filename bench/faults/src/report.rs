@@ -53,6 +53,11 @@ impl Row {
         self.outcome.as_ref().is_ok_and(Outcome::is_kept)
     }
 
+    /// Whether moreover nothing was given up that Redis kept.
+    pub fn is_strictly_kept(&self) -> bool {
+        self.is_kept() && self.outcome.as_ref().is_ok_and(|outcome| !outcome.gave_up)
+    }
+
     /// One line, and more if something went wrong.
     pub fn line(&self) -> String {
         let Self { fault, mode, seed, .. } = self;
@@ -79,6 +84,13 @@ impl Row {
         let time = |time: Option<Duration>| time.map_or("never".into(), seconds);
         let (first, all) = (time(outcome.recovered.first), time(outcome.recovered.all));
         let _ = write!(text, "; first delivery after {first}, all channels after {all}");
+        if outcome.gave_up {
+            text.push_str("; events were given up though redis kept them");
+        }
+        if verdict.declared > 0 {
+            let gaps: Vec<_> = outcome.gaps.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+            let _ = write!(text, "; gaps: {}", gaps.join(", "));
+        }
         for remark in &outcome.remarks {
             let _ = write!(text, "; {remark}");
         }
@@ -110,6 +122,8 @@ impl Row {
                 value["offences"] = json!(outcome.offences);
                 value["first_delivery_s"] = json!(outcome.recovered.first.map(|time| time.as_secs_f64()));
                 value["all_channels_s"] = json!(outcome.recovered.all.map(|time| time.as_secs_f64()));
+                value["gaps"] = json!(outcome.gaps);
+                value["gave_up"] = json!(outcome.gave_up);
                 value["felt"] = Value::Object(felt);
                 value["remarks"] = json!(outcome.remarks);
                 value["took_s"] = json!(outcome.took.as_secs_f64());

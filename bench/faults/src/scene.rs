@@ -2,6 +2,7 @@
 //!
 //! Owns no process and no task.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -40,6 +41,7 @@ pub struct Scene {
     over: AtomicBool,
     closings: Mutex<Vec<(String, Mark)>>,
     offences: Mutex<Vec<String>>,
+    gaps: Mutex<BTreeMap<String, u64>>,
 }
 
 /// Counts that show whether a fault was felt.
@@ -85,6 +87,7 @@ impl Scene {
             over: AtomicBool::new(false),
             closings: Mutex::default(),
             offences: Mutex::default(),
+            gaps: Mutex::default(),
         }
     }
 
@@ -124,6 +127,18 @@ impl Scene {
             return None;
         }
         lock(&self.closings).iter().find(|(closing, _)| closing == data).map(|(_, mark)| *mark)
+    }
+
+    /// A reader was told of a gap.
+    pub fn count_gap(&self, data: &str) {
+        let told: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
+        let reason = told["reason"].as_str().unwrap_or("without a reason");
+        *lock(&self.gaps).entry(reason.to_owned()).or_default() += 1;
+    }
+
+    /// How many gaps were told, by their reasons.
+    pub fn gaps(&self) -> BTreeMap<String, u64> {
+        lock(&self.gaps).clone()
     }
 
     /// Something was seen that must not be and that the ledger does not judge.

@@ -221,6 +221,9 @@ impl Visit<'_> {
     fn take(&mut self, event: &Event) {
         self.reader.record(event);
         self.id.clone_from(&event.id);
+        if event.event == "fantail.gap" {
+            self.traveller.scene.count_gap(&event.data);
+        }
         if let Manner::Watcher(node) = self.manner {
             self.traveller.scene.recovery.saw(node, &event.data);
         }

@@ -1,5 +1,6 @@
 //! One trial: start everything, let it run, break something, heal it, drain what is outstanding, judge.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -54,6 +55,10 @@ pub struct Outcome {
     pub offences: Vec<String>,
     /// Counts that show whether the fault was felt, by name.
     pub felt: Vec<(&'static str, u64)>,
+    /// How many gaps were told, by their reasons.
+    pub gaps: BTreeMap<String, u64>,
+    /// Whether accepted events were given up, though Redis kept them.
+    pub gave_up: bool,
     /// What is worth telling.
     pub remarks: Vec<String>,
     /// How long the whole trial took.
@@ -106,12 +111,14 @@ pub async fn run(fault: &'static Fault, plan: &Plan) -> Result<Outcome> {
     let judged = Arc::clone(&scene);
     let verdict = tokio::task::spawn_blocking(move || judged.ledger.judge()).await?;
     Ok(Outcome {
-        verdict,
         recovered,
         offences: scene.offences(),
         felt,
+        gaps: scene.gaps(),
+        gave_up: plan.mode == Mode::Log && fault.redis_keeps_all && verdict.declared > 0,
         remarks: std::mem::take(&mut stage.remarks),
         took: began.elapsed(),
+        verdict,
     })
 }
 
