@@ -123,6 +123,7 @@ impl Row {
                 value["first_delivery_s"] = json!(outcome.recovered.first.map(|time| time.as_secs_f64()));
                 value["all_channels_s"] = json!(outcome.recovered.all.map(|time| time.as_secs_f64()));
                 value["gaps"] = json!(outcome.gaps);
+                value["diaries"] = json!(outcome.diaries);
                 value["gave_up"] = json!(outcome.gave_up);
                 value["felt"] = Value::Object(felt);
                 value["remarks"] = json!(outcome.remarks);

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fantail_testkit::{Ledger, Mark, Random, Sea};
+use tokio::time::Instant;
 
 use crate::mode::Mode;
 use crate::recovery::Recovery;
@@ -42,6 +43,8 @@ pub struct Scene {
     closings: Mutex<Vec<(String, Mark)>>,
     offences: Mutex<Vec<String>>,
     gaps: Mutex<BTreeMap<String, u64>>,
+    diaries: Mutex<BTreeMap<String, Vec<String>>>,
+    began: Instant,
 }
 
 /// Counts that show whether a fault was felt.
@@ -88,6 +91,8 @@ impl Scene {
             closings: Mutex::default(),
             offences: Mutex::default(),
             gaps: Mutex::default(),
+            diaries: Mutex::default(),
+            began: Instant::now(),
         }
     }
 
@@ -127,6 +132,21 @@ impl Scene {
             return None;
         }
         lock(&self.closings).iter().find(|(closing, _)| closing == data).map(|(_, mark)| *mark)
+    }
+
+    /// Seconds since the beginning, for diaries.
+    pub fn seconds(&self) -> f64 {
+        self.began.elapsed().as_secs_f64()
+    }
+
+    /// Keeps what a reader wrote down, in case that it got what it should not, or not what it should.
+    pub fn keep_diary(&self, reader: String, lines: Vec<String>) {
+        lock(&self.diaries).insert(reader, lines);
+    }
+
+    /// What a reader wrote down.
+    pub fn diary(&self, reader: &str) -> Option<Vec<String>> {
+        lock(&self.diaries).get(reader).cloned()
     }
 
     /// A reader was told of a gap.

@@ -15,6 +15,9 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(8);
 /// A receive buffer that is full soon.
 const SMALL_BUFFER_BYTES: u32 = 8_192;
 
+/// How much of an event is written down: who published it, and its place among that publisher's events.
+const DIARY_CHARS: usize = 90;
+
 /// How a reader behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
@@ -35,19 +38,30 @@ pub struct Traveller {
     random: Random,
     scene: Arc<Scene>,
     kind: Option<Manner>,
+    visits: u64,
 }
 
 /// One reader of the ledger, over as many connections as it takes.
 struct Visit<'a> {
     traveller: &'a mut Traveller,
+    name: String,
     manner: Manner,
     path: String,
     node: usize,
     http_1_0: bool,
-    reader: Reader,
+    /// Taken when it said how it ended.
+    reader: Option<Reader>,
     stream: SseClient,
     /// What it would send as `Last-Event-ID`: of the last event that it took.
     id: String,
+    /// What happened, line by line.
+    diary: Vec<String>,
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        self.traveller.scene.keep_diary(std::mem::take(&mut self.name), std::mem::take(&mut self.diary));
+    }
 }
 
 /// How reading went on.
@@ -60,7 +74,7 @@ enum Read {
 impl Traveller {
     /// One that behaves at random.
     pub fn new(scene: &Arc<Scene>, number: u64) -> Self {
-        Self { number, random: scene.random(Part::Reader, number), scene: Arc::clone(scene), kind: None }
+        Self { number, random: scene.random(Part::Reader, number), scene: Arc::clone(scene), kind: None, visits: 0 }
     }
 
     /// One that watches a node.
@@ -103,9 +117,12 @@ impl Traveller {
                 None => node = self.choose_node(manner, Some(node)),
             }
         };
-        let name = format!("reader {}, {manner:?}", self.number);
-        let reader = scene.ledger.reader(name, &channels, Start::Live(scene.ledger.mark()));
-        Visit { traveller: self, manner, path, node, http_1_0, reader, stream, id: String::new() }.stay().await
+        self.visits += 1;
+        let name = format!("reader {}.{}, {manner:?}", self.number, self.visits);
+        let reader = Some(scene.ledger.reader(&name, &channels, Start::Live(scene.ledger.mark())));
+        let diary = vec![format!("{:.4} node {node}: {path}", scene.seconds())];
+        let id = String::new();
+        Visit { traveller: self, name, manner, path, node, http_1_0, reader, stream, id, diary }.stay().await
     }
 
     /// One try; after a failure a rest.
@@ -161,14 +178,16 @@ impl Visit<'_> {
             let time = self.traveller.millis(20, 1_000);
             match self.read_for(time).await {
                 Read::Over(mark) => {
-                    self.reader.stopped(mark);
+                    if let Some(reader) = self.reader.take() {
+                        reader.stopped(mark);
+                    }
                     return false;
                 }
                 Read::Ended => {
                     self.keep_browsers_id();
                     if self.id.is_empty() {
                         // It was turned away while it waited for the feed, so nothing was promised.
-                        self.reader.left();
+                        self.leave();
                         return true;
                     }
                     self.come_back().await;
@@ -179,13 +198,13 @@ impl Visit<'_> {
                     Manner::Sleepy => self.traveller.rest(50, 1_500).await,
                     // Nobody leaves for good once the trial is over: whoever comes back proves more.
                     Manner::Restless if self.traveller.random.chance(1, 8) && !self.traveller.scene.is_over() => {
-                        self.reader.left();
+                        self.leave();
                         return true;
                     }
                     Manner::Restless => {
                         self.prepare_to_leave().await;
                         if self.id.is_empty() {
-                            self.reader.left();
+                            self.leave();
                             return true;
                         }
                         self.come_back().await;
@@ -219,7 +238,11 @@ impl Visit<'_> {
     }
 
     fn take(&mut self, event: &Event) {
-        self.reader.record(event);
+        if let Some(reader) = &self.reader {
+            reader.record(event);
+        }
+        let start: String = event.data.chars().take(DIARY_CHARS).collect();
+        self.write_down(&format!("{} {} {start:?}", event.id, event.event));
         self.id.clone_from(&event.id);
         if event.event == "fantail.gap" {
             self.traveller.scene.count_gap(&event.data);
@@ -274,13 +297,23 @@ impl Visit<'_> {
                 break;
             }
         }
+        self.write_down(&format!("node {}: comes back with {:?}", self.node, self.id));
         let tallies = &self.traveller.scene.tallies;
         tallies.resumed.fetch_add(1, Ordering::Relaxed);
         tallies.moved.fetch_add(u64::from(self.node != left_at), Ordering::Relaxed);
     }
 
+    fn leave(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.left();
+        }
+    }
+
+    fn write_down(&mut self, what: &str) {
+        self.diary.push(format!("{:.4} {what}", self.traveller.scene.seconds()));
+    }
+
     fn offence(&self, what: &str) {
-        let Self { traveller, manner, .. } = self;
-        traveller.scene.offence(format!("reader {}, {manner:?}: {what}", traveller.number));
+        self.traveller.scene.offence(format!("{}: {what}", self.name));
     }
 }

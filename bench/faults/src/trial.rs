@@ -27,6 +27,9 @@ const CLOSING_INTERVAL: Duration = Duration::from_millis(300);
 /// How long they are told; a reader that has not heard it by then is stuck.
 const CLOSING_PATIENCE: Duration = Duration::from_mins(1);
 
+/// How many diaries are kept of a trial.
+const DIARIES_MAX: usize = 3;
+
 /// What to try.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -59,6 +62,8 @@ pub struct Outcome {
     pub gaps: BTreeMap<String, u64>,
     /// Whether accepted events were given up, though Redis kept them.
     pub gave_up: bool,
+    /// What readers wrote down that the verdict names.
+    pub diaries: Vec<(String, Vec<String>)>,
     /// What is worth telling.
     pub remarks: Vec<String>,
     /// How long the whole trial took.
@@ -106,7 +111,7 @@ pub async fn run(fault: &'static Fault, plan: &Plan) -> Result<Outcome> {
     let _keepers = keep(&scene).await?;
     scene.end();
     tell_that_it_is_over(&scene, &mut voice, &mut readers).await;
-    drop(readers);
+    readers.shutdown().await;
     let felt = felt(&stage).await?;
     let judged = Arc::clone(&scene);
     let verdict = tokio::task::spawn_blocking(move || judged.ledger.judge()).await?;
@@ -115,6 +120,7 @@ pub async fn run(fault: &'static Fault, plan: &Plan) -> Result<Outcome> {
         offences: scene.offences(),
         felt,
         gaps: scene.gaps(),
+        diaries: diaries(&scene, &verdict),
         gave_up: plan.mode == Mode::Log && fault.redis_keeps_all && verdict.declared > 0,
         remarks: std::mem::take(&mut stage.remarks),
         took: began.elapsed(),
@@ -146,6 +152,13 @@ async fn tell_that_it_is_over(scene: &Arc<Scene>, voice: &mut Voice, readers: &m
             return scene.offence(format!("{} readers do not hear that it is over", readers.len()));
         }
     }
+}
+
+/// Of the first readers that were wronged.
+fn diaries(scene: &Scene, verdict: &Verdict) -> Vec<(String, Vec<String>)> {
+    let names = verdict.examples.iter().filter_map(|example| example.split(": ").next());
+    let found = names.filter_map(|name| Some((name.to_owned(), scene.diary(name)?)));
+    found.take(DIARIES_MAX).collect()
 }
 
 async fn felt(stage: &Stage) -> Result<Vec<(&'static str, u64)>> {
