@@ -120,6 +120,19 @@ impl Node {
         }
     }
 
+    /// Waits until it says that it is not ready, or for so long. Whether it did.
+    pub async fn loses_redis_within(&self, limit: Duration) -> bool {
+        let started = Instant::now();
+        while started.elapsed() < limit {
+            let answer = http(self.internal, "GET", "/readyz", &[], "").await;
+            if answer.is_ok_and(|answer| answer.status != 200) {
+                return true;
+            }
+            sleep(LOOK_INTERVAL).await;
+        }
+        false
+    }
+
     /// One of its counts, labels included in the name.
     pub async fn count(&self, series: &str) -> Result<u64> {
         let text = http(self.internal, "GET", "/metrics", &[], "").await?.text();

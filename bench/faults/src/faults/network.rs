@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use fantail_testkit::Direction;
 use fantail_testkit::proxy::Cut;
+use fantail_testkit::{Direction, FaultProxy};
 use tokio::time::sleep;
 
+use crate::node::Node;
 use crate::stage::Stage;
 
 /// Nothing of the first node reaches Redis.
@@ -33,7 +34,7 @@ async fn partition(stage: &Stage, hold: Duration, nodes: &[usize], directions: &
         }
     }
     sleep(hold).await;
-    stage.to_redis.iter().for_each(fantail_testkit::FaultProxy::resume);
+    stage.to_redis.iter().for_each(FaultProxy::resume);
     Ok(())
 }
 
@@ -66,14 +67,26 @@ const NONSENSE: [&[u8]; 12] = [
     b"\x00\xff\xfe\r\n",
 ];
 
-/// Says one piece of nonsense after the other to the first node.
+/// Says one piece of nonsense after the other, half of them to each node, and each to a sound connection.
 pub async fn malformed(stage: &mut Stage, hold: Duration) -> Result<()> {
-    for nonsense in NONSENSE {
-        stage.to_redis[0].forge(nonsense);
-        sleep(hold / NONSENSE.len() as u32).await;
-    }
-    stage.to_redis[0].pass();
+    let each = hold / NONSENSE.len() as u32;
+    let (first, second) = NONSENSE.split_at(NONSENSE.len() / 2);
+    let talk = |node: usize, pieces| talk_nonsense(&stage.nodes[node], &stage.to_redis[node], pieces, each);
+    let (first, second) = tokio::try_join!(talk(0, first), talk(1, second))?;
+    stage.remarks.push(format!("{} of {} pieces of nonsense ended a connection", first + second, NONSENSE.len()));
     remark_memory(stage)
+}
+
+/// How many of the pieces a node did not put up with.
+async fn talk_nonsense(node: &Node, proxy: &FaultProxy, pieces: &[&'static [u8]], each: Duration) -> Result<usize> {
+    let mut ended = 0;
+    for nonsense in pieces {
+        node.wait_until_ready().await?;
+        proxy.forge(*nonsense);
+        ended += usize::from(node.loses_redis_within(each).await);
+        proxy.pass();
+    }
+    Ok(ended)
 }
 
 /// Lines, strings, lists and messages that never come to their end, at full speed.
@@ -86,6 +99,7 @@ pub async fn endless(stage: &mut Stage, hold: Duration) -> Result<()> {
         message.repeat(1_000),
     ];
     for piece in pieces {
+        stage.nodes[0].wait_until_ready().await?;
         stage.to_redis[0].forge_endlessly(piece);
         sleep(hold / 4).await;
         remark_memory(stage)?;
