@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::channel_rule::ChannelRule;
 use crate::layers::Source;
 use crate::redis_url::RedisUrl;
 use crate::secret::Secret;
@@ -31,6 +32,8 @@ pub struct Config {
     pub streams: Streams,
     /// What is kept of each channel for slow and returning clients.
     pub logs: Logs,
+    /// Channels that are treated otherwise.
+    pub channels: Channels,
     /// What one client or one publisher may ask for.
     pub limits: Limits,
     /// How the program ends.
@@ -125,6 +128,12 @@ pub struct Streams {
     pub send_buffer_bytes: usize,
     /// Channels that one stream may follow.
     pub channels_per_stream_max: usize,
+    /// What becomes of a stream that is slower than its channel's log is long.
+    pub slow_policy: SlowPolicy,
+    /// Whether streams get events of the program's own about gaps and their end.
+    pub control_events: bool,
+    /// Whether streams get an event when the feed is lost or back.
+    pub feed_state_events: bool,
 }
 
 /// What is kept of each channel for slow and returning clients.
@@ -138,6 +147,13 @@ pub struct Logs {
     pub log_age_max: Duration,
     /// Frame bytes kept in all channels together.
     pub logs_bytes_max: usize,
+}
+
+/// Channels that are treated otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Channels {
+    /// In the order in which they are tried; the first that fits holds.
+    pub channel: Vec<ChannelRule>,
 }
 
 /// What one client or one publisher may ask for.
@@ -189,6 +205,42 @@ pub struct Sources {
     pub config: Option<PathBuf>,
     /// One source per declared setting, in the order of the table.
     pub(crate) of_settings: Vec<Source>,
+}
+
+/// What becomes of a stream that is slower than its channel's log is long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SlowPolicy {
+    /// It is ended; the client comes back and is told of the gap.
+    #[default]
+    Disconnect,
+    /// It is told of the gap and goes on with what is still there.
+    Skip,
+    /// It is told of the gap and goes on with the newest event.
+    Latest,
+}
+
+impl SlowPolicy {
+    /// The words an operator writes.
+    pub const WORDS: [&str; 3] = ["disconnect", "skip", "latest"];
+}
+
+impl FromStr for SlowPolicy {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Self, ()> {
+        match word {
+            "disconnect" => Ok(Self::Disconnect),
+            "skip" => Ok(Self::Skip),
+            "latest" => Ok(Self::Latest),
+            _ => Err(()),
+        }
+    }
+}
+
+impl fmt::Display for SlowPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::WORDS[*self as usize])
+    }
 }
 
 /// Shape of a log line.
@@ -250,8 +302,12 @@ impl Config {
                 progress_deadline: Duration::ZERO,
                 send_buffer_bytes: 0,
                 channels_per_stream_max: 0,
+                slow_policy: SlowPolicy::Disconnect,
+                control_events: false,
+                feed_state_events: false,
             },
             logs: Logs { log_events_max: 0, log_bytes_max: 0, log_age_max: Duration::ZERO, logs_bytes_max: 0 },
+            channels: Channels { channel: Vec::new() },
             limits: Limits {
                 connections_max: 0,
                 request_deadline: Duration::ZERO,

@@ -1,4 +1,4 @@
-//! The configuration file: TOML, one flat table of settings.
+//! The configuration file: TOML, one flat table of settings, and a table `[[channel]]` for each rule about channels.
 //!
 //! The parser recovers from errors, so a file with several mistakes is read to its end and each
 //! mistake is named with its line.
@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
+use crate::channel_rule::ChannelRule;
 use crate::fault::{Faults, Place};
 use crate::layers::Given;
 use crate::settings::{SETTINGS, Setting};
@@ -16,13 +17,13 @@ use crate::value::Kind;
 
 /// Reads the file's text into settings with the line each stands on.
 pub(crate) fn read(path: &str, text: &str) -> (Vec<Given>, Faults) {
-    let place = |offset: usize| Place::File { path: path.to_owned(), line: line_at(text, offset) };
+    let place_at = |offset: usize| Place::File { path: path.to_owned(), line: line_at(text, offset) };
     let mut faults = Faults::default();
     let mut broken_lines = HashSet::new();
 
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
-        let place = place(error.span().map_or(0, |span| span.start));
+        let place = place_at(error.span().map_or(0, |span| span.start));
         // One slip can upset the parser several times; the first word on a line is the useful one.
         if broken_lines.insert(place.clone()) {
             faults.push(place, error.message());
@@ -30,8 +31,15 @@ pub(crate) fn read(path: &str, text: &str) -> (Vec<Given>, Faults) {
     }
     let mut given = Vec::new();
     for (key, value) in in_file_order(table.into_inner()) {
-        let place = place(key.span().start);
+        let place = place_at(key.span().start);
         if broken_lines.contains(&place) {
+            continue;
+        }
+        let rules = Setting::find(key.get_ref()).filter(|setting| matches!(setting.kind, Kind::Channels(_)));
+        if let (Some(setting), DeValue::Array(tables)) = (rules, value.get_ref()) {
+            let mut rules = Rules { texts: Vec::new(), faults: &mut faults, place: &place_at };
+            tables.iter().for_each(|table| rules.read(table));
+            given.push(Given { setting, texts: rules.texts, place });
             continue;
         }
         match read_entry(key.get_ref(), value.get_ref()) {
@@ -40,6 +48,56 @@ pub(crate) fn read(path: &str, text: &str) -> (Vec<Given>, Faults) {
         }
     }
     (given, faults)
+}
+
+/// The rules about channels. Each key stands on a line of its own, and each fault is named with the line it is on.
+struct Rules<'a> {
+    /// The rules without a fault, as the other layers write them.
+    texts: Vec<String>,
+    faults: &'a mut Faults,
+    place: &'a dyn Fn(usize) -> Place,
+}
+
+impl Rules<'_> {
+    fn read(&mut self, table: &Spanned<DeValue<'_>>) {
+        let start = table.span().start;
+        let entries = match table.get_ref() {
+            DeValue::Table(entries) => in_file_order(entries.clone()),
+            // The form of the other layers, whose faults are found with theirs.
+            DeValue::String(text) => return self.texts.push(text.to_string()),
+            other => {
+                return self.refuse(start, format!("channel takes tables [[channel]]; found {}", other.type_str()));
+            }
+        };
+        let (mut rule, faults_before) = (ChannelRule::default(), self.faults.len());
+        for (key, value) in entries {
+            if let Err(message) = set(&mut rule, key.get_ref(), value.get_ref()) {
+                self.refuse(key.span().start, format!("channel: {message}"));
+            }
+        }
+        if self.faults.len() > faults_before {
+            return;
+        }
+        match rule.check() {
+            Ok(()) => self.texts.push(rule.show()),
+            Err(message) => self.refuse(start, format!("channel: {message}")),
+        }
+    }
+
+    fn refuse(&mut self, offset: usize, message: String) {
+        self.faults.push((self.place)(offset), message);
+    }
+}
+
+fn set(rule: &mut ChannelRule, key: &str, value: &DeValue<'_>) -> Result<(), String> {
+    // An unknown key is refused by the rule, whatever its value.
+    let setting = Setting::find(key).filter(|setting| setting.kind.takes_integer());
+    let text = match value {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Integer(number) if setting.is_some() || Setting::find(key).is_none() => decimal(number),
+        other => return Err(format!("{key} takes text in quotes; found {}", other.type_str())),
+    };
+    rule.set(key, &text)
 }
 
 type Entry<'a> = (Spanned<std::borrow::Cow<'a, str>>, Spanned<DeValue<'a>>);
@@ -147,6 +205,47 @@ mod tests {
         let faults = faults_of("retry = \"1s\"\nretry = \"2s\"\n");
         assert_eq!(faults.len(), 1, "{faults:#?}");
         assert!(faults[0].starts_with("f.toml:2: duplicate"), "{faults:#?}");
+    }
+
+    #[test]
+    fn rules_about_channels_are_tables_each_with_its_lines() {
+        let text = "retry = \"1s\"\n[[channel]]\npattern = \"news.*\"\nslow_policy = \"skip\"\n\n\
+                    [[channel]]\npattern = \"*\"\nlog_events_max = 5\nlog_age_max = \"1m\"\n";
+        let inline = "channel = [{ pattern = \"news.*\", slow_policy = \"skip\" },\n\
+                      \"pattern=*,log_events_max=5,log_age_max=1m\"]";
+        for (text, line) in [(text, "f.toml:2"), (inline, "f.toml:1")] {
+            let (given, faults) = read("f.toml", text);
+            assert!(faults.is_empty(), "{faults}");
+            let rules = given.iter().find(|given| given.setting.key == "channel").expect("it is given");
+            assert_eq!(rules.texts, ["pattern=news.*,slow_policy=skip", "pattern=*,log_events_max=5,log_age_max=1m"]);
+            assert!(rules.place.to_string().starts_with(line), "{}", rules.place);
+        }
+    }
+
+    #[test]
+    fn every_mistake_in_a_rule_is_named_with_its_line() {
+        let text = "[[channel]]\nslow_policy = \"skip\"\n[[channel]]\npattern = \"a b\"\nslow_polcy = \"skip\"\n\
+                    log_events_max = true\n[[channel]]\npattern = \"a\"\nlog_age_max = 5\nlog_events_max = 0\n";
+        let expected = [
+            "f.toml:1: channel: pattern is missing",
+            "f.toml:4: channel: pattern: \"a b\" holds ' '",
+            "f.toml:5: channel: unknown key \"slow_polcy\"; did you mean slow_policy?",
+            "f.toml:6: channel: log_events_max takes text in quotes; found boolean",
+            "f.toml:9: channel: log_age_max takes text in quotes; found integer",
+            "f.toml:10: channel: log_events_max: \"0\" is too small; the least is 1",
+        ];
+        let faults = faults_of(text);
+        assert_eq!(faults.len(), expected.len(), "{faults:#?}");
+        for (fault, start) in faults.iter().zip(expected) {
+            assert!(fault.starts_with(start), "{fault}");
+        }
+        assert!(
+            faults_of("channel = 5")[0].starts_with("f.toml:1: channel takes tables"),
+            "{:?}",
+            faults_of("channel = 5")
+        );
+        assert!(faults_of("channel = [5]")[0].contains("takes tables [[channel]]; found integer"));
+        assert!(faults_of("[channel]\npattern = \"a\"")[0].contains("[[channel]]"));
     }
 
     #[test]

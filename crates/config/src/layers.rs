@@ -163,6 +163,7 @@ impl Layers {
         for rule in RULES.into_iter().chain(redis_rules::RULES) {
             self.check(rule);
         }
+        self.check_channels();
         if self.faults.is_empty() { Ok(self.config) } else { Err(self.faults) }
     }
 
@@ -175,6 +176,26 @@ impl Layers {
         let blamed = if self.places.contains_key(key) { key } else { other };
         let place = self.places.get(blamed).cloned().unwrap_or(Place::CommandLine);
         self.faults.push(place, format!("{} {} {}", self.told(key), rule.must, self.told(other)));
+    }
+
+    /// What must hold of `log_bytes_max` must hold where a channel has its own.
+    fn check_channels(&mut self) {
+        if ["channel", "event_bytes_max", "logs_bytes_max"].iter().any(|key| self.broken.contains(key)) {
+            return;
+        }
+        let (least, most) = (self.config.limits.event_bytes_max, self.config.logs.logs_bytes_max);
+        let rules = self.config.channels.channel.iter();
+        let sizes = rules.filter_map(|rule| Some((rule.pattern.clone(), rule.log_bytes_max?)));
+        for (pattern, bytes) in sizes.collect::<Vec<_>>() {
+            let (must, other) = match bytes {
+                _ if bytes < least => ("smaller", "event_bytes_max"),
+                _ if bytes > most => ("larger", "logs_bytes_max"),
+                _ => continue,
+            };
+            let place = self.places.get("channel").cloned().unwrap_or(Place::CommandLine);
+            let told = format!("log_bytes_max of channel {pattern:?} must not be {must} than {}", self.told(other));
+            self.faults.push(place, told);
+        }
     }
 
     /// `drain_window (10s, default)`.

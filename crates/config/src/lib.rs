@@ -7,6 +7,7 @@
 //! its arguments or the disk by itself; they are passed in, and every fault in any of them is
 //! reported together with the others.
 
+mod channel_rule;
 mod config;
 mod environment;
 mod fault;
@@ -21,8 +22,10 @@ mod settings;
 mod suggest;
 mod value;
 
+pub use channel_rule::ChannelRule;
 pub use config::{
-    Config, Cors, Drain, Engine, Feed, Internal, Limits, LogFormat, Logging, Logs, Public, Redis, Sources, Streams,
+    Channels, Config, Cors, Drain, Engine, Feed, Internal, Limits, LogFormat, Logging, Logs, Public, Redis, SlowPolicy,
+    Sources, Streams,
 };
 pub use fault::{Fault, Faults, Place};
 pub use flags::{Flags, Parsed, clap_args, command, parse_flags, parse_flags_of};

@@ -13,13 +13,14 @@ const REFERENCE_HEAD: &str = "\
 
 Every setting has a key in a TOML file, an environment variable and a flag. Of these the later wins:
 default, file, variable, flag. The file is named by `--config` or `FANTAIL_CONFIG`; its keys stand at the
-top level, without tables.
+top level, without tables but for `[[channel]]`.
 
 All settings are checked before anything is bound, and everything that is wrong is reported at once, with
 its file and line, variable or flag. An unknown key, flag or `FANTAIL_` variable is an error.
 
 Durations have a unit: `500ms`, `15s`, `5m`. Sizes are bytes, or whole `KiB`, `MiB`, `GiB`. A list is an
-array in the file, separated by commas in a variable, and a repeated flag on the command line.
+array in the file, separated by commas in a variable, and a repeated flag on the command line. A list that
+a later layer gives takes the place of the whole list before it.
 ";
 
 const EXAMPLE_HEAD: &str = "\
@@ -86,6 +87,7 @@ fn toml_value(setting: &Setting) -> String {
         Kind::Count { .. } | Kind::Switch(_) => value.to_owned(),
         Kind::Origins(_) | Kind::Servers(_) if value.is_empty() => "[]".to_owned(),
         Kind::Origins(_) | Kind::Servers(_) => format!("[{value:?}]"),
+        Kind::Channels(_) => format!("[{value}]"),
         _ => format!("{value:?}"),
     }
 }

@@ -26,7 +26,7 @@ pub struct Setting {
 }
 
 /// Headings of the groups, in the order of help and reference.
-pub(crate) const GROUPS: [(&str, &str); 12] = [
+pub(crate) const GROUPS: [(&str, &str); 13] = [
     ("public", "Public listener"),
     ("internal", "Internal listener"),
     ("engine", "Threads"),
@@ -34,6 +34,7 @@ pub(crate) const GROUPS: [(&str, &str); 12] = [
     ("redis", "Redis"),
     ("streams", "Streams"),
     ("logs", "Channel logs"),
+    ("channels", "Channels of their own kind"),
     ("limits", "Limits"),
     ("drain", "Drain"),
     ("cors", "Web pages"),
@@ -59,7 +60,7 @@ impl Setting {
 
     /// Whether it may be given more than once, as a list.
     pub fn is_repeatable(&self) -> bool {
-        matches!(self.kind, Kind::Origins(_) | Kind::Servers(_))
+        matches!(self.kind, Kind::Origins(_) | Kind::Servers(_) | Kind::Channels(_))
     }
 
     /// Whether its value may hold a password, and so is never shown whole.
@@ -122,7 +123,7 @@ macro_rules! setting {
 }
 
 /// Every setting, grouped as in [`Config`](crate::Config).
-pub static SETTINGS: [Setting; 43] = [
+pub static SETTINGS: [Setting; 47] = [
     setting!(public.listen: Address() = "127.0.0.1:8080",
         "Where browsers connect. Reachable from this machine only, until set otherwise."),
     setting!(public.listen_shared: Switch() = "false",
@@ -177,6 +178,12 @@ pub static SETTINGS: [Setting; 43] = [
         "Kernel send buffer of a stream. Larger hides slow clients and costs memory; smaller costs wake-ups."),
     setting!(streams.channels_per_stream_max: Count(min: 1, max: 512) = "32",
         "Channels that one stream may follow."),
+    setting!(streams.slow_policy: SlowPolicy() = "disconnect",
+        "What becomes of a stream whose client is slower than its channel's log is long. disconnect ends it, and the client comes back with its last id; skip sends a gap and goes on with what is still kept; latest sends a gap and only the newest event of the channel. If several channels of one stream are concerned, the strictest decides; a stream of several channels skips where the policy is latest."),
+    setting!(streams.control_events: Switch() = "true",
+        "Tell streams of gaps (fantail.gap) and of their end (fantail.close) with events. Without them a gap is a bare id and an end a bare retry: nothing is sent that a client would hand to its program, and losses are told to nobody."),
+    setting!(streams.feed_state_events: Switch() = "false",
+        "Tell open streams with an event (fantail.feed) when the feed is lost and when it is back. A client that takes nothing at that moment may miss it."),
     setting!(logs.log_events_max: Count(min: 1, max: 1_000_000) = "4096",
         "Events kept per channel for slow and returning clients."),
     setting!(logs.log_bytes_max: Size(min: 4 * KIB, max: 4 * GIB) = "4MiB",
@@ -185,6 +192,8 @@ pub static SETTINGS: [Setting; 43] = [
         "Age up to which an event is kept."),
     setting!(logs.logs_bytes_max: Size(min: 4 * KIB, max: 1024 * GIB) = "256MiB",
         "Bytes of events kept in all channels together. At least log_bytes_max."),
+    setting!(channels.channel: Channels() = "" or "{ pattern = \"news.*\", slow_policy = \"skip\", log_events_max = 100 }",
+        "Settings for the channels that fit a pattern: slow_policy, log_events_max, log_bytes_max, log_age_max, each as above where it is left out. In a pattern * stands for any characters, and the whole name must fit; of several the first that fits holds. In the file a table [[channel]] for each, at its end, or an array of inline tables; elsewhere pattern=news.*,slow_policy=skip,log_events_max=100, several separated by semicolons."),
     setting!(limits.connections_max: Count(min: 0, max: 10_000_000) = "0",
         "Open connections. 0 stands for the descriptor limit minus a reserve of 128."),
     setting!(limits.request_deadline: Duration(min: SHORTEST, max: seconds(5 * MINUTE)) = "10s",

@@ -10,7 +10,8 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
-use crate::config::{Config, LogFormat};
+use crate::channel_rule::{ChannelRule, RULES_MAX};
+use crate::config::{Config, LogFormat, SlowPolicy};
 use crate::redis_url::RedisUrl;
 use crate::secret::Secret;
 use crate::suggest;
@@ -48,6 +49,8 @@ pub(crate) enum Kind {
     Origins(Field<Vec<String>>),
     LogFilter(Field<String>),
     LogFormat(Field<LogFormat>),
+    SlowPolicy(Field<SlowPolicy>),
+    Channels(Field<Vec<ChannelRule>>),
     File(Field<Option<PathBuf>>),
     /// A file that a part of the program reads, unlike the one with the settings.
     Readable(Field<Option<PathBuf>>),
@@ -78,6 +81,8 @@ impl Kind {
             Self::Text(field) => (field.set)(config, (!text.is_empty()).then(|| text.to_owned())),
             Self::Secret(field) => (field.set)(config, (!text.is_empty()).then(|| Secret::new(text))),
             Self::Servers(field) => (field.set)(config, parse_servers(texts)?),
+            Self::SlowPolicy(field) => (field.set)(config, parse_slow_policy(text)?),
+            Self::Channels(field) => (field.set)(config, parse_channels(texts)?),
             Self::Switch(field) => (field.set)(config, parse_switch(text)?),
         }
         Ok(())
@@ -96,6 +101,8 @@ impl Kind {
             Self::Text(field) => (field.get)(config).clone().unwrap_or_default(),
             Self::Secret(field) => (field.get)(config).as_ref().map_or_else(String::new, ToString::to_string),
             Self::LogFormat(field) => (field.get)(config).to_string(),
+            Self::SlowPolicy(field) => (field.get)(config).to_string(),
+            Self::Channels(field) => (field.get)(config).iter().map(ChannelRule::show).collect::<Vec<_>>().join(";"),
             Self::Switch(field) => (field.get)(config).to_string(),
             Self::File(field) | Self::Readable(field) => {
                 (field.get)(config).as_ref().map_or_else(String::new, |path| path.display().to_string())
@@ -121,6 +128,8 @@ impl Kind {
             Self::Text(_) => "text, or empty for none".to_owned(),
             Self::Secret(_) => "text that is shown nowhere, or empty for none".to_owned(),
             Self::Servers(_) => "hosts, each with a port or without".to_owned(),
+            Self::SlowPolicy(_) => "`disconnect`, `skip` or `latest`".to_owned(),
+            Self::Channels(_) => "tables `[[channel]]`, or rules such as `pattern=news.*,slow_policy=skip`".to_owned(),
             Self::Switch(_) => "`true` or `false`; the flag alone means `true`".to_owned(),
         }
     }
@@ -141,6 +150,8 @@ impl Kind {
             Self::Text(_) => "TEXT",
             Self::Secret(_) => "SECRET",
             Self::Servers(_) => "HOST:PORT",
+            Self::SlowPolicy(_) => "POLICY",
+            Self::Channels(_) => "RULE",
             Self::Switch(_) => "BOOL",
         }
     }
@@ -291,6 +302,20 @@ fn parse_log_filter(text: &str) -> Result<String, String> {
 
 fn parse_log_format(text: &str) -> Result<LogFormat, String> {
     text.parse().map_err(|()| format!("{text:?} is not a log format; write {}", LogFormat::WORDS.join(" or ")))
+}
+
+fn parse_slow_policy(text: &str) -> Result<SlowPolicy, String> {
+    text.parse().map_err(|()| format!("{text:?} is not a slow policy; write disconnect, skip or latest"))
+}
+
+/// A semicolon separates rules in a variable, and no rule contains one, so it does so everywhere.
+fn parse_channels(texts: &[String]) -> Result<Vec<ChannelRule>, String> {
+    let pieces = texts.iter().flat_map(|text| text.split(';')).map(str::trim);
+    let rules: Result<Vec<_>, _> = pieces.filter(|piece| !piece.is_empty()).map(ChannelRule::parse).collect();
+    match rules? {
+        rules if rules.len() > RULES_MAX => Err(format!("there are {} rules; the most is {RULES_MAX}", rules.len())),
+        rules => Ok(rules),
+    }
 }
 
 fn parse_switch(text: &str) -> Result<bool, String> {

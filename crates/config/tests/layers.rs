@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use fantail_config::{
-    Config, Cors, Drain, Engine, Faults, Feed, Flags, Internal, Limits, LogFormat, Logging, Logs, Parsed, Public,
-    Redis, SETTINGS, Source, Sources, Streams, parse_flags, resolve,
+    Channels, Config, Cors, Drain, Engine, Faults, Feed, Flags, Internal, Limits, LogFormat, Logging, Logs, Parsed,
+    Public, Redis, SETTINGS, SlowPolicy, Source, Sources, Streams, parse_flags, resolve,
 };
 
 /// What an operator could have said, in all three places.
@@ -59,8 +59,21 @@ fn source_of(config: &Config, key: &str) -> Source {
 #[test]
 fn nothing_said_gives_the_documented_defaults() {
     // Taken apart without `..`, so that a new setting must be named here.
-    let Config { public, internal, engine, feed, redis, streams, logs, limits, drain, cors, logging, sources } =
-        Said::default().config();
+    let Config {
+        public,
+        internal,
+        engine,
+        feed,
+        redis,
+        streams,
+        logs,
+        channels,
+        limits,
+        drain,
+        cors,
+        logging,
+        sources,
+    } = Said::default().config();
     let seconds = Duration::from_secs;
     assert_eq!(public, Public { listen: "127.0.0.1:8080".parse().unwrap(), listen_shared: false, path: "/sse".into() });
     assert_eq!(internal, Internal { internal_listen: "127.0.0.1:8081".parse().unwrap() });
@@ -82,11 +95,15 @@ fn nothing_said_gives_the_documented_defaults() {
         progress_deadline: seconds(10),
         send_buffer_bytes: 32 << 10,
         channels_per_stream_max: 32,
+        slow_policy: SlowPolicy::Disconnect,
+        control_events: true,
+        feed_state_events: false,
     };
     assert_eq!(streams, expected);
     let expected =
         Logs { log_events_max: 4096, log_bytes_max: 4 << 20, log_age_max: seconds(300), logs_bytes_max: 256 << 20 };
     assert_eq!(logs, expected);
+    assert_eq!(channels, Channels { channel: Vec::new() });
     let expected = Limits {
         connections_max: 0,
         request_deadline: seconds(10),
@@ -140,9 +157,12 @@ fn every_setting_can_be_given_in_every_layer() {
         "cors_origin" => "https://a.example",
         "log_level" => "warn",
         "log_format" => "json",
-        "listen_shared" | "redis_log" => "true",
+        "listen_shared" | "redis_log" | "feed_state_events" => "true",
         "workers" | "connections_max" | "channels_per_stream_max" | "log_events_max" | "redis_log_events_max" => "7",
         "drain_deadline" | "log_age_max" | "redis_log_age_max" => "11s",
+        "control_events" => "false",
+        "slow_policy" => "latest",
+        "channel" => "pattern=a.*,slow_policy=skip,log_bytes_max=64KiB;pattern=b,log_age_max=1m",
         "drain_window" | "follow_deadline" | "linger" | "keepalive_interval" | "retry" | "progress_deadline"
         | "request_deadline" => "7s",
         "event_bytes_max" | "uri_bytes_max" => "2KiB",
@@ -176,7 +196,7 @@ fn every_setting_can_be_given_in_every_layer() {
         };
         let (variable, flag) = (setting.variable(), setting.flag());
         if setting.key != "event_bytes_max" {
-            let value = if value == "true" { value.to_owned() } else { format!("{value:?}") };
+            let value = if ["true", "false"].contains(&value) { value.to_owned() } else { format!("{value:?}") };
             let file = format!("{} = {value}", setting.key);
             shown(Said { file: &file, variables: &along, ..Said::default() }, Source::File);
         }
@@ -229,6 +249,50 @@ fn lists_come_from_arrays_commas_and_repeated_flags() {
     for said in table {
         assert_eq!(said.config().cors.cors_origin, both);
     }
+}
+
+#[test]
+fn rules_about_channels_come_from_tables_semicolons_and_repeated_flags() {
+    let both = ["pattern=news.*,slow_policy=skip", "pattern=*,log_events_max=5"];
+    let tables =
+        "[[channel]]\npattern = \"news.*\"\nslow_policy = \"skip\"\n[[channel]]\npattern = \"*\"\nlog_events_max = 5";
+    let table = [
+        Said { file: tables, ..Said::default() },
+        Said { variables: &[("FANTAIL_CHANNEL", &both.join("; "))], ..Said::default() },
+        Said { flags: &["--channel", both[0], "--channel", both[1]], ..Said::default() },
+    ];
+    for said in table {
+        let rules = said.config().channels.channel;
+        assert_eq!((rules[0].pattern.as_str(), rules[0].slow_policy), ("news.*", Some(SlowPolicy::Skip)));
+        assert_eq!((rules[1].pattern.as_str(), rules[1].log_events_max, rules.len()), ("*", Some(5), 2));
+    }
+}
+
+#[test]
+fn a_log_of_its_own_must_hold_an_event_and_fit_into_all_logs() {
+    let file = "event_bytes_max = \"64KiB\"\nlogs_bytes_max = \"8MiB\"\n\
+                channel = [\"pattern=a,log_bytes_max=32KiB\", \"pattern=b,log_bytes_max=64KiB\",\n\
+                \"pattern=c,log_bytes_max=9MiB\"]";
+    let expected = [
+        "f.toml:3: log_bytes_max of channel \"a\" must not be smaller than event_bytes_max (64KiB, f.toml:1)",
+        "f.toml:3: log_bytes_max of channel \"c\" must not be larger than logs_bytes_max (8MiB, f.toml:2)",
+    ];
+    assert_eq!(Said { file, ..Said::default() }.faults(), expected);
+}
+
+#[test]
+fn a_rule_that_is_none_is_refused_with_its_place() {
+    let said = Said {
+        variables: &[("FANTAIL_CHANNEL", "pattern=a?,slow_policy=skip")],
+        flags: &["--channel=slow_policy=skip"],
+        ..Said::default()
+    };
+    let faults = said.faults();
+    assert!(faults[0].starts_with("FANTAIL_CHANNEL: pattern: \"a?\" holds '?'"), "{faults:?}");
+    assert!(faults[1].starts_with("--channel: pattern is missing"), "{faults:?}");
+    let many = "pattern=a,slow_policy=skip;".repeat(256);
+    let faults = Said { variables: &[("FANTAIL_CHANNEL", &many)], ..Said::default() }.faults();
+    assert_eq!(faults, ["FANTAIL_CHANNEL: there are 256 rules; the most is 255"]);
 }
 
 #[test]

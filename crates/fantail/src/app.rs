@@ -7,13 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use fantail_access::CorsPolicy;
-use fantail_config::{Config, Cors, Drain, Engine, Feed, Internal, Limits, Logs, Public, Streams};
+use fantail_config::{Channels, Config, Cors, Drain, Engine, Feed, Internal, Limits, Logs, Public, Streams};
 use fantail_feed::LogRetention;
 use fantail_hub::{Following, Hub, HubSettings, LogLimits, NumberedBy};
-use fantail_shard::{Admission, ShardSettings, SlowPolicy};
+use fantail_shard::{Admission, ShardSettings};
 use fantail_telemetry::Metrics;
 use fantail_wire::Term;
 
+use crate::channel_classes;
 use crate::control::{Control, FeedChoice};
 use crate::descriptors;
 use crate::listener::{self, SocketOptions};
@@ -27,14 +28,37 @@ const CHANNELS_MAX: usize = 1 << 20;
 /// Serves until a signal ends it.
 pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     let effective = config.effective();
-    let Config { public, internal, engine, feed, redis, streams, logs, limits, drain, cors, logging, sources: _ } =
-        config;
+    let Config {
+        public,
+        internal,
+        engine,
+        feed,
+        redis,
+        streams,
+        logs,
+        channels,
+        limits,
+        drain,
+        cors,
+        logging,
+        sources: _,
+    } = config;
     let Public { listen, listen_shared, path } = public;
     let Internal { internal_listen } = internal;
     let Engine { workers } = engine;
     let Feed { redis_url, redis_log, redis_log_events_max, redis_log_age_max, follow_deadline, linger } = feed;
-    let Streams { keepalive_interval, retry, progress_deadline, send_buffer_bytes, channels_per_stream_max } = streams;
+    let Streams {
+        keepalive_interval,
+        retry,
+        progress_deadline,
+        send_buffer_bytes,
+        channels_per_stream_max,
+        slow_policy,
+        control_events,
+        feed_state_events,
+    } = streams;
     let Logs { log_events_max, log_bytes_max, log_age_max, logs_bytes_max } = logs;
+    let Channels { channel } = channels;
     let Limits {
         connections_max,
         request_deadline,
@@ -57,6 +81,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     }
     let connections_max = descriptors::connections_max(connections_max, workers)?;
 
+    let log = LogLimits { entries_max: log_events_max, bytes_max: log_bytes_max, age_ms_max: millis(log_age_max) };
     let metrics = Arc::new(Metrics::new(workers));
     let (hub, publisher) = Hub::new(
         HubSettings {
@@ -66,7 +91,9 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
             },
             following: if redis.is_some() { Following::OnDemand } else { Following::Always },
             shards: u16::try_from(workers).context("too many workers")?,
-            log: LogLimits { entries_max: log_events_max, bytes_max: log_bytes_max, age_ms_max: millis(log_age_max) },
+            log,
+            patterns: channel_classes::log_limits(&channel, log)?,
+            control_events,
             logs_bytes_max,
             event_bytes_max,
             channels_max: CHANNELS_MAX,
@@ -84,15 +111,15 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         head_bytes_max,
         uri_bytes_max,
         request_deadline,
-        retry_ms: u32::try_from(millis(retry)).unwrap_or(u32::MAX),
         cors: CorsPolicy::parse(&cors_origin).map_err(|errors| anyhow::anyhow!("{}", errors[0]))?,
     });
     let shard_settings = ShardSettings {
         keepalive_interval,
         follow_deadline,
         progress_deadline,
-        retry_ms: public_settings.retry_ms,
-        slow_policy: SlowPolicy::Disconnect,
+        retry_ms: u32::try_from(millis(retry)).unwrap_or(u32::MAX),
+        slow_policies: channel_classes::slow_policies(&channel, slow_policy),
+        control_events,
     };
 
     // Everything is checked; from here on sockets are bound.
@@ -130,6 +157,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         linger,
         drain_window,
         drain_deadline,
+        feed_state_events,
         effective,
     }
     .run()
@@ -140,6 +168,6 @@ fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

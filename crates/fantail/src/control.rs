@@ -22,6 +22,7 @@ use tracing::info;
 
 use crate::drain;
 use crate::feed_figures::FeedFigures;
+use crate::feed_news;
 use crate::intake::NodeIntake;
 use crate::internal::{self, Internal};
 use crate::shard_thread::ShardHandle;
@@ -51,6 +52,8 @@ pub(crate) struct Control {
     pub(crate) linger: Duration,
     pub(crate) drain_window: Duration,
     pub(crate) drain_deadline: Duration,
+    /// Whether open streams are told how the feed is.
+    pub(crate) feed_state_events: bool,
     pub(crate) effective: Vec<Effective>,
 }
 
@@ -70,7 +73,12 @@ impl Control {
             FeedChoice::Memory => "the memory feed".to_owned(),
             FeedChoice::Redis(settings) => format!("redis at {}", settings.address()),
         };
-        let (feed, intake) = connect(self.feed, self.publisher, &self.metrics);
+        let (brings_events, feed_state) = watch::channel(false);
+        if self.feed_state_events {
+            let shards = self.shards.iter().map(|shard| shard.commands.clone()).collect();
+            tokio::spawn(feed_news::tell(feed_state, shards));
+        }
+        let (feed, intake) = connect(self.feed, self.publisher, &self.metrics, brings_events);
         let (draining, draining_out) = watch::channel(false);
         tokio::spawn(mind_interest(Arc::clone(&self.hub), Arc::clone(&feed), Arc::clone(&intake), self.linger));
         tokio::spawn(sweep(Arc::clone(&intake)));
@@ -99,6 +107,7 @@ fn connect(
     choice: FeedChoice,
     publisher: Publisher,
     metrics: &Metrics,
+    brings_events: watch::Sender<bool>,
 ) -> (Arc<Feed<NodeIntake>>, Arc<Mutex<NodeIntake>>) {
     let connected = match choice {
         FeedChoice::Memory => FeedState::Memory,
@@ -106,7 +115,7 @@ fn connect(
     };
     // A feed tells its state when it changes. Until then it is connecting, while the metrics begin with none.
     metrics.hub().set_feed_state(FeedState::Connecting);
-    let intake = Arc::new(Mutex::new(NodeIntake { publisher, counters: metrics.hub(), connected }));
+    let intake = Arc::new(Mutex::new(NodeIntake { publisher, counters: metrics.hub(), brings_events, connected }));
     let feed = match choice {
         FeedChoice::Memory => Feed::Memory(MemoryFeed::new(Arc::clone(&intake))),
         FeedChoice::Redis(settings) => Feed::Redis(RedisFeed::start(*settings, Arc::clone(&intake))),

@@ -6,11 +6,14 @@ use fantail_feed::{FeedState, Intake, Place, Recalled, Receipt};
 use fantail_hub::Publisher;
 use fantail_telemetry::HubCounters;
 use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Publication, Terms};
+use tokio::sync::watch;
 
 /// Takes what the feed brings and publishes it on this node.
 pub(crate) struct NodeIntake {
     pub(crate) publisher: Publisher,
     pub(crate) counters: Arc<HubCounters>,
+    /// Whether the feed brings events, for whoever tells the streams.
+    pub(crate) brings_events: watch::Sender<bool>,
     /// What the operator calls "connected" is another word for a feed without a broker.
     pub(crate) connected: fantail_telemetry::FeedState,
 }
@@ -35,6 +38,7 @@ impl Intake for NodeIntake {
     }
 
     fn state(&mut self, state: FeedState) {
+        self.brings_events.send_replace(state == FeedState::Connected);
         self.counters.set_feed_state(match state {
             FeedState::Connected => self.connected,
             FeedState::Connecting => fantail_telemetry::FeedState::Connecting,

@@ -4,12 +4,14 @@
 
 mod accept;
 mod app;
+mod channel_classes;
 mod cli;
 mod connection;
 mod control;
 mod descriptors;
 mod drain;
 mod feed_figures;
+mod feed_news;
 mod http_client;
 mod intake;
 mod internal;

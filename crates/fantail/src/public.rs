@@ -27,7 +27,6 @@ pub(crate) struct PublicSettings {
     pub(crate) head_bytes_max: usize,
     pub(crate) uri_bytes_max: usize,
     pub(crate) request_deadline: Duration,
-    pub(crate) retry_ms: u32,
     pub(crate) cors: CorsPolicy,
 }
 
@@ -43,7 +42,8 @@ pub(crate) struct Accepted {
     pub(crate) request: SubscribeRequest,
     pub(crate) framing: Framing,
     pub(crate) head: Bytes,
-    pub(crate) shed: Bytes,
+    /// The whole answer if the stream cannot begin; none for who asked for a stream and gets one that ends.
+    pub(crate) shed: Option<Bytes>,
 }
 
 impl PublicSettings {
@@ -84,12 +84,11 @@ impl PublicSettings {
             _ => Framing::Chunked,
         };
         let extra: ExtraHeaders = cors.headers().map(|(name, value)| (name, value.to_owned())).collect();
-        let retry_ms = fastrand::u32(self.retry_ms..=self.retry_ms.saturating_mul(2));
         Ok(Decision::Stream(Box::new(Accepted {
             request: subscribe,
             framing,
             head: stream_head(framing, &extra),
-            shed: shed(accepts_stream(request.headers()), framing, retry_ms, &extra),
+            shed: (!accepts_stream(request.headers())).then(|| shed(&extra)),
         })))
     }
 

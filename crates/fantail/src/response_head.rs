@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use fantail_wire::{CHUNKED_END, Framing, opening_frame};
+use fantail_wire::Framing;
 
 use crate::problem::{Answer, Problem};
 
@@ -23,17 +23,10 @@ pub(crate) fn stream_head(framing: Framing, extra: &ExtraHeaders) -> Bytes {
     head("200 OK", framing, &STREAM_HEADERS, extra).into()
 }
 
-/// A whole answer for a stream that cannot begin now. A browser's `EventSource` gives up for ever on any status but 200
-/// (WHATWG HTML, 9.2.2), so it gets a stream that says when to come back and ends; others get a plain 503.
-pub(crate) fn shed(accepts_stream: bool, framing: Framing, retry_ms: u32, extra: &ExtraHeaders) -> Bytes {
-    if accepts_stream {
-        let mut answer = head("200 OK", framing, &STREAM_HEADERS, extra);
-        answer.extend_from_slice(opening_frame(retry_ms, None).bytes(framing));
-        if framing == Framing::Chunked {
-            answer.extend_from_slice(CHUNKED_END);
-        }
-        return answer.into();
-    }
+/// A whole answer for a stream that cannot begin now, for those who did not ask for one by its type. A browser's
+/// `EventSource` gives up for ever on any status but 200 (WHATWG HTML, 9.2.2), so it gets a stream from the shard that
+/// says when to come back and ends.
+pub(crate) fn shed(extra: &ExtraHeaders) -> Bytes {
     let problem = Problem::new(http::StatusCode::SERVICE_UNAVAILABLE, "the stream cannot begin now, try again");
     let body = serde_json::to_vec(&problem.to_json()).expect("JSON is written");
     let headers = [("content-type", "application/problem+json"), ("retry-after", "1")];
@@ -73,15 +66,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn browsers_are_shed_with_a_stream_that_ends_and_others_with_503() {
-        let text =
-            |accepts| String::from_utf8(shed(accepts, Framing::Chunked, 7, &Vec::new()).to_vec()).expect("ASCII");
-        let stream = text(true);
-        assert!(
-            stream.starts_with("HTTP/1.1 200 OK\r\n") && stream.contains("\r\ncontent-type: text/event-stream\r\n")
-        );
-        assert!(stream.contains("retry: 7\n") && stream.ends_with("\r\n0\r\n\r\n"), "{stream}");
-        let plain = text(false);
+    fn who_names_no_stream_type_is_shed_with_503() {
+        let plain = String::from_utf8(shed(&Vec::new()).to_vec()).expect("ASCII");
         assert!(plain.contains(" 503 Service Unavailable\r\n") && plain.contains("\r\nretry-after: 1\r\n"), "{plain}");
         assert!(!plain.contains("chunked"), "{plain}");
     }

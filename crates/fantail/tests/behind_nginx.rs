@@ -10,7 +10,7 @@ mod node;
 use fantail_testkit::response::Framing;
 use fantail_testkit::{End, Fantail, Nginx, PATIENCE, Random, SseClient, payload};
 
-use node::{ask, connections, node, publish, until_closed, until_open};
+use node::{ask, connections, node, publish, read_to_close, until_closed, until_open};
 
 /// What stands in the location besides `proxy_pass`.
 const CONFIGURATIONS: [&str; 2] = ["", "proxy_http_version 1.1;"];
@@ -151,7 +151,7 @@ async fn a_stream_that_we_end_ends_cleanly_for_the_client() {
 
         let mut stream = SseClient::connect(nginx.addr(), "/sse/a").await.unwrap();
         kick_the_only_one(&node).await;
-        assert_eq!(stream.read_until_end(PATIENCE).await.unwrap(), (vec![], End::Clean), "{lines}");
+        assert_eq!(read_to_close(&mut stream).await, (vec![], "kicked".to_owned()), "{lines}");
         until_closed(&node, "kicked", kicked).await;
     }
 }

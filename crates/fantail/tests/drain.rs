@@ -13,7 +13,7 @@ use fantail_testkit::{Close, End, Fantail, PATIENCE, Signal, SseClient};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use node::{ask, node, publish, subscribe, until, until_open, until_state};
+use node::{ask, node, publish, read_to_close, subscribe, until, until_open, until_state};
 use wire::Wire;
 
 /// Waits until the node says that it drains.
@@ -29,9 +29,8 @@ async fn until_draining(node: &Fantail) {
 
 /// Reads a stream to its end, which must be a clean one between two frames, behind a hint of when to come back.
 async fn read_to_hint(mut client: SseClient) -> Vec<String> {
-    let (events, end) = client.read_until_end(PATIENCE).await.unwrap();
-    assert_eq!(end, End::Clean);
-    assert!(!client.parser().in_mid_block() && client.parser().unknown_lines() == 0);
+    let (events, why) = read_to_close(&mut client).await;
+    assert_eq!(why, "drained");
     let body = String::from_utf8(client.body().to_vec()).unwrap();
     let (_, hint) = body.trim_end().rsplit_once('\n').unwrap();
     let retry: u64 =
@@ -94,8 +93,7 @@ async fn during_the_drain_nobody_new_gets_in_idle_connections_are_closed_and_str
     tokio::time::timeout(PATIENCE, refused).await.expect("the port is still open");
 
     // The first in line is ended at once, the others have a minute.
-    let (events, end) = streams.remove(0).read_until_end(PATIENCE).await.unwrap();
-    assert_eq!((events, end), (vec![], End::Clean));
+    assert_eq!(read_to_close(&mut streams.remove(0)).await, (vec![], "drained".to_owned()));
     assert_eq!(publish(&node, "a", "still here").await["subscribers"], 3);
     for stream in &mut streams {
         assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, "still here");
@@ -132,7 +130,9 @@ async fn a_request_under_way_is_told_to_come_back() {
     let browser = wires[0].answer("GET").await.unwrap();
     assert_eq!((browser.head.status, browser.end), (200, End::Clean));
     assert_eq!(browser.head.header("content-type"), Some("text/event-stream"));
-    assert!(String::from_utf8_lossy(&browser.body).contains("\nretry: "), "{browser:?}");
+    let told = browser.events().pop().expect("why");
+    assert_eq!((told.event.as_str(), told.data.as_str()), ("fantail.close", r#"{"reason":"drained"}"#));
+    assert!(told.retry.is_some());
     let other = wires[1].answer("GET").await.unwrap();
     assert_eq!((other.head.status, other.head.header("retry-after")), (503, Some("1")));
     for wire in &mut wires {

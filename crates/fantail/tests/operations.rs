@@ -6,12 +6,12 @@ mod node;
 
 use std::collections::HashMap;
 
-use fantail_testkit::{Close, End, PATIENCE, SseClient};
+use fantail_testkit::{Close, PATIENCE, SseClient};
 use serde_json::{Value, json};
 
 use node::{
-    ask, connection_id, connections, metrics, node, publish, publish_to, subscribe, until, until_closed, until_open,
-    until_state,
+    ask, connection_id, connections, metrics, node, publish, publish_to, read_to_close, subscribe, until, until_closed,
+    until_open, until_state,
 };
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn connections_are_listed_and_ended_one_by_one() {
     let id = connection_id(&node, doomed.local_addr().unwrap()).await;
     let answer = ask(&node, "DELETE", &format!("/connections/{id}")).await;
     assert_eq!((answer.status, answer.json().unwrap()), (200, json!({ "ended": id })));
-    assert_eq!(doomed.read_until_end(PATIENCE).await.unwrap(), (vec![], End::Clean));
+    assert_eq!(read_to_close(&mut doomed).await, (vec![], "kicked".to_owned()));
     assert_eq!(doomed.read_until_closed(PATIENCE).await.unwrap(), Close::Fin);
     drop(doomed);
     until_closed(&node, "kicked", 1).await;
@@ -174,13 +174,16 @@ async fn the_numbers_are_well_formed_and_every_stream_that_ended_has_one_reason(
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     assert_eq!((answer.status, answer.header("content-type")), (200, Some(kind)));
 
-    let _open = [subscribe(&node, "/sse/a").await, subscribe(&node, "/sse?channel=a&channel=b").await];
+    let mut open = [subscribe(&node, "/sse/a").await, subscribe(&node, "/sse?channel=a&channel=b").await];
     let mut clients = Vec::new();
     for path in ["/sse/a?limit=1", "/sse/a", "/sse/a", "/sse/deleted", "/sse/kicked"] {
         clients.push(subscribe(&node, path).await);
     }
     let kicked = connection_id(&node, clients[4].local_addr().unwrap()).await;
     publish(&node, "a", "x").await;
+    for client in open.iter_mut().chain(&mut clients[..3]) {
+        assert_eq!(client.next_event(PATIENCE).await.unwrap().data, "x");
+    }
     assert_eq!(ask(&node, "DELETE", &format!("/connections/{kicked}")).await.status, 200);
     assert_eq!(ask(&node, "DELETE", "/channels/deleted").await.status, 200);
     clients.remove(2).reset().unwrap();
@@ -194,8 +197,8 @@ async fn the_numbers_are_well_formed_and_every_stream_that_ended_has_one_reason(
     for reason in ["limit_reached", "client_closed", "client_reset", "channel_deleted", "kicked"] {
         assert_eq!(metrics.closed(reason), 1, "{reason}");
     }
-    let (opened, open) = (metrics.count("fantail_streams_opened_total"), metrics.count("fantail_streams_open"));
-    assert_eq!((opened, open, metrics.sum("fantail_streams_closed_total")), (7, 2, 5));
+    let (opened, still_open) = (metrics.count("fantail_streams_opened_total"), metrics.count("fantail_streams_open"));
+    assert_eq!((opened, still_open, metrics.sum("fantail_streams_closed_total")), (7, 2, 5));
     assert_eq!(metrics.sum("fantail_shard_streams_open"), 2);
     assert_eq!(metrics.count("fantail_deliveries_total"), 5);
     assert_eq!(metrics.count("fantail_feed_state{state=\"memory\"}"), 1);

@@ -108,7 +108,8 @@ async fn a_channel_that_the_user_may_not_read_is_shed_told_and_counted_and_other
     let mut node = node(&["--redis-url", &url, "--follow-deadline", "200ms"]).await;
     until_ready(&node, true).await;
     let mut closed = SseClient::connect(node.public(), "/sse/closed").await.unwrap();
-    assert_eq!(closed.read_until_end(PATIENCE).await.unwrap(), (vec![], End::Clean));
+    let (told, end) = closed.read_until_end(PATIENCE).await.unwrap();
+    assert_eq!((told[0].event.as_str(), told.len(), end), ("fantail.close", 1, End::Clean));
     node.wait_for_output("redis does not permit this node to follow the channel", PATIENCE).await.unwrap();
     assert_eq!(metrics(&node).await.count("fantail_follows_refused_total"), 1);
     assert_served(&node, &redis).await;

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use fantail_testkit::client::Request;
 use fantail_testkit::ledger::Composed;
-use fantail_testkit::{Close, End, Fantail, Ledger, PATIENCE, Publisher, Random, SseClient, Start};
+use fantail_testkit::{Close, End, Event, Fantail, Ledger, PATIENCE, Publisher, Random, SseClient, Start, Verdict};
 
 use node::{
-    ask, connection_id, connections, metrics, node, publish, publish_to, subscribe, until, until_closed, until_state,
+    ask, connection_id, connections, metrics, node, publish, publish_to, read_to_close, subscribe, until, until_closed,
+    until_state,
 };
 
 /// Small kernel buffers, so that a reader that stops is felt at once.
@@ -161,10 +162,9 @@ async fn a_reader_whose_log_has_moved_on_is_ended_cleanly_and_told_of_the_gap_wh
         until_state(&node, client.local_addr().unwrap(), "blocked").await;
         let last = publish_large(&node, &mut publisher, &["a"], 37).await.pop().unwrap();
 
-        let (events, end) = client.read_until_end(PATIENCE).await.unwrap();
-        assert_eq!(end, End::Clean);
+        let (events, why) = read_to_close(&mut client).await;
+        assert_eq!(why, "overrun");
         assert!((1..34).contains(&events.len()), "{} events", events.len());
-        assert!(!client.parser().in_mid_block() && client.parser().unknown_lines() == 0);
         for event in &events {
             reader.record(event);
         }
@@ -213,8 +213,17 @@ async fn whatever_ends_a_slow_stream_lets_its_frame_come_to_an_end() {
                 _ => 200, // it ends itself
             };
             assert_eq!(ended, 200, "{reason}");
-            let (events, end) = client.read_until_end(PATIENCE).await.unwrap();
-            assert_eq!((events.len(), end), (1, End::Clean), "{reason}");
+            let events = if reason == "limit_reached" {
+                // It asked for that, so nothing tells it; whoever counts bytes counts on it.
+                let (events, end) = client.read_until_end(PATIENCE).await.unwrap();
+                assert_eq!(end, End::Clean);
+                events
+            } else {
+                let (events, why) = read_to_close(&mut client).await;
+                assert_eq!(why, reason.replace('_', "-"));
+                events
+            };
+            assert_eq!(events.len(), 1, "{reason}");
             assert!(events[0].data == text, "{reason}: the frame was torn");
             assert_eq!(client.read_until_closed(PATIENCE).await.unwrap(), Close::Fin, "{reason}");
             drop(client);
@@ -239,4 +248,120 @@ async fn a_stopped_reader_is_ended_though_its_log_has_moved_on() {
     until_closed(&node, "stalled", 1).await;
     assert_eq!(stopped.read_until_end(PATIENCE).await.unwrap(), (vec![], End::Reset));
     until_nothing_is_unsent(&node).await;
+}
+
+/// Lets a reader of `path` stand still while forty events of channel a are published, and the log keeps six; then it
+/// reads on to the last of them. What it got, and what the ledger says of it.
+async fn stand_still_and_read_on(node: &Fantail, path: &str, seed: u64) -> (Vec<Event>, Verdict) {
+    let ledger = Ledger::new();
+    let mut publisher = ledger.publisher(Random::from_seed(seed));
+    let mut client = narrow(node, path).connect().await.unwrap();
+    let reader = ledger.reader(path, &["a", "b"], Start::Live(ledger.mark()));
+    publish_large(node, &mut publisher, &["a"], 3).await;
+    until_state(node, client.local_addr().unwrap(), "blocked").await;
+    let last = publish_large(node, &mut publisher, &["a"], 37).await.pop().unwrap();
+    let mut events = Vec::new();
+    while !reader.has(&last) {
+        events.push(client.next_event(PATIENCE).await.unwrap());
+        reader.record(events.last().unwrap());
+    }
+    // It is as live as any other now.
+    let more = publish_large(node, &mut publisher, &["a"], 2).await;
+    for _ in &more {
+        reader.record(&client.next_event(PATIENCE).await.unwrap());
+    }
+    reader.stopped(ledger.mark());
+    assert!(!client.parser().in_mid_block() && client.parser().unknown_lines() == 0);
+    (events, ledger.judge())
+}
+
+/// What stands before the gap, and behind it.
+fn around_the_gap(events: &[Event]) -> (usize, usize) {
+    let gaps: Vec<_> = events.iter().enumerate().filter(|(_, event)| event.event == "fantail.gap").collect();
+    let [(at, gap)] = gaps[..] else { panic!("{} gaps", gaps.len()) };
+    assert_eq!(gap.data, r#"{"channel":"a","reason":"skipped"}"#);
+    (at, events.len() - at - 1)
+}
+
+#[tokio::test]
+async fn where_skip_is_the_policy_a_slow_reader_stays_is_told_what_it_missed_and_gets_what_is_left() {
+    let node = narrow_node(&["--log-events-max", "6", "--progress-deadline", "5m", "--slow-policy", "skip"]).await;
+    for path in ["/sse/a", "/sse?channel=a&channel=b"] {
+        let (events, verdict) = stand_still_and_read_on(&node, path, 7).await;
+        let (before, behind) = around_the_gap(&events);
+        assert_eq!(behind, 6, "{path}");
+        assert!(events[before].own_id.is_some(), "delivery goes on from the gap's id");
+        assert_eq!((verdict.delivered, verdict.declared), (before as u64 + 6 + 2, 34 - before as u64), "{verdict}");
+        verdict.assert_clean();
+    }
+    let told = metrics(&node).await;
+    assert_eq!((told.closed("overrun"), told.count("fantail_overruns_total{policy=\"skip\"}")), (0, 2));
+    until_nothing_is_unsent(&node).await;
+}
+
+#[tokio::test]
+async fn where_latest_is_the_policy_a_slow_reader_of_one_channel_goes_on_with_the_newest_event_alone() {
+    let node = narrow_node(&["--log-events-max", "6", "--progress-deadline", "5m", "--slow-policy", "latest"]).await;
+    let (events, verdict) = stand_still_and_read_on(&node, "/sse/a", 8).await;
+    let (before, behind) = around_the_gap(&events);
+    assert_eq!((behind, &events[before].own_id), (1, &None), "the newest event has the id of both");
+    assert_eq!((verdict.delivered, verdict.declared), (before as u64 + 1 + 2, 39 - before as u64), "{verdict}");
+    verdict.assert_clean();
+    assert_eq!(metrics(&node).await.count("fantail_overruns_total{policy=\"latest\"}"), 1);
+    until_nothing_is_unsent(&node).await;
+}
+
+/// The channels of a stream, and what comes behind what was under way: how many gaps and events, or why it ends.
+type Case = (&'static [&'static str], Result<(usize, usize), &'static str>);
+
+#[tokio::test]
+async fn a_channels_pattern_decides_for_its_log_and_for_those_who_are_too_slow_for_it() {
+    let rules = [
+        "--channel=pattern=news.*,slow_policy=skip,log_events_max=2",
+        "--channel=pattern=*.now,slow_policy=latest,log_events_max=3",
+        "--log-events-max=5",
+        "--progress-deadline=5m",
+    ];
+    let node = narrow_node(&rules).await;
+    let shown = ask(&node, "GET", "/config").await.json().unwrap()["channel"]["value"].clone();
+    assert_eq!(
+        shown,
+        "pattern=news.*,slow_policy=skip,log_events_max=2;pattern=*.now,slow_policy=latest,log_events_max=3"
+    );
+    let cases: [Case; 6] = [
+        (&["news.now"], Ok((1, 2))),
+        (&["x.now"], Ok((1, 1))),
+        (&["plain"], Err("overrun")),
+        (&["news.a", "x.now"], Ok((2, 2 + 3))),
+        (&["news.a", "plain"], Err("overrun")),
+        (&["x.now", "y.now"], Ok((2, 3 + 3))),
+    ];
+    let text = "x".repeat(64 << 10);
+    for (channels, expected) in cases {
+        let path = format!("/sse?channel={}", channels.join("&channel="));
+        let mut client = narrow(&node, &path).connect().await.unwrap();
+        publish(&node, channels[0], &text).await;
+        until_state(&node, client.local_addr().unwrap(), "blocked").await;
+        for channel in channels {
+            for _ in 0..10 {
+                publish(&node, channel, "missed or kept").await;
+            }
+        }
+        assert_eq!(client.next_event(PATIENCE).await.unwrap().data, text);
+        match expected {
+            Err(reason) => assert_eq!(read_to_close(&mut client).await, (vec![], reason.to_owned()), "{path}"),
+            Ok((gaps, kept)) => {
+                // Behind it all, so that nothing more can come before.
+                until_state(&node, client.local_addr().unwrap(), "live").await;
+                publish(&node, channels[0], "end").await;
+                let events = client.next_events(gaps + kept + 1, PATIENCE).await.unwrap();
+                assert_eq!(events.last().unwrap().data, "end", "{path}: {events:?}");
+                assert_eq!(events.iter().filter(|event| event.event == "fantail.gap").count(), gaps, "{path}");
+            }
+        }
+    }
+    for (channel, entries) in [("news.now", 2), ("x.now", 3), ("plain", 5)] {
+        let shown = ask(&node, "GET", &format!("/channels/{channel}")).await.json().unwrap();
+        assert_eq!(shown["log_entries"], entries, "{channel}");
+    }
 }

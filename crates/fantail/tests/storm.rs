@@ -8,8 +8,6 @@
 
 #[path = "storm/client.rs"]
 mod client;
-#[path = "storm/faulty_server.rs"]
-mod faulty_server;
 #[path = "storm/keeper.rs"]
 mod keeper;
 #[path = "common/node.rs"]
@@ -18,19 +16,16 @@ mod node;
 mod operator;
 #[path = "storm/publishing.rs"]
 mod publishing;
-#[path = "storm/sea.rs"]
-mod sea;
 #[path = "storm/weather.rs"]
 mod weather;
 
 use std::time::Duration;
 
-use fantail_testkit::{FaultProxy, Ledger, PATIENCE, Random, RedisServer, Start, Verdict};
+use fantail_testkit::{Defect, FaultProxy, FaultyServer, Ledger, PATIENCE, Random, RedisServer, Start, Verdict};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use faulty_server::{Fault, FaultyServer};
 use node::{metrics, node, publish_json, subscribe, until};
 use weather::{Ends, Storm, Weather, seed};
 
@@ -70,6 +65,24 @@ async fn with_short_logs_every_loss_is_declared() {
     let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
     for reason in ["stalled", "overrun", "kicked"] {
         assert!(after.closed(reason) > 0, "no stream ended as {reason}");
+    }
+}
+
+#[tokio::test]
+async fn where_slow_streams_go_on_behind_a_gap_every_loss_is_declared() {
+    let _alone = SKY.lock().await;
+    for policy in ["skip", "latest"] {
+        let flags = format!(
+            "--workers 3 --send-buffer-bytes 4KiB --progress-deadline 1s --log-events-max 12 --slow-policy {policy}"
+        );
+        let node = node(&flags.split_whitespace().collect::<Vec<_>>()).await;
+        let weather = Weather { clients: 800, duration: Duration::from_secs(3), ends: Ends::KicksAndSlow, ..LARGE };
+        let verdict = Storm::new(&weather, &node, seed()).rage(&node, None).await;
+        verdict.assert_clean();
+        assert!(verdict.declared > 100, "hardly anything was lost, so nothing was tried: {verdict}");
+        let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
+        let went_on = after.count(&format!("fantail_overruns_total{{policy=\"{policy}\"}}"));
+        assert!(went_on > 20 && after.closed("overrun") == 0, "{went_on} went on, {} ended", after.closed("overrun"));
     }
 }
 
@@ -131,32 +144,32 @@ async fn a_build_that_drops_doubles_swaps_cuts_tears_misroutes_or_hides_a_gap_is
     let _alone = SKY.lock().await;
     let seed = seed();
     let mut storms = JoinSet::new();
-    for fault in Fault::ALL {
-        storms.spawn(small_storm(fault, seed));
+    for defect in Defect::ALL {
+        storms.spawn(small_storm(defect, seed));
     }
     while let Some(ended) = storms.join_next().await {
-        let (fault, faults_made, verdict) = ended.unwrap();
-        println!("{fault:?} made {faults_made} times: {verdict}");
-        let found = match fault {
-            Fault::None => {
+        let (defect, faults_made, verdict) = ended.unwrap();
+        println!("{defect:?} made {faults_made} times: {verdict}");
+        let found = match defect {
+            Defect::None => {
                 verdict.assert_clean();
                 continue;
             }
-            Fault::Drop | Fault::HideGaps => verdict.silent,
-            Fault::Double => verdict.duplicated,
-            Fault::Swap => verdict.reordered + verdict.silent,
-            Fault::Cut => verdict.cut,
-            Fault::Tear => verdict.cut + verdict.corrupted,
-            Fault::Misroute => verdict.foreign,
+            Defect::Drop | Defect::HideGaps => verdict.silent,
+            Defect::Double => verdict.duplicated,
+            Defect::Swap => verdict.reordered + verdict.silent,
+            Defect::Cut => verdict.cut,
+            Defect::Tear => verdict.cut + verdict.corrupted,
+            Defect::Misroute => verdict.foreign,
         };
-        assert!(faults_made > 0, "{fault:?} was never made, so nothing was tried");
-        assert!(found > 0 && !verdict.is_clean(), "{fault:?} was not found: {verdict}");
+        assert!(faults_made > 0, "{defect:?} was never made, so nothing was tried");
+        assert!(found > 0 && !verdict.is_clean(), "{defect:?} was not found: {verdict}");
     }
 }
 
 /// How often the fault was made, and what the ledger says.
-async fn small_storm(fault: Fault, seed: u64) -> (Fault, u64, Verdict) {
-    let hides_gaps = fault == Fault::HideGaps;
+async fn small_storm(defect: Defect, seed: u64) -> (Defect, u64, Verdict) {
+    let hides_gaps = defect == Defect::HideGaps;
     let weather = Weather {
         clients: 120,
         // The ledger knows the order of each publisher's own events only, and any two may be swapped.
@@ -168,7 +181,7 @@ async fn small_storm(fault: Fault, seed: u64) -> (Fault, u64, Verdict) {
     };
     // With short logs there are gaps to be hidden.
     let node = node(&["--log-events-max", if hides_gaps { "2" } else { "1024" }]).await;
-    let server = FaultyServer::start(node.public(), fault, seed).await;
+    let server = FaultyServer::start(node.public(), defect, seed).await.unwrap();
     let verdict = Storm::new(&weather, &node, seed).behind(server.addr()).rage(&node, None).await;
-    (fault, server.faults(), verdict)
+    (defect, server.faults(), verdict)
 }

@@ -9,7 +9,8 @@ use std::collections::HashSet;
 use fantail_testkit::{Close, End, Fantail, PATIENCE, SseClient};
 
 use node::{
-    Metrics, ask, metrics, node, opening, publish, publish_json, publish_to, subscribe, until, until_closed, until_open,
+    Metrics, ask, metrics, node, opening, publish, publish_json, publish_to, read_to_close, subscribe, until,
+    until_closed, until_open,
 };
 
 /// The data of the next events.
@@ -154,7 +155,7 @@ async fn deleting_a_channel_ends_its_streams_cleanly_and_no_others() {
     let answer = ask(&node, "DELETE", "/channels/a").await;
     assert_eq!((answer.status, answer.json().unwrap()), (200, serde_json::json!({ "deleted": "a" })));
     for client in &mut of_it {
-        assert_eq!(client.read_until_end(PATIENCE).await.unwrap(), (vec![], End::Clean));
+        assert_eq!(read_to_close(client).await, (vec![], "channel-deleted".to_owned()));
         assert_eq!(client.read_until_closed(PATIENCE).await.unwrap(), Close::Fin);
     }
     let streams = of_it.len() as u64;

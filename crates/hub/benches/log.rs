@@ -27,6 +27,8 @@ impl Node {
             following: Following::Always,
             shards: 1,
             log: LogLimits { entries_max: EVENTS_KEPT, bytes_max: 1 << 20, age_ms_max: 300_000 },
+            patterns: Vec::new(),
+            control_events: true,
             logs_bytes_max: 256 << 20,
             event_bytes_max: 256 << 10,
             channels_max: 1000,

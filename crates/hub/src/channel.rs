@@ -18,7 +18,7 @@ pub struct Channel {
 }
 
 /// What a shard gets for joining a channel.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Join {
     /// The channel.
     pub channel: Arc<Channel>,
@@ -57,6 +57,8 @@ pub struct Reading {
 
 pub(crate) struct ChannelState {
     pub(crate) log: ChannelLog,
+    /// Which pattern of the settings its name fits; 0 for none. Kept under the lock since it takes no room there.
+    pub(crate) class: u8,
     /// The registered shards; at most one mark for each.
     pub(crate) marks: SmallVec<[(u16, Arc<Mark>); 1]>,
     pub(crate) follow: Follow,
@@ -89,9 +91,10 @@ pub(crate) enum Follow {
 }
 
 impl Channel {
-    pub(crate) fn new(name: ChannelName, floor: Floor, follow: Follow, now_ms: u64) -> Self {
+    pub(crate) fn new(name: ChannelName, class: u8, floor: Floor, follow: Follow, now_ms: u64) -> Self {
         let state = ChannelState {
             log: ChannelLog::new(floor),
+            class,
             marks: SmallVec::new(),
             follow,
             wish_posted: false,
@@ -113,8 +116,19 @@ impl Channel {
         self.state.lock().follow == Follow::Confirmed
     }
 
+    /// Which pattern its name fits, counted from 1 in the order of the settings; 0 for none.
+    pub fn class(&self) -> u8 {
+        self.state.lock().class
+    }
+
+    /// For a live stream: the place above which it misses nothing.
+    pub fn live_floor(&self) -> Floor {
+        self.state.lock().log.live_floor()
+    }
+
     /// Copies entries above `cursor` and up to `to`, oldest first, to the end of `out`: as many as `room` allows, but
-    /// one at least. `to` must be a watermark that was read before this call.
+    /// one at least. `to` must be a watermark that was read before this call. For a live stream, whose cursor is where
+    /// it came to.
     pub fn read(&self, cursor: Position, to: Position, room: Room, out: &mut Vec<Delivery>) -> Reading {
         let state = self.state.lock();
         let floor = state.log.live_floor();
@@ -123,8 +137,21 @@ impl Channel {
         Reading { floor, complete }
     }
 
-    /// The same for a stream that resumes and began when the watermark was at `began`: what stands beside the numbering
-    /// is for streams that are open when it comes, so it gets none of it from before, and misses none.
+    /// As [`read`](Self::read), but whoever has missed something, since his cursor is below the floor, gets of what is
+    /// left only the newest event, and what is no event behind it.
+    pub fn read_newest(&self, cursor: Position, to: Position, room: Room, out: &mut Vec<Delivery>) -> Reading {
+        let state = self.state.lock();
+        let floor = state.log.live_floor();
+        let above = cursor.max(floor.position);
+        let newest = state.log.range(above, to).rev().find(|entry| entry.kind == EntryKind::Event);
+        let is_behind = floor.position > cursor;
+        let from = newest.filter(|_| is_behind).map_or(above, |entry| entry.position.before());
+        let complete = state.read(from, to, Position::ORIGIN, room, out);
+        Reading { floor, complete }
+    }
+
+    /// As [`read`](Self::read) for a stream that resumes and began when the watermark was at `began`: what stands beside
+    /// the numbering is for streams that are open when it comes, so it gets none of it from before, and misses none.
     pub fn read_resuming(
         &self,
         cursor: Position,

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::channel::{ChannelState, Follow};
 use crate::numbering::Numbering;
-use crate::{Channel, LogLimits, Position};
+use crate::{Channel, HubSettings, Position};
 
 /// Channels whose set of shards has changed. Bounded by the number of channels: each stands in it at most once.
 #[derive(Debug, Default)]
@@ -76,7 +76,7 @@ impl Interest {
     }
 
     /// The next thing to do for a channel, which is then taken as done.
-    pub(crate) fn next(&self, numbering: &Numbering, limits: &LogLimits) -> Option<Wish> {
+    pub(crate) fn next(&self, numbering: &Numbering, settings: &HubSettings) -> Option<Wish> {
         while let Some(channel) = self.channels.pop() {
             let mut state = channel.lock();
             state.wish_posted = false;
@@ -96,7 +96,7 @@ impl Interest {
                     return Some(Wish::Linger(channel));
                 }
                 (false, _) => {
-                    if let Some(wish) = recall(&channel, &mut state, numbering, limits) {
+                    if let Some(wish) = recall(&channel, &mut state, numbering, settings) {
                         return Some(wish);
                     }
                 }
@@ -109,9 +109,9 @@ impl Interest {
 
 /// What is to be asked of a channel's past. A question whose floor has no id would stay unanswered; nobody asks it, since
 /// a floor's term is forgotten only long after.
-fn recall(channel: &Channel, state: &mut ChannelState, numbering: &Numbering, limits: &LogLimits) -> Option<Wish> {
+fn recall(channel: &Channel, state: &mut ChannelState, numbering: &Numbering, settings: &HubSettings) -> Option<Wish> {
     let floor = state.log.floor();
-    let room = state.log.room(limits);
+    let room = state.log.room(&settings.log_limits(state.class));
     let up_to = numbering.id(floor.position, floor.at_ms)?;
     let question = state.recall.as_mut()?.ask(floor.position)?;
     let above = question.wanted.above;

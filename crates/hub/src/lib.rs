@@ -34,5 +34,5 @@ pub use mailbox::{Mailbox, Mark};
 pub use numbering::{NumberedBy, Watermark};
 pub use position::Position;
 pub use publisher::{Published, Publisher};
-pub use registry::{ChannelSummary, ChannelsFull, Following, Hub, HubSettings};
+pub use registry::{CLASSES_MAX, ChannelSummary, ChannelsFull, Following, Hub, HubSettings};
 pub use resume::{Asked, Begin, Resume, Start};

@@ -7,13 +7,14 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use fantail_wire::{ChannelName, EncodeError, Event, EventId, Frame, GapReason, Publication, encode, gap_frame};
+use fantail_telemetry::EvictReason;
+use fantail_wire::{ChannelName, EncodeError, Event, EventId, Frame, GapReason, Publication, encode};
 use smallvec::SmallVec;
 
 use crate::budget::fair_level;
 use crate::channel::{ChannelState, Follow};
 use crate::log::Entry;
-use crate::{Channel, EntryKind, Floor, Following, Hub, Position, Release, Watermark, Wish};
+use crate::{Channel, EntryKind, Floor, Following, Hub, LogLimits, Position, Release, Watermark, Wish};
 
 mod numbered;
 mod recalled;
@@ -121,7 +122,7 @@ impl Publisher {
             Follow::Asked => self.clear(&mut state, place, GapReason::NotFollowed),
             Follow::Lost => {
                 let id = self.hub.id(place.position, place.at_ms);
-                let frame = gap_frame(name, GapReason::Outage, id);
+                let frame = self.hub.gap_frame(name, GapReason::Outage, id);
                 let (position, kind, at_ms) = (place.position, EntryKind::Gap, place.at_ms);
                 self.append(&mut state, Entry { position, kind, frame, publisher_id: None, at_ms });
             }
@@ -157,7 +158,7 @@ impl Publisher {
         if self.hub.syncs.ask() {
             return Some(Wish::Sync);
         }
-        self.hub.interest.next(&self.hub.numbering, &self.hub.settings.log)
+        self.hub.interest.next(&self.hub.numbering, &self.hub.settings)
     }
 
     /// Looks again at a channel whose linger time should be over. If nobody came back it is forgotten.
@@ -203,15 +204,18 @@ impl Publisher {
     /// Evicts what is too old, and forgets channels that hold nothing and that nobody wants. Call it every few seconds.
     pub fn sweep(&mut self) {
         let now_ms = (self.hub.settings.clock)();
-        let limits = self.hub.settings.log;
+        let hub = Arc::clone(&self.hub);
+        let age_ms_max = hub.settings.age_ms_max();
         let mut idle = Vec::new();
         let channels: Vec<_> = self.hub.channels.iter().map(|entry| Arc::clone(entry.value())).collect();
         for channel in channels {
             let mut state = channel.lock();
-            self.changing(&mut state, |state| state.log.evict_older(now_ms, &limits));
-            // Only after so long that a client that was here last would be behind what is kept anyway: forgetting raises
-            // the floor of channels to come, and would tell it of a gap that is none.
-            let long_idle = now_ms.saturating_sub(state.idle_since_ms) > limits.age_ms_max;
+            let limits = hub.settings.log_limits(state.class);
+            let evicted = self.changing(&mut state, |state| state.log.evict_older(now_ms, &limits));
+            self.count_evictions(EvictReason::Age, evicted);
+            // Only after so long that a client that was here last would be behind what is kept anyway, in any channel:
+            // forgetting raises the floor of channels to come, and would tell it of a gap that is none.
+            let long_idle = now_ms.saturating_sub(state.idle_since_ms) > age_ms_max;
             if state.marks.is_empty() && state.log.len() == 0 && long_idle {
                 drop(state);
                 idle.push(channel);
@@ -228,7 +232,11 @@ impl Publisher {
     /// The event's channel, if it goes into a log here; made if the feed brings every channel.
     fn publish_to(&self, name: &ChannelName, place: Watermark) -> Option<Arc<Channel>> {
         match self.hub.settings.following {
-            Following::Always => self.hub.channel(name).inspect_err(|_| self.raise_forgotten_floor(place)).ok(),
+            Following::Always => {
+                let channel = self.hub.channel(name).inspect_err(|_| self.raise_forgotten_floor(place)).ok();
+                self.count_evictions(EvictReason::Channels, usize::from(channel.is_none()));
+                channel
+            }
             Following::OnDemand => self.lookup(name).filter(|channel| {
                 let state = channel.lock();
                 // What is not above the top is not missing: the channel is followed from a higher place, or a gap that
@@ -279,6 +287,7 @@ impl Publisher {
             // Another channel of the name would take the old confirmation for its own.
             self.unplaced.remove(channel.name());
             self.hub.channel_count.fetch_sub(1, Ordering::Relaxed);
+            self.hub.counters.channels_forgotten.add(1);
         }
         self.report();
         removed.is_some()
@@ -292,8 +301,20 @@ impl Publisher {
     }
 
     fn append(&mut self, state: &mut ChannelState, entry: Entry) {
-        let limits = self.hub.settings.log;
-        self.changing(state, |state| state.log.append(entry, &limits));
+        let limits = self.hub.settings.log_limits(state.class);
+        let (at_ms, too_many) = (entry.at_ms, (state.log.len() + 1).saturating_sub(limits.entries_max));
+        // Age apart, so that each bound is counted by itself.
+        let at_any_age = LogLimits { age_ms_max: u64::MAX, ..limits };
+        let evicted = self.changing(state, |state| state.log.append(entry, &at_any_age));
+        let by_count = evicted.min(too_many);
+        let by_age = self.changing(state, |state| state.log.evict_older(at_ms, &limits));
+        self.count_evictions(EvictReason::Count, by_count);
+        self.count_evictions(EvictReason::Bytes, evicted - by_count);
+        self.count_evictions(EvictReason::Age, by_age);
+    }
+
+    fn count_evictions(&self, reason: EvictReason, entries: usize) {
+        self.hub.counters.evictions.add(reason, entries as u64);
     }
 
     fn clear(&mut self, state: &mut ChannelState, place: Watermark, reason: GapReason) {
@@ -305,13 +326,13 @@ impl Publisher {
     }
 
     /// Changes a log, which says how many entries it evicted, and keeps the sums over all logs.
-    fn changing(&mut self, state: &mut ChannelState, change: impl FnOnce(&mut ChannelState) -> usize) {
+    fn changing(&mut self, state: &mut ChannelState, change: impl FnOnce(&mut ChannelState) -> usize) -> usize {
         self.log_bytes -= state.log.bytes();
         self.log_entries -= state.log.len();
         let evicted = change(state);
-        self.hub.counters.evictions.add(evicted as u64);
         self.log_bytes += state.log.bytes();
         self.log_entries += state.log.len();
+        evicted
     }
 
     /// The watermark moves when everything is appended, and marks are set when it has moved; see `mailbox.rs`.
@@ -367,7 +388,8 @@ impl Publisher {
             if self.log_bytes <= bytes_max {
                 break;
             }
-            self.changing(&mut channel.lock(), |state| state.log.evict_to(level));
+            let evicted = self.changing(&mut channel.lock(), |state| state.log.evict_to(level));
+            self.count_evictions(EvictReason::Budget, evicted);
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as MapEntry;
 use fantail_telemetry::HubCounters;
-use fantail_wire::{ChannelName, GapReason};
+use fantail_wire::{ChannelName, ChannelPattern, EventId, Frame, GapReason, gap_frame, silent_gap_frame};
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
@@ -24,6 +24,9 @@ pub enum Following {
     OnDemand,
 }
 
+/// The most patterns: a channel keeps the number of its own in one byte.
+pub const CLASSES_MAX: usize = u8::MAX as usize;
+
 /// How a hub is set up.
 #[derive(Debug, Clone)]
 pub struct HubSettings {
@@ -35,6 +38,10 @@ pub struct HubSettings {
     pub shards: u16,
     /// Bounds of one channel's log.
     pub log: LogLimits,
+    /// Bounds of channels that fit a pattern; the first that fits holds. At most [`CLASSES_MAX`] of them.
+    pub patterns: Vec<(ChannelPattern, LogLimits)>,
+    /// Whether gaps are told with an event, or move the client's id in silence.
+    pub control_events: bool,
     /// Bytes of all logs together.
     pub logs_bytes_max: usize,
     /// The largest encoded event, in bytes of text.
@@ -165,6 +172,11 @@ impl Hub {
         self.channels.get(name).map(|entry| summary(entry.value()))
     }
 
+    /// A frame that tells of a gap in `channel`, or takes its place where nobody is to be told.
+    pub fn gap_frame(&self, channel: &ChannelName, reason: GapReason, id: Option<EventId>) -> Frame {
+        if self.settings.control_events { gap_frame(channel, reason, id) } else { silent_gap_frame(id) }
+    }
+
     /// The channel of that name, made if need be.
     pub(crate) fn channel(&self, name: &ChannelName) -> Result<Arc<Channel>, ChannelsFull> {
         if let Some(channel) = self.channels.get(name) {
@@ -182,12 +194,31 @@ impl Hub {
                 };
                 // Read under the map's lock, as forgetting raises it under the same lock.
                 let floor = *self.forgotten_floor.lock();
-                let channel = Arc::new(Channel::new(name.clone(), floor, follow, (self.settings.clock)()));
+                let (class, now_ms) = (self.settings.class_of(name), (self.settings.clock)());
+                let channel = Arc::new(Channel::new(name.clone(), class, floor, follow, now_ms));
                 entry.insert(Arc::clone(&channel));
                 self.channel_count.fetch_add(1, Ordering::Relaxed);
                 Ok(channel)
             }
         }
+    }
+}
+
+impl HubSettings {
+    /// Which pattern a new channel's name fits, counted from 1; 0 for none.
+    fn class_of(&self, name: &ChannelName) -> u8 {
+        let fits = self.patterns.iter().take(CLASSES_MAX).position(|(pattern, _)| pattern.matches(name));
+        fits.map_or(0, |at| at as u8 + 1)
+    }
+
+    /// The bounds of channels of this class.
+    pub(crate) fn log_limits(&self, class: u8) -> LogLimits {
+        usize::from(class).checked_sub(1).map_or(self.log, |at| self.patterns[at].1)
+    }
+
+    /// The longest that anything is kept in any log.
+    pub(crate) fn age_ms_max(&self) -> u64 {
+        self.patterns.iter().map(|(_, limits)| limits.age_ms_max).fold(self.log.age_ms_max, u64::max)
     }
 }
 

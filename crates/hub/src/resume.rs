@@ -138,7 +138,7 @@ impl Hub {
         let ask = |channel: &Arc<Channel>| {
             let mut state = channel.lock();
             let wanted = wanted(resume, cursor, &state)?;
-            let room = state.log.room(&self.settings.log);
+            let room = state.log.room(&self.settings.log_limits(state.class));
             let floor = state.log.floor();
             let is_at_bottom =
                 || state.recall.as_ref().and_then(|r| r.bottom).is_some_and(|b| floor.position <= b.position);

@@ -37,6 +37,8 @@ impl Feed {
     pub(crate) fn with_budget(log: LogLimits, logs_bytes_max: usize) -> Self {
         NOW_MS.set(2000);
         let settings = HubSettings {
+            patterns: Vec::new(),
+            control_events: true,
             numbering: NumberedBy::Feed,
             following: Following::OnDemand,
             shards: 1,

@@ -8,7 +8,7 @@ use std::io::{self, IoSlice, Write};
 use bytes::Bytes;
 use fantail_hub::{Channel, Delivery, EntryKind, Floor, Hub, Position, Reading, Room};
 use fantail_telemetry::CloseReason;
-use fantail_wire::{Framing, GapReason, gap_frame, gap_frame_without_id};
+use fantail_wire::{Framing, GapReason, gap_frame_without_id};
 use smallvec::SmallVec;
 
 use crate::engine::Engine;
@@ -18,6 +18,7 @@ use crate::stream::{Key, Resuming, State, Stream};
 
 #[cfg(test)]
 mod model;
+mod overrun;
 
 /// Where a stream stands: with its channels, all that decides what it gets next.
 struct Standing<'a> {
@@ -50,9 +51,7 @@ impl Engine {
             match self.collect(key, watermark, &mut entries) {
                 Found::Entries => self.write(key, &entries),
                 Found::Nothing => self.become_live(key, watermark),
-                // A deletion empties the log before its mark reaches the stream.
-                Found::Overrun(GapReason::Deleted) => self.end(key, CloseReason::ChannelDeleted),
-                Found::Overrun(_) => self.end(key, CloseReason::Overrun),
+                Found::Overrun(_) => self.overrun(key, watermark, &mut entries),
             }
             entries.clear();
             self.scratch = entries;
@@ -181,9 +180,9 @@ fn collect<'a>(
     let mut complete_to = stream.watermark;
     for (i, channel) in channels.enumerate() {
         let Standing { cursor, watermark, resuming } = *stream;
-        let Reading { floor, complete } = match resuming {
+        let Reading { floor, complete } = match resuming.and_then(|resuming| resuming.began) {
             None => channel.read(cursor, watermark, room, entries),
-            Some(resuming) => channel.read_resuming(cursor, watermark, resuming.began, room, entries),
+            Some(began) => channel.read_resuming(cursor, watermark, began, room, entries),
         };
         if let Some(last) = entries.last().filter(|_| !complete) {
             complete_to = complete_to.min(last.position);
@@ -214,7 +213,7 @@ fn add_gaps(entries: &mut Vec<Delivery>, gaps: &[(&Channel, Floor)], unknown: Op
     for (channel, floor) in gaps {
         let position = floor.position;
         let id = hub.id(position, floor.at_ms);
-        let frame = gap_frame(channel.name(), unknown.unwrap_or(floor.reason), id);
+        let frame = hub.gap_frame(channel.name(), unknown.unwrap_or(floor.reason), id);
         entries.push(Delivery { position, kind: EntryKind::Gap, frame });
     }
 }
@@ -231,7 +230,8 @@ fn merge(entries: &mut Vec<Delivery>, complete_to: Position, entries_max: usize)
         later.position == earlier.position && later.kind.is_event() && earlier.kind.is_event()
     });
     for i in 1..entries.len() {
-        if entries[i - 1].position == entries[i].position {
+        // What stands beside the numbering has no id and does not come again.
+        if entries[i - 1].position == entries[i].position && entries[i].kind != EntryKind::Beside {
             entries[i - 1].frame = gap_frame_without_id(&entries[i - 1].frame);
         }
     }

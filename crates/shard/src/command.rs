@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use fantail_telemetry::CloseReason;
-use fantail_wire::ChannelName;
+use fantail_wire::{ChannelName, feed_frame};
 use tokio::sync::oneshot;
 
 use crate::engine::Engine;
@@ -28,6 +28,11 @@ pub enum Command {
         id: ConnectionId,
         /// Where the answer goes.
         reply: oneshot::Sender<bool>,
+    },
+    /// Tell all open streams how the feed is.
+    TellFeedState {
+        /// Whether events arrive.
+        connected: bool,
     },
     /// End all streams, spread over a window; answers when none is left.
     Drain {
@@ -86,6 +91,7 @@ impl Engine {
         match command {
             Command::List { max, reply } => drop(reply.send(self.list(max))),
             Command::Kick { id, reply } => drop(reply.send(self.kick(id))),
+            Command::TellFeedState { connected } => self.announce(feed_frame(connected)),
             Command::Drain { window, reply } => self.begin_drain(window, reply),
         }
     }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use fantail_telemetry::CloseReason;
-use fantail_wire::opening_frame;
 use tokio::sync::oneshot;
 
 use crate::engine::Engine;
@@ -65,18 +64,16 @@ impl Engine {
         }
     }
 
-    /// What was published before, a last hint of when to come back, different for each, then the end.
+    /// What was published before, then the end.
     fn drain_one(&mut self, key: Key) {
         let generation = self.streams[key].generation;
         if self.streams[key].state == State::Live {
             self.streams[key].state = State::Behind;
             self.serve(key, &mut Slice::begin(SLICE));
         }
-        if !self.is_stream(key, generation) {
-            return;
+        if self.is_stream(key, generation) {
+            self.end(key, CloseReason::Drained);
         }
-        let hint = opening_frame(self.settings.retry_jittered(), None);
-        self.end_with(key, CloseReason::Drained, Some(&hint));
     }
 }
 

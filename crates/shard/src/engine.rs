@@ -10,20 +10,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fantail_hub::{Delivery, Hub};
 use fantail_telemetry::{CloseReason, ShardCounters};
-use fantail_wire::Frame;
 use mio::event::Event;
 use mio::{Registry, Token};
 
 use crate::admission::Admission;
+use crate::announcement::Announcement;
 use crate::catch_up::end_of_body;
 use crate::channels::Channels;
+use crate::deletion::Deletion;
 use crate::drain::Drain;
 use crate::fanout::{Aside, Batch, Tally, fan_out};
 use crate::outgoing::ROOM;
 use crate::shard::ShardSettings;
 use crate::slab::Slab;
 use crate::slice::{SLICE, Slice};
-use crate::stream::{Key, State, Stream, Subscriptions};
+use crate::stream::{Key, State, Stream, Subscriptions, Waiting};
 use crate::sweep::Sweep;
 use crate::tick::{Clock, Tick};
 
@@ -47,15 +48,29 @@ pub(crate) struct Engine {
     pub(crate) drain: Option<Drain>,
     /// Channels with a pass to make, by slot; each at most once.
     pub(crate) passes: VecDeque<u32>,
+    /// Deleted channels whose streams are not all ended yet.
+    pub(crate) deletions: VecDeque<Deletion>,
+    /// What all open streams are being told.
+    pub(crate) announcement: Option<Announcement>,
     /// Streams to be served one by one. May hold stale keys; the generation tells.
     behind: VecDeque<(Key, u32)>,
     next_generation: u32,
-    /// Whether the next slice belongs to `behind`, if both queues have work.
-    behind_is_next: bool,
+    /// What the last slice went to, as an index into [`WORK`].
+    last_work: usize,
     /// Reused between calls.
     pub(crate) scratch: Vec<Delivery>,
     tally: Tally,
 }
+
+/// What the slices go to.
+enum Work {
+    Passes,
+    Behind,
+    Deletions,
+    Announcement,
+}
+
+const WORK: [Work; 4] = [Work::Passes, Work::Behind, Work::Deletions, Work::Announcement];
 
 /// A pass under way with the entries it delivers.
 pub(crate) struct Pass {
@@ -91,9 +106,11 @@ impl Engine {
             clock,
             drain: None,
             passes: VecDeque::new(),
+            deletions: VecDeque::new(),
+            announcement: None,
             behind: VecDeque::new(),
             next_generation: 0,
-            behind_is_next: false,
+            last_work: 0,
             scratch: Vec::new(),
             tally: Tally::default(),
         }
@@ -104,23 +121,31 @@ impl Engine {
         self.now = self.clock.now();
         self.take_marks();
         let sweeping = self.sweep_on();
-        if self.passes.is_empty() && self.behind.is_empty() {
-            return sweeping;
-        }
+        let Some(work) = self.next_work() else { return sweeping };
+        self.last_work = work;
         let mut slice = Slice::begin(SLICE);
-        self.behind_is_next = self.passes.is_empty() || (self.behind_is_next && !self.behind.is_empty());
-        if self.behind_is_next {
-            self.serve_behind(&mut slice);
-        } else {
-            self.make_passes(&mut slice);
+        match WORK[work] {
+            Work::Passes => self.make_passes(&mut slice),
+            Work::Behind => self.serve_behind(&mut slice),
+            Work::Deletions => self.end_deleted(&mut slice),
+            Work::Announcement => self.announce_on(&mut slice),
         }
-        self.behind_is_next = !self.behind_is_next;
         self.counters.slices.add(1);
-        sweeping || !self.passes.is_empty() || !self.behind.is_empty()
+        sweeping || self.next_work().is_some()
+    }
+
+    /// The next kind of work that there is, behind the last one: so each gets a slice before any gets a second.
+    fn next_work(&self) -> Option<usize> {
+        (1..=WORK.len()).map(|ahead| (self.last_work + ahead) % WORK.len()).find(|&work| match WORK[work] {
+            Work::Passes => !self.passes.is_empty(),
+            Work::Behind => !self.behind.is_empty(),
+            Work::Deletions => !self.deletions.is_empty(),
+            Work::Announcement => self.announcement.is_some(),
+        })
     }
 
     /// Takes what the control thread has posted. Each mark is cleared before anything of its channel is read.
-    fn take_marks(&mut self) {
+    pub(crate) fn take_marks(&mut self) {
         let hub = Arc::clone(&self.hub);
         let mailbox = hub.mailbox(self.shard);
         mailbox.silence();
@@ -128,7 +153,7 @@ impl Engine {
             let end = mark.clear();
             let Some(slot) = self.channels.slot_of(&mark) else { continue };
             if end {
-                self.end_channel(slot);
+                self.begin_deletion(slot);
                 continue;
             }
             self.start_waiting(slot);
@@ -267,6 +292,11 @@ impl Engine {
         is_stream(&self.streams, key, generation)
     }
 
+    /// The generation of the stream that came last.
+    pub(crate) fn newest_generation(&self) -> u32 {
+        self.next_generation
+    }
+
     pub(crate) fn next_generation(&mut self) -> u32 {
         self.next_generation = self.next_generation.wrapping_add(1);
         self.next_generation
@@ -333,13 +363,9 @@ impl Engine {
         false
     }
 
-    /// Ends a stream cleanly: what was begun is finished, the body is ended, and the client gets to read it.
+    /// Ends a stream cleanly: what was begun is finished, the client is told why if we end it of our own accord, the
+    /// body is ended, and the client gets to read it all.
     pub(crate) fn end(&mut self, key: Key, reason: CloseReason) {
-        self.end_with(key, reason, None);
-    }
-
-    /// Ends a stream, with one more frame before the end.
-    pub(crate) fn end_with(&mut self, key: Key, reason: CloseReason, last: Option<&Frame>) {
         self.unsubscribe(key);
         let stream = &mut self.streams[key];
         let (framing, state) = (stream.framing, stream.state);
@@ -349,11 +375,13 @@ impl Engine {
         }
         extra.ending = Some(reason);
         (extra.resuming, extra.events_left) = (None, None);
-        if let Some(waiting) = extra.waiting.take() {
-            extra.outgoing.push(waiting.shed);
-            self.counters.shed.add(1);
+        let waiting = extra.waiting.take().map(|waiting| *waiting);
+        self.counters.shed.add(u64::from(waiting.is_some()));
+        if let Some(Waiting { shed: Some(answer), .. }) = waiting {
+            extra.outgoing.push(answer);
         } else {
-            extra.outgoing.push(last.map_or_else(Bytes::new, |frame| frame.share(framing)));
+            extra.outgoing.push(waiting.map_or_else(Bytes::new, |waiting| waiting.head));
+            extra.outgoing.push(self.settings.last_words(reason).map_or_else(Bytes::new, |frame| frame.share(framing)));
             extra.outgoing.push(Bytes::from_static(end_of_body(framing)));
         }
         if state != State::Blocked {
@@ -410,12 +438,6 @@ impl Engine {
         let subscriptions = std::mem::replace(&mut self.streams[key].subscriptions, nothing);
         for subscription in subscriptions.as_slice() {
             self.channels.remove(subscription.slot, subscription.at, &mut self.streams);
-        }
-    }
-
-    fn end_channel(&mut self, slot: u32) {
-        for key in self.channels.get(slot).subscribers.clone() {
-            self.end(key, CloseReason::ChannelDeleted);
         }
     }
 }

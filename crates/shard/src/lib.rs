@@ -10,16 +10,21 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod announcement;
 mod catch_up;
 mod channels;
 mod command;
+mod deletion;
 mod drain;
 mod engine;
 mod fanout;
+#[cfg(test)]
+mod harness;
 mod outgoing;
 mod shard;
 mod slab;
 mod slice;
+mod slow_policies;
 mod stream;
 mod subscribe;
 mod sweep;
@@ -27,6 +32,7 @@ mod tick;
 
 pub use admission::{Admission, Permit};
 pub use command::{Command, ConnectionId, ConnectionSummary};
-pub use fantail_telemetry::CloseReason;
-pub use shard::{Shard, ShardSettings, SlowPolicy};
+pub use fantail_telemetry::{CloseReason, SlowPolicy};
+pub use shard::{Shard, ShardSettings};
+pub use slow_policies::SlowPolicies;
 pub use subscribe::Subscribe;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fantail_hub::Hub;
-use fantail_telemetry::ShardCounters;
+use fantail_telemetry::{CloseReason, ShardCounters};
+use fantail_wire::{Closing, Frame, closing_frame};
 use mio::{Events, Poll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -17,6 +18,7 @@ use tokio::time::MissedTickBehavior;
 use crate::admission::Admission;
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::slow_policies::SlowPolicies;
 use crate::subscribe::Subscribe;
 
 /// Socket events taken from the kernel at a time; what is more waits there.
@@ -33,15 +35,10 @@ pub struct ShardSettings {
     pub progress_deadline: Duration,
     /// The reconnection time that clients are told, in milliseconds; each gets one between it and twice it.
     pub retry_ms: u32,
-    /// What becomes of a stream whose log no longer reaches down to its cursor.
-    pub slow_policy: SlowPolicy,
-}
-
-/// What becomes of a live stream that is slower than its channel's log is long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SlowPolicy {
-    /// It is ended; the client comes back with its last id and is told of the gap.
-    Disconnect,
+    /// What becomes of a stream whose log no longer reaches down to its cursor, by the class of the channel.
+    pub slow_policies: SlowPolicies,
+    /// Whether streams are told of their end with an event, or only when to come back.
+    pub control_events: bool,
 }
 
 /// A handle to a shard, for tasks of its own thread.
@@ -56,6 +53,27 @@ impl ShardSettings {
     /// A reconnection time between `retry_ms` and twice that: clients that were cut off together come back apart.
     pub(crate) fn retry_jittered(&self) -> u32 {
         fastrand::u32(self.retry_ms..=self.retry_ms.saturating_mul(2))
+    }
+
+    /// What a stream gets before its end if we end it of our own accord: why, and a time to come back that is its own.
+    /// Who ended it himself, or asked for so many events, knows.
+    pub(crate) fn last_words(&self, reason: CloseReason) -> Option<Frame> {
+        let closing = match reason {
+            CloseReason::Drained => Closing::Drained,
+            CloseReason::Overrun => Closing::Overrun,
+            CloseReason::ChannelDeleted => Closing::ChannelDeleted,
+            CloseReason::Kicked => Closing::Kicked,
+            CloseReason::Refused => Closing::Refused,
+            CloseReason::FollowTimeout => Closing::FollowTimeout,
+            CloseReason::ClientClosed
+            | CloseReason::ClientReset
+            | CloseReason::WriteFailed
+            | CloseReason::Stalled
+            | CloseReason::LimitReached
+            | CloseReason::DrainDeadline
+            | CloseReason::InputFlood => return None,
+        };
+        Some(closing_frame(self.control_events.then_some(closing), self.retry_jittered()))
     }
 }
 
@@ -137,5 +155,51 @@ fn look_at_sockets(poll: &mut AsyncFd<Poll>, events: &mut Events, engine: &mut E
         }
         Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(()),
         Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fantail_telemetry::SlowPolicy;
+    use fantail_wire::Framing;
+
+    use super::*;
+
+    fn last_words(control_events: bool, reason: CloseReason) -> Option<String> {
+        let minute = Duration::from_mins(1);
+        let settings = ShardSettings {
+            keepalive_interval: minute,
+            follow_deadline: minute,
+            progress_deadline: minute,
+            retry_ms: 1000,
+            slow_policies: SlowPolicies::new(SlowPolicy::Disconnect, []),
+            control_events,
+        };
+        let frame = settings.last_words(reason)?;
+        Some(String::from_utf8(frame.bytes(Framing::CloseDelimited).to_vec()).expect("text"))
+    }
+
+    #[test]
+    fn who_is_ended_is_told_why_and_who_ended_it_himself_is_not() {
+        for reason in CloseReason::ALL {
+            let told = match reason {
+                CloseReason::Drained
+                | CloseReason::Overrun
+                | CloseReason::ChannelDeleted
+                | CloseReason::Kicked
+                | CloseReason::Refused
+                | CloseReason::FollowTimeout => true,
+                // There is nobody left to tell, nothing can be told any more, or it was asked for.
+                _ => false,
+            };
+            let (words, silent) = (last_words(true, reason), last_words(false, reason));
+            assert_eq!((words.is_some(), silent.is_some()), (told, told), "{reason}");
+            let Some((words, silent)) = words.zip(silent) else { continue };
+            let why = format!(
+                "event: fantail.close\ndata: {{\"reason\":\"{}\"}}\nretry: ",
+                reason.as_str().replace('_', "-")
+            );
+            assert!(words.starts_with(&why) && silent.starts_with("retry: "), "{words}{silent}");
+        }
     }
 }

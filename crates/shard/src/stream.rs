@@ -65,7 +65,7 @@ pub(crate) struct Extra {
     /// What must go out before anything else: the head, or the rest of what the socket took only in part.
     pub(crate) outgoing: Outgoing,
     /// Set until the stream starts.
-    pub(crate) waiting: Option<Waiting>,
+    pub(crate) waiting: Option<Box<Waiting>>,
     /// Set while a stream that has resumed is not yet live.
     pub(crate) resuming: Option<Resuming>,
     /// Events still to deliver, for a stream with `limit`.
@@ -77,7 +77,8 @@ pub(crate) struct Extra {
 /// What a waiting stream needs when its wait is over.
 pub(crate) struct Waiting {
     pub(crate) head: Bytes,
-    pub(crate) shed: Bytes,
+    /// The whole answer if it is turned away; without one it gets the head and last words.
+    pub(crate) shed: Option<Bytes>,
     pub(crate) resume: Resume,
     /// What the feed was asked for meanwhile.
     pub(crate) asked: Asked,
@@ -90,7 +91,7 @@ pub(crate) struct Resuming {
     /// For a replay: what was below these floors was never promised. One for each channel, in their order.
     pub(crate) floors: Option<Box<[Position]>>,
     /// Where the watermark was when the stream began.
-    pub(crate) began: Position,
+    pub(crate) began: Option<Position>,
 }
 
 impl Stream {
@@ -102,6 +103,12 @@ impl Stream {
 
     pub(crate) fn extra(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
+    }
+
+    /// Whether something beside the logs may be written now: nothing is begun, and nothing is at its end.
+    pub(crate) fn is_between_frames(&self) -> bool {
+        let is_open = matches!(self.state, State::Live | State::Behind);
+        is_open && self.extra.as_ref().is_none_or(|extra| extra.outgoing.is_empty() && extra.ending.is_none())
     }
 
     /// Bytes that the socket did not take yet.
@@ -156,5 +163,16 @@ mod tests {
         let slot = size_of::<Option<Stream>>() - checks.next_multiple_of(align_of::<Stream>());
         let key = size_of::<Key>();
         assert!(slot + 2 * key <= 72, "slot {slot}, key {key}");
+    }
+    /// What a stopped stream costs beside the bytes of frames that it is in the middle of, which `fantail_unsent_bytes`
+    /// counts: its idle self, the state of the few, and room for the pieces: a rest, last words and an end. Gaps of several
+    /// channels at one place are a piece each, and their frames are counted as unsent.
+    #[test]
+    fn a_stopped_stream_costs_at_most_512_bytes_of_our_own() {
+        let idle = size_of::<Option<Stream>>() + 2 * size_of::<Key>();
+        let (extra, pieces) = (size_of::<Extra>(), 4 * size_of::<Bytes>());
+        let last_words = 100;
+        assert!(idle + extra + pieces + last_words <= 512, "{idle} + {extra} + {pieces} + {last_words}");
+        assert!(size_of::<Outgoing>() < size_of::<Extra>(), "it is a part of it");
     }
 }

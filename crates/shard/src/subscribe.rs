@@ -31,8 +31,9 @@ pub struct Subscribe {
     pub framing: Framing,
     /// The response head, sent when the feed has confirmed all channels.
     pub head: Bytes,
-    /// A whole response, sent instead if that does not happen in time.
-    pub shed: Bytes,
+    /// A whole response, sent instead if that does not happen in time. A client that asked for a stream has none: it
+    /// gets the head, is told why and when to come back, and that is the end.
+    pub shed: Option<Bytes>,
 }
 
 impl Engine {
@@ -41,7 +42,7 @@ impl Engine {
         self.now = self.clock.now();
         let Subscribe { socket, permit, channels, resume, limit, framing, head, shed } = request;
         permit.into_stream();
-        let waiting = Some(Waiting { head, shed, resume, asked: Asked::default() });
+        let waiting = Some(Box::new(Waiting { head, shed, resume, asked: Asked::default() }));
         let extra = Extra { waiting, events_left: limit, ..Extra::default() };
         let generation = self.next_generation();
         let key = self.streams.insert(Stream {
@@ -139,7 +140,7 @@ impl Engine {
         extra.outgoing.push(first.freeze());
         if waiting.resume != Resume::Live {
             let Start { unknown, floors, began, .. } = start;
-            extra.resuming = Some(Resuming { unknown, floors, began });
+            extra.resuming = Some(Resuming { unknown, floors, began: Some(began) });
         }
         self.serve(key, &mut Slice::begin(SLICE));
     }

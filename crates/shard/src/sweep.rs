@@ -120,21 +120,29 @@ impl Engine {
     }
 
     fn keep_alive(&mut self, key: Key) {
+        let comment = keepalive(self.streams[key].framing);
+        if self.write_between(key, &Bytes::from_static(comment)) {
+            self.counters.keepalives.add(1);
+        }
+    }
+
+    /// Writes something beside the logs to a stream that stands between two frames. True if it was begun.
+    pub(crate) fn write_between(&mut self, key: Key, piece: &Bytes) -> bool {
         let now = self.now;
         let stream = &mut self.streams[key];
-        let comment = keepalive(stream.framing);
-        match (&stream.socket).write(comment) {
+        match (&stream.socket).write(piece) {
             Ok(taken) => {
                 stream.written = now;
-                self.counters.keepalives.add(1);
-                if taken < comment.len() {
-                    stream.extra().outgoing.push(Bytes::from_static(&comment[taken..]));
+                if taken < piece.len() {
+                    stream.extra().outgoing.push(piece.slice(taken..));
                     self.block(key);
                 }
+                return true;
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.block(key),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => self.fail(key, &e),
         }
+        false
     }
 }

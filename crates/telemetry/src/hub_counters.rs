@@ -29,6 +29,22 @@ label! {
 }
 
 label! {
+    /// Which bound an event had to give way to.
+    pub enum EvictReason {
+        /// Its channel's log had as many events as it may.
+        Count = "count",
+        /// Its channel's log had as many bytes as it may.
+        Bytes = "bytes",
+        /// It had grown too old.
+        Age = "age",
+        /// All logs together had as many bytes as they may.
+        Budget = "budget",
+        /// It was for a channel that there was no room for, so no log has held it.
+        Channels = "channels",
+    }
+}
+
+label! {
     /// How the feed is.
     pub enum FeedState {
         /// Events come from this process alone, which cannot be disconnected.
@@ -61,8 +77,10 @@ pub struct HubFields {
     pub log_entries: Gauge,
     /// Frame bytes in all logs together.
     pub log_bytes: Gauge,
-    /// Entries dropped from a log to keep it within its bounds.
-    pub evictions: Counter,
+    /// Entries dropped from a log, by the bound that it would have passed.
+    pub evictions: ByLabel<EvictReason, { EvictReason::COUNT }>,
+    /// Channels forgotten because nobody wanted them any more.
+    pub channels_forgotten: Counter,
     /// Entries put back into a log because somebody asked for what a channel had before.
     pub recalled: Counter,
     /// Events that the feed numbered out of turn, which are dropped: a fault of this program or of what it reads.

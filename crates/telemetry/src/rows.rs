@@ -4,10 +4,10 @@
 //! page and the test of names are made from these rows.
 
 use crate::counter::Counter;
-use crate::hub_counters::{FeedState, HubFields, RejectReason};
+use crate::hub_counters::{EvictReason, FeedState, HubFields, RejectReason};
 use crate::label::Label;
 use crate::process::ProcessFigures;
-use crate::shard_counters::{CloseReason, ShardFields, StatusClass};
+use crate::shard_counters::{CloseReason, ShardFields, SlowPolicy, StatusClass};
 
 /// One metric.
 pub(crate) struct Row {
@@ -50,6 +50,8 @@ pub(crate) struct Words {
 }
 
 const REASONS: Words = words::<CloseReason>("reason");
+const EVICT_REASONS: Words = words::<EvictReason>("reason");
+const POLICIES: Words = words::<SlowPolicy>("policy");
 const REJECT_REASONS: Words = words::<RejectReason>("reason");
 const STATES: Words = words::<FeedState>("state");
 const STATUSES: Words = words::<StatusClass>("status");
@@ -77,7 +79,7 @@ impl Row {
 }
 
 /// Every metric but the build information, which is text and has no number.
-pub(crate) static ROWS: [Row; 45] = [
+pub(crate) static ROWS: [Row; 47] = [
     counter(
         "fantail_connections_accepted",
         Reading::Shards(|shard| shard.connections_accepted.get()),
@@ -151,6 +153,11 @@ pub(crate) static ROWS: [Row; 45] = [
         Reading::Shards(|shard| shard.gaps_sent.get()),
         "Gap events written: streams that were told of missing events",
     ),
+    counter(
+        "fantail_overruns",
+        Reading::ShardsBy(POLICIES, |shard| shard.overruns.counters()),
+        "Times an open stream was slower than what its channel's log keeps, by what became of it",
+    ),
     counter("fantail_passes", Reading::Shards(|shard| shard.passes.get()), "Passes over the subscribers of a channel"),
     counter("fantail_slices", Reading::Shards(|shard| shard.slices.get()), "Slices of time that passes were cut into"),
     counter("fantail_wakes", Reading::Shards(|shard| shard.wakes.get()), "Times a shard was woken by another thread"),
@@ -179,8 +186,13 @@ pub(crate) static ROWS: [Row; 45] = [
     ),
     counter(
         "fantail_evictions",
-        Reading::Hub(|hub| hub.evictions.get()),
-        "Entries dropped from a log to keep it within its bounds",
+        Reading::HubBy(EVICT_REASONS, |hub| hub.evictions.counters()),
+        "Entries dropped from a log, by the bound that it would have passed",
+    ),
+    counter(
+        "fantail_channels_forgotten",
+        Reading::Hub(|hub| hub.channels_forgotten.get()),
+        "Channels forgotten because nobody followed them and nothing of them was kept",
     ),
     counter(
         "fantail_recalled",

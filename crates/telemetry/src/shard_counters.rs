@@ -41,6 +41,18 @@ label! {
 }
 
 label! {
+    /// What becomes of a live stream that is slower than its channel's log is long, the strictest first.
+    pub enum SlowPolicy {
+        /// It is ended; the client comes back with its last id and is told of the gap.
+        Disconnect = "disconnect",
+        /// It is told of the gap and goes on with what is still there.
+        Skip = "skip",
+        /// It is told of the gap and goes on with the newest event.
+        Latest = "latest",
+    }
+}
+
+label! {
     /// The first digit of an answer's status.
     pub enum StatusClass {
         /// 1xx
@@ -94,6 +106,8 @@ pub struct ShardFields {
     pub keepalives: Counter,
     /// Gap events written.
     pub gaps_sent: Counter,
+    /// Times a live stream had missed something, by what became of it.
+    pub overruns: ByLabel<SlowPolicy, { SlowPolicy::COUNT }>,
     /// Passes over a channel's subscribers.
     pub passes: Counter,
     /// Slices of time that passes were cut into.

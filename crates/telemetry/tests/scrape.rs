@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::{env, fs};
 
-use fantail_telemetry::{CloseReason, FeedState, Metrics, RejectReason, StatusClass, reference_markdown};
+use fantail_telemetry::{
+    CloseReason, EvictReason, FeedState, Metrics, RejectReason, SlowPolicy, StatusClass, reference_markdown,
+};
 
 /// The value of one series, written as a scrape writes it.
 fn value<'a>(page: &'a str, series: &str) -> Option<&'a str> {
@@ -29,14 +31,15 @@ fn names(page: &str) -> BTreeSet<&str> {
 #[test]
 fn the_names_of_all_metrics() {
     let expected = "\
-        fantail_build_info fantail_channels fantail_connections_accepted_total fantail_connections_open \
+        fantail_build_info fantail_channels fantail_channels_forgotten_total fantail_connections_accepted_total fantail_connections_open \
         fantail_delivered_bytes_total fantail_deliveries_total fantail_encodes_total fantail_events_in_total \
         fantail_events_misplaced_total fantail_events_rejected_total fantail_evictions_total \
         fantail_feed_connect_failures_total fantail_feed_probes_lost_total fantail_feed_recalls_total \
         fantail_feed_reconnects_total fantail_feed_repaired_events_total fantail_feed_repairs_total \
         fantail_feed_state fantail_followed_channels fantail_follows_refused_total fantail_gaps_sent_total \
         fantail_internal_requests_total fantail_keepalives_total fantail_log_bytes fantail_log_entries \
-        fantail_outages_total fantail_passes_total fantail_recalled_total fantail_requests_total \
+        fantail_outages_total fantail_overruns_total fantail_passes_total fantail_recalled_total \
+        fantail_requests_total \
         fantail_shard_streams_open fantail_shed_total fantail_slices_total fantail_streams_behind \
         fantail_streams_closed_total fantail_streams_open fantail_streams_opened_total fantail_unsent_bytes \
         fantail_wakes_total fantail_write_blocked_total fantail_write_calls_total process_cpu_seconds_total \
@@ -85,6 +88,7 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
     shard.keepalives.add(112);
     shard.gaps_sent.add(113);
     shard.passes.add(114);
+    shard.overruns.add(SlowPolicy::Skip, 118);
     shard.slices.add(115);
     shard.wakes.add(116);
     shard.requests.add(StatusClass::Success, 117);
@@ -94,7 +98,8 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
     hub.followed_channels.add(204);
     hub.log_entries.add(205);
     hub.log_bytes.add(206);
-    hub.evictions.add(207);
+    hub.evictions.add(EvictReason::Budget, 207);
+    hub.channels_forgotten.add(212);
     hub.feed_reconnects.add(208);
     hub.outages.add(209);
     hub.feed_connect_failures.add(212);
@@ -122,6 +127,7 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
         ("fantail_keepalives_total", 112),
         ("fantail_gaps_sent_total", 113),
         ("fantail_passes_total", 114),
+        ("fantail_overruns_total{policy=\"skip\"}", 118),
         ("fantail_slices_total", 115),
         ("fantail_wakes_total", 116),
         ("fantail_requests_total{status=\"2xx\"}", 117),
@@ -131,7 +137,8 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
         ("fantail_followed_channels", 204),
         ("fantail_log_entries", 205),
         ("fantail_log_bytes", 206),
-        ("fantail_evictions_total", 207),
+        ("fantail_evictions_total{reason=\"budget\"}", 207),
+        ("fantail_channels_forgotten_total", 212),
         ("fantail_feed_reconnects_total", 208),
         ("fantail_outages_total", 209),
         ("fantail_feed_connect_failures_total", 212),

@@ -1,6 +1,6 @@
 //! One plain HTTP request and its whole answer: for publishing, administration and error cases.
 //!
-//! Not for streams: it waits for the end of the response.
+//! Not for streams: it waits for the end of the response. [`HttpConnection`] is for those who ask again and again.
 
 use std::{io, net::SocketAddr};
 
@@ -74,6 +74,47 @@ pub async fn http(
     bytes.push_str("\r\n");
     let what = format!("the answer to {method} {path}");
     within(PATIENCE, &what, exchange(addr, method, &[bytes.as_bytes(), body].concat())).await
+}
+
+/// A connection that is kept for one request after the other.
+#[derive(Debug)]
+pub struct HttpConnection {
+    stream: TcpStream,
+    host: String,
+}
+
+impl HttpConnection {
+    /// Connects.
+    pub async fn connect(addr: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(addr).await.doing(format!("connecting to {addr}"))?;
+        stream.set_nodelay(true).doing("setting nodelay")?;
+        Ok(Self { stream, host: addr.to_string() })
+    }
+
+    /// Posts a body and waits for the answer. After an error the connection is of no use.
+    pub async fn post(&mut self, path: &str, body: impl AsRef<[u8]>) -> Result<Response> {
+        let body = body.as_ref();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n", self.host, body.len());
+        let request = [head.as_bytes(), body].concat();
+        within(PATIENCE, &format!("the answer to POST {path}"), self.ask(&request)).await
+    }
+
+    async fn ask(&mut self, request: &[u8]) -> Result<Response> {
+        self.stream.write_all(request).await.doing("sending a request")?;
+        let mut reader = ResponseReader::new("POST");
+        let mut body = Vec::new();
+        let mut buffer = vec![0; 16 << 10];
+        while !reader.is_done() {
+            match self.stream.read(&mut buffer).await.doing("reading a response")? {
+                0 => return Err(Error::Ended(End::Cut)),
+                count => body.extend(reader.feed(&buffer[..count])?),
+            }
+        }
+        match reader.head() {
+            Some(Head { status, headers, .. }) => Ok(Response { status: *status, headers: headers.clone(), body }),
+            None => Err(Error::Ended(End::Cut)),
+        }
+    }
 }
 
 async fn exchange(addr: SocketAddr, method: &str, request: &[u8]) -> Result<Response> {

@@ -30,6 +30,10 @@ use crate::{
 
 /// The event type by which Fantail declares a gap.
 const GAP_EVENT: &str = "fantail.gap";
+/// Fantail's own event types begin so. What they say beside gaps is no payload and owes nobody anything.
+const OWN_EVENTS: &str = "fantail.";
+/// A gap's reasons behind which everything retained follows, since nobody knows what the reader had.
+const REASONS_TO_BEGIN_ANEW: [&str; 2] = ["unknown-id", "beyond-end"];
 
 /// A moment in the ledger's own time: between two published events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,7 +90,7 @@ struct History {
 enum Step {
     Received { key: Key, hash: u64, flaw: Option<Flaw> },
     Unreadable { flaw: Flaw, text: String },
-    Gap { channel: String, told_at: u64 },
+    Gap { channel: String, told_at: u64, begins_anew: bool },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,9 +155,11 @@ impl Ledger {
         let published = lock(&self.books.published);
         let readers = lock(&self.books.readers);
         let mut verdict = Verdict::default();
+        let mut fates = judgement::Fates::default();
         for reader in readers.iter() {
-            judgement::judge(&lock(reader), &published, &mut verdict);
+            judgement::judge(&lock(reader), &published, &mut verdict, &mut fates);
         }
+        verdict.nowhere = fates.nowhere();
         verdict
     }
 }
@@ -187,6 +193,11 @@ pub struct Composed {
 }
 
 impl Publisher {
+    /// By which its payloads name it.
+    pub const fn number(&self) -> u32 {
+        self.number
+    }
+
     /// The next event, for one channel.
     pub fn compose(&mut self, channel: &str, size: usize) -> Composed {
         self.compose_for(&[channel], size)
@@ -225,14 +236,21 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Enters an event as it came: a gap event as a gap, everything else as a payload.
+    /// Enters an event as it came: a gap event as a gap, Fantail's other own events not at all, everything else as a
+    /// payload.
     pub fn record(&self, event: &Event) {
         if event.event != GAP_EVENT {
+            if event.event.starts_with(OWN_EVENTS) {
+                return;
+            }
             return self.receive(&event.data);
         }
-        let told: Option<serde_json::Value> = serde_json::from_str(&event.data).ok();
-        match told.as_ref().and_then(|told| told.get("channel")).and_then(|channel| channel.as_str()) {
-            Some(channel) => self.gap(channel),
+        let told: serde_json::Value = serde_json::from_str(&event.data).unwrap_or_default();
+        match told["channel"].as_str() {
+            Some(channel) => {
+                let reason = told["reason"].as_str().unwrap_or_default();
+                self.enter_gap(channel, REASONS_TO_BEGIN_ANEW.contains(&reason));
+            }
             None => self.enter(Step::Unreadable { flaw: Flaw::Corrupted, text: event.data.clone() }),
         }
     }
@@ -251,8 +269,7 @@ impl Reader {
 
     /// Enters a declared gap.
     pub fn gap(&self, channel: &str) {
-        let told_at = self.ledger.mark().0;
-        self.enter(Step::Gap { channel: channel.into(), told_at });
+        self.enter_gap(channel, false);
     }
 
     /// Whether this very event was entered as received; for reading until the last one came.
@@ -274,6 +291,11 @@ impl Reader {
     /// The reader left on its own: nothing behind its last event is owed.
     pub fn left(self) {
         lock(&self.history).end = ReaderEnd::Left;
+    }
+
+    fn enter_gap(&self, channel: &str, begins_anew: bool) {
+        let told_at = self.ledger.mark().0;
+        self.enter(Step::Gap { channel: channel.into(), told_at, begins_anew });
     }
 
     fn enter(&self, step: Step) {

@@ -8,6 +8,7 @@ use std::{
     collections::BTreeSet,
     io,
     net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -67,8 +68,15 @@ enum Port {
     Ended,
 }
 
+/// What is said in the target's name.
+#[derive(Debug, Clone)]
+struct Forgery {
+    bytes: Arc<[u8]>,
+    endless: bool,
+}
+
 /// The faults in force.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Faults {
     target: SocketAddr,
     port: Port,
@@ -76,6 +84,9 @@ struct Faults {
     pauses_from_target: bool,
     delay: Duration,
     slicing: Option<Slicing>,
+    forgery: Option<Forgery>,
+    /// What a connection may bring from the target before it is cut.
+    bytes_max: Option<u64>,
     /// Connections older than this many cuts are cut.
     cuts: u64,
     cut: Cut,
@@ -110,6 +121,8 @@ impl FaultProxy {
             pauses_from_target: false,
             delay: Duration::ZERO,
             slicing: None,
+            forgery: None,
+            bytes_max: None,
             cuts: 0,
             cut: Cut::Fin,
         });
@@ -127,11 +140,12 @@ impl FaultProxy {
         self.addr
     }
 
-    /// Takes back pauses, delay and slicing. Connections that were cut stay cut, refusing stays in force.
+    /// Takes back pauses, delay, slicing, forging and the bound on bytes. Connections that were cut stay cut, refusing stays in force.
     pub fn pass(&self) {
         self.faults.send_modify(|faults| {
             (faults.pauses_to_target, faults.pauses_from_target) = (false, false);
             (faults.delay, faults.slicing) = (Duration::ZERO, None);
+            (faults.forgery, faults.bytes_max) = (None, None);
         });
     }
 
@@ -163,6 +177,24 @@ impl FaultProxy {
     pub fn slice(&self, bytes: usize, pause: Duration) {
         let slicing = Some(Slicing { bytes: bytes.max(1), pause });
         self.faults.send_modify(|faults| faults.slicing = slicing);
+    }
+
+    /// Puts `bytes` before whatever the target sends next on a connection, and so on each time it sends something.
+    pub fn forge(&self, bytes: impl Into<Arc<[u8]>>) {
+        let forgery = Some(Forgery { bytes: bytes.into(), endless: false });
+        self.faults.send_modify(|faults| faults.forgery = forgery);
+    }
+
+    /// From when the target sends something on, repeats `bytes` for as long as this fault is in
+    /// force, as fast as they are taken; the target is not heard any more.
+    pub fn forge_endlessly(&self, bytes: impl Into<Arc<[u8]>>) {
+        let forgery = Some(Forgery { bytes: bytes.into(), endless: true });
+        self.faults.send_modify(|faults| faults.forgery = forgery);
+    }
+
+    /// Cuts each connection when it has brought so many bytes from the target. The last of them do arrive.
+    pub fn cut_after(&self, bytes: u64, how: Cut) {
+        self.faults.send_modify(|faults| (faults.bytes_max, faults.cut) = (Some(bytes), how));
     }
 
     /// Lets new connections go to another target; those that exist stay where they are.
@@ -258,7 +290,7 @@ async fn listen(
         tokio::select! {
             stream = accept(listener.as_ref()) => {
                 // Read before the connection is counted: whoever sees it counted and then cuts, cuts it.
-                let Faults { target, cuts, .. } = *faults.borrow();
+                let (target, cuts) = { let faults = faults.borrow(); (faults.target, faults.cuts) };
                 let link = Link { number: count(&report), target, cuts, faults: faults.clone() };
                 connections.spawn(link.carry(stream, report.clone()));
             }
@@ -343,7 +375,7 @@ impl Link {
         let there = pump(from_client, to_server, Direction::ToTarget, self.faults.clone());
         let back = pump(from_server, to_client, Direction::FromTarget, self.faults.clone());
         tokio::select! {
-            pumped = async { tokio::try_join!(there, back) } => pumped.err().map(|_| Cut::Reset),
+            pumped = async { tokio::try_join!(there, back) } => pumped.err().map(|broken| broken.cut()),
             cut = self.cut() => Some(cut),
         }
     }
@@ -362,33 +394,79 @@ impl Link {
     }
 }
 
+/// Why nothing more is pumped.
+#[derive(Debug)]
+enum Broken {
+    /// One side broke, and so must the other.
+    Side,
+    /// It has brought what it may.
+    Spent(Cut),
+}
+
+impl Broken {
+    const fn cut(&self) -> Cut {
+        match self {
+            Self::Side => Cut::Reset,
+            Self::Spent(cut) => *cut,
+        }
+    }
+}
+
+impl From<io::Error> for Broken {
+    fn from(_: io::Error) -> Self {
+        Self::Side
+    }
+}
+
 async fn pump(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     direction: Direction,
     mut faults: watch::Receiver<Faults>,
-) -> io::Result<()> {
+) -> Result<(), Broken> {
     let mut buffer = vec![0; 16 << 10];
+    let mut passed = 0;
     loop {
         let count = from.read(&mut buffer).await?;
-        let Faults { delay, slicing, .. } = *faults.borrow();
+        let Faults { delay, slicing, forgery, bytes_max, cut, .. } = faults.borrow().clone();
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
         // Also before passing the end on: a paused link tells nothing at all.
         passing(&mut faults, direction).await;
         if count == 0 {
-            return to.shutdown().await;
+            return Ok(to.shutdown().await?);
         }
+        let from_target = direction == Direction::FromTarget;
+        if let Some(forgery) = forgery.filter(|_| from_target) {
+            forge(&mut to, &forgery, &faults).await?;
+        }
+        let left = bytes_max
+            .filter(|_| from_target)
+            .map(|max| usize::try_from(max.saturating_sub(passed)).unwrap_or(usize::MAX));
+        let allowed = left.map_or(count, |left| left.min(count));
         let piece_bytes = slicing.map_or(count, |slicing| slicing.bytes);
-        for piece in buffer[..count].chunks(piece_bytes) {
+        for piece in buffer[..allowed].chunks(piece_bytes) {
             passing(&mut faults, direction).await;
             to.write_all(piece).await?;
             if let Some(slicing) = slicing {
                 tokio::time::sleep(slicing.pause).await;
             }
         }
+        passed += allowed as u64;
+        if left == Some(allowed) {
+            return Err(Broken::Spent(cut));
+        }
     }
+}
+
+/// Says what was not said. An endless forgery ends with the fault, or with the connection.
+async fn forge(to: &mut WriteHalf<'_>, forgery: &Forgery, faults: &watch::Receiver<Faults>) -> io::Result<()> {
+    to.write_all(&forgery.bytes).await?;
+    while forgery.endless && faults.borrow().forgery.is_some() {
+        to.write_all(&forgery.bytes).await?;
+    }
+    Ok(())
 }
 
 /// Waits until this direction is not paused.

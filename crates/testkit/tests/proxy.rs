@@ -183,3 +183,36 @@ async fn redis_is_reached_through_it_and_lost_through_a_cut() {
     proxy.cut(Cut::Reset).await.unwrap();
     assert!(connection.command(&["PING"]).await.is_err());
 }
+
+#[tokio::test]
+async fn a_bound_on_bytes_lets_just_so_many_through_and_cuts() {
+    for bound in [0_u64, 1, 9, 10] {
+        for how in [Cut::Fin, Cut::Reset] {
+            let proxy = FaultProxy::start(echo().await).unwrap();
+            proxy.cut_after(bound, how);
+            let mut client = TcpStream::connect(proxy.addr()).await.unwrap();
+            client.write_all(b"0123456789").await.unwrap();
+            let mut back = Vec::new();
+            let end = timeout(PATIENCE, client.read_to_end(&mut back)).await.unwrap();
+            assert_eq!(back, b"0123456789"[..bound as usize], "{how:?} after {bound}");
+            assert_eq!(end.is_ok(), how == Cut::Fin, "{how:?} after {bound}: {end:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn forged_bytes_come_before_what_the_target_says_and_an_endless_forgery_ends_with_its_fault() {
+    let (proxy, mut client) = started().await;
+    proxy.forge(*b"forged ");
+    client.write_all(b"true").await.unwrap();
+    receives(&mut client, b"forged true").await;
+    proxy.forge_endlessly(*b"ab");
+    client.write_all(b"!").await.unwrap();
+    receives(&mut client, &b"ab".repeat(100_000)).await;
+    proxy.pass();
+    let mut back = Vec::new();
+    while !back.ends_with(b"!") {
+        back.push(timeout(PATIENCE, client.read_u8()).await.unwrap().unwrap());
+    }
+    echoes(&mut client, b"true again").await;
+}

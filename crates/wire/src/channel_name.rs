@@ -66,7 +66,7 @@ impl ChannelName {
     }
 }
 
-fn is_allowed(c: char) -> bool {
+pub(crate) fn is_allowed(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '~' | ':' | '@' | '/' | '=' | '-')
 }
 

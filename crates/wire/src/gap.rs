@@ -24,6 +24,8 @@ pub enum GapReason {
     TermEnded,
     /// The feed found that something is missing which it cannot bring any more.
     Lost,
+    /// The client was slower than what is kept, and the channel's policy is to go on without what it missed.
+    Skipped,
 }
 
 impl GapReason {
@@ -38,6 +40,7 @@ impl GapReason {
             Self::NotFollowed => "not-followed",
             Self::TermEnded => "term-ended",
             Self::Lost => "lost",
+            Self::Skipped => "skipped",
         }
     }
 }
@@ -71,6 +74,18 @@ pub fn gap_frame_without_id(frame: &Frame) -> Frame {
     Frame::build(text.len(), |out| out.extend_from_slice(text))
 }
 
+/// A gap for clients that cannot stand events of ours: their id moves all the same, and no event tells of it. Without an
+/// id it is a comment, so that it takes a gap's place among what is written.
+pub fn silent_gap_frame(id: Option<EventId>) -> Frame {
+    let mut text = Vec::new();
+    match id {
+        Some(id) => write_field(&mut text, "id", &id.to_string()),
+        None => text.extend_from_slice(b":\n"),
+    }
+    text.push(b'\n');
+    Frame::build(text.len(), |out| out.extend_from_slice(&text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +101,11 @@ mod tests {
             frame.bytes(Framing::CloseDelimited),
             b"id: aaaaaaaaaaaa.5.7\nevent: fantail.gap\ndata: {\"channel\":\"a/b\",\"reason\":\"outage\"}\n\n"
         );
+    }
+    #[test]
+    fn a_silent_gap_moves_the_id_and_is_no_event() {
+        let id = EventId::new(Term::from_random(0), 5, 7);
+        assert_eq!(silent_gap_frame(Some(id)).bytes(Framing::CloseDelimited), b"id: aaaaaaaaaaaa.5.7\n\n");
+        assert_eq!(silent_gap_frame(None).bytes(Framing::CloseDelimited), b":\n\n");
     }
 }

@@ -6,7 +6,10 @@
 #![forbid(unsafe_code)]
 
 mod channel_name;
+mod channel_pattern;
+mod closing;
 mod event;
+mod feed_notice;
 mod frame;
 mod gap;
 mod id;
@@ -15,12 +18,15 @@ mod sse;
 mod terms;
 
 pub use channel_name::{CHANNEL_NAME_BYTES_MAX, ChannelName, ChannelNameError};
+pub use channel_pattern::{ChannelPattern, ChannelPatternError};
+pub use closing::{Closing, closing_frame};
 pub use event::{
     EVENT_TYPE_BYTES_MAX, Event, EventError, EventFields, EventType, PUBLISHER_ID_BYTES_MAX, Publication, PublisherId,
     RETRY_MS_MAX,
 };
+pub use feed_notice::feed_frame;
 pub use frame::{CHUNKED_END, Frame, Framing, keepalive};
-pub use gap::{GapReason, gap_frame, gap_frame_without_id};
+pub use gap::{GapReason, gap_frame, gap_frame_without_id, silent_gap_frame};
 pub use id::{EventId, IdError, Term};
 pub use opening::opening_frame;
 pub use sse::{EncodeError, encode};

@@ -12,6 +12,9 @@ use crate::payload;
 /// The event by which a server says that something is missing.
 const GAP: &[u8] = b"fantail.gap";
 
+/// Event types that begin so are the server's own.
+const OWN: &[u8] = b"fantail.";
+
 /// What one stream follows and which event it waits for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Follower {
@@ -46,6 +49,8 @@ impl Checker {
         }
         if event.kind == GAP {
             self.tally.gaps += 1;
+        }
+        if event.kind.starts_with(OWN) {
             return;
         }
         let Some(payload) = payload::read(event.data).filter(|_| event.data_lines == 1) else {
@@ -206,6 +211,13 @@ mod tests {
         let tally = checked(&[frame(CHANNEL, 1), frame(CHANNEL + 1, 2), frame(CHANNEL, 2)], 2);
         assert_eq!(tally.foreign, 1);
         assert!(!is_clean(&tally));
+    }
+
+    #[test]
+    fn the_servers_last_words_are_no_event_of_a_publisher() {
+        let text = "event: fantail.close\ndata: {}\nretry: 1234567\n\n";
+        let close = format!("{:x}\r\n{text}\r\n", text.len()).into_bytes();
+        assert!(is_clean(&checked(&[frame(CHANNEL, 1), close], 1)));
     }
 
     #[test]

@@ -25,8 +25,8 @@ Examples:
   fantail subscribe --no-reconnect --limit 1 'http://127.0.0.1:8080/sse/demo?replay=1'
 
 When the stream ends or the server is away, it connects again with the id of the last event; the server's retry: \
-says how soon. Where events may be missing (event fantail.gap), a note on standard error says so; with --json the gap \
-is an object like any other. It ends by --limit, when the server answers 204 or an error that trying again would not \
+says how soon. Where events may be missing (event fantail.gap), a note on standard error says so, and so it does of the server's other \
+events; with --json they are objects like any other. It ends by --limit, when the server answers 204 or an error that trying again would not \
 change, and when nobody reads its output any more.
 
 Exit status: 0 ended as asked, 1 the server refused or the stream was lost, 2 wrong usage.";

@@ -1,4 +1,4 @@
-//! Events on standard output, in the form that was asked for, and gaps where a reader will see them.
+//! Events on standard output, in the form that was asked for, and the server's own where a reader will see them.
 
 use std::io::{self, Write};
 
@@ -9,8 +9,8 @@ use super::event_reader::Event;
 use super::note;
 use crate::http_client::printable;
 
-/// The event that tells of a gap.
-const GAP: &str = "fantail.gap";
+/// Event types that begin so are the server's own, and nobody published them.
+const OWN_TYPES: &str = "fantail.";
 
 /// How an event is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(crate) enum Form {
     Fields,
     /// The data alone, as it is.
     Data,
-    /// One JSON object per line, gaps among them.
+    /// One JSON object per line, the server's own events among them.
     Json,
 }
 
@@ -55,21 +55,20 @@ impl Output {
         Self { form, left: limit, pending: Vec::new() }
     }
 
-    /// Prints events up to the limit. A gap is no event of anyone's, so the limit does not count it.
+    /// Prints events up to the limit. What the server has to say is no event of anyone's, so the limit does not count it.
     pub(super) fn print(&mut self, events: &[Event]) -> io::Result<Progress> {
         for event in events {
-            if event.kind == GAP && self.form != Form::Json {
+            let is_own = event.kind.starts_with(OWN_TYPES);
+            if is_own && self.form != Form::Json {
                 // In its place: after what came before it.
                 if self.flush()? == Progress::Done {
                     return Ok(Progress::Done);
                 }
-                note(&describe_gap(&event.data));
+                note(&describe(event));
                 continue;
             }
             write_event(&mut self.pending, self.form, event);
-            if event.kind != GAP
-                && let Some(left) = &mut self.left
-            {
+            if !is_own && let Some(left) = &mut self.left {
                 *left -= 1;
                 if *left == 0 {
                     self.flush()?;
@@ -120,6 +119,17 @@ fn write_fields(out: &mut Vec<u8>, event: &Event) {
         line("data", data);
     }
     out.push(b'\n');
+}
+
+/// The server's own event in words.
+fn describe(event: &Event) -> String {
+    let told: Value = serde_json::from_str(&event.data).unwrap_or_default();
+    match (event.kind.as_str(), told["reason"].as_str(), told["state"].as_str()) {
+        ("fantail.gap", ..) => describe_gap(&event.data),
+        ("fantail.close", Some(reason), _) => format!("the server ends the stream ({})", printable(reason)),
+        ("fantail.feed", _, Some(state)) => format!("the server's feed is {}", printable(state)),
+        (kind, ..) => format!("{}: {}", printable(kind), printable(&event.data)),
+    }
 }
 
 /// A gap in words. What cannot be read is shown as it came: that something is missing is sure in any case.
@@ -189,5 +199,14 @@ mod tests {
         let text = describe_gap(r#"{"channel":"a","reason":"trimmed"}"#);
         assert_eq!(text, r#"gap: events of channel "a" may be missing here (trimmed)"#);
         assert_eq!(describe_gap("\u{7}"), r"gap: events may be missing here (\u{7})");
+    }
+
+    #[test]
+    fn the_servers_own_events_are_put_in_words_or_shown_as_they_came() {
+        let told = |kind: &str, data: &str| describe(&Event { kind: kind.into(), ..event(data, "", None) });
+        assert_eq!(told("fantail.close", r#"{"reason":"drained"}"#), "the server ends the stream (drained)");
+        assert_eq!(told("fantail.feed", r#"{"state":"connecting"}"#), "the server's feed is connecting");
+        assert_eq!(told("fantail.close", "\u{7}"), r"fantail.close: \u{7}");
+        assert_eq!(told("fantail.new", "x"), "fantail.new: x");
     }
 }

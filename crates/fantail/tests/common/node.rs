@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fantail_testkit::{Fantail, PATIENCE, Response, SseClient, http};
+use fantail_testkit::{End, Event, Fantail, PATIENCE, Response, SseClient, http};
 use serde_json::Value;
 
 /// The program under test.
@@ -43,6 +43,18 @@ pub(crate) async fn opening(client: &mut SseClient) -> String {
     };
     let text = std::str::from_utf8(&client.body()[..end]).unwrap();
     text.lines().find_map(|line| line.strip_prefix("id: ")).unwrap_or_default().to_owned()
+}
+
+/// Reads a stream to its end, which must be a clean one behind the event that tells why: the events before it, and why.
+pub(crate) async fn read_to_close(client: &mut SseClient) -> (Vec<Event>, String) {
+    let (mut events, end) = client.read_until_end(PATIENCE).await.unwrap();
+    assert_eq!(end, End::Clean, "{events:?}");
+    assert!(!client.parser().in_mid_block() && client.parser().unknown_lines() == 0);
+    let last = events.pop().expect("the last words");
+    assert_eq!((last.event.as_str(), last.own_id), ("fantail.close", None), "{events:?}");
+    assert!(last.retry.is_some(), "when to come back");
+    let told: Value = serde_json::from_str(&last.data).unwrap();
+    (events, told["reason"].as_str().unwrap().to_owned())
 }
 
 /// Publishes text, which must be accepted, and returns the receipt.

@@ -1,9 +1,9 @@
 //! A node starts though Redis does not let it in or is not there, says so, and is ready as soon as it can be.
 
-use fantail_testkit::{End, Fantail, PATIENCE, RedisServer, SseClient};
+use fantail_testkit::{Fantail, PATIENCE, RedisServer, SseClient};
 
 use crate::broker::{assert_ok, until_ready};
-use crate::node::{ask, node, publish, subscribe};
+use crate::node::{ask, node, publish, read_to_close, subscribe};
 
 const NOT_THE_PASSWORD: &str = "hunter2-is-wrong";
 
@@ -13,7 +13,7 @@ async fn assert_unready(node: &Fantail) {
     assert_eq!(ask(node, "GET", "/livez").await.status, 200);
     assert_eq!(ask(node, "GET", "/readyz").await.json().unwrap()["feed"], "connecting");
     let mut browser = SseClient::connect(node.public(), "/sse/c").await.unwrap();
-    assert_eq!((browser.status(), browser.read_until_end(PATIENCE).await.unwrap()), (200, (vec![], End::Clean)));
+    assert_eq!((browser.status(), read_to_close(&mut browser).await), (200, (vec![], "follow-timeout".to_owned())));
 }
 
 async fn assert_served(node: &Fantail) {

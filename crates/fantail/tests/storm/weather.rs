@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use fantail_testkit::proxy::Cut;
-use fantail_testkit::{Fantail, FaultProxy, Ledger, Mark, PATIENCE, Random, RedisServer, Verdict, http};
+use fantail_testkit::{Fantail, FaultProxy, Ledger, Mark, PATIENCE, Random, RedisServer, Sea, Verdict, http};
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -16,10 +16,14 @@ use crate::client::Client;
 use crate::keeper::keep;
 use crate::operator;
 use crate::publishing;
-use crate::sea::Sea;
 
 /// How often the connection to Redis is cut in a storm, where there is one.
 pub(crate) const CUTS: u64 = 2;
+
+/// How many channels there are of each kind.
+const BUSY: usize = 3;
+const ORDINARY: usize = 47;
+const RARE: usize = 10;
 
 /// Threads for the clients, apart from the one that publishes.
 const CLIENT_THREADS: u64 = 2;
@@ -83,7 +87,7 @@ impl Storm {
         Self {
             weather: weather.clone(),
             ledger: Ledger::new(),
-            sea: Sea::new(),
+            sea: Sea::new(BUSY, ORDINARY, RARE),
             public: node.public(),
             public_1_0: node.public(),
             internal: node.internal(),

@@ -93,7 +93,7 @@ impl<I: Intake> Arrivals<I> {
         let mut intake = self.intake.lock();
         let mut inner = self.inner.lock();
         if inner.subscriptions.follow(channel) {
-            self.confirm(&mut intake, &mut inner, channel.clone());
+            logged::confirm(&mut *intake, &mut inner, channel.clone());
         } else {
             self.wishes.notify_one();
         }
@@ -167,6 +167,13 @@ impl<I: Intake> Arrivals<I> {
         if let Some(suppressed) = self.follows_log.pass() {
             tracing::error!(%channel, suppressed, "redis does not permit this node to follow the channel; allow its user \
                 the redis channels fantail:* and fantail-event:*");
+        }
+    }
+
+    /// Asks again for the channels that Redis did not permit.
+    pub(super) fn ask_refused_again(&self) {
+        if self.inner.lock().subscriptions.ask_refused_again() {
+            self.wishes.notify_one();
         }
     }
 

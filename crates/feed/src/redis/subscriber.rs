@@ -178,6 +178,7 @@ impl<I: Intake> Subscriber<I> {
     async fn probe(&self, follower: Option<&Follower<I>>) -> Lost {
         loop {
             sleep(self.settings.probe_interval).await;
+            self.arrivals.ask_refused_again();
             let nonce = random_u64();
             let mut heard = self.arrivals.heard();
             if let Err(error) = self.commands.probe(&self.service_channel, nonce).await {

@@ -187,6 +187,18 @@ impl Subscriptions {
         channels.into_iter().next().filter(|_| alone)
     }
 
+    /// Asks again for what Redis did not permit: its operator may have changed that. Returns whether there is any.
+    pub(super) fn ask_refused_again(&mut self) -> bool {
+        let is_refused = |state: &State| state.wanted && state.link == Link::Refused;
+        let refused: Vec<_> =
+            self.channels.iter().filter(|(_, state)| is_refused(state)).map(|(name, _)| name.clone()).collect();
+        for channel in &refused {
+            self.state(channel).link = Link::Absent;
+            self.settle(channel);
+        }
+        !refused.is_empty()
+    }
+
     /// Whether a command is not completely answered.
     pub(super) fn is_waiting(&self) -> bool {
         self.outstanding.is_some()

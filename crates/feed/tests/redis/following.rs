@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
+use fantail_feed::RedisSettings;
 use fantail_testkit::{Random, RedisServer};
 
 use crate::node::{Node, Told, channel, eventually};
@@ -154,4 +156,25 @@ fn data_on<'a>(told: &'a Told, name: &str) -> Option<&'a str> {
         Told::Event(channels, event) if channels == &[name] => Some(&event.data),
         _ => None,
     }
+}
+
+/// 1. A channel is followed.
+/// 2. Its right is taken away, which ends the connection, and the channel is refused on the next one.
+/// 3. The right is given back, and nobody asks for the channel: its streams are still open.
+#[tokio::test]
+async fn a_channel_that_was_refused_comes_back_when_its_right_does() {
+    let server = RedisServer::start().await.unwrap();
+    let user = ["ACL", "SETUSER", "edge", "on", ">secret", "+@all", "&*"];
+    server.command(&user).await.unwrap();
+    let mut settings = RedisSettings::parse(&format!("redis://edge:secret@{}", server.addr())).unwrap();
+    settings.probe_interval = Duration::from_millis(100);
+    let mut node = Node::start_with(settings);
+    node.follow(&["a"]).await;
+    server.command(&["ACL", "SETUSER", "edge", "resetchannels", "&fantail-service:*"]).await.unwrap();
+    eventually("the refusal", async || node.feed.counters().follows_refused.load(Relaxed) >= 1).await;
+    let from = node.intake.lock().told.len();
+    server.command(&["ACL", "SETUSER", "edge", "allchannels"]).await.unwrap();
+    node.wait_for("the channel", |told| told[from..].contains(&Told::Followed("a".into()))).await;
+    server.publish("fantail:a", "again").await.unwrap();
+    assert_eq!(node.data(1).await, ["again"]);
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use fantail_wire::{ChannelName, EncodeError, Event, EventId, GapReason, Publication, Terms, gap_frame};
+use fantail_wire::{ChannelName, EncodeError, Event, EventId, GapReason, Publication, Terms};
 
 use super::{Published, Publisher};
 use crate::channel::{ChannelState, Follow};
@@ -179,7 +179,7 @@ impl Publisher {
 
     fn append_gap(&mut self, name: &ChannelName, state: &mut ChannelState, place: Watermark, reason: GapReason) {
         let Watermark { position, at_ms } = place;
-        let frame = gap_frame(name, reason, self.hub.id(position, at_ms));
+        let frame = self.hub.gap_frame(name, reason, self.hub.id(position, at_ms));
         self.append(state, Entry { position, kind: EntryKind::Gap, frame, publisher_id: None, at_ms });
     }
 

@@ -1,6 +1,6 @@
 //! What the feed brings of a channel's past, when somebody asked for it.
 
-use fantail_wire::{ChannelName, Event, EventId, GapReason, gap_frame};
+use fantail_wire::{ChannelName, Event, EventId, GapReason};
 
 use super::Publisher;
 use crate::channel::ChannelState;
@@ -41,7 +41,7 @@ impl Publisher {
         let position = self.hub.numbering.place(id)?;
         let (kind, frame) = match self.encode(event, Some(*id)) {
             Ok(frame) => (EntryKind::Event, frame),
-            Err(_) => (EntryKind::Gap, gap_frame(name, GapReason::Lost, Some(*id))),
+            Err(_) => (EntryKind::Gap, self.hub.gap_frame(name, GapReason::Lost, Some(*id))),
         };
         let publisher_id = event.id.clone().filter(|_| kind == EntryKind::Event);
         Some(Entry { position, kind, frame, publisher_id, at_ms: id.ms })
@@ -79,13 +79,13 @@ impl Publisher {
 
     fn term_ended(&self, name: &ChannelName, position: Position, state: &ChannelState) -> Entry {
         let at_ms = state.log.floor().at_ms; // not before its own
-        let frame = gap_frame(name, GapReason::TermEnded, self.hub.id(position, at_ms));
+        let frame = self.hub.gap_frame(name, GapReason::TermEnded, self.hub.id(position, at_ms));
         Entry { position, kind: EntryKind::Gap, frame, publisher_id: None, at_ms }
     }
 
     /// From where on entries fit into what room the channel and all logs together still have.
     fn first_that_fits(&self, state: &ChannelState, entries: &[Entry]) -> usize {
-        let room = state.log.room(&self.hub.settings.log);
+        let room = state.log.room(&self.hub.settings.log_limits(state.class));
         let mut bytes = room.bytes.min(self.hub.settings.logs_bytes_max.saturating_sub(self.log_bytes));
         let mut first = entries.len();
         for entry in entries.iter().rev().take(room.entries) {

@@ -41,11 +41,13 @@ enum Weather {
 type Happened = BTreeMap<&'static str, u64>;
 
 /// What rough weather must bring about.
-const ROUGH: [&str; 11] = [
+const ROUGH: [&str; 13] = [
     "event",
     "gap",
     "unit cut",
     "overrun",
+    "skip",
+    "latest",
     "unknown id",
     "replay",
     "partial write",
@@ -135,7 +137,7 @@ fn whatever_happens_each_event_comes_once_in_order_or_a_gap_tells_of_it() {
 #[test]
 fn where_nothing_is_lost_no_gap_is_told_and_no_stream_overrun() {
     let happened = run_all(Weather::Calm);
-    for what in ["gap", "overrun", "unknown id"] {
+    for what in ["gap", "overrun", "skip", "latest", "unknown id"] {
         assert_eq!(happened.get(what), None, "{what}");
     }
     assert!(happened["event"] > 0 && happened["partial write"] > 0, "{happened:?}");

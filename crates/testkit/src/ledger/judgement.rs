@@ -3,19 +3,34 @@
 //! Walks the history once. A *line* is one publisher's events in one channel: its numbers have no holes,
 //! so whatever is skipped in it is missing. Pure: reads the books, writes the verdict.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Entry, History, Key, Mark, Published, ReaderEnd, Start, Step, verdict::Verdict};
 use crate::{payload::Flaw, response::End};
 
 /// Judges one reader.
-pub(super) fn judge(history: &History, published: &Published, verdict: &mut Verdict) {
+pub(super) fn judge(history: &History, published: &Published, verdict: &mut Verdict, fates: &mut Fates) {
     verdict.readers += 1;
     let mut walk = Walk::new(history, published, verdict);
     for step in &history.steps {
         walk.step(step);
     }
-    walk.end();
+    walk.end(fates);
+    fates.arrived.extend(walk.seen.keys());
+}
+
+/// What became of events, over all readers.
+#[derive(Debug, Default)]
+pub(super) struct Fates {
+    arrived: BTreeSet<Key>,
+    missed: BTreeSet<Key>,
+}
+
+impl Fates {
+    /// How many were missed by somebody and reached nobody.
+    pub(super) fn nowhere(&self) -> u64 {
+        self.missed.difference(&self.arrived).count() as u64
+    }
 }
 
 /// How far the reader has come in one line.
@@ -38,7 +53,14 @@ struct Walk<'a> {
     published: &'a Published,
     verdict: &'a mut Verdict,
     lines: Vec<Line<'a>>,
-    seen: BTreeSet<Key>,
+    /// Where in `lines` a channel's and publisher's line stands.
+    places: HashMap<(&'a str, u32), usize>,
+    /// What came, and how often its channels had begun anew then: the same event may come once each time.
+    seen: BTreeMap<Key, u64>,
+    beginnings: BTreeMap<&'a str, u64>,
+    /// Channels whose next gap, whatever its reason, begins them anew, because another channel did so: a reader that is
+    /// cut off in between comes back with an id that is known.
+    to_begin_anew: BTreeSet<&'a str>,
     /// Missing events, and whether a gap excuses them in any line they stand in.
     holes: BTreeMap<Key, bool>,
     /// Per publisher, the highest order that came.
@@ -64,14 +86,25 @@ impl<'a> Walk<'a> {
                 });
             }
         }
-        let (seen, holes, tops) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
-        Self { history, published, verdict, lines, seen, holes, tops }
+        let places = lines.iter().enumerate().map(|(at, line)| ((line.channel, line.publisher), at)).collect();
+        Self {
+            history,
+            published,
+            verdict,
+            lines,
+            places,
+            seen: BTreeMap::new(),
+            beginnings: BTreeMap::new(),
+            to_begin_anew: BTreeSet::new(),
+            holes: BTreeMap::new(),
+            tops: BTreeMap::new(),
+        }
     }
 
     fn step(&mut self, step: &Step) {
         match step {
             Step::Received { key, hash, flaw } => self.received(*key, *hash, *flaw),
-            Step::Gap { channel, told_at } => self.gap(channel, *told_at),
+            Step::Gap { channel, told_at, begins_anew } => self.gap(channel, *told_at, *begins_anew),
             Step::Unreadable { flaw, text } => {
                 let start: String = text.chars().take(80).collect();
                 self.flawed(*flaw, &format!("{start:?}"));
@@ -89,7 +122,9 @@ impl<'a> Walk<'a> {
         if places.is_empty() {
             return self.foreign(&format!("{} is for channels it does not follow", name(key, entry)));
         }
-        if !self.seen.insert(key) {
+        let beginnings = places.iter().map(|(channel, _)| self.beginnings.get(channel.as_str()).unwrap_or(&0)).sum();
+        let seen_before = self.seen.insert(key, beginnings);
+        if seen_before == Some(beginnings) {
             return self.duplicated(&format!("{} came again", name(key, entry)));
         }
         if matches!(self.history.start, Start::After(mark) if entry.entered_at <= mark.0) {
@@ -98,7 +133,7 @@ impl<'a> Walk<'a> {
         match flaw {
             Some(flaw) => self.flawed(flaw, &name(key, entry)),
             None if hash != entry.hash => self.flawed(Flaw::Corrupted, &name(key, entry)),
-            None => self.verdict.delivered += 1,
+            None => self.verdict.delivered += u64::from(seen_before.is_none()),
         }
         if self.tops.get(&key.0).is_some_and(|top| key.1 < *top) {
             self.verdict.reordered += 1;
@@ -116,26 +151,25 @@ impl<'a> Walk<'a> {
 
     /// Brings a line to the event that came; what was skipped is missing so far.
     fn advance(&mut self, channel: &str, publisher: u32, to: usize, may_come_by_another: bool) {
-        for line in &mut self.lines {
-            if line.channel == channel && line.publisher == publisher {
-                // Before the first event, those in flight while joining were not owed.
-                let from = line.next.unwrap_or(line.owed_from);
-                note_missing(line, from, to, self.published, &mut self.holes);
-                if may_come_by_another {
-                    let missing = line.orders.get(from..to).unwrap_or_default();
-                    line.open.extend(missing.iter().map(|order| (publisher, *order)));
-                }
-                line.next = Some(to + 1);
-                line.gap_told_at = None;
-            }
+        let Some(line) = self.places.get(&(channel, publisher)).and_then(|at| self.lines.get_mut(*at)) else { return };
+        // Before the first event, those in flight while joining were not owed.
+        let from = line.next.unwrap_or(line.owed_from);
+        note_missing(line, from, to, self.published, &mut self.holes);
+        if may_come_by_another {
+            let missing = line.orders.get(from..to).unwrap_or_default();
+            line.open.extend(missing.iter().map(|order| (publisher, *order)));
         }
+        line.next = Some(to + 1);
+        line.gap_told_at = None;
     }
 
-    fn gap(&mut self, channel: &str, told_at: u64) {
+    fn gap(&mut self, channel: &str, told_at: u64, begins_anew: bool) {
         self.verdict.gaps += 1;
-        if !self.history.channels.contains(channel) {
+        let history = self.history;
+        let Some(channel) = history.channels.get(channel).map(String::as_str) else {
             return self.foreign(&format!("a gap in {channel:?}, which it does not follow"));
-        }
+        };
+        self.begin_anew(channel, begins_anew);
         for line in self.lines.iter_mut().filter(|line| line.channel == channel) {
             line.gap_told_at = Some(told_at);
             for key in line.open.drain(..) {
@@ -145,7 +179,20 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn end(&mut self) {
+    /// From here on what came before may come again, in its old order.
+    fn begin_anew(&mut self, channel: &'a str, is_told: bool) {
+        let is_due = self.to_begin_anew.remove(channel);
+        if is_told && !is_due {
+            let others = self.history.channels.iter().map(String::as_str).filter(|other| *other != channel);
+            self.to_begin_anew = others.collect();
+        }
+        if is_told || is_due {
+            *self.beginnings.entry(channel).or_default() += 1;
+            self.tops.clear();
+        }
+    }
+
+    fn end(&mut self, fates: &mut Fates) {
         let until = match self.history.end {
             ReaderEnd::StillOpen => {
                 self.verdict.unfinished += 1;
@@ -167,17 +214,20 @@ impl<'a> Walk<'a> {
                 note_missing(line, from, to, self.published, &mut self.holes);
             }
         }
-        self.count_holes();
+        self.count_holes(fates);
     }
 
-    fn count_holes(&mut self) {
+    fn count_holes(&mut self, fates: &mut Fates) {
         for (key, is_excused) in std::mem::take(&mut self.holes) {
             // What came late was counted as reordered when it came.
-            let entry = self.published.entry(key).filter(|_| !self.seen.contains(&key));
+            let entry = self.published.entry(key).filter(|_| !self.seen.contains_key(&key));
             let Some(entry) = entry else { continue };
             if !entry.is_confirmed {
                 self.verdict.unconfirmed += 1;
-            } else if is_excused {
+                continue;
+            }
+            fates.missed.insert(key);
+            if is_excused {
                 self.verdict.declared += 1;
             } else {
                 self.verdict.silent += 1;

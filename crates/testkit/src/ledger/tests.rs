@@ -41,8 +41,9 @@ fn only(change: impl FnOnce(&mut Verdict)) -> Verdict {
     verdict
 }
 
+/// What reached nobody is counted twice and has a test of its own.
 fn counts(verdict: &Verdict) -> Verdict {
-    Verdict { examples: Vec::new(), ..verdict.clone() }
+    Verdict { examples: Vec::new(), nowhere: 0, ..verdict.clone() }
 }
 
 fn told(verdict: &Verdict, what: &str) -> bool {
@@ -412,4 +413,82 @@ fn the_verdict_tells_all_counts_and_the_first_faults() {
     assert!(text.starts_with("readers 1, delivered 0, gaps 0, declared 0"), "{text}");
     assert!(text.contains("silent 60"), "{text}");
     assert_eq!(text.lines().count(), 21);
+}
+
+/// The text of a gap event.
+fn gap_event(channel: &str, reason: &str) -> Event {
+    let data = format!("{{\"channel\":\"{channel}\",\"reason\":\"{reason}\"}}");
+    Event { event: "fantail.gap".into(), data, id: "x".into(), own_id: None, retry: None }
+}
+
+#[test]
+fn behind_a_gap_that_begins_anew_what_came_may_come_once_more() {
+    let (ledger, events) = published(8);
+    let reader = ledger.reader("r", &["a", "b"], Start::After(Mark::BEGINNING));
+    receive(&reader, &events, &[0, 1, 2, 3]);
+    for channel in ["a", "b"] {
+        reader.record(&gap_event(channel, "unknown-id"));
+    }
+    receive(&reader, &events, &[1, 2, 3, 4, 5, 6, 7]);
+    reader.stopped(ledger.mark());
+    let verdict = ledger.judge();
+    assert_eq!(verdict, only(|verdict| (verdict.delivered, verdict.gaps) = (8, 2)));
+}
+
+#[test]
+fn behind_any_other_gap_nothing_may_come_again() {
+    let (ledger, events) = published(4);
+    let reader = ledger.reader("r", &["a", "b"], Start::After(Mark::BEGINNING));
+    receive(&reader, &events, &[0, 1]);
+    for channel in ["a", "b"] {
+        reader.record(&gap_event(channel, "outage"));
+    }
+    receive(&reader, &events, &[0, 1, 2, 3]);
+    reader.stopped(ledger.mark());
+    assert_eq!(ledger.judge().duplicated, 2);
+}
+
+#[test]
+fn a_repeated_event_is_found_also_behind_a_gap_that_begins_anew_and_so_is_a_hole() {
+    let (ledger, events) = published(8);
+    let reader = ledger.reader("r", &["a", "b"], Start::After(Mark::BEGINNING));
+    receive(&reader, &events, &[0, 1]);
+    for channel in ["a", "b"] {
+        reader.record(&gap_event(channel, "unknown-id"));
+    }
+    receive(&reader, &events, &[0, 1, 1, 2, 3, 6, 7]);
+    reader.stopped(ledger.mark());
+    let verdict = ledger.judge();
+    assert_eq!((verdict.duplicated, verdict.silent), (1, 2), "{verdict}");
+}
+
+/// A reader of two channels comes to a node that does not know its id. The first channel is told so and begins anew. Then
+/// its connection is cut, and it comes back with the id of that gap, which is known: so the second channel's gap has
+/// another reason, and what is retained behind it follows.
+#[test]
+fn a_reader_cut_off_while_it_is_told_may_get_the_rest_again_too() {
+    let (ledger, events) = published(8);
+    let reader = ledger.reader("r", &["a", "b"], Start::After(Mark::BEGINNING));
+    receive(&reader, &events, &[0, 1, 2, 3]);
+    reader.record(&gap_event("a", "unknown-id"));
+    reader.record(&gap_event("b", "not-followed"));
+    receive(&reader, &events, &[3, 4, 5, 6, 7]);
+    reader.record(&gap_event("b", "outage"));
+    receive(&reader, &events, &[7]);
+    reader.stopped(ledger.mark());
+    let verdict = ledger.judge();
+    assert_eq!((verdict.duplicated, verdict.silent, verdict.delivered), (1, 0, 8), "{verdict}");
+}
+
+#[test]
+fn what_reached_nobody_is_told_apart_from_what_one_reader_missed() {
+    let (ledger, events) = published(6);
+    let all = ledger.reader("all but one", &["a", "b"], Start::After(Mark::BEGINNING));
+    receive(&all, &events, &[0, 1, 3, 4, 5]);
+    all.stopped(ledger.mark());
+    let few = ledger.reader("few", &["a", "b"], Start::After(Mark::BEGINNING));
+    receive(&few, &events, &[0, 1]);
+    few.stopped(ledger.mark());
+    let verdict = ledger.judge();
+    assert_eq!((verdict.silent, verdict.nowhere), (5, 1), "{verdict}");
 }

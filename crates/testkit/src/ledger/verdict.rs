@@ -20,6 +20,9 @@ pub struct Verdict {
     pub unconfirmed: u64,
     /// Owed events that are missing without a word.
     pub silent: u64,
+    /// Confirmed events that were owed to somebody and reached nobody at all; each is counted once here, and once for
+    /// each reader it was owed to as declared or silent.
+    pub nowhere: u64,
     /// Events that arrived again, or that lay before the place the reader resumed from.
     pub duplicated: u64,
     /// Events that arrived behind a later one of the same publisher, in whatever channel.
@@ -78,6 +81,7 @@ impl fmt::Display for Verdict {
             ("declared", self.declared),
             ("unconfirmed", self.unconfirmed),
             ("silent", self.silent),
+            ("nowhere", self.nowhere),
             ("duplicated", self.duplicated),
             ("reordered", self.reordered),
             ("corrupted", self.corrupted),

@@ -96,7 +96,9 @@ impl<I: Intake> Arrivals<I> {
         if inner.line().order.terms().is_none_or(|before| before.current != terms.current) {
             return Err(inner.give_up(Broken::Term));
         }
-        self.flush(&mut intake, &mut inner);
+        if let Some(arrived) = inner.line().order.flush_up_to(terms.number) {
+            self.deliver(&mut intake, arrived);
+        }
         let to = inner.line().order.synced(terms);
         if let Some(tops) = tops {
             let lacking = inner.line().order.lacking(tops).next().cloned();
@@ -106,7 +108,8 @@ impl<I: Intake> Arrivals<I> {
             inner.line().order.verify(terms.number);
         }
         intake.synced(&terms_up_to(terms, to));
-        follow_from(&mut *intake, &mut inner, fresh, to);
+        let from = inner.line().order.newest().unwrap_or(to);
+        follow_from(&mut *intake, &mut inner, fresh, from);
         Ok(())
     }
 
@@ -193,23 +196,9 @@ impl<I: Intake> Arrivals<I> {
         Ok(true)
     }
 
-    /// A wish that Redis fulfils already: the channel is complete above what was shown last.
-    pub(super) fn confirm(&self, intake: &mut I, inner: &mut Inner, channel: ChannelName) {
-        let Some(line) = &mut inner.line else { return intake.followed(&channel, None) };
-        if line.is_holding() {
-            return line.subscribed(channel);
-        }
-        self.flush(intake, inner);
-        match inner.line().order.seen() {
-            Some(seen) => follow_from(intake, inner, vec![channel], seen),
-            None => inner.line().subscribed(channel),
-        }
-    }
-
     pub(super) fn stop_following(&self, intake: &mut I, inner: &mut Inner, channel: &ChannelName) {
-        if inner.line.is_some() {
-            self.flush(intake, inner);
-            inner.line().unfollow(channel);
+        if let Some(arrived) = inner.line.as_mut().and_then(|line| line.unfollow(channel)) {
+            self.deliver(intake, arrived);
         }
     }
 
@@ -279,6 +268,15 @@ impl Inner {
         self.is_open = false;
         self.line().give_up(broken);
         Unexpected
+    }
+}
+
+/// A wish that Redis fulfils already: the channel is complete above what was shown last.
+pub(super) fn confirm<I: Intake>(intake: &mut I, inner: &mut Inner, channel: ChannelName) {
+    let Some(line) = &mut inner.line else { return intake.followed(&channel, None) };
+    match line.order.newest().filter(|_| !line.is_holding()) {
+        Some(newest) => follow_from(intake, inner, vec![channel], newest),
+        None => line.subscribed(channel),
     }
 }
 

@@ -9,7 +9,7 @@ use fantail_wire::{ChannelName, EventId};
 use foldhash::fast::RandomState;
 
 use super::held::{Held, Message};
-use super::order::{Broken, Order};
+use super::order::{Arrived, Broken, Order};
 use super::recalls::Recalls;
 
 /// What is known of the log, and what waits for it.
@@ -83,16 +83,17 @@ impl Line {
     /// Redis refuses a channel.
     pub(crate) fn refused(&mut self, channel: &ChannelName) {
         if self.order.is_followed(channel.as_str()) {
-            self.order.unfollow(channel);
+            // It was not subscribed to over this connection, so no event waits for its copy.
+            let _ = self.order.unfollow(channel);
             self.forsaken.insert(channel.clone());
         }
     }
 
-    /// Nobody wants a channel any more.
-    pub(crate) fn unfollow(&mut self, channel: &ChannelName) {
-        self.order.unfollow(channel);
+    /// Nobody wants a channel any more. Returns an event that waited for its copy alone.
+    pub(crate) fn unfollow(&mut self, channel: &ChannelName) -> Option<Arrived> {
         self.recalls.forget(channel);
         self.forsaken.remove(channel.as_str());
+        self.order.unfollow(channel)
     }
 
     /// Whether the channel was followed until Redis refused it; asked once.

@@ -50,7 +50,8 @@ pub(crate) enum Broken {
 #[derive(Debug)]
 struct Pending {
     arrived: Arrived,
-    missing: usize,
+    /// Those that were followed when the first copy came.
+    awaited: SmallVec<[ChannelName; 2]>,
 }
 
 impl Order {
@@ -79,13 +80,26 @@ impl Order {
         self.complete_to.insert(channel.clone(), from.number);
     }
 
-    /// Nothing of the channel is handed down from now on.
-    pub(crate) fn unfollow(&mut self, channel: &ChannelName) {
+    /// Nothing of the channel is handed down from now on. An event that waited for its copy alone goes down.
+    pub(crate) fn unfollow(&mut self, channel: &ChannelName) -> Option<Arrived> {
         self.complete_to.remove(channel.as_str());
+        if let Some(pending) = &mut self.pending {
+            pending.arrived.channels.retain(|arrived| arrived != channel);
+            pending.awaited.retain(|awaited| awaited != channel);
+        }
+        self.complete()
+    }
+
+    /// The place from which a channel is complete whose messages come, but were not taken so far.
+    pub(crate) fn newest(&self) -> Option<EventId> {
+        self.pending.as_ref().map(|pending| pending.arrived.id).or(self.seen)
     }
 
     /// Everything of the followed channels up to `terms.number` has been handed down. Returns how far that is: messages
     /// may have come since that number was read.
+    ///
+    /// An event of which copies are still to come lies above that number: the answer with it may be looked at between
+    /// two messages that came behind it.
     pub(crate) fn synced(&mut self, terms: &Terms) -> EventId {
         let told = EventId::new(terms.current, terms.ms, terms.number);
         let seen = self.seen.filter(|seen| seen.term == told.term && seen.number > told.number).unwrap_or(told);
@@ -164,23 +178,36 @@ impl Order {
         Some(arrived)
     }
 
+    /// As [`flush`](Self::flush), if all copies have come that will: they stand before what was read now.
+    pub(crate) fn flush_up_to(&mut self, number: u64) -> Option<Arrived> {
+        self.pending.as_ref().is_some_and(|pending| pending.arrived.id.number <= number).then(|| self.flush()).flatten()
+    }
+
     /// The connection is lost. An event of which copies were still to come was not handed down; it is read again.
     pub(crate) fn lost(&mut self) {
         self.pending = None;
     }
 
-    /// An event goes down when the copies of all its followed channels are there: they were sent side by side.
+    /// An event goes down when the copies of all its followed channels are there: they were sent side by side. A channel
+    /// that is followed meanwhile is so from behind this event.
     fn assemble(&mut self, channel: &ChannelName, message: &LogMessage<'_>) -> Option<Arrived> {
         if let Some(pending) = &mut self.pending {
             pending.arrived.channels.push(channel.clone());
-            pending.missing = pending.missing.saturating_sub(1);
+            pending.awaited.retain(|awaited| awaited != channel);
         } else {
             let envelope = message.envelope.to_vec();
             let arrived = Arrived { id: message.id, channels: smallvec![channel.clone()], envelope };
-            let followed = message.channels.iter().filter(|name| self.complete_to.contains_key(**name)).count();
-            self.pending = Some(Pending { arrived, missing: followed.saturating_sub(1) });
+            let followed = message.channels.iter().filter_map(|name| self.complete_to.get_key_value(*name));
+            let awaited = followed.map(|(followed, _)| followed).filter(|followed| *followed != channel).cloned();
+            self.pending = Some(Pending { arrived, awaited: awaited.collect() });
         }
-        self.pending.as_ref().is_some_and(|pending| pending.missing == 0).then(|| self.flush()).flatten()
+        self.complete()
+    }
+
+    fn complete(&mut self) -> Option<Arrived> {
+        let is_complete = self.pending.as_ref().is_some_and(|pending| pending.awaited.is_empty());
+        let arrived = is_complete.then(|| self.flush()).flatten();
+        arrived.filter(|arrived| !arrived.channels.is_empty())
     }
 }
 
@@ -268,6 +295,33 @@ mod tests {
         assert_eq!(take(&mut order, "a", 11, 0, &["a", "b"]), Ok(String::new()));
         assert_eq!(order.seen(), Some(id(10)), "not handed down, so after a loss it is read again");
         assert_eq!(take(&mut order, "b", 12, 0, &["b"]), Ok("11:a 12:b".into()));
+    }
+
+    /// 1. The first copy of 11 comes by a; those by b and c are to come.
+    /// 2. The answer to an earlier question makes b followed.
+    /// 3. The other copies come.
+    #[test]
+    fn a_channel_that_is_followed_between_two_copies_of_an_event_is_so_from_behind_it() {
+        for others in [["b", "c"], ["c", "b"]] {
+            let mut order = following(&["a", "c"]);
+            assert_eq!(take(&mut order, "a", 11, 0, &["a", "b", "c"]), Ok(String::new()));
+            order.synced(&terms(10));
+            let from = order.newest().expect("something was seen");
+            order.follow(&channel("b"), from);
+            let told = others.map(|by| take(&mut order, by, 11, 0, &["a", "b", "c"]).expect("in order"));
+            assert_eq!(told.concat(), "11:a+c");
+            assert_eq!(take(&mut order, "b", 12, 11, &["b"]), Ok("12:b".into()));
+        }
+    }
+
+    #[test]
+    fn an_event_does_not_wait_for_a_channel_that_is_let_go() {
+        let mut order = following(&["a", "b"]);
+        assert_eq!(take(&mut order, "a", 11, 0, &["a", "b"]), Ok(String::new()));
+        let arrived = order.unfollow(&channel("b")).expect("complete without b");
+        assert_eq!((arrived.id.number, arrived.channels.len()), (11, 1));
+        assert_eq!(take(&mut order, "a", 12, 11, &["a", "c"]), Ok("12:a".into()));
+        assert_eq!(take(&mut order, "a", 13, 12, &["a"]), Ok("13:a".into()));
     }
 
     #[test]

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use fantail_hub::{Asked, Begin, Delivery, EntryKind, Hub, Join, Position, Resume, Room, Start};
+use fantail_telemetry::SlowPolicy;
 use fantail_wire::{Framing, opening_frame};
 
+use super::super::overrun::{Judgement, go_on, judge};
 use super::super::{Found, Standing, collect, end_of_body, keep_rest, within_limit};
 use super::node::name;
 use crate::outgoing::{Flush, Outgoing};
+use crate::slow_policies::SlowPolicies;
 use crate::stream::{Resuming, State};
 
 pub(super) struct Connection {
@@ -65,6 +68,7 @@ pub(super) trait Surroundings {
     fn rng(&mut self) -> &mut fastrand::Rng;
     fn happened(&mut self, what: &'static str);
     fn note(&mut self, what: String);
+    fn slow_policies(&self) -> SlowPolicies;
     /// What the control thread does while the shard is between two steps of its own.
     fn sometimes_step(&mut self);
 
@@ -156,7 +160,8 @@ impl Connection {
         self.cursor = start.cursor;
         self.state = State::Behind;
         if self.resume != Resume::Live {
-            self.resuming = Some(Resuming { unknown: start.unknown, floors: start.floors.clone(), began: start.began });
+            self.resuming =
+                Some(Resuming { unknown: start.unknown, floors: start.floors.clone(), began: Some(start.began) });
         }
         Some(start)
     }
@@ -215,10 +220,7 @@ impl Connection {
         node.note(format!("client {} at {} of {}: {found:?}", self.shard, self.cursor.number, watermark.number));
         match found {
             Found::Entries => self.write(node, hub, &entries, room),
-            Found::Overrun(_) => {
-                node.happened("overrun");
-                self.end(hub);
-            }
+            Found::Overrun(_) => self.overrun(node, hub, watermark, take, room),
             Found::Nothing => {
                 let beyond = |join: &Join| join.channel.read(watermark, watermark, take, &mut entries).floor.position;
                 let floors_above = self.joins.iter().map(beyond).any(|floor| floor > watermark);
@@ -230,6 +232,41 @@ impl Connection {
                 self.state = State::Live;
                 self.resuming = None;
             }
+        }
+    }
+
+    fn overrun<N: Surroundings>(
+        &mut self,
+        node: &mut N,
+        hub: &Hub,
+        watermark: Position,
+        take: Room,
+        room: &impl Fn(&mut N) -> usize,
+    ) {
+        let joins = self.joins.clone();
+        let channels = joins.iter().map(|join| &*join.channel);
+        let policy = match judge(self.cursor, channels.clone(), &node.slow_policies()) {
+            Judgement::GoOn(policy) => policy,
+            Judgement::End(..) => {
+                node.happened("overrun");
+                return self.end(hub);
+            }
+        };
+        node.sometimes_step();
+        let standing = Standing { cursor: self.cursor, watermark, resuming: None };
+        let mut entries = Vec::new();
+        let channels = channels.inspect(|_| node.sometimes_step());
+        let found = go_on(policy, &standing, channels, hub, take, &mut entries);
+        node.note(format!("client {} goes on by {policy}: {found:?}, {} entries", self.shard, entries.len()));
+        node.happened(policy.as_str());
+        let events = entries.iter().filter(|entry| entry.kind == EntryKind::Event).count();
+        assert!(
+            policy == SlowPolicy::Skip || self.joins.len() > 1 || events <= 1,
+            "{events} events are not the newest"
+        );
+        match found {
+            Found::Nothing => (self.cursor, self.state) = (self.cursor.max(watermark), State::Live),
+            _ => self.write(node, hub, &entries, room),
         }
     }
 

@@ -6,10 +6,12 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use fantail_hub::{Channel, Following, Hub, HubSettings, LogLimits, NumberedBy, Publisher, Release, Wish};
-use fantail_wire::{ChannelName, EventFields, EventId, Publication, Term};
+use fantail_telemetry::SlowPolicy;
+use fantail_wire::{ChannelName, ChannelPattern, EventFields, EventId, Publication, Term};
 
 use super::connection::Surroundings;
 use super::{Happened, Weather};
+use crate::slow_policies::SlowPolicies;
 
 /// One for each client.
 pub(super) const SHARDS: u16 = 4;
@@ -36,6 +38,8 @@ pub(super) struct Node {
     pub(super) hub: Arc<Hub>,
     pub(super) history: Vec<Past>,
     pub(super) happened: Happened,
+    /// Each channel is of a class of its own.
+    pub(super) slow_policies: SlowPolicies,
     publisher: Publisher,
     following: Following,
     linger_ms: u64,
@@ -60,6 +64,10 @@ pub(super) fn name(channel: usize) -> ChannelName {
     ChannelName::parse(&format!("c{channel}")).unwrap()
 }
 
+fn pattern(channel: usize) -> ChannelPattern {
+    ChannelPattern::parse(name(channel).as_str()).unwrap()
+}
+
 pub(super) fn channel_of(name: &str) -> usize {
     name.strip_prefix('c').unwrap().parse().unwrap()
 }
@@ -81,6 +89,10 @@ impl Surroundings for Node {
         self.trace.push(what);
     }
 
+    fn slow_policies(&self) -> SlowPolicies {
+        self.slow_policies.clone()
+    }
+
     fn sometimes_step(&mut self) {
         if self.is_at_work && self.chance(8) {
             self.step();
@@ -100,11 +112,22 @@ impl Node {
             bytes_max: if tight(&mut rng, 3) { rng.usize(100..1000) } else { most },
             age_ms_max: if tight(&mut rng, 2) { rng.u64(1..60) } else { u64::MAX },
         };
+        let of_channel = |rng: &mut fastrand::Rng| match weather {
+            Weather::Calm => LogLimits { entries_max: most, ..log },
+            Weather::Rough if rng.bool() => LogLimits { entries_max: rng.usize(1..=6), ..log },
+            Weather::Rough => log,
+        };
+        let policies = [SlowPolicy::Disconnect, SlowPolicy::Skip, SlowPolicy::Latest];
+        // One seed in two has a single policy for all, else the strictest would leave the others little to do.
+        let common = rng.bool().then(|| policies[rng.usize(..3)]);
+        let slow_policies: Vec<_> = (0..CHANNELS).map(|_| common.unwrap_or(policies[rng.usize(..3)])).collect();
         let settings = HubSettings {
             numbering: NumberedBy::Node(Term::from_random(seed)),
             following,
             shards: SHARDS,
             log: if weather == Weather::Calm { LogLimits { entries_max: most, ..log } } else { log },
+            patterns: (0..CHANNELS).map(|channel| (pattern(channel), of_channel(&mut rng))).collect(),
+            control_events: true,
             logs_bytes_max: if tight(&mut rng, 4) { rng.usize(500..3000) } else { most },
             event_bytes_max: 1 << 16,
             channels_max: if tight(&mut rng, 4) { rng.usize(2..=CHANNELS) } else { CHANNELS },
@@ -112,7 +135,7 @@ impl Node {
         };
         let linger_ms = rng.u64(0..20);
         let mut trace = Vec::new();
-        trace.push(format!("{settings:?}"));
+        trace.push(format!("{settings:?}, {slow_policies:?}"));
         let (hub, publisher) = Hub::new(settings, Arc::default());
         Self {
             rng,
@@ -120,6 +143,7 @@ impl Node {
             hub,
             history: Vec::new(),
             happened: Happened::new(),
+            slow_policies: SlowPolicies::new(SlowPolicy::Disconnect, slow_policies),
             publisher,
             following,
             linger_ms,

@@ -15,6 +15,8 @@ use fantail_wire::{EndedTerm, Event, EventFields, EventId, GapReason, Publicatio
 use super::connection::Surroundings;
 use super::node::{SHARDS, channel_of, name};
 use super::{Happened, Weather};
+use crate::slow_policies::SlowPolicies;
+use fantail_telemetry::SlowPolicy;
 
 pub(super) const NODES: usize = 2;
 const CHANNELS: usize = 4;
@@ -123,6 +125,11 @@ impl Surroundings for At<'_> {
         self.world.note(what);
     }
 
+    fn slow_policies(&self) -> SlowPolicies {
+        let policies = [SlowPolicy::Disconnect, SlowPolicy::Skip, SlowPolicy::Latest];
+        SlowPolicies::new(policies[self.world.seed as usize % policies.len()], [])
+    }
+
     fn sometimes_step(&mut self) {
         if self.world.is_at_work && self.chance(8) {
             self.world.step();
@@ -175,6 +182,8 @@ impl World {
             following: Following::OnDemand,
             shards: SHARDS,
             log,
+            patterns: Vec::new(),
+            control_events: true,
             logs_bytes_max: if tight(&mut rng, 4) { rng.usize(500..3000) } else { most },
             event_bytes_max: 250,
             channels_max: CHANNELS,

@@ -4,17 +4,20 @@
 //! that gets its cursors or its lists wrong.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use fantail_testkit::Random;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::error::{Doing, Result};
+use crate::random::Random;
+
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Defect {
+    /// Nothing.
     None,
     /// An event is not sent.
     Drop,
@@ -32,51 +35,63 @@ pub(crate) enum Fault {
     HideGaps,
 }
 
-impl Fault {
-    pub(crate) const ALL: [Self; 8] =
+impl Defect {
+    /// Each of them, and none.
+    pub const ALL: [Self; 8] =
         [Self::None, Self::Drop, Self::Double, Self::Swap, Self::Cut, Self::Tear, Self::Misroute, Self::HideGaps];
 }
 
 /// Where it listens, and how often it did wrong. Ends with the runtime it was started on.
-pub(crate) struct FaultyServer {
+#[derive(Debug)]
+pub struct FaultyServer {
     addr: SocketAddr,
     state: Arc<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    fault: Fault,
+    defect: Defect,
     /// Which event frame is to be spoiled: the first one behind so many that it can be done to.
     victim: u64,
     seen: AtomicU64,
     faults: AtomicU64,
+    has_retired: AtomicBool,
     /// The last event frame and the request of the stream that it was for.
     last: Mutex<Option<(String, Vec<u8>)>>,
 }
 
 impl FaultyServer {
-    pub(crate) async fn start(upstream: SocketAddr, fault: Fault, seed: u64) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        let victim = 5 + Random::from_seed(seed ^ fault as u64).below(25);
+    /// Starts one before `upstream`. It spoils streams whose target says `manner=Steady`: what is lost by one that breaks
+    /// off comes again when it is back.
+    pub async fn start(upstream: SocketAddr, defect: Defect, seed: u64) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.doing("binding a port for the faulty server")?;
+        let addr = listener.local_addr().doing("asking for the faulty server's address")?;
+        let victim = 5 + Random::from_seed(seed ^ defect as u64).below(25);
         let (seen, faults, last) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::new(None));
-        let state = Arc::new(State { fault, victim, seen, faults, last });
+        let has_retired = AtomicBool::new(false);
+        let state = Arc::new(State { defect, victim, seen, faults, has_retired, last });
         tokio::spawn(accept(listener, upstream, Arc::clone(&state)));
-        Self { addr, state }
+        Ok(Self { addr, state })
     }
 
-    pub(crate) fn addr(&self) -> SocketAddr {
+    /// Where to connect to.
+    pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    pub(crate) fn faults(&self) -> u64 {
+    /// Spoils no event from now on, so that none is hit behind which its reader leaves; gaps are still hidden.
+    pub fn retire(&self) {
+        self.state.has_retired.store(true, Ordering::SeqCst);
+    }
+
+    /// How often it did wrong.
+    pub fn faults(&self) -> u64 {
         self.state.faults.load(Ordering::SeqCst)
     }
 }
 
 async fn accept(listener: TcpListener, upstream: SocketAddr, state: Arc<State>) {
-    loop {
-        let (client, _) = listener.accept().await.unwrap();
+    while let Ok((client, _)) = listener.accept().await {
         let state = Arc::clone(&state);
         tokio::spawn(async move {
             // A broken connection on either side ends both; the client sees a cut response.
@@ -155,14 +170,15 @@ async fn write_chunk(to: &mut OwnedWriteHalf, frame: &[u8]) -> std::io::Result<(
 impl State {
     /// What a stream gets in place of a frame.
     fn spoil(&self, frame: Vec<u8>, target: &str, held: &mut Option<Vec<u8>>) -> Vec<Vec<u8>> {
-        if is_gap(&frame) && self.fault == Fault::HideGaps {
+        if is_gap(&frame) && self.defect == Defect::HideGaps {
             self.faults.fetch_add(1, Ordering::SeqCst);
             return vec![];
         }
         if !is_event(&frame) {
             return vec![frame];
         }
-        let other = self.last.lock().unwrap().replace((target.to_owned(), frame.clone()));
+        let other =
+            self.last.lock().unwrap_or_else(PoisonError::into_inner).replace((target.to_owned(), frame.clone()));
         if let Some(held) = held.take() {
             return vec![frame, held];
         }
@@ -171,20 +187,20 @@ impl State {
             return vec![frame];
         }
         let seen = self.seen.fetch_add(1, Ordering::SeqCst);
-        if seen < self.victim || self.faults.load(Ordering::SeqCst) > 0 {
+        if seen < self.victim || self.faults.load(Ordering::SeqCst) > 0 || self.has_retired.load(Ordering::SeqCst) {
             return vec![frame];
         }
-        let spoiled = match self.fault {
-            Fault::None | Fault::HideGaps => None,
-            Fault::Drop => Some(vec![]),
-            Fault::Double => Some(vec![frame.clone(), frame.clone()]),
-            Fault::Swap => {
+        let spoiled = match self.defect {
+            Defect::None | Defect::HideGaps => None,
+            Defect::Drop => Some(vec![]),
+            Defect::Double => Some(vec![frame.clone(), frame.clone()]),
+            Defect::Swap => {
                 *held = Some(frame.clone());
                 Some(vec![])
             }
-            Fault::Cut => Some(vec![[half(&frame), b"\n\n"].concat()]),
-            Fault::Tear => Some(vec![half(&frame).to_vec()]),
-            Fault::Misroute => {
+            Defect::Cut => Some(vec![[half(&frame), b"\n\n"].concat()]),
+            Defect::Tear => Some(vec![half(&frame).to_vec()]),
+            Defect::Misroute => {
                 other.filter(|(of, other)| is_foreign(of, other, target)).map(|(_, other)| vec![frame.clone(), other])
             }
         };
@@ -214,8 +230,8 @@ fn is_foreign(of: &str, event: &[u8], target: &str) -> bool {
 
 /// The first half, without breaking a character.
 fn half(frame: &[u8]) -> &[u8] {
-    let text = str::from_utf8(frame).unwrap();
-    &frame[..text.floor_char_boundary(frame.len() / 2)]
+    let middle = str::from_utf8(frame).map_or(frame.len() / 2, |text| text.floor_char_boundary(frame.len() / 2));
+    &frame[..middle]
 }
 
 fn contains(text: &[u8], what: &[u8]) -> bool {

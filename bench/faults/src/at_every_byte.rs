@@ -1,0 +1,153 @@
+//! A connection is cut behind every single byte of a response. Whoever was cut off has seen whole events only, comes back
+//! with its last id and misses none.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use fantail_testkit::ledger::Composed;
+use fantail_testkit::proxy::Cut;
+use fantail_testkit::{FaultProxy, Ledger, Mark, PATIENCE, Random, Reader, SseClient, Start, Verdict};
+use tokio::task::JoinSet;
+
+use crate::ground::Ground;
+use crate::mode::Mode;
+use crate::sender::Way;
+
+/// The events of the response, by their size. Some have several lines.
+const SIZES: [usize; 6] = [0, 200, 900, 0, 1_500, 300];
+const CHANNELS: [&str; 2] = ["a", "b"];
+const TARGET: &str = "/sse?channel=a&channel=b";
+/// How many try it at the same time, each every so many bytes.
+const ACTORS: u64 = 8;
+
+/// What came of it in one mode.
+#[derive(Debug)]
+pub struct Tally {
+    /// How many connections were cut.
+    pub cuts: u64,
+    /// The longest response that was cut, in bytes.
+    pub bytes: u64,
+    /// What the ledger says. Nothing may be missing, declared or not.
+    pub verdict: Verdict,
+}
+
+impl Tally {
+    /// Whether everyone got everything.
+    pub fn is_kept(&self) -> bool {
+        self.verdict.is_whole() && self.verdict.gaps == 0 && self.cuts > 0
+    }
+}
+
+/// What all of them share.
+struct Response {
+    ledger: Ledger,
+    events: Vec<Composed>,
+    /// The id in front of the first event.
+    start_id: String,
+    /// Where the response that is cut comes from, and where the rest is asked for.
+    first: SocketAddr,
+    second: SocketAddr,
+}
+
+/// Cuts at every byte, with HTTP/1.1 and HTTP/1.0, by an orderly close and by a reset.
+pub async fn run(fantail: &Path, mode: Mode, seed: u64) -> Result<Tally> {
+    let ground = Ground::start(fantail, mode, &[]).await?;
+    let (response, _follower) = publish(&ground, seed).await?;
+    let response = Arc::new(response);
+    let mut actors = JoinSet::new();
+    for number in 0..ACTORS {
+        for http_1_0 in [false, true] {
+            for how in [Cut::Fin, Cut::Reset] {
+                actors.spawn(cut_everywhere(Arc::clone(&response), number, http_1_0, how));
+            }
+        }
+    }
+    let (mut cuts, mut bytes) = (0, 0);
+    while let Some(ended) = actors.join_next().await {
+        let (own_cuts, own_bytes) = ended??;
+        cuts += own_cuts;
+        bytes = bytes.max(own_bytes);
+    }
+    Ok(Tally { cuts, bytes, verdict: response.ledger.judge() })
+}
+
+async fn publish(ground: &Ground, seed: u64) -> Result<(Response, SseClient)> {
+    let first = ground.nodes[0].public();
+    // A place in the log is known to every node, another one to the node that gave it.
+    let second = if ground.mode.is_shared_by_nodes() { ground.nodes[1].public() } else { first };
+    let mut follower = SseClient::connect(first, TARGET).await?;
+    while follower.last_event_id().is_empty() {
+        follower.read_more(PATIENCE).await?;
+    }
+    let start_id = follower.last_event_id().to_owned();
+    let ledger = Ledger::new();
+    let mut publisher = ledger.publisher(Random::from_seed(seed));
+    let mut sender = ground.sender();
+    let mut events = Vec::new();
+    for (number, size) in SIZES.into_iter().enumerate() {
+        let event = publisher.compose(CHANNELS[number % CHANNELS.len()], size);
+        sender.send(Way::Node(0), &[CHANNELS[number % CHANNELS.len()]], &event.text, true).await?;
+        publisher.confirm(&event);
+        events.push(event);
+    }
+    follower.next_events(SIZES.len(), PATIENCE).await.context("the events of the response")?;
+    Ok((Response { ledger, events, start_id, first, second }, follower))
+}
+
+/// Every so many bytes, up to where the whole response comes before the cut.
+async fn cut_everywhere(response: Arc<Response>, number: u64, http_1_0: bool, how: Cut) -> Result<(u64, u64)> {
+    let proxy = FaultProxy::start(response.first)?;
+    for cuts in 0.. {
+        let bytes = number + cuts * ACTORS;
+        proxy.cut_after(bytes, how);
+        if cut_once(&response, &proxy, bytes, http_1_0).await? {
+            return Ok((cuts, bytes));
+        }
+    }
+    bail!("there are not so many bytes")
+}
+
+/// Whether everything came before the cut.
+async fn cut_once(response: &Response, proxy: &FaultProxy, bytes: u64, http_1_0: bool) -> Result<bool> {
+    let name = format!("cut behind byte {bytes}, http 1.0 {http_1_0}");
+    let reader = response.ledger.reader(name, &CHANNELS, Start::After(Mark::BEGINNING));
+    let request = |addr| {
+        let request = SseClient::request(addr, TARGET);
+        if http_1_0 { request.http_1_0() } else { request }
+    };
+    let mut stream = request(proxy.addr()).last_event_id(&response.start_id).send().await?;
+    let came = response.read_all(&mut stream, &reader, 0).await?;
+    if stream.parser().unknown_lines() > 0 {
+        bail!("torn lines in a response that was cut behind byte {bytes}");
+    }
+    let id = match stream.last_event_id() {
+        "" => response.start_id.clone(),
+        id => id.to_owned(),
+    };
+    let is_whole = came == response.events.len();
+    if !is_whole {
+        let mut stream = request(response.second).last_event_id(&id).connect().await?;
+        response.read_all(&mut stream, &reader, came).await?;
+    }
+    reader.stopped(response.ledger.mark());
+    Ok(is_whole)
+}
+
+impl Response {
+    /// Reads until the last event came or the connection ended; how many events came, with those before.
+    async fn read_all(&self, stream: &mut SseClient, reader: &Reader, mut came: usize) -> Result<usize> {
+        while came < self.events.len() {
+            match stream.next_event(PATIENCE).await {
+                Ok(event) => {
+                    reader.record(&event);
+                    came += usize::from(!event.event.starts_with("fantail."));
+                }
+                Err(fantail_testkit::Error::Ended(_)) => break,
+                Err(error) => return Err(error).context("reading a response that is cut"),
+            }
+        }
+        Ok(came)
+    }
+}

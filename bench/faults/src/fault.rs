@@ -1,0 +1,146 @@
+//! The table of faults.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::faults::{failover, load, log, network, node, redis};
+use crate::mode::Mode;
+use crate::stage::{Servers, Stage};
+
+/// A fault being played: injected, held and healed.
+pub type Play<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+
+/// One row of the table.
+pub struct Fault {
+    /// Its name on the command line and in results.
+    pub name: &'static str,
+    /// What happens.
+    pub what: &'static str,
+    /// Where it means something.
+    pub modes: &'static [Mode],
+    /// Which Redis servers it needs.
+    pub servers: Servers,
+    /// Whether Redis still has every accepted event afterwards, so that with the log nothing need be lost.
+    pub redis_keeps_all: bool,
+    /// Seconds for which it is held, and how many when time is short; none if it is not tried then.
+    pub seconds: (u64, Option<u64>),
+    /// Injects, holds and heals it.
+    pub play: for<'a> fn(&'a mut Stage, Duration) -> Play<'a>,
+}
+
+impl Fault {
+    /// How long it is held.
+    pub fn hold(&self, quick: bool) -> Duration {
+        let (long, short) = self.seconds;
+        Duration::from_secs(if quick { short.unwrap_or(long) } else { long })
+    }
+
+    /// All faults whose name begins with `name`.
+    pub fn named(name: &str) -> impl Iterator<Item = &'static Self> {
+        FAULTS.iter().filter(move |fault| fault.name.starts_with(name))
+    }
+}
+
+const BOTH: &[Mode] = &[Mode::Pubsub, Mode::Log];
+const LOG: &[Mode] = &[Mode::Log];
+const KEEPS: bool = true;
+const LOSES: bool = false;
+
+macro_rules! fault {
+    ($name:literal, $what:literal, $modes:expr, $servers:ident, $after:ident, $seconds:expr, $play:path) => {
+        Fault {
+            name: $name,
+            what: $what,
+            modes: $modes,
+            servers: Servers::$servers,
+            redis_keeps_all: $after,
+            seconds: $seconds,
+            play: |stage, hold| Box::pin($play(stage, hold)),
+        }
+    };
+}
+
+/// Every fault. Two lines each, which the formatter would make nine.
+#[rustfmt::skip]
+pub static FAULTS: [Fault; 31] = [
+    fault!("calm", "nothing; readers come and go and move",
+        BOTH, Forgetful, KEEPS, (5, Some(2)), load::nothing),
+    fault!("redis-killed-empty", "kill -9 of redis, which comes back empty",
+        BOTH, Forgetful, LOSES, (3, Some(1)), redis::killed),
+    fault!("redis-killed-durable", "kill -9 of redis, which comes back with its data",
+        BOTH, Durable, KEEPS, (3, Some(1)), redis::killed),
+    fault!("redis-stopped", "SIGSTOP of redis",
+        BOTH, Forgetful, KEEPS, (30, Some(3)), redis::stopped),
+    fault!("redis-loading", "redis answers LOADING while it comes back",
+        BOTH, SlowToLoad, KEEPS, (6, None), redis::loading),
+    fault!("partition-to-redis", "nothing of one node reaches redis",
+        BOTH, Forgetful, KEEPS, (25, Some(3)), network::partition_to_redis),
+    fault!("partition-from-redis", "nothing of redis reaches one node",
+        BOTH, Forgetful, KEEPS, (25, Some(3)), network::partition_from_redis),
+    fault!("partition-both-ways", "both nodes and redis hear nothing of each other",
+        BOTH, Forgetful, KEEPS, (25, Some(3)), network::partition_both_ways),
+    fault!("connections-cut", "all connections of nodes to redis are cut, and refused for a while",
+        BOTH, Forgetful, KEEPS, (3, Some(1)), network::connections_cut),
+    fault!("subscribers-killed", "CLIENT KILL TYPE pubsub, over and over",
+        BOTH, Forgetful, KEEPS, (5, Some(2)), redis::subscribers_killed),
+    fault!("clients-killed", "CLIENT KILL of everyone, over and over",
+        BOTH, Forgetful, KEEPS, (5, Some(2)), redis::clients_killed),
+    fault!("output-buffer", "redis drops subscribers that are behind by more than their buffer",
+        BOTH, Forgetful, KEEPS, (2, None), redis::output_buffer_overrun),
+    fault!("password-changed", "the nodes' password is changed, and changed back",
+        BOTH, Forgetful, KEEPS, (3, None), redis::password_changed),
+    fault!("channels-forbidden", "the nodes may not follow their channels for a while",
+        BOTH, Forgetful, KEEPS, (3, None), redis::channels_forbidden),
+    fault!("out-of-memory", "redis refuses writes for want of memory",
+        BOTH, Forgetful, KEEPS, (3, None), redis::out_of_memory),
+    fault!("evicted", "redis evicts keys at random for want of memory",
+        LOG, Forgetful, LOSES, (3, None), redis::evicting),
+    fault!("flushed", "FLUSHALL",
+        BOTH, Forgetful, LOSES, (1, Some(1)), log::flushed),
+    fault!("state-deleted", "DEL of the log's state",
+        LOG, Forgetful, LOSES, (1, Some(1)), log::state_deleted),
+    fault!("tops-deleted", "DEL of the log's tops",
+        LOG, Forgetful, LOSES, (1, None), log::tops_deleted),
+    fault!("stream-deleted", "DEL of one channel's stream",
+        LOG, Forgetful, LOSES, (1, None), log::stream_deleted),
+    fault!("failover", "the master dies, and its replica lacks the tail",
+        BOTH, Pair, LOSES, (2, Some(1)), failover::tail_lost),
+    fault!("replica-detached", "the nodes' master becomes a replica, detached for a while under open sockets",
+        LOG, Pair, LOSES, (25, None), failover::detached),
+    fault!("malformed", "redis speaks nonsense",
+        BOTH, Forgetful, KEEPS, (8, None), network::malformed),
+    fault!("endless", "redis never ends what it says",
+        BOTH, Forgetful, KEEPS, (6, None), network::endless),
+    fault!("node-killed", "kill -9 of a node",
+        BOTH, Forgetful, KEEPS, (2, Some(1)), node::killed),
+    fault!("node-killed-mid-frame", "kill -9 of either node while it sends large frames, over and over",
+        BOTH, Forgetful, KEEPS, (6, None), node::killed_mid_frame),
+    fault!("node-stopped", "SIGSTOP of a node",
+        BOTH, Forgetful, KEEPS, (5, None), node::stopped),
+    fault!("node-drained", "SIGTERM of a node",
+        BOTH, Forgetful, KEEPS, (2, Some(1)), node::drained),
+    fault!("nodes-killed", "kill -9 of both nodes at once",
+        BOTH, Forgetful, KEEPS, (1, None), node::both_killed),
+    fault!("channel-churn", "thousands of channels are followed, published to and left per second",
+        BOTH, Forgetful, KEEPS, (8, Some(3)), load::churn),
+    fault!("resubscribe", "10,000 followed channels when redis is killed",
+        BOTH, Forgetful, LOSES, (1, None), load::resubscribe),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_every_fault_is_held_and_means_something_somewhere() {
+        let names: BTreeSet<_> = FAULTS.iter().map(|fault| fault.name).collect();
+        assert_eq!(names.len(), FAULTS.len());
+        assert!(FAULTS.iter().all(|fault| !fault.modes.is_empty() && !fault.hold(true).is_zero()));
+        assert_eq!(Fault::named("partition").count(), 3);
+    }
+}

@@ -1,0 +1,116 @@
+//! What goes wrong between the nodes and Redis.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use fantail_testkit::proxy::Cut;
+use fantail_testkit::{Direction, FaultProxy};
+use tokio::time::sleep;
+
+use crate::node::Node;
+use crate::stage::Stage;
+
+/// Nothing of the first node reaches Redis.
+pub async fn partition_to_redis(stage: &mut Stage, hold: Duration) -> Result<()> {
+    partition(stage, hold, &[0], &[Direction::ToTarget]).await
+}
+
+/// Nothing of Redis reaches the first node.
+pub async fn partition_from_redis(stage: &mut Stage, hold: Duration) -> Result<()> {
+    partition(stage, hold, &[0], &[Direction::FromTarget]).await
+}
+
+/// Neither node hears or is heard.
+pub async fn partition_both_ways(stage: &mut Stage, hold: Duration) -> Result<()> {
+    partition(stage, hold, &[0, 1], &[Direction::ToTarget, Direction::FromTarget]).await
+}
+
+/// Bytes wait, as they do in the kernel of whoever sends into a partition, and go through at the healing if the
+/// connection was not given up.
+async fn partition(stage: &Stage, hold: Duration, nodes: &[usize], directions: &[Direction]) -> Result<()> {
+    for node in nodes {
+        for direction in directions {
+            stage.to_redis[*node].pause_direction(*direction);
+        }
+    }
+    sleep(hold).await;
+    stage.to_redis.iter().for_each(FaultProxy::resume);
+    Ok(())
+}
+
+/// Cuts what there is and lets nobody in.
+pub async fn connections_cut(stage: &mut Stage, hold: Duration) -> Result<()> {
+    for (proxy, how) in stage.to_redis.iter().zip([Cut::Reset, Cut::Fin]) {
+        proxy.refuse().await?;
+        proxy.cut(how).await?;
+    }
+    sleep(hold).await;
+    for proxy in &stage.to_redis {
+        proxy.accept().await?;
+    }
+    Ok(())
+}
+
+/// Things that no Redis says, or not here, each in front of something that it does say.
+const NONSENSE: [&[u8]; 12] = [
+    b"\r\n",
+    b"what?\r\n",
+    b"$-2\r\n",
+    b"$99999999999999999999\r\n",
+    b"*-7\r\n",
+    b"*1000000000\r\n",
+    b">1000000000\r\n",
+    b">3\r\n$7\r\nmessage\r\n$3\r\nabc\r\n:1\r\n",
+    b">3\r\n$9\r\nsubscribe\r\n$14\r\nfantail:busy/0\r\n:1\r\n",
+    b":1\r\n",
+    b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    b"\x00\xff\xfe\r\n",
+];
+
+/// Says one piece of nonsense after the other, half of them to each node, and each to a sound connection.
+pub async fn malformed(stage: &mut Stage, hold: Duration) -> Result<()> {
+    let each = hold / NONSENSE.len() as u32;
+    let (first, second) = NONSENSE.split_at(NONSENSE.len() / 2);
+    let talk = |node: usize, pieces| talk_nonsense(&stage.nodes[node], &stage.to_redis[node], pieces, each);
+    let (first, second) = tokio::try_join!(talk(0, first), talk(1, second))?;
+    stage.remarks.push(format!("{} of {} pieces of nonsense ended a connection", first + second, NONSENSE.len()));
+    remark_memory(stage)
+}
+
+/// How many of the pieces a node did not put up with.
+async fn talk_nonsense(node: &Node, proxy: &FaultProxy, pieces: &[&'static [u8]], each: Duration) -> Result<usize> {
+    let mut ended = 0;
+    for nonsense in pieces {
+        node.wait_until_ready().await?;
+        proxy.forge(*nonsense);
+        ended += usize::from(node.loses_redis_within(each).await);
+        proxy.pass();
+    }
+    Ok(ended)
+}
+
+/// Lines, strings, lists and messages that never come to their end, at full speed.
+pub async fn endless(stage: &mut Stage, hold: Duration) -> Result<()> {
+    let message = b">3\r\n$7\r\nmessage\r\n$14\r\nfantail:nobody\r\n$1\r\nx\r\n";
+    let pieces: [Vec<u8>; 4] = [
+        vec![b'+'; 64 << 10],
+        [b"$536870912\r\n".as_slice(), &vec![b'x'; 1 << 20]].concat(),
+        b"*1\r\n".repeat(16 << 10),
+        message.repeat(1_000),
+    ];
+    for piece in pieces {
+        stage.nodes[0].wait_until_ready().await?;
+        stage.to_redis[0].forge_endlessly(piece);
+        sleep(hold / 4).await;
+        remark_memory(stage)?;
+        stage.to_redis[0].pass();
+        stage.to_redis[0].cut(Cut::Reset).await?;
+    }
+    Ok(())
+}
+
+fn remark_memory(stage: &mut Stage) -> Result<()> {
+    let (now, most) = stage.nodes[0].resident_bytes()?;
+    stage.remarks.push(format!("the node holds {} MiB, at most {}", now >> 20, most >> 20));
+    Ok(())
+}

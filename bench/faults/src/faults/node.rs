@@ -1,0 +1,78 @@
+//! What goes wrong with Fantail itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use fantail_testkit::Signal;
+use tokio::time::{Instant, sleep};
+
+use crate::publishing::Voice;
+use crate::scene::{Part, Scene};
+use crate::sender::Way;
+use crate::stage::Stage;
+
+const LARGE_BYTES: usize = 100_000;
+const LARGE_PAUSE: Duration = Duration::from_millis(30);
+
+/// Kills one node.
+pub async fn killed(stage: &mut Stage, hold: Duration) -> Result<()> {
+    stage.nodes[1].kill();
+    sleep(hold).await;
+    stage.heal();
+    stage.nodes[1].restart().await
+}
+
+/// Kills both.
+pub async fn both_killed(stage: &mut Stage, hold: Duration) -> Result<()> {
+    stage.nodes.iter_mut().for_each(crate::node::Node::kill);
+    sleep(hold).await;
+    stage.heal();
+    for node in &mut stage.nodes {
+        node.restart().await?;
+    }
+    Ok(())
+}
+
+/// Kills one node or the other at moments of the seed's choice while all streams are full of large frames.
+pub async fn killed_mid_frame(stage: &mut Stage, hold: Duration) -> Result<()> {
+    let until = Instant::now() + hold;
+    let flood = tokio::spawn(flood(Arc::clone(&stage.scene), until));
+    let mut random = stage.scene.random(Part::Fault, 0);
+    let mut kills = 0;
+    while Instant::now() < until {
+        sleep(Duration::from_millis(100 + random.below(600))).await;
+        let node = &mut stage.nodes[random.below(2) as usize];
+        node.kill();
+        node.restart().await?;
+        kills += 1;
+    }
+    stage.heal();
+    stage.remarks.push(format!("{kills} kills"));
+    Ok(flood.await?)
+}
+
+async fn flood(scene: Arc<Scene>, until: Instant) {
+    let mut voice = Voice::new(&scene, scene.random(Part::Fault, 1));
+    while Instant::now() < until {
+        voice.publish(Way::Redis, &["busy/0"], LARGE_BYTES).await;
+        sleep(LARGE_PAUSE).await;
+    }
+}
+
+/// Freezes one node.
+pub async fn stopped(stage: &mut Stage, hold: Duration) -> Result<()> {
+    stage.nodes[1].signal(Signal::STOP)?;
+    sleep(hold).await;
+    stage.nodes[1].signal(Signal::CONT)
+}
+
+/// Ends one node as an operator would.
+pub async fn drained(stage: &mut Stage, hold: Duration) -> Result<()> {
+    let began = Instant::now();
+    stage.nodes[1].drain().await?;
+    stage.remarks.push(format!("the drain took {:.1} s", began.elapsed().as_secs_f64()));
+    sleep(hold).await;
+    stage.heal();
+    stage.nodes[1].restart().await
+}

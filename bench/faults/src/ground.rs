@@ -1,0 +1,46 @@
+//! A quiet place for checks that break nothing: nodes, and a Redis if the mode has one.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::Result;
+use fantail_testkit::RedisServer;
+
+use crate::mode::Mode;
+use crate::node::Node;
+use crate::sender::Sender;
+
+/// What runs.
+#[derive(Debug)]
+pub struct Ground {
+    /// How events travel.
+    pub mode: Mode,
+    /// One node with its own memory, or two with one Redis.
+    pub nodes: Vec<Node>,
+    redis: Option<RedisServer>,
+}
+
+impl Ground {
+    /// Starts everything and waits until it is ready.
+    pub async fn start(fantail: &Path, mode: Mode, flags: &[&str]) -> Result<Self> {
+        let redis = if mode == Mode::Memory { None } else { Some(RedisServer::start().await?) };
+        let url = redis.as_ref().map(RedisServer::url);
+        let feed = url.as_ref().map(|url| ["--redis-url", url]);
+        let flags = [feed.as_ref().map_or(&[][..], |feed| feed), mode.flags(), flags].concat();
+        let mut nodes = Vec::new();
+        for _ in 0..if mode == Mode::Memory { 1 } else { 2 } {
+            let node = Node::start(fantail, &flags).await?;
+            node.wait_until_ready().await?;
+            nodes.push(node);
+        }
+        Ok(Self { mode, nodes, redis })
+    }
+
+    /// Someone to send events.
+    pub fn sender(&self) -> Sender {
+        let first = self.nodes[0].internal();
+        let second = self.nodes.last().map_or(first, Node::internal);
+        let redis = self.redis.as_ref().map_or(SocketAddr::from(([127, 0, 0, 1], 0)), RedisServer::addr);
+        Sender::new(self.mode, [first, second], redis)
+    }
+}

@@ -1,0 +1,31 @@
+//! Breaks Redis, the network and Fantail itself while readers read and publishers publish, heals it again, and lets the
+//! ledger of the test kit judge what every reader got.
+//!
+//! A trial stands in `trial.rs` from its beginning to its verdict, the faults in the table of `fault.rs`.
+
+pub mod at_every_byte;
+pub mod fault;
+pub mod faults;
+pub mod ground;
+pub mod mode;
+pub mod node;
+pub mod open_then_publish;
+pub mod publishing;
+pub mod recovery;
+pub mod report;
+pub mod scene;
+pub mod sender;
+pub mod stage;
+pub mod traveller;
+pub mod trial;
+
+pub use fault::{FAULTS, Fault};
+pub use mode::Mode;
+pub use trial::{Outcome, Plan};
+
+/// Each reader is a descriptor, and many systems begin with a thousand.
+pub fn allow_many_descriptors() -> anyhow::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
+}

@@ -1,0 +1,139 @@
+//! Whatever is published once a stream's head has come must arrive: published the very instant it comes, again and again,
+//! on channels that are new, followed, or just being left.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use fantail_testkit::{PATIENCE, Random, SseClient};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::ground::Ground;
+use crate::mode::Mode;
+use crate::sender::{Sender, Way};
+
+/// How many do it at the same time.
+const ACTORS: u64 = 48;
+/// Channels that somebody follows all the time, and ones that come and go.
+const FOLLOWED: u64 = 60;
+const COMING_AND_GOING: u64 = 400;
+/// So short that following and giving up the same channel meet.
+const FLAGS: [&str; 2] = ["--linger", "20ms"];
+/// Addresses to connect from: one has too few ports for so many connections in a minute.
+const SOURCES: u64 = 50;
+
+/// What came of it in one mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// How often an event was accepted behind the head of an open stream.
+    pub times: u64,
+    /// How often it did not come.
+    pub missed: u64,
+    /// How often a gap stood in its place.
+    pub declared: u64,
+    /// How long it all took.
+    pub took: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    begun: AtomicU64,
+    accepted: AtomicU64,
+    missed: AtomicU64,
+    declared: AtomicU64,
+}
+
+/// Does it so many times in one mode.
+pub async fn run(fantail: &Path, mode: Mode, times: u64, seed: u64) -> Result<Tally> {
+    let began = Instant::now();
+    let ground = Arc::new(Ground::start(fantail, mode, &FLAGS).await?);
+    let _followers = follow(&ground).await?;
+    let counts = Arc::new(Counts::default());
+    let mut actors = JoinSet::new();
+    for number in 0..ACTORS {
+        let random = Random::from_seed(seed ^ (number << 32));
+        actors.spawn(act(Arc::clone(&ground), Arc::clone(&counts), random, times));
+    }
+    while let Some(ended) = actors.join_next().await {
+        ended??;
+    }
+    let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let (missed, declared) = (count(&counts.missed), count(&counts.declared));
+    Ok(Tally { times: count(&counts.accepted), missed, declared, took: began.elapsed() })
+}
+
+/// Keeps some channels followed on every node.
+async fn follow(ground: &Ground) -> Result<Vec<SseClient>> {
+    let names: Vec<_> = (0..FOLLOWED).map(|number| format!("channel=followed/{number}")).collect();
+    let mut followers = Vec::new();
+    for node in &ground.nodes {
+        followers.push(SseClient::connect(node.public(), &format!("/sse?{}", names.join("&"))).await?);
+    }
+    Ok(followers)
+}
+
+async fn act(ground: Arc<Ground>, counts: Arc<Counts>, mut random: Random, times: u64) -> Result<()> {
+    let mut sender = ground.sender();
+    loop {
+        let number = counts.begun.fetch_add(1, Ordering::Relaxed);
+        if number >= times {
+            return Ok(());
+        }
+        let channels: Vec<_> = (0..if random.chance(1, 4) { 3 } else { 1 })
+            .map(|place| match random.below(3) {
+                0 => format!("fresh/{number}.{place}"),
+                1 => format!("followed/{}", random.below(FOLLOWED)),
+                _ => format!("coming/{}", random.below(COMING_AND_GOING)),
+            })
+            .collect();
+        let way = match random.below(3) {
+            0 if ground.mode != Mode::Memory => Way::Redis,
+            1 => Way::Node(ground.nodes.len() - 1),
+            _ => Way::Node(0),
+        };
+        sender.prepare(way).await?;
+        try_once(&ground, &counts, &mut random, &mut sender, way, number, &channels).await?;
+    }
+}
+
+async fn try_once(
+    ground: &Ground,
+    counts: &Counts,
+    random: &mut Random,
+    sender: &mut Sender,
+    way: Way,
+    number: u64,
+    channels: &[String],
+) -> Result<()> {
+    let node = &ground.nodes[random.below(ground.nodes.len() as u64) as usize];
+    let source = IpAddr::V4(Ipv4Addr::new(127, 0, 1, 1 + random.below(SOURCES) as u8));
+    let path = format!("/sse?channel={}", channels.join("&channel="));
+    let mut stream = SseClient::request(node.public(), &path).from(source).send().await?;
+    let status = stream.wait_for_head(PATIENCE).await?.status;
+    let data = format!("event {number}");
+    let Some(channel) = random.pick(channels) else { bail!("there is a channel") };
+    sender.send(way, &[channel], &data, random.chance(1, 2)).await?;
+    if status != 200 {
+        bail!("a stream was answered with {status}");
+    }
+    counts.accepted.fetch_add(1, Ordering::Relaxed);
+    loop {
+        match stream.next_event(PATIENCE).await {
+            Ok(event) if event.data == data => break,
+            Ok(event) if event.event == "fantail.gap" => {
+                counts.declared.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                eprintln!("missed: {data}, published by {way:?} to {channel} of {path}: {error}");
+                counts.missed.fetch_add(1, Ordering::Relaxed);
+                break;
+            }
+        }
+    }
+    Ok(stream.reset()?)
+}

@@ -1,0 +1,142 @@
+//! Those who publish: through either node, or straight to Redis as other programs do.
+//!
+//! An event whose call failed is in doubt: it may come at once, later or never. So whoever published it goes on under a
+//! new name in the ledger, and nothing is claimed about its order towards later events.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Result;
+use fantail_testkit::{Publisher, Random, RespConnection};
+use tokio::time::{sleep, timeout};
+
+use crate::mode::Mode;
+use crate::scene::Scene;
+use crate::sender::{Sender, Unexpected, Way, command, is_accepted};
+
+/// How long a publisher waits for an answer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a publisher that failed waits before it goes on.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
+/// The longest pause between two events, in milliseconds.
+const PAUSE_MS_MAX: u64 = 80;
+
+/// Publishes one event after the other.
+#[derive(Debug)]
+pub struct Voice {
+    scene: Arc<Scene>,
+    publisher: Publisher,
+    random: Random,
+    sender: Sender,
+}
+
+impl Voice {
+    /// A new one, with no connection yet.
+    pub fn new(scene: &Arc<Scene>, mut random: Random) -> Self {
+        let publisher = scene.ledger.publisher(Random::from_seed(random.next_u64()));
+        let sender = Sender::new(scene.mode, scene.internal, scene.redis);
+        Self { scene: Arc::clone(scene), publisher, random, sender }
+    }
+
+    /// Its name in the ledger, until an event fails.
+    pub const fn number(&self) -> u32 {
+        self.publisher.number()
+    }
+
+    /// Publishes one event of about this size. Whether it was accepted.
+    pub async fn publish(&mut self, way: Way, channels: &[&str], size: usize) -> bool {
+        let event = self.publisher.compose_for(channels, size);
+        let sent = timeout(ANSWER_PATIENCE, self.send(way, channels, &event.text)).await;
+        let is_accepted = sent.is_ok_and(|answer| answer.is_ok());
+        if is_accepted {
+            self.publisher.confirm(&event);
+        } else {
+            self.fail(way);
+        }
+        is_accepted
+    }
+
+    /// Publishes one event to each channel straight to Redis, all at once. How many were accepted.
+    pub async fn publish_to_each(&mut self, channels: &[String], size: usize) -> Result<usize> {
+        let mut redis = RespConnection::connect(self.scene.redis).await?;
+        let mut accepted = 0;
+        for batch in channels.chunks(500) {
+            let compose = |channel: &String| (channel.clone(), self.publisher.compose(channel, size));
+            let events: Vec<_> = batch.iter().map(compose).collect();
+            for (channel, event) in &events {
+                redis.send(&command(self.scene.mode, &[channel], &event.text, true)).await?;
+            }
+            for (_, event) in &events {
+                if is_accepted(&redis.reply().await?) {
+                    self.publisher.confirm(event);
+                    accepted += 1;
+                }
+            }
+        }
+        Ok(accepted)
+    }
+
+    /// Publishes at random until it is to stop.
+    pub async fn publish_until_the_end(mut self) {
+        let scene = Arc::clone(&self.scene);
+        while !scene.has_publishing_ended() {
+            let channels = scene.sea.choose_for_event(&mut self.random);
+            let way = match self.random.below(3) {
+                0 => Way::Node(0),
+                1 => Way::Node(1),
+                _ => Way::Redis,
+            };
+            // Plain pub/sub has no single step for several channels that a program would use.
+            let way =
+                if way == Way::Redis && channels.len() > 1 && scene.mode != Mode::Log { Way::Node(0) } else { way };
+            let size = size(&mut self.random);
+            if !self.publish(way, &channels, size).await {
+                sleep(PAUSE_AFTER_FAILURE).await;
+            }
+            sleep(Duration::from_millis(self.random.below(PAUSE_MS_MAX))).await;
+        }
+    }
+
+    /// Publishes an event to all channels and makes it a sign to go. Nothing if it was not accepted.
+    pub async fn close(&mut self, way: Way) {
+        let scene = Arc::clone(&self.scene);
+        let all = scene.sea.all();
+        let event = self.publisher.compose_for(&all, 0);
+        scene.add_closing(event.text.clone(), scene.ledger.mark());
+        let sent = timeout(ANSWER_PATIENCE, self.send(way, &all, &event.text)).await;
+        if sent.is_ok_and(|answer| answer.is_ok()) {
+            self.publisher.confirm(&event);
+        } else {
+            self.fail(way);
+        }
+    }
+
+    /// A refusal that is no sign of trouble with Redis is an offence.
+    async fn send(&mut self, way: Way, channels: &[&str], data: &str) -> Result<()> {
+        let enveloped = self.random.chance(1, 2);
+        let sent = self.sender.send(way, channels, data, enveloped).await;
+        if let Err(error) = &sent
+            && let Some(refusal) = error.downcast_ref::<Unexpected>()
+        {
+            self.scene.offence(refusal.to_string());
+        }
+        sent
+    }
+
+    fn fail(&mut self, way: Way) {
+        self.sender.forget(way);
+        self.publisher = self.scene.ledger.publisher(Random::from_seed(self.random.next_u64()));
+        self.scene.tallies.refused.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Bytes of an event: mostly small, some that fill a socket.
+fn size(random: &mut Random) -> usize {
+    let size = match random.below(20) {
+        0..15 => 64 + random.below(448),
+        15..19 => 512 + random.below(3_584),
+        _ => 4_096 + random.below(16_384),
+    };
+    size as usize
+}

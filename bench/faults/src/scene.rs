@@ -1,0 +1,178 @@
+//! What everyone in a trial shares: where to connect, what was published, and whether it is over.
+//!
+//! Owns no process and no task.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use fantail_testkit::{Ledger, Mark, Random, Sea};
+use tokio::time::Instant;
+
+use crate::mode::Mode;
+use crate::recovery::Recovery;
+
+/// How many channels there are of each kind. All of them fit into one stream.
+const BUSY: usize = 2;
+const ORDINARY: usize = 16;
+const RARE: usize = 6;
+
+/// The shared state of one trial.
+#[derive(Debug)]
+pub struct Scene {
+    /// How events travel.
+    pub mode: Mode,
+    /// Who judges.
+    pub ledger: Ledger,
+    /// All channels.
+    pub sea: Sea,
+    /// Where each node's streams are opened.
+    pub public: [SocketAddr; 2],
+    /// Where each node takes events.
+    pub internal: [SocketAddr; 2],
+    /// Where Redis takes events.
+    pub redis: SocketAddr,
+    /// When channels deliver again.
+    pub recovery: Recovery,
+    /// What was counted.
+    pub tallies: Tallies,
+    seed: u64,
+    publishing_ended: AtomicBool,
+    over: AtomicBool,
+    closings: Mutex<Vec<(String, Mark)>>,
+    offences: Mutex<Vec<String>>,
+    gaps: Mutex<BTreeMap<String, u64>>,
+    diaries: Mutex<BTreeMap<String, Vec<String>>>,
+    began: Instant,
+}
+
+/// Counts that show whether a fault was felt.
+#[derive(Debug, Default)]
+pub struct Tallies {
+    /// Streams opened with an id to go on from.
+    pub resumed: AtomicU64,
+    /// Those that were opened on the other node.
+    pub moved: AtomicU64,
+    /// Tries to open a stream that failed.
+    pub turned_away: AtomicU64,
+    /// Events whose publishing failed.
+    pub refused: AtomicU64,
+}
+
+/// The parts of a trial that draw random numbers, each from its own line.
+#[derive(Debug, Clone, Copy)]
+pub enum Part {
+    /// A reader.
+    Reader,
+    /// A publisher.
+    Publisher,
+    /// The fault itself.
+    Fault,
+    /// The end.
+    Closing,
+}
+
+impl Scene {
+    /// At its beginning.
+    pub fn new(mode: Mode, public: [SocketAddr; 2], internal: [SocketAddr; 2], redis: SocketAddr, seed: u64) -> Self {
+        Self {
+            mode,
+            ledger: Ledger::new(),
+            sea: Sea::new(BUSY, ORDINARY, RARE),
+            public,
+            internal,
+            redis,
+            recovery: Recovery::default(),
+            tallies: Tallies::default(),
+            seed,
+            publishing_ended: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            closings: Mutex::default(),
+            offences: Mutex::default(),
+            gaps: Mutex::default(),
+            diaries: Mutex::default(),
+            began: Instant::now(),
+        }
+    }
+
+    /// A generator of its own for each part.
+    pub fn random(&self, part: Part, number: u64) -> Random {
+        Random::from_seed(self.seed ^ ((part as u64 + 1) << 56) ^ (number << 20))
+    }
+
+    /// Publishers are to stop.
+    pub fn end_publishing(&self) {
+        self.publishing_ended.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether publishers are to stop.
+    pub fn has_publishing_ended(&self) -> bool {
+        self.publishing_ended.load(Ordering::SeqCst)
+    }
+
+    /// Readers stay from now on until they are told in their streams.
+    pub fn end(&self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether readers are to stay.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
+    }
+
+    /// This event tells readers to go. Everything up to the mark is owed to them.
+    pub fn add_closing(&self, text: String, mark: Mark) {
+        lock(&self.closings).push((text, mark));
+    }
+
+    /// Whether this is a closing event, and then what was published up to it.
+    pub fn closing(&self, data: &str) -> Option<Mark> {
+        if !self.is_over() {
+            return None;
+        }
+        lock(&self.closings).iter().find(|(closing, _)| closing == data).map(|(_, mark)| *mark)
+    }
+
+    /// Seconds since the beginning, for diaries.
+    pub fn seconds(&self) -> f64 {
+        self.began.elapsed().as_secs_f64()
+    }
+
+    /// Keeps what a reader wrote down, in case that it got what it should not, or not what it should.
+    pub fn keep_diary(&self, reader: String, lines: Vec<String>) {
+        lock(&self.diaries).insert(reader, lines);
+    }
+
+    /// What a reader wrote down.
+    pub fn diary(&self, reader: &str) -> Option<Vec<String>> {
+        lock(&self.diaries).get(reader).cloned()
+    }
+
+    /// A reader was told of a gap.
+    pub fn count_gap(&self, data: &str) {
+        let told: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
+        let reason = told["reason"].as_str().unwrap_or("without a reason");
+        *lock(&self.gaps).entry(reason.to_owned()).or_default() += 1;
+    }
+
+    /// How many gaps were told, by their reasons.
+    pub fn gaps(&self) -> BTreeMap<String, u64> {
+        lock(&self.gaps).clone()
+    }
+
+    /// Something was seen that must not be and that the ledger does not judge.
+    pub fn offence(&self, what: String) {
+        lock(&self.offences).push(what);
+    }
+
+    /// All of them.
+    pub fn offences(&self) -> Vec<String> {
+        lock(&self.offences).clone()
+    }
+}
+
+/// A task that panicked has failed already; what it left is still worth telling.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,132 @@
+//! Sends an event by one way or another, and keeps the connections that it takes.
+
+use std::net::SocketAddr;
+
+use anyhow::{Result, bail};
+use fantail_testkit::{HttpConnection, Reply, RespConnection};
+use serde_json::json;
+
+use crate::mode::Mode;
+
+/// By which way an event is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The publish API of a node.
+    Node(usize),
+    /// Redis itself.
+    Redis,
+}
+
+/// An answer to publishing that no fault explains.
+#[derive(Debug)]
+pub struct Unexpected(String);
+
+impl std::fmt::Display for Unexpected {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unexpected {}
+
+/// Connections to those who take events, made when they are needed.
+#[derive(Debug)]
+pub struct Sender {
+    mode: Mode,
+    nodes: [SocketAddr; 2],
+    redis: SocketAddr,
+    to_nodes: [Option<HttpConnection>; 2],
+    to_redis: Option<RespConnection>,
+}
+
+impl Sender {
+    /// One that has no connection yet.
+    pub const fn new(mode: Mode, nodes: [SocketAddr; 2], redis: SocketAddr) -> Self {
+        Self { mode, nodes, redis, to_nodes: [None, None], to_redis: None }
+    }
+
+    /// Makes the connection, so that sending need not.
+    pub async fn prepare(&mut self, way: Way) -> Result<()> {
+        match way {
+            Way::Node(node) => self.node_connection(node).await.map(drop),
+            Way::Redis => self.redis_connection().await.map(drop),
+        }
+    }
+
+    /// Sends one event and waits until it is accepted.
+    pub async fn send(&mut self, way: Way, channels: &[&str], data: &str, enveloped: bool) -> Result<()> {
+        match way {
+            Way::Node(node) => send_to_node(self.node_connection(node).await?, channels, data).await,
+            Way::Redis => {
+                let words = command(self.mode, channels, data, enveloped);
+                let reply = self.redis_connection().await?.command(&words).await?;
+                if is_accepted(&reply) { Ok(()) } else { bail!("redis refused the event: {reply:?}") }
+            }
+        }
+    }
+
+    /// Gives a connection up on which an answer may still be outstanding.
+    pub fn forget(&mut self, way: Way) {
+        match way {
+            Way::Node(node) => self.to_nodes[node] = None,
+            Way::Redis => self.to_redis = None,
+        }
+    }
+
+    async fn node_connection(&mut self, node: usize) -> Result<&mut HttpConnection> {
+        Ok(match &mut self.to_nodes[node] {
+            Some(connection) => connection,
+            none => none.insert(HttpConnection::connect(self.nodes[node]).await?),
+        })
+    }
+
+    async fn redis_connection(&mut self) -> Result<&mut RespConnection> {
+        Ok(match &mut self.to_redis {
+            Some(connection) => connection,
+            none => none.insert(RespConnection::connect(self.redis).await?),
+        })
+    }
+}
+
+async fn send_to_node(connection: &mut HttpConnection, channels: &[&str], data: &str) -> Result<()> {
+    let answer = if let [channel] = channels {
+        connection.post(&format!("/publish/{channel}"), data).await?
+    } else {
+        connection.post("/publish", json!({ "channels": channels, "data": data }).to_string()).await?
+    };
+    match answer.status {
+        202 => Ok(()),
+        503 => bail!("the node cannot reach redis"),
+        status => bail!(Unexpected(format!("publishing was answered with {status}: {}", answer.text()))),
+    }
+}
+
+/// The words of a command that publishes. Plain pub/sub goes to the first channel alone.
+pub(crate) fn command(mode: Mode, channels: &[&str], data: &str, enveloped: bool) -> Vec<String> {
+    let envelope = json!({ "data": data }).to_string();
+    let words: &[&str] = match mode {
+        Mode::Log => &["FCALL", "fantail_publish", "1", "fantail-log:{0}", &envelope],
+        _ if enveloped => &["PUBLISH", &format!("fantail-event:{}", channels[0]), &envelope],
+        _ => &["PUBLISH", &format!("fantail:{}", channels[0]), data],
+    };
+    let channels: &[&str] = if mode == Mode::Log { channels } else { &[] };
+    words.iter().chain(channels).map(ToString::to_string).collect()
+}
+
+pub(crate) fn is_accepted(reply: &Reply) -> bool {
+    matches!(reply, Reply::Integer(_) | Reply::Array(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mode_publishes_with_its_own_command() {
+        let words = |mode, channels: &[&str], enveloped| command(mode, channels, "x", enveloped).join(" ");
+        assert_eq!(words(Mode::Pubsub, &["a"], false), "PUBLISH fantail:a x");
+        assert_eq!(words(Mode::Pubsub, &["a"], true), "PUBLISH fantail-event:a {\"data\":\"x\"}");
+        let logged = "FCALL fantail_publish 1 fantail-log:{0} {\"data\":\"x\"} a b";
+        assert_eq!(words(Mode::Log, &["a", "b"], true), logged);
+    }
+}

@@ -1,0 +1,158 @@
+//! The processes of a trial: Redis, its replica if there is one, two nodes, and a proxy on every way to Redis.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use fantail_testkit::{Defect, FaultProxy, FaultyServer, PATIENCE, RedisServer, Reply};
+use tokio::time::{Duration, Instant, sleep};
+
+use crate::mode::Mode;
+use crate::node::Node;
+use crate::scene::Scene;
+
+/// How nodes log in. Publishers and replicas need no name, so that taking rights from nodes hits nodes alone.
+pub const LOGIN: (&str, &str) = ("app", "secret");
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Which Redis servers a fault needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Servers {
+    /// One that forgets everything when it ends.
+    Forgetful,
+    /// One that has every write on disk before it answers.
+    Durable,
+    /// A durable one that takes a millisecond per command to load its data.
+    SlowToLoad,
+    /// A master and a replica of it.
+    Pair,
+}
+
+/// Everything that runs.
+#[derive(Debug)]
+pub struct Stage {
+    /// What everyone shares.
+    pub scene: Arc<Scene>,
+    /// The first is the master at the beginning.
+    pub redis: Vec<RedisServer>,
+    /// The nodes.
+    pub nodes: [Node; 2],
+    /// Each node's way to Redis.
+    pub to_redis: [FaultProxy; 2],
+    /// The publishers' way to Redis.
+    pub publishers: FaultProxy,
+    /// The replica's way to its master.
+    pub replication: Option<FaultProxy>,
+    /// Servers before the nodes that spoil what they pass on, for trials of the judge.
+    pub spoilers: Vec<FaultyServer>,
+    /// When the fault was healed, if that was before its function ended.
+    pub healed: Option<Instant>,
+    /// What is worth telling besides the verdict.
+    pub remarks: Vec<String>,
+}
+
+impl Stage {
+    /// Starts everything and waits until the nodes are ready.
+    pub async fn start(fantail: &Path, mode: Mode, servers: Servers, defect: Defect, seed: u64) -> Result<Self> {
+        let (redis, replication) = start_redis(servers).await?;
+        let way = || FaultProxy::start(redis[0].addr());
+        let (to_redis, publishers) = ([way()?, way()?], way()?);
+        let mut nodes = Vec::new();
+        for proxy in &to_redis {
+            let url = format!("redis://{}:{}@{}", LOGIN.0, LOGIN.1, proxy.addr());
+            let flags = [&["--redis-url", &url], mode.flags()].concat();
+            nodes.push(Node::start(fantail, &flags).await?);
+        }
+        let Ok(nodes): Result<[Node; 2], _> = nodes.try_into() else { bail!("there are two nodes") };
+        let mut public = nodes.each_ref().map(Node::public);
+        let mut spoilers = Vec::new();
+        if defect != Defect::None {
+            for addr in &mut public {
+                let spoiler = FaultyServer::start(*addr, defect, seed).await?;
+                *addr = spoiler.addr();
+                spoilers.push(spoiler);
+            }
+        }
+        let scene = Scene::new(mode, public, nodes.each_ref().map(Node::internal), publishers.addr(), seed);
+        let scene = Arc::new(scene);
+        let stage = Self {
+            scene,
+            redis,
+            nodes,
+            to_redis,
+            publishers,
+            replication,
+            spoilers,
+            healed: None,
+            remarks: Vec::new(),
+        };
+        for node in &stage.nodes {
+            node.wait_until_ready().await.with_context(|| format!("the node said:\n{}", node.last_words()))?;
+        }
+        Ok(stage)
+    }
+
+    /// The Redis that is master at the beginning.
+    pub fn master(&mut self) -> &mut RedisServer {
+        &mut self.redis[0]
+    }
+
+    /// From here on the time of recovery counts.
+    pub fn heal(&mut self) {
+        self.healed = Some(Instant::now());
+    }
+
+    /// Asks the first Redis, which must not refuse.
+    pub async fn ask(&self, words: &[&str]) -> Result<Reply> {
+        ask(&self.redis[0], words).await
+    }
+}
+
+/// Asks a Redis, which must not refuse.
+pub async fn ask(redis: &RedisServer, words: &[&str]) -> Result<Reply> {
+    match redis.command(words).await.with_context(|| format!("asking redis {words:?}"))? {
+        Reply::Error(error) => bail!("redis refused {words:?}: {error}"),
+        reply => Ok(reply),
+    }
+}
+
+/// Waits until a replica has its master's data and hears it.
+pub async fn wait_until_linked(replica: &RedisServer) -> Result<()> {
+    let started = Instant::now();
+    while !info(replica, "replication").await?.contains("master_link_status:up") {
+        if started.elapsed() > PATIENCE {
+            bail!("the replica does not come to its master");
+        }
+        sleep(LOOK_INTERVAL).await;
+    }
+    Ok(())
+}
+
+/// One section of INFO.
+pub async fn info(redis: &RedisServer, section: &str) -> Result<String> {
+    ask(redis, &["INFO", section]).await?.text().context("INFO is a text")
+}
+
+async fn start_redis(servers: Servers) -> Result<(Vec<RedisServer>, Option<FaultProxy>)> {
+    let password = format!(">{}", LOGIN.1);
+    let login = ["--user", LOGIN.0, "on", &password, "~*", "&*", "+@all"];
+    let durable = ["--appendonly", "yes", "--appendfsync", "always"];
+    let more: &[&str] = match servers {
+        Servers::Forgetful => &[],
+        Servers::Durable => &durable,
+        Servers::SlowToLoad => &[&durable[..], &["--key-load-delay", "1000"]].concat(),
+        Servers::Pair => &["--repl-diskless-sync-delay", "0", "--repl-backlog-size", "16mb"],
+    };
+    let arguments = [&login[..], more].concat();
+    let mut redis = vec![RedisServer::start_with(&arguments).await?];
+    let mut replication = None;
+    if servers == Servers::Pair {
+        let proxy = FaultProxy::start(redis[0].addr())?;
+        let port = proxy.addr().port().to_string();
+        let replica = [&arguments[..], &["--replicaof", "127.0.0.1", &port]].concat();
+        redis.push(RedisServer::start_with(&replica).await?);
+        wait_until_linked(&redis[1]).await?;
+        replication = Some(proxy);
+    }
+    Ok((redis, replication))
+}

@@ -1,0 +1,178 @@
+//! One trial: start everything, let it run, break something, heal it, drain what is outstanding, judge.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use fantail_testkit::{Defect, SseClient, Verdict};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::fault::Fault;
+use crate::mode::Mode;
+use crate::publishing::Voice;
+use crate::recovery::{self, Recovered};
+use crate::scene::{Part, Scene};
+use crate::sender::Way;
+use crate::stage::Stage;
+use crate::traveller::Traveller;
+
+/// How long everything runs before something breaks, and after it recovered.
+const CALM: Duration = Duration::from_millis(1_200);
+/// How often readers are told to go, until everyone has heard it.
+const CLOSING_INTERVAL: Duration = Duration::from_millis(300);
+/// How long they are told; a reader that has not heard it by then is stuck.
+const CLOSING_PATIENCE: Duration = Duration::from_mins(1);
+
+/// How many diaries are kept of a trial.
+const DIARIES_MAX: usize = 3;
+
+/// What to try.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The program under test.
+    pub fantail: PathBuf,
+    /// How events travel.
+    pub mode: Mode,
+    /// Brings the trial back, as far as the machine's timing allows.
+    pub seed: u64,
+    /// Whether faults are held for a short time only.
+    pub quick: bool,
+    /// How many readers, and how many publishers.
+    pub crowd: (u64, u64),
+    /// What a server before the nodes does wrong, for trials of the judge.
+    pub defect: Defect,
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// What the ledger says.
+    pub verdict: Verdict,
+    /// How long it took until events came again.
+    pub recovered: Recovered,
+    /// What was seen besides that must not be.
+    pub offences: Vec<String>,
+    /// Counts that show whether the fault was felt, by name.
+    pub felt: Vec<(&'static str, u64)>,
+    /// How many gaps were told, by their reasons.
+    pub gaps: BTreeMap<String, u64>,
+    /// Whether accepted events were given up, though Redis kept them.
+    pub gave_up: bool,
+    /// What readers wrote down that the verdict names.
+    pub diaries: Vec<(String, Vec<String>)>,
+    /// What is worth telling.
+    pub remarks: Vec<String>,
+    /// How long the whole trial took.
+    pub took: Duration,
+}
+
+impl Outcome {
+    /// Whether the promise was kept, and something was tried.
+    pub fn is_kept(&self) -> bool {
+        self.verdict.is_clean() && self.verdict.delivered > 0 && self.offences.is_empty()
+    }
+
+    /// One of the counts of what was felt.
+    pub fn felt(&self, name: &str) -> u64 {
+        self.felt.iter().find(|(known, _)| *known == name).map_or(0, |(_, count)| *count)
+    }
+}
+
+/// Tries one fault.
+pub async fn run(fault: &'static Fault, plan: &Plan) -> Result<Outcome> {
+    let began = Instant::now();
+    let mut stage = Stage::start(&plan.fantail, plan.mode, fault.servers, plan.defect, plan.seed).await?;
+    let scene = Arc::clone(&stage.scene);
+    let mut readers = JoinSet::new();
+    for node in 0..2 {
+        readers.spawn(Traveller::watcher(&scene, node).live());
+    }
+    for number in 0..plan.crowd.0 {
+        readers.spawn(Traveller::new(&scene, number).live());
+    }
+    let mut publishers = JoinSet::new();
+    for number in 0..plan.crowd.1 {
+        publishers.spawn(Voice::new(&scene, scene.random(Part::Publisher, number)).publish_until_the_end());
+    }
+    sleep(CALM).await;
+    (fault.play)(&mut stage, fault.hold(plan.quick)).await.with_context(|| fault.name)?;
+    let mut voice = Voice::new(&scene, scene.random(Part::Closing, 0));
+    let healed = stage.healed.unwrap_or_else(Instant::now);
+    let recovered = recovery::measure(&scene, &mut voice, healed).await;
+    sleep(CALM).await;
+
+    scene.end_publishing();
+    while publishers.join_next().await.is_some() {}
+    stage.spoilers.iter().for_each(fantail_testkit::FaultyServer::retire);
+    let _keepers = keep(&scene).await?;
+    scene.end();
+    tell_that_it_is_over(&scene, &mut voice, &mut readers).await;
+    readers.shutdown().await;
+    let felt = felt(&stage).await?;
+    let judged = Arc::clone(&scene);
+    let verdict = tokio::task::spawn_blocking(move || judged.ledger.judge()).await?;
+    Ok(Outcome {
+        recovered,
+        offences: scene.offences(),
+        felt,
+        gaps: scene.gaps(),
+        diaries: diaries(&scene, &verdict),
+        gave_up: plan.mode == Mode::Log && fault.redis_keeps_all && verdict.declared > 0,
+        remarks: std::mem::take(&mut stage.remarks),
+        took: began.elapsed(),
+        verdict,
+    })
+}
+
+/// One stream on each node that follows all channels while a trial is closed: a channel that nobody follows would be
+/// given up, and the gap that tells so would stand behind the event that sends readers away.
+async fn keep(scene: &Arc<Scene>) -> Result<Vec<SseClient>> {
+    let path = format!("/sse?channel={}", scene.sea.all().join("&channel="));
+    let mut keepers = Vec::new();
+    for addr in scene.public {
+        keepers.push(SseClient::connect(addr, &path).await.context("following all channels at the end")?);
+    }
+    Ok(keepers)
+}
+
+/// Publishes closing events until all readers are gone. One is not enough: a reader may take it just when it breaks off.
+async fn tell_that_it_is_over(scene: &Arc<Scene>, voice: &mut Voice, readers: &mut JoinSet<()>) {
+    let started = Instant::now();
+    for round in 0.. {
+        voice.close(Way::Node(round % 2)).await;
+        let all_gone = async { while readers.join_next().await.is_some() {} };
+        if timeout(CLOSING_INTERVAL, all_gone).await.is_ok() {
+            return;
+        }
+        if started.elapsed() > CLOSING_PATIENCE {
+            return scene.offence(format!("{} readers do not hear that it is over", readers.len()));
+        }
+    }
+}
+
+/// Of the first readers that were wronged.
+fn diaries(scene: &Scene, verdict: &Verdict) -> Vec<(String, Vec<String>)> {
+    let names = verdict.examples.iter().filter_map(|example| example.split(": ").next());
+    let found = names.filter_map(|name| Some((name.to_owned(), scene.diary(name)?)));
+    found.take(DIARIES_MAX).collect()
+}
+
+async fn felt(stage: &Stage) -> Result<Vec<(&'static str, u64)>> {
+    let tallies = &stage.scene.tallies;
+    let mut outages = 0;
+    for node in &stage.nodes {
+        outages += node.count("fantail_outages_total").await?;
+    }
+    Ok(vec![
+        ("outages", outages),
+        ("refused", tallies.refused.load(Ordering::Relaxed)),
+        ("resumed", tallies.resumed.load(Ordering::Relaxed)),
+        ("moved", tallies.moved.load(Ordering::Relaxed)),
+        ("turned_away", tallies.turned_away.load(Ordering::Relaxed)),
+        ("spoiled", stage.spoilers.iter().map(fantail_testkit::FaultyServer::faults).sum()),
+    ])
+}

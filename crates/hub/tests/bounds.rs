@@ -1,0 +1,130 @@
+//! What is kept has bounds: per channel, per pattern, and over all; each is counted by its own name.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use fantail_hub::{Following, Hub, HubSettings, LogLimits, NumberedBy, Position, Publisher, Room};
+use fantail_telemetry::{EvictReason, HubCounters};
+use fantail_wire::{ChannelName, ChannelPattern, Event, Publication, Term};
+
+thread_local! {
+    static NOW_MS: Cell<u64> = const { Cell::new(1000) };
+}
+
+const LOG: LogLimits = LogLimits { entries_max: 5, bytes_max: 1 << 20, age_ms_max: 1000 };
+
+struct Node {
+    hub: Arc<Hub>,
+    publisher: Publisher,
+    counters: Arc<HubCounters>,
+}
+
+impl Node {
+    fn new(patterns: &[(&str, LogLimits)], logs_bytes_max: usize, channels_max: usize) -> Self {
+        let pattern = |text: &str| ChannelPattern::parse(text).expect("a pattern");
+        let settings = HubSettings {
+            numbering: NumberedBy::Node(Term::from_random(1)),
+            following: Following::Always,
+            shards: 1,
+            log: LOG,
+            patterns: patterns.iter().map(|(text, limits)| (pattern(text), *limits)).collect(),
+            control_events: true,
+            logs_bytes_max,
+            event_bytes_max: 1 << 20,
+            channels_max,
+            clock: || NOW_MS.get(),
+        };
+        let counters = Arc::new(HubCounters::default());
+        let (hub, publisher) = Hub::new(settings, Arc::clone(&counters));
+        Self { hub, publisher, counters }
+    }
+
+    fn publish(&mut self, channel: &str, times: usize) {
+        for _ in 0..times {
+            let event = Event::text("x".repeat(1000));
+            self.publisher.publish(&Publication::new([name(channel)], event)).expect("small enough");
+        }
+    }
+
+    fn kept(&self, channel: &str) -> usize {
+        self.hub.summary(&name(channel)).map_or(0, |summary| summary.log_entries)
+    }
+
+    /// All evictions, in the order of the reasons: count, bytes, age, budget, channels.
+    fn evictions(&self) -> [u64; 5] {
+        EvictReason::ALL.map(|reason| self.counters.evictions.of(reason).get())
+    }
+}
+
+fn name(channel: &str) -> ChannelName {
+    ChannelName::parse(channel).expect("a name")
+}
+
+fn pass(ms: u64) {
+    NOW_MS.set(NOW_MS.get() + ms);
+}
+
+#[test]
+fn the_first_pattern_that_fits_bounds_a_channels_log_by_count_bytes_and_age() {
+    let few = LogLimits { entries_max: 2, ..LOG };
+    let small = LogLimits { bytes_max: 3700, ..LOG };
+    let brief = LogLimits { age_ms_max: 100, ..LOG };
+    let mut node = Node::new(&[("few.*", few), ("small.*", small), ("*.brief", brief)], 1 << 30, 100);
+    for (channel, kept) in [("few.a", 2), ("few.brief", 2), ("small.a", 3), ("a.brief", 5), ("few", 5), ("other", 5)] {
+        node.publish(channel, 7);
+        assert_eq!(node.kept(channel), kept, "{channel}");
+    }
+    assert_eq!(node.evictions(), [5 + 5 + 2 + 2 + 2, 4, 0, 0, 0]);
+    pass(101);
+    node.publish("a.brief", 1);
+    assert_eq!((node.kept("a.brief"), node.kept("few.brief"), node.kept("other")), (1, 2, 5), "the first one holds");
+    // Of its five old ones the oldest had to go for the new one, before anyone asked for its age.
+    assert_eq!(node.evictions(), [17, 4, 4, 0, 0]);
+    pass(950);
+    node.publisher.sweep();
+    assert_eq!(["few.a", "small.a", "a.brief", "other"].map(|channel| node.kept(channel)), [0; 4]);
+    assert_eq!(node.evictions(), [17, 4, 4 + 2 + 2 + 3 + 1 + 5 + 5, 0, 0]);
+}
+
+#[test]
+fn all_logs_together_have_a_budget_and_the_largest_pay() {
+    let mut node = Node::new(&[], 8_000, 100);
+    node.publish("small", 1);
+    node.publish("large", 5);
+    node.publish("larger", 5);
+    assert_eq!(node.kept("small"), 1);
+    assert!(node.counters.log_bytes.get() <= 8_000);
+    let evicted = node.evictions();
+    assert_eq!((evicted[0], evicted[1], evicted[2]), (0, 0, 0), "{evicted:?}");
+    assert_eq!(evicted[3], 11 - node.counters.log_entries.get());
+}
+
+#[test]
+fn a_channel_is_forgotten_when_nothing_can_be_kept_of_any_channel_for_as_long_and_is_counted() {
+    let long = LogLimits { age_ms_max: 5000, ..LOG };
+    let mut node = Node::new(&[("long", long)], 1 << 30, 100);
+    let join = node.hub.join(&name("followed"), 0, 0).expect("there is room");
+    node.publish("short", 1);
+    pass(4000);
+    node.publisher.sweep();
+    // Its floor, which stands for all forgotten ones, would tell a client of the other of a gap that is none.
+    assert_eq!((node.kept("short"), node.counters.channels.get(), node.counters.channels_forgotten.get()), (0, 2, 0));
+    pass(1001);
+    node.publisher.sweep();
+    assert_eq!((node.counters.channels.get(), node.counters.channels_forgotten.get()), (1, 1));
+    node.hub.leave(&join);
+}
+
+#[test]
+fn an_event_for_a_channel_too_many_is_counted_and_leaves_a_floor() {
+    let mut node = Node::new(&[], 1 << 30, 1);
+    node.publish("a", 1);
+    node.publish("b", 2);
+    assert_eq!((node.kept("b"), node.evictions()), (0, [0, 0, 0, 0, 2]));
+    pass(2000);
+    node.publisher.sweep();
+    let join = node.hub.join(&name("b"), 0, 0).expect("there is room now");
+    let room = Room { entries: 9, bytes: 9999 };
+    let reading = join.channel.read(Position::ORIGIN, node.hub.watermark().position, room, &mut Vec::new());
+    assert_eq!(reading.floor.position, node.hub.watermark().position, "what was not kept is below it");
+}

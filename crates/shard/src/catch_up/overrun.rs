@@ -1,0 +1,213 @@
+//! What becomes of a live stream whose log no longer reaches down to its cursor: the policies for slow streams.
+//!
+//! Nothing is kept for it. Each round asks anew whether the cursor is below a floor, so a stream that blocks before its
+//! gap was begun is judged again, by what is left then; and once the gap was begun the cursor is above the floor.
+
+use fantail_hub::{Channel, Delivery, EntryKind, Hub, Position, Reading, Room};
+use fantail_telemetry::{CloseReason, SlowPolicy};
+use fantail_wire::GapReason;
+
+use super::{Found, Standing, add_gaps, collect, merge};
+use crate::engine::Engine;
+use crate::outgoing::ROOM;
+use crate::slow_policies::{SlowPolicies, strictest};
+use crate::stream::{Key, Resuming};
+
+/// How a stream goes on behind a loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// Not at all.
+    End(CloseReason, SlowPolicy),
+    /// With a gap and what is left of it.
+    GoOn(SlowPolicy),
+}
+
+impl Engine {
+    /// The stream has missed something; `entries` is for reuse.
+    pub(super) fn overrun(&mut self, key: Key, watermark: Position, entries: &mut Vec<Delivery>) {
+        entries.clear();
+        let stream = &self.streams[key];
+        let standing = Standing { cursor: stream.cursor, watermark, resuming: None };
+        let subscriptions = stream.subscriptions.as_slice();
+        let channels = subscriptions.iter().map(|s| &*self.channels.get(s.slot).join.channel);
+        let policy = match judge(standing.cursor, channels.clone(), &self.settings.slow_policies) {
+            Judgement::GoOn(policy) => policy,
+            Judgement::End(reason, policy) => {
+                if reason == CloseReason::Overrun {
+                    self.counters.overruns.add(policy, 1);
+                }
+                return self.end(key, reason);
+            }
+        };
+        self.counters.overruns.add(policy, 1);
+        match go_on(policy, &standing, channels, &self.hub, ROOM, entries) {
+            Found::Nothing => self.become_live(key, watermark),
+            Found::Entries | Found::Overrun(_) => self.write(key, entries),
+        }
+    }
+}
+
+/// Of the channels whose floor has passed the cursor the strictest policy decides. A stream of several channels leaves
+/// nothing out of the middle of its one order: with `latest` it skips. A deletion empties the log before its
+/// mark reaches the stream; it ends the stream whatever the policy.
+pub(super) fn judge<'a>(
+    cursor: Position,
+    channels: impl ExactSizeIterator<Item = &'a Channel>,
+    policies: &SlowPolicies,
+) -> Judgement {
+    let mut policy = if channels.len() > 1 { SlowPolicy::Skip } else { SlowPolicy::Latest };
+    for channel in channels {
+        let floor = channel.live_floor();
+        if floor.position > cursor {
+            policy = strictest(policy, policies.of(channel.class()));
+            if floor.reason == GapReason::Deleted {
+                return Judgement::End(CloseReason::ChannelDeleted, policy);
+            }
+        }
+    }
+    match policy {
+        SlowPolicy::Disconnect => Judgement::End(CloseReason::Overrun, policy),
+        SlowPolicy::Skip | SlowPolicy::Latest => Judgement::GoOn(policy),
+    }
+}
+
+/// Finds what the stream gets next, gaps included.
+pub(super) fn go_on<'a>(
+    policy: SlowPolicy,
+    stream: &Standing<'_>,
+    mut channels: impl ExactSizeIterator<Item = &'a Channel>,
+    hub: &Hub,
+    room: Room,
+    entries: &mut Vec<Delivery>,
+) -> Found {
+    if policy == SlowPolicy::Latest
+        && let Some(channel) = channels.next()
+    {
+        return newest(stream, channel, hub, room, entries);
+    }
+    // What a stream that resumes is told of its floors, with another reason.
+    let skipping = Resuming { unknown: Some(GapReason::Skipped), floors: None, began: None };
+    collect(&Standing { resuming: Some(&skipping), ..*stream }, channels, hub, room, entries)
+}
+
+/// Of the one channel, the newest event alone, behind a gap. The gap has no id of its own: who is cut off in between comes
+/// back with the id before, and is told of the floor.
+fn newest(stream: &Standing<'_>, channel: &Channel, hub: &Hub, room: Room, entries: &mut Vec<Delivery>) -> Found {
+    let Reading { floor, .. } = channel.read_newest(stream.cursor, stream.watermark, room, entries);
+    let newest = entries.first().filter(|entry| entry.kind == EntryKind::Event).map(|entry| entry.position);
+    if let Some(position) = newest {
+        let frame = hub.gap_frame(channel.name(), GapReason::Skipped, None);
+        entries.insert(0, Delivery { position, kind: EntryKind::Gap, frame });
+    } else {
+        add_gaps(entries, &[(channel, floor)], Some(GapReason::Skipped), hub);
+        merge(entries, stream.watermark, room.entries);
+    }
+    Found::Entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::{Harness, read_to};
+
+    /// The blocks that a stream gets behind its opening: channel of a gap, or data; and the number in its id, if it has one.
+    fn blocks(text: &str) -> Vec<(String, Option<u64>)> {
+        let blocks = text.split_terminator("\n\n").skip(1);
+        let line = |block: &str, name: &str| {
+            block.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(": ")?.to_owned()))
+        };
+        let what = |data: String| match data.strip_prefix("{\"channel\":\"") {
+            Some(gap) => {
+                assert!(gap.ends_with("\"reason\":\"skipped\"}"), "{gap}");
+                format!("gap {}", gap.split('"').next().expect("a name"))
+            }
+            None => data,
+        };
+        let number = |id: String| id.rsplit('.').next().and_then(|number| number.parse().ok()).expect("a number");
+        blocks.map(|block| (what(line(block, "data").expect("data")), line(block, "id").map(number))).collect()
+    }
+
+    async fn after_standing_still(policy: SlowPolicy, published: &[&[&str]]) -> Vec<(String, Option<u64>)> {
+        after_standing_still_on(&["a", "b", "none"], policy, published).await
+    }
+
+    /// Opens a stream, publishes while it stands still, and reads what it gets then. The logs of a and b keep two events,
+    /// that of none keeps none.
+    async fn after_standing_still_on(
+        followed: &[&str],
+        policy: SlowPolicy,
+        published: &[&[&str]],
+    ) -> Vec<(String, Option<u64>)> {
+        let mut harness = Harness::new(policy, 2);
+        let (key, mut client) = harness.open(followed).await;
+        harness.settle();
+        harness.engine.block(key);
+        for (number, channels) in (1..).zip(published) {
+            harness.publish(channels, &format!("{}{number}", channels.concat()));
+        }
+        harness.settle();
+        harness.engine.streams[key].state = crate::stream::State::Behind;
+        harness.engine.queue_behind(key);
+        harness.settle();
+        if followed == ["none"] {
+            return blocks(&read_to(&mut client, "\"skipped\"}\n\n"));
+        }
+        harness.publish(&["a"], "end");
+        harness.settle();
+        let mut blocks = blocks(&read_to(&mut client, "data: end\n\n"));
+        assert_eq!(blocks.pop().map(|(data, _)| data).as_deref(), Some("end"));
+        blocks
+    }
+
+    fn expected(blocks: &[(&str, Option<u64>)]) -> Vec<(String, Option<u64>)> {
+        blocks.iter().map(|(what, id)| ((*what).to_owned(), *id)).collect()
+    }
+
+    #[tokio::test]
+    async fn skip_tells_of_the_floor_and_goes_on_with_what_is_left_in_order() {
+        let got = after_standing_still(SlowPolicy::Skip, &[&["a"], &["b"], &["a"], &["a"], &["b"]]).await;
+        // Of a's three events the first is gone.
+        assert_eq!(
+            got,
+            expected(&[("gap a", Some(1)), ("b2", Some(2)), ("a3", Some(3)), ("a4", Some(4)), ("b5", Some(5))])
+        );
+    }
+
+    #[tokio::test]
+    async fn latest_gives_the_newest_alone_behind_a_gap() {
+        let got = after_standing_still_on(&["a"], SlowPolicy::Latest, &[&["a"], &["a"], &["a"], &["a"]]).await;
+        assert_eq!(got, expected(&[("gap a", None), ("a4", Some(4))]), "both are one unit");
+    }
+
+    #[tokio::test]
+    async fn latest_tells_of_the_floor_where_nothing_is_left() {
+        let got = after_standing_still_on(&["none"], SlowPolicy::Latest, &[&["none"], &["none"]]).await;
+        assert_eq!(got, expected(&[("gap none", Some(2))]));
+    }
+
+    #[tokio::test]
+    async fn a_stream_of_several_channels_skips_where_the_policy_is_latest() {
+        let flood: Vec<&[&str]> = vec![&["a"], &["b"], &["a"], &["b"], &["a"], &["b"]];
+        let held = [("a3", Some(3)), ("b4", Some(4)), ("a5", Some(5)), ("b6", Some(6))];
+        let all = [&[("gap a", Some(1)), ("gap b", Some(2))], &held[..]].concat();
+        for policy in [SlowPolicy::Skip, SlowPolicy::Latest] {
+            assert_eq!(after_standing_still(policy, &flood).await, expected(&all));
+        }
+    }
+
+    #[tokio::test]
+    async fn disconnect_ends_the_stream_and_says_so() {
+        let mut harness = Harness::new(SlowPolicy::Disconnect, 2);
+        let (key, mut client) = harness.open(&["a"]).await;
+        harness.engine.block(key);
+        for _ in 0..3 {
+            harness.publish(&["a"], "x");
+        }
+        harness.engine.streams[key].state = crate::stream::State::Behind;
+        harness.engine.queue_behind(key);
+        harness.settle();
+        assert!(read_to(&mut client, "\n\n").contains("event: fantail.close\ndata: {\"reason\":\"overrun\"}\nretry: "));
+        drop(client);
+        assert_eq!(harness.engine.counters.overruns.of(SlowPolicy::Disconnect).get(), 1);
+    }
+}

@@ -1,0 +1,130 @@
+//! The streams of a deleted channel, ended a slice at a time: there may be a hundred thousand of them.
+
+use std::sync::Arc;
+
+use fantail_hub::Mark;
+use fantail_telemetry::CloseReason;
+
+use crate::engine::Engine;
+use crate::slice::Slice;
+
+/// A deletion under way.
+pub(crate) struct Deletion {
+    /// Names the channel; a later one in the same slot has another.
+    mark: Arc<Mark>,
+    /// Subscribers below this index are not visited yet. It runs down as in a pass, for the same reason.
+    next: usize,
+    /// The newest stream that is to end. Who comes later follows the channel as it is after the deletion.
+    newest: u32,
+}
+
+impl Engine {
+    /// All that follow the channel in this slot now are to end.
+    pub(crate) fn begin_deletion(&mut self, slot: u32) {
+        let channel = self.channels.get(slot);
+        let (mark, next) = (Arc::clone(&channel.join.mark), channel.subscribers.len());
+        self.deletions.retain(|deletion| !Arc::ptr_eq(&deletion.mark, &mark));
+        self.deletions.push_back(Deletion { mark, next, newest: self.newest_generation() });
+    }
+
+    /// Channels take turns, slice by slice.
+    pub(crate) fn end_deleted(&mut self, slice: &mut Slice) {
+        while let Some(mut deletion) = self.deletions.pop_front() {
+            if !self.end_some(&mut deletion, slice) {
+                return self.deletions.push_back(deletion);
+            }
+        }
+    }
+
+    /// True when all are ended.
+    fn end_some(&mut self, deletion: &mut Deletion, slice: &mut Slice) -> bool {
+        // The channel goes away with its last stream.
+        while let Some(slot) = self.channels.slot_of(&deletion.mark) {
+            let subscribers = &self.channels.get(slot).subscribers;
+            // Streams that left meanwhile have made the list shorter.
+            let Some(next) = deletion.next.min(subscribers.len()).checked_sub(1) else { return true };
+            deletion.next = next;
+            let key = subscribers[next];
+            if is_up_to(self.streams[key].generation, deletion.newest) {
+                self.end(key, CloseReason::ChannelDeleted);
+            }
+            if slice.is_over() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Whether `generation` is not later than `newest`, also where the count has wrapped in between.
+fn is_up_to(generation: u32, newest: u32) -> bool {
+    newest.wrapping_sub(generation) <= u32::MAX / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use fantail_telemetry::SlowPolicy;
+    use fantail_wire::ChannelName;
+
+    use super::*;
+    use crate::harness::{Harness, read_to, shortest};
+    use crate::stream::Key;
+
+    #[test]
+    fn who_comes_later_is_not_meant_though_the_count_wraps() {
+        for (generation, newest, meant) in
+            [(5, 5, true), (4, 5, true), (6, 5, false), (u32::MAX, 2, true), (2, u32::MAX, false)]
+        {
+            assert_eq!(is_up_to(generation, newest), meant, "{generation} {newest}");
+        }
+    }
+    /// 1. A channel of a hundred streams is deleted. Forty of them follow another channel too.
+    /// 2. Between the shortest slices, streams leave from all places of the list, and others come.
+    /// 3. Every stream that was there is ended, once; those that came, and those of the other channel, stay and get events.
+    #[tokio::test]
+    async fn a_deletion_ends_those_that_were_there_and_no_others_however_often_it_yields() {
+        let mut harness = Harness::new(SlowPolicy::Disconnect, 100);
+        let (mut doomed, mut stay) = (Vec::new(), Vec::new());
+        for number in 0..100 {
+            let channels: &[&str] = if number % 5 < 2 { &["a", "b"] } else { &["a"] };
+            doomed.push(harness.open(channels).await);
+            if number % 10 == 0 {
+                stay.push(harness.open(&["b"]).await);
+            }
+        }
+        harness.settle();
+        assert!(harness.publisher.delete(&ChannelName::parse("a").expect("a name")));
+        harness.engine.take_marks();
+        let (mut slices, mut left) = (0, 0);
+        while !harness.engine.deletions.is_empty() {
+            harness.engine.end_deleted(&mut shortest());
+            slices += 1;
+            // One that is still open, from the front, the middle or the end.
+            let open: Vec<_> = doomed.iter().map(|(key, _)| *key).filter(|key| !is_ended(&harness, *key)).collect();
+            if let Some(&key) = open.get([0, open.len() / 2, open.len().saturating_sub(1)][slices % 3]) {
+                harness.engine.close(key, CloseReason::ClientReset);
+                doomed.retain(|(doomed, _)| *doomed != key);
+                left += 1;
+            }
+            stay.push(harness.open(&["a"]).await);
+        }
+        assert!(slices > 5 && left > 5, "{slices} slices, {left} left");
+        assert!(doomed.iter().all(|(key, _)| is_ended(&harness, *key)), "one was left out");
+        assert!(stay.iter().all(|(key, _)| !is_ended(&harness, *key)), "one was ended that came later");
+        harness.settle();
+        harness.publish(&["a", "b"], "still here");
+        harness.settle();
+        for (_, client) in &mut stay {
+            assert!(read_to(client, "data: still here\n\n").starts_with("head\n"));
+        }
+        for (_, client) in &mut doomed {
+            let text = read_to(client, "\n\n");
+            assert!(text.contains("event: fantail.close\ndata: {\"reason\":\"channel-deleted\"}\nretry: "), "{text}");
+        }
+        assert_eq!(harness.engine.streams.len(), stay.len() + doomed.len());
+    }
+
+    fn is_ended(harness: &Harness, key: Key) -> bool {
+        harness.engine.streams.get(key).is_some_and(|stream| stream.extra.as_ref().is_some_and(|e| e.ending.is_some()))
+    }
+}

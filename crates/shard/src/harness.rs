@@ -1,0 +1,113 @@
+//! An engine with real sockets and a hub of its own, for tests that decide what happens between two slices.
+
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fantail_hub::{Following, Hub, HubSettings, LogLimits, NumberedBy, Publisher, Resume};
+use fantail_telemetry::SlowPolicy;
+use fantail_wire::{ChannelName, ChannelPattern, Event, Framing, Publication, Term};
+use mio::Poll;
+
+use crate::admission::Admission;
+use crate::engine::Engine;
+use crate::shard::ShardSettings;
+use crate::slice::Slice;
+use crate::slow_policies::SlowPolicies;
+use crate::stream::Key;
+use crate::subscribe::Subscribe;
+
+/// An engine, the control thread's side of its hub, and the clients' side of its sockets.
+pub(crate) struct Harness {
+    pub(crate) engine: Engine,
+    pub(crate) publisher: Publisher,
+    listener: TcpListener,
+    admission: Arc<Admission>,
+    _poll: Poll,
+}
+
+impl Harness {
+    pub(crate) fn new(slow_policy: SlowPolicy, log_events_max: usize) -> Self {
+        let log = LogLimits { entries_max: log_events_max, bytes_max: 1 << 30, age_ms_max: u64::MAX };
+        let settings = HubSettings {
+            numbering: NumberedBy::Node(Term::from_random(7)),
+            following: Following::Always,
+            shards: 1,
+            log,
+            // Nothing is kept of it, so its floor is its newest event.
+            patterns: vec![(ChannelPattern::parse("none").expect("a pattern"), LogLimits { entries_max: 0, ..log })],
+            control_events: true,
+            logs_bytes_max: 1 << 30,
+            event_bytes_max: 1 << 20,
+            channels_max: 100,
+            clock: || 1000,
+        };
+        let (hub, publisher) = Hub::new(settings, Arc::default());
+        let minute = Duration::from_mins(1);
+        let settings = ShardSettings {
+            keepalive_interval: minute,
+            follow_deadline: minute,
+            progress_deadline: minute,
+            retry_ms: 1000,
+            slow_policies: SlowPolicies::new(slow_policy, [slow_policy]),
+            control_events: true,
+        };
+        let poll = Poll::new().expect("a poll");
+        let registry = poll.registry().try_clone().expect("its registry");
+        let admission = Admission::new(10_000);
+        let engine = Engine::new(hub, 0, registry, settings, Arc::default(), Arc::clone(&admission));
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Self { engine, publisher, listener, admission, _poll: poll }
+    }
+
+    /// Opens a live stream of `channels`; the client's side of it.
+    pub(crate) async fn open(&mut self, channels: &[&str]) -> (Key, TcpStream) {
+        let client = TcpStream::connect(self.listener.local_addr().expect("bound")).expect("loopback takes it");
+        let (socket, _) = self.listener.accept().expect("it is there");
+        socket.set_nonblocking(true).expect("a socket can be");
+        self.engine.counters.connections_open.add(1);
+        let permit = self.admission.permit().await;
+        self.engine.subscribe(Subscribe {
+            socket,
+            permit,
+            channels: channels.iter().map(|name| ChannelName::parse(name).expect("a name")).collect(),
+            resume: Resume::Live,
+            limit: None,
+            framing: Framing::CloseDelimited,
+            head: Bytes::from_static(b"head\n"),
+            shed: None,
+        });
+        let newest = self.engine.newest_generation();
+        let (key, _) = self.engine.streams.iter().find(|(_, s)| s.generation == newest).expect("it is the newest");
+        (key, client)
+    }
+
+    pub(crate) fn publish(&mut self, channels: &[&str], data: &str) {
+        let channels = channels.iter().map(|name| ChannelName::parse(name).expect("a name"));
+        self.publisher.publish(&Publication::new(channels, Event::text(data))).expect("small enough");
+    }
+
+    /// Turns until nothing is left to do.
+    pub(crate) fn settle(&mut self) {
+        while self.engine.turn() {}
+    }
+}
+
+/// A slice that is over after the fewest steps there are.
+pub(crate) fn shortest() -> Slice {
+    Slice::begin(Duration::ZERO)
+}
+
+/// What has come through, up to `end`, which must come.
+pub(crate) fn read_to(client: &mut TcpStream, end: &str) -> String {
+    client.set_read_timeout(Some(Duration::from_secs(30))).expect("it can be set");
+    let (mut text, mut chunk) = (String::new(), [0; 4096]);
+    while !text.ends_with(end) {
+        let taken = client.read(&mut chunk).unwrap_or_else(|error| panic!("{error} behind {text:?}"));
+        assert!(taken > 0, "no {end:?} in {text:?}");
+        text.push_str(std::str::from_utf8(&chunk[..taken]).expect("text"));
+    }
+    text
+}
