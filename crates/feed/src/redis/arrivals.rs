@@ -330,4 +330,6 @@ fn clipped(error: &str) -> String {
 }
 
 #[cfg(test)]
+mod holes;
+#[cfg(test)]
 mod tests;

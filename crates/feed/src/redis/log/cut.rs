@@ -224,4 +224,14 @@ mod tests {
         let a = missed("a", 32, &[(9, 501, 400), (OLD, 3, 0), (NEW, 32, 3)]);
         assert_eq!(told(forgotten, &terms(30, 40), vec![a]), ["501:a", "term 0", "3:a", "term 30", "32:a"]);
     }
+    #[test]
+    fn a_gap_is_told_before_other_channels_pass_what_is_missing() {
+        // Event 13 of a is gone. A stream of a and b that is cut off behind b's 14 comes back to another node with 14.
+        let a = missed("a", 18, &[(NEW, 15, 13), (NEW, 18, 15)]);
+        let b = missed("b", 14, &[(NEW, 14, 9)]);
+        let told = told(id(NEW, 10), &terms(5, 20), vec![a, b]);
+        let gap = told.iter().position(|step| step.starts_with("gap") && step.ends_with(":a"));
+        let passed = told.iter().position(|step| step == "14:b");
+        assert!(gap < passed, "{told:?}");
+    }
 }

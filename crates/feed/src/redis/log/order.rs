@@ -285,4 +285,25 @@ mod tests {
         assert_eq!(order.take(&channel("a"), &message), Err(Broken::Term));
         assert_eq!(Order::default().take(&channel("a"), &message), Err(Broken::Term), "nothing is known yet");
     }
+    #[test]
+    fn an_event_that_waits_for_a_copy_is_not_lost_with_the_hole_behind_it() {
+        let mut order = following(&["a", "b"]);
+        assert_eq!(
+            take(&mut order, "a", 11, 0, &["a", "b"]),
+            Ok(String::new()),
+            "b's copy was refused to its publisher"
+        );
+        let hole = Broken::Hole { channel: channel("b"), number: 14 };
+        assert_eq!(take(&mut order, "b", 14, 12, &["b"]), Err(hole));
+        order.lost();
+        assert_eq!(order.seen(), Some(id(10)), "11 was not handed down, so it has to be read again");
+    }
+    #[test]
+    fn a_copy_for_a_channel_that_is_not_followed_yet_does_not_count_the_event_as_shown() {
+        let mut order = following(&["a", "b"]);
+        assert_eq!(take(&mut order, "a", 11, 0, &["a", "f", "b"]), Ok(String::new()));
+        assert_eq!(take(&mut order, "f", 11, 0, &["a", "f", "b"]), Ok(String::new()));
+        order.lost(); // before b's copy
+        assert_eq!(order.seen(), Some(id(10)), "11 was not handed down, so it has to be read again");
+    }
 }
