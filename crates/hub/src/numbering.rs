@@ -252,7 +252,7 @@ fn begin(lines: &mut Vec<Line>, terms: &Terms, watermark: Position) {
     let is_again = lines.iter().any(|line| line.term == terms.current);
     let start = if is_again { terms.number } else { terms.start };
     let generation = next_generation(lines);
-    if lines.len() == LINES_MAX {
+    if lines.len() >= LINES_MAX {
         lines.remove(0);
     }
     lines.push(Line { term: terms.current, generation, start, end: None });

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-use fantail_wire::{ChannelName, Event, Publication};
+use fantail_wire::{ChannelName, Event, GapReason, Publication};
 use parking_lot::Mutex;
 use redis::{PushInfo, PushKind, Value};
 use smallvec::{SmallVec, smallvec};
@@ -157,12 +157,14 @@ impl<I: Intake> Arrivals<I> {
 
     /// Redis does not permit the last command.
     pub(super) fn refused(&self) {
+        let mut intake = self.intake.lock();
         let mut inner = self.inner.lock();
         let Some(channel) = inner.subscriptions.refused() else { return };
-        if let Some(line) = &mut inner.line {
-            line.refused(&channel);
+        // Its streams are told now, and again of what it missed until it is followed.
+        if let Some(from) = inner.line.as_mut().and_then(|line| line.refused(&channel)) {
+            intake.gap(&channel, from, GapReason::NotFollowed);
         }
-        drop(inner);
+        drop((inner, intake));
         add_one(&self.counters.follows_refused);
         if let Some(suppressed) = self.follows_log.pass() {
             tracing::error!(%channel, suppressed, "redis does not permit this node to follow the channel; allow its user \
@@ -236,7 +238,7 @@ impl<I: Intake> Arrivals<I> {
         }
         let Some(channel) = inner.subscriptions.followed(name).cloned() else {
             add_one(&self.counters.ignored);
-            inner.pass_over(kind, &payload);
+            self.pass_over(&mut intake, &mut inner, kind, &payload);
             return Ok(());
         };
         let message = Message { kind, channel, payload };
@@ -336,5 +338,7 @@ fn clipped(error: &str) -> String {
     error.chars().take(ERROR_CHARS_MAX).flat_map(char::escape_debug).collect()
 }
 
+#[cfg(test)]
+mod holes;
 #[cfg(test)]
 mod tests;

@@ -179,19 +179,7 @@ impl<I: Intake> Subscriber<I> {
         loop {
             sleep(self.settings.probe_interval).await;
             self.arrivals.ask_refused_again();
-            let nonce = random_u64();
-            let mut heard = self.arrivals.heard();
-            if let Err(error) = self.commands.probe(&self.service_channel, nonce).await {
-                // Not sent, so it says nothing about the subscription.
-                if let Some(suppressed) = self.probe_log.pass() {
-                    tracing::warn!(%error, suppressed, "cannot probe redis; its user needs to publish to fantail-service:*");
-                }
-                continue;
-            }
-            let mut came_back = async || heard.wait_for(|heard| *heard == nonce).await.is_ok();
-            if timeout(self.settings.probe_interval, came_back()).await.is_err()
-                && timeout(PROBE_GRACE, came_back()).await.is_err()
-            {
+            if !self.is_heard().await {
                 add_one(&self.counters.probes_lost);
                 return Lost::Deaf;
             }
@@ -201,6 +189,21 @@ impl<I: Intake> Subscriber<I> {
                 return Lost::Log(error);
             }
         }
+    }
+
+    /// Sends one probe round. One that cannot be sent says nothing about the subscription.
+    async fn is_heard(&self) -> bool {
+        let nonce = random_u64();
+        let mut heard = self.arrivals.heard();
+        if let Err(error) = self.commands.probe(&self.service_channel, nonce).await {
+            if let Some(suppressed) = self.probe_log.pass() {
+                tracing::warn!(%error, suppressed, "cannot probe redis; its user needs to publish to fantail-service:*");
+            }
+            return true;
+        }
+        let mut came_back = async || heard.wait_for(|heard| *heard == nonce).await.is_ok();
+        timeout(self.settings.probe_interval, came_back()).await.is_ok()
+            || timeout(PROBE_GRACE, came_back()).await.is_ok()
     }
 }
 

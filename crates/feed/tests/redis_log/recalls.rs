@@ -73,3 +73,30 @@ async fn a_recall_from_a_stream_that_was_deleted_or_trimmed_claims_nothing_that_
     publish(&server, "10", &["a"]).await;
     assert_eq!(recall(&mut node, "a", Some(ids[6]), ids[9], 100).await, lost);
 }
+
+#[tokio::test]
+async fn a_recall_does_not_pass_over_what_is_missing_in_the_middle() {
+    let server = RedisServer::start().await.unwrap();
+    let mut node = Node::following(&server.url(), &["other"]).await;
+    let mut ids = Vec::new();
+    for number in 0..6 {
+        ids.push(publish(&server, &number.to_string(), &["a"]).await);
+    }
+    let entry = format!("{}-{}", ids[3].ms, ids[3].number);
+    server.command(&["XDEL", "fantail-stream:{0}:a", &entry]).await.unwrap();
+    let recalled = recall(&mut node, "a", Some(ids[0]), ids[5], 10).await;
+    let is_whole_above = from(&recalled).unwrap();
+    assert!(is_whole_above >= ids[3].number, "complete above {is_whole_above}, with {:?}", data(&recalled));
+}
+
+#[tokio::test]
+async fn a_key_that_is_no_stream_fails_its_own_recall_and_nothing_else() {
+    let server = RedisServer::start().await.unwrap();
+    let mut node = Node::following(&server.url(), &["a", "b"]).await;
+    let id = publish(&server, "1", &["b"]).await;
+    node.until_data("1").await;
+    server.command(&["SET", "fantail-stream:{0}:a", "foreign"]).await.unwrap();
+    let recalled = recall(&mut node, "a", None, id, 10).await;
+    assert_eq!(recalled, Recalled { entries: Vec::new(), from: Some(id) }, "nothing is known of what is below");
+    assert!(!node.intake.lock().told.contains(&"lost".to_owned()));
+}

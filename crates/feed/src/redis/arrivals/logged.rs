@@ -25,21 +25,22 @@ pub(in crate::redis) struct Missing {
 }
 
 impl Inner {
-    /// A message of a channel that nobody wants moves the place from which the channel would be complete.
-    pub(super) fn pass_over(&mut self, kind: Kind, payload: &[u8]) {
-        if let (Some(line), Kind::Log) = (&mut self.line, kind)
-            && let Ok(message) = LogMessage::read(payload)
-        {
-            line.pass(message.id);
-        }
-    }
-
     fn line(&mut self) -> &mut Line {
         self.line.as_mut().expect("only a feed that follows a log comes here")
     }
 }
 
 impl<I: Intake> Arrivals<I> {
+    /// A message of a channel that nobody wants moves the place from which the channel would be complete.
+    pub(super) fn pass_over(&self, intake: &mut I, inner: &mut Inner, kind: Kind, payload: &[u8]) {
+        if let (Some(line), Kind::Log) = (&mut inner.line, kind)
+            && let Ok(message) = LogMessage::read(payload)
+            && let Some(waited) = line.pass(message.id)
+        {
+            self.deliver(intake, waited);
+        }
+    }
+
     /// A message, while a log is followed.
     pub(super) fn logged(&self, intake: &mut I, inner: &mut Inner, message: Message) -> Result<(), Unexpected> {
         match inner.line().hold(message) {
@@ -83,8 +84,8 @@ impl<I: Intake> Arrivals<I> {
         Missing { from: line.order.seen(), channels: line.order.followed().cloned().collect(), fresh }
     }
 
-    /// The newest number was read while messages went down. With `tops`, what Redis says is the newest event of
-    /// channels, it is proved that nothing is missing.
+    /// The newest number was read while messages went down. With `tops`, what Redis said after that is the newest event
+    /// of channels, it is proved that nothing is missing up to the number.
     pub(in crate::redis) fn synced(
         &self,
         terms: &Terms,
@@ -96,15 +97,14 @@ impl<I: Intake> Arrivals<I> {
         if inner.line().order.terms().is_none_or(|before| before.current != terms.current) {
             return Err(inner.give_up(Broken::Term));
         }
+        if let Some(channel) = tops.and_then(|tops| inner.line().order.lacking(tops).next().cloned()) {
+            return Err(inner.give_up(Broken::Hole { channel, number: terms.number }));
+        }
         if let Some(arrived) = inner.line().order.flush_up_to(terms.number) {
             self.deliver(&mut intake, arrived);
         }
         let to = inner.line().order.synced(terms);
-        if let Some(tops) = tops {
-            let lacking = inner.line().order.lacking(tops).next().cloned();
-            if let Some(channel) = lacking {
-                return Err(inner.give_up(Broken::Hole { channel, number: terms.number }));
-            }
+        if tops.is_some() {
             inner.line().order.verify(terms.number);
         }
         intake.synced(&terms_up_to(terms, to));
@@ -239,14 +239,11 @@ impl<I: Intake> Arrivals<I> {
         }
     }
 
-    /// Whatever cannot be sent was published all the same, so its streams are told of it.
+    /// Whatever cannot be sent was published all the same: the node declares it in its place.
     fn place(&self, intake: &mut I, publication: &Publication, id: EventId) {
         match intake.event(publication, Place::Numbered(id)) {
             Ok(_) => add_one(&self.counters.events),
-            Err(error) => {
-                self.refuse(Refusal::TooLarge, &publication.channels[0], &error);
-                publication.channels.iter().for_each(|channel| intake.gap(channel, id, GapReason::Lost));
-            }
+            Err(error) => self.refuse(Refusal::TooLarge, &publication.channels[0], &error),
         }
     }
 

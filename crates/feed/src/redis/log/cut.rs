@@ -110,12 +110,18 @@ impl Ages<'_> {
                 continue;
             }
             if at > rank {
+                // What is missing of the term before is told there; that it ended is told anyway.
+                if entry.previous > number {
+                    steps.push(gap(&channel, rank, self.id(rank, number)));
+                }
                 (rank, number) = (at, self.start(at));
             }
             if entry.previous > number {
                 let before = EventId { number: entry.id.number - 1, ..entry.id };
-                let gap = Step::Gap { channel: channel.clone(), at: before, reason: GapReason::Trimmed };
-                steps.push((at, before.number, true, gap));
+                steps.push(gap(&channel, at, self.id(at, number)));
+                if before.number > number {
+                    steps.push(gap(&channel, at, before));
+                }
             }
             number = entry.id.number;
             let id = entry.id;
@@ -125,12 +131,30 @@ impl Ages<'_> {
                 steps.push((at, id.number, false, step));
             }
         }
+        if rank < newest && top > number {
+            steps.push(gap(&channel, rank, self.id(rank, number)));
+        }
         let tail = if rank == newest { number } else { self.start(newest) };
         if top > tail && top <= self.terms.number {
-            let at = EventId::new(self.terms.current, self.terms.ms, top);
-            steps.push((newest, top, true, Step::Gap { channel, at, reason: GapReason::Trimmed }));
+            steps.push(gap(&channel, newest, self.id(newest, tail)));
+            steps.push(gap(&channel, newest, self.id(newest, top)));
         }
     }
+
+    /// A place in the term of a rank.
+    fn id(&self, rank: Rank, number: u64) -> EventId {
+        let term = match rank.checked_sub(1) {
+            None => self.from.term,
+            Some(at) => self.terms.ended.get(at).map_or(self.terms.current, |ended| ended.term),
+        };
+        EventId::new(term, self.terms.ms, number)
+    }
+}
+
+/// A gap is told at both its ends: live streams are told before anything behind it, also of their other channels, so that
+/// nobody leaves with an id from there and was told nothing; and who comes back with such an id is told as well.
+fn gap(channel: &ChannelName, rank: Rank, at: EventId) -> (Rank, u64, bool, Step) {
+    (rank, at.number, true, Step::Gap { channel: channel.clone(), at, reason: GapReason::Trimmed })
 }
 
 #[cfg(test)]
@@ -188,14 +212,14 @@ mod tests {
     fn what_was_trimmed_in_between_is_told_before_what_comes_behind_it() {
         let a = missed("a", 18, &[(NEW, 15, 13), (NEW, 18, 15)]);
         let b = missed("b", 14, &[(NEW, 14, 9)]);
-        assert_eq!(told(id(NEW, 10), &terms(5, 20), vec![a, b]), ["14:b", "gap 14:a", "15:a", "18:a"]);
+        assert_eq!(told(id(NEW, 10), &terms(5, 20), vec![a, b]), ["gap 10:a", "14:b", "gap 14:a", "15:a", "18:a"]);
     }
 
     #[test]
     fn a_stream_that_is_gone_leaves_a_gap_at_the_newest_event_that_it_had() {
-        assert_eq!(told(id(NEW, 10), &terms(5, 20), vec![missed("a", 17, &[])]), ["gap 17:a"]);
+        assert_eq!(told(id(NEW, 10), &terms(5, 20), vec![missed("a", 17, &[])]), ["gap 10:a", "gap 17:a"]);
         let a = missed("a", 17, &[(NEW, 12, 9)]);
-        assert_eq!(told(id(NEW, 10), &terms(5, 20), vec![a]), ["12:a", "gap 17:a"]);
+        assert_eq!(told(id(NEW, 10), &terms(5, 20), vec![a]), ["12:a", "gap 12:a", "gap 17:a"]);
     }
 
     #[test]
@@ -215,7 +239,7 @@ mod tests {
     fn a_number_that_was_given_twice_is_another_event_in_the_new_term() {
         // The node saw the old term up to 35. It was lost from 30 on, and 31 to 36 were given again.
         let a = missed("a", 36, &[(OLD, 29, 20), (NEW, 33, 29), (NEW, 36, 34)]);
-        assert_eq!(told(id(OLD, 35), &terms(30, 40), vec![a]), ["term 30", "33:a", "gap 35:a", "36:a"]);
+        assert_eq!(told(id(OLD, 35), &terms(30, 40), vec![a]), ["term 30", "33:a", "gap 33:a", "gap 35:a", "36:a"]);
     }
 
     #[test]
@@ -223,5 +247,15 @@ mod tests {
         let forgotten = EventId::new(Term::from_random(9), 0, 500);
         let a = missed("a", 32, &[(9, 501, 400), (OLD, 3, 0), (NEW, 32, 3)]);
         assert_eq!(told(forgotten, &terms(30, 40), vec![a]), ["501:a", "term 0", "3:a", "term 30", "32:a"]);
+    }
+    #[test]
+    fn a_gap_is_told_before_other_channels_pass_what_is_missing() {
+        // Event 13 of a is gone. A stream of a and b that is cut off behind b's 14 comes back to another node with 14.
+        let a = missed("a", 18, &[(NEW, 15, 13), (NEW, 18, 15)]);
+        let b = missed("b", 14, &[(NEW, 14, 9)]);
+        let told = told(id(NEW, 10), &terms(5, 20), vec![a, b]);
+        let gap = told.iter().position(|step| step.starts_with("gap") && step.ends_with(":a"));
+        let passed = told.iter().position(|step| step == "14:b");
+        assert!(gap < passed, "{told:?}");
     }
 }

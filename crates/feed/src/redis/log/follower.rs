@@ -3,6 +3,7 @@
 //! All of it is asked over the connection that subscribes. Redis answers in the order in which it sends messages, so the
 //! answer with the newest number stands behind every message up to that number.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use fantail_wire::{ChannelName, Term, Terms};
@@ -11,16 +12,20 @@ use redis::{RedisError, RedisResult};
 use tokio::task::JoinSet;
 
 use super::cut::Missed;
+use super::entry::LogEntry;
 use super::recall::{self, Recall};
-use super::store::{LogState, LogStore};
+use super::store::{LogState, LogStore, StreamPlace};
 use crate::Intake;
 use crate::redis::arrivals::{Arrivals, Missing};
 use crate::redis::subscriptions::Unexpected;
 
 /// Channels that are read at a time.
 const READS_MAX: usize = 16;
-/// Events that a repair may hold in memory. What is above is declared missing.
+/// Entries read at a time.
+const PAGE: usize = 256;
+/// Events and bytes that a repair may hold in memory. What is above is declared missing.
 const REPAIR_EVENTS_MAX: usize = 262_144;
+const REPAIR_BYTES_MAX: usize = 256 << 20;
 
 /// The log over one connection.
 pub(in crate::redis) struct Follower<I> {
@@ -29,6 +34,13 @@ pub(in crate::redis) struct Follower<I> {
     arrivals: Arc<Arrivals<I>>,
     /// Events of one channel that are worth reading: the node keeps no more.
     channel_events_max: usize,
+}
+
+/// What may still be read.
+#[derive(Clone, Copy)]
+struct Room {
+    events: usize,
+    bytes: usize,
 }
 
 /// Why the log could not be followed.
@@ -71,9 +83,10 @@ impl<I: Intake> Follower<I> {
     /// Proves that nothing is missing in any channel, quiet ones included.
     pub(in crate::redis) async fn verify(&self) -> Result<(), FollowError> {
         let Some(verified) = self.arrivals.verified() else { return Ok(()) };
-        // The newest events first, then the number: what came in between is above both.
-        let tops = self.store.changed_since(&mut self.connection.clone(), verified).await?;
+        // The number first: all up to it is below the newest events that are read then, and the messages of those have
+        // come when the answer is here.
         let state = self.state().await?;
+        let tops = self.store.changed_since(&mut self.connection.clone(), verified).await?;
         self.arrivals.synced(&state.terms, Vec::new(), Some(&tops))?;
         Ok(())
     }
@@ -106,42 +119,77 @@ impl<I: Intake> Follower<I> {
     async fn read_missed(&self, missing: &Missing, state: &LogState) -> RedisResult<Vec<Missed>> {
         let Some(from) = missing.from.filter(|_| !missing.channels.is_empty()) else { return Ok(Vec::new()) };
         let base = base(from.number, from.term, &state.terms);
-        let changed = self.store.changed_since(&mut self.connection.clone(), base).await?;
-        let tops: std::collections::HashMap<_, _> = changed.iter().map(|(name, top)| (name.as_str(), *top)).collect();
-        // Redis forgets when quiet channels got something last. What is older than that has to be looked for.
-        let forgotten = (state.horizon > base).then_some(0);
+        // Redis forgets when quiet channels got something last. Of those it can only be said that they may have.
+        let is_forgotten = state.horizon > base;
+        let since = if is_forgotten { 0 } else { base };
+        let changed = self.store.changed_since(&mut self.connection.clone(), since).await?;
+        let tops: HashMap<_, _> = changed.iter().map(|(name, top)| (name.as_str(), *top)).collect();
         let to_read = missing.channels.iter().filter_map(|channel| {
-            let top = tops.get(channel.as_str()).copied().or(forgotten)?;
-            Some((channel.clone(), top))
+            let top = tops.get(channel.as_str()).copied().or(is_forgotten.then_some(state.horizon))?;
+            (top > base).then(|| (channel.clone(), top))
         });
         // Within a term time never falls, so nothing above the place has an earlier one.
         let above = (from.term == state.terms.current).then_some((from.ms, from.number));
         self.read_all(to_read.collect(), above).await
     }
 
-    async fn read_all(&self, to_read: Vec<(ChannelName, u64)>, above: Option<(u64, u64)>) -> RedisResult<Vec<Missed>> {
+    async fn read_all(&self, to_read: Vec<(ChannelName, u64)>, above: Option<StreamPlace>) -> RedisResult<Vec<Missed>> {
         let mut missed = Vec::with_capacity(to_read.len());
         let mut reads = JoinSet::new();
-        let mut left = REPAIR_EVENTS_MAX;
+        let mut room = Room { events: REPAIR_EVENTS_MAX, bytes: REPAIR_BYTES_MAX };
         let mut waiting = to_read.into_iter();
         loop {
             while reads.len() < READS_MAX {
                 let Some((channel, top)) = waiting.next() else { break };
-                let (store, mut connection) = (self.store.clone(), self.connection.clone());
-                let events_max = self.channel_events_max.min(left);
-                reads.spawn(async move {
-                    let entries = store.entries(&mut connection, &channel, above, None, events_max).await?;
-                    Ok::<_, RedisError>(Missed { channel, top, entries: entries.entries })
-                });
+                let room = Room { events: room.events.min(self.channel_events_max), bytes: room.bytes / READS_MAX };
+                reads.spawn(read_newest(self.store.clone(), self.connection.clone(), channel, top, above, room));
             }
             let Some(read) = reads.join_next().await else { return Ok(missed) };
             if let Ok(read) = read {
                 let read = read?;
-                left = left.saturating_sub(read.entries.len());
+                room.events = room.events.saturating_sub(read.entries.len());
+                room.bytes = room.bytes.saturating_sub(read.entries.iter().map(|entry| entry.event.data.len()).sum());
                 missed.push(read);
             }
         }
     }
+}
+
+/// Reads a channel backwards until there is no room. What is below is declared, as it is if the channel cannot be read.
+async fn read_newest(
+    store: LogStore,
+    mut connection: MultiplexedConnection,
+    channel: ChannelName,
+    top: u64,
+    above: Option<StreamPlace>,
+    mut room: Room,
+) -> RedisResult<Missed> {
+    let mut newest_first: Vec<LogEntry> = Vec::new();
+    let mut up_to = None;
+    while room.events > 0 && room.bytes > 0 {
+        let page = room.events.min(PAGE);
+        let read = match store.entries(&mut connection, &channel, above, up_to, page).await {
+            Ok(read) => read,
+            Err(error) if is_of_the_key(&error) => break,
+            Err(error) => return Err(error),
+        };
+        let is_last = read.entries.len() + read.malformed.len() < page;
+        let Some(oldest) = read.entries.first() else { break };
+        up_to = Some((oldest.id.ms, oldest.id.number.saturating_sub(1)));
+        room.events -= read.entries.len();
+        room.bytes = room.bytes.saturating_sub(read.entries.iter().map(|entry| entry.event.data.len()).sum());
+        newest_first.extend(read.entries.into_iter().rev());
+        if is_last {
+            break;
+        }
+    }
+    newest_first.reverse();
+    Ok(Missed { channel, top, entries: newest_first })
+}
+
+/// Whether the server is well and only the key is not: somebody else wrote it.
+fn is_of_the_key(error: &RedisError) -> bool {
+    error.code() == Some("WRONGTYPE")
 }
 
 /// The number above which this node may have missed something: where the term that it was in has ended, if that is
@@ -159,6 +207,13 @@ async fn read(
     terms: Terms,
     asked: Recall,
 ) -> RedisResult<(Recall, crate::Recalled)> {
-    let recalled = recall::read(&store, &mut connection, &terms, &asked).await?;
-    Ok((asked, recalled))
+    match recall::read(&store, &mut connection, &terms, &asked).await {
+        Ok(recalled) => Ok((asked, recalled)),
+        // There is nothing to be had of it, however often one asks.
+        Err(error) if is_of_the_key(&error) => {
+            let nothing = crate::Recalled { entries: Vec::new(), from: Some(asked.up_to) };
+            Ok((asked, nothing))
+        }
+        Err(error) => Err(error),
+    }
 }

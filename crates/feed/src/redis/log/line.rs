@@ -64,12 +64,16 @@ impl Line {
     }
 
     /// Passes over a message of a channel that is not wanted.
-    pub(crate) fn pass(&mut self, id: EventId) {
+    ///
+    /// Returns an event that waited for copies: they have not come before this message.
+    pub(crate) fn pass(&mut self, id: EventId) -> Option<Arrived> {
         if self.is_holding() {
             self.passed = Some(id);
-        } else {
-            self.order.pass(id);
+            return None;
         }
+        let waited = self.order.flush_before(id);
+        self.order.pass(id);
+        waited
     }
 
     /// A channel was subscribed to.
@@ -81,12 +85,16 @@ impl Line {
     }
 
     /// Redis refuses a channel.
-    pub(crate) fn refused(&mut self, channel: &ChannelName) {
+    ///
+    /// If it was followed before, the place is returned from which on it has missed something.
+    pub(crate) fn refused(&mut self, channel: &ChannelName) -> Option<EventId> {
         if self.order.is_followed(channel.as_str()) {
             // It was not subscribed to over this connection, so no event waits for its copy.
             let _ = self.order.unfollow(channel);
             self.forsaken.insert(channel.clone());
+            return self.order.seen();
         }
+        None
     }
 
     /// Nobody wants a channel any more. Returns an event that waited for its copy alone.
@@ -138,8 +146,9 @@ impl Line {
 
     /// The connection cannot be trusted any more.
     pub(crate) fn give_up(&mut self, broken: Broken) {
-        if let Broken::Hole { channel, .. } = &broken {
-            self.holes.push(channel.clone());
+        // What one channel lacks shows that others may, below what has been handed down since.
+        if matches!(broken, Broken::Hole { .. }) {
+            self.holes = self.order.followed().cloned().collect();
         }
         self.broken = Some(broken);
     }

@@ -141,20 +141,19 @@ impl Order {
         if self.terms.as_ref().is_none_or(|terms| terms.current != id.term) {
             return Err(Broken::Term);
         }
-        let mut ready = SmallVec::new();
-        if self.pending.as_ref().is_some_and(|pending| pending.arrived.id != id) {
-            ready.extend(self.flush());
+        let verified = self.verified;
+        let known = self.complete_to.get(channel.as_str()).map(|complete_to| verified.max(*complete_to));
+        // Before anything is handed down: what waits for a copy is read again then.
+        if known.is_some_and(|known| id.number > known && message.previous > known) {
+            return Err(Broken::Hole { channel: channel.clone(), number: id.number });
         }
+        let mut ready: SmallVec<[Arrived; 2]> = self.flush_before(id).into_iter().collect();
         let Some(complete_to) = self.complete_to.get_mut(channel.as_str()) else {
             self.pass(id);
             return Ok(ready);
         };
-        let known = self.verified.max(*complete_to);
-        if id.number <= known {
+        if known.is_some_and(|known| id.number <= known) {
             return Ok(ready);
-        }
-        if message.previous > known {
-            return Err(Broken::Hole { channel: channel.clone(), number: id.number });
         }
         *complete_to = id.number;
         ready.extend(self.assemble(channel, message));
@@ -164,6 +163,9 @@ impl Order {
     /// Passes over a message of a channel that nobody follows yet: the place from which it will be complete is not
     /// below this one.
     pub(crate) fn pass(&mut self, id: EventId) {
+        if self.pending.as_ref().is_some_and(|pending| pending.arrived.id == id) {
+            return; // it is handed down first
+        }
         let is_older = |seen: EventId| seen.term == id.term && seen.number >= id.number;
         if self.terms.as_ref().is_some_and(|terms| terms.current == id.term) && !self.seen.is_some_and(is_older) {
             self.seen = Some(id);
@@ -176,6 +178,11 @@ impl Order {
         let arrived = self.pending.take()?.arrived;
         self.pass(arrived.id);
         Some(arrived)
+    }
+
+    /// Gives that up before a message with another id: all copies that come stand before it.
+    pub(crate) fn flush_before(&mut self, id: EventId) -> Option<Arrived> {
+        self.pending.as_ref().is_some_and(|pending| pending.arrived.id != id).then(|| self.flush()).flatten()
     }
 
     /// As [`flush`](Self::flush), if all copies have come that will: they stand before what was read now.
@@ -338,5 +345,26 @@ mod tests {
         let message = LogMessage { id: other, previous: 10, channels: smallvec!["a"], envelope: b"" };
         assert_eq!(order.take(&channel("a"), &message), Err(Broken::Term));
         assert_eq!(Order::default().take(&channel("a"), &message), Err(Broken::Term), "nothing is known yet");
+    }
+    #[test]
+    fn an_event_that_waits_for_a_copy_is_not_lost_with_the_hole_behind_it() {
+        let mut order = following(&["a", "b"]);
+        assert_eq!(
+            take(&mut order, "a", 11, 0, &["a", "b"]),
+            Ok(String::new()),
+            "b's copy was refused to its publisher"
+        );
+        let hole = Broken::Hole { channel: channel("b"), number: 14 };
+        assert_eq!(take(&mut order, "b", 14, 12, &["b"]), Err(hole));
+        order.lost();
+        assert_eq!(order.seen(), Some(id(10)), "11 was not handed down, so it has to be read again");
+    }
+    #[test]
+    fn a_copy_for_a_channel_that_is_not_followed_yet_does_not_count_the_event_as_shown() {
+        let mut order = following(&["a", "b"]);
+        assert_eq!(take(&mut order, "a", 11, 0, &["a", "f", "b"]), Ok(String::new()));
+        assert_eq!(take(&mut order, "f", 11, 0, &["a", "f", "b"]), Ok(String::new()));
+        order.lost(); // before b's copy
+        assert_eq!(order.seen(), Some(id(10)), "11 was not handed down, so it has to be read again");
     }
 }

@@ -57,9 +57,21 @@ pub(crate) async fn read(
         }
     }
     newest_first.reverse();
+    let newest_first = unbroken(newest_first, terms);
     let from = complete_above(store, connection, terms, asked, &newest_first).await?;
     let entries = newest_first.into_iter().map(|entry| (entry.id, entry.event)).collect();
     Ok(Recalled { entries, from: Some(from) })
+}
+
+/// The newest entries between which nothing is missing.
+fn unbroken(mut entries: Vec<LogEntry>, terms: &Terms) -> Vec<LogEntry> {
+    let is_broken = |pair: &[LogEntry]| {
+        let [before, entry] = pair else { return false };
+        let start = terms.start_of(entry.id.term).unwrap_or(0);
+        entry.previous > if before.id.term == entry.id.term { before.id.number } else { start }
+    };
+    let first = entries.windows(2).rposition(is_broken).map_or(0, |at| at + 1);
+    entries.split_off(first)
 }
 
 /// From where on `entries` are all there is, as the number of the event before the oldest proves.

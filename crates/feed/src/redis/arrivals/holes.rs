@@ -1,0 +1,169 @@
+//! Messages of the log that do not reach the node although its connection stands: each is brought or declared.
+
+use fantail_wire::{EncodeError, EventId, GapReason, Term, Terms};
+
+use super::*;
+use crate::{Recalled, Receipt};
+
+/// Writes down what it is told.
+#[derive(Debug, Default)]
+struct Recorder(Vec<String>);
+
+impl Intake for Recorder {
+    fn event(&mut self, publication: &Publication, place: Place) -> Result<Receipt, EncodeError> {
+        let Place::Numbered(id) = place else { panic!("the log numbers") };
+        let channels: Vec<_> = publication.channels.iter().map(ChannelName::as_str).collect();
+        self.0.push(format!("{} {}", id.number, channels.join("+")));
+        Ok(Receipt::default())
+    }
+
+    fn followed(&mut self, _channel: &ChannelName, _from: Option<EventId>) {}
+
+    fn lost(&mut self) {}
+
+    fn state(&mut self, _state: FeedState) {}
+
+    fn synced(&mut self, _terms: &Terms) {}
+
+    fn gap(&mut self, channel: &ChannelName, at: EventId, _reason: GapReason) {
+        self.0.push(format!("gap {} {channel}", at.number));
+    }
+
+    fn recalled(&mut self, _channel: &ChannelName, _recalled: Recalled) {}
+}
+
+struct Node {
+    arrivals: Arrivals<Recorder>,
+    session: Session,
+}
+
+fn channel(name: &str) -> ChannelName {
+    ChannelName::parse(name).expect("valid")
+}
+
+fn terms(number: u64) -> Terms {
+    Terms { current: Term::from_random(1), start: 0, number, ms: number, ended: Vec::new() }
+}
+
+fn tops(tops: &[(&str, u64)]) -> Vec<(String, u64)> {
+    tops.iter().map(|(name, top)| ((*name).to_owned(), *top)).collect()
+}
+
+fn push(kind: PushKind, redis_channel: &str, second: Value) -> PushInfo {
+    PushInfo { kind, data: vec![Value::BulkString(redis_channel.into()), second] }
+}
+
+impl Node {
+    /// A node that follows `channels` from number 10 on.
+    fn following(channels: &[&str]) -> Self {
+        let arrivals = Arrivals::new(Arc::default(), Arc::default(), true);
+        let session = arrivals.open();
+        let node = Self { arrivals, session };
+        let first = node.arrivals.begin_repair();
+        assert_eq!(node.arrivals.repair(&terms(10), first, Vec::new()), Ok(true));
+        for name in channels {
+            node.arrivals.follow(&channel(name));
+        }
+        node.carry_out();
+        let fresh = node.arrivals.begin_sync();
+        assert_eq!(node.arrivals.synced(&terms(10), fresh, None), Ok(()));
+        node
+    }
+
+    fn carry_out(&self) {
+        while let Some(command) = self.arrivals.next_command() {
+            let kind = if command.verb == Verb::Subscribe { PushKind::Subscribe } else { PushKind::Unsubscribe };
+            for name in command.redis_channels() {
+                self.arrivals.push(self.session, push(kind.clone(), &name, Value::Int(1))).expect("in turn");
+            }
+        }
+    }
+
+    /// The copy of an event that comes by channel `by`.
+    fn message(&self, by: &str, number: u64, previous: u64, channels: &str) -> Result<(), Unexpected> {
+        let id = EventId::new(Term::from_random(1), number, number);
+        let payload = format!("{id} {previous} {channels}\n{{\"data\":\"x\"}}");
+        let redis_channel = names::of(Kind::Log, &channel(by));
+        self.arrivals.push(self.session, push(PushKind::Message, &redis_channel, Value::BulkString(payload.into())))
+    }
+
+    /// Loses the connection, comes back, and finds nothing in any Stream above the place that it asks for.
+    fn come_back(&mut self, number: u64) -> Option<u64> {
+        self.arrivals.lost();
+        self.session = self.arrivals.open();
+        self.carry_out();
+        let missing = self.arrivals.begin_repair();
+        let from = missing.from.map(|from| from.number);
+        assert_eq!(self.arrivals.repair(&terms(number), missing, Vec::new()), Ok(true));
+        from
+    }
+
+    fn told(&self) -> Vec<String> {
+        std::mem::take(&mut self.arrivals.intake.lock().0)
+    }
+}
+
+#[test]
+fn an_event_that_waits_for_a_copy_is_not_passed_by_a_channel_that_nobody_wants() {
+    let mut node = Node::following(&["a", "b", "c"]);
+    node.arrivals.unfollow(&channel("c"));
+    // Who publishes 11 may not publish to b.
+    node.message("a", 11, 0, "a,b").expect("in order");
+    // UNSUBSCRIBE is on its way.
+    node.message("c", 12, 0, "c").expect("in order");
+    let from = node.come_back(12);
+    let told = node.told();
+    assert!(told.contains(&"11 a".to_owned()) || from == Some(10), "11 is neither handed down nor read: from {from:?}");
+}
+
+#[test]
+fn every_channel_that_lacks_its_newest_event_is_repaired_or_declared() {
+    let mut node = Node::following(&["a", "b"]);
+    // 11 of a and 12 of b do not reach the node.
+    assert!(node.arrivals.synced(&terms(12), Vec::new(), Some(&tops(&[("a", 11), ("b", 12)]))).is_err());
+    let from = node.come_back(12);
+    let told = node.told();
+    let is_declared = |name: &str| told.iter().any(|told| told.starts_with("gap") && told.ends_with(name));
+    assert!(from == Some(10) || (is_declared("a") && is_declared("b")), "from {from:?}: {told:?}");
+}
+
+#[test]
+fn a_hole_in_one_channel_does_not_hide_that_of_another() {
+    let mut node = Node::following(&["a", "b", "c"]);
+    // 11 of a and 12 of b do not reach the node; c goes on, and a shows its hole.
+    node.message("c", 13, 0, "c").expect("in order");
+    assert!(node.message("a", 14, 11, "a").is_err());
+    node.come_back(14);
+    let went_on = node.message("b", 15, 12, "b");
+    let told = node.told();
+    let is_declared = told.iter().any(|told| told.starts_with("gap") && told.ends_with('b'));
+    assert!(is_declared || went_on.is_err(), "12 of b is missing, and nobody says so: {told:?}");
+}
+
+#[test]
+fn what_is_lost_while_the_log_is_looked_at_is_found_afterwards() {
+    let node = Node::following(&["a"]);
+    // As `Follower::verify` reads: the number, then 11 of a is published and does not come, then the tops.
+    assert!(node.arrivals.synced(&terms(10), Vec::new(), Some(&tops(&[("a", 11)]))).is_err());
+}
+
+#[test]
+fn a_copy_that_comes_after_another_channel_was_let_go_is_not_left_behind() {
+    let node = Node::following(&["a", "b", "z"]);
+    // The copies of 11 come in two reads of the socket. In between somebody lets go of z.
+    node.message("a", 11, 0, "a,b").expect("in order");
+    node.arrivals.unfollow(&channel("z"));
+    node.message("b", 11, 0, "a,b").expect("in order");
+    // The intake takes each number once: what comes again with the same number is dropped.
+    assert_eq!(node.told(), ["11 a+b"]);
+}
+
+#[test]
+fn a_copy_that_comes_after_an_older_number_was_told_is_not_left_behind() {
+    let node = Node::following(&["a", "b"]);
+    // The answer 10 stands before the copies of 11 on the socket; its task runs between them.
+    node.message("a", 11, 0, "a,b").expect("in order");
+    node.arrivals.synced(&terms(10), Vec::new(), Some(&[])).expect("in order");
+    node.message("b", 11, 0, "a,b").expect("in order");
+    assert_eq!(node.told(), ["11 a+b"]);
+}
