@@ -126,6 +126,17 @@ impl Channel {
         self.state.lock().log.live_floor()
     }
 
+    /// For a stream that resumes: all events above this place are here.
+    pub fn floor(&self) -> Floor {
+        self.state.lock().log.floor()
+    }
+
+    /// The first gap above `cursor` and up to `to`.
+    pub fn first_gap(&self, cursor: Position, to: Position) -> Option<Frame> {
+        let state = self.state.lock();
+        state.log.range(cursor, to).find(|entry| entry.kind == EntryKind::Gap).map(|entry| entry.frame.clone())
+    }
+
     /// Copies entries above `cursor` and up to `to`, oldest first, to the end of `out`: as many as `room` allows, but
     /// one at least. `to` must be a watermark that was read before this call. For a live stream, whose cursor is where
     /// it came to.

@@ -118,6 +118,11 @@ impl Hub {
         self.numbering.watermark()
     }
 
+    /// Whether ids mean the same on every node, so that clients may go on elsewhere.
+    pub fn ids_are_shared(&self) -> bool {
+        self.numbering.is_the_feeds()
+    }
+
     /// A shard's mailbox.
     pub fn mailbox(&self, shard: u16) -> &Mailbox {
         &self.mailboxes[usize::from(shard)]

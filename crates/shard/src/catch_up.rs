@@ -8,7 +8,7 @@ use std::io::{self, IoSlice, Write};
 use bytes::Bytes;
 use fantail_hub::{Channel, Delivery, EntryKind, Floor, Hub, Position, Reading, Room};
 use fantail_telemetry::CloseReason;
-use fantail_wire::{Framing, GapReason, gap_frame_without_id};
+use fantail_wire::{Frame, Framing, GapReason, gap_frame_without_id};
 use smallvec::SmallVec;
 
 use crate::engine::Engine;
@@ -175,10 +175,15 @@ fn collect<'a>(
     entries: &mut Vec<Delivery>,
 ) -> Found {
     let several = channels.len() > 1;
+    let tells_early = several && stream.resuming.is_some() && hub.ids_are_shared();
+    let mut all: SmallVec<[&Channel; 4]> = SmallVec::new();
     let mut gaps: SmallVec<[(&Channel, Floor); 2]> = SmallVec::new();
     // Where the merge has to stop, since a channel may have more than was taken of it.
     let mut complete_to = stream.watermark;
     for (i, channel) in channels.enumerate() {
+        if tells_early {
+            all.push(channel);
+        }
         let Standing { cursor, watermark, resuming } = *stream;
         let Reading { floor, complete } = match resuming.and_then(|resuming| resuming.began) {
             None => channel.read(cursor, watermark, room, entries),
@@ -199,6 +204,11 @@ fn collect<'a>(
     if several || !gaps.is_empty() {
         merge(entries, complete_to, room.entries);
     }
+    if tells_early {
+        let early: SmallVec<[Frame; 2]> =
+            all.into_iter().filter_map(|channel| gap_ahead(channel, stream, entries, hub)).collect();
+        add_early_gaps(entries, early);
+    }
     if entries.is_empty() { Found::Nothing } else { Found::Entries }
 }
 
@@ -216,6 +226,27 @@ fn add_gaps(entries: &mut Vec<Delivery>, gaps: &[(&Channel, Floor)], unknown: Op
         let frame = hub.gap_frame(channel.name(), unknown.unwrap_or(floor.reason), id);
         entries.push(Delivery { position, kind: EntryKind::Gap, frame });
     }
+}
+
+/// A gap of the channel that stands behind the first of `entries`, without its id.
+///
+/// A client that is cut off before it is told, behind an id of another channel, may go to another node, which has nothing
+/// to tell: there the channel is whole, and what is missing here lies below that id.
+fn gap_ahead(channel: &Channel, stream: &Standing<'_>, entries: &[Delivery], hub: &Hub) -> Option<Frame> {
+    let first = entries.first()?.position;
+    let floor = channel.floor();
+    if floor.position > first {
+        let unknown = stream.resuming.and_then(|resuming| resuming.unknown);
+        return Some(hub.gap_frame(channel.name(), unknown.unwrap_or(floor.reason), None));
+    }
+    channel.first_gap(first, stream.watermark).map(|frame| gap_frame_without_id(&frame))
+}
+
+/// Puts gaps before everything else, as one unit with what comes first.
+fn add_early_gaps(entries: &mut Vec<Delivery>, early: SmallVec<[Frame; 2]>) {
+    let Some(position) = entries.first().map(|entry| entry.position) else { return };
+    let gaps = early.into_iter().map(|frame| Delivery { position, kind: EntryKind::Gap, frame });
+    entries.splice(..0, gaps);
 }
 
 /// Orders entries of several channels by position, each event once, up to `complete_to`; then about `entries_max` of
