@@ -250,14 +250,11 @@ impl<I: Intake> Arrivals<I> {
         }
     }
 
-    /// Whatever cannot be sent was published all the same, so its streams are told of it.
+    /// What cannot be sent was published all the same; the intake declares it.
     fn place(&self, intake: &mut I, publication: &Publication, id: EventId) {
         match intake.event(publication, Place::Numbered(id)) {
             Ok(_) => add_one(&self.counters.events),
-            Err(error) => {
-                self.refuse(Refusal::TooLarge, &publication.channels[0], &error);
-                publication.channels.iter().for_each(|channel| intake.gap(channel, id, GapReason::Lost));
-            }
+            Err(error) => self.refuse(Refusal::TooLarge, &publication.channels[0], &error),
         }
     }
 
