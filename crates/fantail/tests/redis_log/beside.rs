@@ -57,3 +57,17 @@ async fn plain_events_are_never_replayed_wherever_a_client_comes_back() {
         }
     }
 }
+
+/// What stands beside a number differs from node to node, and only a gap's id names such a place.
+#[tokio::test]
+async fn an_id_from_beside_a_number_on_another_node_hides_no_plain_event_here() {
+    let redis = RedisServer::start().await.unwrap();
+    let node = logging(&redis).await;
+    let id = publish(&redis, "1", &["c"]).await;
+    let mut stream = come_back(&node, "/sse/c", format!("{id}.5")).await;
+    for text in ["plain 1", "plain 2"] {
+        redis.publish("fantail:c", text).await.unwrap();
+    }
+    publish(&redis, "2", &["c"]).await;
+    assert_eq!(words(&up_to(&mut stream, "2").await), ["plain 1", "plain 2", "2"]);
+}

@@ -108,6 +108,21 @@ async fn a_client_that_is_ahead_of_a_node_waits_for_it_and_gets_nothing_twice() 
     assert_eq!(words(&up_to(&mut with_older, "4").await), ["2", "3", "4"]);
 }
 
+/// An id names a place for all channels at once: the client saw an event of `loud`, and now wants `quiet` alone, which the
+/// other node follows. Nothing has told that node of the event.
+#[tokio::test]
+async fn a_node_that_heard_nothing_of_an_event_asks_how_far_the_log_is() {
+    let redis = RedisServer::start().await.unwrap();
+    let node = logging(&redis).await;
+    let _followed = subscribe(&node, "/sse/quiet").await;
+    for round in ["1", "2"] {
+        let id = publish(&redis, "loud", &["loud"]).await;
+        let mut moved = come_back(&node, "/sse/quiet", &id).await;
+        publish(&redis, round, &["quiet"]).await;
+        assert_eq!(words(&up_to(&mut moved, round).await), [round]);
+    }
+}
+
 #[tokio::test]
 async fn after_kill_9_of_its_node_a_client_goes_on_at_the_other_or_at_the_one_that_was_started_again() {
     let redis = RedisServer::start().await.unwrap();
