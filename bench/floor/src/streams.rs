@@ -170,10 +170,14 @@ impl Streams {
             self.counts.closed += 1;
             return;
         }
+        self.open(slot, socket, channel(&head));
+    }
+
+    fn open(&mut self, slot: usize, socket: TcpStream, channel: &[u8]) {
         if self.open.len() <= slot {
             self.open.resize_with(slot + 1, || None);
         }
-        self.open[slot] = Some(Open { socket, channel: self.channels.join(channel(&head), slot) });
+        self.open[slot] = Some(Open { socket, channel: self.channels.join(channel, slot) });
         self.counts.streams += 1;
     }
 
@@ -256,5 +260,30 @@ fn ended(socket: &mut TcpStream) -> bool {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed setup step is a failed test")]
+    use super::*;
+
+    #[test]
+    fn descriptor_that_is_used_again_gets_nothing_of_its_former_channel() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let connect = || {
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (server, _) = listener.accept().unwrap();
+            server.set_nonblocking(true).unwrap();
+            (client, TcpStream::from_std(server))
+        };
+        let (mut streams, (former, latter)) = (Streams::default(), (connect(), connect()));
+        streams.open(3, former.1, b"a");
+        streams.forget(3);
+        streams.open(3, latter.1, b"b");
+        streams.deliver(b"a", b"x");
+        assert_eq!(streams.counts().deliveries, 0);
+        streams.deliver(b"b", b"x");
+        assert_eq!(streams.counts().deliveries, 1);
     }
 }

@@ -119,26 +119,6 @@ fn event_reaches_the_streams_of_its_channel_only() {
 }
 
 #[test]
-fn stream_that_left_leaves_nothing_to_the_next_with_its_descriptor() {
-    let floor = Running::start(None);
-    let mut publisher = connect(floor.publish);
-    for channel in ["a", "b"] {
-        let mut stream = open_stream_of(floor.streams, channel);
-        publish_to(&mut publisher, channel, b"x");
-        read_event(&mut stream);
-        drop(stream);
-        // Its end is seen at the latest with the event behind the one that drew its reset.
-        publish_to(&mut publisher, channel, b"y");
-        publish_to(&mut publisher, channel, b"y");
-    }
-    let mut last = open_stream_of(floor.streams, "c");
-    publish_to(&mut publisher, "a", b"not for c");
-    publish_to(&mut publisher, "c", b"for c");
-    assert!(read_event(&mut last).contains("data: for c\n"));
-    floor.stop();
-}
-
-#[test]
 fn closed_stream_is_forgotten_and_the_others_go_on() {
     let floor = Running::start(None);
     let leaving = open_stream(floor.streams);
