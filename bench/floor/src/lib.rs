@@ -1,8 +1,8 @@
 //! The bare epoll loop that every CPU figure is divided by.
 //!
-//! It owns the least a fan-out can do: frame an event once, then one `send` per socket. It never queues, never
-//! retries, never remembers an event and knows no channels: whoever connects gets every event. What a real server
-//! costs above this line is what its features cost.
+//! It owns the least a fan-out can do: frame an event once, look up the sockets of its channel in one map, then one `send`
+//! per socket. It never queues, never retries and never remembers an event. What a real server costs above this line is
+//! what its features cost.
 //!
 //! The loop waits on one `Poll`: both listeners, every socket, and the stop descriptor. Only a keepalive sweep
 //! gives it a timeout.

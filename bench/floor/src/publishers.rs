@@ -1,4 +1,4 @@
-//! Connections that post events. Each body is framed once and handed to the streams at once; nothing is stored.
+//! Connections that post events. Each body is framed once and handed to its channel's streams at once; nothing is stored.
 
 use std::collections::HashMap;
 use std::io::{self, Read as _, Write as _};
@@ -83,7 +83,8 @@ impl Publisher {
                     if self.socket.write(ACCEPTED).ok() != Some(ACCEPTED.len()) {
                         break false;
                     }
-                    streams.deliver(framer.frame(&self.inbox[taken + body_start..taken + end]));
+                    let (head, body) = self.inbox[taken..taken + end].split_at(body_start);
+                    streams.deliver(request::channel(head), framer.frame(body));
                     taken += end;
                 }
             }

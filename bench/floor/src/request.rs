@@ -1,5 +1,5 @@
-//! The little of HTTP that the floor reads: where a head ends and how long its body is. It never looks at method
-//! or path, because the floor serves one thing on each port.
+//! The little of HTTP that the floor reads: which channel a request is for, where its head ends and how long its body is.
+//! It never looks at the method, because the floor serves one thing on each port.
 
 /// Largest head and largest body kept; beyond it the connection is closed.
 pub(crate) const HEAD_BYTES_MAX: usize = 8 * 1024;
@@ -19,6 +19,14 @@ pub(crate) enum Request {
 /// The length of the head including its blank line, if it is whole.
 pub(crate) fn head_length(bytes: &[u8]) -> Option<usize> {
     bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4)
+}
+
+/// The channel that a head asks for: the last part of its path, without a query. A head without a path asks for the
+/// channel without a name.
+pub(crate) fn channel(head: &[u8]) -> &[u8] {
+    let path = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+    let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
 
 /// Reads the first request of `bytes`.
@@ -62,6 +70,14 @@ mod tests {
         }
         let Request::Whole { body_start, end } = read(POST) else { panic!("whole request not seen") };
         assert_eq!(&POST[body_start..end], b"hello");
+    }
+
+    #[test]
+    fn channel_is_the_last_part_of_the_path() {
+        assert_eq!(channel(POST), b"x");
+        assert_eq!(channel(b"GET /x HTTP/1.1\r\n\r\n"), b"x");
+        assert_eq!(channel(b"GET /a/b/x?limit=1/2 HTTP/1.1\r\nHost: a/b\r\n\r\n"), b"x");
+        assert_eq!(channel(b"\r\n\r\n"), b"");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Every open stream, and the loop that is measured: one `send` per socket. A socket that would block loses the event,
-//! a socket that took half of it is closed; nothing is ever kept for later.
+//! Every open stream by channel, and the loop that is measured: one `send` per socket. A socket that would block loses the
+//! event, a socket that took half of it is closed; nothing is ever kept for later.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 
 use crate::frame::{KEEPALIVE, STREAM_HEAD};
-use crate::request::{HEAD_BYTES_MAX, head_length};
+use crate::request::{HEAD_BYTES_MAX, channel, head_length};
 
 /// What the floor did, told at its end.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -43,13 +43,29 @@ impl fmt::Display for Counts {
     }
 }
 
-/// Sockets by descriptor. The open ones stand in a plain array of 4 bytes each; heads still being read live apart, so
-/// that they cost the others nothing.
+/// Sockets by descriptor. The open ones stand in a plain array, and again as a number of 4 bytes with their channel;
+/// heads still being read live apart, so that they cost the others nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
-    open: Vec<Option<TcpStream>>,
+    open: Vec<Option<Open>>,
+    channels: Channels,
     asking: HashMap<usize, Asking>,
     counts: Counts,
+}
+
+/// A stream.
+#[derive(Debug)]
+struct Open {
+    socket: TcpStream,
+    channel: u32,
+}
+
+/// Who gets the events of which channel. A channel stays when its last stream has left.
+#[derive(Debug, Default)]
+struct Channels {
+    by_name: HashMap<Box<[u8]>, u32>,
+    /// Slots of open streams, in any order.
+    members: Vec<Vec<u32>>,
 }
 
 /// A connection whose request is not whole yet.
@@ -103,28 +119,30 @@ impl Streams {
                 Progress::Ended => self.drop_asking(slot),
                 Progress::Whole => self.answer(slot),
             }
-        } else if let Some(Some(socket)) = self.open.get_mut(slot)
-            && ended(socket)
+        } else if let Some(Some(stream)) = self.open.get_mut(slot)
+            && ended(&mut stream.socket)
         {
-            self.open[slot] = None;
+            self.forget(slot);
             self.counts.closed += 1;
         }
     }
 
-    /// The measured loop.
-    pub(crate) fn deliver(&mut self, frame: &[u8]) {
-        for slot in &mut self.open {
-            let Some(socket) = slot else { continue };
-            match send(socket, frame) {
+    /// The measured loop. It runs from the end of the list, so that one that leaves moves nobody into the part to come.
+    pub(crate) fn deliver(&mut self, channel: &[u8], frame: &[u8]) {
+        let Some(&channel) = self.channels.by_name.get(channel) else { return };
+        for at in (0..self.channels.members[channel as usize].len()).rev() {
+            let slot = self.channels.members[channel as usize][at] as usize;
+            let Some(stream) = &mut self.open[slot] else { continue };
+            match send(&mut stream.socket, frame) {
                 Sent::Whole => self.counts.deliveries += 1,
                 Sent::Blocked => self.counts.dropped += 1,
                 Sent::Cut => {
                     self.counts.cut += 1;
-                    *slot = None;
+                    self.forget(slot);
                 }
                 Sent::Closed => {
                     self.counts.closed += 1;
-                    *slot = None;
+                    self.forget(slot);
                 }
             }
         }
@@ -132,36 +150,68 @@ impl Streams {
 
     /// Sends a comment to the streams in these slots.
     pub(crate) fn send_keepalives(&mut self, slots: Range<usize>) {
-        for slot in &mut self.open[slots] {
-            let Some(socket) = slot else { continue };
-            match send(socket, KEEPALIVE) {
+        for slot in slots {
+            let Some(stream) = &mut self.open[slot] else { continue };
+            match send(&mut stream.socket, KEEPALIVE) {
                 Sent::Whole => self.counts.keepalives += 1,
                 // A full socket has more waiting than a comment could tell it.
                 Sent::Blocked => {}
                 Sent::Cut | Sent::Closed => {
                     self.counts.closed += 1;
-                    *slot = None;
+                    self.forget(slot);
                 }
             }
         }
     }
 
     fn answer(&mut self, slot: usize) {
-        let Some(Asking { mut socket, .. }) = self.asking.remove(&slot) else { return };
+        let Some(Asking { mut socket, head }) = self.asking.remove(&slot) else { return };
         if !matches!(send(&mut socket, STREAM_HEAD), Sent::Whole) {
             self.counts.closed += 1;
             return;
         }
+        self.open(slot, socket, channel(&head));
+    }
+
+    fn open(&mut self, slot: usize, socket: TcpStream, channel: &[u8]) {
         if self.open.len() <= slot {
             self.open.resize_with(slot + 1, || None);
         }
-        self.open[slot] = Some(socket);
+        self.open[slot] = Some(Open { socket, channel: self.channels.join(channel, slot) });
         self.counts.streams += 1;
+    }
+
+    /// Closes a stream. The next one may have its descriptor and with it its slot.
+    fn forget(&mut self, slot: usize) {
+        if let Some(stream) = self.open[slot].take() {
+            self.channels.leave(stream.channel, slot);
+        }
     }
 
     fn drop_asking(&mut self, slot: usize) {
         self.asking.remove(&slot);
         self.counts.closed += 1;
+    }
+}
+
+impl Channels {
+    /// The channel's number.
+    fn join(&mut self, name: &[u8], slot: usize) -> u32 {
+        let next = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+        let number = self.by_name.get(name).copied().unwrap_or(next);
+        if number == next {
+            self.by_name.insert(name.into(), next);
+            self.members.push(Vec::new());
+        }
+        self.members[number as usize].push(slot as u32);
+        number
+    }
+
+    fn leave(&mut self, channel: u32, slot: usize) {
+        let members = &mut self.members[channel as usize];
+        if let Some(at) = members.iter().position(|member| *member as usize == slot) {
+            members.swap_remove(at);
+        }
     }
 }
 
@@ -210,5 +260,30 @@ fn ended(socket: &mut TcpStream) -> bool {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed setup step is a failed test")]
+    use super::*;
+
+    #[test]
+    fn descriptor_that_is_used_again_gets_nothing_of_its_former_channel() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let connect = || {
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (server, _) = listener.accept().unwrap();
+            server.set_nonblocking(true).unwrap();
+            (client, TcpStream::from_std(server))
+        };
+        let (mut streams, (former, latter)) = (Streams::default(), (connect(), connect()));
+        streams.open(3, former.1, b"a");
+        streams.forget(3);
+        streams.open(3, latter.1, b"b");
+        streams.deliver(b"a", b"x");
+        assert_eq!(streams.counts().deliveries, 0);
+        streams.deliver(b"b", b"x");
+        assert_eq!(streams.counts().deliveries, 1);
     }
 }

@@ -47,8 +47,12 @@ fn connect(address: SocketAddr) -> Connection {
 }
 
 fn open_stream(address: SocketAddr) -> Connection {
+    open_stream_of(address, "x")
+}
+
+fn open_stream_of(address: SocketAddr, channel: &str) -> Connection {
     let mut socket = connect(address);
-    socket.get_mut().write_all(b"GET /sse/x HTTP/1.1\r\nHost: floor\r\n\r\n").unwrap();
+    write!(socket.get_mut(), "GET /sse/{channel} HTTP/1.1\r\nHost: floor\r\n\r\n").unwrap();
     let head = read_through(&mut socket, HEAD_END);
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
     assert!(head.contains("\r\nContent-Type: text/event-stream\r\n"), "{head}");
@@ -68,8 +72,12 @@ fn read_event(socket: &mut Connection) -> String {
 }
 
 fn publish(socket: &mut Connection, body: &[u8]) {
+    publish_to(socket, "x", body);
+}
+
+fn publish_to(socket: &mut Connection, channel: &str, body: &[u8]) {
     let out = socket.get_mut();
-    write!(out, "POST /publish/x HTTP/1.1\r\nHost: floor\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
+    write!(out, "POST /publish/{channel} HTTP/1.1\r\nHost: floor\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
     out.write_all(body).unwrap();
     let answer = read_through(socket, HEAD_END);
     assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
@@ -90,6 +98,24 @@ fn event_reaches_every_stream_once_as_one_chunk() {
     }
     let counts = floor.stop();
     assert_eq!((counts.streams, counts.deliveries, counts.dropped), (20, 40, 0));
+}
+
+#[test]
+fn event_reaches_the_streams_of_its_channel_only() {
+    let floor = Running::start(None);
+    let mut a = open_stream_of(floor.streams, "a");
+    let mut b = [open_stream_of(floor.streams, "b"), open_stream_of(floor.streams, "b")];
+    let mut publisher = connect(floor.publish);
+    for (channel, data) in [("a", "one"), ("b", "two"), ("nobody", "three"), ("a", "four")] {
+        publish_to(&mut publisher, channel, data.as_bytes());
+    }
+    for data in ["one", "four"] {
+        assert!(read_event(&mut a).contains(&format!("data: {data}\n")));
+    }
+    for stream in &mut b {
+        assert!(read_event(stream).contains("data: two\n"));
+    }
+    assert_eq!(floor.stop().deliveries, 4);
 }
 
 #[test]

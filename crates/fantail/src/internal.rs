@@ -291,7 +291,9 @@ fn connection_json(summary: &ConnectionSummary) -> Value {
 }
 
 fn json_answer(status: StatusCode, body: &Value) -> Answer {
-    typed(status, "application/json", format!("{body}\n").into_bytes())
+    let mut text = serde_json::to_vec(body).expect("a JSON value has a text");
+    text.push(b'\n');
+    typed(status, "application/json", text)
 }
 
 fn typed(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {

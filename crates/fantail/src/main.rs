@@ -30,8 +30,8 @@ mod unflushed;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Frames are freed by the thread that wrote them last and were allocated by another, and a mass disconnect frees much
-/// at once: mimalloc keeps both cheap and gives memory back, which the C library's allocator does not.
+/// Frames are freed by the thread that wrote them last and were allocated by another: mimalloc keeps that cheap on many
+/// cores. On one it is no better than the C library's allocator, and no worse.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

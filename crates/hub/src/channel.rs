@@ -7,7 +7,7 @@ use fantail_wire::{ChannelName, Frame};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
-use crate::log::ChannelLog;
+use crate::log::{ChannelLog, Entry};
 use crate::recall::{Recall, Ticket};
 use crate::{EntryKind, Floor, Mark, Position};
 
@@ -131,10 +131,11 @@ impl Channel {
         self.state.lock().log.floor()
     }
 
-    /// The first gap above `cursor` and up to `to`.
-    pub fn first_gap(&self, cursor: Position, to: Position) -> Option<Frame> {
+    /// The first gap above `cursor` and up to `to` that does not stand at one of `places`.
+    pub fn first_gap(&self, cursor: Position, to: Position, places: &[Position]) -> Option<Frame> {
         let state = self.state.lock();
-        state.log.range(cursor, to).find(|entry| entry.kind == EntryKind::Gap).map(|entry| entry.frame.clone())
+        let is_gap = |entry: &&Entry| entry.kind == EntryKind::Gap && !places.contains(&entry.position);
+        state.log.range(cursor, to).find(is_gap).map(|entry| entry.frame.clone())
     }
 
     /// Copies entries above `cursor` and up to `to`, oldest first, to the end of `out`: as many as `room` allows, but

@@ -170,6 +170,11 @@ impl ChannelLog {
         self.floor = floor;
     }
 
+    /// Says anew why nothing is below the floor, which stays.
+    pub(crate) fn explain_floor(&mut self, reason: GapReason) {
+        self.floor.reason = reason;
+    }
+
     /// How many entries and bytes may still be added.
     pub(crate) fn room(&self, limits: &LogLimits) -> Room {
         let entries = limits.entries_max.saturating_sub(self.entries.len());

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::channel::Follow;
 use crate::numbering::Numbering;
 use crate::syncs::Syncs;
-use crate::{Channel, Floor, Interest, Join, LogLimits, Mailbox, Mark, NumberedBy, Publisher, Watermark};
+use crate::{Channel, Floor, Interest, Join, LogLimits, Mailbox, Mark, NumberedBy, Position, Publisher, Watermark};
 
 /// Which channels the feed brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +121,11 @@ impl Hub {
     /// Whether ids mean the same on every node, so that clients may go on elsewhere.
     pub fn ids_are_shared(&self) -> bool {
         self.numbering.is_the_feeds()
+    }
+
+    /// The places above `above` and up to `to` at which the feed's numbering began anew. Every node knows them.
+    pub fn term_starts(&self, above: Position, to: Position) -> Vec<Position> {
+        self.numbering.starts(above, to)
     }
 
     /// A shard's mailbox.

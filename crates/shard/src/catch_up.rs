@@ -239,7 +239,9 @@ fn gap_ahead(channel: &Channel, stream: &Standing<'_>, entries: &[Delivery], hub
         let unknown = stream.resuming.and_then(|resuming| resuming.unknown);
         return Some(hub.gap_frame(channel.name(), unknown.unwrap_or(floor.reason), None));
     }
-    channel.first_gap(first, stream.watermark).map(|frame| gap_frame_without_id(&frame))
+    // That a term ended is told by every node.
+    let term_starts = hub.term_starts(first, stream.watermark);
+    channel.first_gap(first, stream.watermark, &term_starts).map(|frame| gap_frame_without_id(&frame))
 }
 
 /// Puts gaps before everything else, as one unit with what comes first.

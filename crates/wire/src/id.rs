@@ -8,6 +8,9 @@ const TERM_ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// Length of a term in characters: 60 bits, so that two processes do not meet on one by chance.
 const TERM_CHARS: usize = 12;
 
+/// Length of the longest id: a term, two numbers of 64 bits and one of 32, with a dot before each.
+const ID_CHARS_MAX: usize = TERM_CHARS + 2 * (1 + 20) + 1 + 10;
+
 /// One unbroken line of numbering. Numbers of different terms cannot be compared.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Term([u8; TERM_CHARS]);
@@ -15,7 +18,8 @@ pub struct Term([u8; TERM_CHARS]);
 /// `<term>.<ms>.<number>`, and `.<beside>` behind it for what stands between two numbers.
 ///
 /// Made of `[a-z0-9.]` alone: browsers send it back as `Last-Event-ID`, and a colon or a length over 128 bytes would
-/// make every cross-origin reconnect cost a CORS preflight. The longest has 12 + 1 + 20 + 1 + 20 + 1 + 10 = 65 bytes.
+/// make every cross-origin reconnect cost a CORS preflight. The longest has 12 + 1 + 20 + 1 + 20 + 1 + 10 = 65
+/// bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EventId {
     /// The numbering this id belongs to.
@@ -90,14 +94,35 @@ fn decimal(part: Option<&str>) -> Result<u64, IdError> {
     canonical.then(|| digits.parse().ok()).flatten().ok_or(IdError)
 }
 
+/// Written at once, and from its end: formatting part by part costs several times as much, for every event.
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.term, self.ms, self.number)?;
+        let mut text = [0; ID_CHARS_MAX];
+        let mut start = text.len();
         if self.beside > 0 {
-            write!(f, ".{}", self.beside)?;
+            start = write_part(&mut text[..start], self.beside.into());
         }
-        Ok(())
+        start = write_part(&mut text[..start], self.number);
+        start = write_part(&mut text[..start], self.ms);
+        text[start - TERM_CHARS..start].copy_from_slice(&self.term.0);
+        let text = &text[start - TERM_CHARS..];
+        f.write_str(std::str::from_utf8(text).expect("an id is made of ASCII letters, digits and dots"))
     }
+}
+
+/// Writes a dot and `number` to the end of `text` and returns where they begin.
+fn write_part(text: &mut [u8], mut number: u64) -> usize {
+    let mut start = text.len();
+    loop {
+        start -= 1;
+        text[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    text[start - 1] = b'.';
+    start - 1
 }
 
 impl fmt::Display for Term {
@@ -130,6 +155,7 @@ mod tests {
     fn the_longest_id_needs_no_preflight() {
         let id = EventId { term: Term::from_random(u64::MAX), ms: u64::MAX, number: u64::MAX, beside: u32::MAX };
         let text = id.to_string();
+        assert_eq!(text.len(), ID_CHARS_MAX);
         assert!(text.len() <= 128 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'), "{text}");
     }
 

@@ -14,12 +14,13 @@ use crate::suite::figure::{Figure, Findings, Of, Unit};
 use crate::suite::server::Server;
 use crate::workload::ChannelLayout;
 
-/// The three ways to say it. A server that takes memory for a short time when many connect at once, and serves later
+/// The three ways to say it, and what a server does not give back. A server that takes memory for a short time when many connect at once, and serves later
 /// streams from what it then has left, shows a slope near nothing; seen from the empty
 /// server all of it counts, and in the whole server its program too.
 pub(crate) const WHOLE: &str = "memory per idle stream, whole server";
 const FROM_EMPTY: &str = "memory per idle stream, from empty";
 const SLOPE: &str = "memory per idle stream, slope";
+const KEPT: &str = "memory kept per stream after all have left";
 
 /// Bytes per idle stream.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +28,7 @@ struct Idle {
     whole: f64,
     from_empty: f64,
     slope: PerStream,
+    kept: f64,
 }
 
 const SETTLE_PATIENCE: Duration = Duration::from_secs(15);
@@ -42,10 +44,15 @@ pub(crate) fn memory(
     let ours = idle(bench, scenario, &bench.places.fantail(&[])?, channels)?;
     let mut tell = |other: Option<(&str, Idle)>| {
         let (few, many) = (bench.scale.streams_few, bench.scale.streams);
-        let columns: [(&str, Of<Idle>, String); 3] = [
+        let columns: [(&str, Of<Idle>, String); 4] = [
             (WHOLE, |idle| idle.whole, format!("all RSS of the server over its {many} streams")),
             (FROM_EMPTY, |idle| idle.from_empty, format!("RSS with {many} streams over that of the empty server")),
             (SLOPE, |idle| idle.slope.rss, format!("RSS, slope from {few} to {many} streams")),
+            (
+                KEPT,
+                |idle| idle.kept,
+                format!("RSS over that of the empty server, after {many} streams were reset at once"),
+            ),
         ];
         for (what, of, reach) in columns {
             findings.add(Figure {
@@ -90,10 +97,14 @@ fn idle(bench: &Bench, scenario: &str, server: &Server, channels: ChannelLayout)
     let whole = many.server.rss as f64 / f64::from(many.streams);
     let from_empty = (many.server.rss as f64 - empty.rss as f64) / f64::from(many.streams);
     let slope = PerStream::between(&few, &many);
+    fleet.reset()?;
+    settle(&server.target.pids, SETTLE_PATIENCE)?;
+    let left = proc::memory(&server.target.pids)?;
+    let kept = (left.rss as f64 - empty.rss as f64) / f64::from(many.streams);
     let name = format!("{scenario}-{}", server.target.name);
-    let raw = json!({ "empty": empty, "few": few, "many": many, "slope": slope, "from_empty": from_empty });
+    let raw = json!({ "empty": empty, "few": few, "many": many, "left": left, "slope": slope, "from_empty": from_empty, "kept": kept });
     bench.write_raw(&name, &raw)?;
-    Ok(Idle { whole, from_empty, slope })
+    Ok(Idle { whole, from_empty, slope, kept })
 }
 
 /// The CPU of keepalives alone, on Fantail and the floor at the same time, so that both see the same machine.

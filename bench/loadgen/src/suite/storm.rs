@@ -8,16 +8,16 @@ use anyhow::{Context as _, ensure};
 use serde_json::json;
 
 use crate::clock::now_nanos;
-use crate::compare::{Ratio, median};
+use crate::compare::{Ratio, median, play_pairs};
 use crate::fleet::{Fleet, Opening};
 use crate::proc;
 use crate::progress::Progress;
 use crate::report;
-use crate::round::{Faults, payload};
+use crate::round::{Faults, RoundReport, payload};
 use crate::run;
 use crate::suite::figure::{Figure, Findings, Of, Unit};
 use crate::suite::pairs::note_faults;
-use crate::suite::server::Server;
+use crate::suite::server::{Port, Server};
 use crate::suite::{Bench, publishing};
 use crate::workload::{ChannelLayout, OpeningOptions};
 
@@ -30,8 +30,12 @@ const NEWCOMERS_PER_SECOND: u32 = 250;
 const ONE: ChannelLayout = ChannelLayout::Count(1);
 /// One stream in so many stops reading.
 const STOPPED_EVERY: u32 = 10;
-/// Longer than Fantail lets a stream accept nothing.
-const STALLED_AFTER: Duration = Duration::from_secs(14);
+/// How long a stopped stream stays: longer than all rounds together, and less than the 30 s after which the kernel gives up
+/// a connection whose client takes nothing.
+const STALLED_AFTER: Duration = Duration::from_secs(27);
+const SLOW_ROUNDS: u32 = 4;
+/// Long enough that the pauses before both servers' rounds are alike.
+const SLOW_REST: Duration = Duration::from_millis(500);
 
 /// Streams opened as fast as it goes; connections per second and time to the head.
 pub(crate) fn connect(
@@ -179,7 +183,8 @@ pub(crate) fn come_back(
     Ok(())
 }
 
-/// The others' latency and the server's memory when one stream in ten stops reading, and how those end.
+/// What streams that stop reading cost the others, and the server: the same rounds in turn on two servers, one of which has
+/// one stream in ten stopped, so that the machine's moods hit both alike. Then, how the stopped ones end.
 pub(crate) fn slow(
     bench: &Bench,
     scenario: &'static str,
@@ -187,60 +192,87 @@ pub(crate) fn slow(
     events: u64,
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
-    let server = bench.places.fantail(&["--progress-deadline", "10s"])?;
+    let deadline = format!("{}s", STALLED_AFTER.as_secs());
+    let slow = bench.places.fantail(&["--progress-deadline", &deadline])?;
+    let plain = bench.places.fantail_at("127.0.0.1:18184", "127.0.0.1:18185", &[], Port::Own)?;
     let options = publishing(events, payload, 1);
-    let (mut stage, _) = run::set(&server.target, bench.scale.streams, &server.opening(ONE), &options)?;
-    // Once to fill the log and warm everything; what it costs belongs to no stopped stream.
-    let warm = stage.play(&options)?;
-    let without = stage.play(&options)?;
-    let memory_before = proc::memory(&server.target.pids)?;
-    let kernel_before = proc::kernel()?;
+    let (mut stage, _) = run::set(&slow.target, bench.scale.streams, &slow.opening(ONE), &options)?;
+    let (mut other, _) = run::set(&plain.target, bench.scale.streams, &plain.opening(ONE), &options)?;
+    // Once to warm everything; what it costs belongs to no stopped stream.
+    note_faults(scenario, "fantail", &[stage.play(&options)?, other.play(&options)?], findings);
+    // Both logs grow alike meanwhile: what the one server has grown more than the other is the stopped streams'.
+    let servers = [&slow, &plain];
+    let read = || -> anyhow::Result<_> {
+        let [slow, plain] = servers.map(|server| proc::memory(&server.target.pids));
+        Ok((slow?, plain?, proc::kernel()?))
+    };
+    let before = read()?;
     let stopped = stage.fleet.stop(STOPPED_EVERY)?;
-    let with = stage.play(&options)?;
-    let memory_after = proc::memory(&server.target.pids)?;
-    let kernel_after = proc::kernel()?;
-    let behind = metric(&server, "fantail_streams_behind")?;
-    std::thread::sleep(STALLED_AFTER);
-    let ended = ended_by_reason(&server)?;
-    note_faults(scenario, "fantail", &[warm, without.clone(), with.clone()], findings);
+    note_faults(scenario, "fantail", &[stage.play(&options)?, other.play(&options)?], findings);
+    let after = read()?;
+    let rounds = bench.scale.rounds_most.min(SLOW_ROUNDS);
+    let (with, without) = play_pairs((&mut stage, &options), (&mut other, &options), rounds, SLOW_REST)?;
+    let behind = metric(&slow, "fantail_streams_behind")?;
+    if behind < f64::from(stopped) {
+        findings.remark(format!("{scenario}: {stopped} streams stopped, but {behind} were left after the last round"));
+    }
+    let ended = wait_until_ended(&slow, stopped)?;
+    for rounds in [&with, &without] {
+        note_faults(scenario, "fantail", rounds, findings);
+    }
     bench.write_raw(
         scenario,
         &json!({
             "without": without, "with": with, "stopped": stopped, "behind": behind, "ended": ended,
-            "memory": [memory_before, memory_after], "kernel": [kernel_before, kernel_after],
+            "memory_before": [before.0, before.1], "memory_after": [after.0, after.1], "kernel": [before.2, after.2],
         }),
     )?;
-    let reach = format!("{stopped} of {} streams stopped, {events} events of {payload} B", bench.scale.streams);
-    let mut tell = |what: String, unit, ours, other: Option<(String, f64)>| {
-        let ratio = other.as_ref().map(|(_, value)| Ratio::from_pairs(vec![ours / value]));
-        findings.add(Figure { scenario, what, unit, ours, other, ratio, reach: reach.clone() });
+    let reach = format!("{stopped} of {} streams stopped, {events} events of {payload} B a round", bench.scale.streams);
+    let columns: [(&str, Unit, Of<RoundReport>); 3] = [
+        ("latency p50 of the others", Unit::Millis, |round| round.latency_us.p50 / 1e3),
+        ("latency p99 of the others", Unit::Millis, |round| round.latency_us.p99 / 1e3),
+        ("server CPU per delivery", Unit::Micros, |round| {
+            round.server.map_or(f64::NAN, |server| server.cpu_us_per_delivery)
+        }),
+    ];
+    for (what, unit, of) in columns {
+        let middle = |rounds: &[RoundReport]| median(rounds[1..].iter().map(of).collect());
+        findings.add(Figure {
+            scenario,
+            what: what.to_owned(),
+            unit,
+            ours: middle(&with),
+            other: Some(("none stopped".to_owned(), middle(&without))),
+            ratio: Some(Ratio::from_pairs(with[1..].iter().zip(&without[1..]).map(|(a, b)| of(a) / of(b)).collect())),
+            reach: reach.clone(),
+        });
+    }
+    let mut tell = |what: String, unit, ours| {
+        findings.add(Figure { scenario, what, unit, ours, other: None, ratio: None, reach: reach.clone() });
     };
-    let other = |value| Some(("with none stopped".to_owned(), value));
-    tell(
-        "latency p99 of the others".to_owned(),
-        Unit::Millis,
-        with.latency_us.p99 / 1e3,
-        other(without.latency_us.p99 / 1e3),
-    );
-    tell(
-        "latency p50 of the others".to_owned(),
-        Unit::Millis,
-        with.latency_us.p50 / 1e3,
-        other(without.latency_us.p50 / 1e3),
-    );
-    let each = |after: u64, before: u64| (after as f64 - before as f64) / f64::from(stopped);
-    tell("RSS per stopped stream".to_owned(), Unit::Bytes, each(memory_after.rss, memory_before.rss), None);
-    tell(
-        "kernel TCP buffers per stopped stream, both ends".to_owned(),
-        Unit::Bytes,
-        each(kernel_after.tcp, kernel_before.tcp),
-        None,
-    );
-    tell("streams behind at the end of the events".to_owned(), Unit::Count, behind, None);
+    let grown = |after: u64, before: u64| after as f64 - before as f64;
+    let own = grown(after.0.rss, before.0.rss) - grown(after.1.rss, before.1.rss);
+    tell("RSS per stopped stream".to_owned(), Unit::Bytes, own / f64::from(stopped));
+    let kernel = grown(after.2.tcp, before.2.tcp) / f64::from(stopped);
+    tell("kernel TCP buffers per stopped stream, both ends".to_owned(), Unit::Bytes, kernel);
+    tell("streams behind at the end of the events".to_owned(), Unit::Count, behind);
     for (reason, count) in ended {
-        tell(format!("ended as {reason}, {} s later", STALLED_AFTER.as_secs()), Unit::Count, count, None);
+        tell(format!("ended as {reason}, progress_deadline {deadline}"), Unit::Count, count);
     }
     Ok(())
+}
+
+/// Why streams ended, once so many have.
+fn wait_until_ended(server: &Server, streams: u32) -> anyhow::Result<Vec<(String, f64)>> {
+    let deadline = Instant::now() + 2 * STALLED_AFTER;
+    loop {
+        let ended = ended_by_reason(server)?;
+        let all: f64 = ended.iter().map(|(_, count)| count).sum();
+        if all >= f64::from(streams) || Instant::now() > deadline {
+            return Ok(ended);
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
 }
 
 fn ended_by_reason(server: &Server) -> anyhow::Result<Vec<(String, f64)>> {

@@ -9,8 +9,8 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::report::{self, Setting};
-use crate::suite::chart::{Bar, chart};
-use crate::suite::figure::{Figure, Findings, Unit};
+use crate::suite::chart::{Bar, Panel, chart};
+use crate::suite::figure::{Figure, Findings};
 use crate::suite::idle::WHOLE;
 
 /// Everything a reader needs to judge the figures.
@@ -63,8 +63,8 @@ pub(crate) fn write(folder: &Path, setup: &Setup, findings: &Findings) -> anyhow
     report::write_json(&folder.join("findings.json"), findings)?;
     let path = folder.join("summary.md");
     fs::write(&path, text(setup, findings)).with_context(|| format!("cannot write {}", path.display()))?;
-    for (name, title, bars) in charts(findings) {
-        fs::write(folder.join(format!("{name}.svg")), chart(title, &bars))?;
+    for (name, panels) in charts(findings) {
+        fs::write(folder.join(format!("{name}.svg")), chart(&panels))?;
     }
     Ok(())
 }
@@ -100,8 +100,9 @@ fn text(setup: &Setup, findings: &Findings) -> String {
         Err(how) => format!("{name} is missing; {how}"),
     });
     section(&mut out, "Peers", &peers.collect::<Vec<_>>());
-    for (name, title, _) in charts(findings) {
-        let _ = write!(out, "\n![{title}]({name}.svg)\n");
+    for (name, panels) in charts(findings) {
+        let titles: Vec<_> = panels.iter().map(|panel| panel.title).collect();
+        let _ = write!(out, "\n![{}]({name}.svg)\n", titles.join("; "));
     }
     out
 }
@@ -116,49 +117,62 @@ fn section(out: &mut String, title: &str, lines: &[String]) {
     }
 }
 
-type Chart = (&'static str, &'static str, Vec<Bar>);
-
-/// Charts that have something to show.
-fn charts(findings: &Findings) -> Vec<Chart> {
-    let of = |what: &str, scenarios: &[&str]| bars(findings, what, scenarios);
-    let all = vec![
+/// Charts that have something to show: the one for a first look, and one of latencies.
+fn charts(findings: &Findings) -> Vec<(&'static str, Vec<Panel>)> {
+    let ratios = |title, what| Panel { title, bars: ratio_bars(findings, what, &["steady-floor", "steady-peers"]) };
+    let memory = Panel {
+        title: "Memory of the whole server per idle stream",
+        bars: value_bars(findings, WHOLE, "idle-one-channel"),
+    };
+    let all = [
+        ("overview", vec![ratios("Server CPU per delivery, Fantail = 1", "server CPU per delivery"), memory]),
         (
-            "cpu-per-delivery",
-            "Server CPU per delivery",
-            of("server CPU per delivery", &["steady-floor", "steady-peers"]),
-        ),
-        ("memory-per-stream", "Memory of the whole server per idle stream", of(WHOLE, &["idle-one-channel"])),
-        (
-            "latency-p50",
-            "Time until a stream has an event, median",
-            of("latency p50", &["steady-floor", "steady-peers"]),
-        ),
-        (
-            "latency-p99",
-            "Time until a stream has an event, 99 of 100",
-            of("latency p99", &["steady-floor", "steady-peers"]),
+            "latency",
+            vec![
+                ratios("Time until half of the streams have an event, Fantail = 1", "latency p50"),
+                ratios("Time until 99 of 100 streams have an event, Fantail = 1", "latency p99"),
+            ],
         ),
     ];
-    all.into_iter().filter(|(_, _, bars)| bars.len() > 1).collect()
+    let shown = |(name, panels): (_, Vec<Panel>)| {
+        let panels: Vec<_> = panels.into_iter().filter(|panel| panel.bars.len() > 1).collect();
+        (!panels.is_empty()).then_some((name, panels))
+    };
+    all.into_iter().filter_map(shown).collect()
 }
 
-/// Ours, as the median over all comparisons, and each other's.
-fn bars(findings: &Findings, what: &str, scenarios: &[&str]) -> Vec<Bar> {
-    let chosen =
-        |figure: &&Figure| figure.what == what && scenarios.contains(&figure.scenario) && figure.other.is_some();
+/// Each other's figure over ours, as the pairs have it: values of rounds that were not played in turn are not comparable.
+fn ratio_bars(findings: &Findings, what: &str, scenarios: &[&str]) -> Vec<Bar> {
+    let chosen = |figure: &&Figure| figure.what == what && scenarios.contains(&figure.scenario);
+    let others = findings.figures.iter().filter(chosen).filter_map(|figure| {
+        let value = 1.0 / figure.ratio.as_ref()?.median;
+        Some(bar(&figure.other.as_ref()?.0, value, format!("{value:.2}")))
+    });
+    sorted(std::iter::once(bar(OURS, 1.0, "1".to_owned())).chain(others))
+}
+
+/// Our figure, which is the same in all lines of the scenario, and each other's.
+fn value_bars(findings: &Findings, what: &str, scenario: &str) -> Vec<Bar> {
+    let chosen = |figure: &&Figure| figure.what == what && figure.scenario == scenario;
     let figures: Vec<_> = findings.figures.iter().filter(chosen).collect();
-    let unit = figures.first().map_or(Unit::Count, |figure| figure.unit);
-    let ours = crate::compare::median(figures.iter().map(|figure| figure.ours).collect());
-    let bar = |label: &str, value: f64| Bar {
-        label: label.to_owned(),
-        value,
-        text: unit.text(value),
-        ours: label == "fantail",
-    };
-    let mut bars = vec![bar("fantail", ours)];
-    bars.extend(figures.iter().filter_map(|figure| figure.other.as_ref()).map(|(name, value)| bar(name, *value)));
+    let ours = figures.first().map(|figure| bar(OURS, figure.ours, figure.unit.text(figure.ours)));
+    let others = figures.iter().filter_map(|figure| {
+        let (name, value) = figure.other.as_ref()?;
+        Some(bar(name, *value, figure.unit.text(*value)))
+    });
+    sorted(ours.into_iter().chain(others))
+}
+
+const OURS: &str = "fantail";
+
+fn bar(label: &str, value: f64, text: String) -> Bar {
+    Bar { label: label.to_owned(), value, text, ours: label == OURS }
+}
+
+fn sorted(bars: impl Iterator<Item = Bar>) -> Vec<Bar> {
+    let mut bars: Vec<_> = bars.collect();
     bars.sort_by(|a, b| a.value.total_cmp(&b.value));
-    if figures.is_empty() { Vec::new() } else { bars }
+    bars
 }
 
 fn commit() -> String {
@@ -169,4 +183,44 @@ fn commit() -> String {
     let Some(commit) = asked(&["rev-parse", "--short=12", "HEAD"]) else { return "unknown".to_owned() };
     let changed = asked(&["status", "--porcelain"]).is_some_and(|status| !status.is_empty());
     if changed { format!("{commit} with changes") } else { commit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::Ratio;
+    use crate::suite::figure::Unit;
+
+    fn figure(scenario: &'static str, what: &str, ours: f64, other: Option<(&str, f64)>, ratio: Option<f64>) -> Figure {
+        Figure {
+            scenario,
+            what: what.to_owned(),
+            unit: Unit::Bytes,
+            ours,
+            other: other.map(|(name, value)| (name.to_owned(), value)),
+            ratio: ratio.map(|ratio| Ratio::from_pairs(vec![ratio])),
+            reach: String::new(),
+        }
+    }
+
+    #[test]
+    fn overview_shows_ratios_of_pairs_and_never_values_of_different_times() {
+        let cpu = "server CPU per delivery";
+        let findings = Findings {
+            figures: vec![
+                figure("steady-floor", cpu, 6.0, Some(("floor", 5.0)), Some(1.25)),
+                // The machine was slower by then, for both.
+                figure("steady-peers", cpu, 9.0, Some(("nchan", 12.0)), Some(0.5)),
+                figure("idle-one-channel", WHOLE, 1000.0, None, None),
+                figure("idle-one-channel", WHOLE, 1000.0, Some(("nchan", 9000.0)), Some(0.1)),
+            ],
+            ..Findings::default()
+        };
+        let charts = charts(&findings);
+        let told = |panel: &Panel| -> Vec<String> {
+            panel.bars.iter().map(|bar| format!("{} {}", bar.label, bar.text)).collect()
+        };
+        let overview: Vec<_> = charts.iter().flat_map(|(_, panels)| panels.iter().map(told)).collect();
+        assert_eq!(overview, [vec!["floor 0.80", "fantail 1", "nchan 2.00"], vec!["fantail 1000 B", "nchan 9000 B"]]);
+    }
 }

@@ -74,6 +74,9 @@ impl Publisher {
                 state.log.prepend(kept, floor, now_ms);
                 0
             });
+        } else if state.log.floor().reason == GapReason::NotFollowed {
+            // The feed has nothing below either: that nobody here followed is not why.
+            state.log.explain_floor(floor.reason);
         }
     }
 

@@ -85,8 +85,7 @@ async fn complete_above(
     let Some(oldest) = entries.first() else {
         return nothing_between(store, connection, terms, asked).await;
     };
-    let start = terms.start_of(oldest.id.term).unwrap_or(0);
-    let below = EventId { number: oldest.previous.max(start), ..oldest.id };
+    let below = place_of(terms, oldest.previous, oldest.id.ms);
     Ok(match asked.above {
         // A later time than its own does no harm where it is used, an earlier one would.
         Some(above) if is_at_or_below(terms, &below, &above) => EventId { ms: below.ms, ..above },
@@ -102,11 +101,24 @@ async fn nothing_between(
     terms: &Terms,
     asked: &Recall,
 ) -> RedisResult<EventId> {
-    let up_to = (asked.up_to.ms, asked.up_to.number);
-    let Some(previous) = store.previous_above(connection, &asked.channel, up_to).await? else { return Ok(asked.up_to) };
-    let before = EventId { number: previous, ..asked.up_to };
-    let above = asked.above.filter(|above| is_at_or_below(terms, &before, above));
-    Ok(EventId { ms: asked.up_to.ms, ..above.unwrap_or(asked.up_to) })
+    let EventId { ms, number, .. } = asked.up_to;
+    let previous = store.previous_above(connection, &asked.channel, (ms, number)).await?;
+    let before = previous.map(|previous| place_of(terms, previous, ms));
+    let Some(before) = before.filter(|before| is_at_or_below(terms, before, &asked.up_to)) else {
+        return Ok(asked.up_to);
+    };
+    Ok(match asked.above {
+        Some(above) if is_at_or_below(terms, &before, &above) => EventId { ms, ..above },
+        _ => before,
+    })
+}
+
+/// Where a number stands that an entry or the tops tell without its term. Numbers rise over all terms that are known,
+/// and where one begins the one before has ended: so it is of the oldest that reached it.
+fn place_of(terms: &Terms, number: u64, ms: u64) -> EventId {
+    let ended = terms.ended.iter().find(|ended| number <= ended.end).map(|ended| (ended.term, ended.start));
+    let (term, start) = ended.unwrap_or((terms.current, terms.start));
+    EventId::new(term, ms, number.max(start))
 }
 
 fn is_at_or_below(terms: &Terms, id: &EventId, above: &EventId) -> bool {
@@ -114,5 +126,31 @@ fn is_at_or_below(terms: &Terms, id: &EventId, above: &EventId) -> bool {
     match (place(id), place(above)) {
         (Some(id), Some(above)) => id <= above,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fantail_wire::{EndedTerm, Term};
+
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_told_without_its_term_is_of_the_oldest_that_reached_it() {
+        let [old, middle, new] = [1, 2, 3].map(Term::from_random);
+        let ended = vec![EndedTerm { term: old, start: 5, end: 30 }, EndedTerm { term: middle, start: 30, end: 40 }];
+        let terms = Terms { current: new, start: 44, number: 60, ms: 0, ended };
+        for (number, term, at) in [
+            (12, old, 12),
+            (30, old, 30),
+            (31, middle, 31),
+            (40, middle, 40),
+            (50, new, 50),
+            // Of a term that is forgotten, or of none.
+            (3, old, 5),
+            (42, new, 44),
+        ] {
+            assert_eq!(place_of(&terms, number, 7), EventId::new(term, 7, at), "{number}");
+        }
     }
 }

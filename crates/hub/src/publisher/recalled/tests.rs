@@ -85,6 +85,20 @@ fn an_answer_that_brought_nothing_is_not_asked_for_again_until_the_floor_moves()
 }
 
 #[test]
+fn a_floor_that_stays_since_the_feed_has_nothing_below_was_not_left_by_nobody_following() {
+    let mut feed = Feed::new(LIMITS);
+    feed.follow_at(20);
+    assert_eq!(feed.begin(&after(&feed, 12)), Begin::Wait(0));
+    feed.question();
+    feed.recalled(&[15], Some(12));
+    assert_eq!(feed.held(), (vec![15], 12, GapReason::NotFollowed));
+    assert_eq!(feed.begin(&after(&feed, 5)), Begin::Wait(0));
+    feed.question();
+    feed.recalled(&[], Some(12));
+    assert_eq!(feed.held(), (vec![15], 12, GapReason::Trimmed));
+}
+
+#[test]
 fn what_could_not_be_read_is_asked_for_again_but_not_for_ever() {
     let mut feed = Feed::new(LIMITS);
     feed.follow_at(20);
