@@ -17,6 +17,8 @@ use crate::slice::Slice;
 use crate::stream::{Key, Resuming, State, Stream};
 
 #[cfg(test)]
+mod early_gaps;
+#[cfg(test)]
 mod model;
 mod overrun;
 
