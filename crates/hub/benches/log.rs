@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fantail_bench_micro::{Bench, main as run};
 use fantail_hub::{Following, Hub, HubSettings, Join, LogLimits, NumberedBy, Position, Publisher, Room};
 use fantail_telemetry::HubCounters;
-use fantail_wire::{ChannelName, Event, Publication, Term};
+use fantail_wire::{ChannelName, Event, Lane, Lanes, Publication, Term};
 
 const EVENTS_KEPT: usize = 1024;
 const ROOM: Room = Room { entries: 64, bytes: 64 * 1024 };
@@ -23,6 +23,7 @@ struct Node {
 impl Node {
     fn new() -> Self {
         let settings = HubSettings {
+            lanes: Lanes::default(),
             numbering: NumberedBy::Node(Term::from_random(1)),
             following: Following::Always,
             shards: 1,
@@ -44,7 +45,7 @@ impl Node {
     /// Like the control thread.
     fn publish(&mut self) -> Position {
         self.publisher.publish(&self.publication).unwrap();
-        self.hub.watermark().position
+        self.hub.watermark(Lane::default()).position
     }
 
     /// Like the shard: marks out of the mailbox, then the log above the cursor.
@@ -57,7 +58,7 @@ impl Node {
 
 fn main() {
     let full = |mut node: Node| {
-        let from = node.hub.watermark().position;
+        let from = node.hub.watermark(Lane::default()).position;
         let positions: Vec<_> = (0..EVENTS_KEPT).map(|_| node.publish()).collect();
         (node, from, positions)
     };

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use fantail_wire::{ChannelName, Frame};
+use fantail_wire::{ChannelName, Frame, Lane};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
@@ -14,6 +14,7 @@ use crate::{EntryKind, Floor, Mark, Position};
 /// One channel. Shards hold it by reference count; the lock is held for a few loads and stores at a time.
 pub struct Channel {
     name: ChannelName,
+    lane: Lane,
     state: Mutex<ChannelState>,
 }
 
@@ -91,7 +92,7 @@ pub(crate) enum Follow {
 }
 
 impl Channel {
-    pub(crate) fn new(name: ChannelName, class: u8, floor: Floor, follow: Follow, now_ms: u64) -> Self {
+    pub(crate) fn new(name: ChannelName, lane: Lane, class: u8, floor: Floor, follow: Follow, now_ms: u64) -> Self {
         let state = ChannelState {
             log: ChannelLog::new(floor),
             class,
@@ -103,12 +104,17 @@ impl Channel {
             idle_since_ms: now_ms,
             forgotten: false,
         };
-        Self { name, state: Mutex::new(state) }
+        Self { name, lane, state: Mutex::new(state) }
     }
 
     /// Its name.
     pub fn name(&self) -> &ChannelName {
         &self.name
+    }
+
+    /// The lane in whose numbering its events stand.
+    pub fn lane(&self) -> Lane {
+        self.lane
     }
 
     /// Whether what is published from now on arrives. A stream sends its head only then.

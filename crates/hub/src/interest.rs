@@ -7,12 +7,11 @@
 use std::sync::Arc;
 
 use crossbeam::queue::SegQueue;
-use fantail_wire::{ChannelName, EventId};
+use fantail_wire::{ChannelName, EventId, Lane};
 use tokio::sync::Notify;
 
 use crate::channel::{ChannelState, Follow};
-use crate::numbering::Numbering;
-use crate::{Channel, HubSettings, Position};
+use crate::{Channel, Hub, Position};
 
 /// Channels whose set of shards has changed. Bounded by the number of channels: each stands in it at most once.
 #[derive(Debug, Default)]
@@ -40,8 +39,9 @@ pub enum Wish {
         /// No more than these, the newest.
         events_max: usize,
     },
-    /// Ask the feed how far its numbering is: the next [`Publisher::synced`](crate::Publisher::synced) is the answer.
-    Sync,
+    /// Ask the feed how far a lane's numbering is: the next [`Publisher::synced`](crate::Publisher::synced) of it is the
+    /// answer.
+    Sync(Lane),
 }
 
 /// What has become of a channel at the end of its linger time.
@@ -76,7 +76,7 @@ impl Interest {
     }
 
     /// The next thing to do for a channel, which is then taken as done.
-    pub(crate) fn next(&self, numbering: &Numbering, settings: &HubSettings) -> Option<Wish> {
+    pub(crate) fn next(&self, hub: &Hub) -> Option<Wish> {
         while let Some(channel) = self.channels.pop() {
             let mut state = channel.lock();
             state.wish_posted = false;
@@ -96,7 +96,7 @@ impl Interest {
                     return Some(Wish::Linger(channel));
                 }
                 (false, _) => {
-                    if let Some(wish) = recall(&channel, &mut state, numbering, settings) {
+                    if let Some(wish) = recall(&channel, &mut state, hub) {
                         return Some(wish);
                     }
                 }
@@ -109,13 +109,13 @@ impl Interest {
 
 /// What is to be asked of a channel's past. A question whose floor has no id would stay unanswered; nobody asks it, since
 /// a floor's term is forgotten only long after.
-fn recall(channel: &Channel, state: &mut ChannelState, numbering: &Numbering, settings: &HubSettings) -> Option<Wish> {
+fn recall(channel: &Channel, state: &mut ChannelState, hub: &Hub) -> Option<Wish> {
     let floor = state.log.floor();
-    let room = state.log.room(&settings.log_limits(state.class));
-    let up_to = numbering.id(floor.position, floor.at_ms)?;
+    let room = state.log.room(&hub.settings.log_limits(state.class));
+    let up_to = hub.id(channel.lane(), floor.position, floor.at_ms)?;
     let question = state.recall.as_mut()?.ask(floor.position)?;
     let above = question.wanted.above;
-    let above = (above > Position::ORIGIN).then(|| numbering.id(above, 0)).flatten();
+    let above = (above > Position::ORIGIN).then(|| hub.id(channel.lane(), above, 0)).flatten();
     let events_max = room.entries.clamp(1, question.wanted.events.max(1));
     let [above, up_to] = [above, Some(up_to)].map(|id| id.map(|id| EventId { beside: 0, ..id }));
     Some(Wish::Recall { channel: channel.name().clone(), above, up_to: up_to?, events_max })

@@ -14,6 +14,7 @@
 mod budget;
 mod channel;
 mod interest;
+mod lane;
 mod log;
 mod mailbox;
 mod numbering;

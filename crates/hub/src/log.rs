@@ -112,6 +112,11 @@ impl ChannelLog {
         self.entries.back().map_or(self.live_floor, |last| last.position)
     }
 
+    /// The time of the newest entry, or of the floor if there is none.
+    pub(crate) fn newest_ms(&self) -> u64 {
+        self.entries.back().map_or(self.floor.at_ms, |entry| entry.at_ms)
+    }
+
     /// Adds the newest entry and evicts what passes the limits, the new entry itself if need be. Says how many.
     pub(crate) fn append(&mut self, entry: Entry, limits: &LogLimits) -> usize {
         debug_assert!(entry.position > self.top(), "a log only grows upwards");

@@ -90,10 +90,6 @@ impl Numbering {
         Self { lines, newest: Mutex::new(newest) }
     }
 
-    pub(crate) fn is_the_feeds(&self) -> bool {
-        matches!(self.lines, Lines::Feed(_))
-    }
-
     pub(crate) fn watermark(&self) -> Watermark {
         self.newest.lock().watermark
     }

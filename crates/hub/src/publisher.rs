@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use fantail_telemetry::EvictReason;
-use fantail_wire::{ChannelName, EncodeError, Event, EventId, Frame, GapReason, Publication, encode};
+use fantail_wire::{ChannelName, EncodeError, Event, EventId, Frame, GapReason, Lane, Publication, encode};
 use smallvec::SmallVec;
 
 use crate::budget::fair_level;
@@ -34,7 +34,7 @@ pub struct Publisher {
     log_entries: usize,
     /// Channels that the feed has confirmed, if it brings them on demand.
     followed: usize,
-    /// Channels with something above the watermark, and where: they get their marks when it has come there.
+    /// Channels with something above their lane's watermark, and where: they get their marks when it has come there.
     ahead: Vec<(Position, Arc<Channel>)>,
     /// Channels that are followed from a place in a term that the feed has not told of yet.
     unplaced: BTreeMap<ChannelName, EventId>,
@@ -70,9 +70,10 @@ impl Publisher {
     /// Places an event after everything before it, with a number of this node's, and hands it to its channels. Encodes
     /// once.
     pub fn publish(&mut self, publication: &Publication) -> Result<Published, EncodeError> {
-        debug_assert!(!self.hub.numbering.is_the_feeds(), "the feed numbers: it says where an event stands");
-        let place = self.next_place();
-        let id = self.hub.id(place.position, place.at_ms);
+        debug_assert!(!self.hub.is_numbered_by_feed(), "the feed numbers: it says where an event stands");
+        let lane = self.lane_of(publication);
+        let place = self.next_place(lane);
+        let id = self.hub.id(lane, place.position, place.at_ms);
         let frame = self.encode(&publication.event, id)?;
         Ok(self.hand_out(publication, place, EntryKind::Event, id, &frame))
     }
@@ -101,7 +102,7 @@ impl Publisher {
             let (position, frame, at_ms) = (place.position, frame.clone(), place.at_ms);
             self.append(&mut channel.lock(), Entry { position, kind, frame, publisher_id, at_ms });
         }
-        let subscribers = self.advance_and_mark(place, &channels);
+        let subscribers = self.advance_and_mark(self.lane_of(publication), place, &channels);
         self.cut_to_budget();
         Published { id, subscribers }
     }
@@ -112,16 +113,16 @@ impl Publisher {
     /// A feed that numbers says `from` which place it brings everything. What was missed in an outage it has handed down
     /// or declared.
     pub fn followed(&mut self, name: &ChannelName, from: Option<EventId>) {
-        if self.hub.numbering.is_the_feeds() {
+        if self.hub.is_numbered_by_feed() {
             return self.followed_from(name, from);
         }
         let Some(channel) = self.lookup(name) else { return };
-        let place = self.next_place();
+        let place = self.next_place(channel.lane());
         let mut state = channel.lock();
         match state.follow {
             Follow::Asked => self.clear(&mut state, place, GapReason::NotFollowed),
             Follow::Lost => {
-                let id = self.hub.id(place.position, place.at_ms);
+                let id = self.hub.id(channel.lane(), place.position, place.at_ms);
                 let frame = self.hub.gap_frame(name, GapReason::Outage, id);
                 let (position, kind, at_ms) = (place.position, EntryKind::Gap, place.at_ms);
                 self.append(&mut state, Entry { position, kind, frame, publisher_id: None, at_ms });
@@ -129,7 +130,7 @@ impl Publisher {
             Follow::Idle | Follow::Ahead | Follow::Confirmed => return,
         }
         drop(state);
-        self.hub.numbering.advance(place);
+        self.hub.lane(channel.lane()).numbering.advance(place);
         // Only now: a stream that sees the confirmation reads a watermark that is behind the gap or the floor.
         channel.lock().follow = Follow::Confirmed;
         self.followed += 1;
@@ -138,27 +139,34 @@ impl Publisher {
         self.report();
     }
 
-    /// The feed is lost: nothing is confirmed until it says so again. Streams stay open and wait.
-    pub fn lost(&mut self) {
+    /// The feed has lost a lane: nothing of it is confirmed until it says so again. Streams stay open and wait.
+    pub fn lost(&mut self, lane: Lane) {
         for entry in &self.hub.channels {
+            if entry.value().lane() != lane {
+                continue;
+            }
             let mut state = entry.value().lock();
             state.follow = match state.follow {
-                Follow::Confirmed => Follow::Lost,
+                Follow::Confirmed => {
+                    self.followed = self.followed.saturating_sub(1);
+                    Follow::Lost
+                }
                 Follow::Ahead => Follow::Asked, // no stream has begun with it
                 as_it_is => as_it_is,
             };
         }
-        self.unplaced.clear();
-        self.followed = 0;
+        let hub = &self.hub;
+        self.unplaced.retain(|name, _| hub.lane_of(name) != lane);
         self.report();
     }
 
     /// What the shards want next of the feed.
     pub fn next_wish(&mut self) -> Option<Wish> {
-        if self.hub.syncs.ask() {
-            return Some(Wish::Sync);
+        let mut lanes = self.hub.settings.lanes.iter().map(|(lane, _)| lane);
+        match lanes.find(|lane| self.hub.lane(*lane).syncs.ask()) {
+            Some(lane) => Some(Wish::Sync(lane)),
+            None => self.hub.interest.next(&self.hub),
         }
-        self.hub.interest.next(&self.hub.numbering, &self.hub.settings)
     }
 
     /// Looks again at a channel whose linger time should be over. If nobody came back it is forgotten.
@@ -185,16 +193,16 @@ impl Publisher {
     /// channel.
     pub fn delete(&mut self, name: &ChannelName) -> bool {
         let Some(channel) = self.lookup(name) else { return false };
-        let place = self.next_place();
+        let place = self.next_place(channel.lane());
         let mut state = channel.lock();
         // A gap that was told of in advance, or the place from which the channel is followed, may be higher still.
         let floor = Watermark { position: place.position.max(state.log.top()), ..place };
         self.clear(&mut state, floor, GapReason::Deleted);
-        if self.hub.numbering.is_the_feeds() {
+        if self.hub.is_numbered_by_feed() {
             state.recall.get_or_insert_default().bottom = Some(state.log.floor());
         }
         drop(state);
-        self.hub.numbering.advance_to_gap(place);
+        self.hub.lane(channel.lane()).numbering.advance_to_gap(place);
         self.mark(&channel, true);
         self.ring();
         self.report();
@@ -233,7 +241,8 @@ impl Publisher {
     fn publish_to(&self, name: &ChannelName, place: Watermark) -> Option<Arc<Channel>> {
         match self.hub.settings.following {
             Following::Always => {
-                let channel = self.hub.channel(name).inspect_err(|_| self.raise_forgotten_floor(place)).ok();
+                let lane = self.hub.lane_of(name);
+                let channel = self.hub.channel(name).inspect_err(|_| self.raise_forgotten_floor(lane, place)).ok();
                 self.count_evictions(EvictReason::Channels, usize::from(channel.is_none()));
                 channel
             }
@@ -242,7 +251,7 @@ impl Publisher {
                 // What is not above the top is not missing: the channel is followed from a higher place, or a gap that
                 // was told of in advance covers it.
                 let is_news = || place.position > state.log.top();
-                if self.hub.numbering.is_the_feeds() {
+                if self.hub.is_numbered_by_feed() {
                     state.is_followed() && is_news()
                 } else {
                     state.follow == Follow::Confirmed
@@ -255,8 +264,15 @@ impl Publisher {
         self.hub.channels.get(name).map(|entry| Arc::clone(entry.value()))
     }
 
-    fn next_place(&self) -> Watermark {
-        self.hub.numbering.next((self.hub.settings.clock)())
+    /// The lane of an event: that of all its channels.
+    fn lane_of(&self, publication: &Publication) -> Lane {
+        let lane = self.hub.settings.lanes.of_all(&publication.channels);
+        debug_assert!(lane.is_ok(), "{lane:?}");
+        lane.unwrap_or_default()
+    }
+
+    fn next_place(&self, lane: Lane) -> Watermark {
+        self.hub.lane(lane).numbering.next((self.hub.settings.clock)())
     }
 
     /// Takes a channel that nobody wants out of the map. What it had is remembered in the one floor for all such.
@@ -273,8 +289,8 @@ impl Publisher {
             }
             let top = Watermark { position: state.log.top(), at_ms: (hub.settings.clock)() };
             // If the feed numbers it says anew from where a channel is followed.
-            if !hub.numbering.is_the_feeds() {
-                self.raise_forgotten_floor(top);
+            if !hub.is_numbered_by_feed() {
+                self.raise_forgotten_floor(channel.lane(), top);
             }
             let floor = Floor { position: top.position, at_ms: top.at_ms, reason: GapReason::Trimmed };
             self.changing(&mut state, |state| {
@@ -293,8 +309,8 @@ impl Publisher {
         removed.is_some()
     }
 
-    fn raise_forgotten_floor(&self, to: Watermark) {
-        let mut floor = self.hub.forgotten_floor.lock();
+    fn raise_forgotten_floor(&self, lane: Lane, to: Watermark) {
+        let mut floor = self.hub.lane(lane).forgotten_floor.lock();
         if to.position > floor.position {
             *floor = Floor { position: to.position, at_ms: to.at_ms, reason: GapReason::Trimmed };
         }
@@ -336,8 +352,8 @@ impl Publisher {
     }
 
     /// The watermark moves when everything is appended, and marks are set when it has moved; see `mailbox.rs`.
-    fn advance_and_mark(&mut self, place: Watermark, channels: &[Arc<Channel>]) -> u64 {
-        self.hub.numbering.advance(place);
+    fn advance_and_mark(&mut self, lane: Lane, place: Watermark, channels: &[Arc<Channel>]) -> u64 {
+        self.hub.lane(lane).numbering.advance(place);
         let subscribers = channels.iter().map(|channel| self.mark(channel, false)).sum();
         self.ring();
         subscribers
@@ -379,10 +395,10 @@ impl Publisher {
             .iter()
             .map(|channel| {
                 let state = channel.lock();
-                (Reverse(state.log.bytes()), state.log.top(), channel)
+                (Reverse(state.log.bytes()), (state.log.newest_ms(), state.log.top()), channel)
             })
             .collect();
-        by_size.sort_unstable_by_key(|(size, top, _)| (*size, *top));
+        by_size.sort_unstable_by_key(|(size, newest, _)| (*size, *newest));
         let level = fair_level(by_size.iter().map(|(Reverse(size), ..)| *size).collect(), bytes_max);
         for (_, _, channel) in by_size {
             if self.log_bytes <= bytes_max {

@@ -6,14 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as MapEntry;
 use fantail_telemetry::HubCounters;
-use fantail_wire::{ChannelName, ChannelPattern, EventId, Frame, GapReason, gap_frame, silent_gap_frame};
+use fantail_wire::{ChannelName, ChannelPattern, EventId, Frame, GapReason, Lane, Lanes, gap_frame, silent_gap_frame};
 use foldhash::fast::RandomState;
-use parking_lot::Mutex;
 
 use crate::channel::Follow;
-use crate::numbering::Numbering;
-use crate::syncs::Syncs;
-use crate::{Channel, Floor, Interest, Join, LogLimits, Mailbox, Mark, NumberedBy, Position, Publisher, Watermark};
+use crate::lane::LaneState;
+use crate::{Channel, Interest, Join, LogLimits, Mailbox, Mark, NumberedBy, Position, Publisher, Watermark};
 
 /// Which channels the feed brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +30,8 @@ pub const CLASSES_MAX: usize = u8::MAX as usize;
 pub struct HubSettings {
     /// Who gives events their numbers.
     pub numbering: NumberedBy,
+    /// Among which numberings the channels are divided; one if this node numbers.
+    pub lanes: Lanes,
     /// Which channels the feed brings.
     pub following: Following,
     /// Number of shards, at most 256.
@@ -61,12 +61,9 @@ pub struct Hub {
     pub(crate) channels: DashMap<ChannelName, Arc<Channel>, RandomState>,
     /// Counted apart: the map's own length locks all its parts.
     pub(crate) channel_count: AtomicUsize,
-    /// Stands for every channel that was forgotten: the floor of a channel that is made anew.
-    pub(crate) forgotten_floor: Mutex<Floor>,
-    pub(crate) numbering: Numbering,
+    pub(crate) lanes: Box<[LaneState]>,
     pub(crate) mailboxes: Box<[Mailbox]>,
     pub(crate) interest: Interest,
-    pub(crate) syncs: Syncs,
     pub(crate) settings: HubSettings,
     pub(crate) counters: Arc<HubCounters>,
 }
@@ -93,19 +90,20 @@ pub struct ChannelSummary {
 
 impl Hub {
     /// A hub and its one publisher.
+    ///
+    /// # Panics
+    ///
+    /// If there are several lanes and this node numbers.
     pub fn new(settings: HubSettings, counters: Arc<HubCounters>) -> (Arc<Self>, Publisher) {
         let now_ms = (settings.clock)();
-        let numbering = Numbering::new(settings.numbering, now_ms);
-        let start = numbering.watermark();
-        let floor = Floor { position: start.position, at_ms: start.at_ms, reason: GapReason::Trimmed };
+        assert!(settings.lanes.iter().len() == 1 || settings.numbering == NumberedBy::Feed, "a node has one numbering");
+        let lanes = settings.lanes.iter().map(|_| LaneState::new(settings.numbering, now_ms)).collect();
         let hub = Arc::new(Self {
             channels: DashMap::with_hasher(RandomState::default()),
             channel_count: AtomicUsize::new(0),
-            forgotten_floor: Mutex::new(floor),
-            numbering,
+            lanes,
             mailboxes: (0..settings.shards).map(|_| Mailbox::default()).collect(),
             interest: Interest::default(),
-            syncs: Syncs::default(),
             settings,
             counters,
         });
@@ -113,19 +111,24 @@ impl Hub {
         (hub, publisher)
     }
 
-    /// Everything up to here is appended. Read it before reading logs, and after clearing a mark.
-    pub fn watermark(&self) -> Watermark {
-        self.numbering.watermark()
+    /// Everything in the lane's channels up to here is appended. Read it before reading logs, and after clearing a mark.
+    pub fn watermark(&self, lane: Lane) -> Watermark {
+        self.lane(lane).numbering.watermark()
     }
 
     /// Whether ids mean the same on every node, so that clients may go on elsewhere.
     pub fn ids_are_shared(&self) -> bool {
-        self.numbering.is_the_feeds()
+        self.is_numbered_by_feed()
     }
 
-    /// The places above `above` and up to `to` at which the feed's numbering began anew. Every node knows them.
-    pub fn term_starts(&self, above: Position, to: Position) -> Vec<Position> {
-        self.numbering.starts(above, to)
+    /// The places above `above` and up to `to` at which the lane's numbering began anew. Every node knows them.
+    pub fn term_starts(&self, lane: Lane, above: Position, to: Position) -> Vec<Position> {
+        self.lane(lane).numbering.starts(above, to)
+    }
+
+    /// The id of a place in a lane, for a gap that stands there. `None` if the feed has long forgotten its term.
+    pub fn id(&self, lane: Lane, position: Position, at_ms: u64) -> Option<EventId> {
+        self.lane(lane).numbering.id(position, at_ms)
     }
 
     /// A shard's mailbox.
@@ -187,6 +190,21 @@ impl Hub {
         if self.settings.control_events { gap_frame(channel, reason, id) } else { silent_gap_frame(id) }
     }
 
+    pub(crate) fn lane(&self, lane: Lane) -> &LaneState {
+        &self.lanes[lane.index()]
+    }
+
+    /// The lane of a channel. Where channels are named, those of lanes that are not served have been refused.
+    pub(crate) fn lane_of(&self, name: &ChannelName) -> Lane {
+        let lane = self.settings.lanes.of(name);
+        debug_assert!(lane.is_ok(), "{lane:?}");
+        lane.unwrap_or_default()
+    }
+
+    pub(crate) fn is_numbered_by_feed(&self) -> bool {
+        self.settings.numbering == NumberedBy::Feed
+    }
+
     /// The channel of that name, made if need be.
     pub(crate) fn channel(&self, name: &ChannelName) -> Result<Arc<Channel>, ChannelsFull> {
         if let Some(channel) = self.channels.get(name) {
@@ -203,9 +221,10 @@ impl Hub {
                     Following::OnDemand => Follow::Idle,
                 };
                 // Read under the map's lock, as forgetting raises it under the same lock.
-                let floor = *self.forgotten_floor.lock();
+                let lane = self.lane_of(name);
+                let floor = *self.lane(lane).forgotten_floor.lock();
                 let (class, now_ms) = (self.settings.class_of(name), (self.settings.clock)());
-                let channel = Arc::new(Channel::new(name.clone(), class, floor, follow, now_ms));
+                let channel = Arc::new(Channel::new(name.clone(), lane, class, floor, follow, now_ms));
                 entry.insert(Arc::clone(&channel));
                 self.channel_count.fetch_add(1, Ordering::Relaxed);
                 Ok(channel)

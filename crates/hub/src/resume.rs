@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fantail_wire::{EventId, GapReason};
+use fantail_wire::{EventId, GapReason, Lane};
 
 use crate::channel::ChannelState;
 use crate::recall::{Ticket, Wanted};
@@ -63,7 +63,7 @@ pub enum Begin {
 }
 
 impl Hub {
-    /// Says where a stream of `channels`, which must be joined, begins, if all is there that it needs: the feed has
+    /// Says where a stream of `channels`, which must be joined and of one lane, begins, if all is there that it needs: the feed has
     /// confirmed its channels, and has been asked for what lies between the client's id and the logs. What was `asked`
     /// is kept between calls.
     ///
@@ -73,8 +73,8 @@ impl Hub {
         if let Some(missing) = channels.iter().position(|channel| !channel.is_confirmed()) {
             return Begin::Wait(missing);
         }
-        if self.numbering.is_the_feeds() {
-            if self.is_behind_id(resume) && !self.is_synced(asked, &channels[0]) {
+        if self.is_numbered_by_feed() {
+            if self.is_behind_id(resume, channels[0].lane()) && !self.is_synced(asked, &channels[0]) {
                 return Begin::Wait(0);
             }
             if let Some(open) = self.not_recalled(resume, channels, asked) {
@@ -89,21 +89,23 @@ impl Hub {
     }
 
     /// Whether the client's id may be one that this node does not know of yet.
-    fn is_behind_id(&self, resume: &Resume) -> bool {
+    fn is_behind_id(&self, resume: &Resume, lane: Lane) -> bool {
         let Resume::After(id) = resume else { return false };
-        EventId::parse(id).is_ok_and(|id| self.numbering.locate(&id).is_err_and(|unplaced| unplaced.may_come))
+        let numbering = &self.lane(lane).numbering;
+        EventId::parse(id).is_ok_and(|id| numbering.locate(&id).is_err_and(|unplaced| unplaced.may_come))
     }
 
     /// Whether the feed has told often enough how far it is, since the stream came.
     fn is_synced(&self, asked: &mut Asked, channel: &Arc<Channel>) -> bool {
+        let syncs = &self.lane(channel.lane()).syncs;
         loop {
             let question = *asked.sync.get_or_insert_with(|| {
                 asked.syncs += 1;
-                let question = self.syncs.want();
+                let question = syncs.want();
                 self.interest.ring();
                 question
             });
-            if !self.syncs.is_answered(question, channel) {
+            if !syncs.is_answered(question, channel) {
                 return false;
             }
             if asked.syncs == SYNCS_MAX {
@@ -143,7 +145,11 @@ impl Hub {
             let is_at_bottom =
                 || state.recall.as_ref().and_then(|r| r.bottom).is_some_and(|b| floor.position <= b.position);
             // A full log would have to drop what came for what was.
-            if room.entries == 0 || room.bytes == 0 || is_at_bottom() || self.id(floor.position, 0).is_none() {
+            if room.entries == 0
+                || room.bytes == 0
+                || is_at_bottom()
+                || self.id(channel.lane(), floor.position, 0).is_none()
+            {
                 return None;
             }
             let recall = state.recall.get_or_insert_default();
@@ -159,22 +165,23 @@ impl Hub {
     /// Maps what a client asks for to a place.
     fn start(&self, resume: &Resume, channels: &[Arc<Channel>]) -> Start {
         match resume {
-            Resume::Live => self.start_live(),
+            Resume::Live => self.start_live(channels[0].lane()),
             Resume::After(id) => self.start_after(id, channels),
             Resume::Replay(events) => self.start_replay(*events, channels),
         }
     }
 
-    fn start_live(&self) -> Start {
-        let (watermark, opening_id) = self.numbering.opening();
+    fn start_live(&self, lane: Lane) -> Start {
+        let (watermark, opening_id) = self.lane(lane).numbering.opening();
         Start { cursor: watermark.position, opening_id, unknown: None, floors: None, began: watermark.position }
     }
 
     fn start_after(&self, id: &str, channels: &[Arc<Channel>]) -> Start {
-        let began = self.watermark().position;
+        let lane = channels[0].lane();
+        let began = self.watermark(lane).position;
         let ours = EventId::parse(id).ok();
         let place = match &ours {
-            Some(ours) => self.numbering.locate(ours).map_err(|unplaced| unplaced.reason),
+            Some(ours) => self.lane(lane).numbering.locate(ours).map_err(|unplaced| unplaced.reason),
             None => find_publisher_id(id, channels).ok_or(GapReason::UnknownId),
         };
         match place {
@@ -186,7 +193,8 @@ impl Hub {
     }
 
     fn start_replay(&self, events: usize, channels: &[Arc<Channel>]) -> Start {
-        let watermark = self.watermark();
+        let lane = channels[0].lane();
+        let watermark = self.watermark(lane);
         let mut places = Vec::new();
         let mut floors = Vec::with_capacity(channels.len());
         for channel in channels {
@@ -206,13 +214,8 @@ impl Hub {
                 floors: Some(floors.into()),
                 began: watermark.position,
             },
-            None => self.start_live(),
+            None => self.start_live(lane),
         }
-    }
-
-    /// The id of a place, for a gap that stands there. `None` if the feed has long forgotten its term.
-    pub fn id(&self, position: Position, at_ms: u64) -> Option<EventId> {
-        self.numbering.id(position, at_ms)
     }
 }
 

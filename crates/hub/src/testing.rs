@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use fantail_wire::{ChannelName, EndedTerm, Event, EventId, Framing, GapReason, Publication, Term, Terms};
+use fantail_wire::{ChannelName, EndedTerm, Event, EventId, Framing, GapReason, Lane, Lanes, Publication, Term, Terms};
 
 use crate::{
     Asked, Begin, Delivery, Following, Hub, HubSettings, Join, LogLimits, NumberedBy, Position, Publisher, Resume,
@@ -39,6 +39,7 @@ impl Feed {
         let settings = HubSettings {
             patterns: Vec::new(),
             control_events: true,
+            lanes: Lanes::default(),
             numbering: NumberedBy::Feed,
             following: Following::OnDemand,
             shards: 1,
@@ -75,7 +76,7 @@ impl Feed {
         let first = EndedTerm { term: Term::from_random(1), start: 0, end };
         let ended = std::iter::once(first).chain(unseen.iter().copied()).collect();
         let current = Term::from_random(next);
-        self.publisher.synced(&Terms { current, start: at, number: at, ms: 1000 + at, ended });
+        self.publisher.synced(Lane::default(), &Terms { current, start: at, number: at, ms: 1000 + at, ended });
     }
 
     pub(crate) fn ask(&mut self) {
@@ -84,7 +85,7 @@ impl Feed {
 
     /// The feed is at `number` and brings the channel from there.
     pub(crate) fn follow_at(&mut self, number: u64) {
-        self.publisher.synced(&self.terms(number));
+        self.publisher.synced(Lane::default(), &self.terms(number));
         self.ask();
         self.publisher.followed(&self.name, Some(self.id(number)));
         self.take_marks();
@@ -107,10 +108,10 @@ impl Feed {
         let mut asked = Asked::default();
         loop {
             let begin = self.begin_with(resume, &mut asked);
-            if begin != Begin::Wait(0) || !self.hub.syncs.ask() {
+            if begin != Begin::Wait(0) || !self.hub.lane(Lane::default()).syncs.ask() {
                 return begin;
             }
-            self.publisher.synced(&self.terms(number));
+            self.publisher.synced(Lane::default(), &self.terms(number));
         }
     }
 
@@ -154,13 +155,13 @@ impl Feed {
 
     pub(crate) fn texts_above(&self, cursor: Position) -> Vec<String> {
         let mut out = Vec::new();
-        self.join.channel.read(cursor, self.hub.watermark().position, ROOM, &mut out);
+        self.join.channel.read(cursor, self.hub.watermark(Lane::default()).position, ROOM, &mut out);
         texts(&out)
     }
 
     pub(crate) fn resumed_texts(&self, start: &Start) -> Vec<String> {
         let mut out = Vec::new();
-        let to = self.hub.watermark().position;
+        let to = self.hub.watermark(Lane::default()).position;
         self.join.channel.read_resuming(start.cursor, to, start.began, ROOM, &mut out);
         texts(&out)
     }

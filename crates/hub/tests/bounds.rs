@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fantail_hub::{Following, Hub, HubSettings, LogLimits, NumberedBy, Position, Publisher, Room};
 use fantail_telemetry::{EvictReason, HubCounters};
-use fantail_wire::{ChannelName, ChannelPattern, Event, Publication, Term};
+use fantail_wire::{ChannelName, ChannelPattern, Event, Lane, Lanes, Publication, Term};
 
 thread_local! {
     static NOW_MS: Cell<u64> = const { Cell::new(1000) };
@@ -23,6 +23,7 @@ impl Node {
     fn new(patterns: &[(&str, LogLimits)], logs_bytes_max: usize, channels_max: usize) -> Self {
         let pattern = |text: &str| ChannelPattern::parse(text).expect("a pattern");
         let settings = HubSettings {
+            lanes: Lanes::default(),
             numbering: NumberedBy::Node(Term::from_random(1)),
             following: Following::Always,
             shards: 1,
@@ -125,6 +126,7 @@ fn an_event_for_a_channel_too_many_is_counted_and_leaves_a_floor() {
     node.publisher.sweep();
     let join = node.hub.join(&name("b"), 0, 0).expect("there is room now");
     let room = Room { entries: 9, bytes: 9999 };
-    let reading = join.channel.read(Position::ORIGIN, node.hub.watermark().position, room, &mut Vec::new());
-    assert_eq!(reading.floor.position, node.hub.watermark().position, "what was not kept is below it");
+    let reading =
+        join.channel.read(Position::ORIGIN, node.hub.watermark(Lane::default()).position, room, &mut Vec::new());
+    assert_eq!(reading.floor.position, node.hub.watermark(Lane::default()).position, "what was not kept is below it");
 }

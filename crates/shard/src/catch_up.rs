@@ -8,7 +8,7 @@ use std::io::{self, IoSlice, Write};
 use bytes::Bytes;
 use fantail_hub::{Channel, Delivery, EntryKind, Floor, Hub, Position, Reading, Room};
 use fantail_telemetry::CloseReason;
-use fantail_wire::{Frame, Framing, GapReason, gap_frame_without_id};
+use fantail_wire::{Frame, Framing, GapReason, Lane, gap_frame_without_id};
 use smallvec::SmallVec;
 
 use crate::engine::Engine;
@@ -47,7 +47,7 @@ impl Engine {
             if !self.flush(key) {
                 return;
             }
-            let watermark = self.hub.watermark().position;
+            let watermark = self.hub.watermark(self.lane(key)).position;
             let mut entries = std::mem::take(&mut self.scratch);
             entries.clear();
             match self.collect(key, watermark, &mut entries) {
@@ -63,6 +63,12 @@ impl Engine {
                 _ => return,
             }
         }
+    }
+
+    /// The lane of all the stream's channels.
+    fn lane(&self, key: Key) -> Lane {
+        let first = self.streams[key].subscriptions.as_slice().first();
+        first.map_or(Lane::default(), |s| self.channels.get(s.slot).join.channel.lane())
     }
 
     fn collect(&self, key: Key, watermark: Position, entries: &mut Vec<Delivery>) -> Found {
@@ -224,7 +230,7 @@ fn was_never_promised(resuming: Option<&Resuming>, channel: usize, floor: Floor)
 fn add_gaps(entries: &mut Vec<Delivery>, gaps: &[(&Channel, Floor)], unknown: Option<GapReason>, hub: &Hub) {
     for (channel, floor) in gaps {
         let position = floor.position;
-        let id = hub.id(position, floor.at_ms);
+        let id = hub.id(channel.lane(), position, floor.at_ms);
         let frame = hub.gap_frame(channel.name(), unknown.unwrap_or(floor.reason), id);
         entries.push(Delivery { position, kind: EntryKind::Gap, frame });
     }
@@ -242,7 +248,7 @@ fn gap_ahead(channel: &Channel, stream: &Standing<'_>, entries: &[Delivery], hub
         return Some(hub.gap_frame(channel.name(), unknown.unwrap_or(floor.reason), None));
     }
     // That a term ended is told by every node.
-    let term_starts = hub.term_starts(first, stream.watermark);
+    let term_starts = hub.term_starts(channel.lane(), first, stream.watermark);
     channel.first_gap(first, stream.watermark, &term_starts).map(|frame| gap_frame_without_id(&frame))
 }
 

@@ -48,7 +48,7 @@ impl Channels {
         let slot = self.slots.vacant_key();
         let join = self.hub.join(name, self.shard, slot)?;
         // Read after joining: whatever is above it comes with a mark.
-        let delivered = self.hub.watermark().position;
+        let delivered = self.hub.watermark(join.channel.lane()).position;
         let subscribers = Vec::new();
         let (queued, again, pass, waiting) = (false, false, None, Vec::new());
         self.slots.insert(LocalChannel { join, subscribers, delivered, queued, again, pass, waiting });

@@ -195,8 +195,8 @@ impl Engine {
 
     /// Goes on with a channel's pass, or begins one. True when it is done.
     fn make_pass(&mut self, slot: u32, slice: &mut Slice) -> bool {
-        let watermark = self.hub.watermark().position;
         let channel = self.channels.get_mut(slot);
+        let watermark = self.hub.watermark(channel.join.channel.lane()).position;
         if channel.pass.is_none() {
             let mut entries = Vec::new();
             let reading = channel.join.channel.read(channel.delivered, watermark, ROOM, &mut entries);

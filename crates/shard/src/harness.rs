@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fantail_hub::{Following, Hub, HubSettings, LogLimits, NumberedBy, Publisher, Resume};
 use fantail_telemetry::SlowPolicy;
-use fantail_wire::{ChannelName, ChannelPattern, Event, Framing, Publication, Term};
+use fantail_wire::{ChannelName, ChannelPattern, Event, Framing, Lanes, Publication, Term};
 use mio::Poll;
 
 use crate::admission::Admission;
@@ -32,6 +32,7 @@ impl Harness {
     pub(crate) fn new(slow_policy: SlowPolicy, log_events_max: usize) -> Self {
         let log = LogLimits { entries_max: log_events_max, bytes_max: 1 << 30, age_ms_max: u64::MAX };
         let settings = HubSettings {
+            lanes: Lanes::default(),
             numbering: NumberedBy::Node(Term::from_random(7)),
             following: Following::Always,
             shards: 1,

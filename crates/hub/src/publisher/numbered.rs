@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use fantail_wire::{ChannelName, EncodeError, Event, EventId, GapReason, Publication, Terms};
+use fantail_wire::{ChannelName, EncodeError, Event, EventId, GapReason, Lane, Publication, Terms};
 
 use super::{Published, Publisher};
 use crate::channel::{ChannelState, Follow};
@@ -19,8 +19,9 @@ impl Publisher {
     ///
     /// An event that cannot be sent leaves a gap at its place: the feed gave it a number, other nodes may have sent it.
     pub fn publish_numbered(&mut self, publication: &Publication, id: EventId) -> Result<Published, EncodeError> {
-        let Some(place) = self.hub.numbering.next_numbered(&id) else {
-            debug_assert!(false, "{id} does not come after {:?}", self.hub.watermark());
+        let lane = self.lane_of(publication);
+        let Some(place) = self.hub.lane(lane).numbering.next_numbered(&id) else {
+            debug_assert!(false, "{id} does not come after {:?}", self.hub.watermark(lane));
             self.hub.counters.events_misplaced.add(1);
             return Ok(Published { id: None, subscribers: 0 });
         };
@@ -32,13 +33,13 @@ impl Publisher {
                 Err(*error)
             }
         };
-        self.tell_ahead();
+        self.tell_ahead(lane);
         result
     }
 
     /// Hands out an event that has no place in the feed's numbering, to the streams that are open now.
     pub fn publish_beside(&mut self, publication: &Publication) -> Result<Published, EncodeError> {
-        let place = self.next_place();
+        let place = self.next_place(self.lane_of(publication));
         let frame = match &publication.event.id {
             None => self.encode(&publication.event, None),
             // A client that came back with it would find nothing.
@@ -47,26 +48,26 @@ impl Publisher {
         Ok(self.hand_out(publication, place, EntryKind::Beside, None, &frame))
     }
 
-    /// Everything that the followed channels got up to `terms.number` was handed down. Where a new term began, the end
-    /// of the one before may be lost: every followed channel gets a gap there.
-    pub fn synced(&mut self, terms: &Terms) {
-        let Some(learned) = self.hub.numbering.learn(terms) else {
+    /// Everything that the lane's followed channels got up to `terms.number` was handed down. Where a new term began, the end
+    /// of the one before may be lost: every followed channel of the lane gets a gap there.
+    pub fn synced(&mut self, lane: Lane, terms: &Terms) {
+        let Some(learned) = self.hub.lane(lane).numbering.learn(terms) else {
             debug_assert!(false, "this node numbers by itself");
             return;
         };
         for (name, from) in std::mem::take(&mut self.unplaced) {
             self.followed_from(&name, Some(from));
         }
-        let told = learned.began.map_or_else(Vec::new, |began| self.declare_term_ended(began, terms.ms));
-        if learned.to.position > self.hub.watermark().position {
-            self.hub.numbering.advance(learned.to);
+        let told = learned.began.map_or_else(Vec::new, |began| self.declare_term_ended(lane, began, terms.ms));
+        if learned.to.position > self.hub.watermark(lane).position {
+            self.hub.lane(lane).numbering.advance(learned.to);
         }
-        let (waiting, is_asked_again) = self.hub.syncs.answered();
+        let (waiting, is_asked_again) = self.hub.lane(lane).syncs.answered();
         for channel in told.iter().chain(waiting.values()) {
             self.mark(channel, false);
         }
         self.ring();
-        self.tell_ahead();
+        self.tell_ahead(lane);
         if is_asked_again {
             self.hub.interest.ring();
         }
@@ -76,13 +77,13 @@ impl Publisher {
     /// What `name` got up to `at` may be missing. The gap stands there if nothing of the channel was handed out that far,
     /// and otherwise beside the watermark.
     pub fn gap(&mut self, name: &ChannelName, at: EventId, reason: GapReason) {
-        let Some(channel) = self.lookup(name).filter(|_| self.hub.numbering.is_the_feeds()) else { return };
-        let watermark = self.hub.watermark().position;
+        let Some(channel) = self.lookup(name).filter(|_| self.hub.is_numbered_by_feed()) else { return };
+        let watermark = self.hub.watermark(channel.lane()).position;
         let (is_followed, top) = {
             let state = channel.lock();
             (state.is_followed(), state.log.top())
         };
-        let above = self.hub.numbering.place(&at).filter(|place| *place > watermark);
+        let above = self.hub.lane(channel.lane()).numbering.place(&at).filter(|place| *place > watermark);
         // A top above the watermark is a gap that covers this one, or the place from which the channel is followed.
         match above {
             _ if !is_followed => {}
@@ -93,15 +94,15 @@ impl Publisher {
     }
 
     fn gap_ahead(&mut self, channel: &Arc<Channel>, place: Watermark, reason: GapReason) {
-        self.append_gap(channel.name(), &mut channel.lock(), place, reason);
+        self.append_gap(channel, &mut channel.lock(), place, reason);
         self.ahead.push((place.position, Arc::clone(channel)));
         self.report();
     }
 
     fn gap_beside(&mut self, channel: &Arc<Channel>, reason: GapReason) {
-        let place = self.next_place();
-        self.append_gap(channel.name(), &mut channel.lock(), place, reason);
-        self.hub.numbering.advance_to_gap(place);
+        let place = self.next_place(channel.lane());
+        self.append_gap(channel, &mut channel.lock(), place, reason);
+        self.hub.lane(channel.lane()).numbering.advance_to_gap(place);
         self.mark(channel, false);
         self.ring();
         self.cut_to_budget();
@@ -117,13 +118,13 @@ impl Publisher {
             Follow::Lost => return self.confirm(&channel, state),
             Follow::Idle | Follow::Ahead | Follow::Confirmed => return,
         }
-        let watermark = self.hub.watermark();
+        let watermark = self.hub.watermark(channel.lane());
         let Position { generation, number, .. } = watermark.position;
         // A deletion before may have raised it beside the watermark.
         let here = Position::new(generation, number).max(state.log.floor().position);
         let mut floor = Watermark { position: here, ..watermark };
         if let Some(from) = from {
-            let Some(position) = self.hub.numbering.place(&from) else {
+            let Some(position) = self.hub.lane(channel.lane()).numbering.place(&from) else {
                 self.unplaced.insert(name.clone(), from);
                 return;
             };
@@ -151,15 +152,15 @@ impl Publisher {
         self.report();
     }
 
-    /// Puts a gap where a term began into the log of every followed channel.
-    fn declare_term_ended(&mut self, began: Position, at_ms: u64) -> Vec<Arc<Channel>> {
+    /// Puts a gap where a term began into the log of every followed channel of the lane.
+    fn declare_term_ended(&mut self, lane: Lane, began: Position, at_ms: u64) -> Vec<Arc<Channel>> {
         let place = Watermark { position: began, at_ms };
         let channels: Vec<_> = self.hub.channels.iter().map(|entry| Arc::clone(entry.value())).collect();
         let is_told = |channel: &Arc<Channel>| {
             let mut state = channel.lock();
-            let is_told = state.is_followed() && state.log.top() < began;
+            let is_told = channel.lane() == lane && state.is_followed() && state.log.top() < began;
             if is_told {
-                self.append_gap(channel.name(), &mut state, place, GapReason::TermEnded);
+                self.append_gap(channel, &mut state, place, GapReason::TermEnded);
             }
             is_told
         };
@@ -171,26 +172,27 @@ impl Publisher {
         debug_assert_eq!(place.position.number, id.number);
         let channels: Vec<_> = publication.channels.iter().filter_map(|name| self.publish_to(name, place)).collect();
         for channel in &channels {
-            self.append_gap(channel.name(), &mut channel.lock(), place, GapReason::Lost);
+            self.append_gap(channel, &mut channel.lock(), place, GapReason::Lost);
         }
-        self.advance_and_mark(place, &channels);
+        self.advance_and_mark(self.lane_of(publication), place, &channels);
         self.cut_to_budget();
     }
 
-    fn append_gap(&mut self, name: &ChannelName, state: &mut ChannelState, place: Watermark, reason: GapReason) {
+    fn append_gap(&mut self, channel: &Channel, state: &mut ChannelState, place: Watermark, reason: GapReason) {
         let Watermark { position, at_ms } = place;
-        let frame = self.hub.gap_frame(name, reason, self.hub.id(position, at_ms));
+        let frame = self.hub.gap_frame(channel.name(), reason, self.hub.id(channel.lane(), position, at_ms));
         self.append(state, Entry { position, kind: EntryKind::Gap, frame, publisher_id: None, at_ms });
     }
 
-    /// The watermark has moved: channels that had something above it get their marks, and are confirmed if it was the
+    /// The lane's watermark has moved: channels that had something above it get their marks, and are confirmed if it was the
     /// place from which they are followed.
-    fn tell_ahead(&mut self) {
+    fn tell_ahead(&mut self, lane: Lane) {
         if self.ahead.is_empty() {
             return;
         }
-        let watermark = self.hub.watermark().position;
-        let (due, ahead) = std::mem::take(&mut self.ahead).into_iter().partition(|(place, _)| *place <= watermark);
+        let watermark = self.hub.watermark(lane).position;
+        let is_due = |(place, channel): &(Position, Arc<Channel>)| channel.lane() == lane && *place <= watermark;
+        let (due, ahead) = std::mem::take(&mut self.ahead).into_iter().partition(is_due);
         self.ahead = ahead;
         for (_, channel) in due {
             let state = channel.lock();

@@ -6,7 +6,7 @@ use super::Publisher;
 use crate::channel::ChannelState;
 use crate::log::Entry;
 use crate::recall::{Question, Wanted};
-use crate::{EntryKind, Floor, Position};
+use crate::{Channel, EntryKind, Floor, Position};
 
 impl Publisher {
     /// The answer to a [`Wish::Recall`](crate::Wish::Recall): older events, oldest first, and above which place they are
@@ -16,15 +16,16 @@ impl Publisher {
         let Some(channel) = self.lookup(name) else { return };
         // Before the lock: shards read the log meanwhile.
         let brought = entries.len();
-        let entries: Vec<_> = entries.iter().filter_map(|(id, event)| self.recalled_entry(name, id, event)).collect();
+        let entries: Vec<_> =
+            entries.iter().filter_map(|(id, event)| self.recalled_entry(&channel, id, event)).collect();
         let mut state = channel.lock();
         let Some(question) = state.recall.as_mut().and_then(|recall| recall.answer()) else { return };
         // If the floor has moved meanwhile, there is a hole between what came and what is there.
         let joins = state.log.floor().position == question.floor;
-        let from = from.and_then(|from| Some((self.hub.numbering.place(&from)?, from.ms)));
+        let from = from.and_then(|from| Some((self.hub.lane(channel.lane()).numbering.place(&from)?, from.ms)));
         if let Some((from, at_ms)) = from.filter(|_| joins) {
             let reason = if from > question.wanted.above { GapReason::Trimmed } else { state.log.floor().reason };
-            self.prepend(name, &mut state, entries, Floor { position: from, at_ms, reason });
+            self.prepend(&channel, &mut state, entries, Floor { position: from, at_ms, reason });
             remember(&mut state, question, brought);
         }
         if state.recall.as_ref().is_some_and(|recall| recall.has_wish()) {
@@ -37,27 +38,26 @@ impl Publisher {
     }
 
     /// An entry for an event of the past. If it cannot be sent, it is a gap here as it was when it came.
-    fn recalled_entry(&self, name: &ChannelName, id: &EventId, event: &Event) -> Option<Entry> {
-        let position = self.hub.numbering.place(id)?;
+    fn recalled_entry(&self, channel: &Channel, id: &EventId, event: &Event) -> Option<Entry> {
+        let position = self.hub.lane(channel.lane()).numbering.place(id)?;
         let (kind, frame) = match self.encode(event, Some(*id)) {
             Ok(frame) => (EntryKind::Event, frame),
-            Err(_) => (EntryKind::Gap, self.hub.gap_frame(name, GapReason::Lost, Some(*id))),
+            Err(_) => (EntryKind::Gap, self.hub.gap_frame(channel.name(), GapReason::Lost, Some(*id))),
         };
         let publisher_id = event.id.clone().filter(|_| kind == EntryKind::Event);
         Some(Entry { position, kind, frame, publisher_id, at_ms: id.ms })
     }
 
     /// Puts what fits below the floor, and the floor below that.
-    fn prepend(&mut self, name: &ChannelName, state: &mut ChannelState, mut entries: Vec<Entry>, mut floor: Floor) {
+    fn prepend(&mut self, channel: &Channel, state: &mut ChannelState, mut entries: Vec<Entry>, mut floor: Floor) {
         let old = state.log.floor().position;
         if let Some(bottom) = state.recall.as_ref().and_then(|recall| recall.bottom)
             && bottom.position > floor.position
         {
             floor = bottom;
         }
-        entries.extend(
-            self.hub.numbering.starts(floor.position, old).into_iter().map(|p| self.term_ended(name, p, state)),
-        );
+        let starts = self.hub.term_starts(channel.lane(), floor.position, old);
+        entries.extend(starts.into_iter().map(|start| self.term_ended(channel, start, state)));
         entries.retain(|entry| floor.position < entry.position && entry.position <= old);
         entries.sort_by_key(|entry| (entry.position, entry.kind.is_event()));
         entries.dedup_by_key(|entry| entry.position);
@@ -80,9 +80,10 @@ impl Publisher {
         }
     }
 
-    fn term_ended(&self, name: &ChannelName, position: Position, state: &ChannelState) -> Entry {
+    fn term_ended(&self, channel: &Channel, position: Position, state: &ChannelState) -> Entry {
         let at_ms = state.log.floor().at_ms; // not before its own
-        let frame = self.hub.gap_frame(name, GapReason::TermEnded, self.hub.id(position, at_ms));
+        let id = self.hub.id(channel.lane(), position, at_ms);
+        let frame = self.hub.gap_frame(channel.name(), GapReason::TermEnded, id);
         Entry { position, kind: EntryKind::Gap, frame, publisher_id: None, at_ms }
     }
 

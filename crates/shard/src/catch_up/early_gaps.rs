@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fantail_hub::{Following, HubSettings, LogLimits, NumberedBy};
-use fantail_wire::{ChannelName, Event, EventId, Framing, Publication, Term, Terms};
+use fantail_wire::{ChannelName, Event, EventId, Framing, Lanes, Publication, Term, Terms};
 
 use super::*;
 
@@ -22,6 +22,7 @@ fn id(number: u64) -> EventId {
 #[test]
 fn a_stream_of_several_channels_is_told_what_it_misses_before_it_gets_an_id_behind_it() {
     let settings = HubSettings {
+        lanes: Lanes::default(),
         numbering: NumberedBy::Feed,
         following: Following::OnDemand,
         shards: 1,
@@ -34,8 +35,11 @@ fn a_stream_of_several_channels_is_told_what_it_misses_before_it_gets_an_id_behi
         clock: || 1000,
     };
     let (hub, mut publisher) = Hub::new(settings, Arc::default());
-    publisher.synced(&Terms { current: Term::from_random(1), start: 0, number: 90, ms: 1000, ended: Vec::new() });
-    let cursor = hub.watermark().position;
+    publisher.synced(
+        Lane::default(),
+        &Terms { current: Term::from_random(1), start: 0, number: 90, ms: 1000, ended: Vec::new() },
+    );
+    let cursor = hub.watermark(Lane::default()).position;
     let joins = [("c", 0), ("d", 1)].map(|(name, slot)| hub.join(&channel(name), 0, slot).expect("there is room"));
     while publisher.next_wish().is_some() {}
     for join in &joins {
@@ -46,7 +50,7 @@ fn a_stream_of_several_channels_is_told_what_it_misses_before_it_gets_an_id_behi
         publisher.publish_numbered(&publication, id(number)).expect("small");
     }
 
-    let watermark = hub.watermark().position;
+    let watermark = hub.watermark(Lane::default()).position;
     let resuming = Resuming { unknown: None, floors: None, began: Some(watermark) };
     let standing = Standing { cursor, watermark, resuming: Some(&resuming) };
     let mut entries = Vec::new();

@@ -25,7 +25,7 @@ fn an_event_stands_where_the_feed_numbered_it_and_keeps_its_id() {
     let id = feed.id(15);
     let published = feed.publisher.publish_numbered(&publication("a"), id).expect("small");
     assert_eq!(published, Published { id: Some(id), subscribers: 0 });
-    assert_eq!(feed.hub.watermark().position, Position::new(1, 15));
+    assert_eq!(feed.hub.watermark(Lane::default()).position, Position::new(1, 15));
     assert_eq!(feed.texts(10), [format!("id: {id}\ndata: x\n\n")]);
     assert_eq!(start(&feed, &after(id)).cursor, Position::new(1, 15));
 }
@@ -47,7 +47,7 @@ fn an_event_that_cannot_be_sent_leaves_a_gap_in_its_place() {
     large.event.data = "x".repeat(2000);
     feed.publisher.publish_numbered(&large, feed.id(11)).expect_err("too large");
     assert!(feed.texts(10)[0].contains("\"lost\""));
-    assert_eq!(feed.hub.watermark().position, Position::new(1, 11));
+    assert_eq!(feed.hub.watermark(Lane::default()).position, Position::new(1, 11));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn an_evicted_event_without_a_number_is_no_hole_for_who_resumes() {
         feed.publisher.publish_beside(&publication("a")).expect("small");
     }
     let mut out = Vec::new();
-    let to = feed.hub.watermark().position;
+    let to = feed.hub.watermark(Lane::default()).position;
     let floor = feed.join.channel.read(live.cursor, to, ROOM, &mut out).floor;
     assert!(floor.position > live.cursor, "a live stream was overrun");
     let resumed = start(&feed, &after(live.opening_id.expect("known")));
@@ -90,12 +90,12 @@ fn an_evicted_event_without_a_number_is_no_hole_for_who_resumes() {
 fn a_new_term_is_a_gap_in_every_followed_channel() {
     let mut feed = Feed::new(LIMITS);
     feed.follow_at(10);
-    feed.publisher.lost();
+    feed.publisher.lost(Lane::default());
     feed.term_ends(2, 10);
     let gap = &feed.texts(10)[0];
     let id = EventId::new(Term::from_random(2), 1010, 10);
     assert!(gap.starts_with(&format!("id: {id}\n")) && gap.contains("\"term-ended\""), "{gap}");
-    assert_eq!(feed.hub.watermark().position, Position::new(2, 10));
+    assert_eq!(feed.hub.watermark(Lane::default()).position, Position::new(2, 10));
     feed.publisher.followed(&feed.name, Some(feed.id(10)));
     assert_eq!(start(&feed, &after(id)).cursor, Position::new(2, 10), "who was told goes on behind it");
     assert_eq!(feed.texts(10).len(), 1, "the outage itself cost nothing");
@@ -111,7 +111,7 @@ fn the_first_sync_tells_no_gap() {
 #[test]
 fn streams_wait_until_the_watermark_is_where_their_channel_is_followed() {
     let mut feed = Feed::new(LIMITS);
-    feed.publisher.synced(&feed.terms(10));
+    feed.publisher.synced(Lane::default(), &feed.terms(10));
     feed.ask();
     feed.publisher.followed(&feed.name, Some(feed.id(20)));
     assert_eq!(feed.begin(&Resume::Live), Begin::Wait(0));
@@ -129,7 +129,7 @@ fn a_channel_followed_from_a_term_not_told_of_yet_is_confirmed_by_the_sync() {
     feed.ask();
     feed.publisher.followed(&feed.name, Some(feed.id(20)));
     assert_eq!(feed.begin(&Resume::Live), Begin::Wait(0));
-    feed.publisher.synced(&feed.terms(20));
+    feed.publisher.synced(Lane::default(), &feed.terms(20));
     assert_eq!(start(&feed, &Resume::Live).cursor, Position::new(1, 20));
     assert_eq!(feed.join.channel.lock().log.floor().position, Position::new(1, 20));
 }
@@ -145,14 +145,14 @@ fn a_confirmation_in_a_term_not_told_of_is_forgotten_with_its_channel() {
     assert_eq!(feed.publisher.release(&channel, 0), crate::Release::Unfollow);
     feed.join = feed.hub.join(&feed.name, 0, 0).expect("there is room");
     feed.ask();
-    feed.publisher.synced(&feed.terms(20));
+    feed.publisher.synced(Lane::default(), &feed.terms(20));
     assert_eq!(feed.begin(&Resume::Live), Begin::Wait(0), "the feed has not confirmed this one");
 }
 
 #[test]
 fn a_channel_is_not_complete_below_what_it_did_not_take() {
     let mut feed = Feed::new(LIMITS);
-    feed.publisher.synced(&feed.terms(10));
+    feed.publisher.synced(Lane::default(), &feed.terms(10));
     feed.ask();
     feed.publisher.publish_numbered(&publication("a"), feed.id(12)).expect("small");
     feed.publisher.followed(&feed.name, Some(feed.id(11)));
@@ -163,10 +163,10 @@ fn a_channel_is_not_complete_below_what_it_did_not_take() {
 fn an_outage_costs_nothing_if_the_feed_brings_what_was_missed() {
     let mut feed = Feed::new(LIMITS);
     feed.follow_at(10);
-    feed.publisher.lost();
+    feed.publisher.lost(Lane::default());
     assert_eq!(feed.begin(&Resume::Live), Begin::Wait(0));
     feed.publisher.publish_numbered(&publication("a"), feed.id(12)).expect("small");
-    feed.publisher.synced(&feed.terms(14));
+    feed.publisher.synced(Lane::default(), &feed.terms(14));
     feed.publisher.followed(&feed.name, Some(feed.id(14)));
     assert_eq!(feed.texts(10), [format!("id: {}\ndata: x\n\n", feed.id(12))]);
     assert_eq!(feed.join.channel.lock().log.floor().position, Position::new(1, 10));
@@ -181,7 +181,7 @@ fn a_gap_ahead_waits_for_the_watermark_and_covers_what_comes_below() {
     feed.publisher.publish_numbered(&publication("a"), feed.id(15)).expect("small");
     assert_eq!(feed.texts(10), [""; 0]);
     feed.take_marks();
-    feed.publisher.synced(&feed.terms(20));
+    feed.publisher.synced(Lane::default(), &feed.terms(20));
     assert!(feed.take_marks());
     let texts = feed.texts(10);
     assert!(texts.len() == 1 && texts[0].starts_with(&format!("id: {}\n", feed.id(20))), "{texts:?}");
@@ -209,7 +209,7 @@ fn a_deletion_raises_the_floor_above_everything_that_was() {
     feed.publisher.gap(&feed.name, feed.id(20), GapReason::Lost);
     assert!(feed.publisher.delete(&feed.name));
     assert_eq!(feed.join.channel.lock().log.floor().position, Position::new(1, 20));
-    assert_eq!(feed.hub.watermark().position, Position { beside: 1, ..Position::new(1, 10) });
+    assert_eq!(feed.hub.watermark(Lane::default()).position, Position { beside: 1, ..Position::new(1, 10) });
 }
 
 #[test]
@@ -219,10 +219,10 @@ fn who_knows_more_than_this_node_waits_for_a_sync() {
     let mut asked = crate::Asked::default();
     let ahead = after(feed.id(15));
     assert_eq!(feed.begin_with(&ahead, &mut asked), Begin::Wait(0));
-    assert!(matches!(feed.publisher.next_wish(), Some(crate::Wish::Sync)));
+    assert!(matches!(feed.publisher.next_wish(), Some(crate::Wish::Sync(_))));
     assert!(feed.publisher.next_wish().is_none(), "one question for all");
     feed.take_marks();
-    feed.publisher.synced(&feed.terms(15));
+    feed.publisher.synced(Lane::default(), &feed.terms(15));
     assert!(feed.take_marks(), "who waits is woken");
     assert!(matches!(feed.begin_with(&ahead, &mut asked), Begin::At(Start { unknown: None, .. })));
 }
@@ -239,8 +239,8 @@ fn an_id_that_three_syncs_do_not_explain_is_unknown() {
         // A sync that was on its way already looks like the answer.
         for _ in 0..3 {
             assert_eq!(feed.begin_with(&after(id), &mut asked), Begin::Wait(0));
-            assert!(matches!(feed.publisher.next_wish(), Some(crate::Wish::Sync)));
-            feed.publisher.synced(&feed.terms(10));
+            assert!(matches!(feed.publisher.next_wish(), Some(crate::Wish::Sync(_))));
+            feed.publisher.synced(Lane::default(), &feed.terms(10));
         }
         let recalled = feed.begin_with(&after(id), &mut asked);
         if recalled == Begin::Wait(0) {
@@ -259,7 +259,7 @@ fn an_id_beyond_the_end_of_an_ended_term_asks_nobody() {
     feed.term_ends(2, 10);
     let mut asked = crate::Asked::default();
     feed.begin_with(&after(old), &mut asked);
-    assert!(!matches!(feed.publisher.next_wish(), Some(crate::Wish::Sync)));
+    assert!(!matches!(feed.publisher.next_wish(), Some(crate::Wish::Sync(_))));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a recall brings, what of it is kept, and what is told of the rest.
 
-use fantail_wire::Term;
+use fantail_wire::{Lane, Term};
 
 use super::*;
 use crate::log::LogLimits;
@@ -130,11 +130,11 @@ fn a_publishers_id_may_be_ahead_of_this_node() {
     assert_eq!(feed.begin_with(&resume, &mut asked), Begin::Wait(0));
     feed.answer(&[], Some(20));
     assert_eq!(feed.begin_with(&resume, &mut asked), Begin::Wait(0));
-    assert!(matches!(feed.publisher.next_wish(), Some(Wish::Sync)));
+    assert!(matches!(feed.publisher.next_wish(), Some(Wish::Sync(_))));
     let mut publication = crate::testing::publication("a");
     publication.event.id = fantail_wire::PublisherId::parse("mine").ok();
     feed.publisher.publish_numbered(&publication, feed.id(25)).expect("small");
-    feed.publisher.synced(&feed.terms(25));
+    feed.publisher.synced(Lane::default(), &feed.terms(25));
     assert_eq!(start(&feed, &resume, &mut asked).cursor, Position::new(1, 25));
 }
 

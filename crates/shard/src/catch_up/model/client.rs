@@ -1,7 +1,7 @@
 //! A browser: it reads what came before its connection was cut, comes back with the last id, and knows what it is owed.
 
 use fantail_hub::{Resume, Start};
-use fantail_wire::{EventId, Framing};
+use fantail_wire::{EventId, Framing, Lane};
 
 use super::Weather;
 use super::connection::{Connection, Surroundings};
@@ -161,7 +161,9 @@ impl Client {
     fn begin_replay(&mut self, node: &mut Node, events: usize) {
         node.happened("replay");
         let (newest, floors) = self.connection.as_ref().unwrap().held(&node.hub, events);
-        let Some(first) = newest.last() else { return self.begin(node, node.hub.watermark().position.number) };
+        let Some(first) = newest.last() else {
+            return self.begin(node, node.hub.watermark(Lane::default()).position.number);
+        };
         self.begin(node, first - 1);
         for (owed, floor) in self.owed.iter_mut().zip(floors) {
             owed.settled = owed.settled.max(node.up_to(floor));

@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 
 use fantail_hub::{Asked, Begin, Delivery, EntryKind, Hub, Join, Position, Resume, Room, Start};
 use fantail_telemetry::SlowPolicy;
-use fantail_wire::{Framing, opening_frame};
+use fantail_wire::{Framing, Lane, opening_frame};
 
 use super::super::overrun::{Judgement, go_on, judge};
 use super::super::{Found, Standing, collect, end_of_body, keep_rest, within_limit};
@@ -170,7 +170,7 @@ impl Connection {
     pub(super) fn held(&self, hub: &Hub, events: usize) -> (Vec<u64>, Vec<u64>) {
         let mut entries = Vec::new();
         let room = Room { entries: usize::MAX, bytes: usize::MAX };
-        let to = hub.watermark().position;
+        let to = hub.watermark(Lane::default()).position;
         let read = |join: &Join| join.channel.read(Position::ORIGIN, to, room, &mut entries).floor.position.number;
         let floors = self.joins.iter().map(read).collect();
         let held = entries.iter().filter(|entry| entry.kind == EntryKind::Event);
@@ -192,7 +192,7 @@ impl Connection {
                 self.state = State::Ending;
                 return;
             }
-            let watermark = hub.watermark().position;
+            let watermark = hub.watermark(Lane::default()).position;
             node.sometimes_step();
             self.serve_once(node, &hub, watermark, &room);
             if node.chance(4) {
@@ -228,7 +228,10 @@ impl Connection {
                     node.happened("floor above watermark");
                 }
                 self.cursor = self.cursor.max(watermark);
-                assert!(self.cursor <= hub.watermark().position, "a live stream is ahead of the watermark");
+                assert!(
+                    self.cursor <= hub.watermark(Lane::default()).position,
+                    "a live stream is ahead of the watermark"
+                );
                 self.state = State::Live;
                 self.resuming = None;
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fantail_hub::{Channel, Following, Hub, HubSettings, LogLimits, NumberedBy, Publisher, Release, Wish};
 use fantail_telemetry::SlowPolicy;
-use fantail_wire::{ChannelName, ChannelPattern, EventFields, EventId, Publication, Term};
+use fantail_wire::{ChannelName, ChannelPattern, EventFields, EventId, Lane, Lanes, Publication, Term};
 
 use super::connection::Surroundings;
 use super::{Happened, Weather};
@@ -122,6 +122,7 @@ impl Node {
         let common = rng.bool().then(|| policies[rng.usize(..3)]);
         let slow_policies: Vec<_> = (0..CHANNELS).map(|_| common.unwrap_or(policies[rng.usize(..3)])).collect();
         let settings = HubSettings {
+            lanes: Lanes::default(),
             numbering: NumberedBy::Node(Term::from_random(seed)),
             following,
             shards: SHARDS,
@@ -175,12 +176,12 @@ impl Node {
 
     /// The newest number there is.
     pub(super) fn numbers(&self) -> u64 {
-        self.hub.watermark().position.number
+        self.hub.watermark(Lane::default()).position.number
     }
 
     /// Whether this node may have given that id.
     pub(super) fn gave(&self, id: EventId) -> bool {
-        let newest = self.hub.id(self.hub.watermark().position, 0).unwrap();
+        let newest = self.hub.id(Lane::default(), self.hub.watermark(Lane::default()).position, 0).unwrap();
         id.term == newest.term && id.number <= newest.number
     }
 
@@ -256,7 +257,7 @@ impl Node {
         match wish {
             Some(Wish::Follow(name)) => self.asked.push_back(channel_of(name.as_str())),
             Some(Wish::Linger(channel)) => self.lingering.push(channel),
-            Some(wish @ (Wish::Recall { .. } | Wish::Sync)) => panic!("{wish:?}"),
+            Some(wish @ (Wish::Recall { .. } | Wish::Sync(_))) => panic!("{wish:?}"),
             None => return false,
         }
         true
@@ -296,7 +297,7 @@ impl Node {
         self.feed_is_up = !self.feed_is_up;
         self.note(format!("feed is up: {}", self.feed_is_up));
         if !self.feed_is_up {
-            self.publisher.lost();
+            self.publisher.lost(Lane::default());
             let brought = std::mem::replace(&mut self.brought, [false; CHANNELS]);
             self.asked.extend((0..CHANNELS).filter(|&channel| brought[channel]));
         }
@@ -314,7 +315,7 @@ impl Node {
         let number = self.numbers();
         match self.rng.u8(..3) {
             0 => EventId::new(Term::from_random(u64::MAX), 1000, number).to_string(),
-            1 => self.hub.id(fantail_hub::Position::new(1, number + 1000), 1000).unwrap().to_string(),
+            1 => self.hub.id(Lane::default(), fantail_hub::Position::new(1, number + 1000), 1000).unwrap().to_string(),
             _ => "nobody's".to_owned(),
         }
     }

@@ -1,7 +1,7 @@
 //! A browser that comes back to any of the nodes: `client.rs` where a feed numbers for all of them.
 
 use fantail_hub::{Resume, Start};
-use fantail_wire::{EventId, Framing};
+use fantail_wire::{EventId, Framing, Lane};
 
 use super::client::{blocks, unwrap_chunks};
 use super::connection::Connection;
@@ -151,7 +151,7 @@ impl Wanderer {
 
     /// Where a stream starts, in the feed's order.
     fn place_of(&self, world: &World, start: &Start) -> Place {
-        let id = world.nodes[self.node].hub.id(start.cursor, 0).expect("its term is known");
+        let id = world.nodes[self.node].hub.id(Lane::default(), start.cursor, 0).expect("its term is known");
         world.place_of(&id)
     }
 
@@ -172,7 +172,7 @@ impl Wanderer {
         self.begin(world, self.place_of(world, start));
         let hub = &world.nodes[self.node].hub;
         for (owed, floor) in self.owed.iter_mut().zip(start.floors.iter().flatten()) {
-            let floor = world.place_of(&hub.id(*floor, 0).expect("its term is known"));
+            let floor = world.place_of(&hub.id(Lane::default(), *floor, 0).expect("its term is known"));
             owed.settled = owed.settled.max(world.up_to(floor));
         }
     }

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use fantail_hub::{Channel, Following, Hub, HubSettings, LogLimits, NumberedBy, Publisher, Release, Wish};
-use fantail_wire::{EndedTerm, Event, EventFields, EventId, GapReason, Publication, Term, Terms};
+use fantail_wire::{EndedTerm, Event, EventFields, EventId, GapReason, Lane, Lanes, Publication, Term, Terms};
 
 use super::connection::Surroundings;
 use super::node::{SHARDS, channel_of, name};
@@ -178,6 +178,7 @@ impl World {
             age_ms_max: if tight(&mut rng, 3) { rng.u64(1..60) } else { u64::MAX },
         };
         let settings = HubSettings {
+            lanes: Lanes::default(),
             numbering: NumberedBy::Feed,
             following: Following::OnDemand,
             shards: SHARDS,
@@ -348,7 +349,7 @@ impl World {
         node.calls.clear();
         node.subscribed.clear();
         node.to_subscribe.clear();
-        node.publisher.lost();
+        node.publisher.lost(Lane::default());
         for recall in std::mem::take(&mut node.recalls) {
             node.publisher.recalled(&name(recall.channel), Vec::new(), None);
         }
@@ -446,7 +447,7 @@ impl World {
                 node.recalls.push(Recall { channel, above, up_to, events_max });
                 self.happened("recall");
             }
-            Wish::Sync => {
+            Wish::Sync(_) => {
                 if node.is_connected {
                     node.calls.push_back(sync);
                 }
@@ -548,7 +549,7 @@ impl World {
             Call::Synced(terms, place) => {
                 let node = &mut self.nodes[at];
                 node.at = node.at.max(Some(place));
-                node.publisher.synced(&terms);
+                node.publisher.synced(Lane::default(), &terms);
             }
             Call::Gap(channel, id) => self.nodes[at].publisher.gap(&name(channel), id, GapReason::Trimmed),
         }
