@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use fantail_access::CorsPolicy;
 use fantail_config::{Channels, Config, Cors, Drain, Engine, Feed, Internal, Limits, Logs, Public, Streams};
-use fantail_feed::LogRetention;
+use fantail_feed::{LogRetention, RedisSettings};
 use fantail_hub::{Following, Hub, HubSettings, LogLimits, NumberedBy};
 use fantail_shard::{Admission, ShardSettings};
 use fantail_telemetry::Metrics;
@@ -89,6 +89,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
                 Some(settings) if settings.log.is_some() => NumberedBy::Feed,
                 _ => NumberedBy::Node(Term::from_random(fastrand::u64(..))),
             },
+            lanes: redis.as_ref().map(RedisSettings::lanes).unwrap_or_default(),
             following: if redis.is_some() { Following::OnDemand } else { Following::Always },
             shards: u16::try_from(workers).context("too many workers")?,
             log,

@@ -118,7 +118,7 @@ fn connect(
     let intake = Arc::new(Mutex::new(NodeIntake { publisher, counters: metrics.hub(), brings_events, connected }));
     let feed = match choice {
         FeedChoice::Memory => Feed::Memory(MemoryFeed::new(Arc::clone(&intake))),
-        FeedChoice::Redis(settings) => Feed::Redis(RedisFeed::start(*settings, Arc::clone(&intake))),
+        FeedChoice::Redis(settings) => Feed::Redis(RedisFeed::start(&settings, &intake)),
     };
     (Arc::new(feed), intake)
 }
@@ -140,7 +140,7 @@ async fn mind_interest(hub: Arc<Hub>, feed: Arc<Feed<NodeIntake>>, intake: Arc<M
                 Wish::Follow(name) => feed.follow(&name),
                 Wish::Linger(channel) => linger_until(&mut lingering, linger, channel),
                 Wish::Recall { channel, above, up_to, events_max } => feed.recall(&channel, above, up_to, events_max),
-                Wish::Sync => feed.sync(),
+                Wish::Sync(lane) => feed.sync(lane),
             }
         }
         while let Some(due) = lingering.first_entry().filter(|entry| entry.key().0 <= Instant::now()) {

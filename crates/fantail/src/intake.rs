@@ -5,14 +5,14 @@ use std::sync::Arc;
 use fantail_feed::{FeedState, Intake, Place, Recalled, Receipt};
 use fantail_hub::Publisher;
 use fantail_telemetry::HubCounters;
-use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Publication, Terms};
+use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Lane, Publication, Terms};
 use tokio::sync::watch;
 
 /// Takes what the feed brings and publishes it on this node.
 pub(crate) struct NodeIntake {
     pub(crate) publisher: Publisher,
     pub(crate) counters: Arc<HubCounters>,
-    /// Whether the feed brings events, for whoever tells the streams.
+    /// Whether the feed brings the events of all channels, for whoever tells the streams.
     pub(crate) brings_events: watch::Sender<bool>,
     /// What the operator calls "connected" is another word for a feed without a broker.
     pub(crate) connected: fantail_telemetry::FeedState,
@@ -32,21 +32,22 @@ impl Intake for NodeIntake {
         self.publisher.followed(channel, from);
     }
 
-    fn lost(&mut self) {
+    fn lost(&mut self, lane: Lane) {
         self.counters.outages.add(1);
-        self.publisher.lost();
+        self.publisher.lost(lane);
     }
 
     fn state(&mut self, state: FeedState) {
         self.brings_events.send_replace(state == FeedState::Connected);
         self.counters.set_feed_state(match state {
             FeedState::Connected => self.connected,
+            FeedState::Partly => fantail_telemetry::FeedState::Partly,
             FeedState::Connecting => fantail_telemetry::FeedState::Connecting,
         });
     }
 
-    fn synced(&mut self, terms: &Terms) {
-        self.publisher.synced(terms);
+    fn synced(&mut self, lane: Lane, terms: &Terms) {
+        self.publisher.synced(lane, terms);
     }
 
     fn gap(&mut self, channel: &ChannelName, at: EventId, reason: GapReason) {

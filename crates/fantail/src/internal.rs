@@ -206,7 +206,8 @@ impl Internal {
     /// Ready means: new streams get their events. Existing ones are served either way.
     fn ready(&self) -> Answer {
         let draining = *self.draining.borrow();
-        let connected = self.feed.state() == FeedState::Connected;
+        // With one lane away the others are still worth coming for.
+        let connected = self.feed.state() != FeedState::Connecting;
         let open: u64 = self.metrics.shards().iter().map(|shard| shard.connections_open.get()).sum();
         let max = self.admission.max();
         let ready = connected && !draining && open < max as u64;

@@ -100,7 +100,7 @@ impl From<PublishError> for Problem {
         let detail = error.to_string();
         match error {
             PublishError::Encode(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail).of("data"),
-            PublishError::TooManyChannels { .. } => Self::field("channels", detail),
+            PublishError::TooManyChannels { .. } | PublishError::Lane(_) => Self::field("channels", detail),
             PublishError::Unavailable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail),
         }
     }

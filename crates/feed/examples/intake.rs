@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fantail_feed::{FeedState, Intake, Place, Recalled, Receipt, RedisFeed, RedisSettings};
-use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Publication, Terms, encode};
+use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Lane, Publication, Terms, encode};
 use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
@@ -73,14 +73,14 @@ impl Intake for Counter {
         });
     }
 
-    fn lost(&mut self) {
+    fn lost(&mut self, _lane: Lane) {
         self.in_order = false;
         self.done.send_replace(Progress::Done);
     }
 
     fn state(&mut self, _state: FeedState) {}
 
-    fn synced(&mut self, _terms: &Terms) {}
+    fn synced(&mut self, _lane: Lane, _terms: &Terms) {}
 
     fn gap(&mut self, _channel: &ChannelName, _at: EventId, _reason: GapReason) {}
 
@@ -118,7 +118,7 @@ fn measure(url: &str, kind: &str, messages: usize, bytes: usize, burst: usize, e
         let (done, mut progress) = watch::channel(Progress::Following(0));
         let counter = Counter { encodes, events: 0, expected: messages, in_order: true, bytes: 0, credit: None, done };
         let intake = Arc::new(Mutex::new(counter));
-        let feed = RedisFeed::start(RedisSettings::parse(url).expect("a redis url"), Arc::clone(&intake));
+        let feed = RedisFeed::start(&RedisSettings::parse(url).expect("a redis url"), &intake);
         for channel in 0..CHANNELS {
             feed.follow(&ChannelName::parse(&format!("bench/{channel}")).expect("valid"));
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fantail_wire::{ChannelName, EventId, Publication};
+use fantail_wire::{ChannelName, EventId, Lane, Publication};
 
 use crate::{FeedCounters, FeedState, Intake, MemoryFeed, PublishError, Receipt, RedisFeed};
 
@@ -45,12 +45,12 @@ impl<I: Intake> Feed<I> {
         }
     }
 
-    /// Wants to know how far the feed's own numbering is. An [`Intake::synced`] answers, of a state that was read after
+    /// Wants to know how far the feed's own numbering of a lane is. An [`Intake::synced`] answers, of a state that was read after
     /// this call; if the feed is away, when it is back.
-    pub fn sync(&self) {
+    pub fn sync(&self, lane: Lane) {
         match self {
             Self::Memory(_) => {} // the node numbers what it brings
-            Self::Redis(feed) => feed.sync(),
+            Self::Redis(feed) => feed.sync(lane),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The way down: what a feed tells its node.
 
-use fantail_wire::{ChannelName, EncodeError, Event, EventId, GapReason, Publication, Terms};
+use fantail_wire::{ChannelName, EncodeError, Event, EventId, GapReason, Lane, Publication, Terms};
 
 use crate::Receipt;
 
@@ -9,8 +9,8 @@ use crate::Receipt;
 /// A feed may call it from within `follow` and `publish`, so nothing here calls the feed, and nobody who holds the
 /// intake's lock does: that would wait for itself.
 ///
-/// A feed either leaves the numbering to the node ([`Place::Next`]) or numbers by itself: then it tells of its terms by
-/// [`synced`](Self::synced) before it hands down the first event of a term. Where a term ended, the rest of it comes
+/// A feed either leaves the numbering to the node ([`Place::Next`]) or numbers by itself, each lane for itself: then it
+/// tells of its terms by [`synced`](Self::synced) before it hands down the first event of a term. Where a term ended, the rest of it comes
 /// first, then a `synced` whose `number` is the new term's `start`, then the new term's events.
 pub trait Intake: Send + 'static {
     /// An event arrived. The node places it in each of its channels that is followed.
@@ -25,14 +25,15 @@ pub trait Intake: Send + 'static {
     /// Each follow is answered by at least one of these; a repeated one at once.
     fn followed(&mut self, channel: &ChannelName, from: Option<EventId>);
 
-    /// The connection is gone: no channel is followed until it is confirmed anew, and events may be missing.
-    fn lost(&mut self);
+    /// The connection of a lane is gone: none of its channels is followed until it is confirmed anew, and events may be
+    /// missing.
+    fn lost(&mut self, lane: Lane);
 
     /// The state changed. Every feed begins as [`FeedState::Connecting`].
     fn state(&mut self, state: FeedState);
 
-    /// All that the followed channels got up to `terms.number` has been handed down.
-    fn synced(&mut self, terms: &Terms);
+    /// All that the lane's followed channels got up to `terms.number` has been handed down.
+    fn synced(&mut self, lane: Lane, terms: &Terms);
 
     /// What `channel` got up to `at` may be missing. Called before the events above `at`.
     fn gap(&mut self, channel: &ChannelName, at: EventId, reason: GapReason);
@@ -66,6 +67,8 @@ pub struct Recalled {
 pub enum FeedState {
     /// Events arrive: every channel wanted when the connection was made has been confirmed.
     Connected,
+    /// Events of some lanes arrive; the others are not connected.
+    Partly,
     /// Not connected; trying again for ever.
     Connecting,
 }

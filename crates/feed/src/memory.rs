@@ -62,7 +62,7 @@ impl<I: Intake> MemoryFeed<I> {
 
 #[cfg(test)]
 mod tests {
-    use fantail_wire::{EncodeError, Event, EventId, GapReason, Terms};
+    use fantail_wire::{EncodeError, Event, EventId, GapReason, Lane, Terms};
 
     use super::*;
     use crate::CHANNELS_PER_EVENT_MAX;
@@ -87,7 +87,7 @@ mod tests {
             self.told.push(format!("followed {channel}"));
         }
 
-        fn lost(&mut self) {
+        fn lost(&mut self, _lane: Lane) {
             self.told.push("lost".into());
         }
 
@@ -95,7 +95,7 @@ mod tests {
             self.told.push(format!("{state:?}"));
         }
 
-        fn synced(&mut self, _terms: &Terms) {
+        fn synced(&mut self, _lane: Lane, _terms: &Terms) {
             unreachable!("the node numbers");
         }
 

@@ -1,6 +1,6 @@
 //! What publishing answers.
 
-use fantail_wire::{EncodeError, EventId, Publication};
+use fantail_wire::{EncodeError, EventId, LaneError, Publication};
 
 /// The most channels one event can be for. Every one of them costs a message that names them all.
 pub const CHANNELS_PER_EVENT_MAX: usize = 128;
@@ -26,6 +26,9 @@ pub enum PublishError {
         /// How many it names.
         found: usize,
     },
+    /// Its channels are in no lane that is served, or in several; the publisher's fault.
+    #[error(transparent)]
+    Lane(#[from] LaneError),
     /// The broker cannot be reached or did not answer in time; try again. It may still have taken the event.
     #[error("the event feed is unavailable: {0}")]
     Unavailable(String),

@@ -1,7 +1,7 @@
 //! The Redis feed over plain pub/sub: live events for every node, none kept. With a log, see `log.rs`, what is published
 //! here is numbered and kept as well.
 //!
-//! Two connections. One subscribes: its pushes go straight to the intake, see `arrivals.rs`. The other publishes and
+//! Two connections, and with several lanes two for each. One subscribes: its pushes go straight to the intake, see `arrivals.rs`. The other publishes and
 //! sends the probes. Both come back by themselves, for ever. What is published while the subscription is lost is lost
 //! for this node, and [`Intake::lost`] says so.
 
@@ -28,8 +28,9 @@ mod tls;
 
 use std::sync::Arc;
 
-use fantail_wire::{ChannelName, EventId, Publication};
+use fantail_wire::{ChannelName, EventId, Lane, LaneName, Lanes, Publication};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 pub use files::FileError;
@@ -38,7 +39,7 @@ pub use publisher::RedisPublisher;
 pub use reach::RedisReach;
 pub use settings::{RedisSettings, SettingsError};
 
-use self::arrivals::Arrivals;
+use self::arrivals::{Arrivals, LaneStates};
 use self::commands::Commands;
 use self::log::Recall;
 use self::subscriber::Subscriber;
@@ -47,64 +48,107 @@ use crate::{FeedCounters, FeedState, Intake, PublishError, Receipt};
 /// A feed through Redis. Its connections close when it is dropped.
 #[derive(Debug)]
 pub struct RedisFeed<I> {
+    lanes: Lanes,
+    /// By the lane's number.
+    of_lanes: Vec<LaneFeed<I>>,
+    states: Arc<LaneStates>,
+    counters: Arc<FeedCounters>,
+}
+
+/// The part of the feed for the channels of one lane, which knows nothing of the others.
+#[derive(Debug)]
+struct LaneFeed<I> {
     arrivals: Arc<Arrivals<I>>,
     commands: Arc<Commands>,
-    counters: Arc<FeedCounters>,
     tasks: [JoinHandle<()>; 2],
 }
 
 impl<I: Intake> RedisFeed<I> {
     /// Starts to connect, on the current runtime, and returns at once.
-    pub fn start(settings: RedisSettings, intake: Arc<Mutex<I>>) -> Self {
+    pub fn start(settings: &RedisSettings, intake: &Arc<Mutex<I>>) -> Self {
+        let lanes = settings.lanes();
         let counters = Arc::<FeedCounters>::default();
-        let arrivals = Arc::new(Arrivals::new(intake, Arc::clone(&counters), settings.log.is_some()));
-        let commands = Arc::new(Commands::new(&settings));
-        let publishing = tokio::spawn({
-            let (commands, settings) = (Arc::clone(&commands), settings.clone());
-            async move { commands.maintain(settings).await }
-        });
-        let subscriber = Subscriber::new(settings, Arc::clone(&arrivals), Arc::clone(&commands), Arc::clone(&counters));
-        let subscribing = tokio::spawn(subscriber.run());
-        Self { arrivals, commands, counters, tasks: [publishing, subscribing] }
+        let states = Arc::new(LaneStates::new(lanes.iter().len()));
+        // What one repair holds in memory is bounded; so many at a time would not be.
+        let repairs = Arc::new(Semaphore::new(1));
+        let start = |(lane, name): (Lane, &LaneName)| {
+            let settings = settings.for_lane(name);
+            let lane = (lane, Arc::clone(&states));
+            let arrivals = Arrivals::new(Arc::clone(intake), lane, Arc::clone(&counters), settings.log.is_some());
+            LaneFeed::start(settings, Arc::new(arrivals), Arc::clone(&counters), Arc::clone(&repairs))
+        };
+        let of_lanes = lanes.iter().map(start).collect();
+        Self { lanes, of_lanes, states, counters }
     }
 
-    /// Wants a channel's events. Returns at once; the intake is told when they come.
+    /// Wants a channel's events. Returns at once; the intake is told when they come. Of a lane that is not served none
+    /// come.
     pub fn follow(&self, channel: &ChannelName) {
-        self.arrivals.follow(channel);
+        if let Some(lane) = self.of(channel) {
+            lane.arrivals.follow(channel);
+        }
     }
 
     /// Wants a channel's events no longer, from this moment.
     pub fn unfollow(&self, channel: &ChannelName) {
-        self.arrivals.unfollow(channel);
+        if let Some(lane) = self.of(channel) {
+            lane.arrivals.unfollow(channel);
+        }
     }
 
     /// Wants older events of a channel, see [`Feed::recall`](crate::Feed::recall). Without a log there are none.
     pub fn recall(&self, channel: &ChannelName, above: Option<EventId>, up_to: EventId, events_max: usize) {
-        self.arrivals.recall(Recall { channel: channel.clone(), above, up_to, events_max });
+        if let Some(lane) = self.of(channel) {
+            lane.arrivals.recall(Recall { channel: channel.clone(), above, up_to, events_max });
+        }
     }
 
-    /// Wants to know how far the log is.
-    pub fn sync(&self) {
-        self.arrivals.sync();
+    /// Wants to know how far a lane's log is.
+    pub fn sync(&self, lane: Lane) {
+        self.of_lanes[lane.index()].arrivals.sync();
     }
 
     /// Publishes as an envelope. The event comes back to this node as to every other.
     pub async fn publish(&self, publication: &Publication) -> Result<Receipt, PublishError> {
-        self.commands.publish(publication).await
+        let lane = self.lanes.of_all(&publication.channels)?;
+        self.of_lanes[lane.index()].commands.publish(publication).await
     }
 
-    /// How the subscription is.
+    /// How the subscriptions are.
     pub fn state(&self) -> FeedState {
-        self.arrivals.state()
+        self.states.state()
     }
 
     /// What it has done so far.
     pub fn counters(&self) -> &Arc<FeedCounters> {
         &self.counters
     }
+
+    fn of(&self, channel: &ChannelName) -> Option<&LaneFeed<I>> {
+        let lane = self.lanes.of(channel).ok()?;
+        Some(&self.of_lanes[lane.index()])
+    }
 }
 
-impl<I> Drop for RedisFeed<I> {
+impl<I: Intake> LaneFeed<I> {
+    fn start(
+        settings: RedisSettings,
+        arrivals: Arc<Arrivals<I>>,
+        counters: Arc<FeedCounters>,
+        repairs: Arc<Semaphore>,
+    ) -> Self {
+        let commands = Arc::new(Commands::new(&settings));
+        let publishing = tokio::spawn({
+            let (commands, settings) = (Arc::clone(&commands), settings.clone());
+            async move { commands.maintain(settings).await }
+        });
+        let subscriber = Subscriber::new(settings, Arc::clone(&arrivals), Arc::clone(&commands), counters, repairs);
+        let subscribing = tokio::spawn(subscriber.run());
+        Self { arrivals, commands, tasks: [publishing, subscribing] }
+    }
+}
+
+impl<I> Drop for LaneFeed<I> {
     fn drop(&mut self) {
         for task in &self.tasks {
             task.abort();

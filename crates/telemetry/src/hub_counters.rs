@@ -51,6 +51,8 @@ label! {
         Memory = "memory",
         /// Not connected, and trying.
         Connecting = "connecting",
+        /// Events of some lanes arrive.
+        Partly = "partly",
         /// Events arrive.
         Connected = "connected",
     }

@@ -16,6 +16,9 @@ pub const LANE_NAME_BYTES_MAX: usize = 32;
 /// The most lanes, the default one included. Each costs a node two connections.
 pub const LANES_MAX: usize = 64;
 
+/// The lane of channels that name none.
+const DEFAULT: &str = "0";
+
 /// A lane by its number in [`Lanes`]. The default is that of the channels that name none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lane(u8);
@@ -68,7 +71,12 @@ impl LaneName {
 
     /// The lane that a channel names: `orders` in `@orders/7`, and the default one if there is none.
     pub fn of(channel: &ChannelName) -> Self {
-        in_name(channel.as_str()).map_or_else(Self::default, |name| Self(name.into()))
+        Self(Self::named_in(channel.as_str()).into())
+    }
+
+    /// The same of a channel's name as text.
+    pub fn named_in(channel: &str) -> &str {
+        in_name(channel).unwrap_or(DEFAULT)
     }
 
     /// The name as text.
@@ -79,7 +87,7 @@ impl LaneName {
 
 impl Default for LaneName {
     fn default() -> Self {
-        Self("0".into())
+        Self(DEFAULT.into())
     }
 }
 

@@ -6,10 +6,8 @@
 //! order too.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 
-use fantail_wire::{ChannelName, Event, GapReason, Publication};
+use fantail_wire::{ChannelName, Event, GapReason, Lane, Publication};
 use parking_lot::Mutex;
 use redis::{PushInfo, PushKind, Value};
 use smallvec::{SmallVec, smallvec};
@@ -22,10 +20,12 @@ use super::recent::RecentUids;
 use super::subscriptions::{Command, Subscriptions, Unexpected, Verb};
 use crate::counters::{FeedCounters, Refusal, add_one};
 use crate::log_gate::LogGate;
-use crate::{FeedState, Intake, Place};
+use crate::{Intake, Place};
 
+mod lane_states;
 mod logged;
 
+pub(super) use lane_states::LaneStates;
 pub(super) use logged::Missing;
 
 /// Lines a minute about messages that were refused, and as many about channels.
@@ -37,9 +37,10 @@ const ERROR_CHARS_MAX: usize = 200;
 #[derive(Debug)]
 pub(super) struct Arrivals<I> {
     intake: Arc<Mutex<I>>,
+    lane: Lane,
+    lanes: Arc<LaneStates>,
     inner: Mutex<Inner>,
     counters: Arc<FeedCounters>,
-    is_connected: AtomicBool,
     /// Wakes the subscriber when a wish may need a command.
     wishes: Notify,
     /// Wakes whoever reads older events.
@@ -66,7 +67,13 @@ struct Inner {
 pub(super) struct Session(u64);
 
 impl<I: Intake> Arrivals<I> {
-    pub(super) fn new(intake: Arc<Mutex<I>>, counters: Arc<FeedCounters>, follows_log: bool) -> Self {
+    /// Those of one of `lanes`.
+    pub(super) fn new(
+        intake: Arc<Mutex<I>>,
+        (lane, lanes): (Lane, Arc<LaneStates>),
+        counters: Arc<FeedCounters>,
+        follows_log: bool,
+    ) -> Self {
         let kinds: &'static [Kind] =
             if follows_log { &[Kind::Plain, Kind::Event, Kind::Log] } else { &[Kind::Plain, Kind::Event] };
         let inner = Inner {
@@ -78,9 +85,10 @@ impl<I: Intake> Arrivals<I> {
         };
         Self {
             intake,
+            lane,
+            lanes,
             inner: Mutex::new(inner),
             counters,
-            is_connected: AtomicBool::new(false),
             wishes: Notify::new(),
             recalls: Notify::new(),
             heard: watch::Sender::new(0),
@@ -107,8 +115,9 @@ impl<I: Intake> Arrivals<I> {
         self.wishes.notify_one();
     }
 
-    pub(super) fn state(&self) -> FeedState {
-        if self.is_connected.load(Relaxed) { FeedState::Connected } else { FeedState::Connecting }
+    /// Whether the lane's channels are all confirmed.
+    pub(super) fn is_connected(&self) -> bool {
+        self.lanes.is_connected(self.lane)
     }
 
     /// Begins to listen to a new connection.
@@ -122,8 +131,8 @@ impl<I: Intake> Arrivals<I> {
     /// The connection's channels are all confirmed.
     pub(super) fn connected(&self) {
         let mut intake = self.intake.lock();
-        if !self.is_connected.swap(true, Relaxed) {
-            intake.state(FeedState::Connected);
+        if let Some(state) = self.lanes.set(self.lane, true) {
+            intake.state(state);
         }
     }
 
@@ -137,10 +146,12 @@ impl<I: Intake> Arrivals<I> {
             inner.subscriptions.lost();
             inner.line.as_mut().and_then(Line::lost)
         };
-        intake.lost();
-        if self.is_connected.swap(false, Relaxed) {
+        intake.lost(self.lane);
+        if self.is_connected() {
             add_one(&self.counters.outages);
-            intake.state(FeedState::Connecting);
+        }
+        if let Some(state) = self.lanes.set(self.lane, false) {
+            intake.state(state);
         }
         broken
     }

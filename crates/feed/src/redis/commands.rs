@@ -128,7 +128,7 @@ impl Live {
 async fn open(settings: &RedisSettings) -> Result<(Link, Option<LogStore>), LinkError> {
     let mut link = Link::open(settings, |_| true).await?;
     let log = match settings.log {
-        Some(retention) => Some(LogStore::load(&mut link.connection, retention).await?),
+        Some(_) => Some(LogStore::attach(&mut link.connection, &settings.lane).await?),
         None => None,
     };
     Ok((link, log))

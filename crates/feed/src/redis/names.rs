@@ -1,9 +1,9 @@
 //! The four kinds of Redis channels that are ours, and the keys of the log. The kinds are disjoint, so that no client can
 //! name a foreign or internal one.
 //!
-//! Names of the log hold a hash tag: in a cluster everything of one numbering must be in one slot.
+//! Names of the log hold the lane's name as a hash tag: in a cluster everything of one numbering must be in one slot.
 
-use fantail_wire::ChannelName;
+use fantail_wire::{ChannelName, LaneName};
 
 /// Carries plain text: any language's `PUBLISH` is an event.
 pub(super) const PLAIN_PREFIX: &str = "fantail:";
@@ -12,14 +12,8 @@ pub(super) const EVENT_PREFIX: &str = "fantail-event:";
 /// Carries probes, each node's on a channel of its own.
 const SERVICE_PREFIX: &str = "fantail-service:";
 
-/// Carries the events of the log.
-const LOG_PREFIX: &str = "fantail-log:{0}:";
-/// The state of the log, and what its functions are called with.
-pub(super) const LOG_KEY: &str = "fantail-log:{0}";
-/// The newest number of each channel.
-pub(super) const TOPS_KEY: &str = "fantail-tops:{0}";
-/// A channel's Stream.
-const STREAM_PREFIX: &str = "fantail-stream:{0}:";
+/// Carries the events of the log, behind the lane's tag.
+const LOG_PREFIX: &str = "fantail-log:";
 
 /// What a Redis channel is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,13 +27,22 @@ pub(super) enum Kind {
 /// Takes a Redis channel apart. What follows the prefix is not checked: a lookup does that.
 pub(super) fn split(redis_channel: &[u8]) -> Option<(Kind, &str)> {
     let redis_channel = std::str::from_utf8(redis_channel).ok()?;
-    let kinds = [
-        (Kind::Plain, PLAIN_PREFIX),
-        (Kind::Event, EVENT_PREFIX),
-        (Kind::Log, LOG_PREFIX),
-        (Kind::Service, SERVICE_PREFIX),
-    ];
+    if let Some(tagged) = redis_channel.strip_prefix(LOG_PREFIX) {
+        let (lane, name) = tagged.strip_prefix('{')?.split_once("}:")?;
+        return (LaneName::named_in(name) == lane).then_some((Kind::Log, name));
+    }
+    let kinds = [(Kind::Plain, PLAIN_PREFIX), (Kind::Event, EVENT_PREFIX), (Kind::Service, SERVICE_PREFIX)];
     kinds.into_iter().find_map(|(kind, prefix)| redis_channel.strip_prefix(prefix).map(|name| (kind, name)))
+}
+
+/// The state of a lane's log, and what its functions are called with.
+pub(super) fn log_key(lane: &LaneName) -> String {
+    format!("{LOG_PREFIX}{{{lane}}}")
+}
+
+/// The newest number of each channel of a lane.
+pub(super) fn tops_key(lane: &LaneName) -> String {
+    format!("fantail-tops:{{{lane}}}")
 }
 
 /// The Redis channel that carries plain text for `channel`.
@@ -64,12 +67,12 @@ pub(super) fn of(kind: Kind, channel: &ChannelName) -> String {
 
 /// The Redis channel that carries the log's events for `channel`.
 pub(super) fn log(channel: &ChannelName) -> String {
-    format!("{LOG_PREFIX}{channel}")
+    format!("{LOG_PREFIX}{{{}}}:{channel}", LaneName::named_in(channel.as_str()))
 }
 
 /// The key of the Stream that keeps the log's events for `channel`.
 pub(super) fn stream(channel: &ChannelName) -> String {
-    format!("{STREAM_PREFIX}{channel}")
+    format!("fantail-stream:{{{}}}:{channel}", LaneName::named_in(channel.as_str()))
 }
 
 /// A node's own channel for probes.
@@ -87,10 +90,20 @@ mod tests {
         assert_eq!(split(b"fantail:fantail-event:a"), Some((Kind::Plain, "fantail-event:a")));
         assert_eq!(split(b"fantail-event:a:b"), Some((Kind::Event, "a:b")));
         assert_eq!(split(log(&ChannelName::parse("a:b").expect("valid")).as_bytes()), Some((Kind::Log, "a:b")));
+        assert_eq!(split(b"fantail-log:{x}:@x/a"), Some((Kind::Log, "@x/a")));
         assert_eq!(split(service(7).as_bytes()), Some((Kind::Service, "0000000000000007")));
-        for foreign in
-            [b"fantail".as_slice(), b"fantail-", b"Fantail:a", b"a", b"", b"fantail:\xff", b"fantail-log:{1}:a"]
-        {
+        for foreign in [
+            b"fantail".as_slice(),
+            b"fantail-",
+            b"Fantail:a",
+            b"a",
+            b"",
+            b"fantail:\xff",
+            b"fantail-log:{1}:a",
+            b"fantail-log:{0}:@1/a",
+            b"fantail-log:a",
+            b"fantail-log:{0}",
+        ] {
             assert_eq!(split(foreign), None);
         }
     }

@@ -5,7 +5,7 @@
 use std::fmt::Display;
 use std::future::ready;
 
-use fantail_wire::{Event, Publication, encode};
+use fantail_wire::{ChannelName, Event, LaneError, LaneName, Publication, encode};
 use redis::{RedisResult, cmd};
 
 use super::commands::{longest_id, send};
@@ -17,7 +17,7 @@ use super::settings::RedisSettings;
 use crate::publish::check_channels;
 use crate::{PublishError, Receipt};
 
-/// A connection for publishing. It is made anew only if it ended between two events.
+/// A connection for publishing. It is made anew if it ended between two events, or for channels of another lane.
 #[derive(Debug)]
 pub struct RedisPublisher {
     settings: RedisSettings,
@@ -37,8 +37,10 @@ impl RedisPublisher {
     /// as it is, as with any program's `PUBLISH`; everything else needs an envelope.
     pub async fn publish(&mut self, publication: &Publication) -> Result<Receipt, PublishError> {
         check_channels(publication)?;
+        let lane = lane_of(&self.settings, &publication.channels)?;
         encode(&publication.event, Some(&self.longest_id), self.settings.event_bytes_max)?;
-        if self.has_ended().await {
+        if lane != self.settings.lane || self.has_ended().await {
+            self.settings = self.settings.for_lane(&lane);
             (self.link, self.log) = open(&self.settings).await?;
         }
         let sent = match publication.channels.as_slice() {
@@ -77,9 +79,21 @@ async fn open(settings: &RedisSettings) -> Result<(Link, Option<LogStore>), Publ
         return Ok((link, None));
     }
     // How much is kept is the nodes' business.
-    let log = LogStore::attach(&mut link.connection).await;
+    let log = LogStore::attach(&mut link.connection, &settings.lane).await;
     let log = log.map_err(|error| unavailable(settings, "cannot find the log's functions", &Advised(&error)))?;
     Ok((link, Some(log)))
+}
+
+/// The lane that channels name. Which lanes are served is the nodes' business: what nobody serves is kept all the same.
+fn lane_of(settings: &RedisSettings, channels: &[ChannelName]) -> Result<LaneName, LaneError> {
+    let Some((first, others)) = channels.split_first().filter(|_| settings.log.is_some()) else {
+        return Ok(LaneName::default());
+    };
+    let lane = LaneName::of(first);
+    match others.iter().find(|other| LaneName::of(other) != lane) {
+        Some(other) => Err(LaneError::Different(first.clone(), other.clone())),
+        None => Ok(lane),
+    }
 }
 
 fn unavailable(settings: &RedisSettings, what: &str, error: &dyn Display) -> PublishError {

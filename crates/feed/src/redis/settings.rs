@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fantail_wire::{LaneName, Lanes};
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{
     Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, RedisResult,
@@ -32,6 +33,8 @@ const NO_HOST: &str = "sentinel.invalid";
 #[derive(Clone)]
 pub struct RedisSettings {
     connection: ConnectionInfo,
+    /// Which log is meant, where one is.
+    pub(super) lane: LaneName,
     login: Login,
     tls: TlsFiles,
     sentinels: Option<Sentinels>,
@@ -46,6 +49,8 @@ pub struct RedisSettings {
     pub response_deadline: Duration,
     /// Whether events are numbered and kept in Redis, and how many.
     pub log: Option<LogRetention>,
+    /// The numberings among which the log's channels are divided; without a log there is one.
+    pub log_lanes: Lanes,
     /// Events of one channel that the node keeps: more than these are not read from the log.
     pub log_events_max: usize,
 }
@@ -122,6 +127,7 @@ impl RedisSettings {
         let password = Password::from("redis_password_file", reach.password, reach.password_file);
         Ok(Self {
             connection: connection.set_redis_settings(redis).set_tcp_settings(tcp_settings()),
+            lane: LaneName::default(),
             login: Login { username: reach.username, password },
             tls: TlsFiles { ca: reach.tls_ca, client: client_files(reach.tls_cert, reach.tls_key)? },
             sentinels,
@@ -130,6 +136,7 @@ impl RedisSettings {
             connect_deadline: Duration::from_secs(5),
             response_deadline: Duration::from_secs(5),
             log: None,
+            log_lanes: Lanes::named([]).expect("one is not too many"),
             log_events_max: 1_000,
         })
     }
@@ -139,6 +146,16 @@ impl RedisSettings {
         let papers = self.papers()?;
         let checked = papers.client(self.connection.addr().clone(), &papers.server);
         checked.map(drop).map_err(|error| SettingsError::Certificates(error.to_string()))
+    }
+
+    /// The lanes of all channels, with or without a log.
+    pub fn lanes(&self) -> Lanes {
+        if self.log.is_some() { self.log_lanes.clone() } else { Lanes::default() }
+    }
+
+    /// The same Redis, for one of its lanes.
+    pub(super) fn for_lane(&self, lane: &LaneName) -> Self {
+        Self { lane: lane.clone(), ..self.clone() }
     }
 
     /// Reads what may have been changed since the last connection. Touches the disk.

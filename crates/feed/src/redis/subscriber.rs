@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::arrivals::Arrivals;
@@ -36,6 +37,8 @@ pub(super) struct Subscriber<I> {
     arrivals: Arc<Arrivals<I>>,
     commands: Arc<Commands>,
     counters: Arc<FeedCounters>,
+    /// The right to read what was missed, which the lanes share.
+    repairs: Arc<Semaphore>,
     /// This node's own Redis channel, on which its probes come back.
     service_channel: String,
     connect_log: LogGate,
@@ -65,12 +68,14 @@ impl<I: Intake> Subscriber<I> {
         arrivals: Arc<Arrivals<I>>,
         commands: Arc<Commands>,
         counters: Arc<FeedCounters>,
+        repairs: Arc<Semaphore>,
     ) -> Self {
         Self {
             settings,
             arrivals,
             commands,
             counters,
+            repairs,
             service_channel: names::service(random_u64()),
             connect_log: LogGate::new(LOG_LINES_PER_MINUTE),
             probe_log: LogGate::new(LOG_LINES_PER_MINUTE),
@@ -92,13 +97,13 @@ impl<I: Intake> Subscriber<I> {
                     let lost = self.session(&link).await;
                     drop(link);
                     let lost = self.arrivals.lost().map_or(lost, Lost::Broken);
-                    tracing::warn!(address = self.settings.address(), %lost, "redis is lost; events may be missed until it is back");
+                    tracing::warn!(address = self.settings.address(), lane = %self.settings.lane, %lost, "redis is lost; events may be missed until it is back");
                 }
                 Err(error) => {
                     add_one(&self.counters.connect_failures);
                     if let Some(suppressed) = self.connect_log.pass() {
                         let address = self.settings.address();
-                        tracing::error!(address, %error, suppressed, "cannot connect to redis; trying again");
+                        tracing::error!(address, lane = %self.settings.lane, %error, suppressed, "cannot connect to redis; trying again");
                     }
                 }
             }
@@ -137,9 +142,11 @@ impl<I: Intake> Subscriber<I> {
     /// What follows the log, if there is one.
     async fn follower(&self, connection: &MultiplexedConnection) -> Result<Option<Follower<I>>, Lost> {
         let Some(retention) = self.settings.log else { return Ok(None) };
-        let store = LogStore::load(&mut connection.clone(), retention).await.map_err(FollowError::from)?;
+        let store =
+            LogStore::load(&mut connection.clone(), &self.settings.lane, retention).await.map_err(FollowError::from)?;
         let arrivals = Arc::clone(&self.arrivals);
-        Ok(Some(Follower::new(store, connection.clone(), arrivals, self.settings.log_events_max)))
+        let (repairs, events_max) = (Arc::clone(&self.repairs), self.settings.log_events_max);
+        Ok(Some(Follower::new(store, connection.clone(), arrivals, repairs, events_max)))
     }
 
     /// Sends one command after the other, as wishes come.
@@ -166,9 +173,9 @@ impl<I: Intake> Subscriber<I> {
 
     /// Nothing is left to be asked: everything wanted is followed.
     fn settled(&self) {
-        if self.arrivals.state() == crate::FeedState::Connecting {
+        if !self.arrivals.is_connected() {
             let (address, channels) = (self.settings.address(), self.arrivals.channels());
-            tracing::info!(address, channels, "connected to redis");
+            tracing::info!(address, lane = %self.settings.lane, channels, "connected to redis");
         }
         self.arrivals.connected();
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use fantail_feed::{FeedState, Intake, Place, Recalled, Receipt, RedisFeed, RedisSettings};
 use fantail_testkit::PATIENCE;
-use fantail_wire::{ChannelName, EncodeError, Event, EventFields, EventId, GapReason, Publication, Terms, encode};
+use fantail_wire::{
+    ChannelName, EncodeError, Event, EventFields, EventId, GapReason, Lane, Publication, Terms, encode,
+};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -52,7 +54,7 @@ impl Intake for Recorder {
         self.write_down(Told::Followed(channel.to_string()));
     }
 
-    fn lost(&mut self) {
+    fn lost(&mut self, _lane: Lane) {
         self.write_down(Told::Lost);
     }
 
@@ -60,7 +62,7 @@ impl Intake for Recorder {
         self.write_down(Told::State(state));
     }
 
-    fn synced(&mut self, _terms: &Terms) {
+    fn synced(&mut self, _lane: Lane, _terms: &Terms) {
         unreachable!("the node numbers");
     }
 
@@ -79,11 +81,12 @@ impl Node {
         Self::start_with(RedisSettings::parse(url).unwrap())
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "they are made for this node")]
     pub(crate) fn start_with(settings: RedisSettings) -> Self {
         let (count, seen) = watch::channel(0);
         let recorder = Recorder { told: Vec::new(), event_bytes_max: settings.event_bytes_max, count };
         let intake = Arc::new(Mutex::new(recorder));
-        Self { feed: RedisFeed::start(settings, Arc::clone(&intake)), intake, count: seen }
+        Self { feed: RedisFeed::start(&settings, &intake), intake, count: seen }
     }
 
     /// Starts a node and waits until it follows `names`.

@@ -1,6 +1,7 @@
 //! The log while nothing fails.
 
 use fantail_testkit::RedisServer;
+use fantail_wire::Lane;
 
 use crate::node::{Node, channel, publish};
 
@@ -65,7 +66,7 @@ async fn a_quiet_node_learns_how_far_the_log_is_when_it_asks() {
     let server = RedisServer::start().await.unwrap();
     let mut node = Node::following(&server.url(), &["a"]).await;
     let id = publish(&server, "x", &["not-followed"]).await;
-    node.feed.sync();
+    node.feed.sync(Lane::default());
     let knows = |node: &crate::node::Recorder| node.terms.as_ref().is_some_and(|terms| terms.number >= id.number);
     node.wait_for("the answer", knows).await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fantail_feed::{FeedState, Intake, LogRetention, Place, Recalled, Receipt, RedisFeed, RedisSettings};
 use fantail_testkit::{PATIENCE, RedisServer};
-use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Publication, Term, Terms};
+use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Lane, Publication, Term, Terms};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -61,7 +61,7 @@ impl Intake for Recorder {
         self.write_down(format!("followed {channel}"));
     }
 
-    fn lost(&mut self) {
+    fn lost(&mut self, _lane: Lane) {
         self.write_down("lost".into());
     }
 
@@ -69,7 +69,7 @@ impl Intake for Recorder {
         self.write_down(format!("{state:?}"));
     }
 
-    fn synced(&mut self, terms: &Terms) {
+    fn synced(&mut self, _lane: Lane, terms: &Terms) {
         match self.watermark {
             Some((term, number)) if term == terms.current => {
                 self.watermark = Some((term, number.max(terms.number)));
@@ -100,6 +100,7 @@ impl Node {
         Self::start_with(settings(url))
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "they are made for this node")]
     pub(crate) fn start_with(settings: RedisSettings) -> Self {
         let (count, seen) = watch::channel(0);
         let recorder = Recorder {
@@ -111,7 +112,7 @@ impl Node {
             count,
         };
         let intake = Arc::new(Mutex::new(recorder));
-        Self { feed: RedisFeed::start(settings, Arc::clone(&intake)), intake, count: seen }
+        Self { feed: RedisFeed::start(&settings, &intake), intake, count: seen }
     }
 
     /// Starts a node and waits until it follows `names`.

@@ -2,8 +2,9 @@
 
 use fantail_wire::{EncodeError, EventId, GapReason, Term, Terms};
 
+use super::tests::one_lane;
 use super::*;
-use crate::{Recalled, Receipt};
+use crate::{FeedState, Recalled, Receipt};
 
 /// Writes down what it is told.
 #[derive(Debug, Default)]
@@ -19,11 +20,11 @@ impl Intake for Recorder {
 
     fn followed(&mut self, _channel: &ChannelName, _from: Option<EventId>) {}
 
-    fn lost(&mut self) {}
+    fn lost(&mut self, _lane: Lane) {}
 
     fn state(&mut self, _state: FeedState) {}
 
-    fn synced(&mut self, _terms: &Terms) {}
+    fn synced(&mut self, _lane: Lane, _terms: &Terms) {}
 
     fn gap(&mut self, channel: &ChannelName, at: EventId, _reason: GapReason) {
         self.0.push(format!("gap {} {channel}", at.number));
@@ -56,7 +57,7 @@ fn push(kind: PushKind, redis_channel: &str, second: Value) -> PushInfo {
 impl Node {
     /// A node that follows `channels` from number 10 on.
     fn following(channels: &[&str]) -> Self {
-        let arrivals = Arrivals::new(Arc::default(), Arc::default(), true);
+        let arrivals = Arrivals::new(Arc::default(), one_lane(), Arc::default(), true);
         let session = arrivals.open();
         let node = Self { arrivals, session };
         let first = node.arrivals.begin_repair();

@@ -107,7 +107,7 @@ impl<I: Intake> Arrivals<I> {
         if tops.is_some() {
             inner.line().order.verify(terms.number);
         }
-        intake.synced(&terms_up_to(terms, to));
+        intake.synced(self.lane, &terms_up_to(terms, to));
         let from = inner.line().order.newest().unwrap_or(to);
         follow_from(&mut *intake, &mut inner, fresh, from);
         Ok(())
@@ -181,7 +181,7 @@ impl<I: Intake> Arrivals<I> {
         }
         let to = inner.line().order.synced(terms);
         inner.line().order.verify(terms.number);
-        intake.synced(terms);
+        intake.synced(self.lane, terms);
         for channel in &missing.channels {
             if inner.line().order.is_followed(channel.as_str()) {
                 intake.followed(channel, Some(to));
@@ -254,7 +254,7 @@ impl<I: Intake> Arrivals<I> {
                 self.place(intake, &Publication { channels, event }, id);
             }
             Step::Gap { channel, at, reason } => intake.gap(&channel, at, reason),
-            Step::Term(terms) => intake.synced(&terms),
+            Step::Term(terms) => intake.synced(self.lane, &terms),
         }
     }
 }

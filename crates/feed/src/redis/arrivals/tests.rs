@@ -4,7 +4,7 @@ use fantail_wire::{EncodeError, EventId, GapReason, Terms};
 
 use super::*;
 use crate::redis::log::Recall;
-use crate::{Recalled, Receipt};
+use crate::{FeedState, Recalled, Receipt};
 
 /// Writes down what it is told, and finds every event too large that says so.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ impl Intake for Recorder {
         self.0.push(format!("followed {channel}"));
     }
 
-    fn lost(&mut self) {
+    fn lost(&mut self, _lane: Lane) {
         self.0.push("lost".into());
     }
 
@@ -34,7 +34,7 @@ impl Intake for Recorder {
         self.0.push(format!("{state:?}"));
     }
 
-    fn synced(&mut self, _terms: &Terms) {
+    fn synced(&mut self, _lane: Lane, _terms: &Terms) {
         unreachable!("the node numbers");
     }
 
@@ -56,6 +56,10 @@ fn channel(name: &str) -> ChannelName {
     ChannelName::parse(name).expect("valid")
 }
 
+pub(super) fn one_lane() -> (Lane, Arc<LaneStates>) {
+    (Lane::default(), Arc::new(LaneStates::new(1)))
+}
+
 fn push(kind: PushKind, redis_channel: &str, second: Value) -> PushInfo {
     PushInfo { kind, data: vec![Value::BulkString(redis_channel.into()), second] }
 }
@@ -63,7 +67,7 @@ fn push(kind: PushKind, redis_channel: &str, second: Value) -> PushInfo {
 impl Node {
     /// A node that follows `channels` over an open connection, and has been told so.
     fn following(channels: &[&str]) -> Self {
-        let arrivals = Arrivals::new(Arc::default(), Arc::default(), false);
+        let arrivals = Arrivals::new(Arc::default(), one_lane(), Arc::default(), false);
         let session = arrivals.open();
         let node = Self { arrivals, session };
         for name in channels {
@@ -98,6 +102,7 @@ impl Node {
 }
 
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 #[test]
 fn both_kinds_of_messages_reach_the_node_in_their_order() {

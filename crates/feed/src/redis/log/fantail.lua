@@ -17,6 +17,7 @@ local TERMS_ENDED_MAX = 64
 local EVENTS_MAX, AGE_MS = 10000, 86400000
 local TOPS_MAX = 1048576
 local CHANNELS_MAX, CHANNEL_BYTES_MAX = 128, 255
+local LANE_BYTES_MAX = 32
 local TYPE_BYTES_MAX, ID_BYTES_MAX, RETRY_MS_MAX = 255, 128, 86400000
 -- Lua has no integers of its own: above this, numbers would begin to skip.
 local NUMBER_MAX = 9007199254740991
@@ -186,13 +187,24 @@ local function check_channel(name)
   end
 end
 
+-- A channel's lane stands in its name: in `@orders/7` it is `orders`. Nodes look for it there and nowhere else.
+local function check_lane(lane, name)
+  local named = string.match(name, '^@(%w+)/')
+  if not named or #named > LANE_BYTES_MAX then named = '0' end
+  if named ~= lane.name then
+    fail('the channel ' .. name .. ' is in the lane ' .. named .. '; publish to it with the key fantail-log:{'
+      .. named .. '}, and to channels of other lanes apart')
+  end
+end
+
 -- The channels behind the envelope; repeated ones count once.
-local function checked_channels(args)
+local function checked_channels(lane, args)
   local channels, seen = {}, {}
   for at = 2, #args do
     local name = args[at]
     if not seen[name] then
       check_channel(name)
+      check_lane(lane, name)
       if #channels == CHANNELS_MAX then fail('an event is for at most ' .. CHANNELS_MAX .. ' channels') end
       seen[name] = true
       channels[#channels + 1] = name
@@ -204,9 +216,10 @@ end
 
 -- The lane's keys, from the one that the caller names.
 local function lane_of(keys)
-  local tag = #keys == 1 and string.match(keys[1], '^fantail%-log:({%w+})$')
-  if not tag then fail('call it with one key, fantail-log:{0}') end
-  return { key = keys[1], tops = 'fantail-tops:' .. tag, stream = 'fantail-stream:' .. tag .. ':' }
+  local name = #keys == 1 and string.match(keys[1], '^fantail%-log:{(%w+)}$')
+  if not name or #name > LANE_BYTES_MAX then fail('call it with one key, fantail-log:{0}') end
+  local tag = '{' .. name .. '}'
+  return { name = name, key = keys[1], tops = 'fantail-tops:' .. tag, stream = 'fantail-stream:' .. tag .. ':' }
 end
 
 -- The log's state ------------------------------------------------------------------------------------------------
@@ -264,9 +277,10 @@ local function all_fields(lane)
   return fields
 end
 
-local function new_term(run_id, number)
+-- The lane is part of it: lanes of one server may begin at the same moment.
+local function new_term(lane, run_id, number)
   local _, micros = now()
-  local hash = redis.sha1hex(run_id .. ' ' .. micros .. ' ' .. digits(number))
+  local hash = redis.sha1hex(lane.name .. ' ' .. run_id .. ' ' .. micros .. ' ' .. digits(number))
   local term = ''
   for at = 1, 24, 2 do
     local char = tonumber(string.sub(hash, at, at + 1), 16) % 32 + 1
@@ -290,8 +304,8 @@ local function begin_term(lane, run_id, since, channels)
   local horizon = number
   if old and old.last == top then horizon = old.horizon end
   local order = (integer(fields.order) or 0) + 1
-  local term = new_term(run_id, number)
-  local write = { 'HSET', lane.key, 'term', term, 'run_id', run_id, 'since', since or '', 'number', digits(number),
+  local term = new_term(lane, run_id, number)
+  local write = { 'HSET', lane.key, 'term', term, 'lane', lane.name, 'run_id', run_id, 'since', since or '', 'number', digits(number),
     'ms', digits(ms), 'last', digits(top), 'horizon', digits(horizon), 'start', digits(number),
     'order', digits(order) }
   if old then
@@ -305,15 +319,16 @@ local function begin_term(lane, run_id, since, channels)
     events_max = integer(fields.events_max), age_ms = integer(fields.age_ms) }
 end
 
--- The state to go on from. A new term begins if another process numbered before, or if numbers are known that the
--- state does not know.
+-- The state to go on from. A new term begins if another process numbered before, if numbers are known that the state
+-- does not know, or if it is a copy of another lane's.
 local function open_log(lane, told, channels)
   local run_id, since = numberer(told)
   local read = call('HMGET', lane.key, 'term', 'number', 'ms', 'last', 'horizon', 'run_id', 'since', 'events_max',
-    'age_ms')
+    'age_ms', 'lane')
   local state = state_of(read[1], read[2], read[3], read[4], read[5])
   local top = newest_top(lane)
-  if not state or top > state.number or read[6] ~= run_id or (since and read[7] ~= since) then
+  local is_foreign = read[6] ~= run_id or (since and read[7] ~= since) or read[10] ~= lane.name
+  if not state or top > state.number or is_foreign then
     state = begin_term(lane, run_id, since, channels)
   else
     state.events_max, state.age_ms = integer(read[8]), integer(read[9])
@@ -469,7 +484,7 @@ end
 
 local function publish(keys, args, told)
   local lane = lane_of(keys)
-  local event = { envelope = checked_envelope(args[1]), channels = checked_channels(args) }
+  local event = { envelope = checked_envelope(args[1]), channels = checked_channels(lane, args) }
   if #event.channels > 1 then event.list = table.concat(event.channels, ',') end
   local state, entry = place(lane, told, event)
   local id = state.term .. '.' .. digits(state.ms) .. '.' .. digits(state.number)

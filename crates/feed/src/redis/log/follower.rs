@@ -9,6 +9,7 @@ use std::sync::Arc;
 use fantail_wire::{ChannelName, Term, Terms};
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, RedisResult};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::cut::Missed;
@@ -32,6 +33,7 @@ pub(in crate::redis) struct Follower<I> {
     store: LogStore,
     connection: MultiplexedConnection,
     arrivals: Arc<Arrivals<I>>,
+    repairs: Arc<Semaphore>,
     /// Events of one channel that are worth reading: the node keeps no more.
     channel_events_max: usize,
 }
@@ -57,14 +59,16 @@ impl<I: Intake> Follower<I> {
         store: LogStore,
         connection: MultiplexedConnection,
         arrivals: Arc<Arrivals<I>>,
+        repairs: Arc<Semaphore>,
         channel_events_max: usize,
     ) -> Self {
-        Self { store, connection, arrivals, channel_events_max }
+        Self { store, connection, arrivals, repairs, channel_events_max }
     }
 
     /// Does what the subscriptions of this moment call for. Nothing, mostly.
     pub(in crate::redis) async fn keep_up(&self) -> Result<(), FollowError> {
         while self.arrivals.can_repair() {
+            let _turn = self.repairs.acquire().await;
             let missing = self.arrivals.begin_repair();
             let state = self.state().await?;
             let missed = self.read_missed(&missing, &state).await?;

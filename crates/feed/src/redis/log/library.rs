@@ -8,10 +8,8 @@ use std::sync::LazyLock;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ServerErrorKind, cmd};
 
-use crate::redis::names::LOG_KEY;
-
 /// Grows with every change of what the text does. A library of a later version is left alone, whoever loaded it.
-pub(super) const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 2;
 
 const BODY: &str = include_str!("fantail.lua");
 
@@ -85,25 +83,26 @@ impl Library {
         &SCRIPT_SHA
     }
 
-    /// Calls one of the functions. What Redis has forgotten is sent again, and then called once more: it did not run.
+    /// Calls one of the functions on the log of that key. What Redis has forgotten is sent again, and then called once more: it did not run.
     pub(super) async fn call<T: FromRedisValue>(
         &self,
         connection: &mut MultiplexedConnection,
+        key: &str,
         function: &str,
         arguments: &[&[u8]],
     ) -> RedisResult<T> {
         match self {
-            Self::Functions => match call_function(connection, function, arguments).await {
+            Self::Functions => match call_function(connection, key, function, arguments).await {
                 Err(error) if is_not_found(&error) => {
                     Self::load(connection).await?;
-                    call_function(connection, function, arguments).await
+                    call_function(connection, key, function, arguments).await
                 }
                 reply => reply,
             },
             Self::Script { run_id } => {
                 let call = |verb: &str, script: &str| {
                     let mut call = cmd(verb);
-                    call.arg(script).arg(1).arg(LOG_KEY).arg(function).arg(arguments).arg(run_id);
+                    call.arg(script).arg(1).arg(key).arg(function).arg(arguments).arg(run_id);
                     call
                 };
                 match call("EVALSHA", &SCRIPT_SHA).query_async(connection).await {
@@ -119,11 +118,12 @@ impl Library {
 
 async fn call_function<T: FromRedisValue>(
     connection: &mut MultiplexedConnection,
+    key: &str,
     function: &str,
     arguments: &[&[u8]],
 ) -> RedisResult<T> {
     let mut call = cmd("FCALL");
-    call.arg(format!("fantail_{function}")).arg(1).arg(LOG_KEY).arg(arguments);
+    call.arg(format!("fantail_{function}")).arg(1).arg(key).arg(arguments);
     call.query_async(connection).await
 }
 

@@ -1,8 +1,9 @@
 //! Publishing into the log and reading it, over whatever connection the caller has.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use fantail_wire::{ChannelName, EndedTerm, EventId, Publication, Term, Terms};
+use fantail_wire::{ChannelName, EndedTerm, EventId, LaneName, Publication, Term, Terms};
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, RedisResult, Value, cmd};
 
@@ -27,10 +28,12 @@ impl Default for LogRetention {
     }
 }
 
-/// The log in Redis. Knows no connection, but which way the server behind it is called.
+/// One lane's log in Redis. Knows no connection, but which way the server behind it is called.
 #[derive(Debug, Clone)]
 pub(crate) struct LogStore {
     library: Library,
+    log_key: Arc<str>,
+    tops_key: Arc<str>,
 }
 
 /// The log as it is now.
@@ -57,21 +60,29 @@ pub(crate) type StreamPlace = (u64, u64);
 
 impl LogStore {
     /// Brings the functions and the retention into the server.
-    pub(crate) async fn load(connection: &mut MultiplexedConnection, retention: LogRetention) -> RedisResult<Self> {
-        let store = Self::attach(connection).await?;
+    pub(crate) async fn load(
+        connection: &mut MultiplexedConnection,
+        lane: &LaneName,
+        retention: LogRetention,
+    ) -> RedisResult<Self> {
+        let store = Self::attach(connection, lane).await?;
         store.configure(connection, retention).await?;
         Ok(store)
     }
 
     /// For publishing alone: the functions are loaded if they are missing, the retention is left as it is.
-    pub(crate) async fn attach(connection: &mut MultiplexedConnection) -> RedisResult<Self> {
-        Ok(Self { library: Library::load(connection).await? })
+    pub(crate) async fn attach(connection: &mut MultiplexedConnection, lane: &LaneName) -> RedisResult<Self> {
+        Ok(Self::new(Library::load(connection).await?, lane))
     }
 
     /// The form for servers without functions, on any server.
     #[cfg(test)]
-    pub(crate) async fn attach_script(connection: &mut MultiplexedConnection) -> RedisResult<Self> {
-        Ok(Self { library: Library::script(connection).await? })
+    pub(crate) async fn attach_script(connection: &mut MultiplexedConnection, lane: &LaneName) -> RedisResult<Self> {
+        Ok(Self::new(Library::script(connection).await?, lane))
+    }
+
+    fn new(library: Library, lane: &LaneName) -> Self {
+        Self { library, log_key: names::log_key(lane).into(), tops_key: names::tops_key(lane).into() }
     }
 
     #[cfg(test)]
@@ -87,7 +98,7 @@ impl LogStore {
     ) -> RedisResult<()> {
         let events_max = retention.events_max.to_string();
         let age_ms = retention.age_max.as_millis().to_string();
-        self.library.call(connection, "configure", &[events_max.as_bytes(), age_ms.as_bytes()]).await
+        self.library.call(connection, &self.log_key, "configure", &[events_max.as_bytes(), age_ms.as_bytes()]).await
     }
 
     /// Numbers, keeps and publishes an event. Returns its id, and how many receivers the channel with the most has.
@@ -99,14 +110,15 @@ impl LogStore {
         let envelope = envelope::write_event(&publication.event);
         let names = publication.channels.iter().map(|channel| channel.as_str().as_bytes());
         let arguments: Vec<&[u8]> = std::iter::once(envelope.as_slice()).chain(names).collect();
-        let (id, receivers): (String, u64) = self.library.call(connection, "publish", &arguments).await?;
+        let (id, receivers): (String, u64) =
+            self.library.call(connection, &self.log_key, "publish", &arguments).await?;
         let id = EventId::parse(&id).map_err(|error| unexpected(format!("an event has the id {id:?}: {error}")))?;
         Ok((id, receivers))
     }
 
     /// The numbering as it is now. On a server that did not number before, this begins a term.
     pub(crate) async fn state(&self, connection: &mut MultiplexedConnection) -> RedisResult<LogState> {
-        let reply: Vec<String> = self.library.call(connection, "state", &[]).await?;
+        let reply: Vec<String> = self.library.call(connection, &self.log_key, "state", &[]).await?;
         read_state(&reply).ok_or_else(|| unexpected(format!("the state of the log is {reply:?}")))
     }
 
@@ -117,9 +129,9 @@ impl LogStore {
         number: u64,
     ) -> RedisResult<Vec<(String, u64)>> {
         let mut command = cmd("ZRANGEBYSCORE");
-        command.arg(names::TOPS_KEY).arg(format!("({number}")).arg("+inf").arg("WITHSCORES");
+        command.arg(&*self.tops_key).arg(format!("({number}")).arg("+inf").arg("WITHSCORES");
         let changed: Vec<(String, f64)> = command.query_async(connection).await?;
-        changed.into_iter().map(|(channel, score)| Ok((channel, top(score)?))).collect()
+        changed.into_iter().map(|(channel, score)| Ok((channel, self.top(score)?))).collect()
     }
 
     #[cfg(test)]
@@ -133,12 +145,12 @@ impl LogStore {
             return Ok(Vec::new());
         }
         let mut command = cmd("ZMSCORE");
-        command.arg(names::TOPS_KEY);
+        command.arg(&*self.tops_key);
         for channel in channels {
             command.arg(channel.as_str());
         }
         let scores: Vec<Option<f64>> = command.query_async(connection).await?;
-        scores.into_iter().map(|score| score.map(top).transpose()).collect()
+        scores.into_iter().map(|score| score.map(|score| self.top(score)).transpose()).collect()
     }
 
     /// The newest `newest_max` entries of a channel above one place, and up to another one.
@@ -179,13 +191,24 @@ impl LogStore {
         // In one step: otherwise a first event could come in between, and the newest number be its own.
         let mut both = redis::pipe();
         both.atomic().cmd("XRANGE").arg(&key).arg(format!("({ms}-{number}")).arg("+").arg("COUNT").arg(1);
-        both.cmd("ZSCORE").arg(names::TOPS_KEY).arg(channel.as_str());
-        both.cmd("HGET").arg(names::LOG_KEY).arg("horizon");
+        both.cmd("ZSCORE").arg(&*self.tops_key).arg(channel.as_str());
+        both.cmd("HGET").arg(&*self.log_key).arg("horizon");
         let (first, newest, horizon): (Vec<Value>, Option<f64>, Option<u64>) = both.query_async(connection).await?;
         match first.first().map(|value| LogEntry::read(&key, value)) {
             Some(entry) => Ok(entry.ok().map(|entry| entry.previous)),
-            None => Ok(newest.map(top).transpose()?.or(horizon)),
+            None => Ok(newest.map(|score| self.top(score)).transpose()?.or(horizon)),
         }
+    }
+
+    /// A score of the tops as the number it is.
+    fn top(&self, score: f64) -> RedisResult<u64> {
+        const BEYOND: f64 = 9_007_199_254_740_992.0;
+        if (0.0..BEYOND).contains(&score) && score.fract() == 0.0 {
+            #[allow(clippy::cast_sign_loss, reason = "it is not negative")]
+            return Ok(score as u64);
+        }
+        let key = &self.tops_key;
+        Err(unexpected(format!("the key {key} holds the score {score}, which is no number; delete it")))
     }
 }
 
@@ -205,16 +228,6 @@ fn read_state(reply: &[String]) -> Option<LogState> {
         ended: terms.iter().map(ended_term).collect::<Option<_>>()?,
     };
     rest.is_empty().then_some(LogState { terms, horizon: number_in(horizon)?, run_id: run_id.clone() })
-}
-
-/// A score as the number it is.
-fn top(score: f64) -> RedisResult<u64> {
-    const BEYOND: f64 = 9_007_199_254_740_992.0;
-    if (0.0..BEYOND).contains(&score) && score.fract() == 0.0 {
-        #[allow(clippy::cast_sign_loss, reason = "it is not negative")]
-        return Ok(score as u64);
-    }
-    Err(unexpected(format!("the key {} holds the score {score}, which is no number; delete it", names::TOPS_KEY)))
 }
 
 fn unexpected(what: String) -> RedisError {

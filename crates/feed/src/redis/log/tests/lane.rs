@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fantail_testkit::{RedisServer, Reply, RespConnection};
-use fantail_wire::{ChannelName, Event, EventId, Publication};
+use fantail_wire::{ChannelName, Event, EventId, LaneName, Publication};
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, RedisResult};
 
@@ -130,8 +130,8 @@ impl Lane {
 pub(super) async fn open(url: &str, form: Form) -> RedisResult<(Link, LogStore)> {
     let mut link = Link::open(&RedisSettings::parse(url).unwrap(), |_| true).await.unwrap();
     let store = match form {
-        Form::Functions => LogStore::attach(&mut link.connection).await?,
-        Form::Script => LogStore::attach_script(&mut link.connection).await?,
+        Form::Functions => LogStore::attach(&mut link.connection, &LaneName::default()).await?,
+        Form::Script => LogStore::attach_script(&mut link.connection, &LaneName::default()).await?,
     };
     Ok((link, store))
 }

@@ -9,7 +9,7 @@ use super::{FORMS, Form};
 /// Publishes as any program does.
 async fn raw(lane: &mut Lane, envelope: impl AsRef<[u8]>, channels: &[&[u8]]) -> Result<(String, u64), RedisError> {
     let arguments = [&[envelope.as_ref()], channels].concat();
-    lane.store.library().call(&mut lane.connection(), "publish", &arguments).await
+    lane.store.library().call(&mut lane.connection(), STATE, "publish", &arguments).await
 }
 
 #[tokio::test]

@@ -57,7 +57,8 @@ async fn the_retention_is_kept_in_redis_until_it_is_set_anew() {
         let mut lane = Lane::start(form).await;
         for retention in [["0", "1"], ["1", "0"], ["-1", "1"], ["1.5", "1"], ["x", "1"], ["1", ""]] {
             let arguments = retention.map(str::as_bytes);
-            let set: Result<(), _> = lane.store.library().call(&mut lane.connection(), "configure", &arguments).await;
+            let library = lane.store.library();
+            let set: Result<(), _> = library.call(&mut lane.connection(), STATE, "configure", &arguments).await;
             assert!(set.unwrap_err().to_string().contains("two numbers from 1"), "{form:?} {retention:?}");
         }
         lane.configure(2, HOUR).await;
