@@ -82,6 +82,8 @@ pub struct Feed {
     pub redis_log_events_max: usize,
     /// Age up to which Redis keeps an event.
     pub redis_log_age_max: Duration,
+    /// The lanes beside the first, each a name of letters and digits; never without `redis_log`.
+    pub redis_log_lanes: Vec<String>,
     /// Longest wait for the feed's confirmation before a new stream is shed.
     pub follow_deadline: Duration,
     /// How long a channel without subscribers stays followed.
@@ -292,6 +294,7 @@ impl Config {
                 redis_log: false,
                 redis_log_events_max: 0,
                 redis_log_age_max: Duration::ZERO,
+                redis_log_lanes: Vec::new(),
                 follow_deadline: Duration::ZERO,
                 linger: Duration::ZERO,
             },

@@ -215,7 +215,7 @@ pub(crate) struct Rule {
     pub(crate) holds: fn(&Config) -> bool,
 }
 
-const RULES: [Rule; 6] = [
+const RULES: [Rule; 7] = [
     Rule {
         keys: ("drain_deadline", "drain_window"),
         must: "must not be shorter than",
@@ -232,6 +232,11 @@ const RULES: [Rule; 6] = [
         holds: |config| {
             !config.feed.redis_log || config.feed.redis_url.is_some() || !config.redis.redis_sentinels.is_empty()
         },
+    },
+    Rule {
+        keys: ("redis_log_lanes", "redis_log"),
+        must: "take effect only with",
+        holds: |config| config.feed.redis_log_lanes.is_empty() || config.feed.redis_log,
     },
     // An event that no log can hold would be gone for everyone who is not ready at once.
     Rule {

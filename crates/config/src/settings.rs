@@ -60,7 +60,7 @@ impl Setting {
 
     /// Whether it may be given more than once, as a list.
     pub fn is_repeatable(&self) -> bool {
-        matches!(self.kind, Kind::Origins(_) | Kind::Servers(_) | Kind::Channels(_))
+        matches!(self.kind, Kind::Origins(_) | Kind::Servers(_) | Kind::Lanes(_) | Kind::Channels(_))
     }
 
     /// Whether its value may hold a password, and so is never shown whole.
@@ -123,7 +123,7 @@ macro_rules! setting {
 }
 
 /// Every setting, grouped as in [`Config`](crate::Config).
-pub static SETTINGS: [Setting; 47] = [
+pub static SETTINGS: [Setting; 48] = [
     setting!(public.listen: Address() = "127.0.0.1:8080",
         "Where browsers connect. Reachable from this machine only, until set otherwise."),
     setting!(public.listen_shared: Switch() = "false",
@@ -142,6 +142,8 @@ pub static SETTINGS: [Setting; 47] = [
         "With redis_log: events kept in Redis per channel. The node that connected last decides for all."),
     setting!(feed.redis_log_age_max: Duration(min: SHORTEST, max: seconds(365 * 24 * HOUR)) = "24h",
         "With redis_log: age up to which an event is kept in Redis. The node that connected last decides for all."),
+    setting!(feed.redis_log_lanes: Lanes() = "",
+        "With redis_log: lanes that are served beside the lane 0. A channel whose name begins with @name/ is in the lane of that name, which has a log, an order and, in a Cluster, a place of its own. A stream follows channels of one lane."),
     setting!(feed.follow_deadline: Duration(min: SHORTEST, max: seconds(5 * MINUTE)) = "5s",
         "Longest wait for the feed to confirm a new stream's channels; past it the client is told to come back later."),
     setting!(feed.linger: Duration(min: Duration::ZERO, max: seconds(HOUR)) = "10s",

@@ -16,6 +16,12 @@ use crate::redis_url::RedisUrl;
 use crate::secret::Secret;
 use crate::suggest;
 
+/// The longest name of a lane, in bytes.
+const LANE_NAME_BYTES_MAX: usize = 32;
+/// The lane of the channels that name none, and the most beside it.
+const DEFAULT_LANE: &str = "0";
+const NAMED_LANES_MAX: usize = 63;
+
 const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 const SENTINEL_PORT: u16 = 26_379;
 const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -57,6 +63,7 @@ pub(crate) enum Kind {
     Text(Field<Option<String>>),
     Secret(Field<Option<Secret>>),
     Servers(Field<Vec<String>>),
+    Lanes(Field<Vec<String>>),
     Switch(Field<bool>),
 }
 
@@ -81,6 +88,7 @@ impl Kind {
             Self::Text(field) => (field.set)(config, (!text.is_empty()).then(|| text.to_owned())),
             Self::Secret(field) => (field.set)(config, (!text.is_empty()).then(|| Secret::new(text))),
             Self::Servers(field) => (field.set)(config, parse_servers(texts)?),
+            Self::Lanes(field) => (field.set)(config, parse_lanes(texts)?),
             Self::SlowPolicy(field) => (field.set)(config, parse_slow_policy(text)?),
             Self::Channels(field) => (field.set)(config, parse_channels(texts)?),
             Self::Switch(field) => (field.set)(config, parse_switch(text)?),
@@ -97,7 +105,7 @@ impl Kind {
             Self::Count { field, .. } => (field.get)(config).to_string(),
             Self::Size { field, .. } => show_size(*(field.get)(config) as u64),
             Self::Duration { field, .. } => show_duration(*(field.get)(config)),
-            Self::Origins(field) | Self::Servers(field) => (field.get)(config).join(","),
+            Self::Origins(field) | Self::Servers(field) | Self::Lanes(field) => (field.get)(config).join(","),
             Self::Text(field) => (field.get)(config).clone().unwrap_or_default(),
             Self::Secret(field) => (field.get)(config).as_ref().map_or_else(String::new, ToString::to_string),
             Self::LogFormat(field) => (field.get)(config).to_string(),
@@ -128,6 +136,7 @@ impl Kind {
             Self::Text(_) => "text, or empty for none".to_owned(),
             Self::Secret(_) => "text that is shown nowhere, or empty for none".to_owned(),
             Self::Servers(_) => "hosts, each with a port or without".to_owned(),
+            Self::Lanes(_) => "names of letters and digits".to_owned(),
             Self::SlowPolicy(_) => "`disconnect`, `skip` or `latest`".to_owned(),
             Self::Channels(_) => "tables `[[channel]]`, or rules such as `pattern=news.*,slow_policy=skip`".to_owned(),
             Self::Switch(_) => "`true` or `false`; the flag alone means `true`".to_owned(),
@@ -150,6 +159,7 @@ impl Kind {
             Self::Text(_) => "TEXT",
             Self::Secret(_) => "SECRET",
             Self::Servers(_) => "HOST:PORT",
+            Self::Lanes(_) => "NAME",
             Self::SlowPolicy(_) => "POLICY",
             Self::Channels(_) => "RULE",
             Self::Switch(_) => "BOOL",
@@ -207,6 +217,28 @@ fn parse_server(text: &str) -> Result<String, String> {
             Ok(format!("{host}:{}", url.port().unwrap_or(SENTINEL_PORT)))
         }
         _ => Err(refused()),
+    }
+}
+
+/// The same rules as where lanes are looked for in the names of channels; a test holds both together.
+fn parse_lanes(texts: &[String]) -> Result<Vec<String>, String> {
+    let pieces = texts.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|piece| !piece.is_empty());
+    let mut lanes: Vec<String> = Vec::new();
+    for name in pieces {
+        if name.len() > LANE_NAME_BYTES_MAX || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Err(format!("{name:?} is no name of a lane; write 1 to {LANE_NAME_BYTES_MAX} letters and digits"));
+        }
+        if name == DEFAULT_LANE {
+            return Err(format!("the lane {DEFAULT_LANE} is always there; name the others"));
+        }
+        if lanes.iter().any(|known| known == name) {
+            return Err(format!("the lane {name} is given twice"));
+        }
+        lanes.push(name.to_owned());
+    }
+    match lanes.len() {
+        found if found > NAMED_LANES_MAX => Err(format!("there are {found} lanes; the most is {NAMED_LANES_MAX}")),
+        _ => Ok(lanes),
     }
 }
 
@@ -470,5 +502,31 @@ mod tests {
         assert_eq!(parse("*").unwrap(), ["*"]);
         let faults = parse("*,https://a.example,null").unwrap_err();
         assert!(faults.contains("wildcard") && faults.contains("null"), "{faults}");
+    }
+
+    #[test]
+    fn a_lane_is_judged_as_where_channels_are_divided() {
+        use fantail_wire::{LANES_MAX, LaneName};
+        for text in ["orders", "A1", "a-b", "a/b", "\u{fc}", "{a}", "@a", &"x".repeat(32), &"x".repeat(33)] {
+            assert_eq!(parse_lanes(&[text.to_owned()]).is_ok(), LaneName::parse(text).is_ok(), "{text}");
+        }
+        assert_eq!(LaneName::default().as_str(), DEFAULT_LANE);
+        assert_eq!(LANES_MAX, NAMED_LANES_MAX + 1);
+    }
+
+    #[test]
+    fn lanes_are_named_once_and_the_first_is_there_anyway() {
+        let parse = |text: &str| parse_lanes(&[text.to_owned()]);
+        assert_eq!(parse("orders, users,"), Ok(vec!["orders".to_owned(), "users".to_owned()]));
+        assert_eq!(parse(""), Ok(Vec::new()));
+        let many = (0..=NAMED_LANES_MAX).map(|n| format!("l{n}")).collect::<Vec<_>>().join(",");
+        for (text, reason) in [
+            ("a,a", "the lane a is given twice"),
+            ("0", "the lane 0 is always there"),
+            ("a b", "\"a b\" is no name of a lane; write 1 to 32 letters and digits"),
+            (&many, "there are 64 lanes; the most is 63"),
+        ] {
+            assert!(parse(text).is_err_and(|fault| fault.starts_with(reason)), "{text}");
+        }
     }
 }

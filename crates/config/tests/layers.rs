@@ -84,6 +84,7 @@ fn nothing_said_gives_the_documented_defaults() {
         redis_log: false,
         redis_log_events_max: 10_000,
         redis_log_age_max: seconds(86_400),
+        redis_log_lanes: Vec::new(),
         follow_deadline: seconds(5),
         linger: seconds(10),
     };
@@ -161,6 +162,7 @@ fn every_setting_can_be_given_in_every_layer() {
         "workers" | "connections_max" | "channels_per_stream_max" | "log_events_max" | "redis_log_events_max" => "7",
         "drain_deadline" | "log_age_max" | "redis_log_age_max" => "11s",
         "control_events" => "false",
+        "redis_log_lanes" => "orders,users",
         "slow_policy" => "latest",
         "channel" => "pattern=a.*,slow_policy=skip,log_bytes_max=64KiB;pattern=b,log_age_max=1m",
         "drain_window" | "follow_deadline" | "linger" | "keepalive_interval" | "retry" | "progress_deadline"
@@ -174,6 +176,7 @@ fn every_setting_can_be_given_in_every_layer() {
         let sentinels = [("FANTAIL_REDIS_SENTINELS", "s1"), ("FANTAIL_REDIS_SENTINEL_MASTER", "main")];
         let company = match key {
             "redis_url" => Vec::new(),
+            "redis_log_lanes" => vec![("FANTAIL_REDIS_URL", "redis://db"), ("FANTAIL_REDIS_LOG", "true")],
             "redis_username" => vec![("FANTAIL_REDIS_URL", "redis://db"), ("FANTAIL_REDIS_PASSWORD_FILE", "/x")],
             "redis_tls_cert" => vec![("FANTAIL_REDIS_URL", "rediss://db"), ("FANTAIL_REDIS_TLS_KEY", "/x")],
             "redis_tls_key" => vec![("FANTAIL_REDIS_URL", "rediss://db"), ("FANTAIL_REDIS_TLS_CERT", "/x")],

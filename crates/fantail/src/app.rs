@@ -12,7 +12,7 @@ use fantail_feed::{LogRetention, RedisSettings};
 use fantail_hub::{Following, Hub, HubSettings, LogLimits, NumberedBy};
 use fantail_shard::{Admission, ShardSettings};
 use fantail_telemetry::Metrics;
-use fantail_wire::Term;
+use fantail_wire::{LaneName, Lanes, Term};
 
 use crate::channel_classes;
 use crate::control::{Control, FeedChoice};
@@ -46,7 +46,15 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     let Public { listen, listen_shared, path } = public;
     let Internal { internal_listen } = internal;
     let Engine { workers } = engine;
-    let Feed { redis_url, redis_log, redis_log_events_max, redis_log_age_max, follow_deadline, linger } = feed;
+    let Feed {
+        redis_url,
+        redis_log,
+        redis_log_events_max,
+        redis_log_age_max,
+        redis_log_lanes,
+        follow_deadline,
+        linger,
+    } = feed;
     let Streams {
         keepalive_interval,
         retry,
@@ -78,9 +86,11 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         settings.log_events_max = log_events_max;
         settings.log =
             redis_log.then_some(LogRetention { events_max: redis_log_events_max as u64, age_max: redis_log_age_max });
+        settings.log_lanes = lanes(&redis_log_lanes)?;
     }
     let connections_max = descriptors::connections_max(connections_max, workers)?;
 
+    let lanes = redis.as_ref().map(RedisSettings::lanes).unwrap_or_default();
     let log = LogLimits { entries_max: log_events_max, bytes_max: log_bytes_max, age_ms_max: millis(log_age_max) };
     let metrics = Arc::new(Metrics::new(workers));
     let (hub, publisher) = Hub::new(
@@ -89,7 +99,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
                 Some(settings) if settings.log.is_some() => NumberedBy::Feed,
                 _ => NumberedBy::Node(Term::from_random(fastrand::u64(..))),
             },
-            lanes: redis.as_ref().map(RedisSettings::lanes).unwrap_or_default(),
+            lanes: lanes.clone(),
             following: if redis.is_some() { Following::OnDemand } else { Following::Always },
             shards: u16::try_from(workers).context("too many workers")?,
             log,
@@ -108,6 +118,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     };
     let public_settings = Arc::new(PublicSettings {
         path,
+        lanes,
         channels_max: channels_per_stream_max,
         head_bytes_max,
         uri_bytes_max,
@@ -162,6 +173,12 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         effective,
     }
     .run()
+}
+
+/// The lanes of these names and the first. The config has checked them by the same rules.
+fn lanes(names: &[String]) -> anyhow::Result<Lanes> {
+    let names: Result<Vec<_>, _> = names.iter().map(|name| LaneName::parse(name)).collect();
+    Ok(Lanes::named(names?)?)
 }
 
 /// Milliseconds since the Unix epoch.

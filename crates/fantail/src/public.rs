@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fantail_access::{CorsDecision, CorsPolicy};
 use fantail_telemetry::{ShardCounters, StatusClass};
-use fantail_wire::Framing;
+use fantail_wire::{Framing, Lanes};
 use http::header::{ACCEPT, HOST, HeaderMap, ORIGIN};
 use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -24,6 +24,8 @@ pub(crate) struct PublicSettings {
     /// With a leading slash and none at the end.
     pub(crate) path: String,
     pub(crate) channels_max: usize,
+    /// How channels are divided; a stream follows those of one lane.
+    pub(crate) lanes: Lanes,
     pub(crate) head_bytes_max: usize,
     pub(crate) uri_bytes_max: usize,
     pub(crate) request_deadline: Duration,
@@ -75,7 +77,8 @@ impl PublicSettings {
         if !request.body().is_end_stream() {
             return Err(Problem::field("body", "a subscribe has no body"));
         }
-        let subscribe = SubscribeRequest::parse(in_path, request.uri(), request.headers(), self.channels_max)?;
+        let subscribe =
+            SubscribeRequest::parse(in_path, request.uri(), request.headers(), self.channels_max, &self.lanes)?;
         if request.method() == Method::HEAD {
             return Ok(Decision::Answer(with_headers(empty(StatusCode::OK), STREAM_HEADERS.into_iter())));
         }

@@ -1,7 +1,7 @@
 //! What a subscribe asks for: the request's target and headers, checked.
 
 use fantail_hub::Resume;
-use fantail_wire::ChannelName;
+use fantail_wire::{ChannelName, Lanes};
 use http::{HeaderMap, Uri};
 use percent_encoding::percent_decode_str;
 use smallvec::SmallVec;
@@ -27,17 +27,21 @@ struct Query {
 }
 
 impl SubscribeRequest {
-    /// Reads the request; `in_path` is what stands behind the stream path's slash, still encoded.
+    /// Reads the request; `in_path` is what stands behind the stream path's slash, still encoded. Its channels are all of
+    /// one of `lanes`.
     pub(crate) fn parse(
         in_path: Option<&str>,
         uri: &Uri,
         headers: &HeaderMap,
         channels_max: usize,
+        lanes: &Lanes,
     ) -> Result<Self, Problem> {
         let query = Query::parse(uri.query().unwrap_or_default());
         let resume = resume(&query, headers)?;
         let limit = query.limit.as_deref().map(limit).transpose()?;
-        Ok(Self { channels: channels(in_path, query.channels, channels_max)?, resume, limit })
+        let channels = channels(in_path, query.channels, channels_max)?;
+        lanes.of_all(&channels).map_err(|error| Problem::field("channel", error.to_string()))?;
+        Ok(Self { channels, resume, limit })
     }
 }
 
@@ -127,7 +131,7 @@ mod tests {
         if let Some(id) = last_event_id {
             headers.insert("last-event-id", http::HeaderValue::from_bytes(id).expect("a valid header"));
         }
-        SubscribeRequest::parse(in_path, &uri, &headers, 3)
+        SubscribeRequest::parse(in_path, &uri, &headers, 3, &Lanes::named([]).expect("one"))
     }
 
     fn names(request: &SubscribeRequest) -> Vec<&str> {
@@ -148,6 +152,7 @@ mod tests {
         assert_eq!(field(Some("%ff"), ""), Some("channel"));
         assert_eq!(field(Some("a*"), ""), Some("channel"));
         assert_eq!(field(None, "channel=a&channel=b&channel=c&channel=d"), Some("channel"));
+        assert_eq!(field(Some("@orders/1"), ""), Some("channel"), "a lane that is not served");
         for bad in ["limit=0", "limit=-1", "limit=x", "limit=", "limit=99999999999999999999"] {
             assert_eq!(field(Some("a"), bad), Some("limit"), "{bad}");
         }

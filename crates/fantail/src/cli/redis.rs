@@ -55,9 +55,10 @@ pub(super) fn read(matches: &ArgMatches, faults: &mut Faults) -> Option<RedisSet
 }
 
 fn settings() -> impl Iterator<Item = &'static Setting> {
-    // How much is kept in Redis is for nodes to say.
+    // How much is kept in Redis, and which lanes are served, is for nodes to say.
     let is_for_nodes = |key: &str| {
-        matches!(key, "redis_password" | "redis_sentinel_password" | "redis_log_events_max" | "redis_log_age_max")
+        let of_log = ["redis_log_events_max", "redis_log_age_max", "redis_log_lanes"];
+        matches!(key, "redis_password" | "redis_sentinel_password") || of_log.contains(&key)
     };
     SETTINGS.iter().filter(move |setting| setting.key.starts_with("redis_") && !is_for_nodes(setting.key))
 }
