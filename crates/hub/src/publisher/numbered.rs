@@ -209,4 +209,6 @@ impl Publisher {
 }
 
 #[cfg(test)]
+mod lanes;
+#[cfg(test)]
 mod tests;
