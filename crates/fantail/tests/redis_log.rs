@@ -12,6 +12,8 @@ mod deleting;
 mod herd;
 #[path = "redis_log/ids.rs"]
 mod ids;
+#[path = "redis_log/lanes.rs"]
+mod lanes;
 #[path = "redis_log/losses.rs"]
 mod losses;
 #[path = "common/node.rs"]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::node::{ask, node, until_state};
 
-/// The one key that publishers name.
+/// The key that publishers name for channels without a lane.
 pub(crate) const LOG: &str = "fantail-log:{0}";
 
 /// Starts a node that follows the log of the Redis at `addr`, and waits until it is connected.
@@ -54,8 +54,9 @@ pub(crate) async fn until_ready(node: &Fantail, ready: bool) {
 
 /// Calls the function that publishes, as any program would.
 pub(crate) async fn call(connection: &mut RespConnection, envelope: &Value, channels: &[&str]) -> Reply {
-    let envelope = envelope.to_string();
-    let mut command = vec!["FCALL", "fantail_publish", "1", LOG, &envelope];
+    let lane = channels[0].strip_prefix('@').and_then(|name| name.split_once('/')).map_or("0", |(lane, _)| lane);
+    let (key, envelope) = (format!("fantail-log:{{{lane}}}"), envelope.to_string());
+    let mut command = vec!["FCALL", "fantail_publish", "1", &key, &envelope];
     command.extend(channels);
     connection.command(&command).await.unwrap()
 }

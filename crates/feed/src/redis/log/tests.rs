@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
 mod lane;
+mod lanes;
 mod loading;
 mod numbering;
 mod refusals;
