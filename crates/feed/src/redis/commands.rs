@@ -1,7 +1,7 @@
 //! The connection that publishes: apart from the subscription, so that neither waits behind the other.
 //!
 //! [`Commands::maintain`] keeps it and waits on: the connection's end, a publisher that got no answer, and the pause
-//! before the next try.
+//! before the next try, which is over when the subscription has found Redis.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use fantail_wire::{EventId, Publication, Term, encode};
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, cmd, pipe};
 use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::backoff::Backoff;
 use super::envelope;
@@ -31,6 +31,8 @@ const LOG_LINES_PER_MINUTE: u32 = 2;
 #[derive(Debug)]
 pub(super) struct Commands {
     live: watch::Sender<Option<Live>>,
+    /// The subscription has found Redis: it is worth trying before the pause is over.
+    found: Notify,
     event_bytes_max: usize,
     longest_id: String,
 }
@@ -46,7 +48,7 @@ struct Live {
 impl Commands {
     pub(super) fn new(settings: &RedisSettings) -> Self {
         let live = watch::Sender::new(None);
-        Self { live, event_bytes_max: settings.event_bytes_max, longest_id: longest_id() }
+        Self { live, found: Notify::new(), event_bytes_max: settings.event_bytes_max, longest_id: longest_id() }
     }
 
     /// Connects and connects again, for ever.
@@ -66,7 +68,14 @@ impl Commands {
                     }
                 }
             }
-            sleep(backoff.next_wait()).await;
+            let _ = timeout(backoff.next_wait(), self.found.notified()).await;
+        }
+    }
+
+    /// Redis is there. Who sees that the node is ready may publish: this connection should not be much later.
+    pub(super) fn hurry(&self) {
+        if self.live.borrow().is_none() {
+            self.found.notify_one();
         }
     }
 

@@ -90,6 +90,7 @@ impl<I: Intake> Subscriber<I> {
             match self.connect().await {
                 Ok(link) => {
                     backoff.connected();
+                    self.commands.hurry();
                     if sessions > 0 {
                         add_one(&self.counters.reconnects);
                     }
