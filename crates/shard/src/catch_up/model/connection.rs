@@ -11,6 +11,7 @@ use fantail_wire::{Framing, opening_frame};
 
 use super::super::overrun::{Judgement, go_on, judge};
 use super::super::{Found, Standing, collect, end_of_body, keep_rest, within_limit};
+use super::course::Course;
 use super::node::name;
 use crate::outgoing::{Flush, Outgoing};
 use crate::slow_policies::SlowPolicies;
@@ -65,17 +66,10 @@ fn leave_all(joins: Vec<Join>, hub: &Hub) {
 /// What is around a shard while it works.
 pub(super) trait Surroundings {
     fn hub(&self) -> Arc<Hub>;
-    fn rng(&mut self) -> &mut fastrand::Rng;
-    fn happened(&mut self, what: &'static str);
-    fn note(&mut self, what: String);
+    fn course(&mut self) -> &mut Course;
     fn slow_policies(&self) -> SlowPolicies;
     /// What the control thread does while the shard is between two steps of its own.
     fn sometimes_step(&mut self);
-
-    /// True in one of `of` cases.
-    fn chance(&mut self, of: usize) -> bool {
-        self.rng().usize(..of) == 0
-    }
 }
 
 /// Whether the shard would wake up now.
@@ -89,15 +83,15 @@ impl Connection {
         let mut joins = Vec::new();
         for (slot, &channel) in channels.iter().enumerate() {
             let Ok(join) = node.hub().join(&name(channel), shard, slot as u32) else {
-                node.happened("refused");
+                node.course().happened("refused");
                 leave_all(joins, &node.hub());
                 return None;
             };
             joins.push(join);
             node.sometimes_step();
         }
-        let framing = if node.rng().bool() { Framing::Chunked } else { Framing::CloseDelimited };
-        let events_left = node.chance(8).then(|| node.rng().u64(1..10));
+        let framing = if node.course().rng.bool() { Framing::Chunked } else { Framing::CloseDelimited };
+        let events_left = node.course().chance(8).then(|| node.course().rng.u64(1..10));
         Some(Self {
             shard,
             joins,
@@ -138,7 +132,7 @@ impl Connection {
                 continue;
             }
             if end {
-                node.happened("ended by delete");
+                node.course().happened("ended by delete");
                 self.end(&hub);
             } else if self.state == State::Live {
                 self.state = State::Behind;
@@ -155,7 +149,7 @@ impl Connection {
         }
         let channels: Vec<_> = self.joins.iter().map(|join| Arc::clone(&join.channel)).collect();
         let Begin::At(start) = node.hub().begin(&self.resume, &channels, &mut self.asked) else { return None };
-        node.note(format!("client {} starts with {:?}: {start:?}", self.shard, self.resume));
+        node.course().note(format!("client {} starts with {:?}: {start:?}", self.shard, self.resume));
         self.outgoing.push(opening_frame(1000, start.opening_id).share(self.framing));
         self.cursor = start.cursor;
         self.state = State::Behind;
@@ -195,7 +189,7 @@ impl Connection {
             let watermark = hub.watermark().position;
             node.sometimes_step();
             self.serve_once(node, &hub, watermark, &room);
-            if node.chance(4) {
+            if node.course().chance(4) {
                 return; // the slice is over
             }
         }
@@ -210,14 +204,15 @@ impl Connection {
     ) {
         let mut entries = Vec::new();
         let standing = Standing { cursor: self.cursor, watermark, resuming: self.resuming.as_ref() };
-        let take = Room { entries: node.rng().usize(1..5), bytes: node.rng().usize(1..1000) };
+        let take = Room { entries: node.course().rng.usize(1..5), bytes: node.course().rng.usize(1..1000) };
         // The control thread goes on while the logs are read one by one.
         let channels = self.joins.iter().map(|join| {
             node.sometimes_step();
             &*join.channel
         });
         let found = collect(&standing, channels, hub, take, &mut entries);
-        node.note(format!("client {} at {} of {}: {found:?}", self.shard, self.cursor.number, watermark.number));
+        node.course()
+            .note(format!("client {} at {} of {}: {found:?}", self.shard, self.cursor.number, watermark.number));
         match found {
             Found::Entries => self.write(node, hub, &entries, room),
             Found::Overrun(_) => self.overrun(node, hub, watermark, take, room),
@@ -225,7 +220,7 @@ impl Connection {
                 let beyond = |join: &Join| join.channel.read(watermark, watermark, take, &mut entries).floor.position;
                 let floors_above = self.joins.iter().map(beyond).any(|floor| floor > watermark);
                 if floors_above {
-                    node.happened("floor above watermark");
+                    node.course().happened("floor above watermark");
                 }
                 self.cursor = self.cursor.max(watermark);
                 assert!(self.cursor <= hub.watermark().position, "a live stream is ahead of the watermark");
@@ -248,7 +243,7 @@ impl Connection {
         let policy = match judge(self.cursor, channels.clone(), &node.slow_policies()) {
             Judgement::GoOn(policy) => policy,
             Judgement::End(..) => {
-                node.happened("overrun");
+                node.course().happened("overrun");
                 return self.end(hub);
             }
         };
@@ -257,8 +252,8 @@ impl Connection {
         let mut entries = Vec::new();
         let channels = channels.inspect(|_| node.sometimes_step());
         let found = go_on(policy, &standing, channels, hub, take, &mut entries);
-        node.note(format!("client {} goes on by {policy}: {found:?}, {} entries", self.shard, entries.len()));
-        node.happened(policy.as_str());
+        node.course().note(format!("client {} goes on by {policy}: {found:?}, {} entries", self.shard, entries.len()));
+        node.course().happened(policy.as_str());
         let events = entries.iter().filter(|entry| entry.kind == EntryKind::Event).count();
         assert!(
             policy == SlowPolicy::Skip || self.joins.len() > 1 || events <= 1,
@@ -285,16 +280,21 @@ impl Connection {
         let keep = |rest| self.outgoing.push(rest);
         let begun = keep_rest(&mut self.cursor, self.framing, entries, taken, keep);
         let events = begun.iter().filter(|entry| entry.kind == EntryKind::Event).count() as u64;
-        node.note(format!("  {} of {} entries begun, {taken} of {} bytes", begun.len(), entries.len(), bytes.len()));
+        node.course().note(format!(
+            "  {} of {} entries begun, {taken} of {} bytes",
+            begun.len(),
+            entries.len(),
+            bytes.len()
+        ));
         assert!(self.cursor >= before, "positions never fall");
         if let Some(left) = &mut self.events_left {
             *left -= events;
         }
         if self.events_left == Some(0) {
-            node.happened("limit reached");
+            node.course().happened("limit reached");
             self.end(hub);
         } else if taken < bytes.len() {
-            node.happened("partial write");
+            node.course().happened("partial write");
             self.state = State::Blocked;
         }
     }

@@ -3,10 +3,10 @@
 use fantail_hub::{Resume, Start};
 use fantail_wire::{EventId, Framing};
 
-use super::client::{blocks, unwrap_chunks};
+use super::block::{blocks, unwrap_chunks};
 use super::connection::Connection;
 use super::node::channel_of;
-use super::world::{At, NODES, Place, World};
+use super::world::{At, CHANNELS, NODES, Place, World};
 use crate::stream::State;
 
 pub(super) struct Wanderer {
@@ -36,9 +36,9 @@ struct Owed {
 
 impl Wanderer {
     pub(super) fn new(shard: u16, world: &mut World) -> Self {
-        let follows = world.some_channels();
-        world.note(format!("client {shard} follows {follows:?}"));
-        let stays_away = world.rng.usize(1..10);
+        let follows = world.course.some_channels(CHANNELS);
+        world.course.note(format!("client {shard} follows {follows:?}"));
+        let stays_away = world.course.rng.usize(1..10);
         let (connection, last_id, place) = (None, None, None);
         let (ids, owed) = (Vec::new(), Vec::new());
         Self { shard, follows, node: 0, connection, last_id, ids, stays_away, place, owed, besides: 0 }
@@ -47,21 +47,25 @@ impl Wanderer {
     /// One thing that the client, its connection or its shard does.
     pub(super) fn step(&mut self, world: &mut World) {
         if self.connection.is_none() {
-            if world.chance(self.stays_away) {
+            if world.course.chance(self.stays_away) {
                 self.connect(world);
             }
             return;
         }
-        let looks = !world.chance(4);
-        self.turn(world, looks, |at| if at.world.rng.bool() { usize::MAX } else { at.world.rng.usize(..300) });
+        let looks = !world.course.chance(4);
+        self.turn(
+            world,
+            looks,
+            |at| if at.world.course.rng.bool() { usize::MAX } else { at.world.course.rng.usize(..300) },
+        );
         if let Some(connection) = &self.connection
-            && (connection.state == State::Ending || world.chance(25))
+            && (connection.state == State::Ending || world.course.chance(25))
         {
             let len = connection.taken.len();
-            let cut = match world.rng.u8(..4) {
+            let cut = match world.course.rng.u8(..4) {
                 0 => usize::MAX,
-                1 => world.rng.usize(..=len),
-                _ => len - world.rng.usize(..=len.min(120)),
+                1 => world.course.rng.usize(..=len),
+                _ => len - world.course.rng.usize(..=len.min(120)),
             };
             self.disconnect(world, cut);
         }
@@ -112,28 +116,28 @@ impl Wanderer {
 
     fn connect(&mut self, world: &mut World) {
         let resume = self.choose(world);
-        let node = world.rng.usize(..NODES);
+        let node = world.course.rng.usize(..NODES);
         if node != self.node && resume != Resume::Live {
-            world.happened("moved");
+            world.course.happened("moved");
         }
         self.node = node;
-        world.note(format!("client {} connects to {node} with {resume:?}", self.shard));
+        world.course.note(format!("client {} connects to {node} with {resume:?}", self.shard));
         self.connection = Connection::open(self.shard, &self.follows, resume, &mut At { world, node });
     }
 
     fn choose(&mut self, world: &mut World) -> Resume {
-        if self.last_id.is_none() || world.chance(15) {
+        if self.last_id.is_none() || world.course.chance(15) {
             (self.last_id, self.place) = (None, None);
             self.ids.clear();
-            return match world.rng.u8(..4) {
+            return match world.course.rng.u8(..4) {
                 0 => Resume::Replay(usize::MAX),
-                1 => Resume::Replay(world.rng.usize(1..5)),
+                1 => Resume::Replay(world.course.rng.usize(1..5)),
                 _ => Resume::Live,
             };
         }
-        match world.rng.u8(..12) {
-            0 if world.weather == super::Weather::Rough => Resume::After("nobody's".to_owned()),
-            1 => Resume::After(world.rng.choice(&self.ids).unwrap().clone()),
+        match world.course.rng.u8(..12) {
+            0 if world.course.is_rough() => Resume::After("nobody's".to_owned()),
+            1 => Resume::After(world.course.rng.choice(&self.ids).unwrap().clone()),
             _ => Resume::After(self.last_id.clone().unwrap()),
         }
     }
@@ -168,7 +172,7 @@ impl Wanderer {
 
     /// Of each channel what is above its floor.
     fn begin_replay(&mut self, world: &mut World, start: &Start) {
-        world.happened("replay");
+        world.course.happened("replay");
         self.begin(world, self.place_of(world, start));
         let hub = &world.nodes[self.node].hub;
         for (owed, floor) in self.owed.iter_mut().zip(start.floors.iter().flatten()) {
@@ -179,8 +183,8 @@ impl Wanderer {
 
     fn begin_after(&mut self, world: &mut World, id: &str, start: &Start) {
         if start.unknown.is_some() {
-            world.happened("unknown id");
-            assert_eq!(world.weather, super::Weather::Rough, "client {}: {id} is known", self.shard);
+            world.course.happened("unknown id");
+            assert!(world.course.is_rough(), "client {}: {id} is known", self.shard);
             self.place = None;
             self.begin_from(0);
             self.owed.iter_mut().for_each(|owed| owed.needs_gap = true);
@@ -189,7 +193,7 @@ impl Wanderer {
         let place = if let Ok(id) = EventId::parse(id) {
             world.place_of(&id)
         } else {
-            world.happened("resumed by a publisher's id");
+            world.course.happened("resumed by a publisher's id");
             let has_id = |past: &&super::world::Past| past.publisher_id.as_deref() == Some(id);
             world.history.iter().find(has_id).expect("somebody published it").place
         };
@@ -202,7 +206,12 @@ impl Wanderer {
         let Some(mut connection) = self.connection.take() else { return };
         connection.leave(&world.nodes[self.node].hub);
         let bytes = &connection.taken[..cut.min(connection.taken.len())];
-        world.note(format!("client {} is cut after {} of {} bytes", self.shard, bytes.len(), connection.taken.len()));
+        world.course.note(format!(
+            "client {} is cut after {} of {} bytes",
+            self.shard,
+            bytes.len(),
+            connection.taken.len()
+        ));
         let text = match connection.framing() {
             Framing::Chunked => unwrap_chunks(bytes),
             Framing::CloseDelimited => bytes.to_vec(),
@@ -213,15 +222,15 @@ impl Wanderer {
     fn read(&mut self, world: &mut World, text: &str) {
         let mut gaps = Vec::new();
         for block in blocks(text) {
-            world.note(format!("  client {} reads {block:?}", self.shard));
+            world.course.note(format!("  client {} reads {block:?}", self.shard));
             if let Some(id) = &block.id {
                 self.last_id = Some(id.clone());
                 self.ids.push(id.clone());
             }
             let Some(data) = &block.data else { continue };
             if block.event.as_deref() == Some("fantail.gap") {
-                world.happened("gap");
-                assert_eq!(world.weather, super::Weather::Rough, "client {}: nothing is missing", self.shard);
+                world.course.happened("gap");
+                assert!(world.course.is_rough(), "client {}: nothing is missing", self.shard);
                 gaps.push(channel_of(data.split('"').nth(3).unwrap()));
                 if let Some(id) = block.id {
                     let place = world.place_of(&EventId::parse(&id).unwrap());
@@ -235,7 +244,7 @@ impl Wanderer {
                 // A gap of another channel may stand at its place; it counts from the next id on.
                 assert!(block.id.is_none());
                 self.besides = beside + 1;
-                world.happened("beside");
+                world.course.happened("beside");
             } else {
                 let seq: usize = data.split(':').next().unwrap().parse().unwrap();
                 let place = world.history[seq].place;
@@ -248,7 +257,7 @@ impl Wanderer {
             }
         }
         if !gaps.is_empty() {
-            world.happened("unit cut");
+            world.course.happened("unit cut");
         }
     }
 
@@ -262,7 +271,7 @@ impl Wanderer {
     }
 
     fn take(&mut self, world: &mut World, seq: usize) {
-        world.happened("event");
+        world.course.happened("event");
         let of = |channel: usize| world.history[seq].channels.contains(&channel);
         let mine = self.owed.iter().filter(|owed| of(owed.channel)).count();
         assert!(mine > 0, "client {}: event {seq} is of none of its channels", self.shard);

@@ -4,28 +4,22 @@
 //! a connection that may break what it would tell a real one: live events, and after a break what was missed. What it
 //! tells waits in a queue, of which a node takes one call at a time.
 
-use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
-use std::fmt::Write;
 use std::sync::Arc;
 
 use fantail_hub::{Channel, Following, Hub, HubSettings, LogLimits, NumberedBy, Publisher, Release, Wish};
 use fantail_wire::{EndedTerm, Event, EventFields, EventId, GapReason, Publication, Term, Terms};
 
 use super::connection::Surroundings;
+use super::course::{Course, Weather, now_ms};
 use super::node::{SHARDS, channel_of, name};
-use super::{Happened, Weather};
 use crate::slow_policies::SlowPolicies;
 use fantail_telemetry::SlowPolicy;
 
 pub(super) const NODES: usize = 2;
-const CHANNELS: usize = 4;
+pub(super) const CHANNELS: usize = 4;
 /// Answers to other questions that may be on their way when somebody asks how far the feed is.
 const SYNCS_ON_THE_WAY_MAX: usize = 2;
-
-thread_local! {
-    static NOW_MS: Cell<u64> = const { Cell::new(0) };
-}
 
 /// A place in the feed's order: which of its terms, and the number there.
 pub(super) type Place = (usize, u64);
@@ -49,10 +43,8 @@ struct Line {
 
 pub(super) struct World {
     seed: u64,
-    pub(super) rng: fastrand::Rng,
-    pub(super) weather: Weather,
+    pub(super) course: Course,
     pub(super) history: Vec<Past>,
-    pub(super) happened: Happened,
     pub(super) nodes: Vec<Node>,
     lines: Vec<Line>,
     number: u64,
@@ -62,7 +54,6 @@ pub(super) struct World {
     besides: u64,
     linger_ms: u64,
     is_at_work: bool,
-    trace: Vec<String>,
 }
 
 pub(super) struct Node {
@@ -113,16 +104,8 @@ impl Surroundings for At<'_> {
         Arc::clone(&self.world.nodes[self.node].hub)
     }
 
-    fn rng(&mut self) -> &mut fastrand::Rng {
-        &mut self.world.rng
-    }
-
-    fn happened(&mut self, what: &'static str) {
-        self.world.happened(what);
-    }
-
-    fn note(&mut self, what: String) {
-        self.world.note(what);
+    fn course(&mut self) -> &mut Course {
+        &mut self.world.course
     }
 
     fn slow_policies(&self) -> SlowPolicies {
@@ -131,7 +114,7 @@ impl Surroundings for At<'_> {
     }
 
     fn sometimes_step(&mut self) {
-        if self.world.is_at_work && self.chance(8) {
+        if self.world.is_at_work && self.world.course.chance(8) {
             self.world.step();
         }
     }
@@ -168,14 +151,12 @@ impl Node {
 
 impl World {
     pub(super) fn new(seed: u64, weather: Weather) -> Self {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        NOW_MS.set(1000);
-        let tight = |rng: &mut fastrand::Rng, bound: usize| weather == Weather::Rough && rng.usize(..bound) == 0;
+        let mut course = Course::new(seed, weather);
         let most = usize::MAX / 2;
         let log = LogLimits {
-            entries_max: if tight(&mut rng, 2) { rng.usize(1..=6) } else { most },
-            bytes_max: if tight(&mut rng, 4) { rng.usize(200..2000) } else { most },
-            age_ms_max: if tight(&mut rng, 3) { rng.u64(1..60) } else { u64::MAX },
+            entries_max: if course.is_tight(2) { course.rng.usize(1..=6) } else { most },
+            bytes_max: if course.is_tight(4) { course.rng.usize(200..2000) } else { most },
+            age_ms_max: if course.is_tight(3) { course.rng.u64(1..60) } else { u64::MAX },
         };
         let settings = HubSettings {
             numbering: NumberedBy::Feed,
@@ -184,21 +165,19 @@ impl World {
             log,
             patterns: Vec::new(),
             control_events: true,
-            logs_bytes_max: if tight(&mut rng, 4) { rng.usize(500..3000) } else { most },
+            logs_bytes_max: if course.is_tight(4) { course.rng.usize(500..3000) } else { most },
             event_bytes_max: 250,
             channels_max: CHANNELS,
-            clock: || NOW_MS.get(),
+            clock: now_ms,
         };
-        let linger_ms = rng.u64(0..20);
-        let trace = vec![format!("{settings:?}")];
-        let nodes = (0..NODES).map(|_| Node::new(settings.clone(), rng.usize(1..5))).collect();
+        let linger_ms = course.rng.u64(0..20);
+        course.note(format!("{settings:?}"));
+        let nodes = (0..NODES).map(|_| Node::new(settings.clone(), course.rng.usize(1..5))).collect();
         let first = Line { term: term(seed, 0), start: 0, end: None, is_remembered: true };
         Self {
             seed,
-            rng,
-            weather,
+            course,
             history: Vec::new(),
-            happened: Happened::new(),
             nodes,
             lines: vec![first],
             number: 0,
@@ -206,32 +185,7 @@ impl World {
             besides: 0,
             linger_ms,
             is_at_work: true,
-            trace,
         }
-    }
-
-    pub(super) fn happened(&mut self, what: &'static str) {
-        *self.happened.entry(what).or_default() += 1;
-    }
-
-    pub(super) fn note(&mut self, what: String) {
-        self.trace.push(what);
-    }
-
-    pub(super) fn chance(&mut self, of: usize) -> bool {
-        self.rng.usize(..of) == 0
-    }
-
-    pub(super) fn trace(&self) -> String {
-        self.trace.iter().enumerate().fold(String::new(), |mut all, (i, line)| {
-            writeln!(all, "{i}. {line}").unwrap();
-            all
-        })
-    }
-
-    pub(super) fn some_channels(&mut self) -> Vec<usize> {
-        let count = self.rng.usize(1..=3);
-        self.rng.choose_multiple(0..CHANNELS, count)
     }
 
     /// How much of the history is at or below a place.
@@ -256,7 +210,7 @@ impl World {
     }
 
     fn newest_id(&self) -> EventId {
-        EventId::new(self.lines[self.lines.len() - 1].term, NOW_MS.get(), self.number)
+        EventId::new(self.lines[self.lines.len() - 1].term, now_ms(), self.number)
     }
 
     /// What the feed tells of its terms, as if the last were `line` and had come to `number`.
@@ -264,29 +218,29 @@ impl World {
         let ended = |line: &Line| EndedTerm { term: line.term, start: line.start, end: line.end.unwrap() };
         let ended = self.lines[..line].iter().filter(|line| line.is_remembered).map(ended).collect();
         let Line { term, start, .. } = self.lines[line];
-        Terms { current: term, start, number, ms: NOW_MS.get(), ended }
+        Terms { current: term, start, number, ms: now_ms(), ended }
     }
 
     /// One thing that happens to the feed or to a node.
     pub(super) fn step(&mut self) {
-        let rough = self.weather == Weather::Rough;
-        let node = self.rng.usize(..NODES);
-        match self.rng.u8(..30) {
+        let rough = self.course.is_rough();
+        let node = self.course.rng.usize(..NODES);
+        match self.course.rng.u8(..30) {
             0..5 => self.publish(),
             5 | 6 => self.publish_beside(),
-            7 => NOW_MS.set(NOW_MS.get() + self.rng.u64(..40)),
+            7 => self.course.pass_time(),
             8 => self.nodes[node].publisher.sweep(),
-            9 if self.chance(3) => self.lose(node),
-            10 if rough && self.chance(6) => self.end_term(),
-            11 if rough && self.chance(2) => self.trim(),
-            12 if rough && self.chance(4) => self.find_gap(node),
-            13 if rough && self.chance(10) => self.delete(node),
+            9 if self.course.chance(3) => self.lose(node),
+            10 if rough && self.course.chance(6) => self.end_term(),
+            11 if rough && self.course.chance(2) => self.trim(),
+            12 if rough && self.course.chance(4) => self.find_gap(node),
+            13 if rough && self.course.chance(10) => self.delete(node),
             14 => self.release(node),
             15..18 => drop(self.answer_recall(node)),
             18 => drop(self.connect(node)),
             19 | 20 => drop(self.wish(node)),
             21 => drop(self.subscribe(node)),
-            _ if self.chance(self.nodes[node].lag) => drop(self.call(node)),
+            _ if self.course.chance(self.nodes[node].lag) => drop(self.call(node)),
             _ => {}
         }
     }
@@ -310,11 +264,11 @@ impl World {
 
     fn publish(&mut self) {
         let seq = self.history.len();
-        let channels = self.some_channels();
+        let channels = self.course.some_channels(CHANNELS);
         self.number += 1;
-        let publisher_id = self.chance(5).then(|| format!("own-{seq}"));
-        let (place, ms) = (self.newest(), NOW_MS.get());
-        self.note(format!("publish {seq} to {channels:?} at {place:?}, id {publisher_id:?}"));
+        let publisher_id = self.course.chance(5).then(|| format!("own-{seq}"));
+        let (place, ms) = (self.newest(), now_ms());
+        self.course.note(format!("publish {seq} to {channels:?} at {place:?}, id {publisher_id:?}"));
         for node in &mut self.nodes {
             let taken = node.take_of(&channels);
             if !taken.is_empty() {
@@ -325,10 +279,10 @@ impl World {
     }
 
     fn publish_beside(&mut self) {
-        let channels = self.some_channels();
+        let channels = self.course.some_channels(CHANNELS);
         let beside = self.besides;
         self.besides += 1;
-        self.note(format!("publish b{beside} to {channels:?}"));
+        self.course.note(format!("publish b{beside} to {channels:?}"));
         for node in &mut self.nodes {
             let taken = node.take_of(&channels);
             if !taken.is_empty() {
@@ -343,7 +297,7 @@ impl World {
         if !node.is_connected {
             return;
         }
-        self.trace.push(format!("node {at} is cut off"));
+        self.course.note(format!("node {at} is cut off"));
         node.is_connected = false;
         node.calls.clear();
         node.subscribed.clear();
@@ -356,10 +310,10 @@ impl World {
 
     /// The feed is replaced by one that lacks the last events, or all and the memory of its terms.
     fn end_term(&mut self) {
-        self.happened("term ended");
+        self.course.happened("term ended");
         let last = self.lines.len() - 1;
-        let forgets = self.chance(4);
-        let end = if forgets { self.number } else { self.number.saturating_sub(self.rng.u64(..3)) };
+        let forgets = self.course.chance(4);
+        let end = if forgets { self.number } else { self.number.saturating_sub(self.course.rng.u64(..3)) };
         let end = end.max(self.lines[last].start);
         for past in self.history.iter_mut().rev().take_while(|past| past.place > (last, end)) {
             past.is_lost = true;
@@ -369,7 +323,7 @@ impl World {
         let next = term(self.seed, self.lines.len() as u64);
         self.lines.push(Line { term: next, start, end: None, is_remembered: true });
         self.number = start;
-        self.note(format!("a term ends with {end}, the next begins with {start}"));
+        self.course.note(format!("a term ends with {end}, the next begins with {start}"));
         if forgets {
             self.trimmed = [self.history.len(); CHANNELS];
             self.lines[..=last].iter_mut().for_each(|line| line.is_remembered = false);
@@ -378,28 +332,28 @@ impl World {
     }
 
     fn trim(&mut self) {
-        let channel = self.rng.usize(..CHANNELS);
-        let to = self.rng.usize(..=self.history.len());
+        let channel = self.course.rng.usize(..CHANNELS);
+        let to = self.course.rng.usize(..=self.history.len());
         self.trimmed[channel] = self.trimmed[channel].max(to);
-        self.note(format!("{channel} is trimmed to {}", self.trimmed[channel]));
+        self.course.note(format!("{channel} is trimmed to {}", self.trimmed[channel]));
     }
 
     /// A node finds late that something may be missing.
     fn find_gap(&mut self, at: usize) {
-        let channel = self.rng.usize(..CHANNELS);
+        let channel = self.course.rng.usize(..CHANNELS);
         let id = self.newest_id();
         let place = self.nodes[at].at;
         if let Some((line, number)) = place {
-            let id = EventId::new(self.lines[line].term, id.ms, self.rng.u64(..=number));
-            self.note(format!("node {at} finds a gap of {channel} at {id}"));
+            let id = EventId::new(self.lines[line].term, id.ms, self.course.rng.u64(..=number));
+            self.course.note(format!("node {at} finds a gap of {channel} at {id}"));
             self.nodes[at].publisher.gap(&name(channel), id, GapReason::Lost);
         }
     }
 
     fn delete(&mut self, at: usize) {
-        let channel = self.rng.usize(..CHANNELS);
+        let channel = self.course.rng.usize(..CHANNELS);
         let there = self.nodes[at].publisher.delete(&name(channel));
-        self.note(format!("node {at} deletes {channel}: {there}"));
+        self.course.note(format!("node {at} deletes {channel}: {there}"));
     }
 
     fn release(&mut self, at: usize) {
@@ -407,10 +361,10 @@ impl World {
         if node.lingering.is_empty() {
             return;
         }
-        let which = self.rng.usize(..node.lingering.len());
+        let which = self.course.rng.usize(..node.lingering.len());
         let channel = node.lingering.swap_remove(which);
         let release = node.publisher.release(&channel, self.linger_ms);
-        self.trace.push(format!("node {at} releases {channel:?}: {release:?}"));
+        self.course.note(format!("node {at} releases {channel:?}: {release:?}"));
         match release {
             Release::Unfollow => {
                 let channel = channel_of(channel.name().as_str());
@@ -419,7 +373,7 @@ impl World {
                 }
                 node.to_subscribe.retain(|&asked| asked != channel);
                 node.calls.retain(|call| !matches!(call, Call::Followed(c, _) | Call::Gap(c, _) if *c == channel));
-                *self.happened.entry("forgotten").or_default() += 1;
+                self.course.happened("forgotten");
             }
             Release::Wanted => {}
             Release::Later(_) => node.lingering.push(channel),
@@ -428,7 +382,7 @@ impl World {
 
     fn wish(&mut self, at: usize) -> bool {
         let Some(wish) = self.nodes[at].publisher.next_wish() else { return false };
-        self.note(format!("node {at} wishes {wish:?}"));
+        self.course.note(format!("node {at} wishes {wish:?}"));
         let newest = self.newest();
         let sync = Call::Synced(self.terms(newest.0, newest.1), newest);
         let node = &mut self.nodes[at];
@@ -444,13 +398,13 @@ impl World {
             Wish::Recall { channel, above, up_to, events_max } => {
                 let channel = channel_of(channel.as_str());
                 node.recalls.push(Recall { channel, above, up_to, events_max });
-                self.happened("recall");
+                self.course.happened("recall");
             }
             Wish::Sync => {
                 if node.is_connected {
                     node.calls.push_back(sync);
                 }
-                self.happened("sync");
+                self.course.happened("sync");
             }
         }
         true
@@ -475,7 +429,7 @@ impl World {
         if self.nodes[at].is_connected {
             return false;
         }
-        self.note(format!("node {at} connects"));
+        self.course.note(format!("node {at} connects"));
         let mut calls = Vec::new();
         let wanted = self.nodes[at].wanted.clone();
         let followed = wanted.iter().map(|&channel| Call::Followed(channel, self.newest_id())).collect::<Vec<_>>();
@@ -490,7 +444,7 @@ impl World {
         let node = &mut self.nodes[at];
         node.is_connected = true;
         node.subscribed = wanted;
-        if self.rng.bool() {
+        if self.course.rng.bool() {
             node.calls.extend(followed.into_iter().chain(calls));
         } else {
             node.calls.extend(calls.into_iter().chain(followed));
@@ -523,7 +477,7 @@ impl World {
     /// A node takes the next of what it is told.
     fn call(&mut self, at: usize) -> bool {
         let Some(call) = self.nodes[at].calls.pop_front() else { return false };
-        self.note(format!("node {at} is told {call:?}"));
+        self.course.note(format!("node {at} is told {call:?}"));
         match call {
             Call::Event(seq, channels) => {
                 let publication = self.publication(seq, &channels);
@@ -560,7 +514,7 @@ impl World {
     }
 
     fn event(&self, seq: usize) -> Event {
-        let padding = "x".repeat(seq * 7 % 60 + if seq % 23 == 22 && self.weather == Weather::Rough { 300 } else { 0 });
+        let padding = "x".repeat(seq * 7 % 60 + if seq % 23 == 22 && self.course.is_rough() { 300 } else { 0 });
         let id = self.history[seq].publisher_id.clone();
         EventFields { data: format!("{seq}:{padding}"), id, ..EventFields::default() }.validate().unwrap()
     }
@@ -569,7 +523,7 @@ impl World {
         if self.nodes[at].recalls.is_empty() {
             return false;
         }
-        let which = self.rng.usize(..self.nodes[at].recalls.len());
+        let which = self.course.rng.usize(..self.nodes[at].recalls.len());
         let recall = self.nodes[at].recalls.swap_remove(which);
         let Recall { channel, above, up_to, events_max } = recall;
         let above = above.map(|id| self.place_of(&id));
@@ -589,9 +543,9 @@ impl World {
         if left_out > 0 {
             from = self.id_of(there[left_out - 1]);
         }
-        let from = (self.weather == Weather::Calm || !self.chance(8)).then_some(from);
+        let from = (!self.course.is_rough() || !self.course.chance(8)).then_some(from);
         let entries: Vec<_> = there[left_out..].iter().map(|&seq| (self.id_of(seq), self.event(seq))).collect();
-        self.note(format!("node {at} recalls {:?} of {channel} from {from:?}", &there[left_out..]));
+        self.course.note(format!("node {at} recalls {:?} of {channel} from {from:?}", &there[left_out..]));
         self.nodes[at].publisher.recalled(&name(channel), entries, from);
         true
     }
