@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use fantail_hub::{Asked, Begin, Delivery, EntryKind, Hub, Join, Position, Resume, Room, Start};
+use fantail_hub::{Asked, Begin, Delivery, EntryKind, Hub, Join, Mark, Position, Resume, Room, Start};
 use fantail_telemetry::SlowPolicy;
 use fantail_wire::{Framing, opening_frame};
 
@@ -125,20 +125,30 @@ impl Connection {
         }
         let mailbox = hub.mailbox(self.shard);
         mailbox.silence();
-        while let Some(mark) = mailbox.take() {
-            let end = mark.clear();
-            node.sometimes_step();
-            if !self.joins.iter().any(|join| Arc::ptr_eq(&join.mark, &mark)) {
-                continue;
+        loop {
+            let mut marks: Vec<_> = std::iter::from_fn(|| mailbox.take()).collect();
+            if marks.is_empty() {
+                return;
             }
-            if end {
-                node.course().happened("ended by delete");
-                self.end(&hub);
-            } else if self.state == State::Live {
-                self.state = State::Behind;
-            }
-            self.may_start = true;
+            // The end of a term marks all channels in the order of a map, which no seed decides.
+            marks.sort_by_key(|mark| mark.slot);
+            marks.iter().for_each(|mark| self.look_at(mark, node));
         }
+    }
+
+    fn look_at<N: Surroundings>(&mut self, mark: &Arc<Mark>, node: &mut N) {
+        let end = mark.clear();
+        node.sometimes_step();
+        if !self.joins.iter().any(|join| Arc::ptr_eq(&join.mark, mark)) {
+            return;
+        }
+        if end {
+            node.course().happened("ended by delete");
+            self.end(&node.hub());
+        } else if self.state == State::Live {
+            self.state = State::Behind;
+        }
+        self.may_start = true;
     }
 
     /// Starts if all channels are confirmed, and says where. Like the shard it asks only when it has a reason to.
