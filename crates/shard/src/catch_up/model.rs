@@ -11,6 +11,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it found by panicking")]
 
+mod account;
 mod block;
 mod client;
 mod connection;

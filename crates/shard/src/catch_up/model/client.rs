@@ -3,6 +3,7 @@
 use fantail_hub::{Resume, Start};
 use fantail_wire::{EventId, Framing};
 
+use super::account::Account;
 use super::block::{blocks, unwrap_chunks};
 use super::connection::Connection;
 use super::node::{CHANNELS, Node, Past, channel_of};
@@ -19,24 +20,7 @@ pub(super) struct Client {
     stays_away: usize,
     /// The number of the last place that it was told of; nothing at or below it may come any more.
     place: Option<u64>,
-    owed: Vec<Owed>,
-}
-
-/// How far a client has come with one channel, as places in the history.
-///
-/// An event for several channels of a client may reach it through one of them while the log of another, which no longer
-/// has it, tells of what is missing only at its floor. So such an event is no proof that a gap of the other is late.
-#[derive(Debug)]
-struct Owed {
-    channel: usize,
-    /// What is below was delivered or declared, or was never owed.
-    settled: usize,
-    /// Events above `settled` that came.
-    had: Vec<usize>,
-    /// What is below is declared missing by a gap that came since.
-    declared: usize,
-    /// The channel must begin with a gap.
-    needs_gap: bool,
+    account: Account,
 }
 
 impl Client {
@@ -45,7 +29,7 @@ impl Client {
         node.course.note(format!("client {shard} follows {follows:?}"));
         let stays_away = node.course.rng.usize(1..20);
         let (connection, last_id, place) = (None, None, None);
-        Self { shard, follows, connection, last_id, ids: Vec::new(), stays_away, place, owed: Vec::new() }
+        Self { shard, follows, connection, last_id, ids: Vec::new(), stays_away, place, account: Account::default() }
     }
 
     /// One thing that the client, its connection or its shard does.
@@ -103,10 +87,7 @@ impl Client {
         connection.look(node);
         assert!(matches!(connection.state, State::Live), "client {} is {:?} at rest", self.shard, connection.state);
         self.disconnect(node, usize::MAX);
-        for owed in &self.owed {
-            owed.check(node.history.len(), node);
-            assert!(!owed.needs_gap, "client {}: no gap tells that its id was unknown: {owed:?}", self.shard);
-        }
+        self.account.check_at_rest(node.history.len(), node);
     }
 
     fn connect(&mut self, node: &mut Node) {
@@ -145,10 +126,8 @@ impl Client {
 
     /// What is above `number` is owed.
     fn begin(&mut self, node: &Node, number: u64) {
-        let settled = node.up_to(number);
         self.place = Some(number);
-        let owed = |&channel: &usize| Owed { channel, settled, had: Vec::new(), declared: settled, needs_gap: false };
-        self.owed = self.follows.iter().map(owed).collect();
+        self.account = Account::at(&self.follows, node.up_to(number));
     }
 
     /// Owed are the newest events that are held, and what is above them; of each channel what is above its floor.
@@ -157,9 +136,7 @@ impl Client {
         let (newest, floors) = self.connection.as_ref().unwrap().held(&node.hub, events);
         let Some(first) = newest.last() else { return self.begin(node, node.hub.watermark().position.number) };
         self.begin(node, first - 1);
-        for (owed, floor) in self.owed.iter_mut().zip(floors) {
-            owed.settled = owed.settled.max(node.up_to(floor));
-        }
+        self.account.begin_above(floors.into_iter().map(|floor| node.up_to(floor)));
     }
 
     fn begin_after(&mut self, node: &mut Node, id: &str, start: &Start) {
@@ -181,7 +158,7 @@ impl Client {
         if !is_known {
             node.course.happened("unknown id");
             self.place = None;
-            self.owed.iter_mut().for_each(|owed| owed.needs_gap = true);
+            self.account = Account::of_unknown(&self.follows);
         }
     }
 
@@ -225,15 +202,16 @@ impl Client {
                 if let Some(id) = block.id {
                     let number = EventId::parse(&id).unwrap().number;
                     self.arrive_at(number);
-                    self.declare(node, number, &mut gaps);
+                    self.account.declare(&std::mem::take(&mut gaps), node.up_to(number));
                 }
             } else {
                 let seq: usize = data.split(':').next().unwrap().parse().unwrap();
                 let number = node.history[seq].number().unwrap();
                 self.check_id(node, seq, block.id.as_deref().unwrap());
                 self.arrive_at(number);
-                self.declare(node, number, &mut gaps);
-                self.take(node, seq);
+                self.account.declare(&std::mem::take(&mut gaps), node.up_to(number));
+                node.course.happened("event");
+                self.account.take(seq, &node.history[seq].brought, node);
             }
         }
         if !gaps.is_empty() {
@@ -252,39 +230,5 @@ impl Client {
     fn arrive_at(&mut self, number: u64) {
         assert!(Some(number) > self.place, "client {}: {number} comes after {:?}", self.shard, self.place);
         self.place = Some(number);
-    }
-
-    fn declare(&mut self, node: &Node, number: u64, gaps: &mut Vec<usize>) {
-        for channel in gaps.drain(..) {
-            let owed =
-                self.owed.iter_mut().find(|owed| owed.channel == channel).expect("a gap of a channel of its own");
-            owed.declared = owed.declared.max(node.up_to(number));
-            owed.needs_gap = false;
-        }
-    }
-
-    fn take(&mut self, node: &mut Node, seq: usize) {
-        node.course.happened("event");
-        let of = |channel: usize| node.history[seq].brought.contains(&channel);
-        let mine = self.owed.iter().filter(|owed| of(owed.channel)).count();
-        assert!(mine > 0, "client {}: event {seq} is of none of its channels", self.shard);
-        for owed in self.owed.iter_mut().filter(|owed| of(owed.channel)) {
-            assert!(!owed.needs_gap || mine > 1, "client {}: event {seq} before the gap of {owed:?}", self.shard);
-            owed.had.push(seq);
-            if mine == 1 {
-                owed.check(seq, node);
-                owed.settled = owed.settled.max(seq + 1);
-                owed.had.clear();
-            }
-        }
-    }
-}
-
-impl Owed {
-    /// Everything up to `end` must be settled or declared.
-    fn check(&self, end: usize, node: &Node) {
-        let is_missing = |i: &usize| node.history[*i].channels.contains(&self.channel) && !self.had.contains(i);
-        let missing = (self.settled.max(self.declared)..end).find(is_missing);
-        assert_eq!(missing, None, "an event is missing silently before {end}: {self:?}");
     }
 }

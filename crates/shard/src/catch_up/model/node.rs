@@ -7,6 +7,7 @@ use fantail_hub::{Channel, Following, Hub, HubSettings, LogLimits, NumberedBy, P
 use fantail_telemetry::SlowPolicy;
 use fantail_wire::{ChannelName, ChannelPattern, EventFields, EventId, Publication, Term};
 
+use super::account::Published;
 use super::connection::Surroundings;
 use super::course::{Course, Weather, now_ms};
 use crate::slow_policies::SlowPolicies;
@@ -61,6 +62,12 @@ fn pattern(channel: usize) -> ChannelPattern {
 
 pub(super) fn channel_of(name: &str) -> usize {
     name.strip_prefix('c').unwrap().parse().unwrap()
+}
+
+impl Published for Node {
+    fn is_of(&self, seq: usize, channel: usize) -> bool {
+        self.history[seq].channels.contains(&channel)
+    }
 }
 
 impl Surroundings for Node {

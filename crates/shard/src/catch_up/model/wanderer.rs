@@ -3,6 +3,7 @@
 use fantail_hub::{Resume, Start};
 use fantail_wire::{EventId, Framing};
 
+use super::account::Account;
 use super::block::{blocks, unwrap_chunks};
 use super::connection::Connection;
 use super::node::channel_of;
@@ -19,19 +20,9 @@ pub(super) struct Wanderer {
     stays_away: usize,
     /// The last place that it was told of: no event at or below it may come any more.
     place: Option<Place>,
-    owed: Vec<Owed>,
+    account: Account,
     /// Events beside the numbering below this were there before its stream began, or have come.
     besides: u64,
-}
-
-/// How far it has come with one channel; as in `client.rs`.
-#[derive(Debug)]
-struct Owed {
-    channel: usize,
-    settled: usize,
-    had: Vec<usize>,
-    declared: usize,
-    needs_gap: bool,
 }
 
 impl Wanderer {
@@ -40,8 +31,8 @@ impl Wanderer {
         world.course.note(format!("client {shard} follows {follows:?}"));
         let stays_away = world.course.rng.usize(1..10);
         let (connection, last_id, place) = (None, None, None);
-        let (ids, owed) = (Vec::new(), Vec::new());
-        Self { shard, follows, node: 0, connection, last_id, ids, stays_away, place, owed, besides: 0 }
+        let (ids, account) = (Vec::new(), Account::default());
+        Self { shard, follows, node: 0, connection, last_id, ids, stays_away, place, account, besides: 0 }
     }
 
     /// One thing that the client, its connection or its shard does.
@@ -108,10 +99,7 @@ impl Wanderer {
         let Some(connection) = &self.connection else { panic!("client {} cannot connect at rest", self.shard) };
         assert_eq!(connection.state, State::Live, "client {} at rest", self.shard);
         self.disconnect(world, usize::MAX);
-        for owed in &self.owed {
-            owed.check(world.history.len(), world);
-            assert!(!owed.needs_gap, "client {}: no gap tells that its id was unknown: {owed:?}", self.shard);
-        }
+        self.account.check_at_rest(world.history.len(), world);
     }
 
     fn connect(&mut self, world: &mut World) {
@@ -162,12 +150,7 @@ impl Wanderer {
     /// What is above a place is owed.
     fn begin(&mut self, world: &World, place: Place) {
         self.place = Some(place);
-        self.begin_from(world.up_to(place));
-    }
-
-    fn begin_from(&mut self, settled: usize) {
-        let owed = |&channel: &usize| Owed { channel, settled, had: Vec::new(), declared: settled, needs_gap: false };
-        self.owed = self.follows.iter().map(owed).collect();
+        self.account = Account::at(&self.follows, world.up_to(place));
     }
 
     /// Of each channel what is above its floor.
@@ -175,10 +158,9 @@ impl Wanderer {
         world.course.happened("replay");
         self.begin(world, self.place_of(world, start));
         let hub = &world.nodes[self.node].hub;
-        for (owed, floor) in self.owed.iter_mut().zip(start.floors.iter().flatten()) {
-            let floor = world.place_of(&hub.id(*floor, 0).expect("its term is known"));
-            owed.settled = owed.settled.max(world.up_to(floor));
-        }
+        let floors = start.floors.iter().flatten();
+        let floors = floors.map(|floor| world.place_of(&hub.id(*floor, 0).expect("its term is known")));
+        self.account.begin_above(floors.map(|floor| world.up_to(floor)));
     }
 
     fn begin_after(&mut self, world: &mut World, id: &str, start: &Start) {
@@ -186,8 +168,7 @@ impl Wanderer {
             world.course.happened("unknown id");
             assert!(world.course.is_rough(), "client {}: {id} is known", self.shard);
             self.place = None;
-            self.begin_from(0);
-            self.owed.iter_mut().for_each(|owed| owed.needs_gap = true);
+            self.account = Account::of_unknown(&self.follows);
             return;
         }
         let place = if let Ok(id) = EventId::parse(id) {
@@ -236,7 +217,7 @@ impl Wanderer {
                     let place = world.place_of(&EventId::parse(&id).unwrap());
                     assert!(Some(place) >= self.place, "client {}: a gap at {place:?} is late", self.shard);
                     self.place = Some(place);
-                    self.declare(world, place, &mut gaps);
+                    self.account.declare(&std::mem::take(&mut gaps), world.up_to(place));
                 }
             } else if let Some(beside) = data.strip_prefix('b') {
                 let beside: u64 = beside.parse().unwrap();
@@ -252,46 +233,13 @@ impl Wanderer {
                 assert_eq!(block.id, Some(id));
                 assert!(Some(place) > self.place, "client {}: {place:?} comes after {:?}", self.shard, self.place);
                 self.place = Some(place);
-                self.declare(world, place, &mut gaps);
-                self.take(world, seq);
+                self.account.declare(&std::mem::take(&mut gaps), world.up_to(place));
+                world.course.happened("event");
+                self.account.take(seq, &world.history[seq].channels, world);
             }
         }
         if !gaps.is_empty() {
             world.course.happened("unit cut");
         }
-    }
-
-    fn declare(&mut self, world: &World, place: Place, gaps: &mut Vec<usize>) {
-        for channel in gaps.drain(..) {
-            let owed = self.owed.iter_mut().find(|owed| owed.channel == channel);
-            let owed = owed.expect("a gap of a channel of its own");
-            owed.declared = owed.declared.max(world.up_to(place));
-            owed.needs_gap = false;
-        }
-    }
-
-    fn take(&mut self, world: &mut World, seq: usize) {
-        world.course.happened("event");
-        let of = |channel: usize| world.history[seq].channels.contains(&channel);
-        let mine = self.owed.iter().filter(|owed| of(owed.channel)).count();
-        assert!(mine > 0, "client {}: event {seq} is of none of its channels", self.shard);
-        for owed in self.owed.iter_mut().filter(|owed| of(owed.channel)) {
-            assert!(!owed.needs_gap || mine > 1, "client {}: event {seq} before the gap of {owed:?}", self.shard);
-            owed.had.push(seq);
-            if mine == 1 {
-                owed.check(seq, world);
-                owed.settled = owed.settled.max(seq + 1);
-                owed.had.clear();
-            }
-        }
-    }
-}
-
-impl Owed {
-    /// Everything up to `end` must be settled or declared.
-    fn check(&self, end: usize, world: &World) {
-        let is_missing = |i: &usize| world.history[*i].channels.contains(&self.channel) && !self.had.contains(i);
-        let missing = (self.settled.max(self.declared)..end).find(is_missing);
-        assert_eq!(missing, None, "an event is missing silently before {end}: {self:?}");
     }
 }

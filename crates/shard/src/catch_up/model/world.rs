@@ -10,6 +10,7 @@ use std::sync::Arc;
 use fantail_hub::{Channel, Following, Hub, HubSettings, LogLimits, NumberedBy, Publisher, Release, Wish};
 use fantail_wire::{EndedTerm, Event, EventFields, EventId, GapReason, Publication, Term, Terms};
 
+use super::account::Published;
 use super::connection::Surroundings;
 use super::course::{Course, Weather, now_ms};
 use super::node::{SHARDS, channel_of, name};
@@ -97,6 +98,12 @@ struct Recall {
 pub(super) struct At<'a> {
     pub(super) world: &'a mut World,
     pub(super) node: usize,
+}
+
+impl Published for World {
+    fn is_of(&self, seq: usize, channel: usize) -> bool {
+        self.history[seq].channels.contains(&channel)
+    }
 }
 
 impl Surroundings for At<'_> {
