@@ -27,7 +27,8 @@ impl Engine {
     pub(super) fn overrun(&mut self, key: Key, watermark: Position, entries: &mut Vec<Delivery>) {
         entries.clear();
         let stream = &self.streams[key];
-        let standing = Standing { cursor: stream.cursor, watermark, resuming: None };
+        let ids_are_shared = self.hub.ids_are_shared();
+        let standing = Standing { cursor: stream.cursor, watermark, resuming: None, ids_are_shared };
         let subscriptions = stream.subscriptions.as_slice();
         let channels = subscriptions.iter().map(|s| &*self.channels.get(s.slot).join.channel);
         let policy = match judge(standing.cursor, channels.clone(), &self.settings.slow_policies) {

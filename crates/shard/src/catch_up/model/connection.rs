@@ -68,6 +68,10 @@ pub(super) trait Surroundings {
     fn hub(&self) -> Arc<Hub>;
     fn course(&mut self) -> &mut Course;
     fn slow_policies(&self) -> SlowPolicies;
+    /// Whether streams are led as if their clients may go on elsewhere.
+    fn ids_are_shared(&self) -> bool {
+        self.hub().ids_are_shared()
+    }
     /// What the control thread does while the shard is between two steps of its own.
     fn sometimes_step(&mut self);
 }
@@ -132,7 +136,9 @@ impl Connection {
             }
             // The end of a term marks all channels in the order of a map, which no seed decides.
             marks.sort_by_key(|mark| mark.slot);
-            marks.iter().for_each(|mark| self.look_at(mark, node));
+            for mark in &marks {
+                self.look_at(mark, node);
+            }
         }
     }
 
@@ -213,7 +219,8 @@ impl Connection {
         room: &impl Fn(&mut N) -> usize,
     ) {
         let mut entries = Vec::new();
-        let standing = Standing { cursor: self.cursor, watermark, resuming: self.resuming.as_ref() };
+        let resuming = self.resuming.as_ref();
+        let standing = Standing { cursor: self.cursor, watermark, resuming, ids_are_shared: node.ids_are_shared() };
         let take = Room { entries: node.course().rng.usize(1..5), bytes: node.course().rng.usize(1..1000) };
         // The control thread goes on while the logs are read one by one.
         let channels = self.joins.iter().map(|join| {
@@ -258,7 +265,8 @@ impl Connection {
             }
         };
         node.sometimes_step();
-        let standing = Standing { cursor: self.cursor, watermark, resuming: None };
+        let ids_are_shared = node.ids_are_shared();
+        let standing = Standing { cursor: self.cursor, watermark, resuming: None, ids_are_shared };
         let mut entries = Vec::new();
         let channels = channels.inspect(|_| node.sometimes_step());
         let found = go_on(policy, &standing, channels, hub, take, &mut entries);
