@@ -3,8 +3,8 @@
 //! A seed decides everything: what is published, deleted, lost and forgotten, when a client comes and goes, how few
 //! bytes its socket takes, where its connection is cut, and what the control thread does between two steps of the shard.
 //! `node.rs` is the control thread with its feed, `connection.rs` one stream of a shard, and `client.rs` a browser that
-//! knows what it is owed. Each client has a shard of its own, so that marks and bells are part of the schedule.
-//! `shared.rs` does the same with a feed that numbers: `world.rs` and `wanderer.rs`.
+//! keeps account of what it is owed (`account.rs`). Each client has a shard of its own, so that marks and bells are part
+//! of the schedule. `shared.rs` does the same with a feed that numbers: `world.rs` and `wanderer.rs`.
 //!
 //! Not here: passes (`fanout.rs`) and threads. A step of the control thread is whole, so an append without its watermark
 //! is never seen; `hub/mailbox` has its own model of that.

@@ -1,4 +1,8 @@
-//! What a client is owed of each channel that it follows.
+//! What a client is owed of each channel that it follows, whatever it says when it comes back: the truth that its streams
+//! are judged by.
+//!
+//! A place is settled if the event there was delivered, or declared missing, or was never owed. A client keeps its
+//! account with each id that it got, and comes back to the account of the id that it says.
 
 /// One account for each channel. All numbers are places in the history.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +23,8 @@ struct Owed {
     had: Vec<usize>,
     /// What is below is declared missing by a gap that came since.
     declared: usize,
+    /// A gap was told behind the newest event of the channel: it covers what follows, up to the next one.
+    is_told: bool,
     /// The channel must begin with a gap.
     needs_gap: bool,
 }
@@ -32,8 +38,8 @@ impl Account {
     /// Of a client that has come to a place: what is above is owed.
     pub(super) fn at(channels: &[usize], settled: usize) -> Self {
         let owed = |&channel: &usize| {
-            let (had, declared, needs_gap) = (Vec::new(), settled, false);
-            Owed { channel, settled, had, declared, needs_gap }
+            let (had, declared, is_told, needs_gap) = (Vec::new(), settled, false, false);
+            Owed { channel, settled, had, declared, is_told, needs_gap }
         };
         Self { owed: channels.iter().map(owed).collect() }
     }
@@ -58,7 +64,7 @@ impl Account {
             let owed = self.owed.iter_mut().find(|owed| owed.channel == *channel);
             let owed = owed.expect("a gap of a channel of its own");
             owed.declared = owed.declared.max(end);
-            owed.needs_gap = false;
+            (owed.is_told, owed.needs_gap) = (true, false);
         }
     }
 
@@ -73,7 +79,20 @@ impl Account {
                 owed.check(seq, published);
                 owed.settled = owed.settled.max(seq + 1);
                 owed.had.clear();
+                owed.is_told = false;
             }
+        }
+    }
+
+    /// The client has an id behind which is all below `end`, and may go on elsewhere: of no channel may something be
+    /// missing there without a gap that was told before.
+    pub(super) fn pass(&mut self, end: usize, published: &impl Published) {
+        for owed in &mut self.owed {
+            assert!(!owed.needs_gap, "an id before the gap of {owed:?}");
+            if !owed.is_told {
+                owed.check(end, published);
+            }
+            owed.declared = owed.declared.max(end);
         }
     }
 

@@ -83,13 +83,13 @@ impl Course {
     }
 }
 
-/// Goes through so many seeds, or the one that was asked for.
+/// Goes through so many seeds, or through `FANTAIL_MODEL_SEEDS`, or the one in `FANTAIL_MODEL_SEED`.
 pub(super) fn run_seeds(seeds: u64, run: impl Fn(u64) -> Happened) -> Happened {
     if let Some(seed) = the_one_seed() {
         return run(seed);
     }
     let mut all = Happened::new();
-    for seed in 0..seeds {
+    for seed in 0..number_in("FANTAIL_MODEL_SEEDS").unwrap_or(seeds) {
         for (what, times) in run(seed) {
             *all.entry(what).or_default() += times;
         }
@@ -114,6 +114,10 @@ pub(super) fn expect_none(happened: &Happened, unexpected: &[&str]) {
 }
 
 fn the_one_seed() -> Option<u64> {
-    let seed = std::env::var("FANTAIL_MODEL_SEED").ok()?;
-    Some(seed.parse().expect("FANTAIL_MODEL_SEED is a number"))
+    number_in("FANTAIL_MODEL_SEED")
+}
+
+fn number_in(variable: &str) -> Option<u64> {
+    let number = std::env::var(variable).ok()?;
+    Some(number.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
 }

@@ -1,5 +1,8 @@
 //! The promise over several nodes that share a feed which numbers and keeps its events: clients wander between the nodes
 //! with their ids, nodes lose their connections and forget channels, terms end and take their last events along.
+//!
+//! A client is judged by the truth of each of its channels (`account.rs`) and not by the id with which it comes to a node:
+//! that id says nothing of what it lacks below.
 
 use super::course::{Happened, Weather, expect_all, expect_none, run_seeds};
 use super::node::SHARDS;
@@ -77,4 +80,14 @@ fn where_the_feed_keeps_everything_no_outage_and_no_move_costs_a_gap() {
     expect_none(&happened, &["gap", "overrun", "unknown id"]);
     let calm = ["event", "beside", "replay", "recall", "sync", "moved", "forgotten", "resumed by a publisher's id"];
     expect_all(&happened, &calm);
+}
+
+#[test]
+#[should_panic(expected = "an event is missing silently")]
+fn the_judge_sees_nodes_that_tell_of_a_gap_only_where_it_ends() {
+    for seed in 0..SEEDS[Weather::Rough as usize] {
+        let mut run = Run::new(seed, Weather::Rough);
+        run.world.is_mute = true;
+        run.go();
+    }
 }

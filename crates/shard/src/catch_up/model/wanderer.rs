@@ -4,7 +4,7 @@ use fantail_hub::{Resume, Start};
 use fantail_wire::{EventId, Framing};
 
 use super::account::Account;
-use super::block::{blocks, unwrap_chunks};
+use super::block::{Block, blocks, unwrap_chunks};
 use super::connection::Connection;
 use super::node::channel_of;
 use super::world::{At, CHANNELS, NODES, Place, World};
@@ -15,8 +15,8 @@ pub(super) struct Wanderer {
     follows: Vec<usize>,
     node: usize,
     connection: Option<Connection>,
-    last_id: Option<String>,
-    ids: Vec<String>,
+    /// What it got, the last at the end.
+    ids: Vec<Held>,
     stays_away: usize,
     /// The last place that it was told of: no event at or below it may come any more.
     place: Option<Place>,
@@ -25,14 +25,21 @@ pub(super) struct Wanderer {
     besides: u64,
 }
 
+/// An id, and how far its client had come when it got it.
+#[derive(Clone)]
+struct Held {
+    id: String,
+    place: Option<Place>,
+    account: Account,
+}
+
 impl Wanderer {
     pub(super) fn new(shard: u16, world: &mut World) -> Self {
         let follows = world.course.some_channels(CHANNELS);
         world.course.note(format!("client {shard} follows {follows:?}"));
         let stays_away = world.course.rng.usize(1..10);
-        let (connection, last_id, place) = (None, None, None);
-        let (ids, account) = (Vec::new(), Account::default());
-        Self { shard, follows, node: 0, connection, last_id, ids, stays_away, place, account, besides: 0 }
+        let (connection, place, account) = (None, None, Account::default());
+        Self { shard, follows, node: 0, connection, ids: Vec::new(), stays_away, place, account, besides: 0 }
     }
 
     /// One thing that the client, its connection or its shard does.
@@ -114,8 +121,8 @@ impl Wanderer {
     }
 
     fn choose(&mut self, world: &mut World) -> Resume {
-        if self.last_id.is_none() || world.course.chance(15) {
-            (self.last_id, self.place) = (None, None);
+        if self.ids.is_empty() || world.course.chance(15) {
+            self.place = None;
             self.ids.clear();
             return match world.course.rng.u8(..4) {
                 0 => Resume::Replay(usize::MAX),
@@ -123,11 +130,14 @@ impl Wanderer {
                 _ => Resume::Live,
             };
         }
-        match world.course.rng.u8(..12) {
-            0 if world.course.is_rough() => Resume::After("nobody's".to_owned()),
-            1 => Resume::After(world.course.rng.choice(&self.ids).unwrap().clone()),
-            _ => Resume::After(self.last_id.clone().unwrap()),
-        }
+        let held = match world.course.rng.u8(..12) {
+            0 if world.course.is_rough() => return Resume::After("nobody's".to_owned()),
+            1 => world.course.rng.choice(&self.ids),
+            _ => self.ids.last(),
+        };
+        let Held { id, place, account } = held.expect("it has some").clone();
+        (self.place, self.account) = (place, account);
+        Resume::After(id)
     }
 
     fn start(&mut self, world: &mut World) {
@@ -179,7 +189,7 @@ impl Wanderer {
             world.history.iter().find(has_id).expect("somebody published it").place
         };
         assert_eq!(self.place_of(world, start), place, "client {} with {id}", self.shard);
-        self.begin(world, place);
+        assert_eq!(self.place, Some(place), "client {} had come there with {id}", self.shard);
     }
 
     /// The connection is cut: so many bytes have come through.
@@ -201,45 +211,61 @@ impl Wanderer {
     }
 
     fn read(&mut self, world: &mut World, text: &str) {
+        // Gaps of the unit under way, which end with an id.
         let mut gaps = Vec::new();
         for block in blocks(text) {
             world.course.note(format!("  client {} reads {block:?}", self.shard));
-            if let Some(id) = &block.id {
-                self.last_id = Some(id.clone());
-                self.ids.push(id.clone());
+            if let Some(data) = &block.data {
+                self.read_data(world, &block, data, &mut gaps);
             }
-            let Some(data) = &block.data else { continue };
-            if block.event.as_deref() == Some("fantail.gap") {
-                world.course.happened("gap");
-                assert!(world.course.is_rough(), "client {}: nothing is missing", self.shard);
-                gaps.push(channel_of(data.split('"').nth(3).unwrap()));
-                if let Some(id) = block.id {
-                    let place = world.place_of(&EventId::parse(&id).unwrap());
-                    assert!(Some(place) >= self.place, "client {}: a gap at {place:?} is late", self.shard);
-                    self.place = Some(place);
-                    self.account.declare(&std::mem::take(&mut gaps), world.up_to(place));
-                }
-            } else if let Some(beside) = data.strip_prefix('b') {
-                let beside: u64 = beside.parse().unwrap();
-                assert!(beside >= self.besides, "client {}: b{beside} was replayed", self.shard);
-                // A gap of another channel may stand at its place; it counts from the next id on.
-                assert!(block.id.is_none());
-                self.besides = beside + 1;
-                world.course.happened("beside");
-            } else {
-                let seq: usize = data.split(':').next().unwrap().parse().unwrap();
-                let place = world.history[seq].place;
-                let id = world.history[seq].publisher_id.clone().unwrap_or_else(|| world.id_of(seq).to_string());
-                assert_eq!(block.id, Some(id));
-                assert!(Some(place) > self.place, "client {}: {place:?} comes after {:?}", self.shard, self.place);
-                self.place = Some(place);
-                self.account.declare(&std::mem::take(&mut gaps), world.up_to(place));
-                world.course.happened("event");
-                self.account.take(seq, &world.history[seq].channels, world);
+            if let Some(id) = block.id {
+                self.ids.push(Held { id, place: self.place, account: self.account.clone() });
             }
         }
         if !gaps.is_empty() {
             world.course.happened("unit cut");
+        }
+    }
+
+    fn read_data(&mut self, world: &mut World, block: &Block, data: &str, gaps: &mut Vec<usize>) {
+        if block.event.as_deref() == Some("fantail.gap") {
+            world.course.happened("gap");
+            assert!(world.course.is_rough(), "client {}: nothing is missing", self.shard);
+            gaps.push(channel_of(data.split('"').nth(3).unwrap()));
+            if let Some(id) = &block.id {
+                let place = world.place_of(&EventId::parse(id).unwrap());
+                assert!(Some(place) >= self.place, "client {}: a gap at {place:?} is late", self.shard);
+                self.come_to(world, place, gaps, None);
+            }
+        } else if let Some(beside) = data.strip_prefix('b') {
+            let beside: u64 = beside.parse().unwrap();
+            assert!(beside >= self.besides, "client {}: b{beside} was replayed", self.shard);
+            // A gap of another channel may stand at its place; it counts from the next id on.
+            assert!(block.id.is_none());
+            self.besides = beside + 1;
+            world.course.happened("beside");
+        } else {
+            let seq: usize = data.split(':').next().unwrap().parse().unwrap();
+            let place = world.history[seq].place;
+            let id = world.history[seq].publisher_id.clone().unwrap_or_else(|| world.id_of(seq).to_string());
+            assert_eq!(block.id, Some(id));
+            assert!(Some(place) > self.place, "client {}: {place:?} comes after {:?}", self.shard, self.place);
+            world.course.happened("event");
+            self.come_to(world, place, gaps, Some(seq));
+        }
+    }
+
+    /// It has got an id, with the gaps of its unit.
+    fn come_to(&mut self, world: &World, place: Place, gaps: &mut Vec<usize>, event: Option<usize>) {
+        self.place = Some(place);
+        let end = world.up_to(place);
+        self.account.declare(&std::mem::take(gaps), end);
+        if let Some(seq) = event {
+            self.account.take(seq, &world.history[seq].channels, world);
+        }
+        // Wherever it comes with an id beyond the end of its term, everything is declared.
+        if !world.is_beyond_end(place) {
+            self.account.pass(end, world);
         }
     }
 }

@@ -55,6 +55,8 @@ pub(super) struct World {
     besides: u64,
     linger_ms: u64,
     is_at_work: bool,
+    /// Nodes tell of no gap early: what the judge must see.
+    pub(super) is_mute: bool,
 }
 
 pub(super) struct Node {
@@ -66,6 +68,9 @@ pub(super) struct Node {
     /// It takes a call in one of so many steps.
     lag: usize,
     calls: VecDeque<Call>,
+    /// So many of them are what was missed: they go down in one piece, and nothing else happens to the node meanwhile.
+    /// Its shards go on.
+    missed: usize,
     /// Up to here everything was handed down.
     at: Option<Place>,
     wanted: BTreeSet<usize>,
@@ -120,6 +125,10 @@ impl Surroundings for At<'_> {
         SlowPolicies::new(policies[self.world.seed as usize % policies.len()], [])
     }
 
+    fn ids_are_shared(&self) -> bool {
+        !self.world.is_mute
+    }
+
     fn sometimes_step(&mut self) {
         if self.world.is_at_work && self.world.course.chance(8) {
             self.world.step();
@@ -137,6 +146,7 @@ impl Node {
             is_connected: false,
             lag,
             calls: VecDeque::new(),
+            missed: 0,
             at: None,
             wanted: BTreeSet::new(),
             to_subscribe: VecDeque::new(),
@@ -192,12 +202,18 @@ impl World {
             besides: 0,
             linger_ms,
             is_at_work: true,
+            is_mute: false,
         }
     }
 
     /// How much of the history is at or below a place.
     pub(super) fn up_to(&self, place: Place) -> usize {
         self.history.partition_point(|past| past.place <= place)
+    }
+
+    /// Whether a place was lost with the end of its term.
+    pub(super) fn is_beyond_end(&self, (line, number): Place) -> bool {
+        self.lines[line].end.is_some_and(|end| number > end)
     }
 
     /// The place that an id of the feed names.
@@ -236,6 +252,7 @@ impl World {
             0..5 => self.publish(),
             5 | 6 => self.publish_beside(),
             7 => self.course.pass_time(),
+            8.. if self.nodes[node].missed > 0 => drop(self.call(node)),
             8 => self.nodes[node].publisher.sweep(),
             9 if self.course.chance(3) => self.lose(node),
             10 if rough && self.course.chance(6) => self.end_term(),
@@ -300,6 +317,9 @@ impl World {
 
     /// A connection breaks, and what was on its way with it.
     fn lose(&mut self, at: usize) {
+        while self.nodes[at].missed > 0 {
+            self.call(at);
+        }
         let node = &mut self.nodes[at];
         if !node.is_connected {
             return;
@@ -451,11 +471,9 @@ impl World {
         let node = &mut self.nodes[at];
         node.is_connected = true;
         node.subscribed = wanted;
-        if self.course.rng.bool() {
-            node.calls.extend(followed.into_iter().chain(calls));
-        } else {
-            node.calls.extend(calls.into_iter().chain(followed));
-        }
+        // Confirmed last: a stream that began in between would not be told of a hole that begins behind it.
+        node.calls.extend(calls.into_iter().chain(followed));
+        node.missed = node.calls.len();
         true
     }
 
@@ -466,24 +484,41 @@ impl World {
             let start = self.lines[line].start;
             calls.push(Call::Synced(self.terms(line, start), (line, start)));
         }
+        let begin = if line == from.0 { from.1 } else { self.lines[line].start };
+        let mut told = Vec::new();
         for &channel in missed {
-            let trimmed = self.trimmed[channel];
-            if trimmed > self.up_to(from) && self.history[trimmed - 1].place.0 == line {
-                calls.push(Call::Gap(channel, self.id_of(trimmed - 1)));
+            // A hole is told at both ends: before other channels pass it, and to those who come back in between.
+            if let Some(last) = self.last_trimmed(line, from, channel) {
+                let id = EventId::new(self.lines[line].term, now_ms(), begin);
+                told.push((begin, true, Call::Gap(channel, id)));
+                told.push((self.history[last].place.1, true, Call::Gap(channel, self.id_of(last))));
             }
         }
         for (seq, past) in self.history.iter().enumerate().skip(self.up_to(from)) {
             let is_there = |channel: &usize| missed.contains(channel) && self.trimmed[*channel] <= seq;
             let channels: Vec<_> = past.channels.iter().copied().filter(is_there).collect();
             if past.place.0 == line && !past.is_lost && !channels.is_empty() {
-                calls.push(Call::Event(seq, channels));
+                told.push((past.place.1, false, Call::Event(seq, channels)));
             }
         }
+        told.sort_by_key(|(number, is_gap, _)| (*number, *is_gap));
+        calls.extend(told.into_iter().map(|(.., call)| call));
+    }
+
+    /// The last event of a channel above a place, in one term, that the feed no longer has.
+    fn last_trimmed(&self, line: usize, from: Place, channel: usize) -> Option<usize> {
+        let is_gone = |seq: &usize| {
+            let past = &self.history[*seq];
+            past.place.0 == line && past.place > from && !past.is_lost && past.channels.contains(&channel)
+        };
+        (0..self.trimmed[channel]).rev().find(is_gone)
     }
 
     /// A node takes the next of what it is told.
     fn call(&mut self, at: usize) -> bool {
-        let Some(call) = self.nodes[at].calls.pop_front() else { return false };
+        let node = &mut self.nodes[at];
+        let Some(call) = node.calls.pop_front() else { return false };
+        node.missed = node.missed.saturating_sub(1);
         self.course.note(format!("node {at} is told {call:?}"));
         match call {
             Call::Event(seq, channels) => {
@@ -544,8 +579,12 @@ impl World {
         let left_out = there.len().saturating_sub(events_max);
         let bottom = EventId::new(self.lines[0].term, 0, 0);
         let mut from = above.map_or(bottom, |(line, number)| EventId::new(self.lines[line].term, 0, number));
-        if trimmed > 0 && self.history[trimmed - 1].place > self.place_of(&from) {
-            from = self.id_of(trimmed - 1);
+        // What a term lost has no place that the feed would name.
+        let is_kept = |seq: &usize| !self.history[*seq].is_lost;
+        if let Some(last) =
+            (0..trimmed).rev().find(is_kept).filter(|last| self.history[*last].place > self.place_of(&from))
+        {
+            from = self.id_of(last);
         }
         if left_out > 0 {
             from = self.id_of(there[left_out - 1]);
