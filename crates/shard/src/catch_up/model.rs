@@ -4,7 +4,7 @@
 //! bytes its socket takes, where its connection is cut, and what the control thread does between two steps of the shard.
 //! `node.rs` is the control thread with its feed, `connection.rs` one stream of a shard, and `client.rs` a browser that
 //! keeps account of what it is owed (`account.rs`). Each client has a shard of its own, so that marks and bells are part
-//! of the schedule. `shared.rs` does the same with a feed that numbers: `world.rs` and `wanderer.rs`.
+//! of the schedule. `shared.rs` does the same with a feed that numbers and two nodes: `world.rs` and `wanderer.rs`.
 //!
 //! Not here: passes (`fanout.rs`) and threads. A step of the control thread is whole, so an append without its watermark
 //! is never seen; `hub/mailbox` has its own model of that.
@@ -16,6 +16,8 @@ mod block;
 mod client;
 mod connection;
 mod course;
+mod feed;
+mod follower;
 mod node;
 mod shared;
 mod wanderer;

@@ -1,10 +1,10 @@
 //! A browser: it reads what came before its connection was cut, comes back with the last id, and knows what it is owed.
 
 use fantail_hub::{Resume, Start};
-use fantail_wire::{EventId, Framing};
+use fantail_wire::EventId;
 
 use super::account::Account;
-use super::block::{blocks, unwrap_chunks};
+use super::block::blocks;
 use super::connection::Connection;
 use super::node::{CHANNELS, Node, Past, channel_of};
 use crate::stream::State;
@@ -173,18 +173,9 @@ impl Client {
     fn disconnect(&mut self, node: &mut Node, cut: usize) {
         let Some(mut connection) = self.connection.take() else { return };
         connection.leave(&node.hub);
-        let bytes = &connection.taken[..cut.min(connection.taken.len())];
-        node.course.note(format!(
-            "client {} is cut after {} of {} bytes",
-            self.shard,
-            bytes.len(),
-            connection.taken.len()
-        ));
-        let text = match connection.framing() {
-            Framing::Chunked => unwrap_chunks(bytes),
-            Framing::CloseDelimited => bytes.to_vec(),
-        };
-        self.read(node, std::str::from_utf8(&text).unwrap());
+        let of = connection.taken.len();
+        node.course.note(format!("client {} is cut after {} of {of} bytes", self.shard, cut.min(of)));
+        self.read(node, &connection.text(cut));
     }
 
     fn read(&mut self, node: &mut Node, text: &str) {

@@ -11,6 +11,7 @@ use fantail_wire::{Framing, opening_frame};
 
 use super::super::overrun::{Judgement, go_on, judge};
 use super::super::{Found, Standing, collect, end_of_body, keep_rest, within_limit};
+use super::block::unwrap_chunks;
 use super::course::Course;
 use super::node::name;
 use crate::outgoing::{Flush, Outgoing};
@@ -117,8 +118,14 @@ impl Connection {
         &self.resume
     }
 
-    pub(super) fn framing(&self) -> Framing {
-        self.framing
+    /// What has come through if it is cut after so many bytes.
+    pub(super) fn text(&self, cut: usize) -> String {
+        let bytes = &self.taken[..cut.min(self.taken.len())];
+        let text = match self.framing {
+            Framing::Chunked => unwrap_chunks(bytes),
+            Framing::CloseDelimited => bytes.to_vec(),
+        };
+        String::from_utf8(text).unwrap()
     }
 
     /// The shard looks into its mailbox if it is rung. It serves this stream alone, so a mark is for it or stale.

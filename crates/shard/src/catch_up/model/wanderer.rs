@@ -1,13 +1,14 @@
 //! A browser that comes back to any of the nodes: `client.rs` where a feed numbers for all of them.
 
 use fantail_hub::{Resume, Start};
-use fantail_wire::{EventId, Framing};
+use fantail_wire::EventId;
 
 use super::account::Account;
-use super::block::{Block, blocks, unwrap_chunks};
+use super::block::{Block, blocks};
 use super::connection::Connection;
+use super::feed::{CHANNELS, Past, Place};
 use super::node::channel_of;
-use super::world::{At, CHANNELS, NODES, Place, World};
+use super::world::{At, NODES, World};
 use crate::stream::State;
 
 pub(super) struct Wanderer {
@@ -106,7 +107,7 @@ impl Wanderer {
         let Some(connection) = &self.connection else { panic!("client {} cannot connect at rest", self.shard) };
         assert_eq!(connection.state, State::Live, "client {} at rest", self.shard);
         self.disconnect(world, usize::MAX);
-        self.account.check_at_rest(world.history.len(), world);
+        self.account.check_at_rest(world.feed.history.len(), &world.feed);
     }
 
     fn connect(&mut self, world: &mut World) {
@@ -154,13 +155,13 @@ impl Wanderer {
     /// Where a stream starts, in the feed's order.
     fn place_of(&self, world: &World, start: &Start) -> Place {
         let id = world.nodes[self.node].hub.id(start.cursor, 0).expect("its term is known");
-        world.place_of(&id)
+        world.feed.place_of(&id)
     }
 
     /// What is above a place is owed.
     fn begin(&mut self, world: &World, place: Place) {
         self.place = Some(place);
-        self.account = Account::at(&self.follows, world.up_to(place));
+        self.account = Account::at(&self.follows, world.feed.up_to(place));
     }
 
     /// Of each channel what is above its floor.
@@ -169,8 +170,8 @@ impl Wanderer {
         self.begin(world, self.place_of(world, start));
         let hub = &world.nodes[self.node].hub;
         let floors = start.floors.iter().flatten();
-        let floors = floors.map(|floor| world.place_of(&hub.id(*floor, 0).expect("its term is known")));
-        self.account.begin_above(floors.map(|floor| world.up_to(floor)));
+        let floors = floors.map(|floor| world.feed.place_of(&hub.id(*floor, 0).expect("its term is known")));
+        self.account.begin_above(floors.map(|floor| world.feed.up_to(floor)));
     }
 
     fn begin_after(&mut self, world: &mut World, id: &str, start: &Start) {
@@ -182,11 +183,11 @@ impl Wanderer {
             return;
         }
         let place = if let Ok(id) = EventId::parse(id) {
-            world.place_of(&id)
+            world.feed.place_of(&id)
         } else {
             world.course.happened("resumed by a publisher's id");
-            let has_id = |past: &&super::world::Past| past.publisher_id.as_deref() == Some(id);
-            world.history.iter().find(has_id).expect("somebody published it").place
+            let has_id = |past: &&Past| past.publisher_id.as_deref() == Some(id);
+            world.feed.history.iter().find(has_id).expect("somebody published it").place
         };
         assert_eq!(self.place_of(world, start), place, "client {} with {id}", self.shard);
         assert_eq!(self.place, Some(place), "client {} had come there with {id}", self.shard);
@@ -196,18 +197,9 @@ impl Wanderer {
     fn disconnect(&mut self, world: &mut World, cut: usize) {
         let Some(mut connection) = self.connection.take() else { return };
         connection.leave(&world.nodes[self.node].hub);
-        let bytes = &connection.taken[..cut.min(connection.taken.len())];
-        world.course.note(format!(
-            "client {} is cut after {} of {} bytes",
-            self.shard,
-            bytes.len(),
-            connection.taken.len()
-        ));
-        let text = match connection.framing() {
-            Framing::Chunked => unwrap_chunks(bytes),
-            Framing::CloseDelimited => bytes.to_vec(),
-        };
-        self.read(world, std::str::from_utf8(&text).unwrap());
+        let of = connection.taken.len();
+        world.course.note(format!("client {} is cut after {} of {of} bytes", self.shard, cut.min(of)));
+        self.read(world, &connection.text(cut));
     }
 
     fn read(&mut self, world: &mut World, text: &str) {
@@ -233,7 +225,7 @@ impl Wanderer {
             assert!(world.course.is_rough(), "client {}: nothing is missing", self.shard);
             gaps.push(channel_of(data.split('"').nth(3).unwrap()));
             if let Some(id) = &block.id {
-                let place = world.place_of(&EventId::parse(id).unwrap());
+                let place = world.feed.place_of(&EventId::parse(id).unwrap());
                 assert!(Some(place) >= self.place, "client {}: a gap at {place:?} is late", self.shard);
                 self.come_to(world, place, gaps, None);
             }
@@ -246,8 +238,8 @@ impl Wanderer {
             world.course.happened("beside");
         } else {
             let seq: usize = data.split(':').next().unwrap().parse().unwrap();
-            let place = world.history[seq].place;
-            let id = world.history[seq].publisher_id.clone().unwrap_or_else(|| world.id_of(seq).to_string());
+            let place = world.feed.history[seq].place;
+            let id = world.feed.history[seq].publisher_id.clone().unwrap_or_else(|| world.feed.id_of(seq).to_string());
             assert_eq!(block.id, Some(id));
             assert!(Some(place) > self.place, "client {}: {place:?} comes after {:?}", self.shard, self.place);
             world.course.happened("event");
@@ -258,14 +250,14 @@ impl Wanderer {
     /// It has got an id, with the gaps of its unit.
     fn come_to(&mut self, world: &World, place: Place, gaps: &mut Vec<usize>, event: Option<usize>) {
         self.place = Some(place);
-        let end = world.up_to(place);
+        let end = world.feed.up_to(place);
         self.account.declare(&std::mem::take(gaps), end);
         if let Some(seq) = event {
-            self.account.take(seq, &world.history[seq].channels, world);
+            self.account.take(seq, &world.feed.history[seq].channels, &world.feed);
         }
         // Wherever it comes with an id beyond the end of its term, everything is declared.
-        if !world.is_beyond_end(place) {
-            self.account.pass(end, world);
+        if !world.feed.is_beyond_end(place) {
+            self.account.pass(end, &world.feed);
         }
     }
 }
