@@ -39,8 +39,8 @@ enum Found {
     Entries,
     /// Nothing above the cursor.
     Nothing,
-    /// A log no longer reaches down to the cursor, for this reason.
-    Overrun(GapReason),
+    /// A log no longer reaches down to the cursor.
+    Overrun,
 }
 
 impl Engine {
@@ -56,7 +56,7 @@ impl Engine {
             match self.collect(key, watermark, &mut entries) {
                 Found::Entries => self.write(key, &entries),
                 Found::Nothing => self.become_live(key, watermark),
-                Found::Overrun(_) => self.overrun(key, watermark, &mut entries),
+                Found::Overrun => self.overrun(key, watermark, &mut entries),
             }
             entries.clear();
             self.scratch = entries;
@@ -197,7 +197,7 @@ fn collect<'a>(
         }
         if floor.position > stream.cursor && !was_never_promised(stream.resuming, i, floor) {
             if stream.resuming.is_none() {
-                return Found::Overrun(floor.reason);
+                return Found::Overrun;
             }
             gaps.push((channel, floor));
         }

@@ -43,7 +43,7 @@ impl Engine {
         self.counters.overruns.add(policy, 1);
         match go_on(policy, &standing, channels, &self.hub, ROOM, entries) {
             Found::Nothing => self.become_live(key, watermark),
-            Found::Entries | Found::Overrun(_) => self.write(key, entries),
+            Found::Entries | Found::Overrun => self.write(key, entries),
         }
     }
 }

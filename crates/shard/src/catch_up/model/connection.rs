@@ -239,7 +239,7 @@ impl Connection {
             .note(format!("client {} at {} of {}: {found:?}", self.shard, self.cursor.number, watermark.number));
         match found {
             Found::Entries => self.write(node, hub, &entries, room),
-            Found::Overrun(_) => self.overrun(node, hub, watermark, take, room),
+            Found::Overrun => self.overrun(node, hub, watermark, take, room),
             Found::Nothing => {
                 let beyond = |join: &Join| join.channel.read(watermark, watermark, take, &mut entries).floor.position;
                 let floors_above = self.joins.iter().map(beyond).any(|floor| floor > watermark);
