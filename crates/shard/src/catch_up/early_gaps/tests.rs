@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fantail_hub::EntryKind::{Beside, Event as Numbered, Gap};
 use fantail_hub::{Following, HubSettings, Join, LogLimits, NumberedBy, Publisher};
-use fantail_wire::{ChannelName, Event, EventId, Framing, GapReason, Publication, Term, Terms};
+use fantail_wire::{ChannelName, EndedTerm, Event, EventId, Framing, GapReason, Publication, Term, Terms};
 
 use super::super::{Found, collect};
 use super::*;
@@ -41,10 +41,14 @@ fn id(number: u64) -> EventId {
     EventId::new(Term::from_random(1), 1000, number)
 }
 
+fn terms(term: u64, number: u64) -> Terms {
+    Terms { current: Term::from_random(term), start: 0, number, ms: 1000, ended: Vec::new() }
+}
+
 impl Node {
     fn new() -> Self {
         let (hub, mut publisher) = Hub::new(SETTINGS, Arc::default());
-        publisher.synced(&Terms { current: Term::from_random(1), start: 0, number: 90, ms: 1000, ended: Vec::new() });
+        publisher.synced(&terms(1, 90));
         let joins = [("c", 0), ("d", 1)].map(|(name, slot)| hub.join(&channel(name), 0, slot).expect("there is room"));
         while publisher.next_wish().is_some() {}
         for join in &joins {
@@ -60,20 +64,30 @@ impl Node {
         }
     }
 
-    fn publish_beside(&mut self, name: &str) {
-        self.publisher.publish_beside(&Publication::new([channel(name)], Event::text(name))).expect("small");
+    fn publish_beside(&mut self, names: &[&str]) {
+        let publication = Publication::new(names.iter().map(|name| channel(name)), Event::text(names.concat()));
+        self.publisher.publish_beside(&publication).expect("small");
     }
 
     /// What a stream at `cursor` gets: the kind, the number of its place, the channel if it is a gap, and whether an id
     /// is told.
     fn told(&self, cursor: Position, resuming: &Resuming) -> Vec<(EntryKind, u64, String, bool)> {
-        let watermark = self.hub.watermark().position;
-        let standing = Standing { cursor, watermark, resuming: Some(resuming), ids_are_shared: true };
-        let mut entries = Vec::new();
         let channels = self.joins.iter().map(|join| &*join.channel);
-        assert_eq!(collect(&standing, channels, &self.hub, ROOM, &mut entries), Found::Entries);
-        entries.iter().map(told).collect()
+        told_of(&self.hub, channels, cursor, resuming)
     }
+}
+
+fn told_of<'a>(
+    hub: &Hub,
+    channels: impl ExactSizeIterator<Item = &'a Channel>,
+    cursor: Position,
+    resuming: &Resuming,
+) -> Vec<(EntryKind, u64, String, bool)> {
+    let watermark = hub.watermark().position;
+    let standing = Standing { cursor, watermark, resuming: Some(resuming), ids_are_shared: true };
+    let mut entries = Vec::new();
+    assert_eq!(collect(&standing, channels, hub, ROOM, &mut entries), Found::Entries);
+    entries.iter().map(told).collect()
 }
 
 fn told(entry: &Delivery) -> (EntryKind, u64, String, bool) {
@@ -110,8 +124,8 @@ fn a_stream_of_several_channels_is_told_what_it_misses_before_it_gets_an_id_behi
 fn a_live_stream_that_skips_is_told_early_of_a_floor_that_is_higher_for_it() {
     let mut node = Node::new();
     node.publish(&[(91, "d"), (92, "c"), (93, "c")]);
-    node.publish_beside("d");
-    node.publish_beside("d");
+    node.publish_beside(&["d"]);
+    node.publish_beside(&["d"]);
     let skipping = Resuming { unknown: Some(GapReason::Skipped), floors: None, began: None };
     assert_eq!(
         node.told(CURSOR, &skipping),
@@ -134,5 +148,54 @@ fn a_replay_is_not_told_early_of_what_it_was_never_promised() {
     assert_eq!(
         node.told(Position::new(1, 92).before(), &resuming),
         expected(&[(Numbered, 92, "d", true), (Numbered, 96, "c", true)])
+    );
+}
+
+/// 1. c has a gap at 95, d has 92.
+/// 2. A resuming stream reads c. Before it reads d, c gets 96, and its log drops the gap.
+#[test]
+fn a_gap_that_leaves_the_log_while_a_stream_reads_it_is_told_early_all_the_same() {
+    let Node { hub, mut publisher, joins } = Node::new();
+    let event = |name: &str| Publication::new([channel(name)], Event::text(name));
+    publisher.publish_numbered(&event("d"), id(92)).expect("small");
+    publisher.gap(&channel("c"), id(95), GapReason::Lost);
+    publisher.synced(&terms(1, 95));
+    let resuming = Resuming { unknown: None, floors: None, began: Some(hub.watermark().position) };
+    let channels = joins.iter().map(|join| &*join.channel).inspect(|next| {
+        if next.name().as_str() == "d" {
+            publisher.publish_numbered(&event("c"), id(96)).expect("small");
+        }
+    });
+    assert_eq!(
+        told_of(&hub, channels, CURSOR, &resuming),
+        expected(&[(Gap, 92, "c", false), (Numbered, 92, "d", true), (Gap, 95, "c", true)])
+    );
+}
+
+#[test]
+fn the_end_of_a_term_is_told_in_its_place_alone_since_every_node_tells_of_it() {
+    let mut node = Node::new();
+    node.publish(&[(92, "d")]);
+    let ended = vec![EndedTerm { term: Term::from_random(1), start: 0, end: 93 }];
+    node.publisher.synced(&Terms { start: 93, ended, ..terms(2, 93) });
+    let resuming = Resuming { unknown: None, floors: None, began: Some(node.hub.watermark().position) };
+    // d keeps one entry, so it has no more than the end of the term.
+    assert_eq!(
+        node.told(CURSOR, &resuming),
+        expected(&[(Gap, 92, "d", true), (Gap, 93, "c", false), (Gap, 93, "d", true)])
+    );
+}
+
+/// 1. c and d get an event beside 90, and c another, so that c has lost the first.
+/// 2. A live stream skips: c's gap stands at the place of the event, which has no id to give for both.
+#[test]
+fn a_gap_keeps_its_id_before_an_event_that_has_none() {
+    let mut node = Node::new();
+    node.publish_beside(&["c", "d"]);
+    node.publish_beside(&["c"]);
+    let skipping = Resuming { unknown: Some(GapReason::Skipped), floors: None, began: None };
+    assert_eq!(
+        node.told(CURSOR, &skipping),
+        expected(&[(Gap, 90, "c", true), (Beside, 90, "cd", false), (Beside, 90, "c", false)])
     );
 }
