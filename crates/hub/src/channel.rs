@@ -7,7 +7,7 @@ use fantail_wire::{ChannelName, Frame, Lane};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
-use crate::log::{ChannelLog, Entry};
+use crate::log::ChannelLog;
 use crate::recall::{Recall, Ticket};
 use crate::{EntryKind, Floor, Mark, Position};
 
@@ -139,9 +139,7 @@ impl Channel {
 
     /// The first gap above `cursor` and up to `to` that does not stand at one of `places`.
     pub fn first_gap(&self, cursor: Position, to: Position, places: &[Position]) -> Option<Frame> {
-        let state = self.state.lock();
-        let is_gap = |entry: &&Entry| entry.kind == EntryKind::Gap && !places.contains(&entry.position);
-        state.log.range(cursor, to).find(is_gap).map(|entry| entry.frame.clone())
+        self.state.lock().log.first_gap(cursor, to, places).map(|gap| gap.frame.clone())
     }
 
     /// Copies entries above `cursor` and up to `to`, oldest first, to the end of `out`: as many as `room` allows, but

@@ -70,6 +70,8 @@ pub(crate) struct ChannelLog {
     /// For live streams: nothing above it was evicted, not even what is never replayed. Not below the floor.
     live_floor: Position,
     bytes: usize,
+    /// Where gaps stand among the entries: nearly always nowhere, and then nobody searches for one.
+    gaps: VecDeque<Position>,
     /// The last entry that was recalled, and when, in milliseconds since the Unix epoch: what was recalled is as old as
     /// its stay here, since it was old when it came.
     recalled: Option<Box<(Position, u64)>>,
@@ -84,7 +86,8 @@ impl Entry {
 
 impl ChannelLog {
     pub(crate) fn new(floor: Floor) -> Self {
-        Self { entries: VecDeque::new(), floor, live_floor: floor.position, bytes: 0, recalled: None }
+        let (entries, gaps) = (VecDeque::new(), VecDeque::new());
+        Self { entries, floor, live_floor: floor.position, bytes: 0, gaps, recalled: None }
     }
 
     pub(crate) fn floor(&self) -> Floor {
@@ -122,6 +125,9 @@ impl ChannelLog {
         debug_assert!(entry.position > self.top(), "a log only grows upwards");
         let now_ms = entry.at_ms;
         self.bytes += entry.cost();
+        if entry.kind == EntryKind::Gap {
+            self.gaps.push_back(entry.position);
+        }
         self.entries.push_back(entry);
         let before = self.entries.len();
         while self.entries.len() > limits.entries_max || self.bytes > limits.bytes_max {
@@ -170,6 +176,9 @@ impl ChannelLog {
         self.recalled = last.max(older).map(|last| Box::new((last, now_ms)));
         for entry in entries.into_iter().rev() {
             self.bytes += entry.cost();
+            if entry.kind == EntryKind::Gap {
+                self.gaps.push_front(entry.position);
+            }
             self.entries.push_front(entry);
         }
         self.floor = floor;
@@ -199,6 +208,9 @@ impl ChannelLog {
     fn evict_oldest(&mut self) {
         let Some(oldest) = self.entries.pop_front() else { return };
         self.bytes -= oldest.cost();
+        if oldest.kind == EntryKind::Gap {
+            self.gaps.pop_front();
+        }
         self.live_floor = self.live_floor.max(oldest.position);
         if oldest.kind != EntryKind::Beside {
             self.floor = Floor { position: oldest.position, at_ms: oldest.at_ms, reason: GapReason::Trimmed };
@@ -210,6 +222,13 @@ impl ChannelLog {
         let start = self.entries.partition_point(|e| e.position <= cursor);
         let end = self.entries.partition_point(|e| e.position <= to).max(start);
         self.entries.range(start..end)
+    }
+
+    /// The first gap above `cursor` and up to `to` that does not stand at one of `places`.
+    pub(crate) fn first_gap(&self, cursor: Position, to: Position, places: &[Position]) -> Option<&Entry> {
+        let is_meant = |place: &&Position| cursor < **place && **place <= to && !places.contains(place);
+        let place = self.gaps.iter().find(is_meant)?;
+        self.range(place.before(), *place).next()
     }
 
     /// The places of all entries with this id of the publisher's own.
@@ -294,6 +313,24 @@ mod tests {
         assert_eq!(log.live_floor().position.number, 10, "a live stream that was below has missed something else");
         log.append(entry(12, 0), &LIMITS);
         assert_eq!((numbers(&log, 8, 12), log.floor().position.number), (vec![10, 11, 12], 8));
+    }
+
+    #[test]
+    fn gaps_are_found_wherever_they_came_in_and_until_they_leave() {
+        let gap = |number| Entry { kind: EntryKind::Gap, ..entry(number, 0) };
+        let mut log = ChannelLog::new(Floor { position: Position::new(1, 10), ..BOTTOM });
+        let found = |log: &ChannelLog, cursor, to, places: &[u64]| {
+            let places: Vec<_> = places.iter().map(|&number| Position::new(1, number)).collect();
+            log.first_gap(Position::new(1, cursor), Position::new(1, to), &places).map(|gap| gap.position.number)
+        };
+        log.append(gap(12), &LIMITS);
+        log.prepend(vec![gap(9), entry(10, 0)], Floor { position: Position::new(1, 7), ..BOTTOM }, 0);
+        assert_eq!([found(&log, 7, 20, &[]), found(&log, 7, 20, &[9]), found(&log, 9, 20, &[])], [9, 12, 12].map(Some));
+        assert_eq!([found(&log, 12, 20, &[]), found(&log, 9, 11, &[]), found(&log, 7, 20, &[9, 12])], [None; 3]);
+        log.append(entry(13, 0), &LIMITS);
+        assert_eq!(found(&log, 7, 20, &[]), Some(12), "the first was evicted");
+        log.clear(Floor { position: Position::new(1, 20), ..BOTTOM });
+        assert_eq!(found(&log, 7, 20, &[]), None);
     }
 
     #[test]

@@ -388,7 +388,8 @@ impl Publisher {
     }
 
     /// Cuts the largest logs to a common level, and of equals those that were quiet for longest, until all together have
-    /// at most `bytes_max`: where every log is as large as every other, a few pay and not all of them.
+    /// at most `bytes_max`: where every log is as large as every other, a few pay and not all of them. The name decides
+    /// last, and not the order of the map, which differs from process to process.
     fn cut_to(&mut self, bytes_max: usize) {
         let channels: Vec<_> = self.hub.channels.iter().map(|entry| Arc::clone(entry.value())).collect();
         let mut by_size: Vec<_> = channels
@@ -398,7 +399,9 @@ impl Publisher {
                 (Reverse(state.log.bytes()), (state.log.newest_ms(), state.log.top()), channel)
             })
             .collect();
-        by_size.sort_unstable_by_key(|(size, newest, _)| (*size, *newest));
+        by_size.sort_unstable_by(|(a, a_newest, a_channel), (b, b_newest, b_channel)| {
+            (a, a_newest, a_channel.name()).cmp(&(b, b_newest, b_channel.name()))
+        });
         let level = fair_level(by_size.iter().map(|(Reverse(size), ..)| *size).collect(), bytes_max);
         for (_, _, channel) in by_size {
             if self.log_bytes <= bytes_max {

@@ -8,15 +8,16 @@ use std::io::{self, IoSlice, Write};
 use bytes::Bytes;
 use fantail_hub::{Channel, Delivery, EntryKind, Floor, Hub, Position, Reading, Room};
 use fantail_telemetry::CloseReason;
-use fantail_wire::{Frame, Framing, GapReason, Lane, gap_frame_without_id};
+use fantail_wire::{Framing, GapReason, Lane, gap_frame_without_id};
 use smallvec::SmallVec;
+
+use early_gaps::add_early_gaps;
 
 use crate::engine::Engine;
 use crate::outgoing::{Flush, PIECES_PER_WRITE, ROOM};
 use crate::slice::Slice;
 use crate::stream::{Key, Resuming, State, Stream};
 
-#[cfg(test)]
 mod early_gaps;
 #[cfg(test)]
 mod model;
@@ -27,6 +28,8 @@ struct Standing<'a> {
     cursor: Position,
     watermark: Position,
     resuming: Option<&'a Resuming>,
+    /// Its client may go on at another node, with the id that it has come to here.
+    ids_are_shared: bool,
 }
 
 /// What a round found for a stream.
@@ -36,8 +39,8 @@ enum Found {
     Entries,
     /// Nothing above the cursor.
     Nothing,
-    /// A log no longer reaches down to the cursor, for this reason.
-    Overrun(GapReason),
+    /// A log no longer reaches down to the cursor.
+    Overrun,
 }
 
 impl Engine {
@@ -53,7 +56,7 @@ impl Engine {
             match self.collect(key, watermark, &mut entries) {
                 Found::Entries => self.write(key, &entries),
                 Found::Nothing => self.become_live(key, watermark),
-                Found::Overrun(_) => self.overrun(key, watermark, &mut entries),
+                Found::Overrun => self.overrun(key, watermark, &mut entries),
             }
             entries.clear();
             self.scratch = entries;
@@ -74,7 +77,8 @@ impl Engine {
     fn collect(&self, key: Key, watermark: Position, entries: &mut Vec<Delivery>) -> Found {
         let stream = &self.streams[key];
         let resuming = stream.extra.as_ref().and_then(|extra| extra.resuming.as_ref());
-        let standing = Standing { cursor: stream.cursor, watermark, resuming };
+        let ids_are_shared = self.hub.ids_are_shared();
+        let standing = Standing { cursor: stream.cursor, watermark, resuming, ids_are_shared };
         let subscriptions = stream.subscriptions.as_slice();
         let channels = subscriptions.iter().map(|s| &*self.channels.get(s.slot).join.channel);
         collect(&standing, channels, &self.hub, ROOM, entries)
@@ -183,16 +187,13 @@ fn collect<'a>(
     entries: &mut Vec<Delivery>,
 ) -> Found {
     let several = channels.len() > 1;
-    let tells_early = several && stream.resuming.is_some() && hub.ids_are_shared();
-    let mut all: SmallVec<[&Channel; 4]> = SmallVec::new();
+    let tells_early = several && stream.resuming.is_some() && stream.ids_are_shared;
+    let mut read: SmallVec<[(&Channel, Floor); 4]> = SmallVec::new();
     let mut gaps: SmallVec<[(&Channel, Floor); 2]> = SmallVec::new();
     // Where the merge has to stop, since a channel may have more than was taken of it.
     let mut complete_to = stream.watermark;
     for (i, channel) in channels.enumerate() {
-        if tells_early {
-            all.push(channel);
-        }
-        let Standing { cursor, watermark, resuming } = *stream;
+        let Standing { cursor, watermark, resuming, .. } = *stream;
         let Reading { floor, complete } = match resuming.and_then(|resuming| resuming.began) {
             None => channel.read(cursor, watermark, room, entries),
             Some(began) => channel.read_resuming(cursor, watermark, began, room, entries),
@@ -202,9 +203,12 @@ fn collect<'a>(
         }
         if floor.position > stream.cursor && !was_never_promised(stream.resuming, i, floor) {
             if stream.resuming.is_none() {
-                return Found::Overrun(floor.reason);
+                return Found::Overrun;
             }
             gaps.push((channel, floor));
+        }
+        if tells_early {
+            read.push((channel, floor));
         }
     }
     let unknown = stream.resuming.and_then(|resuming| resuming.unknown);
@@ -213,9 +217,7 @@ fn collect<'a>(
         merge(entries, complete_to, room.entries);
     }
     if tells_early {
-        let early: SmallVec<[Frame; 2]> =
-            all.into_iter().filter_map(|channel| gap_ahead(channel, stream, entries, hub)).collect();
-        add_early_gaps(entries, early);
+        add_early_gaps(entries, &read, stream, hub);
     }
     if entries.is_empty() { Found::Nothing } else { Found::Entries }
 }
@@ -234,29 +236,6 @@ fn add_gaps(entries: &mut Vec<Delivery>, gaps: &[(&Channel, Floor)], unknown: Op
         let frame = hub.gap_frame(channel.name(), unknown.unwrap_or(floor.reason), id);
         entries.push(Delivery { position, kind: EntryKind::Gap, frame });
     }
-}
-
-/// A gap of the channel that stands behind the first of `entries`, without its id.
-///
-/// A client that is cut off before it is told, behind an id of another channel, may go to another node, which has nothing
-/// to tell: there the channel is whole, and what is missing here lies below that id.
-fn gap_ahead(channel: &Channel, stream: &Standing<'_>, entries: &[Delivery], hub: &Hub) -> Option<Frame> {
-    let first = entries.first()?.position;
-    let floor = channel.floor();
-    if floor.position > first {
-        let unknown = stream.resuming.and_then(|resuming| resuming.unknown);
-        return Some(hub.gap_frame(channel.name(), unknown.unwrap_or(floor.reason), None));
-    }
-    // That a term ended is told by every node.
-    let term_starts = hub.term_starts(channel.lane(), first, stream.watermark);
-    channel.first_gap(first, stream.watermark, &term_starts).map(|frame| gap_frame_without_id(&frame))
-}
-
-/// Puts gaps before everything else, as one unit with what comes first.
-fn add_early_gaps(entries: &mut Vec<Delivery>, early: SmallVec<[Frame; 2]>) {
-    let Some(position) = entries.first().map(|entry| entry.position) else { return };
-    let gaps = early.into_iter().map(|frame| Delivery { position, kind: EntryKind::Gap, frame });
-    entries.splice(..0, gaps);
 }
 
 /// Orders entries of several channels by position, each event once, up to `complete_to`; then about `entries_max` of

@@ -27,7 +27,8 @@ impl Engine {
     pub(super) fn overrun(&mut self, key: Key, watermark: Position, entries: &mut Vec<Delivery>) {
         entries.clear();
         let stream = &self.streams[key];
-        let standing = Standing { cursor: stream.cursor, watermark, resuming: None };
+        let ids_are_shared = self.hub.ids_are_shared();
+        let standing = Standing { cursor: stream.cursor, watermark, resuming: None, ids_are_shared };
         let subscriptions = stream.subscriptions.as_slice();
         let channels = subscriptions.iter().map(|s| &*self.channels.get(s.slot).join.channel);
         let policy = match judge(standing.cursor, channels.clone(), &self.settings.slow_policies) {
@@ -42,7 +43,7 @@ impl Engine {
         self.counters.overruns.add(policy, 1);
         match go_on(policy, &standing, channels, &self.hub, ROOM, entries) {
             Found::Nothing => self.become_live(key, watermark),
-            Found::Entries | Found::Overrun(_) => self.write(key, entries),
+            Found::Entries | Found::Overrun => self.write(key, entries),
         }
     }
 }
@@ -107,8 +108,10 @@ fn newest(stream: &Standing<'_>, channel: &Channel, hub: &Hub, room: Room, entri
 
 #[cfg(test)]
 mod tests {
+    use fantail_wire::ChannelName;
+
     use super::*;
-    use crate::harness::{Harness, read_to};
+    use crate::harness::{Harness, read_to, shortest};
 
     /// The blocks that a stream gets behind its opening: channel of a gap, or data; and the number in its id, if it has one.
     fn blocks(text: &str) -> Vec<(String, Option<u64>)> {
@@ -209,5 +212,19 @@ mod tests {
         assert!(read_to(&mut client, "\n\n").contains("event: fantail.close\ndata: {\"reason\":\"overrun\"}\nretry: "));
         drop(client);
         assert_eq!(harness.engine.counters.overruns.of(SlowPolicy::Disconnect).get(), 1);
+    }
+
+    /// 1. A live stream has not been served yet when its channel is deleted, and the mark waits in the mailbox.
+    /// 2. It is served: its log is empty, and it must not go on behind a gap.
+    #[tokio::test]
+    async fn a_deleted_channel_ends_the_stream_whatever_the_policy() {
+        let mut harness = Harness::new(SlowPolicy::Skip, 2);
+        let (key, mut client) = harness.open(&["a"]).await;
+        harness.settle();
+        assert!(harness.publisher.delete(&ChannelName::parse("a").expect("a name")));
+        harness.engine.streams[key].state = crate::stream::State::Behind;
+        harness.engine.serve(key, &mut shortest());
+        let text = read_to(&mut client, "\n\n");
+        assert!(text.contains("event: fantail.close\ndata: {\"reason\":\"channel-deleted\"}\nretry: "), "{text}");
     }
 }

@@ -1,11 +1,12 @@
 //! A browser: it reads what came before its connection was cut, comes back with the last id, and knows what it is owed.
 
 use fantail_hub::{Resume, Start};
-use fantail_wire::{EventId, Framing, Lane};
+use fantail_wire::{EventId, Lane};
 
-use super::Weather;
-use super::connection::{Connection, Surroundings};
-use super::node::{Node, Past, channel_of};
+use super::account::Account;
+use super::block::blocks;
+use super::connection::Connection;
+use super::node::{CHANNELS, Node, Past, channel_of};
 use crate::stream::State;
 
 pub(super) struct Client {
@@ -19,63 +20,40 @@ pub(super) struct Client {
     stays_away: usize,
     /// The number of the last place that it was told of; nothing at or below it may come any more.
     place: Option<u64>,
-    owed: Vec<Owed>,
-}
-
-/// How far a client has come with one channel, as places in the history.
-///
-/// An event for several channels of a client may reach it through one of them while the log of another, which no longer
-/// has it, tells of what is missing only at its floor. So such an event is no proof that a gap of the other is late.
-#[derive(Debug)]
-struct Owed {
-    channel: usize,
-    /// What is below was delivered or declared, or was never owed.
-    settled: usize,
-    /// Events above `settled` that came.
-    had: Vec<usize>,
-    /// What is below is declared missing by a gap that came since.
-    declared: usize,
-    /// The channel must begin with a gap.
-    needs_gap: bool,
-}
-
-/// One block of an event stream.
-#[derive(Debug, Default)]
-pub(super) struct Block {
-    pub(super) id: Option<String>,
-    pub(super) event: Option<String>,
-    pub(super) data: Option<String>,
+    account: Account,
 }
 
 impl Client {
     pub(super) fn new(shard: u16, node: &mut Node) -> Self {
-        let follows = node.some_channels();
-        node.note(format!("client {shard} follows {follows:?}"));
-        let stays_away = node.rng.usize(1..20);
+        let follows = node.course.some_channels(CHANNELS);
+        node.course.note(format!("client {shard} follows {follows:?}"));
+        let stays_away = node.course.rng.usize(1..20);
         let (connection, last_id, place) = (None, None, None);
-        Self { shard, follows, connection, last_id, ids: Vec::new(), stays_away, place, owed: Vec::new() }
+        Self { shard, follows, connection, last_id, ids: Vec::new(), stays_away, place, account: Account::default() }
     }
 
     /// One thing that the client, its connection or its shard does.
     pub(super) fn step(&mut self, node: &mut Node) {
         let Some(connection) = &mut self.connection else {
-            if node.chance(self.stays_away) {
+            if node.course.chance(self.stays_away) {
                 self.connect(node);
             }
             return;
         };
-        if !node.chance(4) {
+        if !node.course.chance(4) {
             connection.look(node);
         }
         match connection.state {
             State::Waiting => self.start(node),
-            State::Blocked if node.rng.bool() => connection.state = State::Behind,
+            State::Blocked if node.course.rng.bool() => connection.state = State::Behind,
             _ => {}
         }
         if let Some(connection) = &mut self.connection {
-            connection.serve(node, |node| if node.rng.bool() { usize::MAX } else { node.rng.usize(..300) });
-            if connection.state == State::Ending || node.chance(15) {
-                let cut = if node.rng.bool() { usize::MAX } else { node.rng.usize(..=connection.taken.len()) };
+            connection
+                .serve(node, |node| if node.course.rng.bool() { usize::MAX } else { node.course.rng.usize(..300) });
+            if connection.state == State::Ending || node.course.chance(15) {
+                let cut =
+                    if node.course.rng.bool() { usize::MAX } else { node.course.rng.usize(..=connection.taken.len()) };
                 self.disconnect(node, cut);
             }
         }
@@ -109,32 +87,29 @@ impl Client {
         connection.look(node);
         assert!(matches!(connection.state, State::Live), "client {} is {:?} at rest", self.shard, connection.state);
         self.disconnect(node, usize::MAX);
-        for owed in &self.owed {
-            owed.check(node.history.len(), node);
-            assert!(!owed.needs_gap, "client {}: no gap tells that its id was unknown: {owed:?}", self.shard);
-        }
+        self.account.check_at_rest(node.history.len(), node);
     }
 
     fn connect(&mut self, node: &mut Node) {
         let resume = self.choose(node);
-        node.note(format!("client {} connects with {resume:?}", self.shard));
+        node.course.note(format!("client {} connects with {resume:?}", self.shard));
         self.connection = Connection::open(self.shard, &self.follows, resume, node);
     }
 
     /// Most come back as a browser does.
     fn choose(&mut self, node: &mut Node) -> Resume {
-        if self.last_id.is_none() || node.chance(15) {
+        if self.last_id.is_none() || node.course.chance(15) {
             (self.last_id, self.place) = (None, None);
             self.ids.clear();
-            return match node.rng.u8(..4) {
+            return match node.course.rng.u8(..4) {
                 0 if node.may_replay() => Resume::Replay(usize::MAX),
-                1 if node.may_replay() => Resume::Replay(node.rng.usize(1..5)),
+                1 if node.may_replay() => Resume::Replay(node.course.rng.usize(1..5)),
                 _ => Resume::Live,
             };
         }
-        match node.rng.u8(..20) {
-            0 if node.weather == Weather::Rough => Resume::After(node.strange_id()),
-            1..3 => Resume::After(node.rng.choice(&self.ids).unwrap().clone()),
+        match node.course.rng.u8(..20) {
+            0 if node.course.is_rough() => Resume::After(node.strange_id()),
+            1..3 => Resume::After(node.course.rng.choice(&self.ids).unwrap().clone()),
             _ => Resume::After(self.last_id.clone().unwrap()),
         }
     }
@@ -151,23 +126,19 @@ impl Client {
 
     /// What is above `number` is owed.
     fn begin(&mut self, node: &Node, number: u64) {
-        let settled = node.up_to(number);
         self.place = Some(number);
-        let owed = |&channel: &usize| Owed { channel, settled, had: Vec::new(), declared: settled, needs_gap: false };
-        self.owed = self.follows.iter().map(owed).collect();
+        self.account = Account::at(&self.follows, node.up_to(number));
     }
 
     /// Owed are the newest events that are held, and what is above them; of each channel what is above its floor.
     fn begin_replay(&mut self, node: &mut Node, events: usize) {
-        node.happened("replay");
+        node.course.happened("replay");
         let (newest, floors) = self.connection.as_ref().unwrap().held(&node.hub, events);
         let Some(first) = newest.last() else {
             return self.begin(node, node.hub.watermark(Lane::default()).position.number);
         };
         self.begin(node, first - 1);
-        for (owed, floor) in self.owed.iter_mut().zip(floors) {
-            owed.settled = owed.settled.max(node.up_to(floor));
-        }
+        self.account.begin_above(floors.into_iter().map(|floor| node.up_to(floor)));
     }
 
     fn begin_after(&mut self, node: &mut Node, id: &str, start: &Start) {
@@ -187,9 +158,9 @@ impl Client {
         assert_eq!(start.unknown.is_none(), is_known, "client {}: {id}", self.shard);
         self.begin(node, number);
         if !is_known {
-            node.happened("unknown id");
+            node.course.happened("unknown id");
             self.place = None;
-            self.owed.iter_mut().for_each(|owed| owed.needs_gap = true);
+            self.account = Account::of_unknown(&self.follows);
         }
     }
 
@@ -204,43 +175,40 @@ impl Client {
     fn disconnect(&mut self, node: &mut Node, cut: usize) {
         let Some(mut connection) = self.connection.take() else { return };
         connection.leave(&node.hub);
-        let bytes = &connection.taken[..cut.min(connection.taken.len())];
-        node.note(format!("client {} is cut after {} of {} bytes", self.shard, bytes.len(), connection.taken.len()));
-        let text = match connection.framing() {
-            Framing::Chunked => unwrap_chunks(bytes),
-            Framing::CloseDelimited => bytes.to_vec(),
-        };
-        self.read(node, std::str::from_utf8(&text).unwrap());
+        let of = connection.taken.len();
+        node.course.note(format!("client {} is cut after {} of {of} bytes", self.shard, cut.min(of)));
+        self.read(node, &connection.text(cut));
     }
 
     fn read(&mut self, node: &mut Node, text: &str) {
         let mut gaps = Vec::new();
         for block in blocks(text) {
-            node.note(format!("  client {} reads {block:?}", self.shard));
+            node.course.note(format!("  client {} reads {block:?}", self.shard));
             if let Some(id) = &block.id {
                 self.last_id = Some(id.clone());
                 self.ids.push(id.clone());
             }
             let Some(data) = &block.data else { continue };
             if block.event.as_deref() == Some("fantail.gap") {
-                node.happened("gap");
+                node.course.happened("gap");
                 gaps.push(channel_of(data.split('"').nth(3).unwrap()));
                 if let Some(id) = block.id {
                     let number = EventId::parse(&id).unwrap().number;
                     self.arrive_at(number);
-                    self.declare(node, number, &mut gaps);
+                    self.account.declare(&std::mem::take(&mut gaps), node.up_to(number));
                 }
             } else {
                 let seq: usize = data.split(':').next().unwrap().parse().unwrap();
                 let number = node.history[seq].number().unwrap();
                 self.check_id(node, seq, block.id.as_deref().unwrap());
                 self.arrive_at(number);
-                self.declare(node, number, &mut gaps);
-                self.take(node, seq);
+                self.account.declare(&std::mem::take(&mut gaps), node.up_to(number));
+                node.course.happened("event");
+                self.account.take(seq, &node.history[seq].brought, node);
             }
         }
         if !gaps.is_empty() {
-            node.happened("unit cut");
+            node.course.happened("unit cut");
         }
     }
 
@@ -256,71 +224,4 @@ impl Client {
         assert!(Some(number) > self.place, "client {}: {number} comes after {:?}", self.shard, self.place);
         self.place = Some(number);
     }
-
-    fn declare(&mut self, node: &Node, number: u64, gaps: &mut Vec<usize>) {
-        for channel in gaps.drain(..) {
-            let owed =
-                self.owed.iter_mut().find(|owed| owed.channel == channel).expect("a gap of a channel of its own");
-            owed.declared = owed.declared.max(node.up_to(number));
-            owed.needs_gap = false;
-        }
-    }
-
-    fn take(&mut self, node: &mut Node, seq: usize) {
-        node.happened("event");
-        let of = |channel: usize| node.history[seq].brought.contains(&channel);
-        let mine = self.owed.iter().filter(|owed| of(owed.channel)).count();
-        assert!(mine > 0, "client {}: event {seq} is of none of its channels", self.shard);
-        for owed in self.owed.iter_mut().filter(|owed| of(owed.channel)) {
-            assert!(!owed.needs_gap || mine > 1, "client {}: event {seq} before the gap of {owed:?}", self.shard);
-            owed.had.push(seq);
-            if mine == 1 {
-                owed.check(seq, node);
-                owed.settled = owed.settled.max(seq + 1);
-                owed.had.clear();
-            }
-        }
-    }
-}
-
-impl Owed {
-    /// Everything up to `end` must be settled or declared.
-    fn check(&self, end: usize, node: &Node) {
-        let is_missing = |i: &usize| node.history[*i].channels.contains(&self.channel) && !self.had.contains(i);
-        let missing = (self.settled.max(self.declared)..end).find(is_missing);
-        assert_eq!(missing, None, "an event is missing silently before {end}: {self:?}");
-    }
-}
-
-/// Whole blocks, as the standard splits them; what is not ended by an empty line is dropped.
-pub(super) fn blocks(text: &str) -> Vec<Block> {
-    let mut blocks = Vec::new();
-    let mut block = Block::default();
-    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
-    for line in whole.split_terminator('\n') {
-        match line.split_once(": ") {
-            _ if line.is_empty() => blocks.push(std::mem::take(&mut block)),
-            Some(("id", id)) => block.id = Some(id.to_owned()),
-            Some(("event", event)) => block.event = Some(event.to_owned()),
-            Some(("data", data)) => block.data = Some(data.to_owned()),
-            Some(("retry", _)) => {}
-            _ => assert_eq!(line, ":", "an unknown line"),
-        }
-    }
-    blocks
-}
-
-/// The body in these chunks, the last of which may be cut anywhere.
-pub(super) fn unwrap_chunks(mut bytes: &[u8]) -> Vec<u8> {
-    let mut body = Vec::new();
-    while let Some(end) = bytes.iter().position(|&b| b == b'\n') {
-        let len = std::str::from_utf8(&bytes[..end - 1]).unwrap();
-        let len = usize::from_str_radix(len, 16).unwrap();
-        let rest = &bytes[end + 1..];
-        body.extend_from_slice(&rest[..len.min(rest.len())]);
-        let Some(after) = rest.get(len..) else { break };
-        assert!(b"\r\n".starts_with(&after[..after.len().min(2)]), "a torn chunk");
-        bytes = after.get(2..).unwrap_or_default();
-    }
-    body
 }

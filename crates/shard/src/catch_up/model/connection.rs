@@ -5,12 +5,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use fantail_hub::{Asked, Begin, Delivery, EntryKind, Hub, Join, Position, Resume, Room, Start};
+use fantail_hub::{Asked, Begin, Delivery, EntryKind, Hub, Join, Mark, Position, Resume, Room, Start};
 use fantail_telemetry::SlowPolicy;
 use fantail_wire::{Framing, Lane, opening_frame};
 
 use super::super::overrun::{Judgement, go_on, judge};
 use super::super::{Found, Standing, collect, end_of_body, keep_rest, within_limit};
+use super::block::unwrap_chunks;
+use super::course::Course;
 use super::node::name;
 use crate::outgoing::{Flush, Outgoing};
 use crate::slow_policies::SlowPolicies;
@@ -65,17 +67,14 @@ fn leave_all(joins: Vec<Join>, hub: &Hub) {
 /// What is around a shard while it works.
 pub(super) trait Surroundings {
     fn hub(&self) -> Arc<Hub>;
-    fn rng(&mut self) -> &mut fastrand::Rng;
-    fn happened(&mut self, what: &'static str);
-    fn note(&mut self, what: String);
+    fn course(&mut self) -> &mut Course;
     fn slow_policies(&self) -> SlowPolicies;
+    /// Whether streams are led as if their clients may go on elsewhere.
+    fn ids_are_shared(&self) -> bool {
+        self.hub().ids_are_shared()
+    }
     /// What the control thread does while the shard is between two steps of its own.
     fn sometimes_step(&mut self);
-
-    /// True in one of `of` cases.
-    fn chance(&mut self, of: usize) -> bool {
-        self.rng().usize(..of) == 0
-    }
 }
 
 /// Whether the shard would wake up now.
@@ -89,15 +88,15 @@ impl Connection {
         let mut joins = Vec::new();
         for (slot, &channel) in channels.iter().enumerate() {
             let Ok(join) = node.hub().join(&name(channel), shard, slot as u32) else {
-                node.happened("refused");
+                node.course().happened("refused");
                 leave_all(joins, &node.hub());
                 return None;
             };
             joins.push(join);
             node.sometimes_step();
         }
-        let framing = if node.rng().bool() { Framing::Chunked } else { Framing::CloseDelimited };
-        let events_left = node.chance(8).then(|| node.rng().u64(1..10));
+        let framing = if node.course().rng.bool() { Framing::Chunked } else { Framing::CloseDelimited };
+        let events_left = node.course().chance(8).then(|| node.course().rng.u64(1..10));
         Some(Self {
             shard,
             joins,
@@ -119,8 +118,14 @@ impl Connection {
         &self.resume
     }
 
-    pub(super) fn framing(&self) -> Framing {
-        self.framing
+    /// What has come through if it is cut after so many bytes.
+    pub(super) fn text(&self, cut: usize) -> String {
+        let bytes = &self.taken[..cut.min(self.taken.len())];
+        let text = match self.framing {
+            Framing::Chunked => unwrap_chunks(bytes),
+            Framing::CloseDelimited => bytes.to_vec(),
+        };
+        String::from_utf8(text).unwrap()
     }
 
     /// The shard looks into its mailbox if it is rung. It serves this stream alone, so a mark is for it or stale.
@@ -131,20 +136,32 @@ impl Connection {
         }
         let mailbox = hub.mailbox(self.shard);
         mailbox.silence();
-        while let Some(mark) = mailbox.take() {
-            let end = mark.clear();
-            node.sometimes_step();
-            if !self.joins.iter().any(|join| Arc::ptr_eq(&join.mark, &mark)) {
-                continue;
+        loop {
+            let mut marks: Vec<_> = std::iter::from_fn(|| mailbox.take()).collect();
+            if marks.is_empty() {
+                return;
             }
-            if end {
-                node.happened("ended by delete");
-                self.end(&hub);
-            } else if self.state == State::Live {
-                self.state = State::Behind;
+            // The end of a term marks all channels in the order of a map, which no seed decides.
+            marks.sort_by_key(|mark| mark.slot);
+            for mark in &marks {
+                self.look_at(mark, node);
             }
-            self.may_start = true;
         }
+    }
+
+    fn look_at<N: Surroundings>(&mut self, mark: &Arc<Mark>, node: &mut N) {
+        let end = mark.clear();
+        node.sometimes_step();
+        if !self.joins.iter().any(|join| Arc::ptr_eq(&join.mark, mark)) {
+            return;
+        }
+        if end {
+            node.course().happened("ended by delete");
+            self.end(&node.hub());
+        } else if self.state == State::Live {
+            self.state = State::Behind;
+        }
+        self.may_start = true;
     }
 
     /// Starts if all channels are confirmed, and says where. Like the shard it asks only when it has a reason to.
@@ -155,7 +172,7 @@ impl Connection {
         }
         let channels: Vec<_> = self.joins.iter().map(|join| Arc::clone(&join.channel)).collect();
         let Begin::At(start) = node.hub().begin(&self.resume, &channels, &mut self.asked) else { return None };
-        node.note(format!("client {} starts with {:?}: {start:?}", self.shard, self.resume));
+        node.course().note(format!("client {} starts with {:?}: {start:?}", self.shard, self.resume));
         self.outgoing.push(opening_frame(1000, start.opening_id).share(self.framing));
         self.cursor = start.cursor;
         self.state = State::Behind;
@@ -195,7 +212,7 @@ impl Connection {
             let watermark = hub.watermark(Lane::default()).position;
             node.sometimes_step();
             self.serve_once(node, &hub, watermark, &room);
-            if node.chance(4) {
+            if node.course().chance(4) {
                 return; // the slice is over
             }
         }
@@ -209,23 +226,25 @@ impl Connection {
         room: &impl Fn(&mut N) -> usize,
     ) {
         let mut entries = Vec::new();
-        let standing = Standing { cursor: self.cursor, watermark, resuming: self.resuming.as_ref() };
-        let take = Room { entries: node.rng().usize(1..5), bytes: node.rng().usize(1..1000) };
+        let resuming = self.resuming.as_ref();
+        let standing = Standing { cursor: self.cursor, watermark, resuming, ids_are_shared: node.ids_are_shared() };
+        let take = Room { entries: node.course().rng.usize(1..5), bytes: node.course().rng.usize(1..1000) };
         // The control thread goes on while the logs are read one by one.
         let channels = self.joins.iter().map(|join| {
             node.sometimes_step();
             &*join.channel
         });
         let found = collect(&standing, channels, hub, take, &mut entries);
-        node.note(format!("client {} at {} of {}: {found:?}", self.shard, self.cursor.number, watermark.number));
+        node.course()
+            .note(format!("client {} at {} of {}: {found:?}", self.shard, self.cursor.number, watermark.number));
         match found {
             Found::Entries => self.write(node, hub, &entries, room),
-            Found::Overrun(_) => self.overrun(node, hub, watermark, take, room),
+            Found::Overrun => self.overrun(node, hub, watermark, take, room),
             Found::Nothing => {
                 let beyond = |join: &Join| join.channel.read(watermark, watermark, take, &mut entries).floor.position;
                 let floors_above = self.joins.iter().map(beyond).any(|floor| floor > watermark);
                 if floors_above {
-                    node.happened("floor above watermark");
+                    node.course().happened("floor above watermark");
                 }
                 self.cursor = self.cursor.max(watermark);
                 assert!(
@@ -251,17 +270,18 @@ impl Connection {
         let policy = match judge(self.cursor, channels.clone(), &node.slow_policies()) {
             Judgement::GoOn(policy) => policy,
             Judgement::End(..) => {
-                node.happened("overrun");
+                node.course().happened("overrun");
                 return self.end(hub);
             }
         };
         node.sometimes_step();
-        let standing = Standing { cursor: self.cursor, watermark, resuming: None };
+        let ids_are_shared = node.ids_are_shared();
+        let standing = Standing { cursor: self.cursor, watermark, resuming: None, ids_are_shared };
         let mut entries = Vec::new();
         let channels = channels.inspect(|_| node.sometimes_step());
         let found = go_on(policy, &standing, channels, hub, take, &mut entries);
-        node.note(format!("client {} goes on by {policy}: {found:?}, {} entries", self.shard, entries.len()));
-        node.happened(policy.as_str());
+        node.course().note(format!("client {} goes on by {policy}: {found:?}, {} entries", self.shard, entries.len()));
+        node.course().happened(policy.as_str());
         let events = entries.iter().filter(|entry| entry.kind == EntryKind::Event).count();
         assert!(
             policy == SlowPolicy::Skip || self.joins.len() > 1 || events <= 1,
@@ -288,16 +308,21 @@ impl Connection {
         let keep = |rest| self.outgoing.push(rest);
         let begun = keep_rest(&mut self.cursor, self.framing, entries, taken, keep);
         let events = begun.iter().filter(|entry| entry.kind == EntryKind::Event).count() as u64;
-        node.note(format!("  {} of {} entries begun, {taken} of {} bytes", begun.len(), entries.len(), bytes.len()));
+        node.course().note(format!(
+            "  {} of {} entries begun, {taken} of {} bytes",
+            begun.len(),
+            entries.len(),
+            bytes.len()
+        ));
         assert!(self.cursor >= before, "positions never fall");
         if let Some(left) = &mut self.events_left {
             *left -= events;
         }
         if self.events_left == Some(0) {
-            node.happened("limit reached");
+            node.course().happened("limit reached");
             self.end(hub);
         } else if taken < bytes.len() {
-            node.happened("partial write");
+            node.course().happened("partial write");
             self.state = State::Blocked;
         }
     }

@@ -1,26 +1,21 @@
 //! The control thread with its feed: everything that changes what streams get.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
-use std::fmt::Write;
 use std::sync::Arc;
 
 use fantail_hub::{Channel, Following, Hub, HubSettings, LogLimits, NumberedBy, Publisher, Release, Wish};
 use fantail_telemetry::SlowPolicy;
 use fantail_wire::{ChannelName, ChannelPattern, EventFields, EventId, Lane, Lanes, Publication, Term};
 
+use super::account::Published;
 use super::connection::Surroundings;
-use super::{Happened, Weather};
+use super::course::{Course, Weather, now_ms};
 use crate::slow_policies::SlowPolicies;
 
 /// One for each client.
 pub(super) const SHARDS: u16 = 4;
 
 pub(super) const CHANNELS: usize = 5;
-
-thread_local! {
-    static NOW_MS: Cell<u64> = const { Cell::new(0) };
-}
 
 /// What was published, whether or not the feed brought it here. Its place in the history is its text.
 pub(super) struct Past {
@@ -33,11 +28,9 @@ pub(super) struct Past {
 }
 
 pub(super) struct Node {
-    pub(super) rng: fastrand::Rng,
-    pub(super) weather: Weather,
+    pub(super) course: Course,
     pub(super) hub: Arc<Hub>,
     pub(super) history: Vec<Past>,
-    pub(super) happened: Happened,
     /// Each channel is of a class of its own.
     pub(super) slow_policies: SlowPolicies,
     publisher: Publisher,
@@ -51,7 +44,6 @@ pub(super) struct Node {
     /// What the feed was asked for and has not confirmed.
     asked: VecDeque<usize>,
     lingering: Vec<Arc<Channel>>,
-    trace: Vec<String>,
 }
 
 impl Past {
@@ -72,21 +64,19 @@ pub(super) fn channel_of(name: &str) -> usize {
     name.strip_prefix('c').unwrap().parse().unwrap()
 }
 
+impl Published for Node {
+    fn is_of(&self, seq: usize, channel: usize) -> bool {
+        self.history[seq].channels.contains(&channel)
+    }
+}
+
 impl Surroundings for Node {
     fn hub(&self) -> Arc<Hub> {
         Arc::clone(&self.hub)
     }
 
-    fn rng(&mut self) -> &mut fastrand::Rng {
-        &mut self.rng
-    }
-
-    fn happened(&mut self, what: &'static str) {
-        *self.happened.entry(what).or_default() += 1;
-    }
-
-    fn note(&mut self, what: String) {
-        self.trace.push(what);
+    fn course(&mut self) -> &mut Course {
+        &mut self.course
     }
 
     fn slow_policies(&self) -> SlowPolicies {
@@ -94,7 +84,7 @@ impl Surroundings for Node {
     }
 
     fn sometimes_step(&mut self) {
-        if self.is_at_work && self.chance(8) {
+        if self.is_at_work && self.course.chance(8) {
             self.step();
         }
     }
@@ -102,15 +92,13 @@ impl Surroundings for Node {
 
 impl Node {
     pub(super) fn new(seed: u64, weather: Weather) -> Self {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        NOW_MS.set(1000);
-        let following = if rng.bool() { Following::Always } else { Following::OnDemand };
-        let tight = |rng: &mut fastrand::Rng, bound: usize| weather == Weather::Rough && rng.usize(..bound) == 0;
+        let mut course = Course::new(seed, weather);
+        let following = if course.rng.bool() { Following::Always } else { Following::OnDemand };
         let most = usize::MAX / 2;
         let log = LogLimits {
-            entries_max: if rng.u8(..4) == 0 { 100 } else { rng.usize(1..=4) },
-            bytes_max: if tight(&mut rng, 3) { rng.usize(100..1000) } else { most },
-            age_ms_max: if tight(&mut rng, 2) { rng.u64(1..60) } else { u64::MAX },
+            entries_max: if course.rng.u8(..4) == 0 { 100 } else { course.rng.usize(1..=4) },
+            bytes_max: if course.is_tight(3) { course.rng.usize(100..1000) } else { most },
+            age_ms_max: if course.is_tight(2) { course.rng.u64(1..60) } else { u64::MAX },
         };
         let of_channel = |rng: &mut fastrand::Rng| match weather {
             Weather::Calm => LogLimits { entries_max: most, ..log },
@@ -119,31 +107,28 @@ impl Node {
         };
         let policies = [SlowPolicy::Disconnect, SlowPolicy::Skip, SlowPolicy::Latest];
         // One seed in two has a single policy for all, else the strictest would leave the others little to do.
-        let common = rng.bool().then(|| policies[rng.usize(..3)]);
-        let slow_policies: Vec<_> = (0..CHANNELS).map(|_| common.unwrap_or(policies[rng.usize(..3)])).collect();
+        let common = course.rng.bool().then(|| policies[course.rng.usize(..3)]);
+        let slow_policies: Vec<_> = (0..CHANNELS).map(|_| common.unwrap_or(policies[course.rng.usize(..3)])).collect();
         let settings = HubSettings {
             lanes: Lanes::default(),
             numbering: NumberedBy::Node(Term::from_random(seed)),
             following,
             shards: SHARDS,
             log: if weather == Weather::Calm { LogLimits { entries_max: most, ..log } } else { log },
-            patterns: (0..CHANNELS).map(|channel| (pattern(channel), of_channel(&mut rng))).collect(),
+            patterns: (0..CHANNELS).map(|channel| (pattern(channel), of_channel(&mut course.rng))).collect(),
             control_events: true,
-            logs_bytes_max: if tight(&mut rng, 4) { rng.usize(500..3000) } else { most },
+            logs_bytes_max: if course.is_tight(4) { course.rng.usize(500..3000) } else { most },
             event_bytes_max: 1 << 16,
-            channels_max: if tight(&mut rng, 4) { rng.usize(2..=CHANNELS) } else { CHANNELS },
-            clock: || NOW_MS.get(),
+            channels_max: if course.is_tight(4) { course.rng.usize(2..=CHANNELS) } else { CHANNELS },
+            clock: now_ms,
         };
-        let linger_ms = rng.u64(0..20);
-        let mut trace = Vec::new();
-        trace.push(format!("{settings:?}, {slow_policies:?}"));
+        let linger_ms = course.rng.u64(0..20);
+        course.note(format!("{settings:?}, {slow_policies:?}"));
         let (hub, publisher) = Hub::new(settings, Arc::default());
         Self {
-            rng,
-            weather,
+            course,
             hub,
             history: Vec::new(),
-            happened: Happened::new(),
             slow_policies: SlowPolicies::new(SlowPolicy::Disconnect, slow_policies),
             publisher,
             following,
@@ -153,20 +138,7 @@ impl Node {
             brought: [following == Following::Always; CHANNELS],
             asked: VecDeque::new(),
             lingering: Vec::new(),
-            trace,
         }
-    }
-
-    pub(super) fn trace(&self) -> String {
-        self.trace.iter().enumerate().fold(String::new(), |mut all, (i, line)| {
-            writeln!(all, "{i}. {line}").unwrap();
-            all
-        })
-    }
-
-    pub(super) fn some_channels(&mut self) -> Vec<usize> {
-        let count = self.rng.usize(1..=3);
-        self.rng.choose_multiple(0..CHANNELS, count)
     }
 
     /// How much of the history is at or below the place with this number.
@@ -187,12 +159,12 @@ impl Node {
 
     /// One thing that the control thread does.
     pub(super) fn step(&mut self) {
-        let rough = self.weather == Weather::Rough;
-        match self.rng.u8(..20) {
+        let rough = self.course.is_rough();
+        match self.course.rng.u8(..20) {
             0..8 => self.publish(),
-            8..11 => NOW_MS.set(NOW_MS.get() + self.rng.u64(..40)),
+            8..11 => self.course.pass_time(),
             11..13 => self.publisher.sweep(),
-            13 if rough && self.chance(2) => self.delete(),
+            13 if rough && self.course.chance(2) => self.delete(),
             14 if rough => self.release(),
             15 if rough && self.following == Following::OnDemand => self.lose_or_find_the_feed(),
             _ => self.wish_or_confirm(),
@@ -211,9 +183,9 @@ impl Node {
 
     fn publish(&mut self) {
         let seq = self.history.len();
-        let channels = self.some_channels();
+        let channels = self.course.some_channels(CHANNELS);
         let publisher_id = self.publisher_id(seq);
-        let padding = if self.chance(4) { self.rng.usize(..300) } else { 0 };
+        let padding = if self.course.chance(4) { self.course.rng.usize(..300) } else { 0 };
         let text = format!("{seq}:{}", "x".repeat(padding));
         let fields = EventFields { data: text, id: publisher_id.clone(), ..EventFields::default() };
         let came: Vec<_> = channels.iter().copied().filter(|&c| self.brought[c]).collect();
@@ -223,28 +195,29 @@ impl Node {
             let publication = Publication::new(came.iter().copied().map(name), fields.validate().unwrap());
             (self.publisher.publish(&publication).unwrap().id.unwrap().number, false)
         };
-        self.note(format!("publish {seq} to {channels:?}, brought to {came:?} at {place:?}, id {publisher_id:?}"));
+        self.course
+            .note(format!("publish {seq} to {channels:?}, brought to {came:?} at {place:?}, id {publisher_id:?}"));
         self.history.push(Past { place, channels, brought: came, publisher_id });
     }
 
     /// Now and then one of the publisher's own, and rarely one that it used before.
     fn publisher_id(&mut self, seq: usize) -> Option<String> {
-        if !self.chance(5) {
+        if !self.course.chance(5) {
             return None;
         }
-        let again = self.weather == Weather::Rough && self.chance(8);
-        let of = if again { self.rng.usize(..=seq) } else { seq };
+        let again = self.course.is_tight(8);
+        let of = if again { self.course.rng.usize(..=seq) } else { seq };
         Some(format!("own-{of}"))
     }
 
     fn delete(&mut self) {
-        let channel = self.rng.usize(..CHANNELS);
+        let channel = self.course.rng.usize(..CHANNELS);
         let there = self.publisher.delete(&name(channel));
-        self.note(format!("delete {channel}: {there}"));
+        self.course.note(format!("delete {channel}: {there}"));
     }
 
     fn wish_or_confirm(&mut self) {
-        if self.rng.bool() {
+        if self.course.rng.bool() {
             self.wish();
         } else {
             self.confirm();
@@ -253,7 +226,7 @@ impl Node {
 
     fn wish(&mut self) -> bool {
         let wish = self.publisher.next_wish();
-        self.note(format!("wish {wish:?}"));
+        self.course.note(format!("wish {wish:?}"));
         match wish {
             Some(Wish::Follow(name)) => self.asked.push_back(channel_of(name.as_str())),
             Some(Wish::Linger(channel)) => self.lingering.push(channel),
@@ -270,7 +243,7 @@ impl Node {
         let Some(channel) = self.asked.pop_front() else { return false };
         self.brought[channel] = true;
         self.publisher.followed(&name(channel), None);
-        self.note(format!("followed {channel}"));
+        self.course.note(format!("followed {channel}"));
         true
     }
 
@@ -278,10 +251,10 @@ impl Node {
         if self.lingering.is_empty() {
             return;
         }
-        let at = self.rng.usize(..self.lingering.len());
+        let at = self.course.rng.usize(..self.lingering.len());
         let channel = self.lingering.swap_remove(at);
         let release = self.publisher.release(&channel, self.linger_ms);
-        self.note(format!("release {channel:?}: {release:?}"));
+        self.course.note(format!("release {channel:?}: {release:?}"));
         match release {
             Release::Unfollow => {
                 let channel = channel_of(channel.name().as_str());
@@ -295,7 +268,7 @@ impl Node {
 
     fn lose_or_find_the_feed(&mut self) {
         self.feed_is_up = !self.feed_is_up;
-        self.note(format!("feed is up: {}", self.feed_is_up));
+        self.course.note(format!("feed is up: {}", self.feed_is_up));
         if !self.feed_is_up {
             self.publisher.lost(Lane::default());
             let brought = std::mem::replace(&mut self.brought, [false; CHANNELS]);
@@ -307,13 +280,13 @@ impl Node {
     /// then, and a client that is cut off there and comes back is told of a gap of that channel: nobody remembers that
     /// it was promised nothing of it.
     pub(super) fn may_replay(&self) -> bool {
-        self.weather == Weather::Rough || self.following == Following::Always
+        self.course.is_rough() || self.following == Following::Always
     }
 
     /// An id of this node that nobody was given yet, or of another, or none at all.
     pub(super) fn strange_id(&mut self) -> String {
         let number = self.numbers();
-        match self.rng.u8(..3) {
+        match self.course.rng.u8(..3) {
             0 => EventId::new(Term::from_random(u64::MAX), 1000, number).to_string(),
             1 => self.hub.id(Lane::default(), fantail_hub::Position::new(1, number + 1000), 1000).unwrap().to_string(),
             _ => "nobody's".to_owned(),

@@ -1,12 +1,14 @@
 //! A browser that comes back to any of the nodes: `client.rs` where a feed numbers for all of them.
 
 use fantail_hub::{Resume, Start};
-use fantail_wire::{EventId, Framing, Lane};
+use fantail_wire::{EventId, Lane};
 
-use super::client::{blocks, unwrap_chunks};
+use super::account::Account;
+use super::block::{Block, blocks};
 use super::connection::Connection;
+use super::feed::{CHANNELS, Past, Place};
 use super::node::channel_of;
-use super::world::{At, NODES, Place, World};
+use super::world::{At, NODES, World};
 use crate::stream::State;
 
 pub(super) struct Wanderer {
@@ -14,54 +16,55 @@ pub(super) struct Wanderer {
     follows: Vec<usize>,
     node: usize,
     connection: Option<Connection>,
-    last_id: Option<String>,
-    ids: Vec<String>,
+    /// What it got, the last at the end.
+    ids: Vec<Held>,
     stays_away: usize,
     /// The last place that it was told of: no event at or below it may come any more.
     place: Option<Place>,
-    owed: Vec<Owed>,
+    account: Account,
     /// Events beside the numbering below this were there before its stream began, or have come.
     besides: u64,
 }
 
-/// How far it has come with one channel; as in `client.rs`.
-#[derive(Debug)]
-struct Owed {
-    channel: usize,
-    settled: usize,
-    had: Vec<usize>,
-    declared: usize,
-    needs_gap: bool,
+/// An id, and how far its client had come when it got it.
+#[derive(Clone)]
+struct Held {
+    id: String,
+    place: Option<Place>,
+    account: Account,
 }
 
 impl Wanderer {
     pub(super) fn new(shard: u16, world: &mut World) -> Self {
-        let follows = world.some_channels();
-        world.note(format!("client {shard} follows {follows:?}"));
-        let stays_away = world.rng.usize(1..10);
-        let (connection, last_id, place) = (None, None, None);
-        let (ids, owed) = (Vec::new(), Vec::new());
-        Self { shard, follows, node: 0, connection, last_id, ids, stays_away, place, owed, besides: 0 }
+        let follows = world.course.some_channels(CHANNELS);
+        world.course.note(format!("client {shard} follows {follows:?}"));
+        let stays_away = world.course.rng.usize(1..10);
+        let (connection, place, account) = (None, None, Account::default());
+        Self { shard, follows, node: 0, connection, ids: Vec::new(), stays_away, place, account, besides: 0 }
     }
 
     /// One thing that the client, its connection or its shard does.
     pub(super) fn step(&mut self, world: &mut World) {
         if self.connection.is_none() {
-            if world.chance(self.stays_away) {
+            if world.course.chance(self.stays_away) {
                 self.connect(world);
             }
             return;
         }
-        let looks = !world.chance(4);
-        self.turn(world, looks, |at| if at.world.rng.bool() { usize::MAX } else { at.world.rng.usize(..300) });
+        let looks = !world.course.chance(4);
+        self.turn(
+            world,
+            looks,
+            |at| if at.world.course.rng.bool() { usize::MAX } else { at.world.course.rng.usize(..300) },
+        );
         if let Some(connection) = &self.connection
-            && (connection.state == State::Ending || world.chance(25))
+            && (connection.state == State::Ending || world.course.chance(25))
         {
             let len = connection.taken.len();
-            let cut = match world.rng.u8(..4) {
+            let cut = match world.course.rng.u8(..4) {
                 0 => usize::MAX,
-                1 => world.rng.usize(..=len),
-                _ => len - world.rng.usize(..=len.min(120)),
+                1 => world.course.rng.usize(..=len),
+                _ => len - world.course.rng.usize(..=len.min(120)),
             };
             self.disconnect(world, cut);
         }
@@ -104,38 +107,38 @@ impl Wanderer {
         let Some(connection) = &self.connection else { panic!("client {} cannot connect at rest", self.shard) };
         assert_eq!(connection.state, State::Live, "client {} at rest", self.shard);
         self.disconnect(world, usize::MAX);
-        for owed in &self.owed {
-            owed.check(world.history.len(), world);
-            assert!(!owed.needs_gap, "client {}: no gap tells that its id was unknown: {owed:?}", self.shard);
-        }
+        self.account.check_at_rest(world.feed.history.len(), &world.feed);
     }
 
     fn connect(&mut self, world: &mut World) {
         let resume = self.choose(world);
-        let node = world.rng.usize(..NODES);
+        let node = world.course.rng.usize(..NODES);
         if node != self.node && resume != Resume::Live {
-            world.happened("moved");
+            world.course.happened("moved");
         }
         self.node = node;
-        world.note(format!("client {} connects to {node} with {resume:?}", self.shard));
+        world.course.note(format!("client {} connects to {node} with {resume:?}", self.shard));
         self.connection = Connection::open(self.shard, &self.follows, resume, &mut At { world, node });
     }
 
     fn choose(&mut self, world: &mut World) -> Resume {
-        if self.last_id.is_none() || world.chance(15) {
-            (self.last_id, self.place) = (None, None);
+        if self.ids.is_empty() || world.course.chance(15) {
+            self.place = None;
             self.ids.clear();
-            return match world.rng.u8(..4) {
+            return match world.course.rng.u8(..4) {
                 0 => Resume::Replay(usize::MAX),
-                1 => Resume::Replay(world.rng.usize(1..5)),
+                1 => Resume::Replay(world.course.rng.usize(1..5)),
                 _ => Resume::Live,
             };
         }
-        match world.rng.u8(..12) {
-            0 if world.weather == super::Weather::Rough => Resume::After("nobody's".to_owned()),
-            1 => Resume::After(world.rng.choice(&self.ids).unwrap().clone()),
-            _ => Resume::After(self.last_id.clone().unwrap()),
-        }
+        let held = match world.course.rng.u8(..12) {
+            0 if world.course.is_rough() => return Resume::After("nobody's".to_owned()),
+            1 => world.course.rng.choice(&self.ids),
+            _ => self.ids.last(),
+        };
+        let Held { id, place, account } = held.expect("it has some").clone();
+        (self.place, self.account) = (place, account);
+        Resume::After(id)
     }
 
     fn start(&mut self, world: &mut World) {
@@ -152,137 +155,110 @@ impl Wanderer {
     /// Where a stream starts, in the feed's order.
     fn place_of(&self, world: &World, start: &Start) -> Place {
         let id = world.nodes[self.node].hub.id(Lane::default(), start.cursor, 0).expect("its term is known");
-        world.place_of(&id)
+        world.feed.place_of(&id)
     }
 
     /// What is above a place is owed.
     fn begin(&mut self, world: &World, place: Place) {
         self.place = Some(place);
-        self.begin_from(world.up_to(place));
-    }
-
-    fn begin_from(&mut self, settled: usize) {
-        let owed = |&channel: &usize| Owed { channel, settled, had: Vec::new(), declared: settled, needs_gap: false };
-        self.owed = self.follows.iter().map(owed).collect();
+        self.account = Account::at(&self.follows, world.feed.up_to(place));
     }
 
     /// Of each channel what is above its floor.
     fn begin_replay(&mut self, world: &mut World, start: &Start) {
-        world.happened("replay");
+        world.course.happened("replay");
         self.begin(world, self.place_of(world, start));
         let hub = &world.nodes[self.node].hub;
-        for (owed, floor) in self.owed.iter_mut().zip(start.floors.iter().flatten()) {
-            let floor = world.place_of(&hub.id(Lane::default(), *floor, 0).expect("its term is known"));
-            owed.settled = owed.settled.max(world.up_to(floor));
-        }
+        let floors = start.floors.iter().flatten();
+        let floors =
+            floors.map(|floor| world.feed.place_of(&hub.id(Lane::default(), *floor, 0).expect("its term is known")));
+        self.account.begin_above(floors.map(|floor| world.feed.up_to(floor)));
     }
 
     fn begin_after(&mut self, world: &mut World, id: &str, start: &Start) {
         if start.unknown.is_some() {
-            world.happened("unknown id");
-            assert_eq!(world.weather, super::Weather::Rough, "client {}: {id} is known", self.shard);
+            world.course.happened("unknown id");
+            assert!(world.course.is_rough(), "client {}: {id} is known", self.shard);
             self.place = None;
-            self.begin_from(0);
-            self.owed.iter_mut().for_each(|owed| owed.needs_gap = true);
+            self.account = Account::of_unknown(&self.follows);
             return;
         }
         let place = if let Ok(id) = EventId::parse(id) {
-            world.place_of(&id)
+            world.feed.place_of(&id)
         } else {
-            world.happened("resumed by a publisher's id");
-            let has_id = |past: &&super::world::Past| past.publisher_id.as_deref() == Some(id);
-            world.history.iter().find(has_id).expect("somebody published it").place
+            world.course.happened("resumed by a publisher's id");
+            let has_id = |past: &&Past| past.publisher_id.as_deref() == Some(id);
+            world.feed.history.iter().find(has_id).expect("somebody published it").place
         };
         assert_eq!(self.place_of(world, start), place, "client {} with {id}", self.shard);
-        self.begin(world, place);
+        assert_eq!(self.place, Some(place), "client {} had come there with {id}", self.shard);
     }
 
     /// The connection is cut: so many bytes have come through.
     fn disconnect(&mut self, world: &mut World, cut: usize) {
         let Some(mut connection) = self.connection.take() else { return };
         connection.leave(&world.nodes[self.node].hub);
-        let bytes = &connection.taken[..cut.min(connection.taken.len())];
-        world.note(format!("client {} is cut after {} of {} bytes", self.shard, bytes.len(), connection.taken.len()));
-        let text = match connection.framing() {
-            Framing::Chunked => unwrap_chunks(bytes),
-            Framing::CloseDelimited => bytes.to_vec(),
-        };
-        self.read(world, std::str::from_utf8(&text).unwrap());
+        let of = connection.taken.len();
+        world.course.note(format!("client {} is cut after {} of {of} bytes", self.shard, cut.min(of)));
+        self.read(world, &connection.text(cut));
     }
 
     fn read(&mut self, world: &mut World, text: &str) {
+        // Gaps of the unit under way, which end with an id.
         let mut gaps = Vec::new();
         for block in blocks(text) {
-            world.note(format!("  client {} reads {block:?}", self.shard));
-            if let Some(id) = &block.id {
-                self.last_id = Some(id.clone());
-                self.ids.push(id.clone());
+            world.course.note(format!("  client {} reads {block:?}", self.shard));
+            if let Some(data) = &block.data {
+                self.read_data(world, &block, data, &mut gaps);
             }
-            let Some(data) = &block.data else { continue };
-            if block.event.as_deref() == Some("fantail.gap") {
-                world.happened("gap");
-                assert_eq!(world.weather, super::Weather::Rough, "client {}: nothing is missing", self.shard);
-                gaps.push(channel_of(data.split('"').nth(3).unwrap()));
-                if let Some(id) = block.id {
-                    let place = world.place_of(&EventId::parse(&id).unwrap());
-                    assert!(Some(place) >= self.place, "client {}: a gap at {place:?} is late", self.shard);
-                    self.place = Some(place);
-                    self.declare(world, place, &mut gaps);
-                }
-            } else if let Some(beside) = data.strip_prefix('b') {
-                let beside: u64 = beside.parse().unwrap();
-                assert!(beside >= self.besides, "client {}: b{beside} was replayed", self.shard);
-                // A gap of another channel may stand at its place; it counts from the next id on.
-                assert!(block.id.is_none());
-                self.besides = beside + 1;
-                world.happened("beside");
-            } else {
-                let seq: usize = data.split(':').next().unwrap().parse().unwrap();
-                let place = world.history[seq].place;
-                let id = world.history[seq].publisher_id.clone().unwrap_or_else(|| world.id_of(seq).to_string());
-                assert_eq!(block.id, Some(id));
-                assert!(Some(place) > self.place, "client {}: {place:?} comes after {:?}", self.shard, self.place);
-                self.place = Some(place);
-                self.declare(world, place, &mut gaps);
-                self.take(world, seq);
+            if let Some(id) = block.id {
+                self.ids.push(Held { id, place: self.place, account: self.account.clone() });
             }
         }
         if !gaps.is_empty() {
-            world.happened("unit cut");
+            world.course.happened("unit cut");
         }
     }
 
-    fn declare(&mut self, world: &World, place: Place, gaps: &mut Vec<usize>) {
-        for channel in gaps.drain(..) {
-            let owed = self.owed.iter_mut().find(|owed| owed.channel == channel);
-            let owed = owed.expect("a gap of a channel of its own");
-            owed.declared = owed.declared.max(world.up_to(place));
-            owed.needs_gap = false;
-        }
-    }
-
-    fn take(&mut self, world: &mut World, seq: usize) {
-        world.happened("event");
-        let of = |channel: usize| world.history[seq].channels.contains(&channel);
-        let mine = self.owed.iter().filter(|owed| of(owed.channel)).count();
-        assert!(mine > 0, "client {}: event {seq} is of none of its channels", self.shard);
-        for owed in self.owed.iter_mut().filter(|owed| of(owed.channel)) {
-            assert!(!owed.needs_gap || mine > 1, "client {}: event {seq} before the gap of {owed:?}", self.shard);
-            owed.had.push(seq);
-            if mine == 1 {
-                owed.check(seq, world);
-                owed.settled = owed.settled.max(seq + 1);
-                owed.had.clear();
+    fn read_data(&mut self, world: &mut World, block: &Block, data: &str, gaps: &mut Vec<usize>) {
+        if block.event.as_deref() == Some("fantail.gap") {
+            world.course.happened("gap");
+            assert!(world.course.is_rough(), "client {}: nothing is missing", self.shard);
+            gaps.push(channel_of(data.split('"').nth(3).unwrap()));
+            if let Some(id) = &block.id {
+                let place = world.feed.place_of(&EventId::parse(id).unwrap());
+                assert!(Some(place) >= self.place, "client {}: a gap at {place:?} is late", self.shard);
+                self.come_to(world, place, gaps, None);
             }
+        } else if let Some(beside) = data.strip_prefix('b') {
+            let beside: u64 = beside.parse().unwrap();
+            assert!(beside >= self.besides, "client {}: b{beside} was replayed", self.shard);
+            // A gap of another channel may stand at its place; it counts from the next id on.
+            assert!(block.id.is_none());
+            self.besides = beside + 1;
+            world.course.happened("beside");
+        } else {
+            let seq: usize = data.split(':').next().unwrap().parse().unwrap();
+            let place = world.feed.history[seq].place;
+            let id = world.feed.history[seq].publisher_id.clone().unwrap_or_else(|| world.feed.id_of(seq).to_string());
+            assert_eq!(block.id, Some(id));
+            assert!(Some(place) > self.place, "client {}: {place:?} comes after {:?}", self.shard, self.place);
+            world.course.happened("event");
+            self.come_to(world, place, gaps, Some(seq));
         }
     }
-}
 
-impl Owed {
-    /// Everything up to `end` must be settled or declared.
-    fn check(&self, end: usize, world: &World) {
-        let is_missing = |i: &usize| world.history[*i].channels.contains(&self.channel) && !self.had.contains(i);
-        let missing = (self.settled.max(self.declared)..end).find(is_missing);
-        assert_eq!(missing, None, "an event is missing silently before {end}: {self:?}");
+    /// It has got an id, with the gaps of its unit.
+    fn come_to(&mut self, world: &World, place: Place, gaps: &mut Vec<usize>, event: Option<usize>) {
+        self.place = Some(place);
+        let end = world.feed.up_to(place);
+        self.account.declare(&std::mem::take(gaps), end);
+        if let Some(seq) = event {
+            self.account.take(seq, &world.feed.history[seq].channels, &world.feed);
+        }
+        // Wherever it comes with an id beyond the end of its term, everything is declared.
+        if !world.feed.is_beyond_end(place) {
+            self.account.pass(end, &world.feed);
+        }
     }
 }
