@@ -15,6 +15,7 @@ mod link;
 mod link_error;
 mod log;
 mod login;
+mod lookup;
 mod names;
 mod publisher;
 mod random;
