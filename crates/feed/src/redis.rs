@@ -26,6 +26,7 @@ mod settings;
 mod subscriber;
 mod subscriptions;
 mod tls;
+mod trouble;
 
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ use self::arrivals::Arrivals;
 use self::commands::Commands;
 use self::log::Recall;
 use self::subscriber::Subscriber;
+use self::trouble::Trouble;
 use crate::{FeedCounters, FeedState, Intake, PublishError, Receipt};
 
 /// A feed through Redis. Its connections close when it is dropped.
@@ -51,6 +53,7 @@ pub struct RedisFeed<I> {
     arrivals: Arc<Arrivals<I>>,
     commands: Arc<Commands>,
     counters: Arc<FeedCounters>,
+    trouble: Arc<Trouble>,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -64,9 +67,16 @@ impl<I: Intake> RedisFeed<I> {
             let (commands, settings) = (Arc::clone(&commands), settings.clone());
             async move { commands.maintain(settings).await }
         });
-        let subscriber = Subscriber::new(settings, Arc::clone(&arrivals), Arc::clone(&commands), Arc::clone(&counters));
+        let trouble = Arc::<Trouble>::default();
+        let subscriber = Subscriber::new(
+            settings,
+            Arc::clone(&arrivals),
+            Arc::clone(&commands),
+            Arc::clone(&counters),
+            Arc::clone(&trouble),
+        );
         let subscribing = tokio::spawn(subscriber.run());
-        Self { arrivals, commands, counters, tasks: [publishing, subscribing] }
+        Self { arrivals, commands, counters, trouble, tasks: [publishing, subscribing] }
     }
 
     /// Wants a channel's events. Returns at once; the intake is told when they come.
@@ -97,6 +107,11 @@ impl<I: Intake> RedisFeed<I> {
     /// How the subscription is.
     pub fn state(&self) -> FeedState {
         self.arrivals.state()
+    }
+
+    /// Why it is not connected, if it is not and has tried.
+    pub fn trouble(&self) -> Option<String> {
+        if self.state() == FeedState::Connected { None } else { self.trouble.told() }
     }
 
     /// What it has done so far.
