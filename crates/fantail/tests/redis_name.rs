@@ -12,8 +12,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use fantail_testkit::proxy::Cut;
 use fantail_testkit::{DnsServer, Fantail, FaultProxy, PATIENCE, RedisServer, Signal, http};
 
-use broker::{assert_gap, data, until_ready};
-use node::{FANTAIL, ask, metrics, publish, subscribe, until};
+use broker::{assert_gap, data};
+use node::{FANTAIL, ask, metrics, publish, subscribe, until, until_ready};
 
 const NAME: &str = "redis.test";
 const FAILURES: &str = "fantail_feed_connect_failures_total";
@@ -45,6 +45,8 @@ async fn a_lookup_that_takes_longer_than_any_try_delays_nobody_and_leads_to_redi
     until_ready(&node, true).await;
     let mut stream = subscribe(&node, "/sse/c").await;
     publish(&node, "c", "before").await;
+    // A Redis that is killed may have told the publisher and not yet the node.
+    assert_eq!(data(&mut stream, 1).await, ["before"]);
 
     names.hold();
     let asked = names.asked();
@@ -64,9 +66,9 @@ async fn a_lookup_that_takes_longer_than_any_try_delays_nobody_and_leads_to_redi
     names.release();
     until_ready(&node, true).await;
     publish(&node, "c", "after").await;
-    let events = stream.next_events(3, PATIENCE).await.unwrap();
-    assert_eq!((events[0].data.as_str(), events[2].data.as_str()), ("before", "after"));
-    assert_gap(&events[1], "c", "outage");
+    let events = stream.next_events(2, PATIENCE).await.unwrap();
+    assert_gap(&events[0], "c", "outage");
+    assert_eq!(events[1].data, "after");
 }
 
 /// The system's resolver cannot be called back: the thread that is in it must not be waited for.

@@ -110,6 +110,20 @@ pub(crate) async fn until_state(node: &Fantail, client: SocketAddr, state: &str)
     }
 }
 
+/// Waits until the node says that it is ready, or that it is not.
+pub(crate) async fn until_ready(node: &Fantail, ready: bool) {
+    let expected = if ready { 200 } else { 503 };
+    let started = tokio::time::Instant::now();
+    loop {
+        let answer = ask(node, "GET", "/readyz").await;
+        if answer.status == expected {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "/readyz stays {}: {}", answer.status, answer.text());
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
 /// One scrape.
 pub(crate) struct Metrics(pub(crate) String);
 

@@ -1,13 +1,12 @@
 //! What these tests say of Redis, its log and streams in a word.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use fantail_testkit::proxy::Cut;
 use fantail_testkit::{End, Event, Fantail, FaultProxy, PATIENCE, RedisServer, Reply, RespConnection, SseClient};
 use serde_json::{Value, json};
 
-use crate::node::{ask, node, until_state};
+use crate::node::{node, until_ready, until_state};
 
 /// The one key that publishers name.
 pub(crate) const LOG: &str = "fantail-log:{0}";
@@ -36,20 +35,6 @@ pub(crate) async fn cut_off(node: &Fantail, proxy: &FaultProxy) {
     proxy.refuse().await.unwrap();
     proxy.cut(Cut::Reset).await.unwrap();
     until_ready(node, false).await;
-}
-
-/// Waits until the node says that it is ready, or that it is not.
-pub(crate) async fn until_ready(node: &Fantail, ready: bool) {
-    let expected = if ready { 200 } else { 503 };
-    let started = tokio::time::Instant::now();
-    loop {
-        let answer = ask(node, "GET", "/readyz").await;
-        if answer.status == expected {
-            return;
-        }
-        assert!(started.elapsed() < PATIENCE, "/readyz stays {}: {}", answer.status, answer.text());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 /// Calls the function that publishes, as any program would.
