@@ -57,6 +57,28 @@ pub(crate) async fn read_to_close(client: &mut SseClient) -> (Vec<Event>, String
     (events, told["reason"].as_str().unwrap().to_owned())
 }
 
+/// Everything that a stream brings until it is live, as far as its node has come.
+pub(crate) async fn up_to_live(node: &Fantail, mut client: SseClient) -> Vec<Event> {
+    assert_eq!(client.status(), 200);
+    until_state(node, client.local_addr().unwrap(), "live").await;
+    client.half_close().await.unwrap();
+    let (events, end) = client.read_until_end(PATIENCE).await.unwrap();
+    assert_eq!(end, End::Clean);
+    events
+}
+
+/// What a test compares: the data, or `gap <channel> <reason>`.
+pub(crate) fn words(events: &[Event]) -> Vec<String> {
+    let word = |event: &Event| match event.event.as_str() {
+        "fantail.gap" => {
+            let gap: Value = serde_json::from_str(&event.data).unwrap();
+            format!("gap {} {}", gap["channel"].as_str().unwrap(), gap["reason"].as_str().unwrap())
+        }
+        _ => event.data.clone(),
+    };
+    events.iter().map(word).collect()
+}
+
 /// Publishes text, which must be accepted, and returns the receipt.
 pub(crate) async fn publish(node: &Fantail, channel_and_query: &str, data: impl AsRef<[u8]>) -> Value {
     let path = format!("/publish/{channel_and_query}");

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 
 use fantail_testkit::proxy::Cut;
-use fantail_testkit::{End, Event, Fantail, FaultProxy, PATIENCE, RedisServer, Reply, RespConnection, SseClient};
+use fantail_testkit::{Event, Fantail, FaultProxy, PATIENCE, RedisServer, Reply, RespConnection, SseClient};
 use serde_json::{Value, json};
 
-use crate::node::{node, until_ready, until_state};
+use crate::node::{node, until_ready};
+pub(crate) use crate::node::{up_to_live, words};
 
 /// The one key that publishers name.
 pub(crate) const LOG: &str = "fantail-log:{0}";
@@ -91,16 +92,6 @@ pub(crate) fn ask_back(node: &Fantail, path: &str, id: impl AsRef<[u8]>) -> fant
     SseClient::request(node.public(), "").raw(request)
 }
 
-/// Everything that a stream brings until it is live, as far as its node has come.
-pub(crate) async fn up_to_live(node: &Fantail, mut client: SseClient) -> Vec<Event> {
-    assert_eq!(client.status(), 200);
-    until_state(node, client.local_addr().unwrap(), "live").await;
-    client.half_close().await.unwrap();
-    let (events, end) = client.read_until_end(PATIENCE).await.unwrap();
-    assert_eq!(end, End::Clean);
-    events
-}
-
 /// Everything up to the event with this data.
 pub(crate) async fn up_to(stream: &mut SseClient, last: &str) -> Vec<Event> {
     let mut events: Vec<Event> = Vec::new();
@@ -111,18 +102,6 @@ pub(crate) async fn up_to(stream: &mut SseClient, last: &str) -> Vec<Event> {
         }
     }
     events
-}
-
-/// What a test compares: the data, or `gap <channel> <reason>`.
-pub(crate) fn words(events: &[Event]) -> Vec<String> {
-    let word = |event: &Event| match event.event.as_str() {
-        "fantail.gap" => {
-            let gap: Value = serde_json::from_str(&event.data).unwrap();
-            format!("gap {} {}", gap["channel"].as_str().unwrap(), gap["reason"].as_str().unwrap())
-        }
-        _ => event.data.clone(),
-    };
-    events.iter().map(word).collect()
 }
 
 /// How often Redis has carried out a command since it started.
