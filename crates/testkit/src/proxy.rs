@@ -150,7 +150,8 @@ impl FaultProxy {
         self.addr
     }
 
-    /// Takes back pauses, delay, slicing, forging and the bound on bytes. Connections that were cut stay cut, refusing stays in force.
+    /// Takes back pauses, delay, slicing, forging and the bound on bytes. Connections that were cut stay cut, refusing
+    /// stays in force.
     pub fn pass(&self) {
         self.faults.send_modify(|faults| {
             (faults.pauses_to_target, faults.pauses_from_target) = (false, false);

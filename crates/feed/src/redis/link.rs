@@ -1,8 +1,8 @@
 //! One connection to Redis: where it leads, and how it is known that it ended.
 //!
 //! It leads to the master, to where the Sentinels and the name's addresses are now: nothing is remembered from the
-//! connection before. Of several addresses each is tried. While it stands it is asked as often as a probe is sent whether it still leads there; one that
-//! does not is ended, as if it had been cut.
+//! connection before. Of several addresses each is tried. While it stands it is asked as often as a probe is sent whether
+//! it still leads there; one that does not is ended, as if it had been cut.
 
 use std::net::IpAddr;
 use std::sync::Arc;

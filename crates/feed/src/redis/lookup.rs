@@ -18,7 +18,7 @@ use tokio::net::lookup_host;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How old an answer may be that nobody has had yet: a little more than the longest pause between two tries.
+/// How old an answer may be that nobody has had yet: twice the longest pause between two tries.
 const ANSWER_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// All lookups of one feed.
