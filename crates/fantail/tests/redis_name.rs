@@ -10,7 +10,7 @@ mod node;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use fantail_testkit::proxy::Cut;
-use fantail_testkit::{DnsServer, Fantail, FaultProxy, PATIENCE, RedisServer, Signal, http};
+use fantail_testkit::{DnsServer, Fantail, FaultProxy, PATIENCE, RedisSentinel, RedisServer, Signal, http};
 
 use broker::{assert_gap, data};
 use node::{FANTAIL, ask, metrics, publish, subscribe, until, until_ready};
@@ -22,7 +22,11 @@ const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// Starts a node that asks `names` where Redis is.
 async fn node_asking(names: &DnsServer, port: u16, flags: &[&str]) -> Fantail {
     let url = format!("redis://{NAME}:{port}");
-    let serve = ["serve", "--workers", "1", "--follow-deadline", "100ms", "--redis-url", &url];
+    start(names, &[&["--redis-url", &url], flags].concat()).await
+}
+
+async fn start(names: &DnsServer, flags: &[&str]) -> Fantail {
+    let serve = ["serve", "--workers", "1", "--follow-deadline", "100ms"];
     let (program, words) = names.command(FANTAIL, &[&serve, flags].concat());
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     Fantail::start(program, &words, &[]).await.unwrap()
@@ -106,6 +110,19 @@ async fn a_name_that_leads_nowhere_is_told_and_followed_when_it_leads_to_redis()
     let mut stream = subscribe(&node, "/sse/c").await;
     publish(&node, "c", "at last").await;
     assert_eq!(data(&mut stream, 1).await, ["at last"]);
+}
+
+#[tokio::test]
+async fn a_sentinel_whose_name_leads_nowhere_is_told_and_asked_when_it_leads_there() {
+    let master = RedisServer::start().await.unwrap();
+    let sentinel = RedisSentinel::start(&master, 0).await.unwrap();
+    let names = DnsServer::start().unwrap();
+    let sentinels = format!("--redis-sentinels=sentinel.test:{}", sentinel.addr().port());
+    let mut node = start(&names, &[&sentinels, "--redis-sentinel-master", RedisSentinel::MASTER]).await;
+    node.wait_for_output("the name sentinel.test leads nowhere: ", PATIENCE).await.unwrap();
+    names.point("sentinel.test", &[HERE]);
+    until_ready(&node, true).await;
+    assert!(names.asked() > 1);
 }
 
 /// 1. A node is connected to the server that its name means.
