@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use fantail_testkit::{Defect, FaultProxy, FaultyServer, PATIENCE, RedisServer, Reply};
-use tokio::time::{Duration, Instant, sleep};
+use fantail_testkit::{Defect, FaultProxy, FaultyServer, RedisServer, Reply};
+use tokio::time::Instant;
 
 use crate::mode::Mode;
 use crate::node::Node;
@@ -13,7 +13,6 @@ use crate::scene::Scene;
 
 /// How nodes log in. Publishers and replicas need no name, so that taking rights from nodes hits nodes alone.
 pub const LOGIN: (&str, &str) = ("app", "secret");
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Which Redis servers a fault needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,14 +117,7 @@ pub async fn ask(redis: &RedisServer, words: &[&str]) -> Result<Reply> {
 
 /// Waits until a replica has its master's data and hears it.
 pub async fn wait_until_linked(replica: &RedisServer) -> Result<()> {
-    let started = Instant::now();
-    while !info(replica, "replication").await?.contains("master_link_status:up") {
-        if started.elapsed() > PATIENCE {
-            bail!("the replica does not come to its master");
-        }
-        sleep(LOOK_INTERVAL).await;
-    }
-    Ok(())
+    Ok(replica.wait_for_info("replication", "master_link_status:up").await?)
 }
 
 /// One section of INFO.

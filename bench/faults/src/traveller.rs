@@ -178,6 +178,7 @@ impl Visit<'_> {
             let time = self.traveller.millis(20, 1_000);
             match self.read_for(time).await {
                 Read::Over(mark) => {
+                    self.check_lines();
                     if let Some(reader) = self.reader.take() {
                         reader.stopped(mark);
                     }
@@ -256,9 +257,7 @@ impl Visit<'_> {
     /// its way; or the one that a browser has after taking what has come so far, which may be that of the opening.
     async fn prepare_to_leave(&mut self) {
         if self.id.is_empty() || self.traveller.random.chance(1, 2) {
-            while self.stream.last_event_id().is_empty() && self.stream.read_more(HEAD_PATIENCE).await.is_ok() {}
-            // What was parsed on the way is still to be taken.
-            while let Ok(event) = self.stream.next_event(Duration::ZERO).await {
+            for event in self.stream.take_up_to_now(HEAD_PATIENCE).await {
                 self.take(&event);
             }
             self.keep_browsers_id();
@@ -275,10 +274,7 @@ impl Visit<'_> {
 
     /// Gives the connection up, if it still stands, and opens another where it ended, at once or later.
     async fn come_back(&mut self) {
-        let unknown_lines = self.stream.parser().unknown_lines();
-        if unknown_lines > 0 {
-            self.offence(&format!("{unknown_lines} lines that are none of the stream's"));
-        }
+        self.check_lines();
         let left_at = self.node;
         match self.traveller.random.below(3) {
             0 => self.traveller.rest(0, 50).await,
@@ -303,7 +299,15 @@ impl Visit<'_> {
         tallies.moved.fetch_add(u64::from(self.node != left_at), Ordering::Relaxed);
     }
 
+    fn check_lines(&self) {
+        let unknown_lines = self.stream.parser().unknown_lines();
+        if unknown_lines > 0 {
+            self.offence(&format!("{unknown_lines} lines that are none of the stream's"));
+        }
+    }
+
     fn leave(&mut self) {
+        self.check_lines();
         if let Some(reader) = self.reader.take() {
             reader.left();
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use fantail_testkit::{Defect, SseClient, Verdict};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::fault::Fault;
@@ -106,7 +106,9 @@ pub async fn run(fault: &'static Fault, plan: &Plan) -> Result<Outcome> {
     sleep(CALM).await;
 
     scene.end_publishing();
-    while publishers.join_next().await.is_some() {}
+    while let Some(ended) = publishers.join_next().await {
+        note_panic(&scene, &ended);
+    }
     stage.spoilers.iter().for_each(fantail_testkit::FaultyServer::retire);
     let _keepers = keep(&scene).await?;
     scene.end();
@@ -144,13 +146,24 @@ async fn tell_that_it_is_over(scene: &Arc<Scene>, voice: &mut Voice, readers: &m
     let started = Instant::now();
     for round in 0.. {
         voice.close(Way::Node(round % 2)).await;
-        let all_gone = async { while readers.join_next().await.is_some() {} };
+        let all_gone = async {
+            while let Some(ended) = readers.join_next().await {
+                note_panic(scene, &ended);
+            }
+        };
         if timeout(CLOSING_INTERVAL, all_gone).await.is_ok() {
             return;
         }
         if started.elapsed() > CLOSING_PATIENCE {
             return scene.offence(format!("{} readers do not hear that it is over", readers.len()));
         }
+    }
+}
+
+/// One that fell over is not there to complain.
+fn note_panic(scene: &Scene, ended: &Result<(), JoinError>) {
+    if let Err(error) = ended {
+        scene.offence(format!("a reader or publisher of the trial broke down: {error}"));
     }
 }
 

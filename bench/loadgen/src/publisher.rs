@@ -1,6 +1,6 @@
-//! Publishes events over keep-alive connections, by HTTP or straight into Redis. Requests go out without waiting for answers; a thread per
-//! connection reads those, and the first refusal ends the run. All events of a channel take the same connection,
-//! so that they keep their order.
+//! Publishes events over keep-alive connections, by HTTP or straight into Redis. Requests go out without waiting for
+//! answers; a thread per connection reads those, and the first refusal ends the run. All events of a channel take the
+//! same connection, so that they keep their order.
 
 use std::io::{BufReader, Write as _};
 use std::net::{Shutdown, TcpStream};

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::layers::Rule;
 use crate::redis_url::RedisUrl;
 
-pub(crate) const RULES: [Rule; 16] = [
+pub(crate) const RULES: [Rule; 17] = [
     Rule {
         keys: ("redis_url", "redis_sentinels"),
         must: "has no host; name one there, or name",
@@ -86,8 +86,13 @@ pub(crate) const RULES: [Rule; 16] = [
     },
     Rule {
         keys: ("redis_sentinel_password", "redis_sentinels"),
-        must: "and redis_sentinel_password_file are of no use without",
-        holds: |config| !has_sentinel_password(config) || !config.redis.redis_sentinels.is_empty(),
+        must: "is of no use without",
+        holds: |config| config.redis.redis_sentinel_password.is_none() || !config.redis.redis_sentinels.is_empty(),
+    },
+    Rule {
+        keys: ("redis_sentinel_password_file", "redis_sentinels"),
+        must: "is of no use without",
+        holds: |config| config.redis.redis_sentinel_password_file.is_none() || !config.redis.redis_sentinels.is_empty(),
     },
 ];
 

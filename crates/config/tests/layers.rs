@@ -377,7 +377,7 @@ fn a_bad_value_is_not_judged_a_second_time_against_its_neighbour() {
 /// What would be silently without effect, or contradicts itself, is told with both places.
 #[test]
 fn settings_of_redis_that_do_not_go_together_are_told() {
-    let table: [(&[&str], &str); 19] = [
+    let table: [(&[&str], &str); 20] = [
         (&["--redis-url", "redis:///0"], "redis_url (redis:///0, --redis-url) has no host"),
         (
             &["--redis-url", "redis://db", "--redis-sentinels", "s1", "--redis-sentinel-master", "m"],
@@ -402,6 +402,10 @@ fn settings_of_redis_that_do_not_go_together_are_told() {
         (&["--redis-url", "rediss://db", "--redis-tls-cert", "/x"], "must be given together with redis_tls_key"),
         (&["--redis-url", "rediss://db", "--redis-tls-key", "/x"], "must be given together with redis_tls_key"),
         (&["--redis-url", "redis://db", "--redis-sentinel-password", "hunter2"], "of no use without redis_sentinels"),
+        (
+            &["--redis-url", "redis://db", "--redis-sentinel-password-file", "/x"],
+            "--redis-sentinel-password-file: redis_sentinel_password_file (/x, --redis-sentinel-password-file) is of no use",
+        ),
         (&["--redis-url", "redis://db", "--redis-sentinel-username", "edge"], "redis_sentinel_username (edge, --redis"),
     ];
     for (flags, reason) in table {

@@ -62,7 +62,10 @@ impl Control {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot make a runtime")?;
-        runtime.block_on(self.serve())
+        let result = runtime.block_on(self.serve());
+        // A name lookup may still be under way, and nobody needs its answer.
+        runtime.shutdown_background();
+        result
     }
 
     async fn serve(self) -> anyhow::Result<()> {

@@ -213,10 +213,13 @@ impl Internal {
         let ready = connected && !draining && open < max as u64;
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let feed = self.metrics.hub().feed_state().as_str();
-        let body = json!({
+        let mut body = json!({
             "status": if ready { "ready" } else { "not ready" },
             "feed": feed, "draining": draining, "connections": open, "connections_max": max,
         });
+        if let Some(reason) = self.feed.trouble() {
+            body["reason"] = reason.into();
+        }
         json_answer(status, &body)
     }
 

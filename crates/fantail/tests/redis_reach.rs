@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use fantail_testkit::{Certificates, End, Fantail, PATIENCE, RedisSentinel, RedisServer, SseClient};
 
-use broker::{assert_gap, assert_ok, data, until_ready};
-use node::{FANTAIL, ask, metrics, node, publish, subscribe};
+use broker::{assert_gap, assert_ok, data};
+use node::{FANTAIL, ask, metrics, node, publish, subscribe, until_ready};
 
 /// Every secret of these tests begins so, and none may be shown anywhere.
 const CANARY: &str = "hunter2";

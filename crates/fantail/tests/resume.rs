@@ -9,10 +9,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fantail_testkit::ledger::Composed;
-use fantail_testkit::{End, Error, Event, Fantail, Ledger, PATIENCE, Random, SseClient, Start};
+use fantail_testkit::{Error, Event, Fantail, Ledger, PATIENCE, Random, SseClient, Start};
 use tokio::task::LocalSet;
 
-use node::{ask, metrics, node, opening, publish, publish_to, subscribe, until_state};
+use node::{ask, metrics, node, opening, publish, publish_to, subscribe, up_to_live, words};
 
 /// How long a reader under load waits for an event before it looks whether there are any left.
 const A_WHILE: Duration = Duration::from_millis(200);
@@ -23,28 +23,6 @@ async fn come_back(node: &Fantail, path: &str, id: impl AsRef<[u8]>) -> Vec<Even
     let request = [head.as_bytes(), id.as_ref(), b"\r\n\r\n"].concat();
     let client = SseClient::request(node.public(), "").raw(request).connect().await.unwrap();
     up_to_live(node, client).await
-}
-
-/// Everything that a stream brings until it is live.
-async fn up_to_live(node: &Fantail, mut client: SseClient) -> Vec<Event> {
-    assert_eq!(client.status(), 200);
-    until_state(node, client.local_addr().unwrap(), "live").await;
-    client.half_close().await.unwrap();
-    let (events, end) = client.read_until_end(PATIENCE).await.unwrap();
-    assert_eq!(end, End::Clean);
-    events
-}
-
-/// What a test compares: the data, or `gap <channel> <reason>`.
-fn words(events: &[Event]) -> Vec<String> {
-    let word = |event: &Event| match event.event.as_str() {
-        "fantail.gap" => {
-            let gap: serde_json::Value = serde_json::from_str(&event.data).unwrap();
-            format!("gap {} {}", gap["channel"].as_str().unwrap(), gap["reason"].as_str().unwrap())
-        }
-        _ => event.data.clone(),
-    };
-    events.iter().map(word).collect()
 }
 
 /// Publishes each text to its channels and returns the ids.

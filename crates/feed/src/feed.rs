@@ -70,6 +70,14 @@ impl<I: Intake> Feed<I> {
         }
     }
 
+    /// Why it is not connected, if it is not and has tried.
+    pub fn trouble(&self) -> Option<String> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Redis(feed) => feed.trouble(),
+        }
+    }
+
     /// What it has done so far.
     pub fn counters(&self) -> &Arc<FeedCounters> {
         match self {

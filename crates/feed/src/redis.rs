@@ -15,6 +15,7 @@ mod link;
 mod link_error;
 mod log;
 mod login;
+mod lookup;
 mod names;
 mod publisher;
 mod random;
@@ -25,6 +26,7 @@ mod settings;
 mod subscriber;
 mod subscriptions;
 mod tls;
+mod trouble;
 
 use std::sync::Arc;
 
@@ -43,6 +45,7 @@ use self::arrivals::{Arrivals, LaneStates};
 use self::commands::Commands;
 use self::log::Recall;
 use self::subscriber::Subscriber;
+use self::trouble::Trouble;
 use crate::{FeedCounters, FeedState, Intake, PublishError, Receipt};
 
 /// A feed through Redis. Its connections close when it is dropped.
@@ -60,6 +63,7 @@ pub struct RedisFeed<I> {
 struct LaneFeed<I> {
     arrivals: Arc<Arrivals<I>>,
     commands: Arc<Commands>,
+    trouble: Arc<Trouble>,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -119,6 +123,11 @@ impl<I: Intake> RedisFeed<I> {
         self.states.state()
     }
 
+    /// Why it is not connected, if it is not and has tried: of the first lane that is not.
+    pub fn trouble(&self) -> Option<String> {
+        self.of_lanes.iter().find(|lane| !lane.arrivals.is_connected()).and_then(|lane| lane.trouble.told())
+    }
+
     /// What it has done so far.
     pub fn counters(&self) -> &Arc<FeedCounters> {
         &self.counters
@@ -142,9 +151,12 @@ impl<I: Intake> LaneFeed<I> {
             let (commands, settings) = (Arc::clone(&commands), settings.clone());
             async move { commands.maintain(settings).await }
         });
-        let subscriber = Subscriber::new(settings, Arc::clone(&arrivals), Arc::clone(&commands), counters, repairs);
+        let trouble = Arc::<Trouble>::default();
+        let told = Arc::clone(&trouble);
+        let subscriber =
+            Subscriber::new(settings, Arc::clone(&arrivals), Arc::clone(&commands), counters, repairs, told);
         let subscribing = tokio::spawn(subscriber.run());
-        Self { arrivals, commands, tasks: [publishing, subscribing] }
+        Self { arrivals, commands, trouble, tasks: [publishing, subscribing] }
     }
 }
 

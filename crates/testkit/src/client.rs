@@ -233,6 +233,17 @@ impl SseClient {
         Ok(events)
     }
 
+    /// What has come so far, once an id has come or the stream has ended: behind these a browser that left now would come
+    /// back with [`last_event_id`](Self::last_event_id).
+    pub async fn take_up_to_now(&mut self, limit: Duration) -> Vec<Event> {
+        while self.last_event_id().is_empty() && self.read_more(limit).await.is_ok() {}
+        let mut events = Vec::new();
+        while let Ok(event) = self.next_event(Duration::ZERO).await {
+            events.push(event);
+        }
+        events
+    }
+
     /// Everything up to the end of the response, and how it ended.
     pub async fn read_until_end(&mut self, limit: Duration) -> Result<(Vec<Event>, End)> {
         within(limit, "the end of the stream", async {

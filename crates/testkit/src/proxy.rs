@@ -112,7 +112,17 @@ pub struct FaultProxy {
 impl FaultProxy {
     /// Starts one that passes everything to `target`.
     pub fn start(target: SocketAddr) -> Result<Self> {
-        let listener = bind()?;
+        Self::start_from(bind()?, target)
+    }
+
+    /// Starts one at an address of the test's choice.
+    pub fn start_at(addr: SocketAddr, target: SocketAddr) -> Result<Self> {
+        let listener = std::net::TcpListener::bind(addr).doing(format!("binding {addr} for the proxy"))?;
+        listener.set_nonblocking(true).doing("making the proxy's listener nonblocking")?;
+        Self::start_from(listener, target)
+    }
+
+    fn start_from(listener: std::net::TcpListener, target: SocketAddr) -> Result<Self> {
         let addr = listener.local_addr().doing("asking for the proxy's address")?;
         let (faults, faults_seen) = watch::channel(Faults {
             target,
@@ -140,7 +150,8 @@ impl FaultProxy {
         self.addr
     }
 
-    /// Takes back pauses, delay, slicing, forging and the bound on bytes. Connections that were cut stay cut, refusing stays in force.
+    /// Takes back pauses, delay, slicing, forging and the bound on bytes. Connections that were cut stay cut, refusing
+    /// stays in force.
     pub fn pass(&self) {
         self.faults.send_modify(|faults| {
             (faults.pauses_to_target, faults.pauses_from_target) = (false, false);

@@ -14,8 +14,8 @@ use crate::suite::figure::{Figure, Findings, Of, Unit};
 use crate::suite::server::Server;
 use crate::workload::ChannelLayout;
 
-/// The three ways to say it, and what a server does not give back. A server that takes memory for a short time when many connect at once, and serves later
-/// streams from what it then has left, shows a slope near nothing; seen from the empty
+/// The three ways to say it, and what a server does not give back. A server that takes memory for a short time when many
+/// connect at once, and serves later streams from what it then has left, shows a slope near nothing; seen from the empty
 /// server all of it counts, and in the whole server its program too.
 pub(crate) const WHOLE: &str = "memory per idle stream, whole server";
 const FROM_EMPTY: &str = "memory per idle stream, from empty";

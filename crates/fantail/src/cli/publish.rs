@@ -226,6 +226,8 @@ mod tests {
             &["--redis-url=redis://h", "--redis-password-file=/no/such/file", "a", "x"],
             &["--retry=x", "a", "x"],
             &["--redis-log", "a", "x"],
+            &["--redis-url=", "a", "x"],
+            &["--redis-sentinels=", "a", "x"],
         ] {
             assert!(parse(args).is_err(), "{args:?}");
         }

@@ -38,17 +38,21 @@ pub(super) fn read(matches: &ArgMatches, faults: &mut Faults) -> Option<RedisSet
             return None;
         }
     };
-    let mut refuse = |error: &dyn std::fmt::Display| faults.push(Place::Flag("--redis-url".into()), error.to_string());
-    let limits = config.limits;
-    match redis_settings(config.feed.redis_url.as_ref(), config.redis, limits.event_bytes_max) {
-        Ok(settings) => {
-            let mut settings = settings?;
+    let in_url = || Place::Flag("--redis-url".into());
+    match redis_settings(config.feed.redis_url.as_ref(), config.redis, config.limits.event_bytes_max) {
+        Ok(Some(mut settings)) => {
             settings.log = config.feed.redis_log.then(LogRetention::default);
-            settings.check_files().map_err(|error| refuse(&error)).ok()?;
+            // The error names the file, and the setting that names it.
+            settings.check_files().map_err(|error| faults.push(Place::CommandLine, error.to_string())).ok()?;
             Some(settings)
         }
+        // Such as an empty variable of a shell: the event must not go elsewhere unnoticed.
+        Ok(None) => {
+            faults.push(in_url(), "names no redis; give an address, or leave out all that is about redis");
+            None
+        }
         Err(error) => {
-            refuse(&error);
+            faults.push(in_url(), error.to_string());
             None
         }
     }

@@ -57,6 +57,28 @@ pub(crate) async fn read_to_close(client: &mut SseClient) -> (Vec<Event>, String
     (events, told["reason"].as_str().unwrap().to_owned())
 }
 
+/// Everything that a stream brings until it is live, as far as its node has come.
+pub(crate) async fn up_to_live(node: &Fantail, mut client: SseClient) -> Vec<Event> {
+    assert_eq!(client.status(), 200);
+    until_state(node, client.local_addr().unwrap(), "live").await;
+    client.half_close().await.unwrap();
+    let (events, end) = client.read_until_end(PATIENCE).await.unwrap();
+    assert_eq!(end, End::Clean);
+    events
+}
+
+/// What a test compares: the data, or `gap <channel> <reason>`.
+pub(crate) fn words(events: &[Event]) -> Vec<String> {
+    let word = |event: &Event| match event.event.as_str() {
+        "fantail.gap" => {
+            let gap: Value = serde_json::from_str(&event.data).unwrap();
+            format!("gap {} {}", gap["channel"].as_str().unwrap(), gap["reason"].as_str().unwrap())
+        }
+        _ => event.data.clone(),
+    };
+    events.iter().map(word).collect()
+}
+
 /// Publishes text, which must be accepted, and returns the receipt.
 pub(crate) async fn publish(node: &Fantail, channel_and_query: &str, data: impl AsRef<[u8]>) -> Value {
     let path = format!("/publish/{channel_and_query}");
@@ -106,6 +128,20 @@ pub(crate) async fn until_state(node: &Fantail, client: SocketAddr, state: &str)
             return;
         }
         assert!(started.elapsed() < PATIENCE, "the stream of {peer} was never {state}: {listing:?}");
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Waits until the node says that it is ready, or that it is not.
+pub(crate) async fn until_ready(node: &Fantail, ready: bool) {
+    let expected = if ready { 200 } else { 503 };
+    let started = tokio::time::Instant::now();
+    loop {
+        let answer = ask(node, "GET", "/readyz").await;
+        if answer.status == expected {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "/readyz stays {}: {}", answer.status, answer.text());
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use fantail_testkit::{Event, Fantail, PATIENCE, RedisServer, Reply, SseClient};
 
-use crate::node::{ask, node};
+use crate::node::{node, until_ready};
 
 /// Starts a node with two shards that is fed by `redis`, and waits until it is connected.
 pub(crate) async fn fed_by(redis: &RedisServer, flags: &[&str]) -> Fantail {
@@ -10,20 +10,6 @@ pub(crate) async fn fed_by(redis: &RedisServer, flags: &[&str]) -> Fantail {
     let node = node(&[&["--redis-url", &url], flags].concat()).await;
     until_ready(&node, true).await;
     node
-}
-
-/// Waits until the node says that it is ready, or that it is not.
-pub(crate) async fn until_ready(node: &Fantail, ready: bool) {
-    let expected = if ready { 200 } else { 503 };
-    let started = tokio::time::Instant::now();
-    loop {
-        let answer = ask(node, "GET", "/readyz").await;
-        if answer.status == expected {
-            return;
-        }
-        assert!(started.elapsed() < PATIENCE, "/readyz stays {}: {}", answer.status, answer.text());
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
 }
 
 /// The data of the next events, one after the other.

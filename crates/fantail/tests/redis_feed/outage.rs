@@ -3,8 +3,8 @@
 use fantail_testkit::proxy::Cut;
 use fantail_testkit::{Fantail, FaultProxy, PATIENCE, RedisServer, SseClient};
 
-use crate::broker::{assert_gap, data, fed_by, until_ready};
-use crate::node::{ask, metrics, node, publish, subscribe, until};
+use crate::broker::{assert_gap, data, fed_by};
+use crate::node::{ask, metrics, node, publish, subscribe, until, until_ready};
 
 /// Kills Redis, waits until the node has noticed, and gives it back.
 async fn outage(redis: &mut RedisServer, node: &Fantail) {
@@ -26,6 +26,11 @@ async fn streams_live_through_a_crash_of_redis_and_each_channel_gets_one_gap() {
     for number in 0..3 {
         publish(&node, &format!("c{number}"), "before").await;
     }
+    // A Redis that is killed may have told the publisher and not yet the node.
+    for (_, stream) in &mut single {
+        assert_eq!(data(stream, 1).await, ["before"]);
+    }
+    assert_eq!(data(&mut several, 3).await, ["before"; 3]);
 
     redis.kill();
     until_ready(&node, false).await;
@@ -40,15 +45,15 @@ async fn streams_live_through_a_crash_of_redis_and_each_channel_gets_one_gap() {
         publish(&node, &format!("c{number}"), "after").await;
     }
     for (channel, stream) in &mut single {
-        let events = stream.next_events(3, PATIENCE).await.unwrap();
-        assert_eq!((events[0].data.as_str(), events[2].data.as_str()), ("before", "after"));
-        assert_gap(&events[1], channel, "outage");
+        let events = stream.next_events(2, PATIENCE).await.unwrap();
+        assert_gap(&events[0], channel, "outage");
+        assert_eq!(events[1].data, "after");
     }
-    let events = several.next_events(9, PATIENCE).await.unwrap();
-    let mut gaps: Vec<_> = events[3..6].iter().map(|event| event.data.clone()).collect();
+    let events = several.next_events(6, PATIENCE).await.unwrap();
+    let mut gaps: Vec<_> = events[..3].iter().map(|event| event.data.clone()).collect();
     gaps.sort_unstable();
     assert_eq!(gaps, [0, 1, 2].map(|number| format!("{{\"channel\":\"c{number}\",\"reason\":\"outage\"}}")));
-    assert!(events[..3].iter().all(|event| event.data == "before") && events[6..].iter().all(|e| e.data == "after"));
+    assert!(events[3..].iter().all(|event| event.data == "after"), "{events:?}");
 
     let told = metrics(&node).await;
     assert_eq!((told.count("fantail_streams_open"), told.sum("fantail_streams_closed_total")), (31, 0));
@@ -66,10 +71,11 @@ async fn two_outages_are_two_gaps_also_for_a_stream_that_comes_back_later() {
     let before = stream.next_event(PATIENCE).await.unwrap().id;
     outage(&mut redis, &node).await;
     publish(&node, "c", "two").await;
+    let mut live = stream.next_events(2, PATIENCE).await.unwrap();
     outage(&mut redis, &node).await;
     publish(&node, "c", "three").await;
+    live.extend(stream.next_events(2, PATIENCE).await.unwrap());
 
-    let live = stream.next_events(4, PATIENCE).await.unwrap();
     let resume = |id: String| SseClient::request(node.public(), "/sse/c").last_event_id(&id).connect();
     let resumed = resume(before).await.unwrap().next_events(4, PATIENCE).await.unwrap();
     for events in [&live, &resumed] {

@@ -2,8 +2,8 @@
 
 use fantail_testkit::{Fantail, PATIENCE, RedisServer, SseClient};
 
-use crate::broker::{assert_ok, until_ready};
-use crate::node::{ask, node, publish, read_to_close, subscribe};
+use crate::broker::assert_ok;
+use crate::node::{ask, node, publish, read_to_close, subscribe, until_ready};
 
 const NOT_THE_PASSWORD: &str = "hunter2-is-wrong";
 

@@ -1,13 +1,13 @@
 //! What these tests say of Redis, its log and streams in a word.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use fantail_testkit::proxy::Cut;
-use fantail_testkit::{End, Event, Fantail, FaultProxy, PATIENCE, RedisServer, Reply, RespConnection, SseClient};
+use fantail_testkit::{Event, Fantail, FaultProxy, PATIENCE, RedisServer, Reply, RespConnection, SseClient};
 use serde_json::{Value, json};
 
-use crate::node::{ask, node, until_state};
+use crate::node::{node, until_ready};
+pub(crate) use crate::node::{up_to_live, words};
 
 /// The key that publishers name for channels without a lane.
 pub(crate) const LOG: &str = "fantail-log:{0}";
@@ -38,23 +38,10 @@ pub(crate) async fn cut_off(node: &Fantail, proxy: &FaultProxy) {
     until_ready(node, false).await;
 }
 
-/// Waits until the node says that it is ready, or that it is not.
-pub(crate) async fn until_ready(node: &Fantail, ready: bool) {
-    let expected = if ready { 200 } else { 503 };
-    let started = tokio::time::Instant::now();
-    loop {
-        let answer = ask(node, "GET", "/readyz").await;
-        if answer.status == expected {
-            return;
-        }
-        assert!(started.elapsed() < PATIENCE, "/readyz stays {}: {}", answer.status, answer.text());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// Calls the function that publishes, as any program would.
 pub(crate) async fn call(connection: &mut RespConnection, envelope: &Value, channels: &[&str]) -> Reply {
-    let lane = channels[0].strip_prefix('@').and_then(|name| name.split_once('/')).map_or("0", |(lane, _)| lane);
+    let named = channels.first().and_then(|name| name.strip_prefix('@')?.split_once('/'));
+    let lane = named.map_or("0", |(lane, _)| lane);
     let (key, envelope) = (format!("fantail-log:{{{lane}}}"), envelope.to_string());
     let mut command = vec!["FCALL", "fantail_publish", "1", &key, &envelope];
     command.extend(channels);
@@ -107,16 +94,6 @@ pub(crate) fn ask_back(node: &Fantail, path: &str, id: impl AsRef<[u8]>) -> fant
     SseClient::request(node.public(), "").raw(request)
 }
 
-/// Everything that a stream brings until it is live, as far as its node has come.
-pub(crate) async fn up_to_live(node: &Fantail, mut client: SseClient) -> Vec<Event> {
-    assert_eq!(client.status(), 200);
-    until_state(node, client.local_addr().unwrap(), "live").await;
-    client.half_close().await.unwrap();
-    let (events, end) = client.read_until_end(PATIENCE).await.unwrap();
-    assert_eq!(end, End::Clean);
-    events
-}
-
 /// Everything up to the event with this data.
 pub(crate) async fn up_to(stream: &mut SseClient, last: &str) -> Vec<Event> {
     let mut events: Vec<Event> = Vec::new();
@@ -127,18 +104,6 @@ pub(crate) async fn up_to(stream: &mut SseClient, last: &str) -> Vec<Event> {
         }
     }
     events
-}
-
-/// What a test compares: the data, or `gap <channel> <reason>`.
-pub(crate) fn words(events: &[Event]) -> Vec<String> {
-    let word = |event: &Event| match event.event.as_str() {
-        "fantail.gap" => {
-            let gap: Value = serde_json::from_str(&event.data).unwrap();
-            format!("gap {} {}", gap["channel"].as_str().unwrap(), gap["reason"].as_str().unwrap())
-        }
-        _ => event.data.clone(),
-    };
-    events.iter().map(word).collect()
 }
 
 /// How often Redis has carried out a command since it started.

@@ -144,7 +144,7 @@ async fn without_a_log_a_name_is_a_name() {
     let redis = RedisServer::start().await.unwrap();
     let url = redis.url();
     let node = crate::node::node(&["--redis-url", &url]).await;
-    crate::broker::until_ready(&node, true).await;
+    crate::node::until_ready(&node, true).await;
     let mut stream = subscribe(&node, "/sse?channel=a&channel=@orders/7").await;
     redis.publish("fantail:@orders/7", "x").await.unwrap();
     assert_eq!(words(&up_to(&mut stream, "x").await), ["x"]);

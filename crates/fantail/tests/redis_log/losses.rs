@@ -3,8 +3,8 @@
 
 use fantail_testkit::RedisServer;
 
-use crate::broker::{behind_proxy, come_back, cut_off, logging, publish, until_ready, up_to, up_to_live, words};
-use crate::node::{metrics, subscribe};
+use crate::broker::{behind_proxy, come_back, cut_off, logging, publish, up_to, up_to_live, words};
+use crate::node::{metrics, subscribe, until_ready};
 
 #[tokio::test]
 async fn a_lost_connection_is_repaired_and_nobody_is_told_of_it() {

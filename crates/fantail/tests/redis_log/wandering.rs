@@ -12,10 +12,10 @@ use tokio::sync::Barrier;
 use tokio::task::LocalSet;
 
 use crate::broker::{
-    ask_back, behind_proxy, call, come_back, id_of, logging, node_at, publish, publish_all, texts, until_ready, up_to,
-    up_to_live, words,
+    ask_back, behind_proxy, call, come_back, id_of, logging, node_at, publish, publish_all, texts, up_to, up_to_live,
+    words,
 };
-use crate::node::{metrics, opening, subscribe, until, until_state};
+use crate::node::{metrics, opening, subscribe, until, until_ready, until_state};
 
 /// How long a reader under load waits for an event before it looks whether there are any left.
 const A_WHILE: Duration = Duration::from_millis(200);

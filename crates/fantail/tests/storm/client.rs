@@ -171,9 +171,7 @@ impl Visit<'_> {
     /// its way; or the one that a browser has after taking what has come so far, which may be that of the opening.
     async fn prepare_to_leave(&mut self) {
         if self.id.is_empty() || self.client.random.chance(1, 2) {
-            while self.stream.last_event_id().is_empty() && self.stream.read_more(PATIENCE).await.is_ok() {}
-            // What was parsed on the way is still to be taken.
-            while let Ok(event) = self.stream.next_event(Duration::ZERO).await {
+            for event in self.stream.take_up_to_now(PATIENCE).await {
                 self.take(&event);
             }
             self.keep_browsers_id();

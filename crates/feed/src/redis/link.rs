@@ -1,20 +1,22 @@
 //! One connection to Redis: where it leads, and how it is known that it ended.
 //!
 //! It leads to the master, to where the Sentinels and the name's addresses are now: nothing is remembered from the
-//! connection before. While it stands it is asked as often as a probe is sent whether it still leads there; one that
-//! does not is ended, as if it had been cut.
+//! connection before. Of several addresses each is tried. While it stands it is asked as often as a probe is sent whether
+//! it still leads there; one that does not is ended, as if it had been cut.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use redis::aio::{MultiplexedConnection, SendError};
-use redis::{AsyncConnectionConfig, PushInfo};
+use redis::{AsyncConnectionConfig, ConnectionAddr, PushInfo};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::files::FileError;
 use super::hello::{self, Nature};
 use super::link_error::LinkError;
+use super::lookup::Only;
 use super::sentinels::{Address, Answer};
 use super::settings::{Papers, RedisSettings};
 
@@ -41,6 +43,16 @@ enum Astray {
     Replaced(Address),
 }
 
+/// Where to connect to, found anew for each connection.
+struct Way {
+    papers: Arc<Papers>,
+    /// What the Sentinels said, if there are any.
+    found: Option<Answer>,
+    location: ConnectionAddr,
+    /// All that the name stands for now. None for a socket of this machine.
+    addresses: Vec<IpAddr>,
+}
+
 impl Link {
     /// Connects and logs in. `on_push` is called for each push in the order of the socket, and may refuse to go on by
     /// returning false.
@@ -49,7 +61,26 @@ impl Link {
         on_push: impl Fn(PushInfo) -> bool + Send + Sync + 'static,
     ) -> Result<Self, LinkError> {
         let deadline = settings.connect_deadline;
-        timeout(deadline, Self::connect(settings, on_push)).await.unwrap_or(Err(LinkError::Late(deadline)))
+        let until = Instant::now() + deadline;
+        let way = timeout_at(until, Way::find(settings, until)).await.unwrap_or(Err(LinkError::Late(deadline)))?;
+        let on_push = Arc::new(on_push);
+        let [_, _, ..] = *way.addresses else {
+            let connected = timeout_at(until, Self::connect(settings, &way, way.addresses.first(), on_push)).await;
+            return connected.unwrap_or(Err(LinkError::Late(deadline)));
+        };
+        // In turn, and each has its share of the time: one that takes connections and says nothing must not stand
+        // before the others.
+        let mut failures = Vec::new();
+        for (tried, address) in way.addresses.iter().enumerate() {
+            let left = (way.addresses.len() - tried) as u32;
+            let share = until.saturating_duration_since(Instant::now()) / left;
+            match timeout(share, Self::connect(settings, &way, Some(address), Arc::clone(&on_push))).await {
+                Ok(Ok(link)) => return Ok(link),
+                Ok(Err(error)) => failures.push((*address, error)),
+                Err(_) => failures.push((*address, LinkError::LateAmongOthers(deadline))),
+            }
+        }
+        Err(LinkError::Addresses(failures))
     }
 
     /// Waits for the end. A connection that ended before the call is told at once: the end leaves a permit.
@@ -59,16 +90,36 @@ impl Link {
 
     async fn connect(
         settings: &RedisSettings,
-        on_push: impl Fn(PushInfo) -> bool + Send + Sync + 'static,
+        way: &Way,
+        address: Option<&IpAddr>,
+        on_push: Arc<impl Fn(PushInfo) -> bool + Send + Sync + 'static>,
     ) -> Result<Self, LinkError> {
         let ended = Arc::new(Notify::new());
         let driver = Driver { ended: Arc::clone(&ended) };
         let push_sender = move |push| if on_push(push) { Ok(()) } else { driver.give_up() };
         // The deadline for the whole is ours; another beside it would tell the same in other words.
-        let config = AsyncConnectionConfig::new()
+        let mut config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(Some(settings.response_deadline))
             .set_push_sender(push_sender);
+        if let Some(address) = address {
+            config = config.set_dns_resolver(Only(*address));
+        }
+        let named = way.location.to_string();
+        let told = |error| match &way.found {
+            Some(_) => LinkError::Named { address: named.clone(), error },
+            None => LinkError::Redis(error),
+        };
+        let client = way.papers.of_server(way.location.clone())?;
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(told)?;
+        check(hello::ask(&mut connection).await.map_err(told)?, named.clone())?;
+        let watch = tokio::spawn(watch(settings.clone(), way.found.clone(), connection.clone(), Arc::clone(&ended)));
+        Ok(Self { connection, ended, watch })
+    }
+}
+
+impl Way {
+    async fn find(settings: &RedisSettings, until: Instant) -> Result<Self, LinkError> {
         let papers = Arc::new(read_papers(settings).await?);
         let found = match settings.sentinels() {
             Some(sentinels) => Some(sentinels.master(settings, &papers).await?),
@@ -78,16 +129,15 @@ impl Link {
             Some(Answer { address: Address { host, port }, .. }) => settings.location_at(host.clone(), *port),
             None => settings.location().clone(),
         };
-        let address = location.to_string();
-        let told = |error| match &found {
-            Some(_) => LinkError::Named { address: address.clone(), error },
-            None => LinkError::Redis(error),
+        let addresses = match &location {
+            ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => {
+                let late = |_| Err(LinkError::LateLookup { name: host.clone(), deadline: settings.connect_deadline });
+                let addresses = timeout_at(until, async { Ok(settings.lookups().addresses(host).await?) }).await;
+                addresses.unwrap_or_else(late)?
+            }
+            ConnectionAddr::Unix(_) | _ => Vec::new(),
         };
-        let client = papers.of_server(location)?;
-        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(told)?;
-        check(hello::ask(&mut connection).await.map_err(told)?, address.clone())?;
-        let watch = tokio::spawn(watch(settings.clone(), found, connection.clone(), Arc::clone(&ended)));
-        Ok(Self { connection, ended, watch })
+        Ok(Self { papers, found, location, addresses })
     }
 }
 

@@ -1,11 +1,13 @@
 //! Why there is no connection to Redis, and what the operator can do about it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use redis::{ErrorKind, RedisError};
 
 use super::files::FileError;
+use super::lookup::NoAddress;
 use super::sentinels::Unknown;
 
 const UNKNOWN_AUTHORITY: &str = "; name the authority that signed the server's certificate in redis_tls_ca";
@@ -37,6 +39,25 @@ pub(super) enum LinkError {
     /// The server is something else.
     #[error("{0} is a sentinel; name it in redis_sentinels, with redis_sentinel_master")]
     Sentinel(String),
+    /// The server's name leads nowhere.
+    #[error(transparent)]
+    Name(#[from] NoAddress),
+    /// Where it leads is not known yet.
+    #[error(
+        "the name {name} was looked up for {deadline:?} without an answer, which is waited for; check the name servers of this machine"
+    )]
+    LateLookup {
+        /// The name.
+        name: String,
+        /// How long a connection may take.
+        deadline: Duration,
+    },
+    /// None of the name's addresses.
+    #[error("{}", in_turn(.0))]
+    Addresses(Vec<(IpAddr, LinkError)>),
+    /// One of them was too slow.
+    #[error("there was no connection within its share of {0:?}")]
+    LateAmongOthers(Duration),
     /// Too slow.
     #[error("there was no connection within {0:?}")]
     Late(Duration),
@@ -77,4 +98,9 @@ impl fmt::Display for Advised<'_> {
         let advice = by_words.iter().find(|(words, _)| text.contains(words));
         advice.map_or(Ok(()), |(_, advice)| f.write_str(advice))
     }
+}
+
+fn in_turn(failures: &[(IpAddr, LinkError)]) -> String {
+    let told: Vec<_> = failures.iter().map(|(address, error)| format!("{address}: {error}")).collect();
+    told.join("; ")
 }

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::link_error::Advised;
 use super::login::{Login, Password};
+use super::lookup::Lookups;
 use super::reach::RedisReach;
 use super::settings::{Papers, RedisSettings, SettingsError};
 
@@ -87,9 +88,10 @@ impl Sentinels {
         for address in &self.addresses {
             let location = settings.location_at(address.host.clone(), address.port);
             let (papers, master, address) = (Arc::clone(papers), self.master.clone(), address.clone());
+            let lookups = settings.lookups().clone();
             asked.spawn(async move {
                 let late = |_| Err(Unanswered::Late);
-                let answer = timeout(ASK_DEADLINE, ask(&papers, location, &master)).await.unwrap_or_else(late);
+                let answer = timeout(ASK_DEADLINE, ask(&papers, location, &master, lookups)).await.unwrap_or_else(late);
                 answer.map_err(|error| format!("{address}: {error}"))
             });
         }
@@ -131,8 +133,14 @@ impl fmt::Display for Sentinels {
     }
 }
 
-async fn ask(papers: &Papers, location: redis::ConnectionAddr, master: &str) -> Result<Answer, Unanswered> {
+async fn ask(
+    papers: &Papers,
+    location: redis::ConnectionAddr,
+    master: &str,
+    lookups: Lookups,
+) -> Result<Answer, Unanswered> {
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+    let config = config.set_dns_resolver(lookups);
     let client = papers.of_sentinel(location)?;
     let mut sentinel = client.get_multiplexed_async_connection_with_config(&config).await?;
     let mut question = cmd("SENTINEL");

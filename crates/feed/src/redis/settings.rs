@@ -13,6 +13,7 @@ use redis::{
 
 use super::files::FileError;
 use super::login::{Login, Password};
+use super::lookup::Lookups;
 use super::reach::RedisReach;
 use super::sentinels::Sentinels;
 use super::tls::TlsFiles;
@@ -38,6 +39,8 @@ pub struct RedisSettings {
     login: Login,
     tls: TlsFiles,
     sentinels: Option<Sentinels>,
+    /// Shared by all clones, and so by all connections of a feed.
+    lookups: Lookups,
     /// Bytes of one event after encoding, as on every other node: larger ones are refused to their publisher.
     pub event_bytes_max: usize,
     /// How often a probe is sent round, and how long it may take before the subscription counts as deaf. As often each
@@ -131,6 +134,7 @@ impl RedisSettings {
             login: Login { username: reach.username, password },
             tls: TlsFiles { ca: reach.tls_ca, client: client_files(reach.tls_cert, reach.tls_key)? },
             sentinels,
+            lookups: Lookups::default(),
             event_bytes_max: 256 * 1024,
             probe_interval: Duration::from_secs(10),
             connect_deadline: Duration::from_secs(5),
@@ -173,6 +177,10 @@ impl RedisSettings {
 
     pub(super) fn sentinels(&self) -> Option<&Sentinels> {
         self.sentinels.as_ref()
+    }
+
+    pub(super) fn lookups(&self) -> &Lookups {
+        &self.lookups
     }
 
     /// Host and port as they are reached from here: with TLS or without.

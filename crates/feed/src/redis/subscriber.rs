@@ -22,6 +22,7 @@ use super::names;
 use super::random::random_u64;
 use super::settings::RedisSettings;
 use super::subscriptions::{Command, Verb};
+use super::trouble::Trouble;
 use crate::Intake;
 use crate::counters::{FeedCounters, add_one};
 use crate::log_gate::LogGate;
@@ -39,6 +40,7 @@ pub(super) struct Subscriber<I> {
     counters: Arc<FeedCounters>,
     /// The right to read what was missed, which the lanes share.
     repairs: Arc<Semaphore>,
+    trouble: Arc<Trouble>,
     /// This node's own Redis channel, on which its probes come back.
     service_channel: String,
     connect_log: LogGate,
@@ -69,6 +71,7 @@ impl<I: Intake> Subscriber<I> {
         commands: Arc<Commands>,
         counters: Arc<FeedCounters>,
         repairs: Arc<Semaphore>,
+        trouble: Arc<Trouble>,
     ) -> Self {
         Self {
             settings,
@@ -76,6 +79,7 @@ impl<I: Intake> Subscriber<I> {
             commands,
             counters,
             repairs,
+            trouble,
             service_channel: names::service(random_u64()),
             connect_log: LogGate::new(LOG_LINES_PER_MINUTE),
             probe_log: LogGate::new(LOG_LINES_PER_MINUTE),
@@ -98,10 +102,12 @@ impl<I: Intake> Subscriber<I> {
                     let lost = self.session(&link).await;
                     drop(link);
                     let lost = self.arrivals.lost().map_or(lost, Lost::Broken);
+                    self.trouble.is("redis is lost", &self.settings.address(), &lost);
                     tracing::warn!(address = self.settings.address(), lane = %self.settings.lane, %lost, "redis is lost; events may be missed until it is back");
                 }
                 Err(error) => {
                     add_one(&self.counters.connect_failures);
+                    self.trouble.is("cannot connect to redis", &self.settings.address(), &error);
                     if let Some(suppressed) = self.connect_log.pass() {
                         let address = self.settings.address();
                         tracing::error!(address, lane = %self.settings.lane, %error, suppressed, "cannot connect to redis; trying again");

@@ -1,4 +1,4 @@
-//! A Redis that does not answer, under an address that leads somewhere or nowhere: nobody waits for ever.
+//! A Redis that does not answer: nobody waits for ever. Names that lead nowhere are tried with the whole program.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use fantail_feed::{FeedState, RedisReach, RedisSettings};
 use fantail_testkit::{RedisSentinel, RedisServer};
 
 use crate::log;
-use crate::node::{Node, eventually};
-use crate::patience::{count, impatient, until_failed, until_state};
+use crate::node::Node;
+use crate::patience::{until_failed, until_state};
 
 /// Starts a node that gives a connection so much time.
 fn with_deadline(reach: RedisReach, connect_deadline: Duration) -> Node {
@@ -38,12 +38,4 @@ async fn a_sentinel_that_stands_still_is_given_up_at_the_deadline() {
     let reach = RedisReach { sentinels: sentinels.clone(), sentinel_master, ..RedisReach::default() };
     let node = with_deadline(reach, Duration::from_millis(200));
     until_failed(&node, &sentinels[0], "there was no connection within 200ms").await;
-}
-
-/// What the name server says, and how fast, is nobody's business here: a name without an address is tried again.
-#[tokio::test]
-async fn a_name_that_leads_nowhere_is_asked_for_again_and_again() {
-    let node = impatient(RedisReach { url: "redis://redis.invalid:6399".into(), ..RedisReach::default() });
-    until_failed(&node, "redis.invalid:6399", "cannot connect to redis").await;
-    eventually("further tries", async || count(&node.feed.counters().connect_failures) >= 4).await;
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fantail_feed::{FeedState, Intake, LogRetention, Place, Recalled, Receipt, RedisFeed, RedisSettings};
-use fantail_testkit::{PATIENCE, RedisServer};
+use fantail_testkit::proxy::Cut;
+use fantail_testkit::{FaultProxy, PATIENCE, RedisServer};
 use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Lane, Publication, Term, Terms};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -138,6 +139,13 @@ impl Node {
         let in_time = tokio::time::timeout(PATIENCE, self.count.wait_for(|_| is_so(&intake.lock()))).await.is_ok();
         let told = self.intake.lock().told.clone();
         assert!(in_time, "{what} did not happen; told: {:?}", &told[told.len().saturating_sub(30)..]);
+    }
+
+    /// Cuts it off from Redis until the proxy accepts again, and waits until it has noticed.
+    pub(crate) async fn cut_off(&mut self, proxy: &FaultProxy) {
+        proxy.refuse().await.unwrap();
+        proxy.cut(Cut::Reset).await.unwrap();
+        self.wait_for("the loss", |node| node.told.iter().any(|line| line == "lost")).await;
     }
 
     /// Waits for the event with this data.

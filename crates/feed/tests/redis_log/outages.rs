@@ -91,9 +91,7 @@ async fn a_stream_that_is_gone_when_the_node_comes_back_is_a_gap() {
     let mut node = Node::following(&format!("redis://{}", proxy.addr()), &["a", "b"]).await;
     publish(&server, "1", &["a"]).await;
     node.until_data("1").await;
-    proxy.refuse().await.unwrap();
-    proxy.cut(Cut::Reset).await.unwrap();
-    node.wait_for("the loss", |node| node.told.iter().any(|line| line == "lost")).await;
+    node.cut_off(&proxy).await;
     publish(&server, "2", &["a"]).await;
     publish(&server, "3", &["b"]).await;
     server.command(&["DEL", "fantail-stream:{0}:a"]).await.unwrap();
@@ -109,9 +107,7 @@ async fn channels_come_and_go_while_redis_is_away() {
     let server = RedisServer::start().await.unwrap();
     let proxy = FaultProxy::start(server.addr()).unwrap();
     let mut node = Node::following(&format!("redis://{}", proxy.addr()), &["stays", "leaves"]).await;
-    proxy.refuse().await.unwrap();
-    proxy.cut(Cut::Reset).await.unwrap();
-    node.wait_for("the loss", |node| node.told.iter().any(|line| line == "lost")).await;
+    node.cut_off(&proxy).await;
     node.feed.unfollow(&channel("leaves"));
     node.feed.follow(&channel("joins"));
     publish(&server, "1", &["stays", "leaves", "joins"]).await;
@@ -129,9 +125,7 @@ async fn a_channel_of_which_redis_forgot_everything_while_the_node_was_away_is_a
     let mut node = Node::following(&format!("redis://{}", proxy.addr()), &["a", "b"]).await;
     publish(&server, "1", &["a"]).await;
     node.until_data("1").await;
-    proxy.refuse().await.unwrap();
-    proxy.cut(Cut::Reset).await.unwrap();
-    node.wait_for("the loss", |node| node.told.iter().any(|line| line == "lost")).await;
+    node.cut_off(&proxy).await;
     publish(&server, "2", &["a"]).await;
     // What eviction does, and what the age of events does to a channel that is quiet while the node is away for long.
     server.command(&["DEL", "fantail-stream:{0}:a", "fantail-tops:{0}"]).await.unwrap();
