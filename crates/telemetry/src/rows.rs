@@ -166,7 +166,7 @@ pub(crate) static ROWS: [Row; 47] = [
     counter(
         "fantail_events_rejected",
         Reading::HubBy(REJECT_REASONS, |hub| hub.events_rejected.counters()),
-        "Events that were not taken",
+        "Messages of Redis that were refused; a publisher over HTTP is answered with a status instead",
     ),
     counter(
         "fantail_encodes",
