@@ -29,7 +29,7 @@ label! {
         Kicked = "kicked",
         /// It was ended in the drain window.
         Drained = "drained",
-        /// It was still open at the drain deadline.
+        /// Always 0: what is still open at the drain deadline ends with the process.
         DrainDeadline = "drain_deadline",
         /// The feed did not confirm its channels in time.
         FollowTimeout = "follow_timeout",
