@@ -94,6 +94,8 @@ const HOUR: u64 = 60 * MINUTE;
 
 /// Durations go down to this, far below what anyone should run with, so that tests need not wait.
 const SHORTEST: Duration = millis(10);
+/// In the length that is shown as a year.
+const YEAR: Duration = seconds(31_557_600);
 
 macro_rules! field {
     ($group:ident.$field:ident) => {
@@ -127,7 +129,7 @@ pub static SETTINGS: [Setting; 48] = [
     setting!(public.listen: Address() = "127.0.0.1:8080",
         "Where browsers connect. Reachable from this machine only, until set otherwise."),
     setting!(public.listen_shared: Switch() = "false",
-        "Share the port with other processes that say the same, as while one replaces another. Otherwise a port in use is an error."),
+        "Share the port with other processes of this user, as while one replaces another; all of them should say so. Otherwise a port in use is an error."),
     setting!(public.path: Path() = "/sse",
         "Path prefix of the streams: GET {path}/{channel}."),
     setting!(internal.internal_listen: Address() = "127.0.0.1:8081",
@@ -135,17 +137,17 @@ pub static SETTINGS: [Setting; 48] = [
     setting!(engine.workers: Count(min: 0, max: 256) = "0",
         "Shards, each one thread that serves its own streams. 0 stands for one per core."),
     setting!(feed.redis_url: RedisUrl() = "" or "redis://127.0.0.1:6379",
-        "Redis server that carries the events. Without one, events come from the publish API of this process alone. A password is hidden in every output; still, prefer file or variable to the flag, which other users can see. With redis_sentinels it has no host: redis:/// or rediss:///."),
+        "Redis server that carries the events. A node without one has only those that are published to it over HTTP. A password is hidden in every output; still, prefer file or variable to the flag, which other users can see. With redis_sentinels it has no host: redis:/// or rediss:///."),
     setting!(feed.redis_log: Switch() = "false",
         "Number events in Redis and keep them there, so that clients can resume on any node and after a restart. All nodes and publishers of one Redis must agree. Needs redis_url."),
     setting!(feed.redis_log_events_max: Count(min: 1, max: 10_000_000) = "10000",
         "With redis_log: events kept in Redis per channel. The node that connected last decides for all."),
-    setting!(feed.redis_log_age_max: Duration(min: SHORTEST, max: seconds(365 * 24 * HOUR)) = "24h",
+    setting!(feed.redis_log_age_max: Duration(min: SHORTEST, max: YEAR) = "24h",
         "With redis_log: age up to which an event is kept in Redis. The node that connected last decides for all."),
     setting!(feed.redis_log_lanes: Lanes() = "",
         "With redis_log: lanes that are served beside the lane 0. A channel whose name begins with @name/ is in the lane of that name, which has a log, an order and, in a Cluster, a place of its own. A stream follows channels of one lane."),
     setting!(feed.follow_deadline: Duration(min: SHORTEST, max: seconds(5 * MINUTE)) = "5s",
-        "Longest wait for the feed to confirm a new stream's channels; past it the client is told to come back later."),
+        "Longest wait of a new stream for the feed: to confirm its channels, and with redis_log to bring what its client missed. Past it the client is told to come back later."),
     setting!(feed.linger: Duration(min: Duration::ZERO, max: seconds(HOUR)) = "10s",
         "How long a channel without subscribers stays followed, so that a page reload costs the feed nothing."),
     setting!(redis.redis_username: Text() = "" or "fantail",
@@ -187,7 +189,7 @@ pub static SETTINGS: [Setting; 48] = [
     setting!(streams.feed_state_events: Switch() = "false",
         "Tell open streams with an event (fantail.feed) when the feed is lost and when it is back. A client that takes nothing at that moment may miss it."),
     setting!(logs.log_events_max: Count(min: 1, max: 1_000_000) = "4096",
-        "Events kept per channel for slow and returning clients."),
+        "Events kept per channel in this process, for slow and returning clients."),
     setting!(logs.log_bytes_max: Size(min: 4 * KIB, max: 4 * GIB) = "4MiB",
         "Bytes of events kept per channel. At least event_bytes_max."),
     setting!(logs.log_age_max: Duration(min: SHORTEST, max: seconds(7 * 24 * HOUR)) = "5m",
@@ -197,7 +199,7 @@ pub static SETTINGS: [Setting; 48] = [
     setting!(channels.channel: Channels() = "" or "{ pattern = \"news.*\", slow_policy = \"skip\", log_events_max = 100 }",
         "Settings for the channels that fit a pattern: slow_policy, log_events_max, log_bytes_max, log_age_max, each as above where it is left out. In a pattern * stands for any characters, and the whole name must fit; of several the first that fits holds. In the file a table [[channel]] for each, at its end, or an array of inline tables; elsewhere pattern=news.*,slow_policy=skip,log_events_max=100, several separated by semicolons."),
     setting!(limits.connections_max: Count(min: 0, max: 10_000_000) = "0",
-        "Open connections. 0 stands for the descriptor limit minus a reserve of 128."),
+        "Open connections. 0 stands for the descriptor limit minus a reserve: 128, and one per worker."),
     setting!(limits.request_deadline: Duration(min: SHORTEST, max: seconds(5 * MINUTE)) = "10s",
         "Longest time from accept to the first complete request head."),
     setting!(limits.head_bytes_max: Size(min: 8 * KIB, max: MIB) = "16KiB",

@@ -13,17 +13,17 @@ label! {
     pub enum RejectReason {
         /// The data is not UTF-8.
         NotUtf8 = "not_utf8",
-        /// An envelope or a request body that cannot be read.
+        /// An envelope that cannot be read.
         Malformed = "malformed",
-        /// The channel's name is not allowed.
+        /// Always 0: a name in an envelope that is no channel is passed over.
         BadChannel = "bad_channel",
         /// A field of the event holds what it must not.
         BadField = "bad_field",
-        /// An event type or an id that is kept for this program's own use.
+        /// Always 0: an event with such a type or id counts as bad_field.
         Reserved = "reserved",
-        /// More bytes than allowed, in the body or after encoding.
+        /// More bytes after encoding than event_bytes_max.
         TooLarge = "too_large",
-        /// The feed could not take it.
+        /// Always 0: its publisher is answered with status 503.
         FeedUnavailable = "feed_unavailable",
     }
 }

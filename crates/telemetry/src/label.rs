@@ -7,6 +7,9 @@ pub trait Label: Copy + 'static {
     /// The values as the exposition writes them, by index.
     const WORDS: &'static [&'static str];
 
+    /// What each of them means, for the reference page.
+    const MEANINGS: &'static [&'static str];
+
     /// The place of this value in [`WORDS`](Self::WORDS).
     fn index(self) -> usize;
 
@@ -16,12 +19,12 @@ pub trait Label: Copy + 'static {
     }
 }
 
-/// Declares an enum as a label: each variant with its word, in one place.
+/// Declares an enum as a label: each variant with its word and, as its one line of documentation, its meaning.
 macro_rules! label {
-    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
+    ($(#[$meta:meta])* pub enum $name:ident { $(#[doc = $meaning:literal] $variant:ident = $word:literal,)+ }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$doc])* $variant,)+ }
+        pub enum $name { $(#[doc = $meaning] $variant,)+ }
 
         impl $name {
             /// All values, by index.
@@ -37,6 +40,7 @@ macro_rules! label {
 
         impl $crate::label::Label for $name {
             const WORDS: &'static [&'static str] = &[$($word),+];
+            const MEANINGS: &'static [&'static str] = &[$($meaning),+];
 
             #[inline]
             fn index(self) -> usize {

@@ -30,9 +30,12 @@ pub fn reference_markdown() -> String {
         write_to(&mut page, format_args!("| `{}` | {kind} | {label} | {} |\n", row.exposed_name(), row.help));
     }
     page.push_str("\n## Values of labels\n\n");
+    page.push_str("`shard` counts from 0.\n\n| name | label | value | meaning |\n|---|---|---|---|\n");
     for (row, words) in ROWS.iter().filter_map(|row| Some((row, words_of(row)?))) {
-        let values: Vec<_> = words.values.iter().map(|value| format!("`{value}`")).collect();
-        write_to(&mut page, format_args!("- `{}` `{}`: {}\n", row.exposed_name(), words.label, values.join(", ")));
+        for (value, meaning) in words.values.iter().zip(words.meanings) {
+            let (name, label, meaning) = (row.exposed_name(), words.label, meaning.trim().trim_end_matches('.'));
+            write_to(&mut page, format_args!("| `{name}` | `{label}` | `{value}` | {meaning} |\n"));
+        }
     }
     page
 }

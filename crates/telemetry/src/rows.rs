@@ -42,11 +42,12 @@ pub(crate) enum Reading {
     Process(fn(&ProcessFigures) -> f64),
 }
 
-/// A label's name and its values.
+/// A label's name, its values and what they mean.
 #[derive(Clone, Copy)]
 pub(crate) struct Words {
     pub(crate) label: &'static str,
     pub(crate) values: &'static [&'static str],
+    pub(crate) meanings: &'static [&'static str],
 }
 
 const REASONS: Words = words::<CloseReason>("reason");
@@ -57,7 +58,7 @@ const STATES: Words = words::<FeedState>("state");
 const STATUSES: Words = words::<StatusClass>("status");
 
 const fn words<L: Label>(label: &'static str) -> Words {
-    Words { label, values: L::WORDS }
+    Words { label, values: L::WORDS, meanings: L::MEANINGS }
 }
 
 const fn counter(name: &'static str, reading: Reading, help: &'static str) -> Row {
@@ -165,7 +166,7 @@ pub(crate) static ROWS: [Row; 47] = [
     counter(
         "fantail_events_rejected",
         Reading::HubBy(REJECT_REASONS, |hub| hub.events_rejected.counters()),
-        "Events that were not taken",
+        "Messages of Redis that were refused; a publisher over HTTP is answered with a status instead",
     ),
     counter(
         "fantail_encodes",

@@ -19,7 +19,7 @@ label! {
         WriteFailed = "write_failed",
         /// The stream accepted no byte for the progress deadline.
         Stalled = "stalled",
-        /// The floor of a log passed its cursor.
+        /// Its client was slower than what its channel's log keeps, and the policy is to disconnect.
         Overrun = "overrun",
         /// It delivered as many events as the client asked for.
         LimitReached = "limit_reached",
@@ -29,13 +29,13 @@ label! {
         Kicked = "kicked",
         /// It was ended in the drain window.
         Drained = "drained",
-        /// It was still open at the drain deadline.
+        /// Always 0: what is still open at the drain deadline ends with the process.
         DrainDeadline = "drain_deadline",
         /// The feed did not confirm its channels in time.
         FollowTimeout = "follow_timeout",
-        /// The client sent more than a stream's client has to say.
+        /// The client sent more than 64 KiB into its stream.
         InputFlood = "input_flood",
-        /// It was refused after its connection had become a stream.
+        /// The node holds as many channels as it may.
         Refused = "refused",
     }
 }
@@ -55,15 +55,15 @@ label! {
 label! {
     /// The first digit of an answer's status.
     pub enum StatusClass {
-        /// 1xx
+        /// More of the answer follows.
         Informational = "1xx",
-        /// 2xx
+        /// Done.
         Success = "2xx",
-        /// 3xx
+        /// To be asked for elsewhere.
         Redirection = "3xx",
-        /// 4xx
+        /// The request was at fault.
         ClientError = "4xx",
-        /// 5xx
+        /// Not possible now.
         ServerError = "5xx",
     }
 }
