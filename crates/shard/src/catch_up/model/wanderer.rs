@@ -255,8 +255,8 @@ impl Wanderer {
         if let Some(seq) = event {
             self.account.take(seq, &world.feed.history[seq].channels, &world.feed);
         }
-        // Wherever it comes with an id beyond the end of its term, everything is declared.
-        if !world.feed.is_beyond_end(place) {
+        // Wherever it comes with an id of a term that has ended, all channels get a gap.
+        if !world.feed.has_ended(place) {
             self.account.pass(end, &world.feed);
         }
     }
