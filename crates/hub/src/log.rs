@@ -304,6 +304,14 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_is_emptied_below_its_top_still_says_that_live_streams_missed_it() {
+        let mut log = ChannelLog::new(BOTTOM);
+        log.append(entry(5, 0), &LIMITS);
+        log.clear(Floor { position: Position::new(1, 3), ..BOTTOM });
+        assert_eq!((log.floor().position.number, log.live_floor().position.number, log.top().number), (3, 5, 5));
+    }
+
+    #[test]
     fn recalled_entries_stand_below_the_floor_and_sink_it() {
         let mut log = ChannelLog::new(Floor { position: Position::new(1, 10), ..BOTTOM });
         log.append(entry(11, 0), &LIMITS);

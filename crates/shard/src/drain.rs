@@ -87,7 +87,10 @@ fn share(total: usize, elapsed: Duration, window: Duration) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use fantail_telemetry::SlowPolicy;
+
     use super::*;
+    use crate::harness::{Harness, read_to};
 
     #[test]
     fn a_drain_keeps_a_steady_pace_and_ends_on_time() {
@@ -95,5 +98,18 @@ mod tests {
         let due = |ms| share(1000, Duration::from_millis(ms), window);
         assert_eq!([due(0), due(1), due(5000), due(9999), due(10_000), due(99_999)], [0, 1, 500, 1000, 1000, 1000]);
         assert_eq!(share(1000, Duration::ZERO, Duration::ZERO), 1000);
+    }
+
+    #[tokio::test]
+    async fn who_is_drained_gets_first_what_was_published_before() {
+        let mut harness = Harness::new(SlowPolicy::Disconnect, 10);
+        let (_, mut client) = harness.open(&["a"]).await;
+        harness.settle();
+        harness.publish(&["a"], "before");
+        harness.engine.begin_drain(Duration::ZERO, oneshot::channel().0);
+        harness.settle();
+        let text = read_to(&mut client, "\n\n");
+        let (event, end) = (text.find("data: before\n\n"), text.find("{\"reason\":\"drained\"}"));
+        assert!(event.is_some() && event < end, "{text}");
     }
 }

@@ -456,3 +456,34 @@ pub(crate) fn to_token(key: Key, generation: u32) -> Token {
 fn from_token(token: Token) -> (Key, u32) {
     (token.0 as u32, (token.0 >> 32) as u32)
 }
+
+#[cfg(test)]
+mod tests {
+    use fantail_telemetry::SlowPolicy;
+    use fantail_wire::feed_frame;
+
+    use super::WORK;
+    use crate::harness::Harness;
+
+    #[tokio::test]
+    async fn each_kind_of_work_gets_a_slice_before_any_gets_a_second() {
+        let mut harness = Harness::new(SlowPolicy::Disconnect, 10);
+        let (key, _client) = harness.open(&["a"]).await;
+        harness.settle();
+        harness.publish(&["a"], "x");
+        harness.engine.take_marks();
+        harness.engine.queue_behind(key);
+        harness.engine.begin_deletion(0);
+        harness.engine.announce(feed_frame(true));
+        let mut slices = Vec::new();
+        for _ in 0..2 * WORK.len() {
+            harness.engine.last_work = harness.engine.next_work().expect("there is some of each");
+            slices.push(harness.engine.last_work);
+        }
+        let (first, second) = slices.split_at(WORK.len());
+        assert_eq!(first, second);
+        slices.sort_unstable();
+        slices.dedup();
+        assert_eq!(slices.len(), WORK.len());
+    }
+}

@@ -10,6 +10,14 @@ pub(super) struct Account {
     owed: Vec<Owed>,
 }
 
+/// An id, and how far its client had come when it got it.
+#[derive(Clone)]
+pub(super) struct Held<Place> {
+    pub(super) id: String,
+    pub(super) place: Option<Place>,
+    pub(super) account: Account,
+}
+
 /// How far a client has come with one channel.
 ///
 /// An event for several channels of a client may reach it through one of them while the log of another, which no longer

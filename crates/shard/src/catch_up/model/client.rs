@@ -3,8 +3,8 @@
 use fantail_hub::{Resume, Start};
 use fantail_wire::{EventId, Lane};
 
-use super::account::Account;
-use super::block::blocks;
+use super::account::{Account, Held};
+use super::block::{Block, blocks};
 use super::connection::Connection;
 use super::node::{CHANNELS, Node, Past, channel_of};
 use crate::stream::State;
@@ -13,9 +13,8 @@ pub(super) struct Client {
     shard: u16,
     follows: Vec<usize>,
     connection: Option<Connection>,
-    /// The id of the last whole block that had one.
-    last_id: Option<String>,
-    ids: Vec<String>,
+    /// What it got with whole blocks, the last at the end.
+    ids: Vec<Held<u64>>,
     /// It connects in one of so many steps.
     stays_away: usize,
     /// The number of the last place that it was told of; nothing at or below it may come any more.
@@ -28,8 +27,8 @@ impl Client {
         let follows = node.course.some_channels(CHANNELS);
         node.course.note(format!("client {shard} follows {follows:?}"));
         let stays_away = node.course.rng.usize(1..20);
-        let (connection, last_id, place) = (None, None, None);
-        Self { shard, follows, connection, last_id, ids: Vec::new(), stays_away, place, account: Account::default() }
+        let (connection, place, account) = (None, None, Account::default());
+        Self { shard, follows, connection, ids: Vec::new(), stays_away, place, account }
     }
 
     /// One thing that the client, its connection or its shard does.
@@ -98,8 +97,8 @@ impl Client {
 
     /// Most come back as a browser does.
     fn choose(&mut self, node: &mut Node) -> Resume {
-        if self.last_id.is_none() || node.course.chance(15) {
-            (self.last_id, self.place) = (None, None);
+        if self.ids.is_empty() || node.course.chance(15) {
+            self.place = None;
             self.ids.clear();
             return match node.course.rng.u8(..4) {
                 0 if node.may_replay() => Resume::Replay(usize::MAX),
@@ -107,11 +106,14 @@ impl Client {
                 _ => Resume::Live,
             };
         }
-        match node.course.rng.u8(..20) {
-            0 if node.course.is_rough() => Resume::After(node.strange_id()),
-            1..3 => Resume::After(node.course.rng.choice(&self.ids).unwrap().clone()),
-            _ => Resume::After(self.last_id.clone().unwrap()),
-        }
+        let held = match node.course.rng.u8(..20) {
+            0 if node.course.is_rough() => return Resume::After(node.strange_id()),
+            1..3 => node.course.rng.choice(&self.ids),
+            _ => self.ids.last(),
+        };
+        let Held { id, place, account } = held.expect("it has some").clone();
+        (self.place, self.account) = (place, account);
+        Resume::After(id)
     }
 
     fn start(&mut self, node: &mut Node) {
@@ -156,11 +158,14 @@ impl Client {
             held.len() == 1
         };
         assert_eq!(start.unknown.is_none(), is_known, "client {}: {id}", self.shard);
-        self.begin(node, number);
         if !is_known {
             node.course.happened("unknown id");
             self.place = None;
             self.account = Account::of_unknown(&self.follows);
+        } else if self.place != Some(number) {
+            assert!(EventId::parse(id).is_err(), "client {}: had not come to {number} with {id}", self.shard);
+            node.course.happened("repeated id");
+            self.begin(node, number);
         }
     }
 
@@ -184,31 +189,35 @@ impl Client {
         let mut gaps = Vec::new();
         for block in blocks(text) {
             node.course.note(format!("  client {} reads {block:?}", self.shard));
-            if let Some(id) = &block.id {
-                self.last_id = Some(id.clone());
-                self.ids.push(id.clone());
+            if let Some(data) = &block.data {
+                self.read_data(node, &block, data, &mut gaps);
             }
-            let Some(data) = &block.data else { continue };
-            if block.event.as_deref() == Some("fantail.gap") {
-                node.course.happened("gap");
-                gaps.push(channel_of(data.split('"').nth(3).unwrap()));
-                if let Some(id) = block.id {
-                    let number = EventId::parse(&id).unwrap().number;
-                    self.arrive_at(number);
-                    self.account.declare(&std::mem::take(&mut gaps), node.up_to(number));
-                }
-            } else {
-                let seq: usize = data.split(':').next().unwrap().parse().unwrap();
-                let number = node.history[seq].number().unwrap();
-                self.check_id(node, seq, block.id.as_deref().unwrap());
-                self.arrive_at(number);
-                self.account.declare(&std::mem::take(&mut gaps), node.up_to(number));
-                node.course.happened("event");
-                self.account.take(seq, &node.history[seq].brought, node);
+            if let Some(id) = block.id {
+                self.ids.push(Held { id, place: self.place, account: self.account.clone() });
             }
         }
         if !gaps.is_empty() {
             node.course.happened("unit cut");
+        }
+    }
+
+    fn read_data(&mut self, node: &mut Node, block: &Block, data: &str, gaps: &mut Vec<usize>) {
+        if block.event.as_deref() == Some("fantail.gap") {
+            node.course.happened("gap");
+            gaps.push(channel_of(data.split('"').nth(3).unwrap()));
+            if let Some(id) = &block.id {
+                let number = EventId::parse(id).unwrap().number;
+                self.arrive_at(number);
+                self.account.declare(&std::mem::take(gaps), node.up_to(number));
+            }
+        } else {
+            let seq: usize = data.split(':').next().unwrap().parse().unwrap();
+            let number = node.history[seq].number().unwrap();
+            self.check_id(node, seq, block.id.as_deref().unwrap());
+            self.arrive_at(number);
+            self.account.declare(&std::mem::take(gaps), node.up_to(number));
+            node.course.happened("event");
+            self.account.take(seq, &node.history[seq].brought, node);
         }
     }
 

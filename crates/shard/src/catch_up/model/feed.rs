@@ -79,9 +79,9 @@ impl Feed {
         self.history.partition_point(|past| past.place <= place)
     }
 
-    /// Whether a place was lost with the end of its term.
-    pub(super) fn is_beyond_end(&self, (line, number): Place) -> bool {
-        self.lines[line].end.is_some_and(|end| number > end)
+    /// Whether a place is in a term that has ended.
+    pub(super) fn has_ended(&self, (line, _): Place) -> bool {
+        self.lines[line].end.is_some()
     }
 
     /// The place that an id of the feed names.
@@ -214,9 +214,11 @@ impl Feed {
         let begin = if line == from.0 { from.1 } else { self.lines[line].start };
         let mut told = Vec::new();
         for &channel in missed {
-            // A hole is told at both ends: before other channels pass it, and to those who come back in between.
-            if let Some(last) = self.last_trimmed(line, from, channel) {
-                told.push((begin, true, Call::Gap(channel, self.id_at((line, begin)))));
+            // A hole is told at both ends: before other channels pass it, and to those who come back in between. One up
+            // to the end of a term ends with it, of which all are told.
+            let Some(last) = self.last_trimmed(line, from, channel) else { continue };
+            told.push((begin, true, Call::Gap(channel, self.id_at((line, begin)))));
+            if line + 1 == self.lines.len() || self.goes_on(line, last, channel) {
                 told.push((self.history[last].place.1, true, Call::Gap(channel, self.id_of(last))));
             }
         }
@@ -229,6 +231,12 @@ impl Feed {
         }
         told.sort_by_key(|(number, is_gap, _)| (*number, *is_gap));
         calls.extend(told.into_iter().map(|(.., call)| call));
+    }
+
+    /// Whether a term has more of a channel behind an event of the history.
+    fn goes_on(&self, line: usize, seq: usize, channel: usize) -> bool {
+        let in_line = self.history[seq + 1..].iter().take_while(|past| past.place.0 == line);
+        in_line.into_iter().any(|past| !past.is_lost && past.channels.contains(&channel))
     }
 
     /// The last event of a channel above a place, in one term, that the feed no longer has.

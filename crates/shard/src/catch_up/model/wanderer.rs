@@ -3,7 +3,7 @@
 use fantail_hub::{Resume, Start};
 use fantail_wire::{EventId, Lane};
 
-use super::account::Account;
+use super::account::{Account, Held};
 use super::block::{Block, blocks};
 use super::connection::Connection;
 use super::feed::{CHANNELS, Past, Place};
@@ -17,21 +17,13 @@ pub(super) struct Wanderer {
     node: usize,
     connection: Option<Connection>,
     /// What it got, the last at the end.
-    ids: Vec<Held>,
+    ids: Vec<Held<Place>>,
     stays_away: usize,
     /// The last place that it was told of: no event at or below it may come any more.
     place: Option<Place>,
     account: Account,
     /// Events beside the numbering below this were there before its stream began, or have come.
     besides: u64,
-}
-
-/// An id, and how far its client had come when it got it.
-#[derive(Clone)]
-struct Held {
-    id: String,
-    place: Option<Place>,
-    account: Account,
 }
 
 impl Wanderer {
@@ -256,8 +248,8 @@ impl Wanderer {
         if let Some(seq) = event {
             self.account.take(seq, &world.feed.history[seq].channels, &world.feed);
         }
-        // Wherever it comes with an id beyond the end of its term, everything is declared.
-        if !world.feed.is_beyond_end(place) {
+        // Wherever it comes with an id of a term that has ended, all channels get a gap.
+        if !world.feed.has_ended(place) {
             self.account.pass(end, &world.feed);
         }
     }
