@@ -45,19 +45,40 @@ mod tests {
     #[test]
     fn every_count_of_the_feed_is_told_once_however_often_metrics_are_scraped() {
         let (feed, hub, figures) = (FeedCounters::default(), HubCounters::default(), FeedFigures::default());
-        feed.refused_field.store(3, Ordering::Relaxed);
-        feed.reconnects.store(2, Ordering::Relaxed);
-        feed.connect_failures.store(5, Ordering::Relaxed);
-        feed.probes_lost.store(6, Ordering::Relaxed);
-        feed.follows_refused.store(7, Ordering::Relaxed);
+        let counted = [
+            (&feed.refused_not_utf8, 1),
+            (&feed.refused_envelope, 2),
+            (&feed.refused_field, 3),
+            (&feed.refused_too_large, 4),
+            (&feed.reconnects, 5),
+            (&feed.repairs, 6),
+            (&feed.repaired, 7),
+            (&feed.recalls, 8),
+            (&feed.connect_failures, 9),
+            (&feed.probes_lost, 10),
+            (&feed.follows_refused, 11),
+        ];
+        for (counter, count) in counted {
+            counter.store(count, Ordering::Relaxed);
+        }
         figures.bring_up_to_date(&feed, &hub);
         hub.events_rejected.add(RejectReason::BadField, 10);
-        feed.refused_field.store(4, Ordering::Relaxed);
+        feed.refused_field.fetch_add(1, Ordering::Relaxed);
         figures.bring_up_to_date(&feed, &hub);
         figures.bring_up_to_date(&feed, &hub);
-        assert_eq!(hub.events_rejected.of(RejectReason::BadField).get(), 14);
-        assert_eq!((hub.events_rejected.sum(), hub.feed_reconnects.get()), (14, 2));
-        let counters = [&hub.feed_connect_failures, &hub.feed_probes_lost, &hub.follows_refused];
-        assert_eq!(counters.map(fantail_telemetry::Counter::get), [5, 6, 7]);
+        let rejected = |reason| hub.events_rejected.of(reason).get();
+        let reasons = [RejectReason::NotUtf8, RejectReason::Malformed, RejectReason::BadField, RejectReason::TooLarge];
+        assert_eq!(reasons.map(rejected), [1, 2, 3 + 10 + 1, 4]);
+        assert_eq!(hub.events_rejected.sum(), 21);
+        let counters = [
+            &hub.feed_reconnects,
+            &hub.feed_repairs,
+            &hub.feed_repaired_events,
+            &hub.feed_recalls,
+            &hub.feed_connect_failures,
+            &hub.feed_probes_lost,
+            &hub.follows_refused,
+        ];
+        assert_eq!(counters.map(fantail_telemetry::Counter::get), [5, 6, 7, 8, 9, 10, 11]);
     }
 }

@@ -8,6 +8,7 @@ mod broker;
 mod node;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Duration;
 
 use fantail_testkit::proxy::Cut;
 use fantail_testkit::{DnsServer, Fantail, FaultProxy, PATIENCE, RedisSentinel, RedisServer, Signal, http};
@@ -30,6 +31,15 @@ async fn start(names: &DnsServer, flags: &[&str]) -> Fantail {
     let (program, words) = names.command(FANTAIL, &[&serve, flags].concat());
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     Fantail::start(program, &words, &[]).await.unwrap()
+}
+
+async fn until_asked(names: &DnsServer, times: usize) {
+    let asked = async {
+        while names.asked() < times {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked).await.expect("the name is looked up");
 }
 
 fn elsewhere(last: u8, port: u16) -> SocketAddr {
@@ -75,18 +85,38 @@ async fn a_lookup_that_takes_longer_than_any_try_delays_nobody_and_leads_to_redi
     assert_eq!(events[1].data, "after");
 }
 
+/// What a connection takes is not what is left over by the lookup: with each try the name server answers just before the
+/// deadline, and the way to Redis is slow.
+#[tokio::test]
+async fn a_lookup_that_takes_nearly_as_long_as_a_try_leaves_time_to_connect() {
+    let redis = RedisServer::start().await.unwrap();
+    let proxy = FaultProxy::start(redis.addr()).unwrap();
+    proxy.delay(Duration::from_millis(400));
+    let names = DnsServer::start().unwrap();
+    names.point(NAME, &[HERE]);
+    names.hold();
+    let node = node_asking(&names, proxy.addr().port(), &[]).await;
+    let slow_names = async {
+        for asked in 1.. {
+            until_asked(&names, asked).await;
+            tokio::time::sleep(Duration::from_millis(4_500)).await;
+            names.release();
+            names.hold();
+        }
+    };
+    tokio::select! {
+        () = until_ready(&node, true) => {}
+        () = slow_names => {}
+    }
+}
+
 /// The system's resolver cannot be called back: the thread that is in it must not be waited for.
 #[tokio::test]
 async fn a_node_ends_when_it_is_told_to_though_a_name_is_being_looked_up() {
     let names = DnsServer::start().unwrap();
     names.hold();
     let mut node = node_asking(&names, 6379, &[]).await;
-    let looked_up = async {
-        while names.asked() == 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, looked_up).await.unwrap();
+    until_asked(&names, 1).await;
     node.signal(Signal::TERM).unwrap();
     assert!(node.wait(PATIENCE).await.unwrap().success());
 }

@@ -99,7 +99,7 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
     hub.log_entries.add(205);
     hub.log_bytes.add(206);
     hub.evictions.add(EvictReason::Budget, 207);
-    hub.channels_forgotten.add(212);
+    hub.channels_forgotten.add(220);
     hub.feed_reconnects.add(208);
     hub.outages.add(209);
     hub.feed_connect_failures.add(212);
@@ -138,7 +138,7 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
         ("fantail_log_entries", 205),
         ("fantail_log_bytes", 206),
         ("fantail_evictions_total{reason=\"budget\"}", 207),
-        ("fantail_channels_forgotten_total", 212),
+        ("fantail_channels_forgotten_total", 220),
         ("fantail_feed_reconnects_total", 208),
         ("fantail_outages_total", 209),
         ("fantail_feed_connect_failures_total", 212),

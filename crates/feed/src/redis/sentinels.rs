@@ -19,8 +19,8 @@ use super::lookup::Lookups;
 use super::reach::RedisReach;
 use super::settings::{Papers, RedisSettings, SettingsError};
 
-/// How long one Sentinel may take, connection included. Shorter than the deadline of the whole connect, which has to
-/// reach the master as well.
+/// How long one Sentinel may take, connection included. Shorter than the deadline for all that leads to the master: its
+/// name may have to be looked up as well.
 const ASK_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The Sentinels of one master.

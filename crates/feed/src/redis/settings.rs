@@ -46,7 +46,8 @@ pub struct RedisSettings {
     /// How often a probe is sent round, and how long it may take before the subscription counts as deaf. As often each
     /// connection is asked whether it still leads to the master.
     pub probe_interval: Duration,
-    /// Longest time to connect: reading files, asking Sentinels, name lookup, TLS and login included.
+    /// Longest time to find out where to connect to: reading files, asking Sentinels, name lookup. And as long again to
+    /// connect, TLS and login included.
     pub connect_deadline: Duration,
     /// Longest time for Redis to answer a command.
     pub response_deadline: Duration,
