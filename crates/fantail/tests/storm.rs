@@ -35,6 +35,9 @@ static SKY: Mutex<()> = Mutex::const_new(());
 const LARGE: Weather =
     Weather { clients: 3_000, publishers: 6, pause_ms_max: 60, duration: Duration::from_secs(6), ends: Ends::Kicks };
 
+/// On a machine that has much else to do a storm may be too gentle to try what it is for. Then another one follows.
+const STORMS_MAX: usize = 5;
+
 #[tokio::test]
 async fn with_room_for_everything_in_the_logs_every_event_reaches_every_stream() {
     let _alone = SKY.lock().await;
@@ -59,12 +62,17 @@ async fn with_short_logs_every_loss_is_declared() {
     let flags = "--workers 3 --send-buffer-bytes 4KiB --progress-deadline 1s --log-events-max 12";
     let node = node(&flags.split_whitespace().collect::<Vec<_>>()).await;
     let weather = Weather { clients: 1_200, duration: Duration::from_secs(4), ends: Ends::KicksAndSlow, ..LARGE };
-    let verdict = Storm::new(&weather, &node, seed()).rage(&node, None).await;
-    verdict.assert_clean();
-    assert!(verdict.declared > 100, "hardly anything was lost, so nothing was tried: {verdict}");
-    let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
-    for reason in ["stalled", "overrun", "kicked"] {
-        assert!(after.closed(reason) > 0, "no stream ended as {reason}");
+    let (mut storms, mut declared) = (0, 0);
+    loop {
+        let verdict = Storm::new(&weather, &node, seed()).rage(&node, None).await;
+        verdict.assert_clean();
+        let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
+        (storms, declared) = (storms + 1, declared + verdict.declared);
+        let never = ["stalled", "overrun", "kicked"].into_iter().find(|reason| after.closed(reason) == 0);
+        if declared > 100 && never.is_none() {
+            break;
+        }
+        assert!(storms < STORMS_MAX, "{declared} losses, and no stream ended as {never:?}");
     }
 }
 
@@ -77,12 +85,19 @@ async fn where_slow_streams_go_on_behind_a_gap_every_loss_is_declared() {
         );
         let node = node(&flags.split_whitespace().collect::<Vec<_>>()).await;
         let weather = Weather { clients: 800, duration: Duration::from_secs(3), ends: Ends::KicksAndSlow, ..LARGE };
-        let verdict = Storm::new(&weather, &node, seed()).rage(&node, None).await;
-        verdict.assert_clean();
-        assert!(verdict.declared > 100, "hardly anything was lost, so nothing was tried: {verdict}");
-        let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
-        let went_on = after.count(&format!("fantail_overruns_total{{policy=\"{policy}\"}}"));
-        assert!(went_on > 20 && after.closed("overrun") == 0, "{went_on} went on, {} ended", after.closed("overrun"));
+        let (mut storms, mut declared) = (0, 0);
+        loop {
+            let verdict = Storm::new(&weather, &node, seed()).rage(&node, None).await;
+            verdict.assert_clean();
+            let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
+            assert_eq!(after.closed("overrun"), 0, "{policy} lets slow streams go on");
+            let went_on = after.count(&format!("fantail_overruns_total{{policy=\"{policy}\"}}"));
+            (storms, declared) = (storms + 1, declared + verdict.declared);
+            if declared > 100 && went_on > 20 {
+                break;
+            }
+            assert!(storms < STORMS_MAX, "{declared} losses, and {went_on} streams went on");
+        }
     }
 }
 
