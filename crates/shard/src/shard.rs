@@ -70,7 +70,6 @@ impl ShardSettings {
             | CloseReason::WriteFailed
             | CloseReason::Stalled
             | CloseReason::LimitReached
-            | CloseReason::DrainDeadline
             | CloseReason::InputFlood => return None,
         };
         Some(closing_frame(self.control_events.then_some(closing), self.retry_jittered()))

@@ -29,8 +29,6 @@ label! {
         Kicked = "kicked",
         /// It was ended in the drain window.
         Drained = "drained",
-        /// Always 0: what is still open at the drain deadline ends with the process.
-        DrainDeadline = "drain_deadline",
         /// The feed did not confirm its channels in time.
         FollowTimeout = "follow_timeout",
         /// The client sent more than 64 KiB into its stream.
