@@ -5,8 +5,10 @@
 //! sends the probes. Both come back by themselves, for ever. What is published while the subscription is lost is lost
 //! for this node, and [`Intake::lost`] says so.
 
+mod address;
 mod arrivals;
 mod backoff;
+mod cluster;
 mod commands;
 mod envelope;
 mod files;
@@ -22,9 +24,11 @@ mod reach;
 mod recent;
 mod sentinels;
 mod settings;
+mod slot;
 mod subscriber;
 mod subscriptions;
 mod tls;
+mod witnesses;
 
 use std::sync::Arc;
 

@@ -1,27 +1,33 @@
 //! One connection to Redis: where it leads, and how it is known that it ended.
 //!
-//! It leads to the master, to where the Sentinels and the name's addresses are now: nothing is remembered from the
-//! connection before. While it stands it is asked as often as a probe is sent whether it still leads there; one that
-//! does not is ended, as if it had been cut.
+//! It leads to the master, to where the Sentinels, the Cluster and the name's addresses are now: nothing is remembered
+//! from the connection before. While it stands it is asked as often as a probe is sent whether it still leads there; one
+//! that does not is ended, as if it had been cut.
+
+mod watch;
 
 use std::sync::Arc;
 
 use redis::aio::{MultiplexedConnection, SendError};
-use redis::{AsyncConnectionConfig, PushInfo};
+use redis::{AsyncConnectionConfig, ConnectionAddr, PushInfo};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
+use self::watch::{Found, Watch};
+use super::cluster::{self, Cluster, Question, Told};
 use super::files::FileError;
 use super::hello::{self, Nature};
 use super::link_error::LinkError;
-use super::sentinels::{Address, Answer};
 use super::settings::{Papers, RedisSettings};
+use super::witnesses::Answer;
 
 /// A connection that stands until [`ended`](Self::ended) returns. Dropping it closes it.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) connection: MultiplexedConnection,
+    /// What the server is.
+    pub(super) nature: Nature,
     ended: Arc<Notify>,
     watch: JoinHandle<()>,
 }
@@ -32,13 +38,19 @@ struct Driver {
     ended: Arc<Notify>,
 }
 
-/// Why a connection that stands must not be used any more.
-#[derive(Debug, thiserror::Error)]
-enum Astray {
-    #[error("this server is a replica now")]
-    Demoted,
-    #[error("the sentinels name another master, {0}")]
-    Replaced(Address),
+/// A connection to a server of which it is known what it is, but not whether it is the right one.
+struct Candidate {
+    location: ConnectionAddr,
+    connection: MultiplexedConnection,
+    nature: Nature,
+    ended: Arc<Notify>,
+}
+
+/// How a candidate is made.
+struct Connector<'a, F> {
+    settings: &'a RedisSettings,
+    papers: Arc<Papers>,
+    on_push: Arc<F>,
 }
 
 impl Link {
@@ -61,33 +73,101 @@ impl Link {
         settings: &RedisSettings,
         on_push: impl Fn(PushInfo) -> bool + Send + Sync + 'static,
     ) -> Result<Self, LinkError> {
+        let papers = Arc::new(read_papers(settings).await?);
+        let connector = Connector { settings, papers, on_push: Arc::new(on_push) };
+        let (candidate, found) = match (settings.sentinels(), settings.cluster()) {
+            (Some(sentinels), _) => {
+                let answer = sentinels.master(settings, &connector.papers).await?;
+                let candidate = connector.connect_named(&answer).await?;
+                (candidate, Some(Found::BySentinels { sentinels: sentinels.clone(), answer }))
+            }
+            (None, Some(cluster)) => connector.connect_in(cluster).await?,
+            (None, None) => connector.connect_at_url().await?,
+        };
+        check(candidate.nature, candidate.location.to_string(), settings)?;
+        let Candidate { connection, nature, ended, location } = candidate;
+        let watch = Watch { settings: settings.clone(), found, location, connection: connection.clone() };
+        let watch = tokio::spawn(watch.run(Arc::clone(&ended)));
+        Ok(Self { connection, nature, ended, watch })
+    }
+}
+
+impl<F: Fn(PushInfo) -> bool + Send + Sync + 'static> Connector<'_, F> {
+    /// To the server of the URL, or if that is a node of a Cluster and there is a log, to the one that owns its slot.
+    async fn connect_at_url(&self) -> Result<(Candidate, Option<Found>), LinkError> {
+        let mut candidate = self.connect_to(self.settings.location().clone()).await?;
+        let Some(slot) = self.slot().filter(|_| candidate.nature == Nature::ClusterNode) else {
+            return Ok((candidate, None));
+        };
+        let cluster = Cluster::at(&candidate.location);
+        let told = self.ask_here(&mut candidate, slot).await?;
+        if told.is_here {
+            return Ok((candidate, Some(Found::in_cluster(&cluster, slot, &told))));
+        }
+        self.connect_to_owner(&cluster, slot, &told.owner).await
+    }
+
+    /// To the node that owns the log's slot, or without a log to any.
+    async fn connect_in(&self, cluster: &Cluster) -> Result<(Candidate, Option<Found>), LinkError> {
+        if let Some(slot) = self.slot() {
+            let owner = cluster.ask(Question::Owner(slot), self.settings, &self.papers).await?;
+            return self.connect_to_owner(cluster, slot, &owner).await;
+        }
+        let master = cluster.ask(Question::AnyMaster, self.settings, &self.papers).await?;
+        Ok((self.connect_named(&master).await?, None))
+    }
+
+    /// It must say itself that it is the owner.
+    async fn connect_to_owner(
+        &self,
+        cluster: &Cluster,
+        slot: u16,
+        owner: &Answer,
+    ) -> Result<(Candidate, Option<Found>), LinkError> {
+        let mut candidate = self.connect_named(owner).await?;
+        if candidate.nature != Nature::ClusterNode {
+            return Err(LinkError::NoCluster(candidate.location.to_string()));
+        }
+        let told = self.ask_here(&mut candidate, slot).await?;
+        if !told.is_here {
+            return Err(LinkError::NotOwner(candidate.location.to_string()));
+        }
+        Ok((candidate, Some(Found::in_cluster(cluster, slot, &told))))
+    }
+
+    async fn ask_here(&self, candidate: &mut Candidate, slot: u16) -> Result<Told, LinkError> {
+        let Candidate { location, connection, .. } = candidate;
+        let told = cluster::ask_here(slot, self.settings, location, connection).await;
+        told.map_err(|error| LinkError::Untold { address: location.to_string(), error })
+    }
+
+    async fn connect_named(&self, answer: &Answer) -> Result<Candidate, LinkError> {
+        let location = self.settings.location_at(answer.address.host.clone(), answer.address.port);
+        let address = location.to_string();
+        self.connect_to(location).await.map_err(|error| match error {
+            LinkError::Redis(error) => LinkError::Named { address, error },
+            error => error,
+        })
+    }
+
+    async fn connect_to(&self, location: ConnectionAddr) -> Result<Candidate, LinkError> {
         let ended = Arc::new(Notify::new());
-        let driver = Driver { ended: Arc::clone(&ended) };
+        let (driver, on_push) = (Driver { ended: Arc::clone(&ended) }, Arc::clone(&self.on_push));
         let push_sender = move |push| if on_push(push) { Ok(()) } else { driver.give_up() };
         // The deadline for the whole is ours; another beside it would tell the same in other words.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
-            .set_response_timeout(Some(settings.response_deadline))
+            .set_response_timeout(Some(self.settings.response_deadline))
             .set_push_sender(push_sender);
-        let papers = Arc::new(read_papers(settings).await?);
-        let found = match settings.sentinels() {
-            Some(sentinels) => Some(sentinels.master(settings, &papers).await?),
-            None => None,
-        };
-        let location = match &found {
-            Some(Answer { address: Address { host, port }, .. }) => settings.location_at(host.clone(), *port),
-            None => settings.location().clone(),
-        };
-        let address = location.to_string();
-        let told = |error| match &found {
-            Some(_) => LinkError::Named { address: address.clone(), error },
-            None => LinkError::Redis(error),
-        };
-        let client = papers.of_server(location)?;
-        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(told)?;
-        check(hello::ask(&mut connection).await.map_err(told)?, address.clone())?;
-        let watch = tokio::spawn(watch(settings.clone(), found, connection.clone(), Arc::clone(&ended)));
-        Ok(Self { connection, ended, watch })
+        let client = self.papers.of_server(location.clone())?;
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let nature = hello::ask(&mut connection).await?;
+        Ok(Candidate { location, connection, nature, ended })
+    }
+
+    /// The slot in which the log is, if there is one.
+    fn slot(&self) -> Option<u16> {
+        self.settings.log.map(|_| cluster::log_slot())
     }
 }
 
@@ -116,9 +196,12 @@ async fn read_papers(settings: &RedisSettings) -> Result<Papers, FileError> {
     spawn_blocking(move || settings.papers()).await.expect("reading files does not panic")
 }
 
-fn check(nature: Nature, address: String) -> Result<(), LinkError> {
+fn check(nature: Nature, address: String, settings: &RedisSettings) -> Result<(), LinkError> {
     match nature {
         Nature::Master => tracing::debug!(address, "redis is a master"),
+        Nature::ClusterNode if settings.log.is_some() => {
+            tracing::debug!(address, "redis is the node of a cluster that has the log");
+        }
         Nature::ClusterNode => tracing::warn!(
             address,
             "redis is a node of a cluster: messages that its nodes lose between \
@@ -128,44 +211,4 @@ fn check(nature: Nature, address: String) -> Result<(), LinkError> {
         Nature::Sentinel => return Err(LinkError::Sentinel(address)),
     }
     Ok(())
-}
-
-/// Asks again and again whether the connection leads to the master, until it does not. An answer that does not come says
-/// nothing: silence is found out by the probe.
-async fn watch(
-    settings: RedisSettings,
-    found: Option<Answer>,
-    mut connection: MultiplexedConnection,
-    ended: Arc<Notify>,
-) {
-    let mut doubt = None;
-    loop {
-        sleep(settings.probe_interval).await;
-        let replaced = match &found {
-            Some(found) => replaced(&settings, found, &mut doubt).await,
-            None => None,
-        };
-        let astray = match replaced {
-            Some(other) => Astray::Replaced(other),
-            None if is_replica(&mut connection).await => Astray::Demoted,
-            None => continue,
-        };
-        tracing::warn!(address = settings.address(), %astray, "a connection to redis is given up");
-        return ended.notify_one();
-    }
-}
-
-/// The master that the Sentinels name instead of the one that was found. Right after a failover some of them still name
-/// the old one: an older configuration counts only when it is told twice, as when an operator begins a new one.
-async fn replaced(settings: &RedisSettings, found: &Answer, doubt: &mut Option<Answer>) -> Option<Address> {
-    let papers = Arc::new(read_papers(settings).await.ok()?);
-    let answer = settings.sentinels()?.master(settings, &papers).await.ok()?;
-    let is_other = answer.address != found.address;
-    let is_certain = answer.epoch >= found.epoch || doubt.as_ref() == Some(&answer);
-    *doubt = is_other.then(|| answer.clone());
-    (is_other && is_certain).then_some(answer.address)
-}
-
-async fn is_replica(connection: &mut MultiplexedConnection) -> bool {
-    hello::ask(connection).await.is_ok_and(|nature| nature == Nature::Replica)
 }

@@ -12,6 +12,8 @@ pub(super) const EVENT_PREFIX: &str = "fantail-event:";
 /// Carries probes, each node's on a channel of its own.
 const SERVICE_PREFIX: &str = "fantail-service:";
 
+/// What everything of the log has in its name.
+const LOG_TAG: &str = "{0}";
 /// Carries the events of the log.
 const LOG_PREFIX: &str = "fantail-log:{0}:";
 /// The state of the log, and what its functions are called with.
@@ -75,6 +77,11 @@ pub(super) fn stream(channel: &ChannelName) -> String {
 /// A node's own channel for probes.
 pub(super) fn service(random: u64) -> String {
     format!("{SERVICE_PREFIX}{random:016x}")
+}
+
+/// The same within the slot of the log.
+pub(super) fn log_service(random: u64) -> String {
+    format!("{SERVICE_PREFIX}{LOG_TAG}:{random:016x}")
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use redis::{ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ServerEr
 use crate::redis::names::LOG_KEY;
 
 /// Grows with every change of what the text does. A library of a later version is left alone, whoever loaded it.
-pub(super) const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 2;
 
 const BODY: &str = include_str!("fantail.lua");
 

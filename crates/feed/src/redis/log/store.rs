@@ -9,6 +9,8 @@ use redis::{ErrorKind, RedisError, RedisResult, Value, cmd};
 use super::entry::{EntryError, LogEntry};
 use super::library::Library;
 use crate::redis::envelope;
+use crate::redis::hello::Nature;
+use crate::redis::link::Link;
 use crate::redis::names;
 
 /// How much of its past a channel keeps in Redis.
@@ -31,6 +33,8 @@ impl Default for LogRetention {
 #[derive(Debug, Clone)]
 pub(crate) struct LogStore {
     library: Library,
+    /// Whether events are sent by sharded channels, to who is subscribed at the server that has the log.
+    is_sharded: bool,
 }
 
 /// The log as it is now.
@@ -57,21 +61,29 @@ pub(crate) type StreamPlace = (u64, u64);
 
 impl LogStore {
     /// Brings the functions and the retention into the server.
-    pub(crate) async fn load(connection: &mut MultiplexedConnection, retention: LogRetention) -> RedisResult<Self> {
-        let store = Self::attach(connection).await?;
-        store.configure(connection, retention).await?;
+    pub(crate) async fn load(link: &Link, retention: LogRetention) -> RedisResult<Self> {
+        let store = Self::attach(link).await?;
+        store.configure(&mut link.connection.clone(), retention).await?;
         Ok(store)
     }
 
     /// For publishing alone: the functions are loaded if they are missing, the retention is left as it is.
-    pub(crate) async fn attach(connection: &mut MultiplexedConnection) -> RedisResult<Self> {
-        Ok(Self { library: Library::load(connection).await? })
+    pub(crate) async fn attach(link: &Link) -> RedisResult<Self> {
+        let library = Library::load(&mut link.connection.clone()).await?;
+        // The text knows by itself. As a script it is for servers that have no sharded channels either.
+        let is_sharded = link.nature == Nature::ClusterNode && matches!(library, Library::Functions);
+        Ok(Self { library, is_sharded })
     }
 
     /// The form for servers without functions, on any server.
     #[cfg(test)]
     pub(crate) async fn attach_script(connection: &mut MultiplexedConnection) -> RedisResult<Self> {
-        Ok(Self { library: Library::script(connection).await? })
+        Ok(Self { library: Library::script(connection).await?, is_sharded: false })
+    }
+
+    /// Whether its channels are followed by `SSUBSCRIBE`.
+    pub(crate) fn is_sharded(&self) -> bool {
+        self.is_sharded
     }
 
     #[cfg(test)]

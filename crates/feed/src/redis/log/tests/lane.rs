@@ -130,7 +130,7 @@ impl Lane {
 pub(super) async fn open(url: &str, form: Form) -> RedisResult<(Link, LogStore)> {
     let mut link = Link::open(&RedisSettings::parse(url).unwrap(), |_| true).await.unwrap();
     let store = match form {
-        Form::Functions => LogStore::attach(&mut link.connection).await?,
+        Form::Functions => LogStore::attach(&link).await?,
         Form::Script => LogStore::attach_script(&mut link.connection).await?,
     };
     Ok((link, store))
