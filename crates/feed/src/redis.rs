@@ -5,8 +5,10 @@
 //! sends the probes. Both come back by themselves, for ever. What is published while the subscription is lost is lost
 //! for this node, and [`Intake::lost`] says so.
 
+mod address;
 mod arrivals;
 mod backoff;
+mod cluster;
 mod commands;
 mod envelope;
 mod files;
@@ -23,10 +25,12 @@ mod reach;
 mod recent;
 mod sentinels;
 mod settings;
+mod slot;
 mod subscriber;
 mod subscriptions;
 mod tls;
 mod trouble;
+mod witnesses;
 
 use std::sync::Arc;
 

@@ -17,7 +17,7 @@ use super::envelope::{Envelope, Siblings};
 use super::log::{Broken, Line, Message};
 use super::names::{self, Kind};
 use super::recent::RecentUids;
-use super::subscriptions::{Command, Subscriptions, Unexpected, Verb};
+use super::subscriptions::{Command, Part, Reach, Subscriptions, Unexpected, Verb};
 use crate::counters::{FeedCounters, Refusal, add_one};
 use crate::log_gate::LogGate;
 use crate::{Intake, Place};
@@ -32,6 +32,16 @@ pub(super) use logged::Missing;
 const LOG_LINES_PER_MINUTE: u32 = 10;
 /// How much of an error about a payload is logged: it may quote the payload.
 const ERROR_CHARS_MAX: usize = 200;
+
+/// Without a log.
+const PLAIN: &[Part] = &[Part { reach: Reach::Everywhere, kinds: &[Kind::Plain, Kind::Event] }];
+/// With a log whose events travel like all others.
+const LOGGED: &[Part] = &[Part { reach: Reach::Everywhere, kinds: &[Kind::Plain, Kind::Event, Kind::Log] }];
+/// With a log in one slot of a Cluster.
+const SHARDED: &[Part] = &[
+    Part { reach: Reach::Everywhere, kinds: &[Kind::Plain, Kind::Event] },
+    Part { reach: Reach::Slot, kinds: &[Kind::Log] },
+];
 
 /// The state that the subscription's connection, the wishes from above and the intake share.
 #[derive(Debug)]
@@ -74,10 +84,8 @@ impl<I: Intake> Arrivals<I> {
         counters: Arc<FeedCounters>,
         follows_log: bool,
     ) -> Self {
-        let kinds: &'static [Kind] =
-            if follows_log { &[Kind::Plain, Kind::Event, Kind::Log] } else { &[Kind::Plain, Kind::Event] };
         let inner = Inner {
-            subscriptions: Subscriptions::new(kinds),
+            subscriptions: Subscriptions::new(if follows_log { LOGGED } else { PLAIN }),
             recent: RecentUids::default(),
             line: follows_log.then(Line::new),
             session: Session::default(),
@@ -128,6 +136,11 @@ impl<I: Intake> Arrivals<I> {
         inner.session
     }
 
+    /// The connection leads to a log whose events are sent by sharded channels, or not. Nothing was asked for before.
+    pub(super) fn follow_log(&self, is_sharded: bool) {
+        self.inner.lock().subscriptions.follow_by(if is_sharded { SHARDED } else { LOGGED });
+    }
+
     /// The connection's channels are all confirmed.
     pub(super) fn connected(&self) {
         let mut intake = self.intake.lock();
@@ -170,17 +183,19 @@ impl<I: Intake> Arrivals<I> {
     pub(super) fn refused(&self) {
         let mut intake = self.intake.lock();
         let mut inner = self.inner.lock();
-        let Some(channel) = inner.subscriptions.refused() else { return };
-        // Its streams are told now, and again of what it missed until it is followed.
-        if let Some(from) = inner.line.as_mut().and_then(|line| line.refused(&channel)) {
-            intake.gap(&channel, from, GapReason::NotFollowed);
+        if let Some(channel) = inner.subscriptions.refused() {
+            self.turn_away(&mut *intake, &mut inner, &channel);
         }
-        drop((inner, intake));
-        add_one(&self.counters.follows_refused);
-        if let Some(suppressed) = self.follows_log.pass() {
-            tracing::error!(%channel, suppressed, "redis does not permit this node to follow the channel; allow its user \
-                the redis channels fantail:* and fantail-event:*");
+    }
+
+    /// Redis does not permit so many names of the last command, and carried out the rest.
+    pub(super) fn refused_apart(&self, refused: usize) -> Result<(), Unexpected> {
+        let mut intake = self.intake.lock();
+        let mut inner = self.inner.lock();
+        for channel in inner.subscriptions.refused_apart(refused)? {
+            self.turn_away(&mut *intake, &mut inner, &channel);
         }
+        Ok(())
     }
 
     /// Asks again for the channels that Redis did not permit.
@@ -210,15 +225,33 @@ impl<I: Intake> Arrivals<I> {
         let mut data = push.data.into_iter();
         let (Some(Value::BulkString(redis_channel)), second) = (data.next(), data.next()) else { return Ok(()) };
         match (push.kind, second) {
-            (PushKind::Message, Some(Value::BulkString(payload))) => self.message(session, &redis_channel, payload),
-            (PushKind::Subscribe, _) => self.confirmed(session, Verb::Subscribe, &redis_channel),
-            (PushKind::Unsubscribe, _) => self.confirmed(session, Verb::Unsubscribe, &redis_channel),
+            (PushKind::Message | PushKind::SMessage, Some(Value::BulkString(payload))) => {
+                self.message(session, &redis_channel, payload)
+            }
+            (PushKind::Subscribe, _) => self.confirmed(session, Verb::Subscribe, Reach::Everywhere, &redis_channel),
+            (PushKind::Unsubscribe, _) => self.confirmed(session, Verb::Unsubscribe, Reach::Everywhere, &redis_channel),
+            (PushKind::SSubscribe, _) => self.confirmed(session, Verb::Subscribe, Reach::Slot, &redis_channel),
+            (PushKind::SUnsubscribe, _) => self.confirmed(session, Verb::Unsubscribe, Reach::Slot, &redis_channel),
             _ => Ok(()),
         }
     }
 
-    fn confirmed(&self, session: Session, verb: Verb, redis_channel: &[u8]) -> Result<(), Unexpected> {
-        if matches!(names::split(redis_channel), Some((Kind::Service, _))) {
+    /// Redis does not let this node follow a channel.
+    fn turn_away(&self, intake: &mut I, inner: &mut Inner, channel: &ChannelName) {
+        // Its streams are told now, and again of what it missed until it is followed.
+        if let Some(from) = inner.line.as_mut().and_then(|line| line.refused(channel)) {
+            intake.gap(channel, from, GapReason::NotFollowed);
+        }
+        add_one(&self.counters.follows_refused);
+        if let Some(suppressed) = self.follows_log.pass() {
+            tracing::error!(%channel, suppressed, "redis does not permit this node to follow the channel; allow its user \
+                the redis channels fantail:* and fantail-event:*, and with a log fantail-log:*");
+        }
+    }
+
+    fn confirmed(&self, session: Session, verb: Verb, reach: Reach, redis_channel: &[u8]) -> Result<(), Unexpected> {
+        let is_service = matches!(names::split(redis_channel), Some((Kind::Service, _)));
+        if is_service && verb == Verb::Subscribe {
             return Ok(());
         }
         let mut intake = self.intake.lock();
@@ -226,7 +259,13 @@ impl<I: Intake> Arrivals<I> {
         if !inner.is_listening(session) {
             return Ok(());
         }
-        if let Some(channel) = inner.subscriptions.confirmed(verb, redis_channel)? {
+        // Redis itself ends subscriptions within a slot when that goes elsewhere: with those that were asked to be ended
+        // also that of the probes, which never is.
+        let confirmed = inner.subscriptions.confirmed(verb, reach, redis_channel);
+        if is_service || (confirmed.is_err() && (verb, reach) == (Verb::Unsubscribe, Reach::Slot)) {
+            return Err(inner.give_up(Broken::Moved));
+        }
+        if let Some(channel) = confirmed? {
             match &mut inner.line {
                 None => intake.followed(&channel, None),
                 // From a number on that is still to be read.

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::backoff::Backoff;
 use super::envelope;
 use super::link::Link;
-use super::link_error::{Advised, LinkError};
+use super::link_error::{Advised, LinkError, is_elsewhere};
 use super::log::LogStore;
 use super::names;
 use super::settings::RedisSettings;
@@ -90,10 +90,15 @@ impl Commands {
     }
 
     /// Sends a probe round.
-    pub(super) async fn probe(&self, service_channel: &str, nonce: u64) -> Result<(), PublishError> {
+    pub(super) async fn probe(
+        &self,
+        command: &'static str,
+        service_channel: &str,
+        nonce: u64,
+    ) -> Result<(), PublishError> {
         let live = self.live().await?;
         let mut connection = live.connection.clone();
-        let sent: RedisResult<u64> = cmd("PUBLISH").arg(service_channel).arg(nonce).query_async(&mut connection).await;
+        let sent: RedisResult<u64> = cmd(command).arg(service_channel).arg(nonce).query_async(&mut connection).await;
         sent.map(drop).map_err(|error| live.unavailable(&error))
     }
 
@@ -125,8 +130,10 @@ impl Live {
             self.doubted.notify_one();
             return PublishError::Unavailable("redis did not answer in time and may have taken the event".into());
         }
-        // A master became a replica while it was connected to; its name may mean another server by now.
-        if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) {
+        // A master became a replica while it was connected to, or the slot has gone elsewhere: where to connect may be
+        // another server by now. One that only waits for a slot to go is still the right one.
+        let is_on_its_way = error.kind() == ErrorKind::Server(ServerErrorKind::TryAgain);
+        if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) || (is_elsewhere(error) && !is_on_its_way) {
             self.doubted.notify_one();
         }
         PublishError::Unavailable(Advised(error).to_string())
@@ -135,9 +142,9 @@ impl Live {
 
 /// Connects, and brings the log's functions along if there is a log.
 async fn open(settings: &RedisSettings) -> Result<(Link, Option<LogStore>), LinkError> {
-    let mut link = Link::open(settings, |_| true).await?;
+    let link = Link::open(settings, |_| true).await?;
     let log = match settings.log {
-        Some(_) => Some(LogStore::attach(&mut link.connection, &settings.lane).await?),
+        Some(_) => Some(LogStore::attach(&link, &settings.lane).await?),
         None => None,
     };
     Ok((link, log))

@@ -1,29 +1,36 @@
 //! One connection to Redis: where it leads, and how it is known that it ended.
 //!
-//! It leads to the master, to where the Sentinels and the name's addresses are now: nothing is remembered from the
-//! connection before. Of several addresses each is tried. While it stands it is asked as often as a probe is sent whether
-//! it still leads there; one that does not is ended, as if it had been cut.
+//! It leads to the master, to where the Sentinels, the Cluster and the name's addresses are now: nothing is remembered
+//! from the connection before. Of several addresses each is tried. While it stands it is asked as often as a probe is sent
+//! whether it still leads there; one that does not is ended, as if it had been cut.
+
+mod watch;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, SendError};
 use redis::{AsyncConnectionConfig, ConnectionAddr, PushInfo};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
+use self::watch::{Found, Watch};
+use super::cluster::{self, Cluster, Question, Told};
 use super::files::FileError;
 use super::hello::{self, Nature};
 use super::link_error::LinkError;
 use super::lookup::Only;
-use super::sentinels::{Address, Answer};
 use super::settings::{Papers, RedisSettings};
+use super::witnesses::Answer;
 
 /// A connection that stands until [`ended`](Self::ended) returns. Dropping it closes it.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) connection: MultiplexedConnection,
+    /// What the server is.
+    pub(super) nature: Nature,
     ended: Arc<Notify>,
     watch: JoinHandle<()>,
 }
@@ -34,23 +41,19 @@ struct Driver {
     ended: Arc<Notify>,
 }
 
-/// Why a connection that stands must not be used any more.
-#[derive(Debug, thiserror::Error)]
-enum Astray {
-    #[error("this server is a replica now")]
-    Demoted,
-    #[error("the sentinels name another master, {0}")]
-    Replaced(Address),
+/// A connection to a server of which it is known what it is, but not whether it is the right one.
+struct Candidate {
+    location: ConnectionAddr,
+    connection: MultiplexedConnection,
+    nature: Nature,
+    ended: Arc<Notify>,
 }
 
-/// Where to connect to, found anew for each connection.
-struct Way {
+/// How a candidate is made.
+struct Connector<'a, F> {
+    settings: &'a RedisSettings,
     papers: Arc<Papers>,
-    /// What the Sentinels said, if there are any.
-    found: Option<Answer>,
-    location: ConnectionAddr,
-    /// All that the name stands for now. None for a socket of this machine.
-    addresses: Vec<IpAddr>,
+    on_push: Arc<F>,
 }
 
 impl Link {
@@ -60,24 +63,119 @@ impl Link {
         settings: &RedisSettings,
         on_push: impl Fn(PushInfo) -> bool + Send + Sync + 'static,
     ) -> Result<Self, LinkError> {
-        let deadline = settings.connect_deadline;
-        let until = Instant::now() + deadline;
-        let way = timeout_at(until, Way::find(settings, until)).await.unwrap_or(Err(LinkError::Late(deadline)))?;
-        let on_push = Arc::new(on_push);
+        let connector = Connector::new(settings, on_push).await?;
+        let (candidate, found) = connector.connect().await?;
+        tell(candidate.nature, &candidate.location.to_string(), settings);
+        let Candidate { connection, nature, ended, location } = candidate;
+        let watch = Watch { settings: settings.clone(), found, location, connection: connection.clone() };
+        let watch = tokio::spawn(watch.run(Arc::clone(&ended)));
+        Ok(Self { connection, nature, ended, watch })
+    }
+
+    /// Waits for the end. A connection that ended before the call is told at once: the end leaves a permit.
+    pub(super) async fn ended(&self) {
+        self.ended.notified().await;
+    }
+}
+
+impl<'a, F: Fn(PushInfo) -> bool + Send + Sync + 'static> Connector<'a, F> {
+    async fn new(settings: &'a RedisSettings, on_push: F) -> Result<Self, LinkError> {
+        let papers = in_time(settings.connect_deadline, read_papers(settings)).await?;
+        Ok(Self { settings, papers: Arc::new(papers), on_push: Arc::new(on_push) })
+    }
+
+    /// To where the log's events come from, or if there is none, any. Who told so is asked again while it stands.
+    async fn connect(&self) -> Result<(Candidate, Option<Found>), LinkError> {
+        match (self.settings.sentinels(), self.settings.cluster()) {
+            (Some(sentinels), _) => {
+                let answer =
+                    in_time(self.settings.connect_deadline, sentinels.master(self.settings, &self.papers)).await?;
+                let candidate = self.connect_named(&answer).await?;
+                Ok((candidate, Some(Found::BySentinels { sentinels: sentinels.clone(), answer })))
+            }
+            (None, Some(cluster)) => self.connect_in(cluster).await,
+            (None, None) => self.connect_at_url().await,
+        }
+    }
+
+    /// To the server of the URL, or if that is a node of a Cluster and there is a log, to the one that owns its slot.
+    async fn connect_at_url(&self) -> Result<(Candidate, Option<Found>), LinkError> {
+        let mut candidate = self.connect_to(self.settings.location().clone()).await?;
+        let Some(slot) = self.slot().filter(|_| candidate.nature == Nature::ClusterNode) else {
+            return Ok((candidate, None));
+        };
+        let cluster = Cluster::at(&candidate.location);
+        let told = self.ask_here(&mut candidate, slot).await?;
+        if told.is_here {
+            return Ok((candidate, Some(Found::in_cluster(&cluster, slot, &told))));
+        }
+        self.connect_to_owner(&cluster, slot, &told.owner).await
+    }
+
+    /// To the node that owns the log's slot, or without a log to any.
+    async fn connect_in(&self, cluster: &Cluster) -> Result<(Candidate, Option<Found>), LinkError> {
+        if let Some(slot) = self.slot() {
+            let owner = self.ask(cluster, Question::Owner(slot)).await?;
+            return self.connect_to_owner(cluster, slot, &owner).await;
+        }
+        let master = self.ask(cluster, Question::AnyMaster).await?;
+        Ok((self.connect_named(&master).await?, None))
+    }
+
+    async fn ask(&self, cluster: &Cluster, question: Question) -> Result<Answer, LinkError> {
+        in_time(self.settings.connect_deadline, cluster.ask(question, self.settings, &self.papers)).await
+    }
+
+    /// It must say itself that it is the owner.
+    async fn connect_to_owner(
+        &self,
+        cluster: &Cluster,
+        slot: u16,
+        owner: &Answer,
+    ) -> Result<(Candidate, Option<Found>), LinkError> {
+        let mut candidate = self.connect_named(owner).await?;
+        if candidate.nature != Nature::ClusterNode {
+            return Err(LinkError::NoCluster(candidate.location.to_string()));
+        }
+        let told = self.ask_here(&mut candidate, slot).await?;
+        if !told.is_here {
+            return Err(LinkError::NotOwner(candidate.location.to_string()));
+        }
+        Ok((candidate, Some(Found::in_cluster(cluster, slot, &told))))
+    }
+
+    async fn ask_here(&self, candidate: &mut Candidate, slot: u16) -> Result<Told, LinkError> {
+        let Candidate { location, connection, .. } = candidate;
+        let told = cluster::ask_here(slot, self.settings, location, connection).await;
+        told.map_err(|error| LinkError::Untold { address: location.to_string(), error })
+    }
+
+    async fn connect_named(&self, answer: &Answer) -> Result<Candidate, LinkError> {
+        let location = self.settings.location_at(answer.address.host.clone(), answer.address.port);
+        let address = location.to_string();
+        self.connect_to(location).await.map_err(|error| match error {
+            LinkError::Redis(error) => LinkError::Named { address, error },
+            error => error,
+        })
+    }
+
+    /// Tries each of the name's addresses in turn. Each has its share of the time: one that takes connections and says
+    /// nothing must not stand before the others.
+    async fn connect_to(&self, location: ConnectionAddr) -> Result<Candidate, LinkError> {
+        let deadline = self.settings.connect_deadline;
+        let addresses = self.look_up(&location).await?;
         // Time of its own: a lookup that takes nearly all of it each time would else lead nowhere.
         let until = Instant::now() + deadline;
-        let [_, _, ..] = *way.addresses else {
-            let connected = timeout_at(until, Self::connect(settings, &way, way.addresses.first(), on_push)).await;
+        let [_, _, ..] = *addresses else {
+            let connected = timeout_at(until, self.connect_at(location, addresses.first())).await;
             return connected.unwrap_or(Err(LinkError::Late(deadline)));
         };
-        // In turn, and each has its share of the time: one that takes connections and says nothing must not stand
-        // before the others.
         let mut failures = Vec::new();
-        for (tried, address) in way.addresses.iter().enumerate() {
-            let left = (way.addresses.len() - tried) as u32;
+        for (tried, address) in addresses.iter().enumerate() {
+            let left = (addresses.len() - tried) as u32;
             let share = until.saturating_duration_since(Instant::now()) / left;
-            match timeout(share, Self::connect(settings, &way, Some(address), Arc::clone(&on_push))).await {
-                Ok(Ok(link)) => return Ok(link),
+            match timeout(share, self.connect_at(location.clone(), Some(address))).await {
+                Ok(Ok(candidate)) => return Ok(candidate),
                 Ok(Err(error)) => failures.push((*address, error)),
                 Err(_) => failures.push((*address, LinkError::LateAmongOthers(deadline))),
             }
@@ -85,61 +183,41 @@ impl Link {
         Err(LinkError::Addresses(failures))
     }
 
-    /// Waits for the end. A connection that ended before the call is told at once: the end leaves a permit.
-    pub(super) async fn ended(&self) {
-        self.ended.notified().await;
+    /// All that a name stands for now. None for a socket of this machine.
+    async fn look_up(&self, location: &ConnectionAddr) -> Result<Vec<IpAddr>, LinkError> {
+        let (ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. }) = location else {
+            return Ok(Vec::new());
+        };
+        let deadline = self.settings.connect_deadline;
+        let addresses = timeout(deadline, self.settings.lookups().addresses(host)).await;
+        Ok(addresses.map_err(|_| LinkError::LateLookup { name: host.clone(), deadline })??)
     }
 
-    async fn connect(
-        settings: &RedisSettings,
-        way: &Way,
-        address: Option<&IpAddr>,
-        on_push: Arc<impl Fn(PushInfo) -> bool + Send + Sync + 'static>,
-    ) -> Result<Self, LinkError> {
+    async fn connect_at(&self, location: ConnectionAddr, address: Option<&IpAddr>) -> Result<Candidate, LinkError> {
         let ended = Arc::new(Notify::new());
-        let driver = Driver { ended: Arc::clone(&ended) };
+        let (driver, on_push) = (Driver { ended: Arc::clone(&ended) }, Arc::clone(&self.on_push));
         let push_sender = move |push| if on_push(push) { Ok(()) } else { driver.give_up() };
         // The deadline for the whole is ours; another beside it would tell the same in other words.
         let mut config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
-            .set_response_timeout(Some(settings.response_deadline))
+            .set_response_timeout(Some(self.settings.response_deadline))
             .set_push_sender(push_sender);
         if let Some(address) = address {
             config = config.set_dns_resolver(Only(*address));
         }
-        let named = way.location.to_string();
-        let told = |error| match &way.found {
-            Some(_) => LinkError::Named { address: named.clone(), error },
-            None => LinkError::Redis(error),
-        };
-        let client = way.papers.of_server(way.location.clone())?;
-        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(told)?;
-        check(hello::ask(&mut connection).await.map_err(told)?, named.clone())?;
-        let watch = tokio::spawn(watch(settings.clone(), way.found.clone(), connection.clone(), Arc::clone(&ended)));
-        Ok(Self { connection, ended, watch })
+        let client = self.papers.of_server(location.clone())?;
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let nature = hello::ask(&mut connection).await?;
+        match nature {
+            Nature::Replica => Err(LinkError::Replica(location.to_string())),
+            Nature::Sentinel => Err(LinkError::Sentinel(location.to_string())),
+            Nature::Master | Nature::ClusterNode => Ok(Candidate { location, connection, nature, ended }),
+        }
     }
-}
 
-impl Way {
-    async fn find(settings: &RedisSettings, until: Instant) -> Result<Self, LinkError> {
-        let papers = Arc::new(read_papers(settings).await?);
-        let found = match settings.sentinels() {
-            Some(sentinels) => Some(sentinels.master(settings, &papers).await?),
-            None => None,
-        };
-        let location = match &found {
-            Some(Answer { address: Address { host, port }, .. }) => settings.location_at(host.clone(), *port),
-            None => settings.location().clone(),
-        };
-        let addresses = match &location {
-            ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => {
-                let late = |_| Err(LinkError::LateLookup { name: host.clone(), deadline: settings.connect_deadline });
-                let addresses = timeout_at(until, async { Ok(settings.lookups().addresses(host).await?) }).await;
-                addresses.unwrap_or_else(late)?
-            }
-            ConnectionAddr::Unix(_) | _ => Vec::new(),
-        };
-        Ok(Self { papers, found, location, addresses })
+    /// The slot in which the log is, if there is one.
+    fn slot(&self) -> Option<u16> {
+        self.settings.log.map(|_| cluster::log_slot(&self.settings.lane))
     }
 }
 
@@ -162,62 +240,29 @@ impl Drop for Driver {
     }
 }
 
+async fn in_time<T, E>(deadline: Duration, asked: impl Future<Output = Result<T, E>>) -> Result<T, LinkError>
+where
+    LinkError: From<E>,
+{
+    Ok(timeout(deadline, asked).await.map_err(|_| LinkError::Late(deadline))??)
+}
+
 /// A slow disk must not hold up the thread.
 async fn read_papers(settings: &RedisSettings) -> Result<Papers, FileError> {
     let settings = settings.clone();
     spawn_blocking(move || settings.papers()).await.expect("reading files does not panic")
 }
 
-fn check(nature: Nature, address: String) -> Result<(), LinkError> {
+fn tell(nature: Nature, address: &str, settings: &RedisSettings) {
     match nature {
-        Nature::Master => tracing::debug!(address, "redis is a master"),
+        Nature::ClusterNode if settings.log.is_some() => {
+            tracing::debug!(address, lane = %settings.lane, "redis is the node of a cluster that has the log");
+        }
         Nature::ClusterNode => tracing::warn!(
             address,
             "redis is a node of a cluster: messages that its nodes lose between \
             each other are lost unnoticed, see docs/redis.md"
         ),
-        Nature::Replica => return Err(LinkError::Replica(address)),
-        Nature::Sentinel => return Err(LinkError::Sentinel(address)),
+        _ => tracing::debug!(address, "redis is a master"),
     }
-    Ok(())
-}
-
-/// Asks again and again whether the connection leads to the master, until it does not. An answer that does not come says
-/// nothing: silence is found out by the probe.
-async fn watch(
-    settings: RedisSettings,
-    found: Option<Answer>,
-    mut connection: MultiplexedConnection,
-    ended: Arc<Notify>,
-) {
-    let mut doubt = None;
-    loop {
-        sleep(settings.probe_interval).await;
-        let replaced = match &found {
-            Some(found) => replaced(&settings, found, &mut doubt).await,
-            None => None,
-        };
-        let astray = match replaced {
-            Some(other) => Astray::Replaced(other),
-            None if is_replica(&mut connection).await => Astray::Demoted,
-            None => continue,
-        };
-        tracing::warn!(address = settings.address(), %astray, "a connection to redis is given up");
-        return ended.notify_one();
-    }
-}
-
-/// The master that the Sentinels name instead of the one that was found. Right after a failover some of them still name
-/// the old one: an older configuration counts only when it is told twice, as when an operator begins a new one.
-async fn replaced(settings: &RedisSettings, found: &Answer, doubt: &mut Option<Answer>) -> Option<Address> {
-    let papers = Arc::new(read_papers(settings).await.ok()?);
-    let answer = settings.sentinels()?.master(settings, &papers).await.ok()?;
-    let is_other = answer.address != found.address;
-    let is_certain = answer.epoch >= found.epoch || doubt.as_ref() == Some(&answer);
-    *doubt = is_other.then(|| answer.clone());
-    (is_other && is_certain).then_some(answer.address)
-}
-
-async fn is_replica(connection: &mut MultiplexedConnection) -> bool {
-    hello::ask(connection).await.is_ok_and(|nature| nature == Nature::Replica)
 }

@@ -4,11 +4,13 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use redis::{ErrorKind, RedisError};
+use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use super::cluster;
 use super::files::FileError;
 use super::lookup::NoAddress;
-use super::sentinels::Unknown;
+use super::sentinels;
+use super::witnesses::Unanswered;
 
 const UNKNOWN_AUTHORITY: &str = "; name the authority that signed the server's certificate in redis_tls_ca";
 const UNTRUSTED: &str = "; redis does not trust redis_tls_cert, its authority is not among those that redis knows";
@@ -19,7 +21,7 @@ pub(super) enum LinkError {
     /// The server or the way to it.
     #[error("{}", Advised(.0))]
     Redis(#[from] RedisError),
-    /// The server that the Sentinels named.
+    /// The server that the Sentinels or the Cluster named.
     #[error("{address}: {}", Advised(.error))]
     Named {
         /// Which.
@@ -32,7 +34,24 @@ pub(super) enum LinkError {
     File(#[from] FileError),
     /// No Sentinel helps.
     #[error(transparent)]
-    Sentinels(#[from] Unknown),
+    Sentinels(#[from] sentinels::Unknown),
+    /// No node of the Cluster helps.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Unknown),
+    /// The node of a Cluster to which the connection leads does not tell who owns the slot.
+    #[error("{address} is a node of a cluster and {error}")]
+    Untold {
+        /// Which.
+        address: String,
+        /// What is wrong with it.
+        error: Unanswered,
+    },
+    /// The node of a Cluster does not own the slot.
+    #[error("{0} is not the master for the slot of the log; the cluster may be changing")]
+    NotOwner(String),
+    /// The server belongs to no Cluster.
+    #[error("{0} is no node of a cluster; name it in redis_url instead of redis_cluster_nodes")]
+    NoCluster(String),
     /// The server may not be followed.
     #[error("{0} is a replica, which can miss messages unnoticed; name the master, or its sentinels")]
     Replica(String),
@@ -74,6 +93,9 @@ impl fmt::Display for Advised<'_> {
             return f.write_str(ours);
         }
         error.fmt(f)?;
+        if is_elsewhere(error) {
+            return f.write_str("; this slot is at another node of the cluster or on its way there, try again soon");
+        }
         let is_login =
             error.kind() == ErrorKind::AuthenticationFailed || matches!(error.code(), Some("WRONGPASS" | "NOAUTH"));
         if is_login {
@@ -103,4 +125,11 @@ impl fmt::Display for Advised<'_> {
 fn in_turn(failures: &[(IpAddr, LinkError)]) -> String {
     let told: Vec<_> = failures.iter().map(|(address, error)| format!("{address}: {error}")).collect();
     told.join("; ")
+}
+
+/// Whether a Cluster says that the slot is elsewhere, or on its way there. Nothing was carried out then.
+pub(super) fn is_elsewhere(error: &RedisError) -> bool {
+    [ServerErrorKind::Moved, ServerErrorKind::Ask, ServerErrorKind::TryAgain, ServerErrorKind::ClusterDown]
+        .into_iter()
+        .any(|kind| error.kind() == ErrorKind::Server(kind))
 }

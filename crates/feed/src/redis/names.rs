@@ -80,6 +80,11 @@ pub(super) fn service(random: u64) -> String {
     format!("{SERVICE_PREFIX}{random:016x}")
 }
 
+/// The same within the slot of a lane's log.
+pub(super) fn log_service(lane: &LaneName, random: u64) -> String {
+    format!("{SERVICE_PREFIX}{{{lane}}}:{random:016x}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

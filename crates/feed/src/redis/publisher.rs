@@ -10,7 +10,7 @@ use redis::{RedisResult, cmd};
 
 use super::commands::{longest_id, send};
 use super::link::Link;
-use super::link_error::Advised;
+use super::link_error::{Advised, is_elsewhere};
 use super::log::LogStore;
 use super::names;
 use super::settings::RedisSettings;
@@ -43,13 +43,22 @@ impl RedisPublisher {
             self.settings = self.settings.for_lane(&lane);
             (self.link, self.log) = open(&self.settings).await?;
         }
-        let sent = match publication.channels.as_slice() {
+        let mut sent = self.send(publication).await;
+        // The slot of the log is at another node by now, and this one did nothing.
+        if sent.as_ref().is_err_and(is_elsewhere) {
+            (self.link, self.log) = open(&self.settings).await?;
+            sent = self.send(publication).await;
+        }
+        sent.map_err(|error| self.unavailable("redis did not confirm the event", &Advised(&error)))
+    }
+
+    async fn send(&self, publication: &Publication) -> RedisResult<Receipt> {
+        match publication.channels.as_slice() {
             [channel] if self.log.is_none() && is_plain(&publication.event) => {
                 self.send_plain(&names::plain(channel), &publication.event.data).await
             }
             _ => send(self.link.connection.clone(), self.log.as_ref(), publication).await,
-        };
-        sent.map_err(|error| self.unavailable("redis did not confirm the event", &Advised(&error)))
+        }
     }
 
     async fn send_plain(&self, redis_channel: &str, text: &str) -> RedisResult<Receipt> {
@@ -73,13 +82,12 @@ impl RedisPublisher {
 }
 
 async fn open(settings: &RedisSettings) -> Result<(Link, Option<LogStore>), PublishError> {
-    let mut link =
-        Link::open(settings, |_| true).await.map_err(|error| unavailable(settings, "cannot connect", &error))?;
+    let link = Link::open(settings, |_| true).await.map_err(|error| unavailable(settings, "cannot connect", &error))?;
     if settings.log.is_none() {
         return Ok((link, None));
     }
     // How much is kept is the nodes' business.
-    let log = LogStore::attach(&mut link.connection, &settings.lane).await;
+    let log = LogStore::attach(&link, &settings.lane).await;
     let log = log.map_err(|error| unavailable(settings, "cannot find the log's functions", &Advised(&error)))?;
     Ok((link, Some(log)))
 }

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 /// How to reach Redis, in the operator's words. Everything but the address may be missing.
 #[derive(Clone, Default)]
 pub struct RedisReach {
-    /// `redis://`, `rediss://` or `unix://`. With Sentinels it has no host and may be empty.
+    /// `redis://`, `rediss://` or `unix://`. With Sentinels or nodes of a Cluster it has no host and
+    /// may be empty.
     pub url: String,
     /// The ACL user; the URL may name it instead.
     pub username: Option<String>,
@@ -21,6 +22,8 @@ pub struct RedisReach {
     pub tls_cert: Option<PathBuf>,
     /// Its key (PEM).
     pub tls_key: Option<PathBuf>,
+    /// Nodes of a Cluster that know the others, each as `host:port`.
+    pub cluster_nodes: Vec<String>,
     /// Sentinels that know the master, each as `host:port`.
     pub sentinels: Vec<String>,
     /// The name by which they know it.

@@ -1,27 +1,17 @@
 //! Who knows which Redis is the master: the Sentinels, asked anew for each connection and while it stands.
-//!
-//! They are asked all at once, so that one that is gone delays nobody, and the answer with the newest configuration
-//! counts: a Sentinel that was cut off from the others still names the old master. As soon as more than half have
-//! answered, the rest is not waited for.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisError, cmd};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use redis::{AsyncConnectionConfig, cmd};
 
-use super::link_error::Advised;
+use super::address::Address;
 use super::login::{Login, Password};
 use super::lookup::Lookups;
 use super::reach::RedisReach;
 use super::settings::{Papers, RedisSettings, SettingsError};
-
-/// How long one Sentinel may take, connection included. Shorter than the deadline for all that leads to the master: its
-/// name may have to be looked up as well.
-const ASK_DEADLINE: Duration = Duration::from_secs(2);
+use super::witnesses::{Answer, Unanswered, ask_all};
 
 /// The Sentinels of one master.
 #[derive(Debug, Clone)]
@@ -29,13 +19,6 @@ pub(super) struct Sentinels {
     addresses: Vec<Address>,
     master: String,
     login: Login,
-}
-
-/// A host, by name or number, and a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Address {
-    pub(super) host: String,
-    pub(super) port: u16,
 }
 
 /// Nobody tells where the master is.
@@ -46,28 +29,11 @@ pub(super) struct Unknown {
     reasons: Vec<String>,
 }
 
-/// What one Sentinel says. The epoch is that of its configuration, which every failover raises.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) address: Address,
-    pub(super) epoch: u64,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Unanswered {
-    #[error("{}", Advised(.0))]
-    Redis(#[from] RedisError),
-    #[error("knows no such master")]
-    NoSuchMaster,
-    #[error("did not answer within {ASK_DEADLINE:?}")]
-    Late,
-}
-
 impl Sentinels {
     /// The Sentinels of which the operator told, if there are any.
     pub(super) fn new(reach: &RedisReach) -> Result<Option<Self>, SettingsError> {
-        let addresses: Result<Vec<_>, _> = reach.sentinels.iter().map(|text| Address::parse(text)).collect();
-        let addresses = addresses?;
+        let parse = |text: &String| Address::parse(text).ok_or_else(|| SettingsError::Sentinel(text.clone()));
+        let addresses: Vec<_> = reach.sentinels.iter().map(parse).collect::<Result<_, _>>()?;
         let (file, given) = (reach.sentinel_password_file.clone(), reach.sentinel_password.clone());
         let password = Password::from("redis_sentinel_password_file", given, file);
         let login = Login { username: reach.sentinel_username.clone(), password };
@@ -84,45 +50,13 @@ impl Sentinels {
 
     /// Asks where the master is now.
     pub(super) async fn master(&self, settings: &RedisSettings, papers: &Arc<Papers>) -> Result<Answer, Unknown> {
-        let mut asked = JoinSet::new();
-        for address in &self.addresses {
-            let location = settings.location_at(address.host.clone(), address.port);
-            let (papers, master, address) = (Arc::clone(papers), self.master.clone(), address.clone());
+        let answer = ask_all(&self.addresses, |witness| {
+            let location = settings.location_at(witness.host, witness.port);
+            let (papers, master) = (Arc::clone(papers), self.master.clone());
             let lookups = settings.lookups().clone();
-            asked.spawn(async move {
-                let late = |_| Err(Unanswered::Late);
-                let answer = timeout(ASK_DEADLINE, ask(&papers, location, &master, lookups)).await.unwrap_or_else(late);
-                answer.map_err(|error| format!("{address}: {error}"))
-            });
-        }
-        let (mut answers, mut reasons) = (Vec::new(), Vec::new());
-        while let Some(Ok(answer)) = asked.join_next().await {
-            match answer {
-                Ok(answer) => answers.push(answer),
-                Err(reason) => reasons.push(reason),
-            }
-            if answers.len() > self.addresses.len() / 2 {
-                break;
-            }
-        }
-        newest(answers).ok_or_else(|| Unknown { master: self.master.clone(), reasons })
-    }
-}
-
-impl Address {
-    fn parse(text: &str) -> Result<Self, SettingsError> {
-        let unusable = || SettingsError::Sentinel(text.to_owned());
-        let (host, port) = text.rsplit_once(':').ok_or_else(unusable)?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let port = port.parse().map_err(|_| unusable())?;
-        if host.is_empty() { Err(unusable()) } else { Ok(Self { host: host.to_owned(), port }) }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port } = self;
-        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+            async move { ask(&papers, location, &master, lookups).await }
+        });
+        answer.await.map_err(|reasons| Unknown { master: self.master.clone(), reasons })
     }
 }
 
@@ -147,7 +81,8 @@ async fn ask(
     question.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
     let told: Option<(String, u16)> = question.query_async(&mut sentinel).await?;
     let (host, port) = told.ok_or(Unanswered::NoSuchMaster)?;
-    Ok(Answer { address: Address { host, port }, epoch: epoch(&mut sentinel, master).await })
+    let address = Address { host, port };
+    Ok(Answer { name: address.to_string(), address, epoch: epoch(&mut sentinel, master).await })
 }
 
 /// The epoch of the Sentinel's configuration. Its user may be forbidden to ask for it: then every answer is as good as
@@ -156,39 +91,4 @@ async fn epoch(sentinel: &mut MultiplexedConnection, master: &str) -> u64 {
     let told = cmd("SENTINEL").arg("MASTER").arg(master).query_async(sentinel).await;
     let told: std::collections::HashMap<String, String> = told.unwrap_or_default();
     told.get("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0)
-}
-
-/// The first of those with the highest epoch.
-fn newest(answers: Vec<Answer>) -> Option<Answer> {
-    answers.into_iter().reduce(|one, other| if other.epoch > one.epoch { other } else { one })
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
-
-    use super::*;
-
-    #[test]
-    fn an_address_is_read_as_it_is_written() {
-        for (text, host, port) in [("s1:26379", "s1", 26379), ("10.0.0.1:1", "10.0.0.1", 1), ("[::1]:2", "::1", 2)] {
-            let address = Address::parse(text).unwrap();
-            assert_eq!(address, Address { host: host.into(), port });
-            assert_eq!(address.to_string(), text);
-        }
-        for text in ["", "s1", ":26379", "s1:", "s1:x", "s1:65536", "[]:1"] {
-            assert!(Address::parse(text).is_err(), "{text}");
-        }
-    }
-
-    /// A Sentinel that was cut off from the others names the old master for as long as it is.
-    #[test]
-    fn the_newest_configuration_counts_whoever_answers_first() {
-        let answer = |port, epoch| Answer { address: Address { host: "h".into(), port }, epoch };
-        let port_of = |answers| newest(answers).map(|answer| answer.address.port);
-        assert_eq!(port_of(vec![answer(1, 3), answer(2, 4)]), Some(2));
-        assert_eq!(port_of(vec![answer(2, 4), answer(1, 3)]), Some(2));
-        assert_eq!(port_of(vec![answer(1, 0), answer(2, 0)]), Some(1));
-        assert_eq!(port_of(vec![]), None);
-    }
 }

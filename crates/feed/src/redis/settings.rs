@@ -11,6 +11,7 @@ use redis::{
     TlsCertificates,
 };
 
+use super::cluster::Cluster;
 use super::files::FileError;
 use super::login::{Login, Password};
 use super::lookup::Lookups;
@@ -26,8 +27,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 3;
 /// How long bytes may stay unacknowledged: as long as a silent peer lasts.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Stands where a host must stand while the Sentinels have not told one.
-const NO_HOST: &str = "sentinel.invalid";
+/// Stands where a host must stand while nobody has told one.
+const NO_HOST: &str = "untold.invalid";
 
 /// How to reach Redis. Make one with [`parse`](Self::parse) or [`new`](Self::new), then change what should not be the
 /// default.
@@ -41,13 +42,14 @@ pub struct RedisSettings {
     sentinels: Option<Sentinels>,
     /// Shared by all clones, and so by all connections of a feed.
     lookups: Lookups,
+    cluster: Option<Cluster>,
     /// Bytes of one event after encoding, as on every other node: larger ones are refused to their publisher.
     pub event_bytes_max: usize,
     /// How often a probe is sent round, and how long it may take before the subscription counts as deaf. As often each
     /// connection is asked whether it still leads to the master.
     pub probe_interval: Duration,
-    /// Longest time to find out where to connect to: reading files, asking Sentinels, name lookup. And as long again to
-    /// connect, TLS and login included.
+    /// Longest time for each step of the way: to find out where Redis is, reading files and asking Sentinels or a Cluster
+    /// included; to look up the name; to connect, TLS and login included.
     pub connect_deadline: Duration,
     /// Longest time for Redis to answer a command.
     pub response_deadline: Duration,
@@ -73,6 +75,9 @@ pub enum SettingsError {
     /// A Sentinel's address cannot be used.
     #[error("{0:?} is no address of a sentinel; write host:port")]
     Sentinel(String),
+    /// The address of a node of a Cluster cannot be used.
+    #[error("{0:?} is no address of a node of a cluster; write host:port")]
+    ClusterNode(String),
     /// Sentinels without a master, or certificates without TLS.
     #[error("{0}")]
     Incomplete(&'static str),
@@ -100,16 +105,18 @@ impl RedisSettings {
     /// Checks all that can be checked without a look at files or the network.
     pub fn new(reach: RedisReach) -> Result<Self, SettingsError> {
         let sentinels = Sentinels::new(&reach)?;
-        let url = if sentinels.is_some() { with_host(&reach.url) } else { reach.url };
+        let cluster = Cluster::new(&reach)?;
+        let is_told = sentinels.is_some() || cluster.is_some();
+        let url = if is_told { with_host(&reach.url) } else { reach.url };
         let unusable = |reason| SettingsError::Url { reason };
         let connection = url.as_str().into_connection_info().map_err(|error| unusable(error.to_string()))?;
         let host = match connection.addr() {
             ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => Some(host.as_str()),
             ConnectionAddr::Unix(_) | _ => None,
         };
-        if sentinels.is_some() && host != Some(NO_HOST) {
+        if is_told && host != Some(NO_HOST) {
             return Err(SettingsError::Incomplete(
-                "with sentinels the redis url has no host; write redis:/// or rediss:///",
+                "with sentinels or cluster nodes the redis url has no host; write redis:/// or rediss:///",
             ));
         }
         match connection.addr() {
@@ -136,6 +143,7 @@ impl RedisSettings {
             tls: TlsFiles { ca: reach.tls_ca, client: client_files(reach.tls_cert, reach.tls_key)? },
             sentinels,
             lookups: Lookups::default(),
+            cluster,
             event_bytes_max: 256 * 1024,
             probe_interval: Duration::from_secs(10),
             connect_deadline: Duration::from_secs(5),
@@ -171,7 +179,7 @@ impl RedisSettings {
         Ok(Papers { server, sentinel, tls: self.is_tls().then(|| self.tls.read()).transpose()? })
     }
 
-    /// Where Redis is, unless Sentinels tell it.
+    /// Where Redis is, unless Sentinels or a Cluster tell it.
     pub(super) fn location(&self) -> &ConnectionAddr {
         self.connection.addr()
     }
@@ -184,6 +192,10 @@ impl RedisSettings {
         &self.lookups
     }
 
+    pub(super) fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_ref()
+    }
+
     /// Host and port as they are reached from here: with TLS or without.
     pub(super) fn location_at(&self, host: String, port: u16) -> ConnectionAddr {
         if self.is_tls() {
@@ -193,12 +205,16 @@ impl RedisSettings {
         }
     }
 
-    /// Host and port, the socket's path, or whose master it is: fit for a log line.
+    /// Host and port, the socket's path, whose master it is, or which Cluster: fit for a log line.
     pub fn address(&self) -> String {
-        self.sentinels.as_ref().map_or_else(|| self.connection.addr().to_string(), ToString::to_string)
+        match (&self.sentinels, &self.cluster) {
+            (Some(sentinels), _) => sentinels.to_string(),
+            (None, Some(cluster)) => cluster.to_string(),
+            (None, None) => self.connection.addr().to_string(),
+        }
     }
 
-    fn is_tls(&self) -> bool {
+    pub(super) fn is_tls(&self) -> bool {
         matches!(self.connection.addr(), ConnectionAddr::TcpTls { .. })
     }
 }
@@ -237,7 +253,7 @@ impl fmt::Debug for RedisSettings {
     }
 }
 
-/// A URL for Sentinels has no host: the library wants one all the same.
+/// A URL beside Sentinels or nodes of a Cluster has no host: the library wants one all the same.
 fn with_host(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) if rest.is_empty() || rest.starts_with('/') => format!("{scheme}://{NO_HOST}{rest}"),
@@ -332,6 +348,15 @@ mod tests {
     }
 
     #[test]
+    fn nodes_of_a_cluster_stand_for_the_host_of_the_url() {
+        let cluster_nodes = vec!["n1:6379".into(), "[::1]:6380".into()];
+        let reach = RedisReach { url: "rediss:///".into(), cluster_nodes, ..RedisReach::default() };
+        let settings = RedisSettings::new(reach).expect("settings");
+        assert!(settings.is_tls());
+        assert_eq!(settings.address(), "the cluster of n1:6379, [::1]:6380");
+    }
+
+    #[test]
     fn what_would_be_silently_without_effect_is_refused() {
         let plain = || RedisReach { url: "redis://db".into(), ..RedisReach::default() };
         let path = || Some("/x".into());
@@ -341,6 +366,14 @@ mod tests {
             RedisReach { url: "rediss://db".into(), tls_cert: path(), ..plain() },
             RedisReach { url: "rediss://db".into(), tls_key: path(), ..plain() },
             RedisReach { sentinels: vec!["s1:26379".into()], ..plain() },
+            RedisReach { cluster_nodes: vec!["n1:6379".into()], ..plain() },
+            RedisReach { cluster_nodes: vec!["n1".into()], ..RedisReach::default() },
+            RedisReach {
+                cluster_nodes: vec!["n1:6379".into()],
+                sentinels: vec!["s1:26379".into()],
+                sentinel_master: Some("main".into()),
+                ..RedisReach::default()
+            },
             RedisReach { sentinels: vec!["s1:26379".into()], sentinel_master: Some("main".into()), ..plain() },
             RedisReach {
                 sentinels: vec!["s1".into()],

@@ -4,11 +4,12 @@
 //! deadline), the probe that must come back, and with a log on what is read from it.
 
 use std::future::pending;
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, RedisError, ServerErrorKind, Value, pipe};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
@@ -21,7 +22,7 @@ use super::log::{Broken, FollowError, Follower, LogStore};
 use super::names;
 use super::random::random_u64;
 use super::settings::RedisSettings;
-use super::subscriptions::{Command, Verb};
+use super::subscriptions::{Command, Reach, Unexpected, Verb};
 use super::trouble::Trouble;
 use crate::Intake;
 use crate::counters::{FeedCounters, add_one};
@@ -43,6 +44,8 @@ pub(super) struct Subscriber<I> {
     trouble: Arc<Trouble>,
     /// This node's own Redis channel, on which its probes come back.
     service_channel: String,
+    /// The same for a log in one slot of a Cluster: probes go the way of its events.
+    log_service_channel: String,
     connect_log: LogGate,
     probe_log: LogGate,
 }
@@ -53,7 +56,7 @@ enum Lost {
     #[error("the connection ended")]
     Ended,
     #[error("redis did not confirm a subscription: {0}")]
-    Unconfirmed(RedisError),
+    Unconfirmed(#[from] RedisError),
     #[error("redis confirmed less than was asked for")]
     Incomplete,
     #[error("a probe did not come back: redis answers, but its messages do not reach this node")]
@@ -73,6 +76,7 @@ impl<I: Intake> Subscriber<I> {
         repairs: Arc<Semaphore>,
         trouble: Arc<Trouble>,
     ) -> Self {
+        let log_service_channel = names::log_service(&settings.lane, random_u64());
         Self {
             settings,
             arrivals,
@@ -81,6 +85,7 @@ impl<I: Intake> Subscriber<I> {
             repairs,
             trouble,
             service_channel: names::service(random_u64()),
+            log_service_channel,
             connect_log: LogGate::new(LOG_LINES_PER_MINUTE),
             probe_log: LogGate::new(LOG_LINES_PER_MINUTE),
         }
@@ -130,7 +135,7 @@ impl<I: Intake> Subscriber<I> {
 
     async fn session(&self, link: &Link) -> Lost {
         let follow = async {
-            let follower = match self.follower(&link.connection).await {
+            let follower = match self.follower(link).await {
                 Ok(follower) => follower,
                 Err(lost) => return lost,
             };
@@ -147,13 +152,17 @@ impl<I: Intake> Subscriber<I> {
     }
 
     /// What follows the log, if there is one.
-    async fn follower(&self, connection: &MultiplexedConnection) -> Result<Option<Follower<I>>, Lost> {
+    async fn follower(&self, link: &Link) -> Result<Option<Follower<I>>, Lost> {
         let Some(retention) = self.settings.log else { return Ok(None) };
-        let store =
-            LogStore::load(&mut connection.clone(), &self.settings.lane, retention).await.map_err(FollowError::from)?;
+        let store = LogStore::load(link, &self.settings.lane, retention).await.map_err(FollowError::from)?;
         let arrivals = Arc::clone(&self.arrivals);
+        arrivals.follow_log(store.is_sharded());
+        if store.is_sharded() {
+            let subscribed = apart(&link.connection, "SSUBSCRIBE", from_ref(&self.log_service_channel)).await?;
+            subscribed.into_iter().try_for_each(|refused| refused.map_or(Ok(()), Err))?;
+        }
         let (repairs, events_max) = (Arc::clone(&self.repairs), self.settings.log_events_max);
-        Ok(Some(Follower::new(store, connection.clone(), arrivals, repairs, events_max)))
+        Ok(Some(Follower::new(store, link.connection.clone(), arrivals, repairs, events_max)))
     }
 
     /// Sends one command after the other, as wishes come.
@@ -169,13 +178,40 @@ impl<I: Intake> Subscriber<I> {
                 self.arrivals.wishes_changed().await;
                 continue;
             };
-            match carry_out(&mut connection, &command).await {
-                Err(error) if is_forbidden(&error) && command.verb == Verb::Subscribe => self.arrivals.refused(),
-                Err(error) => return Lost::Unconfirmed(error),
-                Ok(()) if self.arrivals.is_waiting() => return Lost::Incomplete,
-                Ok(()) => {}
+            if let Err(lost) = self.carry_out(&mut connection, &command).await {
+                return lost;
             }
         }
+    }
+
+    /// Sends a command's parts one after the other. What Redis does not permit is told.
+    async fn carry_out(&self, connection: &mut MultiplexedConnection, command: &Command) -> Result<(), Lost> {
+        let is_subscribe = command.verb == Verb::Subscribe;
+        for (reach, redis_channels) in command.parts() {
+            let answer = match (reach, command.verb) {
+                (Reach::Everywhere, Verb::Subscribe) => connection.subscribe(redis_channels).await.map(|()| Vec::new()),
+                (Reach::Everywhere, Verb::Unsubscribe) => {
+                    connection.unsubscribe(redis_channels).await.map(|()| Vec::new())
+                }
+                (Reach::Slot, Verb::Subscribe) => apart(connection, "SSUBSCRIBE", &redis_channels).await,
+                (Reach::Slot, Verb::Unsubscribe) => apart(connection, "SUNSUBSCRIBE", &redis_channels).await,
+            };
+            let refusals = match answer {
+                Err(error) if is_forbidden(&error) && is_subscribe => {
+                    self.arrivals.refused();
+                    return Ok(());
+                }
+                answer => answer?,
+            };
+            if let Some(error) = refusals.iter().flatten().find(|error| !is_forbidden(error) || !is_subscribe) {
+                return Err(Lost::Unconfirmed(error.clone()));
+            }
+            let refused = refusals.iter().flatten().count();
+            if refused > 0 {
+                self.arrivals.refused_apart(refused).map_err(|Unexpected| Lost::Incomplete)?;
+            }
+        }
+        if self.arrivals.is_waiting() { Err(Lost::Incomplete) } else { Ok(()) }
     }
 
     /// Nothing is left to be asked: everything wanted is followed.
@@ -193,7 +229,7 @@ impl<I: Intake> Subscriber<I> {
         loop {
             sleep(self.settings.probe_interval).await;
             self.arrivals.ask_refused_again();
-            if !self.is_heard().await {
+            if !self.is_heard(follower.is_some_and(Follower::is_sharded)).await {
                 add_one(&self.counters.probes_lost);
                 return Lost::Deaf;
             }
@@ -206,10 +242,12 @@ impl<I: Intake> Subscriber<I> {
     }
 
     /// Sends one probe round. One that cannot be sent says nothing about the subscription.
-    async fn is_heard(&self) -> bool {
+    async fn is_heard(&self, by_slot: bool) -> bool {
         let nonce = random_u64();
         let mut heard = self.arrivals.heard();
-        if let Err(error) = self.commands.probe(&self.service_channel, nonce).await {
+        let (command, redis_channel) =
+            if by_slot { ("SPUBLISH", &self.log_service_channel) } else { ("PUBLISH", &self.service_channel) };
+        if let Err(error) = self.commands.probe(command, redis_channel, nonce).await {
             if let Some(suppressed) = self.probe_log.pass() {
                 tracing::warn!(%error, suppressed, "cannot probe redis; its user needs to publish to fantail-service:*");
             }
@@ -228,12 +266,27 @@ async fn answer_recalls<I: Intake>(follower: Option<&Follower<I>>) -> FollowErro
     }
 }
 
-async fn carry_out(connection: &mut MultiplexedConnection, command: &Command) -> Result<(), RedisError> {
-    let redis_channels = command.redis_channels();
-    match command.verb {
-        Verb::Subscribe => connection.subscribe(redis_channels).await,
-        Verb::Unsubscribe => connection.unsubscribe(redis_channels).await,
+/// Sends a command for each name by itself, all at once. Returns for each the error, if it was refused.
+///
+/// The Redis library knows of a command with several names only for those that are not sharded: it would take all
+/// confirmations but the first for answers to something else.
+async fn apart(
+    connection: &MultiplexedConnection,
+    command: &'static str,
+    redis_channels: &[String],
+) -> Result<Vec<Option<RedisError>>, RedisError> {
+    let mut commands = pipe();
+    for redis_channel in redis_channels {
+        commands.cmd(command).arg(redis_channel);
     }
+    let answers = connection.clone().send_packed_commands(&commands, 0, redis_channels.len()).await?;
+    Ok(answers
+        .into_iter()
+        .map(|answer| match answer {
+            Value::ServerError(error) => Some(error.into()),
+            _ => None,
+        })
+        .collect())
 }
 
 fn is_forbidden(error: &RedisError) -> bool {

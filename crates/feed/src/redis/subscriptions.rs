@@ -4,6 +4,9 @@
 //! the next command carries up to [`BATCH_MAX`] channels, so a slow link makes batches larger and never queues longer.
 //! Redis confirms a command's names in their order, and a confirmation counts only when it is the very next one
 //! expected: an answer to an older command can therefore never confirm a newer one.
+//!
+//! In a Cluster a channel has Redis channels of two sorts, which different commands subscribe to. They go out one behind
+//! the other as the parts of one command, and the channel is followed when both have been confirmed.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,13 +25,29 @@ pub(super) enum Verb {
     Unsubscribe,
 }
 
-/// One command, to be sent whole. Redis carries it out in one step, so nothing is published between its names.
+/// How the messages of a Redis channel travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// To whoever is subscribed anywhere: `SUBSCRIBE`. One command for all names, which is carried out or refused whole.
+    Everywhere,
+    /// Within one slot of a Cluster: `SSUBSCRIBE`. One command for each name, which is carried out or refused by itself.
+    Slot,
+}
+
+/// The Redis channels of a channel that travel in one way, side by side.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) reach: Reach,
+    pub(super) kinds: &'static [Kind],
+}
+
+/// What is to be sent for some channels, part by part. Redis carries out a part for everywhere in one step, so nothing is
+/// published between its names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Command {
     pub(super) verb: Verb,
     channels: Vec<ChannelName>,
-    /// The Redis channels of each of them.
-    kinds: &'static [Kind],
+    parts: &'static [Part],
 }
 
 /// A confirmation that nothing outstanding asks for: what Redis sends can no longer be known.
@@ -39,7 +58,7 @@ pub(super) struct Unexpected;
 /// Wishes, what is known of Redis, and the outstanding command.
 #[derive(Debug)]
 pub(super) struct Subscriptions {
-    kinds: &'static [Kind],
+    parts: &'static [Part],
     channels: HashMap<ChannelName, State, RandomState>,
     /// In order of asking. Each channel stands in at most one of the two, so they grow no further than `channels`.
     to_subscribe: BTreeMap<u64, ChannelName>,
@@ -53,6 +72,8 @@ pub(super) struct Subscriptions {
 struct State {
     wanted: bool,
     link: Link,
+    /// What is unsubscribed is given up because the rest of it was refused.
+    is_barred: bool,
     /// Where it stands in `to_subscribe` or `to_unsubscribe`.
     ticket: Option<u64>,
     /// How many channels a command with this one may carry; halved when Redis refuses one that did.
@@ -66,6 +87,8 @@ enum Link {
     Subscribing,
     Subscribed,
     Unsubscribing,
+    /// Redis does one part of it for us, and does not let us have the other; the one has to be given up as well.
+    Half,
     /// Redis does not let us. Asked again when followed again or connected anew.
     Refused,
 }
@@ -73,29 +96,78 @@ enum Link {
 #[derive(Debug)]
 struct Outstanding {
     command: Command,
-    /// Confirmations seen; each channel gets one for each of its Redis channels.
+    /// Confirmations seen or passed over; each channel gets one for each of its Redis channels.
     seen: usize,
+    /// Channels whose confirmation was passed over: Redis must have refused them.
+    passed: Vec<usize>,
 }
 
 impl Command {
-    /// The Redis channels of the command: all of each channel, side by side.
-    pub(super) fn redis_channels(&self) -> Vec<String> {
-        let of = |channel| self.kinds.iter().map(move |kind| names::of(*kind, channel));
-        self.channels.iter().flat_map(of).collect()
+    /// The Redis channels of each part: all of each channel, side by side.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (Reach, Vec<String>)> {
+        self.parts.iter().map(|part| {
+            let of = |channel| part.kinds.iter().map(move |kind| names::of(*kind, channel));
+            (part.reach, self.channels.iter().flat_map(of).collect())
+        })
     }
 
-    fn expects(&self, seen: usize, redis_channel: &[u8]) -> bool {
-        let kind = self.kinds[seen % self.kinds.len()];
-        let expected = self.channels.get(seen / self.kinds.len()).map(|channel| (kind, channel.as_str()));
-        expected.is_some() && names::split(redis_channel) == expected
+    /// What is confirmed after `seen` others: the part, the channel's place among the channels, and the Redis channel.
+    fn at(&self, mut seen: usize) -> Option<(&'static Part, usize, (Kind, &str))> {
+        for part in self.parts {
+            let names = part.kinds.len() * self.channels.len();
+            if seen < names {
+                let (place, kind) = (seen / part.kinds.len(), part.kinds[seen % part.kinds.len()]);
+                return Some((part, place, (kind, self.channels[place].as_str())));
+            }
+            seen -= names;
+        }
+        None
+    }
+
+    /// How many confirmations there are.
+    fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.kinds.len() * self.channels.len()).sum()
+    }
+
+    /// The channel that has all of its confirmations with this one.
+    fn complete_with(&self, seen: usize) -> Option<&ChannelName> {
+        let last = self.parts.last()?;
+        let (part, place, _) = self.at(seen)?;
+        let before = self.len() - last.kinds.len() * self.channels.len();
+        (part == last && (seen - before) % last.kinds.len() == last.kinds.len() - 1).then(|| &self.channels[place])
+    }
+}
+
+impl Outstanding {
+    /// Takes the confirmation of a name. It is the next, or behind some of its part that were refused by themselves.
+    fn take(&mut self, redis_channel: &[u8]) -> Result<usize, Unexpected> {
+        let named = names::split(redis_channel).ok_or(Unexpected)?;
+        let (awaited, ..) = self.command.at(self.seen).ok_or(Unexpected)?;
+        let may_pass = self.command.verb == Verb::Subscribe && awaited.reach == Reach::Slot;
+        let mut passed = Vec::new();
+        let mut seen = self.seen;
+        while let Some((part, place, expected)) = self.command.at(seen).filter(|(part, ..)| *part == awaited) {
+            if expected == named {
+                self.passed.append(&mut passed);
+                self.seen = seen + 1;
+                return Ok(seen);
+            }
+            if !may_pass {
+                break;
+            }
+            debug_assert_eq!(part.kinds.len(), 1, "a channel is refused by one name");
+            passed.push(place);
+            seen += 1;
+        }
+        Err(Unexpected)
     }
 }
 
 impl Subscriptions {
-    /// Follows each channel by its Redis channels of these kinds.
-    pub(super) fn new(kinds: &'static [Kind]) -> Self {
+    /// Follows each channel by these Redis channels.
+    pub(super) fn new(parts: &'static [Part]) -> Self {
         Self {
-            kinds,
+            parts,
             channels: HashMap::default(),
             to_subscribe: BTreeMap::new(),
             to_unsubscribe: BTreeMap::new(),
@@ -137,7 +209,7 @@ impl Subscriptions {
             return None;
         }
         let verb = self.next_verb()?;
-        let command = Command { verb, channels: self.take_batch(verb), kinds: self.kinds };
+        let command = Command { verb, channels: self.take_batch(verb), parts: self.parts };
         let link = if verb == Verb::Subscribe { Link::Subscribing } else { Link::Unsubscribing };
         for channel in &command.channels {
             let state = self.state(channel);
@@ -145,32 +217,63 @@ impl Subscriptions {
             state.ticket = None;
         }
         self.last_verb = Some(verb);
-        self.outstanding = Some(Outstanding { command: command.clone(), seen: 0 });
+        self.outstanding = Some(Outstanding { command: command.clone(), seen: 0, passed: Vec::new() });
         Some(command)
     }
 
     /// Redis confirmed one name. Returns the channel of which everything arrives from now on, if this made one.
-    pub(super) fn confirmed(&mut self, verb: Verb, redis_channel: &[u8]) -> Result<Option<ChannelName>, Unexpected> {
+    pub(super) fn confirmed(
+        &mut self,
+        verb: Verb,
+        reach: Reach,
+        redis_channel: &[u8],
+    ) -> Result<Option<ChannelName>, Unexpected> {
         let outstanding = self.outstanding.as_mut().ok_or(Unexpected)?;
-        let command = &outstanding.command;
-        if command.verb != verb || !command.expects(outstanding.seen, redis_channel) {
+        let expected = outstanding.command.at(outstanding.seen).map(|(part, ..)| part.reach);
+        if outstanding.command.verb != verb || expected != Some(reach) {
             return Err(Unexpected);
         }
-        outstanding.seen += 1;
-        let each = self.kinds.len();
-        if !outstanding.seen.is_multiple_of(each) {
-            return Ok(None);
-        }
-        let channel = command.channels[outstanding.seen / each - 1].clone();
-        if outstanding.seen == each * command.channels.len() {
+        let seen = outstanding.take(redis_channel)?;
+        let Some(channel) = outstanding.command.complete_with(seen).cloned() else { return Ok(None) };
+        if outstanding.seen == outstanding.command.len() && outstanding.passed.is_empty() {
             self.outstanding = None;
         }
         let state = self.state(&channel);
-        state.link = if verb == Verb::Subscribe { Link::Subscribed } else { Link::Absent };
+        state.link = match verb {
+            Verb::Subscribe => Link::Subscribed,
+            Verb::Unsubscribe if state.is_barred => Link::Refused,
+            Verb::Unsubscribe => Link::Absent,
+        };
+        state.is_barred = false;
         state.batch_max = BATCH_MAX;
         let followed = state.is_followed();
         self.settle(&channel);
         Ok(followed.then_some(channel))
+    }
+
+    /// Redis has answered the outstanding SUBSCRIBE, and refused so many names by themselves. They must be those whose
+    /// confirmations did not come. Returns their channels.
+    pub(super) fn refused_apart(&mut self, refused: usize) -> Result<Vec<ChannelName>, Unexpected> {
+        let Some(mut outstanding) = self.outstanding.take() else { return Err(Unexpected) };
+        let command = outstanding.command;
+        while let Some((part, place, _)) = command.at(outstanding.seen) {
+            if part.reach != Reach::Slot {
+                return Err(Unexpected);
+            }
+            outstanding.passed.push(place);
+            outstanding.seen += 1;
+        }
+        if outstanding.passed.len() != refused {
+            return Err(Unexpected);
+        }
+        let channels: Vec<_> = outstanding.passed.iter().map(|place| command.channels[*place].clone()).collect();
+        for channel in &channels {
+            let state = self.state(channel);
+            state.link = Link::Half;
+            state.is_barred = true;
+            self.settle(channel);
+        }
+        Ok(channels)
     }
 
     /// Redis does not permit the outstanding SUBSCRIBE, and did nothing of it. One forbidden channel refuses its whole
@@ -202,6 +305,11 @@ impl Subscriptions {
     /// Whether a command is not completely answered.
     pub(super) fn is_waiting(&self) -> bool {
         self.outstanding.is_some()
+    }
+
+    /// Follows by other Redis channels from now on. Nothing is subscribed to or asked for at this moment.
+    pub(super) fn follow_by(&mut self, parts: &'static [Part]) {
+        self.parts = parts;
     }
 
     /// Redis is gone and with it everything it did for us; the wishes stay.
@@ -251,7 +359,7 @@ impl Subscriptions {
         let state = self.state(channel);
         let wish = match (state.wanted, state.link) {
             (true, Link::Absent) => Some(Verb::Subscribe),
-            (false, Link::Subscribed) => Some(Verb::Unsubscribe),
+            (false, Link::Subscribed) | (_, Link::Half) => Some(Verb::Unsubscribe),
             _ => None,
         };
         let forgotten = !state.wanted && matches!(state.link, Link::Absent | Link::Refused);
@@ -287,7 +395,7 @@ impl Subscriptions {
 
 impl State {
     fn new() -> Self {
-        Self { wanted: false, link: Link::Absent, ticket: None, batch_max: BATCH_MAX }
+        Self { wanted: false, link: Link::Absent, is_barred: false, ticket: None, batch_max: BATCH_MAX }
     }
 
     fn is_followed(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Messages of the log that do not reach the node although its connection stands: each is brought or declared.
 
-use fantail_wire::{EncodeError, EventId, GapReason, Term, Terms};
+use fantail_wire::{EncodeError, EventId, GapReason, LaneName, Term, Terms};
 
 use super::tests::one_lane;
 use super::*;
@@ -73,9 +73,16 @@ impl Node {
 
     fn carry_out(&self) {
         while let Some(command) = self.arrivals.next_command() {
-            let kind = if command.verb == Verb::Subscribe { PushKind::Subscribe } else { PushKind::Unsubscribe };
-            for name in command.redis_channels() {
-                self.arrivals.push(self.session, push(kind.clone(), &name, Value::Int(1))).expect("in turn");
+            for (reach, names) in command.parts() {
+                let kind = match (command.verb, reach) {
+                    (Verb::Subscribe, Reach::Everywhere) => PushKind::Subscribe,
+                    (Verb::Subscribe, Reach::Slot) => PushKind::SSubscribe,
+                    (Verb::Unsubscribe, Reach::Everywhere) => PushKind::Unsubscribe,
+                    (Verb::Unsubscribe, Reach::Slot) => PushKind::SUnsubscribe,
+                };
+                for name in names {
+                    self.arrivals.push(self.session, push(kind.clone(), &name, Value::Int(1))).expect("in turn");
+                }
             }
         }
     }
@@ -167,4 +174,35 @@ fn a_copy_that_comes_after_an_older_number_was_told_is_not_left_behind() {
     node.arrivals.synced(&terms(10), Vec::new(), Some(&[])).expect("in order");
     node.message("b", 11, 0, "a,b").expect("in order");
     assert_eq!(node.told(), ["11 a+b"]);
+}
+
+/// 1. A node follows a log in one slot of a cluster, and the slot goes to another node.
+/// 2. Redis ends the subscriptions, which the Redis library takes for an answer: what it says from then on was never
+///    asked for.
+/// 3. Nothing of it moves the node, which comes back and asks from where it was.
+#[test]
+fn nothing_is_believed_from_the_moment_in_which_redis_ends_a_subscription_by_itself() {
+    for ended in [names::of(Kind::Log, &channel("a")), names::log_service(&LaneName::default(), 7)] {
+        let mut node = Node::following(&[]);
+        node.arrivals.lost();
+        node.session = node.arrivals.open();
+        node.arrivals.follow_log(true);
+        let first = node.arrivals.begin_repair();
+        assert_eq!(node.arrivals.repair(&terms(10), first, Vec::new()), Ok(true));
+        node.arrivals.follow(&channel("a"));
+        node.carry_out();
+        let fresh = node.arrivals.begin_sync();
+        assert_eq!(node.arrivals.synced(&terms(10), fresh, None), Ok(()));
+        assert_eq!(node.message("a", 11, 10, "a"), Ok(()));
+
+        let sunsubscribe = push(PushKind::SUnsubscribe, &ended, Value::Int(0));
+        assert_eq!(node.arrivals.push(node.session, sunsubscribe), Err(Unexpected));
+        assert_eq!(node.arrivals.synced(&terms(99), Vec::new(), Some(&[])), Err(Unexpected));
+        let missing = node.arrivals.begin_repair();
+        assert_eq!(node.arrivals.repair(&terms(99), missing, Vec::new()), Err(Unexpected));
+        assert_eq!(node.arrivals.lost(), Some(Broken::Moved));
+        node.session = node.arrivals.open();
+        node.carry_out();
+        assert_eq!(node.arrivals.begin_repair().from.map(|from| from.number), Some(11));
+    }
 }

@@ -94,6 +94,7 @@ impl<I: Intake> Arrivals<I> {
     ) -> Result<(), Unexpected> {
         let mut intake = self.intake.lock();
         let mut inner = self.inner.lock();
+        inner.expect_open()?;
         if inner.line().order.terms().is_none_or(|before| before.current != terms.current) {
             return Err(inner.give_up(Broken::Term));
         }
@@ -153,7 +154,11 @@ impl<I: Intake> Arrivals<I> {
     /// Older events of a channel were read.
     pub(in crate::redis) fn recalled(&self, asked: &Recall, recalled: Recalled) {
         let mut intake = self.intake.lock();
-        let is_asked = self.inner.lock().line().recalls.answered(asked);
+        let is_asked = {
+            let mut inner = self.inner.lock();
+            // Otherwise it is asked again.
+            inner.is_open && inner.line().recalls.answered(asked)
+        };
         if is_asked {
             add_one(&self.counters.recalls);
             intake.recalled(&asked.channel, recalled);
@@ -170,6 +175,7 @@ impl<I: Intake> Arrivals<I> {
     ) -> Result<bool, Unexpected> {
         let mut intake = self.intake.lock();
         let mut inner = self.inner.lock();
+        inner.expect_open()?;
         if let Some(from) = missing.from {
             for channel in inner.line().take_holes() {
                 intake.gap(&channel, from, GapReason::Lost);
@@ -261,10 +267,18 @@ impl<I: Intake> Arrivals<I> {
 
 impl Inner {
     /// Stops listening at once: what still comes over this connection would move the node past what is missing.
-    fn give_up(&mut self, broken: Broken) -> Unexpected {
+    pub(super) fn give_up(&mut self, broken: Broken) -> Unexpected {
         self.is_open = false;
-        self.line().give_up(broken);
+        if let Some(line) = &mut self.line {
+            line.give_up(broken);
+        }
         Unexpected
+    }
+
+    /// What is read over a connection that was given up is not to be believed: the end of a subscription that Redis tells
+    /// by itself looks to the Redis library like an answer, so that all others are taken for that of the question before.
+    fn expect_open(&self) -> Result<(), Unexpected> {
+        if self.is_open { Ok(()) } else { Err(Unexpected) }
     }
 }
 

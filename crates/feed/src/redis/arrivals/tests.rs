@@ -81,7 +81,7 @@ impl Node {
     fn carry_out(&self) {
         while let Some(command) = self.arrivals.next_command() {
             let kind = if command.verb == Verb::Subscribe { PushKind::Subscribe } else { PushKind::Unsubscribe };
-            for name in command.redis_channels() {
+            for name in command.parts().flat_map(|(_, names)| names) {
                 self.arrivals.push(self.session, push(kind.clone(), &name, Value::Int(1))).expect("in turn");
             }
         }

@@ -11,6 +11,11 @@
 --     So nothing is missing between two places of a channel if no `p` in between is above the place before it.
 --   * `last` is the newest number in the tops. If they say otherwise they were lost, and the horizon is raised to the
 --     newest number: then nothing is known about the past, and nobody claims to know it.
+--
+-- In a cluster all keys of a log are in one slot. While that is moved to another server each key is here or there, and
+-- what is not here is refused, by Redis itself at the server that the slot leaves: so everything that is written is read
+-- before a number is taken. At the other one a key that is still to come looks as if it did not exist; there nothing is
+-- done until the slot has come, which is when a term begins.
 
 local TERM_CHARS = 'abcdefghijklmnopqrstuvwxyz234567'
 local TERMS_ENDED_MAX = 64
@@ -25,6 +30,8 @@ local NUMBER_MAX = 9007199254740991
 -- This Redis process, and when it loaded this library. A replica that is filled anew from its master loads its
 -- libraries anew, too, so a server that lost what it had does not go on in its old term.
 local process, loaded
+-- Whether this is a node of a cluster.
+local is_clustered
 
 -- Errors ---------------------------------------------------------------------------------------------------------
 
@@ -42,6 +49,10 @@ local function refusal(reason, command, key)
     return 'ERR fantail: the key ' .. key .. ' holds something else; delete or rename it'
   elseif code == 'NOPERM' or string.find(said, "user executing the script can't", 1, true) then
     return 'ERR fantail: this user may not ' .. what .. '; extend its ACL'
+  elseif string.find(said, 'non local key', 1, true) then
+    return 'TRYAGAIN fantail: the slot of the log is being moved to another server; publish again soon'
+  elseif string.find(said, 'the cluster is down', 1, true) then
+    return 'CLUSTERDOWN fantail: the cluster is down; publish again soon'
   elseif code and code ~= 'ERR' then
     return said
   end
@@ -90,11 +101,12 @@ end
 local function numberer(told)
   if told and told ~= '' then return told, nil end
   if not process then
-    local found = string.match(call('INFO', 'server'), 'run_id:(%x+)')
+    local info = call('INFO', 'server')
+    local found = string.match(info, 'run_id:(%x+)')
     if not found then fail('INFO server does not tell a run_id, without which terms cannot be told apart') end
     if told then return found, nil end
     local _, micros = now()
-    process, loaded = found, micros
+    process, loaded, is_clustered = found, micros, string.find(info, '_mode:cluster', 1, true)
   end
   return process, loaded
 end
@@ -289,9 +301,20 @@ local function new_term(lane, run_id, number)
   return term
 end
 
+-- Fails while the slot is on its way to or from this server. Of several keys Redis wants all to be here then, and one of
+-- these never is. A script does not know whether it is in a cluster, and elsewhere its user need not be allowed this.
+local function expect_settled(lane)
+  if process and not is_clustered then return end
+  local reply = redis.pcall('EXISTS', lane.key, lane.stream)
+  if refused(reply) and (is_clustered or string.find(reply.err, 'non local key', 1, true)) then
+    error({ fault = refusal(reply.err, 'EXISTS', lane.stream) }, 0)
+  end
+end
+
 -- Begins a new term above everything that is known: what the one before it gave last may be lost here, and its numbers
 -- would mean other events. That one stays known with its newest number, up to which it is as it was.
 local function begin_term(lane, run_id, since, channels)
+  expect_settled(lane)
   local fields = all_fields(lane)
   local old = state_of(fields.term, fields.number, fields.ms, fields.last, fields.horizon)
   local top = newest_top(lane)
@@ -370,16 +393,18 @@ local function append(lane, entry, state, event)
   end
 end
 
--- Sends each channel its own copy. Returns the most receivers of one, and what was refused.
+-- Sends each channel its own copy. Returns the most receivers of one, and what was refused. In a cluster it goes to this
+-- server's own subscribers alone: they are where the log is, and are told when it leaves.
 local function send(lane, id, event)
+  local command = is_clustered and 'SPUBLISH' or 'PUBLISH'
   local list = ' ' .. (event.list or event.channels[1]) .. '\n' .. event.envelope
   local receivers, refusals, reason = 0, {}, nil
   for at, channel in ipairs(event.channels) do
     local redis_channel = lane.key .. ':' .. channel
-    local reply = redis.pcall('PUBLISH', redis_channel, id .. ' ' .. event.previous[at] .. list)
+    local reply = redis.pcall(command, redis_channel, id .. ' ' .. event.previous[at] .. list)
     if refused(reply) then
       refusals[#refusals + 1] = at
-      reason = refusal(reply.err, 'PUBLISH', redis_channel)
+      reason = refusal(reply.err, command, redis_channel)
     else
       receivers = math.max(receivers, reply)
     end

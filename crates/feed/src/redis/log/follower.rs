@@ -65,6 +65,11 @@ impl<I: Intake> Follower<I> {
         Self { store, connection, arrivals, repairs, channel_events_max }
     }
 
+    /// Whether the log's events come by sharded channels.
+    pub(in crate::redis) fn is_sharded(&self) -> bool {
+        self.store.is_sharded()
+    }
+
     /// Does what the subscriptions of this moment call for. Nothing, mostly.
     pub(in crate::redis) async fn keep_up(&self) -> Result<(), FollowError> {
         while self.arrivals.can_repair() {

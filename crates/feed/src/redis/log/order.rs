@@ -44,6 +44,8 @@ pub(crate) enum Broken {
     Term,
     #[error("an event of {channel} is missing before number {number}")]
     Hole { channel: ChannelName, number: u64 },
+    #[error("the slot of the log has moved to another node of the cluster")]
+    Moved,
 }
 
 /// An event for several channels, of which not all copies have come.

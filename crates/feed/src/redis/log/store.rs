@@ -10,6 +10,8 @@ use redis::{ErrorKind, RedisError, RedisResult, Value, cmd};
 use super::entry::{EntryError, LogEntry};
 use super::library::Library;
 use crate::redis::envelope;
+use crate::redis::hello::Nature;
+use crate::redis::link::Link;
 use crate::redis::names;
 
 /// How much of its past a channel keeps in Redis.
@@ -34,6 +36,8 @@ pub(crate) struct LogStore {
     library: Library,
     log_key: Arc<str>,
     tops_key: Arc<str>,
+    /// Whether events are sent by sharded channels, to who is subscribed at the server that has the log.
+    is_sharded: bool,
 }
 
 /// The log as it is now.
@@ -60,29 +64,34 @@ pub(crate) type StreamPlace = (u64, u64);
 
 impl LogStore {
     /// Brings the functions and the retention into the server.
-    pub(crate) async fn load(
-        connection: &mut MultiplexedConnection,
-        lane: &LaneName,
-        retention: LogRetention,
-    ) -> RedisResult<Self> {
-        let store = Self::attach(connection, lane).await?;
-        store.configure(connection, retention).await?;
+    pub(crate) async fn load(link: &Link, lane: &LaneName, retention: LogRetention) -> RedisResult<Self> {
+        let store = Self::attach(link, lane).await?;
+        store.configure(&mut link.connection.clone(), retention).await?;
         Ok(store)
     }
 
     /// For publishing alone: the functions are loaded if they are missing, the retention is left as it is.
-    pub(crate) async fn attach(connection: &mut MultiplexedConnection, lane: &LaneName) -> RedisResult<Self> {
-        Ok(Self::new(Library::load(connection).await?, lane))
+    pub(crate) async fn attach(link: &Link, lane: &LaneName) -> RedisResult<Self> {
+        let library = Library::load(&mut link.connection.clone()).await?;
+        // The text knows by itself. As a script it is for servers that have no sharded channels either.
+        let is_sharded = link.nature == Nature::ClusterNode && matches!(library, Library::Functions);
+        Ok(Self::new(library, lane, is_sharded))
     }
 
     /// The form for servers without functions, on any server.
     #[cfg(test)]
     pub(crate) async fn attach_script(connection: &mut MultiplexedConnection, lane: &LaneName) -> RedisResult<Self> {
-        Ok(Self::new(Library::script(connection).await?, lane))
+        Ok(Self::new(Library::script(connection).await?, lane, false))
     }
 
-    fn new(library: Library, lane: &LaneName) -> Self {
-        Self { library, log_key: names::log_key(lane).into(), tops_key: names::tops_key(lane).into() }
+    fn new(library: Library, lane: &LaneName, is_sharded: bool) -> Self {
+        let [log_key, tops_key] = [names::log_key(lane), names::tops_key(lane)].map(Arc::from);
+        Self { library, log_key, tops_key, is_sharded }
+    }
+
+    /// Whether its channels are followed by `SSUBSCRIBE`.
+    pub(crate) fn is_sharded(&self) -> bool {
+        self.is_sharded
     }
 
     #[cfg(test)]

@@ -6,7 +6,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-const KINDS: &[Kind] = &[Kind::Plain, Kind::Event];
+const PLAIN: &[Part] = &[Part { reach: Reach::Everywhere, kinds: &[Kind::Plain, Kind::Event] }];
+const SHARDED: &[Part] = &[
+    Part { reach: Reach::Everywhere, kinds: &[Kind::Plain, Kind::Event] },
+    Part { reach: Reach::Slot, kinds: &[Kind::Log] },
+];
 
 fn channel(number: usize) -> ChannelName {
     ChannelName::parse(&format!("c{number}")).expect("valid")
@@ -14,13 +18,19 @@ fn channel(number: usize) -> ChannelName {
 
 /// Confirms the whole of `command` and returns what is followed thereby.
 fn confirm(subscriptions: &mut Subscriptions, command: &Command) -> Vec<ChannelName> {
-    let names = command.redis_channels();
-    let confirmed = names.iter().map(|name| subscriptions.confirmed(command.verb, name.as_bytes()).expect("expected"));
+    let names = command.parts().flat_map(|(reach, names)| names.into_iter().map(move |name| (reach, name)));
+    let confirmed =
+        names.map(|(reach, name)| subscriptions.confirmed(command.verb, reach, name.as_bytes()).expect("expected"));
     confirmed.flatten().collect()
 }
 
+/// Confirms one name that travels everywhere.
+fn told(subscriptions: &mut Subscriptions, verb: Verb, name: &[u8]) -> Result<Option<ChannelName>, Unexpected> {
+    subscriptions.confirmed(verb, Reach::Everywhere, name)
+}
+
 fn followed(channels: usize) -> Subscriptions {
-    let mut subscriptions = Subscriptions::new(KINDS);
+    let mut subscriptions = Subscriptions::new(PLAIN);
     for number in 0..channels {
         subscriptions.follow(&channel(number));
     }
@@ -32,22 +42,20 @@ fn followed(channels: usize) -> Subscriptions {
 
 #[test]
 fn a_channel_is_followed_when_both_of_its_names_are_confirmed() {
-    let mut subscriptions = Subscriptions::new(KINDS);
+    let mut subscriptions = Subscriptions::new(PLAIN);
     assert!(!subscriptions.follow(&channel(0)));
     let command = subscriptions.next_command().expect("a command");
-    assert_eq!(
-        (command.verb, command.redis_channels()),
-        (Verb::Subscribe, vec!["fantail:c0".into(), "fantail-event:c0".into()])
-    );
-    assert_eq!(subscriptions.confirmed(Verb::Subscribe, b"fantail:c0"), Ok(None));
+    let names = vec!["fantail:c0".into(), "fantail-event:c0".into()];
+    assert_eq!((command.verb, command.parts().collect()), (Verb::Subscribe, vec![(Reach::Everywhere, names)]));
+    assert_eq!(told(&mut subscriptions, Verb::Subscribe, b"fantail:c0"), Ok(None));
     assert_eq!(subscriptions.followed("c0"), None);
-    assert_eq!(subscriptions.confirmed(Verb::Subscribe, b"fantail-event:c0"), Ok(Some(channel(0))));
+    assert_eq!(told(&mut subscriptions, Verb::Subscribe, b"fantail-event:c0"), Ok(Some(channel(0))));
     assert_eq!(subscriptions.followed("c0"), Some(&channel(0)));
 }
 
 #[test]
 fn following_again_asks_redis_for_nothing_and_is_confirmed_at_once() {
-    let mut subscriptions = Subscriptions::new(KINDS);
+    let mut subscriptions = Subscriptions::new(PLAIN);
     for _ in 0..3 {
         assert!(!subscriptions.follow(&channel(0)));
     }
@@ -60,7 +68,7 @@ fn following_again_asks_redis_for_nothing_and_is_confirmed_at_once() {
 
 #[test]
 fn a_wish_that_is_withdrawn_before_it_is_sent_leaves_nothing() {
-    let mut subscriptions = Subscriptions::new(KINDS);
+    let mut subscriptions = Subscriptions::new(PLAIN);
     for number in 0..1000 {
         subscriptions.follow(&channel(number));
         subscriptions.unfollow(&channel(number));
@@ -85,7 +93,7 @@ fn an_old_answer_does_not_confirm_a_newer_wish() {
 
 #[test]
 fn a_channel_unfollowed_while_it_is_subscribed_is_unsubscribed_without_ever_being_followed() {
-    let mut subscriptions = Subscriptions::new(KINDS);
+    let mut subscriptions = Subscriptions::new(PLAIN);
     subscriptions.follow(&channel(0));
     let subscribe = subscriptions.next_command().expect("a command");
     subscriptions.unfollow(&channel(0));
@@ -107,8 +115,8 @@ fn an_unfollow_that_is_taken_back_in_time_is_never_sent() {
 
 #[test]
 fn a_confirmation_out_of_turn_is_an_error() {
-    let mut subscriptions = Subscriptions::new(KINDS);
-    assert_eq!(subscriptions.confirmed(Verb::Subscribe, b"fantail:c0"), Err(Unexpected));
+    let mut subscriptions = Subscriptions::new(PLAIN);
+    assert_eq!(told(&mut subscriptions, Verb::Subscribe, b"fantail:c0"), Err(Unexpected));
     subscriptions.follow(&channel(0));
     subscriptions.next_command().expect("a command");
     for (verb, name) in [
@@ -117,8 +125,95 @@ fn a_confirmation_out_of_turn_is_an_error() {
         (Verb::Subscribe, b"fantail:c1"),
         (Verb::Subscribe, b"c0"),
     ] {
-        assert_eq!(subscriptions.confirmed(verb, name), Err(Unexpected));
+        assert_eq!(told(&mut subscriptions, verb, name), Err(Unexpected));
     }
+    assert_eq!(subscriptions.confirmed(Verb::Subscribe, Reach::Slot, b"fantail:c0"), Err(Unexpected));
+}
+
+/// A machine with a log in one slot that wants so many channels, and its first command.
+fn sharded(channels: usize) -> (Subscriptions, Command) {
+    let mut subscriptions = Subscriptions::new(SHARDED);
+    for number in 0..channels {
+        subscriptions.follow(&channel(number));
+    }
+    let command = subscriptions.next_command().expect("a command");
+    (subscriptions, command)
+}
+
+/// Confirms what everybody may read, then the log of these channels.
+fn confirm_sharded(subscriptions: &mut Subscriptions, command: &Command, log: &[usize]) -> Vec<ChannelName> {
+    let (_, everywhere) = command.parts().next().expect("two parts");
+    for name in everywhere {
+        assert_eq!(told(subscriptions, command.verb, name.as_bytes()), Ok(None));
+    }
+    let confirmed = |number: &usize| {
+        let name = names::log(&channel(*number));
+        subscriptions.confirmed(command.verb, Reach::Slot, name.as_bytes()).expect("expected")
+    };
+    log.iter().filter_map(confirmed).collect()
+}
+
+#[test]
+fn with_a_log_in_one_slot_a_channel_is_followed_when_both_commands_are_confirmed() {
+    let (mut subscriptions, command) = sharded(2);
+    let names = |prefixes: &[&str]| {
+        let of = |number: usize| prefixes.iter().map(move |prefix| format!("{prefix}:c{number}"));
+        (0..2).flat_map(of).collect::<Vec<_>>()
+    };
+    let everywhere = (Reach::Everywhere, names(&["fantail", "fantail-event"]));
+    assert_eq!(command.parts().collect::<Vec<_>>(), [everywhere, (Reach::Slot, names(&["fantail-log:{0}"]))]);
+    assert_eq!(confirm_sharded(&mut subscriptions, &command, &[]), []);
+    assert_eq!((subscriptions.followed("c0"), subscriptions.is_waiting()), (None, true));
+    let by_the_other = subscriptions.confirmed(Verb::Subscribe, Reach::Everywhere, b"fantail-log:{0}:c0");
+    assert_eq!(by_the_other, Err(Unexpected));
+    let mut confirmed = |name: &[u8]| subscriptions.confirmed(Verb::Subscribe, Reach::Slot, name);
+    assert_eq!(confirmed(b"fantail-log:{0}:c0"), Ok(Some(channel(0))));
+    assert_eq!(confirmed(b"fantail-log:{0}:c0"), Err(Unexpected));
+    assert_eq!(confirmed(b"fantail-log:{0}:c1"), Ok(Some(channel(1))));
+    assert!(!subscriptions.is_waiting());
+}
+
+#[test]
+fn names_that_are_refused_by_themselves_keep_none_of_the_others_out_and_leave_nothing_behind() {
+    let (mut subscriptions, command) = sharded(5);
+    assert_eq!(confirm_sharded(&mut subscriptions, &command, &[1, 3]), [channel(1), channel(3)]);
+    assert_eq!(subscriptions.refused_apart(3), Ok(vec![channel(0), channel(2), channel(4)]));
+    assert_eq!((subscriptions.followed("c0"), subscriptions.followed("c1")), (None, Some(&channel(1))));
+    let undo = subscriptions.next_command().expect("what was subscribed to of them is given up");
+    assert_eq!((undo.verb, undo.channels.len()), (Verb::Unsubscribe, 3));
+    confirm(&mut subscriptions, &undo);
+    assert_eq!(subscriptions.next_command(), None, "not asked again by itself");
+    assert!(!subscriptions.follow(&channel(2)), "asked again when it is followed again");
+    let again = subscriptions.next_command().expect("a command");
+    assert_eq!(confirm(&mut subscriptions, &again), [channel(2)]);
+    subscriptions.unfollow(&channel(0));
+    assert!(subscriptions.ask_refused_again());
+    assert_eq!(
+        (subscriptions.next_command().map(|command| command.channels), subscriptions.len()),
+        (Some(vec![channel(4)]), 4)
+    );
+}
+
+#[test]
+fn a_confirmation_that_did_not_come_must_have_been_refused() {
+    for (confirmed, refused) in [(&[0, 2][..], 0), (&[0, 2], 2), (&[0, 1, 2], 1), (&[], 2)] {
+        let (mut subscriptions, command) = sharded(3);
+        confirm_sharded(&mut subscriptions, &command, confirmed);
+        assert_eq!(subscriptions.refused_apart(refused), Err(Unexpected), "{confirmed:?} {refused}");
+    }
+    let (mut subscriptions, command) = sharded(3);
+    confirm_sharded(&mut subscriptions, &command, &[1]);
+    let before = subscriptions.confirmed(Verb::Subscribe, Reach::Slot, b"fantail-log:{0}:c0");
+    assert_eq!(before, Err(Unexpected), "names are answered in their order");
+}
+
+#[test]
+fn the_server_that_a_new_connection_leads_to_decides_how_the_log_is_followed() {
+    let mut subscriptions = followed(1);
+    subscriptions.lost();
+    subscriptions.follow_by(SHARDED);
+    let command = subscriptions.next_command().expect("a command");
+    assert_eq!(confirm_sharded(&mut subscriptions, &command, &[0]), [channel(0)]);
 }
 
 #[test]
@@ -152,7 +247,7 @@ fn neither_subscribing_nor_unsubscribing_starves_the_other() {
 
 #[test]
 fn one_forbidden_channel_keeps_none_of_the_others_out() {
-    let mut subscriptions = Subscriptions::new(KINDS);
+    let mut subscriptions = Subscriptions::new(PLAIN);
     for number in 0..512 {
         subscriptions.follow(&channel(number));
     }
@@ -209,16 +304,20 @@ fn step() -> impl Strategy<Value = Step> {
 
 #[derive(Debug)]
 enum Push {
-    Confirmed(Verb, String),
+    Confirmed(Verb, Reach, String),
     Message { redis_channel: String, serial: u64 },
     Refused,
+    RefusedApart(usize),
 }
 
-/// Redis and the socket from it: it does commands whole, and tells everything in the order in which it was done.
+/// Redis and the socket from it: it does a command's parts whole, or name by name, and tells everything in the order in
+/// which it was done.
 #[derive(Debug)]
 struct Model {
     subscriptions: Subscriptions,
     to_redis: Option<Command>,
+    /// Which part of it Redis does next.
+    part: usize,
     subscribed: BTreeSet<String>,
     forbidden: BTreeSet<usize>,
     from_redis: VecDeque<Push>,
@@ -230,10 +329,11 @@ struct Model {
 }
 
 impl Model {
-    fn new(kinds: &'static [Kind]) -> Self {
+    fn new(parts: &'static [Part]) -> Self {
         Self {
-            subscriptions: Subscriptions::new(kinds),
+            subscriptions: Subscriptions::new(parts),
             to_redis: None,
+            part: 0,
             subscribed: BTreeSet::new(),
             forbidden: BTreeSet::new(),
             from_redis: VecDeque::new(),
@@ -265,29 +365,51 @@ impl Model {
     }
 
     fn send(&mut self) {
+        if self.to_redis.is_some() {
+            return; // the parts that are confirmed still have an end
+        }
         if let Some(command) = self.subscriptions.next_command() {
             assert!(self.to_redis.replace(command).is_none(), "one command at a time");
         }
     }
 
+    /// The next part of the command. Channels with odd numbers are forbidden by what travels everywhere, and the others
+    /// by the log, if that is apart.
     fn execute(&mut self) {
         let Some(command) = self.to_redis.take() else { return };
-        let forbidden = self.forbidden.iter().any(|number| command.channels.contains(&channel(*number)));
-        if command.verb == Verb::Subscribe && forbidden {
+        let Some((reach, names)) = command.parts().nth(self.part) else {
+            self.part = 0;
+            return;
+        };
+        self.part += 1;
+        let is_apart = self.subscriptions.parts == SHARDED;
+        let is_forbidden = |number: usize| {
+            let is_here = !is_apart || (reach == Reach::Everywhere) == (number % 2 == 1);
+            is_here && command.verb == Verb::Subscribe && self.forbidden.contains(&number)
+        };
+        let of = |name: &str| (0..CHANNELS).find(|number| name.ends_with(channel(*number).as_str())).expect("known");
+        if reach == Reach::Everywhere && names.iter().any(|name| is_forbidden(of(name))) {
+            self.part = 0;
             return self.from_redis.push_back(Push::Refused);
         }
-        for name in command.redis_channels() {
+        let (refused, done): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_forbidden(of(name)));
+        for name in done {
             let changed = match command.verb {
                 Verb::Subscribe => self.subscribed.insert(name.clone()),
                 Verb::Unsubscribe => self.subscribed.remove(&name),
             };
-            assert!(changed, "{:?} {name} changes nothing", command.verb);
-            self.from_redis.push_back(Push::Confirmed(command.verb, name));
+            assert!(changed || is_apart, "{:?} {name} changes nothing", command.verb);
+            self.from_redis.push_back(Push::Confirmed(command.verb, reach, name));
         }
+        if !refused.is_empty() {
+            self.from_redis.push_back(Push::RefusedApart(refused.len()));
+        }
+        self.to_redis = Some(command);
     }
 
     fn publish(&mut self, number: usize, plain: bool) {
-        let redis_channel = if plain { names::plain(&channel(number)) } else { names::event(&channel(number)) };
+        let other = self.subscriptions.parts.last().map_or(Kind::Event, |part| part.kinds[part.kinds.len() - 1]);
+        let redis_channel = names::of(if plain { Kind::Plain } else { other }, &channel(number));
         self.serial += 1;
         if self.told.contains(&number) {
             self.owed.insert((number, self.serial));
@@ -301,8 +423,11 @@ impl Model {
         match self.from_redis.pop_front() {
             None => {}
             Some(Push::Refused) => drop(self.subscriptions.refused()),
-            Some(Push::Confirmed(verb, name)) => {
-                if let Some(followed) = self.subscriptions.confirmed(verb, name.as_bytes()).expect("in turn") {
+            Some(Push::RefusedApart(refused)) => {
+                self.subscriptions.refused_apart(refused).expect("what was passed over");
+            }
+            Some(Push::Confirmed(verb, reach, name)) => {
+                if let Some(followed) = self.subscriptions.confirmed(verb, reach, name.as_bytes()).expect("in turn") {
                     self.told.extend((0..CHANNELS).filter(|number| channel(*number) == followed));
                 }
             }
@@ -319,6 +444,7 @@ impl Model {
     fn lose(&mut self) {
         self.subscriptions.lost();
         self.to_redis = None;
+        self.part = 0;
         self.subscribed.clear();
         self.from_redis.clear();
         (0..CHANNELS).for_each(|number| self.let_go(number));
@@ -333,7 +459,9 @@ impl Model {
     fn settle(&mut self) {
         for _ in 0..100 {
             self.send();
-            self.execute();
+            while self.to_redis.is_some() {
+                self.execute();
+            }
             while !self.from_redis.is_empty() {
                 self.read();
             }
@@ -347,8 +475,9 @@ proptest! {
     #[test]
     fn nothing_published_while_followed_is_missed_and_redis_ends_with_what_is_wanted(
         steps in prop::collection::vec(step(), 0..120),
+        parts in prop_oneof![Just(PLAIN), Just(SHARDED)],
     ) {
-        let mut model = Model::new(KINDS);
+        let mut model = Model::new(parts);
         let mut wanted = BTreeSet::new();
         for step in steps {
             match step {
@@ -367,8 +496,11 @@ proptest! {
         model.settle();
         prop_assert!(model.owed.is_empty(), "missed: {:?}", model.owed);
         prop_assert_eq!(&model.told, &wanted);
-        let names: BTreeSet<_> =
-            wanted.iter().flat_map(|number| [names::plain(&channel(*number)), names::event(&channel(*number))]).collect();
+        let of = |number: &usize| {
+            let channel = channel(*number);
+            parts.iter().flat_map(|part| part.kinds).map(move |kind| names::of(*kind, &channel))
+        };
+        let names: BTreeSet<_> = wanted.iter().flat_map(of).collect();
         prop_assert_eq!(&model.subscribed, &names);
         prop_assert_eq!(model.subscriptions.len(), wanted.len());
         prop_assert!(model.subscriptions.to_subscribe.is_empty() && model.subscriptions.to_unsubscribe.is_empty());

@@ -130,7 +130,7 @@ impl Lane {
 pub(super) async fn open(url: &str, form: Form) -> RedisResult<(Link, LogStore)> {
     let mut link = Link::open(&RedisSettings::parse(url).unwrap(), |_| true).await.unwrap();
     let store = match form {
-        Form::Functions => LogStore::attach(&mut link.connection, &LaneName::default()).await?,
+        Form::Functions => LogStore::attach(&link, &LaneName::default()).await?,
         Form::Script => LogStore::attach_script(&mut link.connection, &LaneName::default()).await?,
     };
     Ok((link, store))

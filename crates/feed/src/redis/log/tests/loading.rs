@@ -73,7 +73,7 @@ async fn a_server_without_functions_is_given_the_script() {
     let server = RedisServer::start_with(&arguments).await.unwrap();
     let mut link = Link::open(&RedisSettings::parse(&server.url()).unwrap(), |_| true).await.unwrap();
     let retention = LogRetention { events_max: 1, ..LogRetention::default() };
-    let store = LogStore::load(&mut link.connection, &fantail_wire::LaneName::default(), retention).await.unwrap();
+    let store = LogStore::load(&link, &fantail_wire::LaneName::default(), retention).await.unwrap();
     for number in 1..=2 {
         let publication = publication(&["a"], fantail_wire::Event::text("x"));
         let (id, _) = store.publish(&mut link.connection, &publication).await.unwrap();

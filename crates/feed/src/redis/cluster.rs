@@ -1,0 +1,166 @@
+//! Which node of a Cluster owns the slot of the log: its nodes are asked, anew for each connection and while it stands.
+//!
+//! Each of them tells who owns which slot as far as it knows, with the epoch of that owner's configuration. A failover or
+//! a slot that moves raises it, so that an owner that was cut off, and still names itself, is outdone by anyone who knows
+//! better.
+
+mod map;
+
+use std::fmt;
+use std::sync::Arc;
+
+use fantail_wire::LaneName;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, ConnectionAddr, ErrorKind, RedisError, ServerErrorKind, cmd};
+
+use self::map::Map;
+use super::address::Address;
+use super::names;
+use super::random::random_below;
+use super::reach::RedisReach;
+use super::settings::{Papers, RedisSettings, SettingsError};
+use super::slot;
+use super::witnesses::{Answer, Unanswered, ask_all};
+
+/// The most nodes that are asked besides those that the operator named.
+const ASKED_MAX: usize = 8;
+
+/// The nodes that may be asked.
+#[derive(Debug, Clone)]
+pub(super) struct Cluster {
+    nodes: Vec<Address>,
+}
+
+/// What they are asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Question {
+    /// The owner of a slot.
+    Owner(u16),
+    /// One that serves: the bus brings to all what is published at one.
+    AnyMaster,
+}
+
+/// Nobody tells where the slot is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no node of the cluster tells which of them to use: {}", .0.join("; "))]
+pub(super) struct Unknown(Vec<String>);
+
+/// What a node says of itself and of the others.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// The owner of the slot, as this node knows it.
+    pub(super) owner: Answer,
+    /// Whether it is this node itself.
+    pub(super) is_here: bool,
+    others: Vec<Address>,
+}
+
+/// The slot in which a lane's log is: its keys and its sharded channels share a hash tag.
+pub(super) fn log_slot(lane: &LaneName) -> u16 {
+    slot::of(&names::log_key(lane))
+}
+
+impl Cluster {
+    /// The nodes of which the operator told, if there are any.
+    pub(super) fn new(reach: &RedisReach) -> Result<Option<Self>, SettingsError> {
+        let parse = |text: &String| Address::parse(text).ok_or_else(|| SettingsError::ClusterNode(text.clone()));
+        let nodes: Vec<_> = reach.cluster_nodes.iter().map(parse).collect::<Result<_, _>>()?;
+        if nodes.is_empty() {
+            return Ok(None);
+        }
+        if !reach.sentinels.is_empty() {
+            return Err(SettingsError::Incomplete("redis_cluster_nodes and redis_sentinels exclude each other"));
+        }
+        Ok(Some(Self { nodes }))
+    }
+
+    /// One of which only the node at this place is known.
+    pub(super) fn at(location: &ConnectionAddr) -> Self {
+        Self { nodes: address_of(location).into_iter().collect() }
+    }
+
+    /// The same, with some of the nodes that one of them told of.
+    pub(super) fn with(&self, told: &Told) -> Self {
+        let mut others: Vec<_> = told.others.iter().filter(|other| !self.nodes.contains(other)).cloned().collect();
+        let mut nodes = self.nodes.clone();
+        while !others.is_empty() && nodes.len() < self.nodes.len() + ASKED_MAX {
+            nodes.push(others.swap_remove(below(others.len())));
+        }
+        Self { nodes }
+    }
+
+    /// Asks all of them.
+    pub(super) async fn ask(
+        &self,
+        question: Question,
+        settings: &RedisSettings,
+        papers: &Arc<Papers>,
+    ) -> Result<Answer, Unknown> {
+        let prefers_names = settings.is_tls();
+        let answer = ask_all(&self.nodes, |asked| {
+            let (papers, location) = (Arc::clone(papers), settings.location_at(asked.host.clone(), asked.port));
+            let lookups = settings.lookups().clone();
+            async move {
+                let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+                let config = config.set_dns_resolver(lookups);
+                let client = papers.of_server(location)?;
+                let mut node = client.get_multiplexed_async_connection_with_config(&config).await?;
+                question.answer(&ask(&mut node, prefers_names).await?, &asked)
+            }
+        });
+        answer.await.map_err(Unknown)
+    }
+}
+
+impl Question {
+    fn answer(self, map: &Map, asked: &Address) -> Result<Answer, Unanswered> {
+        match self {
+            Self::Owner(slot) => map.owner(slot, asked),
+            Self::AnyMaster => {
+                let mut masters = map.masters(asked);
+                let chosen = (!masters.is_empty()).then(|| masters.swap_remove(below(masters.len())));
+                chosen.ok_or(Unanswered::NoSuchMaster)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nodes: Vec<_> = self.nodes.iter().map(ToString::to_string).collect();
+        write!(f, "the cluster of {}", nodes.join(", "))
+    }
+}
+
+/// Asks the node at the other end of a connection who owns a slot.
+pub(super) async fn ask_here(
+    slot: u16,
+    settings: &RedisSettings,
+    location: &ConnectionAddr,
+    connection: &mut MultiplexedConnection,
+) -> Result<Told, Unanswered> {
+    let asked = address_of(location).unwrap_or_else(|| Address { host: "localhost".into(), port: 0 });
+    let map = ask(connection, settings.is_tls()).await?;
+    Ok(Told { owner: map.owner(slot, &asked)?, is_here: map.is_here(slot), others: map.others(&asked) })
+}
+
+async fn ask(connection: &mut MultiplexedConnection, prefers_names: bool) -> Result<Map, Unanswered> {
+    let told: Result<String, RedisError> = cmd("CLUSTER").arg("NODES").query_async(connection).await;
+    match told {
+        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => Err(Unanswered::Forbidden),
+        told => Ok(Map::read(&told?, prefers_names)),
+    }
+}
+
+fn address_of(location: &ConnectionAddr) -> Option<Address> {
+    match location {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+            Some(Address { host: host.clone(), port: *port })
+        }
+        ConnectionAddr::Unix(_) | _ => None,
+    }
+}
+
+fn below(length: usize) -> usize {
+    usize::try_from(random_below(length as u64)).unwrap_or(0)
+}

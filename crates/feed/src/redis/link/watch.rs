@@ -1,0 +1,97 @@
+//! Whether a connection that stands still leads where it should: asked again and again, until it does not.
+//!
+//! An answer that does not come says nothing: silence is found out by the probe.
+
+use std::sync::Arc;
+
+use redis::ConnectionAddr;
+use redis::aio::MultiplexedConnection;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::read_papers;
+use crate::redis::address::Address;
+use crate::redis::cluster::{self, Cluster, Question, Told};
+use crate::redis::hello::{self, Nature};
+use crate::redis::sentinels::Sentinels;
+use crate::redis::settings::RedisSettings;
+use crate::redis::witnesses::Answer;
+
+/// One connection, as it was when it was made.
+pub(super) struct Watch {
+    pub(super) settings: RedisSettings,
+    pub(super) found: Option<Found>,
+    pub(super) location: ConnectionAddr,
+    pub(super) connection: MultiplexedConnection,
+}
+
+/// Who told where the connection is to lead, and what they said.
+pub(super) enum Found {
+    BySentinels { sentinels: Sentinels, answer: Answer },
+    InCluster { cluster: Cluster, slot: u16, answer: Answer },
+}
+
+/// Why a connection that stands must not be used any more.
+#[derive(Debug, thiserror::Error)]
+enum Astray {
+    #[error("this server is a replica now")]
+    Demoted,
+    #[error("the sentinels name another master, {0}")]
+    Replaced(Address),
+    #[error("the cluster names another node for the slot of the log, {0}")]
+    Moved(Address),
+    #[error("this node does not have the slot of the log any more")]
+    Left,
+}
+
+impl Found {
+    /// As the owner of the slot tells it, who also tells which others may be asked.
+    pub(super) fn in_cluster(cluster: &Cluster, slot: u16, told: &Told) -> Self {
+        Self::InCluster { cluster: cluster.with(told), slot, answer: told.owner.clone() }
+    }
+}
+
+impl Watch {
+    pub(super) async fn run(mut self, ended: Arc<Notify>) {
+        let mut doubt = None;
+        loop {
+            sleep(self.settings.probe_interval).await;
+            let astray = match self.replaced(&mut doubt).await {
+                None => self.astray_here().await,
+                astray => astray,
+            };
+            if let Some(astray) = astray {
+                tracing::warn!(address = self.settings.address(), %astray, "a connection to redis is given up");
+                return ended.notify_one();
+            }
+        }
+    }
+
+    /// The master that is named instead of the one that was found. Right after a failover some still name the old one:
+    /// an older configuration counts only when it is told twice, as when an operator begins a new one.
+    async fn replaced(&self, doubt: &mut Option<Answer>) -> Option<Astray> {
+        let papers = Arc::new(read_papers(&self.settings).await.ok()?);
+        let (found, told) = match self.found.as_ref()? {
+            Found::BySentinels { sentinels, answer } => (answer, sentinels.master(&self.settings, &papers).await.ok()?),
+            Found::InCluster { cluster, slot, answer } => {
+                (answer, cluster.ask(Question::Owner(*slot), &self.settings, &papers).await.ok()?)
+            }
+        };
+        let is_other = told.name != found.name;
+        let is_certain = told.epoch >= found.epoch || doubt.as_ref().is_some_and(|doubt| doubt.agrees_with(&told));
+        *doubt = is_other.then(|| told.clone());
+        let is_in_cluster = matches!(self.found, Some(Found::InCluster { .. }));
+        let astray = if is_in_cluster { Astray::Moved } else { Astray::Replaced };
+        (is_other && is_certain).then(|| astray(told.address))
+    }
+
+    /// What the server says itself, over the connection.
+    async fn astray_here(&mut self) -> Option<Astray> {
+        if let Some(Found::InCluster { slot, .. }) = self.found {
+            let told = cluster::ask_here(slot, &self.settings, &self.location, &mut self.connection).await.ok()?;
+            return (!told.is_here).then_some(Astray::Left);
+        }
+        let nature = hello::ask(&mut self.connection).await.ok()?;
+        (nature == Nature::Replica).then_some(Astray::Demoted)
+    }
+}

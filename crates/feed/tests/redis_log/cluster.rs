@@ -1,0 +1,380 @@
+//! The log on a Cluster: it is where its slot is, wherever that goes, and nobody else is listened to.
+
+use std::cell::Cell;
+
+use fantail_feed::{LogRetention, RedisPublisher, RedisReach, RedisSettings};
+use fantail_testkit::port::free_port;
+use fantail_testkit::{PATIENCE, RedisCluster, RedisServer, Reply};
+use fantail_wire::{Event, EventId, Publication};
+
+use crate::node::{Node, channel, publish, settings};
+
+const KEY: &str = "fantail-log:{0}";
+const TOPS: &str = "fantail-tops:{0}";
+const STREAM: &str = "fantail-stream:{0}:a";
+
+/// A node that is told of these nodes of the cluster.
+fn seeded(nodes: &[String]) -> RedisSettings {
+    let reach = RedisReach { cluster_nodes: nodes.to_vec(), ..RedisReach::default() };
+    let like = settings("redis://127.0.0.1");
+    let mut settings = RedisSettings::new(reach).unwrap();
+    (settings.log, settings.probe_interval) = (like.log, like.probe_interval);
+    settings.response_deadline = like.response_deadline;
+    settings
+}
+
+async fn following(settings: RedisSettings, names: &[&str]) -> Node {
+    let mut node = Node::start_with(settings);
+    node.follow(names).await;
+    node
+}
+
+/// A cluster, the slot of the log, its owner, and another master.
+async fn start() -> (RedisCluster, u16, usize, usize) {
+    let cluster = RedisCluster::start().await.unwrap();
+    let slot = cluster.slot_of(KEY).await.unwrap();
+    let owner = cluster.owner_of(slot).await.unwrap();
+    (cluster, slot, owner, (owner + 1) % 3)
+}
+
+/// Calls the function at one node.
+async fn call(server: &RedisServer, data: &str, names: &[&str]) -> Reply {
+    let envelope = format!("{{\"data\":\"{data}\"}}");
+    let words = [&["FCALL", "fantail_publish", "1", KEY, &envelope], names].concat();
+    server.command(&words).await.unwrap()
+}
+
+/// The same with `ASKING` before it, as a client does that was told that the slot is on its way.
+async fn call_asking(server: &RedisServer, data: &str, names: &[&str]) -> Reply {
+    let envelope = format!("{{\"data\":\"{data}\"}}");
+    let mut connection = server.connection().await.unwrap();
+    connection.command(&["ASKING"]).await.unwrap();
+    connection.command(&[&["FCALL", "fantail_publish", "1", KEY, &envelope], names].concat()).await.unwrap()
+}
+
+/// Waits until the replica of a master has everything.
+async fn replicated(master: &RedisServer) {
+    let mut connection = master.connection().await.unwrap();
+    // What is waited for is what had been written when the connection said something last.
+    connection.command(&["PING"]).await.unwrap();
+    assert_eq!(connection.command(&["WAIT", "1", "10000"]).await.unwrap(), Reply::Integer(1));
+}
+
+fn publication(data: &str) -> Publication {
+    Publication::new([channel("a")], Event::text(data))
+}
+
+#[track_caller]
+fn assert_error(reply: &Reply, beginning: &str) {
+    assert!(matches!(reply, Reply::Error(error) if error.starts_with(beginning)), "{beginning}: {reply:?}");
+}
+
+async fn shard_subscribers(server: &RedisServer, name: &str) -> i64 {
+    let reply = server.command(&["PUBSUB", "SHARDNUMSUB", &format!("{KEY}:{name}")]).await.unwrap();
+    reply.array().unwrap()[1].integer().unwrap()
+}
+
+fn terms(node: &Node) -> usize {
+    node.told().iter().filter(|line| *line == "term").count()
+}
+
+#[tokio::test]
+async fn whichever_node_of_the_cluster_is_named_the_one_with_the_slot_is_followed() {
+    let (cluster, _, owner, _) = start().await;
+    let mut nodes = Vec::new();
+    for server in cluster.nodes() {
+        nodes.push(Node::following(&server.url(), &["a", "b"]).await);
+    }
+    nodes.push(following(seeded(&cluster.addresses()), &["a", "b"]).await);
+    publish(&cluster.nodes()[owner], "1", &["a"]).await;
+    for (at, node) in nodes.iter().enumerate() {
+        assert!(node.feed.publish(&publication(&format!("of-{at}"))).await.unwrap().id.is_some());
+    }
+    publish(&cluster.nodes()[owner], "last", &["a", "b"]).await;
+    for node in &mut nodes {
+        node.until_data("last").await;
+        assert_eq!(node.data(), ["1", "of-0", "of-1", "of-2", "of-3", "last"]);
+    }
+    for (at, server) in cluster.nodes().iter().enumerate() {
+        let expected = if at == owner { 4 } else { 0 };
+        assert_eq!(shard_subscribers(server, "a").await, expected, "sharded, at the owner alone");
+        assert_eq!(server.pubsub_numsub(&format!("{KEY}:a")).await.unwrap(), 0);
+    }
+}
+
+/// Beside the log what any node of the cluster publishes travels over its bus.
+#[tokio::test]
+async fn plain_text_from_any_node_of_the_cluster_comes_beside_the_log() {
+    let (cluster, _, owner, other) = start().await;
+    let mut node = Node::following(&cluster.nodes()[other].url(), &["a"]).await;
+    publish(&cluster.nodes()[owner], "1", &["a"]).await;
+    node.until_data("1").await;
+    cluster.nodes()[other].publish("fantail:a", "text").await.unwrap();
+    node.wait_for("the text", |node| node.told.contains(&"beside a text".to_owned())).await;
+}
+
+#[tokio::test]
+async fn channels_come_and_go_on_a_cluster_by_hundreds() {
+    let (cluster, _, owner, other) = start().await;
+    let names: Vec<_> = (0..700).map(|number| format!("c{number}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let mut node = Node::following(&cluster.nodes()[other].url(), &names).await;
+    let redis = &cluster.nodes()[owner];
+    for name in &names[..600] {
+        node.feed.unfollow(&channel(name));
+    }
+    node.follow(&["last"]).await;
+    tokio::time::timeout(PATIENCE, async {
+        while shard_subscribers(redis, "c0").await != 0 || redis.pubsub_numsub("fantail:c0").await.unwrap() != 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap();
+    for name in ["c0", "c599", "c600", "c699", "last"] {
+        publish(redis, &format!("to-{name}"), &[name]).await;
+    }
+    node.until_data("to-last").await;
+    assert_eq!(node.data(), ["to-c600", "to-c699", "to-last"]);
+    assert!(node.told().iter().all(|line| !line.starts_with("gap")), "{:?}", node.told());
+}
+
+#[tokio::test]
+async fn one_seed_that_lives_is_enough() {
+    let (cluster, _, owner, other) = start().await;
+    let gone = || format!("127.0.0.1:{}", free_port().unwrap());
+    let seeds = [gone(), cluster.addresses()[other].clone(), gone()];
+    let mut node = following(seeded(&seeds), &["a"]).await;
+    publish(&cluster.nodes()[owner], "1", &["a"]).await;
+    node.until_data("1").await;
+}
+
+/// 1. A node follows the log. The slot moves away and back, with all its keys and under load.
+/// 2. Redis ends its subscriptions each time, and the node follows to where the slot is.
+#[tokio::test]
+async fn a_slot_that_moves_takes_the_log_along_and_nothing_is_missing() {
+    let (cluster, slot, owner, other) = start().await;
+    let mut nodes = [
+        following(seeded(&cluster.addresses()), &["a"]).await,
+        Node::following(&cluster.nodes()[2].url(), &["a"]).await,
+    ];
+    let mut number = 0;
+    let ways = [(owner, other), (other, owner)];
+    let (mut at, mut round) = (owner, 0);
+    for (from, to) in ways {
+        for _ in 0..20 {
+            publish(&cluster.nodes()[at], &number.to_string(), &["a"]).await;
+            number += 1;
+        }
+        cluster.move_slot(slot, from, to).await.unwrap();
+        assert_error(&call(&cluster.nodes()[from], "x", &["a"]).await, "MOVED");
+        (at, round) = (to, round + 1);
+        for node in &mut nodes {
+            node.wait_for("the new term", |node| node.told.iter().filter(|line| *line == "term").count() == round)
+                .await;
+        }
+    }
+    publish(&cluster.nodes()[at], "last", &["a"]).await;
+    let expected: Vec<_> = (0..number).map(|number| number.to_string()).chain(["last".to_owned()]).collect();
+    for node in &mut nodes {
+        node.until_data("last").await;
+        assert_eq!(node.data(), expected);
+        assert_eq!(terms(node), 2, "each server numbers in a term of its own: {:?}", node.told());
+    }
+}
+
+/// Whoever publishes meanwhile is refused or accepted; what was accepted comes, once and in order.
+#[tokio::test]
+async fn a_slot_that_moves_under_load_loses_nothing_that_was_accepted() {
+    let (cluster, slot, owner, other) = start().await;
+    // Enough that whatever it misses meanwhile is read.
+    let mut settings = seeded(&cluster.addresses());
+    settings.log_events_max = 100_000;
+    let mut node = following(settings, &["a", "b", "c"]).await;
+    let has_moved = Cell::new(false);
+    let publishing = async {
+        let (mut accepted, mut refused) = (Vec::new(), Vec::new());
+        for number in 0_u32.. {
+            let name = ["a", "b", "c"][number as usize % 3];
+            let data = number.to_string();
+            let mut is_accepted = false;
+            for server in cluster.nodes() {
+                match call(server, &data, &[name]).await {
+                    Reply::Array(_) => is_accepted = true,
+                    Reply::Error(error) => refused.push(error),
+                    other => panic!("{other:?}"),
+                }
+                if is_accepted {
+                    break;
+                }
+            }
+            if is_accepted {
+                accepted.push(data);
+            }
+            if accepted.len() >= 600 && has_moved.get() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        (accepted, refused)
+    };
+    let moving = async {
+        for round in 0..6 {
+            let (from, to) = if round % 2 == 0 { (owner, other) } else { (other, owner) };
+            cluster.move_slot(slot, from, to).await.unwrap();
+            node.wait_for("the new term", |node| node.told.iter().filter(|line| *line == "term").count() > round).await;
+        }
+        has_moved.set(true);
+    };
+    let ((accepted, refused), ()) = tokio::join!(publishing, moving);
+    assert!(refused.iter().any(|error| error.starts_with("MOVED")), "{refused:?}");
+    for error in &refused {
+        let beginning = error.split(' ').next().unwrap();
+        assert!(["MOVED", "ASK", "TRYAGAIN", "ERR"].contains(&beginning), "{error}");
+        assert!(beginning != "ERR" || error.starts_with("ERR Function not found"), "{error}");
+    }
+    node.until_data(accepted.last().unwrap()).await;
+    assert_eq!(node.data(), accepted, "{:?}", node.told());
+    assert!(terms(&node) == 6 && !node.told().iter().any(|line| line.starts_with("gap")), "{:?}", node.told());
+}
+
+/// What the text does when the slot is on its way and some of the keys are here and others there.
+#[tokio::test]
+async fn while_the_slot_is_on_its_way_an_event_is_kept_and_sent_or_neither() {
+    for moved in
+        [&[][..], &[KEY], &[TOPS], &[STREAM], &[KEY, TOPS], &[KEY, STREAM], &[TOPS, STREAM], &[KEY, TOPS, STREAM]]
+    {
+        let (cluster, slot, owner, other) = start().await;
+        let mut node = following(seeded(&cluster.addresses()), &["a", "new"]).await;
+        let _there = RedisPublisher::connect(seeded(&cluster.addresses())).await.unwrap();
+        let [source, target] = [&cluster.nodes()[owner], &cluster.nodes()[other]];
+        publish(source, "1", &["a"]).await;
+        node.until_data("1").await;
+        // The functions are at every master where a node ever was; here also at the one to which the slot goes.
+        let library = source.command(&["FUNCTION", "DUMP"]).await.unwrap();
+        let Reply::Bulk(library) = library else { panic!("{library:?}") };
+        let mut connection = target.connection().await.unwrap();
+        connection.command(&[&b"FUNCTION"[..], b"RESTORE", &library]).await.unwrap();
+        cluster.begin_move(slot, owner, other).await.unwrap();
+        for key in moved {
+            cluster.move_key(key, owner, other).await.unwrap();
+        }
+        let mut accepted = vec!["1".to_owned()];
+        for (data, names) in [("2", &["a"][..]), ("3", &["new"]), ("4", &["a", "new"]), ("5", &["new", "a"])] {
+            for reply in [call(source, data, names).await, call_asking(target, data, names).await] {
+                match reply {
+                    Reply::Array(_) => accepted.push(data.into()),
+                    Reply::Error(error) => {
+                        let is_told =
+                            ["ASK ", "TRYAGAIN ", "MOVED "].iter().any(|beginning| error.starts_with(beginning));
+                        assert!(is_told, "{moved:?} {data}: {error}");
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert_eq!(accepted.len(), if moved.is_empty() { 2 } else { 1 }, "{moved:?}: {accepted:?}");
+        // The rest follows, and nothing stands in its way.
+        for key in cluster.keys_in(slot, owner).await.unwrap() {
+            cluster.move_key(&key, owner, other).await.unwrap();
+        }
+        cluster.end_move(slot, owner, other).await.unwrap();
+        let last = publish(target, "last", &["a", "new"]).await;
+        accepted.push("last".into());
+        node.until_data("last").await;
+        assert_eq!(node.data(), accepted, "{moved:?}: {:?}", node.told());
+        assert_eq!(last.number, accepted.len() as u64, "no number was given to an event that is none: {moved:?}");
+        assert_eq!(terms(&node), 1);
+    }
+}
+
+/// 1. The master dies, and its replica is made master by the cluster itself.
+/// 2. Everything that the replica has comes, and a new term says that its end may be missing.
+#[tokio::test]
+async fn a_failover_begins_a_term_and_what_the_replica_has_comes() {
+    let (mut cluster, master, replica) = RedisCluster::start_with_replica_for(KEY).await.unwrap();
+    let slot = cluster.slot_of(KEY).await.unwrap();
+    let mut node = following(seeded(&cluster.addresses()), &["a"]).await;
+    publish(&cluster.nodes()[master], "1", &["a"]).await;
+    node.until_data("1").await;
+    replicated(&cluster.nodes()[master]).await;
+    cluster.node(master).kill();
+    cluster.wait_for_owner(slot, replica).await.unwrap();
+    publish(&cluster.nodes()[replica], "2", &["a"]).await;
+    node.until_data("2").await;
+    assert_eq!(node.data(), ["1", "2"]);
+    assert_eq!(terms(&node), 1, "{:?}", node.told());
+    // The connection that publishes comes back apart.
+    let published = async {
+        loop {
+            if let Ok(receipt) = node.feed.publish(&publication("3")).await {
+                return receipt;
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, published).await.unwrap().subscribers, Some(1));
+    node.until_data("3").await;
+}
+
+/// The old master and the replica change places while both go on: no connection ends, and Redis tells nobody who follows
+/// a log that is no part of a slot that moved.
+#[tokio::test]
+async fn a_failover_by_hand_takes_every_node_along() {
+    for how in [&[][..], &["FORCE"], &["TAKEOVER"]] {
+        let (cluster, master, replica) = RedisCluster::start_with_replica_for(KEY).await.unwrap();
+        let slot = cluster.slot_of(KEY).await.unwrap();
+        let mut node = Node::following(&cluster.nodes()[(master + 1) % 3].url(), &["a"]).await;
+        publish(&cluster.nodes()[master], "1", &["a"]).await;
+        node.until_data("1").await;
+        replicated(&cluster.nodes()[master]).await;
+        cluster.failover(replica, how).await.unwrap();
+        cluster.wait_for_owner(slot, replica).await.unwrap();
+        publish(&cluster.nodes()[replica], "2", &["a"]).await;
+        node.until_data("2").await;
+        assert_eq!((node.data(), terms(&node)), (vec!["1".to_owned(), "2".into()], 1), "{how:?}: {:?}", node.told());
+    }
+}
+
+/// 1. The master stands still: its connections stay open, and tell nothing.
+/// 2. The cluster makes its replica the master. A node is told by the others, and goes there.
+/// 3. The old master wakes up, and still takes itself for the master for a moment: nobody goes back.
+#[tokio::test]
+async fn a_master_that_was_away_and_still_names_itself_is_outdone_by_the_others() {
+    let (mut cluster, master, replica) = RedisCluster::start_with_replica_for(KEY).await.unwrap();
+    let slot = cluster.slot_of(KEY).await.unwrap();
+    let mut node = following(seeded(&cluster.addresses()), &["a"]).await;
+    publish(&cluster.nodes()[master], "1", &["a"]).await;
+    node.until_data("1").await;
+    replicated(&cluster.nodes()[master]).await;
+    cluster.nodes()[master].stop_signal().unwrap();
+    cluster.wait_for_owner(slot, replica).await.unwrap();
+    publish(&cluster.nodes()[replica], "2", &["a"]).await;
+    node.until_data("2").await;
+    cluster.nodes()[master].cont().unwrap();
+    let fresh = following(seeded(&cluster.addresses()), &["a"]).await;
+    publish(&cluster.nodes()[replica], "3", &["a"]).await;
+    for mut node in [node, fresh] {
+        node.until_data("3").await;
+    }
+    cluster.node(master).kill();
+}
+
+#[tokio::test]
+async fn a_program_that_only_publishes_finds_the_slot_and_follows_it() {
+    let (cluster, slot, owner, other) = start().await;
+    let url = cluster.nodes()[other].url();
+    let mut node = Node::following(&url, &["a"]).await;
+    let mut named = RedisSettings::parse(&url).unwrap();
+    named.log = Some(LogRetention::default());
+    for settings in [named, seeded(&cluster.addresses())] {
+        let at = cluster.owner_of(slot).await.unwrap();
+        let mut publisher = RedisPublisher::connect(settings).await.unwrap();
+        let first: EventId = publisher.publish(&publication("before")).await.unwrap().id.unwrap();
+        cluster.move_slot(slot, at, if at == owner { other } else { owner }).await.unwrap();
+        let second = publisher.publish(&publication("after")).await.unwrap().id.unwrap();
+        assert_ne!(first.term, second.term);
+        let told = format!("{} a after", second.number);
+        node.wait_for("the event", |node| node.told.contains(&told)).await;
+    }
+    assert_eq!(node.data(), ["before", "after", "before", "after"]);
+}
