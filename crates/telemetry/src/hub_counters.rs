@@ -19,9 +19,9 @@ label! {
         BadChannel = "bad_channel",
         /// A field of the event holds what it must not.
         BadField = "bad_field",
-        /// Always 0: an event with such a type or id counts as bad_field.
+        /// Always 0: an event with such a type or id counts as `bad_field`.
         Reserved = "reserved",
-        /// More bytes after encoding than event_bytes_max.
+        /// More bytes after encoding than `event_bytes_max`.
         TooLarge = "too_large",
         /// Always 0: its publisher is answered with status 503.
         FeedUnavailable = "feed_unavailable",
