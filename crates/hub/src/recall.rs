@@ -133,6 +133,18 @@ mod tests {
     }
 
     #[test]
+    fn who_wants_more_events_is_not_answered_with_fewer() {
+        let newest = |events| Wanted { above: Position::ORIGIN, events };
+        let mut recall = Recall::default();
+        recall.want(newest(5), FLOOR);
+        let question = recall.ask(FLOOR).expect("wanted");
+        assert_eq!([recall.want(newest(4), FLOOR), recall.want(newest(9), FLOOR)], [Some(1), Some(2)]);
+        recall.answer();
+        recall.remember(question.wanted, FLOOR);
+        assert_eq!([recall.want(newest(5), FLOOR), recall.want(newest(6), FLOOR)], [None, Some(2)]);
+    }
+
+    #[test]
     fn an_answer_is_remembered_until_the_floor_moves() {
         let mut recall = Recall::default();
         recall.want(above(20), FLOOR);

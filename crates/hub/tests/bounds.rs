@@ -101,6 +101,18 @@ fn all_logs_together_have_a_budget_and_the_largest_pay() {
 }
 
 #[test]
+fn of_logs_of_one_size_those_that_were_quiet_for_longest_pay() {
+    let mut node = Node::new(&[], 8_000, 100);
+    let channels = ["h", "g", "f", "e", "d", "c", "b", "a"];
+    for channel in channels {
+        node.publish(channel, 1);
+    }
+    let evicted = usize::try_from(node.evictions()[3]).expect("a few");
+    assert!((1..channels.len()).contains(&evicted), "{evicted}");
+    assert_eq!(channels[..evicted].iter().map(|channel| node.kept(channel)).sum::<usize>(), 0, "{evicted}");
+}
+
+#[test]
 fn a_channel_is_forgotten_when_nothing_can_be_kept_of_any_channel_for_as_long_and_is_counted() {
     let long = LogLimits { age_ms_max: 5000, ..LOG };
     let mut node = Node::new(&[("long", long)], 1 << 30, 100);

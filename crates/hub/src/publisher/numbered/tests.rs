@@ -91,7 +91,9 @@ fn a_new_term_is_a_gap_in_every_followed_channel() {
     let mut feed = Feed::new(LIMITS);
     feed.follow_at(10);
     feed.publisher.lost(Lane::default());
+    feed.take_marks();
     feed.term_ends(2, 10);
+    assert!(feed.take_marks(), "live streams are told at once");
     let gap = &feed.texts(10)[0];
     let id = EventId::new(Term::from_random(2), 1010, 10);
     assert!(gap.starts_with(&format!("id: {id}\n")) && gap.contains("\"term-ended\""), "{gap}");

@@ -96,7 +96,7 @@ impl Account {
     /// missing there without a gap that was told before.
     pub(super) fn pass(&mut self, end: usize, published: &impl Published) {
         for owed in &mut self.owed {
-            assert!(!owed.needs_gap, "an id before the gap of {owed:?}");
+            assert!(!owed.needs_gap, "an id passes silently before the gap of {owed:?}");
             if !owed.is_told {
                 owed.check(end, published);
             }
