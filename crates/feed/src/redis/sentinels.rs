@@ -5,22 +5,23 @@
 //! answered, the rest is not waited for.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisError, cmd};
+use redis::{AsyncConnectionConfig, ConnectionAddr, RedisError, cmd};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::link_error::Advised;
 use super::login::{Login, Password};
-use super::lookup::Lookups;
+use super::lookup::{Lookups, NoAddress, Only};
 use super::reach::RedisReach;
 use super::settings::{Papers, RedisSettings, SettingsError};
 
-/// How long one Sentinel may take, connection included. Shorter than the deadline for all that leads to the master: its
-/// name may have to be looked up as well.
+/// How long one Sentinel may take, connection included, and as long again before that to look up its name. Shorter than
+/// the deadline for all that leads to the master, whose name may have to be looked up as well.
 const ASK_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The Sentinels of one master.
@@ -53,8 +54,19 @@ pub(super) struct Answer {
     pub(super) epoch: u64,
 }
 
+/// Where one Sentinel is, or several of one name.
+struct Place {
+    address: Address,
+    location: ConnectionAddr,
+    papers: Arc<Papers>,
+}
+
 #[derive(Debug, thiserror::Error)]
 enum Unanswered {
+    #[error(transparent)]
+    Name(#[from] NoAddress),
+    #[error("its name was looked up for {ASK_DEADLINE:?} without an answer, which is waited for")]
+    Unfound,
     #[error("{}", Advised(.0))]
     Redis(#[from] RedisError),
     #[error("knows no such master")]
@@ -87,19 +99,15 @@ impl Sentinels {
         let mut asked = JoinSet::new();
         for address in &self.addresses {
             let location = settings.location_at(address.host.clone(), address.port);
-            let (papers, master, address) = (Arc::clone(papers), self.master.clone(), address.clone());
-            let lookups = settings.lookups().clone();
-            asked.spawn(async move {
-                let late = |_| Err(Unanswered::Late);
-                let answer = timeout(ASK_DEADLINE, ask(&papers, location, &master, lookups)).await.unwrap_or_else(late);
-                answer.map_err(|error| format!("{address}: {error}"))
-            });
+            let place = Place { address: address.clone(), location, papers: Arc::clone(papers) };
+            asked.spawn(place.ask(settings.lookups().clone(), self.master.clone()));
         }
         let (mut answers, mut reasons) = (Vec::new(), Vec::new());
-        while let Some(Ok(answer)) = asked.join_next().await {
+        while let Some(answer) = asked.join_next().await {
             match answer {
-                Ok(answer) => answers.push(answer),
-                Err(reason) => reasons.push(reason),
+                Ok(Ok(answer)) => answers.push(answer),
+                Ok(Err(reason)) => reasons.push(reason),
+                Err(error) => reasons.push(error.to_string()),
             }
             if answers.len() > self.addresses.len() / 2 {
                 break;
@@ -133,14 +141,57 @@ impl fmt::Display for Sentinels {
     }
 }
 
-async fn ask(
-    papers: &Papers,
-    location: redis::ConnectionAddr,
-    master: &str,
-    lookups: Lookups,
-) -> Result<Answer, Unanswered> {
+impl Place {
+    /// Asks everyone there, as the Sentinels are asked: all at once, and more than half are enough. Each may have an
+    /// address of both families, so they are counted in one family.
+    async fn ask(self, lookups: Lookups, master: String) -> Result<Answer, String> {
+        let ips = self.look_up(&lookups).await.map_err(|error| format!("{}: {error}", self.address))?;
+        let is_one = ips.len() == 1;
+        let place = Arc::new(self);
+        let mut asked = JoinSet::new();
+        for ip in ips.iter().copied() {
+            let (place, master) = (Arc::clone(&place), master.clone());
+            asked.spawn(async move {
+                let late = |_| Err(Unanswered::Late);
+                let asking = ask(&place.papers, place.location.clone(), ip, &master);
+                (ip, timeout(ASK_DEADLINE, asking).await.unwrap_or_else(late))
+            });
+        }
+        let (mut answers, mut reasons, mut told_by) = (Vec::new(), Vec::new(), Vec::new());
+        while let Some(told) = asked.join_next().await {
+            let Ok((ip, answer)) = told else { continue };
+            match answer {
+                Ok(answer) => {
+                    answers.push(answer);
+                    told_by.push(ip);
+                }
+                Err(error) if is_one => reasons.push(format!("{}: {error}", place.address)),
+                Err(error) => reasons.push(format!("{} ({ip}): {error}", place.address)),
+            }
+            if is_most(&told_by, &ips) {
+                break;
+            }
+        }
+        newest(answers).ok_or_else(|| reasons.join("; "))
+    }
+
+    async fn look_up(&self, lookups: &Lookups) -> Result<Vec<IpAddr>, Unanswered> {
+        let found = timeout(ASK_DEADLINE, lookups.addresses(&self.address.host)).await;
+        Ok(found.map_err(|_| Unanswered::Unfound)??)
+    }
+}
+
+/// Whether these are more than half of all addresses of one family.
+fn is_most(some: &[IpAddr], all: &[IpAddr]) -> bool {
+    [IpAddr::is_ipv4, IpAddr::is_ipv6].iter().any(|is_of_family| {
+        let count = |ips: &[IpAddr]| ips.iter().filter(|ip| is_of_family(ip)).count();
+        count(some) > count(all) / 2
+    })
+}
+
+async fn ask(papers: &Papers, location: ConnectionAddr, ip: IpAddr, master: &str) -> Result<Answer, Unanswered> {
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-    let config = config.set_dns_resolver(lookups);
+    let config = config.set_dns_resolver(Only(ip));
     let client = papers.of_sentinel(location)?;
     let mut sentinel = client.get_multiplexed_async_connection_with_config(&config).await?;
     let mut question = cmd("SENTINEL");
@@ -190,5 +241,20 @@ mod tests {
         assert_eq!(port_of(vec![answer(2, 4), answer(1, 3)]), Some(2));
         assert_eq!(port_of(vec![answer(1, 0), answer(2, 0)]), Some(1));
         assert_eq!(port_of(vec![]), None);
+    }
+
+    #[test]
+    fn most_of_a_name_are_more_than_half_of_the_addresses_of_one_family() {
+        let ips = |text: &str| text.split_whitespace().map(|ip| ip.parse().unwrap()).collect::<Vec<IpAddr>>();
+        for (some, all, expected) in [
+            ("", "10.0.0.1", false),
+            ("10.0.0.1", "10.0.0.1", true),
+            ("10.0.0.1", "10.0.0.1 ::1", true),
+            ("10.0.0.1", "10.0.0.1 10.0.0.2", false),
+            ("10.0.0.1 10.0.0.2", "10.0.0.1 10.0.0.2 10.0.0.3", true),
+            ("10.0.0.1 ::1", "10.0.0.1 10.0.0.2 10.0.0.3 ::1 ::2 ::3", false),
+        ] {
+            assert_eq!(is_most(&ips(some), &ips(all)), expected, "{some} of {all}");
+        }
     }
 }
