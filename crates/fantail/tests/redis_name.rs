@@ -10,6 +10,7 @@ mod node;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
+use fantail_testkit::port::free_port;
 use fantail_testkit::proxy::Cut;
 use fantail_testkit::{DnsServer, Fantail, FaultProxy, PATIENCE, RedisSentinel, RedisServer, Signal, http};
 
@@ -40,6 +41,14 @@ async fn until_asked(names: &DnsServer, times: usize) {
         }
     };
     tokio::time::timeout(PATIENCE, asked).await.expect("the name is looked up");
+}
+
+/// Takes connections, as the system does for a program that stands still, and answers nothing. The resolver puts this
+/// address before all others of this machine, since it is what they are reached from.
+fn stands_still() -> (TcpListener, u16) {
+    let listener = TcpListener::bind((HERE, free_port().unwrap())).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
 }
 
 fn elsewhere(last: u8, port: u16) -> SocketAddr {
@@ -142,15 +151,18 @@ async fn a_name_that_leads_nowhere_is_told_and_followed_when_it_leads_to_redis()
     assert_eq!(data(&mut stream, 1).await, ["at last"]);
 }
 
+/// The name of one Sentinel may be that of several, of which the first here stands still.
 #[tokio::test]
-async fn a_sentinel_whose_name_leads_nowhere_is_told_and_asked_when_it_leads_there() {
+async fn a_sentinel_whose_name_leads_nowhere_is_told_and_each_of_its_addresses_asked_when_it_leads_there() {
     let master = RedisServer::start().await.unwrap();
     let sentinel = RedisSentinel::start(&master, 0).await.unwrap();
     let names = DnsServer::start().unwrap();
-    let sentinels = format!("--redis-sentinels=sentinel.test:{}", sentinel.addr().port());
+    let (_still, port) = stands_still();
+    let _sentinel = FaultProxy::start_at(elsewhere(4, port), sentinel.addr()).unwrap();
+    let sentinels = format!("--redis-sentinels=sentinel.test:{port}");
     let mut node = start(&names, &[&sentinels, "--redis-sentinel-master", RedisSentinel::MASTER]).await;
     node.wait_for_output("the name sentinel.test leads nowhere: ", PATIENCE).await.unwrap();
-    names.point("sentinel.test", &[HERE]);
+    names.point("sentinel.test", &[HERE, Ipv4Addr::new(127, 0, 0, 4)]);
     until_ready(&node, true).await;
     assert!(names.asked() > 1);
 }
@@ -185,28 +197,27 @@ async fn a_name_that_comes_to_mean_another_server_leads_there_at_the_next_connec
     assert_eq!((to_old.connections(), to_new.connections()), (0, 2));
 }
 
-/// The first takes connections, as the system does for a program that stands still, and answers nothing. The second
-/// refuses, the third is a replica.
+/// The first stands still, the second refuses, the third is a replica.
 #[tokio::test]
 async fn of_several_addresses_each_is_tried_until_one_is_that_of_a_master() {
     let master = RedisServer::start().await.unwrap();
     let replica = RedisServer::start_replica_of(&master, &[]).await.unwrap();
-    let port = master.addr().port();
-    let _still = TcpListener::bind(elsewhere(2, port)).unwrap();
-    let _replica = FaultProxy::start_at(elsewhere(4, port), replica.addr()).unwrap();
+    let (_still, port) = stands_still();
+    let _replica = FaultProxy::start_at(elsewhere(3, port), replica.addr()).unwrap();
+    let _master = FaultProxy::start_at(elsewhere(4, port), master.addr()).unwrap();
     let names = DnsServer::start().unwrap();
-    let others = [2, 3, 4].map(|last| Ipv4Addr::new(127, 0, 0, last));
-    names.point(NAME, &others);
+    let all = [1, 2, 3, 4].map(|last| Ipv4Addr::new(127, 0, 0, last));
+    names.point(NAME, &all[..3]);
     let mut node = node_asking(&names, port, &[]).await;
     for told in [
-        "127.0.0.2: there was no connection within its share of 5s",
-        "127.0.0.3: Connection refused",
-        &format!("127.0.0.4: {NAME}:{port} is a replica"),
+        "127.0.0.1: there was no connection within its share of 5s",
+        "127.0.0.2: Connection refused",
+        &format!("127.0.0.3: {NAME}:{port} is a replica"),
     ] {
         node.wait_for_output(told, PATIENCE).await.unwrap();
     }
 
-    names.point(NAME, &[&others[..], &[HERE]].concat());
+    names.point(NAME, &all);
     until_ready(&node, true).await;
     let mut stream = subscribe(&node, "/sse/c").await;
     publish(&node, "c", "of the master").await;

@@ -15,6 +15,7 @@ use redis::{AsyncConnectionConfig, ConnectionAddr, ErrorKind, RedisError, Server
 
 use self::map::Map;
 use super::address::Address;
+use super::lookup::Only;
 use super::names;
 use super::random::random_below;
 use super::reach::RedisReach;
@@ -96,14 +97,16 @@ impl Cluster {
         settings: &RedisSettings,
         papers: &Arc<Papers>,
     ) -> Result<Answer, Unknown> {
-        let prefers_names = settings.is_tls();
-        let answer = ask_all(&self.nodes, |asked| {
-            let (papers, location) = (Arc::clone(papers), settings.location_at(asked.host.clone(), asked.port));
-            let lookups = settings.lookups().clone();
+        let (settings_of, papers) = (settings.clone(), Arc::clone(papers));
+        let answer = ask_all(&self.nodes, settings.lookups(), move |asked, ip| {
+            let (papers, location) = (Arc::clone(&papers), settings_of.location_at(asked.host.clone(), asked.port));
+            let prefers_names = settings_of.is_tls();
+            // A node that does not know its own host is at the address that answers.
+            let asked = if prefers_names { asked } else { Address { host: ip.to_string(), ..asked } };
             async move {
                 let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-                let config = config.set_dns_resolver(lookups);
                 let client = papers.of_server(location)?;
+                let config = config.set_dns_resolver(Only(ip));
                 let mut node = client.get_multiplexed_async_connection_with_config(&config).await?;
                 question.answer(&ask(&mut node, prefers_names).await?, &asked)
             }

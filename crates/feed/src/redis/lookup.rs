@@ -100,21 +100,6 @@ impl Lookups {
     }
 }
 
-/// The same for those connections that the library looks up: to the Sentinels.
-impl AsyncDNSResolver for Lookups {
-    fn resolve<'a, 'b: 'a>(
-        &'a self,
-        host: &'b str,
-        port: u16,
-    ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
-        Box::pin(async move {
-            let addresses = self.addresses(host).await.map_err(io::Error::other)?;
-            let addresses = addresses.into_iter().map(move |address| SocketAddr::new(address, port));
-            Ok(Box::new(addresses) as Box<dyn Iterator<Item = SocketAddr> + Send>)
-        })
-    }
-}
-
 /// Leads a connection to this address, whatever the name in whose name it is made. The server's certificate is checked
 /// against the name.
 pub(super) struct Only(pub(super) IpAddr);

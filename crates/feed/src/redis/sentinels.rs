@@ -1,14 +1,15 @@
 //! Who knows which Redis is the master: the Sentinels, asked anew for each connection and while it stands.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, cmd};
+use redis::{AsyncConnectionConfig, ConnectionAddr, cmd};
 
 use super::address::Address;
 use super::login::{Login, Password};
-use super::lookup::Lookups;
+use super::lookup::Only;
 use super::reach::RedisReach;
 use super::settings::{Papers, RedisSettings, SettingsError};
 use super::witnesses::{Answer, Unanswered, ask_all};
@@ -50,11 +51,11 @@ impl Sentinels {
 
     /// Asks where the master is now.
     pub(super) async fn master(&self, settings: &RedisSettings, papers: &Arc<Papers>) -> Result<Answer, Unknown> {
-        let answer = ask_all(&self.addresses, |witness| {
-            let location = settings.location_at(witness.host, witness.port);
-            let (papers, master) = (Arc::clone(papers), self.master.clone());
-            let lookups = settings.lookups().clone();
-            async move { ask(&papers, location, &master, lookups).await }
+        let (settings_of, papers, master) = (settings.clone(), Arc::clone(papers), self.master.clone());
+        let answer = ask_all(&self.addresses, settings.lookups(), move |witness, ip| {
+            let location = settings_of.location_at(witness.host, witness.port);
+            let (papers, master) = (Arc::clone(&papers), master.clone());
+            async move { ask(&papers, location, ip, &master).await }
         });
         answer.await.map_err(|reasons| Unknown { master: self.master.clone(), reasons })
     }
@@ -67,14 +68,9 @@ impl fmt::Display for Sentinels {
     }
 }
 
-async fn ask(
-    papers: &Papers,
-    location: redis::ConnectionAddr,
-    master: &str,
-    lookups: Lookups,
-) -> Result<Answer, Unanswered> {
+async fn ask(papers: &Papers, location: ConnectionAddr, ip: IpAddr, master: &str) -> Result<Answer, Unanswered> {
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-    let config = config.set_dns_resolver(lookups);
+    let config = config.set_dns_resolver(Only(ip));
     let client = papers.of_sentinel(location)?;
     let mut sentinel = client.get_multiplexed_async_connection_with_config(&config).await?;
     let mut question = cmd("SENTINEL");
