@@ -17,7 +17,6 @@ use crate::secret::Secret;
 use crate::suggest;
 
 const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-const SENTINEL_PORT: u16 = 26_379;
 const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Where in [`Config`] a value lives.
@@ -56,7 +55,11 @@ pub(crate) enum Kind {
     Readable(Field<Option<PathBuf>>),
     Text(Field<Option<String>>),
     Secret(Field<Option<Secret>>),
-    Servers(Field<Vec<String>>),
+    Servers {
+        /// That of servers for which none is written.
+        port: u16,
+        field: Field<Vec<String>>,
+    },
     Switch(Field<bool>),
 }
 
@@ -80,7 +83,7 @@ impl Kind {
             }
             Self::Text(field) => (field.set)(config, (!text.is_empty()).then(|| text.to_owned())),
             Self::Secret(field) => (field.set)(config, (!text.is_empty()).then(|| Secret::new(text))),
-            Self::Servers(field) => (field.set)(config, parse_servers(texts)?),
+            Self::Servers { port, field } => (field.set)(config, parse_servers(texts, *port)?),
             Self::SlowPolicy(field) => (field.set)(config, parse_slow_policy(text)?),
             Self::Channels(field) => (field.set)(config, parse_channels(texts)?),
             Self::Switch(field) => (field.set)(config, parse_switch(text)?),
@@ -97,7 +100,7 @@ impl Kind {
             Self::Count { field, .. } => (field.get)(config).to_string(),
             Self::Size { field, .. } => show_size(*(field.get)(config) as u64),
             Self::Duration { field, .. } => show_duration(*(field.get)(config)),
-            Self::Origins(field) | Self::Servers(field) => (field.get)(config).join(","),
+            Self::Origins(field) | Self::Servers { field, .. } => (field.get)(config).join(","),
             Self::Text(field) => (field.get)(config).clone().unwrap_or_default(),
             Self::Secret(field) => (field.get)(config).as_ref().map_or_else(String::new, ToString::to_string),
             Self::LogFormat(field) => (field.get)(config).to_string(),
@@ -127,7 +130,7 @@ impl Kind {
             Self::File(_) | Self::Readable(_) => "a path, or empty for none".to_owned(),
             Self::Text(_) => "text, or empty for none".to_owned(),
             Self::Secret(_) => "text that is shown nowhere, or empty for none".to_owned(),
-            Self::Servers(_) => "hosts, each with a port or without".to_owned(),
+            Self::Servers { port, .. } => format!("hosts, each with a port or with {port} for it"),
             Self::SlowPolicy(_) => "`disconnect`, `skip` or `latest`".to_owned(),
             Self::Channels(_) => "tables `[[channel]]`, or rules such as `pattern=news.*,slow_policy=skip`".to_owned(),
             Self::Switch(_) => "`true` or `false`; the flag alone means `true`".to_owned(),
@@ -149,7 +152,7 @@ impl Kind {
             Self::File(_) | Self::Readable(_) => "FILE",
             Self::Text(_) => "TEXT",
             Self::Secret(_) => "SECRET",
-            Self::Servers(_) => "HOST:PORT",
+            Self::Servers { .. } => "HOST:PORT",
             Self::SlowPolicy(_) => "POLICY",
             Self::Channels(_) => "RULE",
             Self::Switch(_) => "BOOL",
@@ -192,19 +195,19 @@ fn parse_redis_url(text: &str) -> Result<Option<RedisUrl>, String> {
 }
 
 /// A comma separates servers in a variable, and no host contains one, so it does so everywhere.
-fn parse_servers(texts: &[String]) -> Result<Vec<String>, String> {
+fn parse_servers(texts: &[String], port: u16) -> Result<Vec<String>, String> {
     let pieces = texts.iter().flat_map(|text| text.split(',')).map(str::trim);
-    pieces.filter(|piece| !piece.is_empty()).map(parse_server).collect()
+    pieces.filter(|piece| !piece.is_empty()).map(|piece| parse_server(piece, port)).collect()
 }
 
-/// A host and a port, that of Sentinels unless another is written.
-fn parse_server(text: &str) -> Result<String, String> {
-    let refused = || format!("{text:?} is not a host with a port; write sentinel.example:26379, or [::1]:26379");
+/// A host and a port, this one unless another is written.
+fn parse_server(text: &str, port: u16) -> Result<String, String> {
+    let refused = || format!("{text:?} is not a host with a port; write redis.example:{port}, or [::1]:{port}");
     let url = Url::parse(&format!("redis://{text}")).map_err(|_| refused())?;
     let is_plain = url.username().is_empty() && url.password().is_none() && url.path().is_empty();
     match url.host_str() {
         Some(host) if is_plain && url.query().is_none() && url.fragment().is_none() && !text.contains('@') => {
-            Ok(format!("{host}:{}", url.port().unwrap_or(SENTINEL_PORT)))
+            Ok(format!("{host}:{}", url.port().unwrap_or(port)))
         }
         _ => Err(refused()),
     }
@@ -454,7 +457,7 @@ mod tests {
 
     #[test]
     fn servers_are_hosts_with_the_usual_port_unless_they_name_one() {
-        let parse = |texts: &[&str]| parse_servers(&texts.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let parse = |texts: &[&str]| parse_servers(&texts.iter().map(ToString::to_string).collect::<Vec<_>>(), 26_379);
         assert_eq!(parse(&["s1, s2:1", "[::1]"]).unwrap(), ["s1:26379", "s2:1", "[::1]:26379"]);
         assert_eq!(parse(&[""]).unwrap(), Vec::<String>::new());
         for text in ["s1:x", "s1:70000", ":26379", "s1/0", "user@s1", "redis://s1", "s1?x", "s1#x", "::1", "@s1"] {
