@@ -90,7 +90,8 @@ async fn whichever_node_of_the_cluster_is_named_the_one_with_the_slot_is_followe
     nodes.push(following(seeded(&cluster.addresses()), &["a", "b"]).await);
     publish(&cluster.nodes()[owner], "1", &["a"]).await;
     for (at, node) in nodes.iter().enumerate() {
-        assert!(node.feed.publish(&publication(&format!("of-{at}"))).await.unwrap().id.is_some());
+        let receipt = node.feed.publish(&publication(&format!("of-{at}"))).await.unwrap();
+        assert_eq!((receipt.id.is_some(), receipt.subscribers), (true, Some(4)), "live, to all of them");
     }
     publish(&cluster.nodes()[owner], "last", &["a", "b"]).await;
     for node in &mut nodes {
@@ -335,6 +336,32 @@ async fn a_failover_by_hand_takes_every_node_along() {
         node.until_data("2").await;
         assert_eq!((node.data(), terms(&node)), (vec!["1".to_owned(), "2".into()], 1), "{how:?}: {:?}", node.told());
     }
+}
+
+/// 1. The master is cut off from all others, but not from this node and its publishers. It goes on as if nothing were.
+/// 2. The others make its replica the master.
+/// 3. No connection ends, and all that is asked of the old master is answered well: only the others know better.
+#[tokio::test]
+async fn a_master_that_is_cut_off_and_goes_on_is_left_for_the_one_that_the_others_name() {
+    let (cluster, master, replica) = RedisCluster::start_with_replica_for(KEY).await.unwrap();
+    let slot = cluster.slot_of(KEY).await.unwrap();
+    let mut node = following(seeded(&cluster.addresses()), &["a"]).await;
+    publish(&cluster.nodes()[master], "1", &["a"]).await;
+    node.until_data("1").await;
+    replicated(&cluster.nodes()[master]).await;
+    cluster.cut_off(master).await.unwrap();
+    cluster.failover(replica, &["TAKEOVER"]).await.unwrap();
+    cluster.wait_for_owner(slot, replica).await.unwrap();
+    let still = call(&cluster.nodes()[master], "accepted-and-lost", &["a"]).await;
+    assert!(matches!(still, Reply::Array(_)), "the old master goes on: {still:?}");
+    let mut fresh = following(seeded(&cluster.addresses()), &["a"]).await;
+    node.wait_for("the new term", |node| node.told.contains(&"term".to_owned())).await;
+    publish(&cluster.nodes()[replica], "2", &["a"]).await;
+    for node in [&mut node, &mut fresh] {
+        node.until_data("2").await;
+    }
+    assert_eq!(terms(&node), 1, "{:?}", node.told());
+    assert!(matches!(call(&cluster.nodes()[master], "x", &["a"]).await, Reply::Array(_)), "and would go on");
 }
 
 /// 1. The master stands still: its connections stay open, and tell nothing.
