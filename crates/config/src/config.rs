@@ -105,6 +105,8 @@ pub struct Redis {
     pub redis_tls_cert: Option<PathBuf>,
     /// Its key.
     pub redis_tls_key: Option<PathBuf>,
+    /// Nodes of a Cluster, each as `host:port`.
+    pub redis_cluster_nodes: Vec<String>,
     /// Sentinels, each as `host:port`.
     pub redis_sentinels: Vec<String>,
     /// The name by which they know the master.

@@ -229,9 +229,7 @@ const RULES: [Rule; 7] = [
     Rule {
         keys: ("redis_log", "redis_url"),
         must: "must not be on without",
-        holds: |config| {
-            !config.feed.redis_log || config.feed.redis_url.is_some() || !config.redis.redis_sentinels.is_empty()
-        },
+        holds: |config| !config.feed.redis_log || redis_rules::is_redis(config),
     },
     Rule {
         keys: ("redis_log_lanes", "redis_log"),

@@ -6,11 +6,21 @@ use crate::config::Config;
 use crate::layers::Rule;
 use crate::redis_url::RedisUrl;
 
-pub(crate) const RULES: [Rule; 17] = [
+pub(crate) const RULES: [Rule; 19] = [
     Rule {
         keys: ("redis_url", "redis_sentinels"),
-        must: "has no host; name one there, or name",
-        holds: |config| !config.redis.redis_sentinels.is_empty() || url_is(config, RedisUrl::names_server, true),
+        must: "has no host; name one there, or redis_cluster_nodes, or",
+        holds: |config| is_found_by_others(config) || url_is(config, RedisUrl::names_server, true),
+    },
+    Rule {
+        keys: ("redis_cluster_nodes", "redis_url"),
+        must: "tells where redis is; take the host out of",
+        holds: |config| config.redis.redis_cluster_nodes.is_empty() || url_is(config, |url| !url.names_server(), true),
+    },
+    Rule {
+        keys: ("redis_cluster_nodes", "redis_sentinels"),
+        must: "must not be given beside",
+        holds: |config| config.redis.redis_cluster_nodes.is_empty() || config.redis.redis_sentinels.is_empty(),
     },
     Rule {
         keys: ("redis_sentinels", "redis_url"),
@@ -101,8 +111,14 @@ fn url_is(config: &Config, holds: fn(&RedisUrl) -> bool, without: bool) -> bool 
     config.feed.redis_url.as_ref().map_or(without, holds)
 }
 
-fn is_redis(config: &Config) -> bool {
-    config.feed.redis_url.is_some() || !config.redis.redis_sentinels.is_empty()
+/// Whether events come from a Redis.
+pub(crate) fn is_redis(config: &Config) -> bool {
+    config.feed.redis_url.is_some() || is_found_by_others(config)
+}
+
+/// Whether others are asked where it is.
+fn is_found_by_others(config: &Config) -> bool {
+    !config.redis.redis_sentinels.is_empty() || !config.redis.redis_cluster_nodes.is_empty()
 }
 
 fn has_password(config: &Config) -> bool {

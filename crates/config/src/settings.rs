@@ -60,7 +60,7 @@ impl Setting {
 
     /// Whether it may be given more than once, as a list.
     pub fn is_repeatable(&self) -> bool {
-        matches!(self.kind, Kind::Origins(_) | Kind::Servers(_) | Kind::Lanes(_) | Kind::Channels(_))
+        matches!(self.kind, Kind::Origins(_) | Kind::Servers { .. } | Kind::Lanes(_) | Kind::Channels(_))
     }
 
     /// Whether its value may hold a password, and so is never shown whole.
@@ -119,13 +119,14 @@ macro_rules! setting {
         }
     };
     (@kind $kind:ident, $field:expr) => { Kind::$kind($field) };
+    (@kind $kind:ident, $field:expr, port: $port:expr) => { Kind::$kind { port: $port, field: $field } };
     (@kind $kind:ident, $field:expr, min: $min:expr, max: $max:expr) => {
         Kind::$kind { min: $min, max: $max, field: $field }
     };
 }
 
 /// Every setting, grouped as in [`Config`](crate::Config).
-pub static SETTINGS: [Setting; 48] = [
+pub static SETTINGS: [Setting; 49] = [
     setting!(public.listen: Address() = "127.0.0.1:8080",
         "Where browsers connect. Reachable from this machine only, until set otherwise."),
     setting!(public.listen_shared: Switch() = "false",
@@ -137,7 +138,7 @@ pub static SETTINGS: [Setting; 48] = [
     setting!(engine.workers: Count(min: 0, max: 256) = "0",
         "Shards, each one thread that serves its own streams. 0 stands for one per core."),
     setting!(feed.redis_url: RedisUrl() = "" or "redis://127.0.0.1:6379",
-        "Redis server that carries the events. A node without one has only those that are published to it over HTTP. A password is hidden in every output; still, prefer file or variable to the flag, which other users can see. With redis_sentinels it has no host: redis:/// or rediss:///."),
+        "Redis server that carries the events. A node without one has only those that are published to it over HTTP. A password is hidden in every output; still, prefer file or variable to the flag, which other users can see. With redis_sentinels or redis_cluster_nodes it has no host: redis:/// or rediss:///."),
     setting!(feed.redis_log: Switch() = "false",
         "Number events in Redis and keep them there, so that clients can resume on any node and after a restart. All nodes and publishers of one Redis must agree. Needs redis_url."),
     setting!(feed.redis_log_events_max: Count(min: 1, max: 10_000_000) = "10000",
@@ -162,7 +163,9 @@ pub static SETTINGS: [Setting; 48] = [
         "PEM file with the certificate that Fantail shows to Redis, and to Sentinels. Together with redis_tls_key."),
     setting!(redis.redis_tls_key: Readable() = "",
         "PEM file with the key of redis_tls_cert."),
-    setting!(redis.redis_sentinels: Servers() = "",
+    setting!(redis.redis_cluster_nodes: Servers(port: 6_379) = "",
+        "Nodes of a Redis Cluster, each as host or host:port, that are asked for the node with the log before each connection and while it stands. A few are enough, they know the others. They are reached with TLS if redis_url begins with rediss:."),
+    setting!(redis.redis_sentinels: Servers(port: 26_379) = "",
         "Sentinels, each as host or host:port, that are asked for the master before each connection and while it stands. They are reached with TLS if redis_url begins with rediss:."),
     setting!(redis.redis_sentinel_master: Text() = "",
         "Name by which the Sentinels know the master, often mymaster. Together with redis_sentinels."),

@@ -23,7 +23,6 @@ const DEFAULT_LANE: &str = "0";
 const NAMED_LANES_MAX: usize = 63;
 
 const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-const SENTINEL_PORT: u16 = 26_379;
 const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Where in [`Config`] a value lives.
@@ -62,8 +61,12 @@ pub(crate) enum Kind {
     Readable(Field<Option<PathBuf>>),
     Text(Field<Option<String>>),
     Secret(Field<Option<Secret>>),
-    Servers(Field<Vec<String>>),
     Lanes(Field<Vec<String>>),
+    Servers {
+        /// That of servers for which none is written.
+        port: u16,
+        field: Field<Vec<String>>,
+    },
     Switch(Field<bool>),
 }
 
@@ -87,7 +90,7 @@ impl Kind {
             }
             Self::Text(field) => (field.set)(config, (!text.is_empty()).then(|| text.to_owned())),
             Self::Secret(field) => (field.set)(config, (!text.is_empty()).then(|| Secret::new(text))),
-            Self::Servers(field) => (field.set)(config, parse_servers(texts)?),
+            Self::Servers { port, field } => (field.set)(config, parse_servers(texts, *port)?),
             Self::Lanes(field) => (field.set)(config, parse_lanes(texts)?),
             Self::SlowPolicy(field) => (field.set)(config, parse_slow_policy(text)?),
             Self::Channels(field) => (field.set)(config, parse_channels(texts)?),
@@ -105,7 +108,7 @@ impl Kind {
             Self::Count { field, .. } => (field.get)(config).to_string(),
             Self::Size { field, .. } => show_size(*(field.get)(config) as u64),
             Self::Duration { field, .. } => show_duration(*(field.get)(config)),
-            Self::Origins(field) | Self::Servers(field) | Self::Lanes(field) => (field.get)(config).join(","),
+            Self::Origins(field) | Self::Lanes(field) | Self::Servers { field, .. } => (field.get)(config).join(","),
             Self::Text(field) => (field.get)(config).clone().unwrap_or_default(),
             Self::Secret(field) => (field.get)(config).as_ref().map_or_else(String::new, ToString::to_string),
             Self::LogFormat(field) => (field.get)(config).to_string(),
@@ -135,7 +138,7 @@ impl Kind {
             Self::File(_) | Self::Readable(_) => "a path, or empty for none".to_owned(),
             Self::Text(_) => "text, or empty for none".to_owned(),
             Self::Secret(_) => "text that is shown nowhere, or empty for none".to_owned(),
-            Self::Servers(_) => "hosts, each with a port or without".to_owned(),
+            Self::Servers { port, .. } => format!("hosts, each with a port or with {port} for it"),
             Self::Lanes(_) => "names of letters and digits".to_owned(),
             Self::SlowPolicy(_) => "`disconnect`, `skip` or `latest`".to_owned(),
             Self::Channels(_) => "tables `[[channel]]`, or rules such as `pattern=news.*,slow_policy=skip`".to_owned(),
@@ -158,7 +161,7 @@ impl Kind {
             Self::File(_) | Self::Readable(_) => "FILE",
             Self::Text(_) => "TEXT",
             Self::Secret(_) => "SECRET",
-            Self::Servers(_) => "HOST:PORT",
+            Self::Servers { .. } => "HOST:PORT",
             Self::Lanes(_) => "NAME",
             Self::SlowPolicy(_) => "POLICY",
             Self::Channels(_) => "RULE",
@@ -202,19 +205,19 @@ fn parse_redis_url(text: &str) -> Result<Option<RedisUrl>, String> {
 }
 
 /// A comma separates servers in a variable, and no host contains one, so it does so everywhere.
-fn parse_servers(texts: &[String]) -> Result<Vec<String>, String> {
+fn parse_servers(texts: &[String], port: u16) -> Result<Vec<String>, String> {
     let pieces = texts.iter().flat_map(|text| text.split(',')).map(str::trim);
-    pieces.filter(|piece| !piece.is_empty()).map(parse_server).collect()
+    pieces.filter(|piece| !piece.is_empty()).map(|piece| parse_server(piece, port)).collect()
 }
 
-/// A host and a port, that of Sentinels unless another is written.
-fn parse_server(text: &str) -> Result<String, String> {
-    let refused = || format!("{text:?} is not a host with a port; write sentinel.example:26379, or [::1]:26379");
+/// A host and a port, this one unless another is written.
+fn parse_server(text: &str, port: u16) -> Result<String, String> {
+    let refused = || format!("{text:?} is not a host with a port; write redis.example:{port}, or [::1]:{port}");
     let url = Url::parse(&format!("redis://{text}")).map_err(|_| refused())?;
     let is_plain = url.username().is_empty() && url.password().is_none() && url.path().is_empty();
     match url.host_str() {
         Some(host) if is_plain && url.query().is_none() && url.fragment().is_none() && !text.contains('@') => {
-            Ok(format!("{host}:{}", url.port().unwrap_or(SENTINEL_PORT)))
+            Ok(format!("{host}:{}", url.port().unwrap_or(port)))
         }
         _ => Err(refused()),
     }
@@ -486,7 +489,7 @@ mod tests {
 
     #[test]
     fn servers_are_hosts_with_the_usual_port_unless_they_name_one() {
-        let parse = |texts: &[&str]| parse_servers(&texts.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let parse = |texts: &[&str]| parse_servers(&texts.iter().map(ToString::to_string).collect::<Vec<_>>(), 26_379);
         assert_eq!(parse(&["s1, s2:1", "[::1]"]).unwrap(), ["s1:26379", "s2:1", "[::1]:26379"]);
         assert_eq!(parse(&[""]).unwrap(), Vec::<String>::new());
         for text in ["s1:x", "s1:70000", ":26379", "s1/0", "user@s1", "redis://s1", "s1?x", "s1#x", "::1", "@s1"] {

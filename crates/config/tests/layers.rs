@@ -147,6 +147,7 @@ fn every_setting_can_be_given_in_every_layer() {
         "listen" | "internal_listen" => "127.0.0.1:0",
         "path" => "/events",
         "redis_url" => "redis://db",
+        "redis_cluster_nodes" => "n1:6379,n2:1",
         "redis_sentinels" => "s1:26379,s2:1",
         "redis_username" | "redis_sentinel_username" | "redis_sentinel_master" => "edge",
         "redis_password" | "redis_sentinel_password" => "***",
@@ -175,7 +176,7 @@ fn every_setting_can_be_given_in_every_layer() {
     let along = |key: &str| {
         let sentinels = [("FANTAIL_REDIS_SENTINELS", "s1"), ("FANTAIL_REDIS_SENTINEL_MASTER", "main")];
         let company = match key {
-            "redis_url" => Vec::new(),
+            "redis_url" | "redis_cluster_nodes" => Vec::new(),
             "redis_log_lanes" => vec![("FANTAIL_REDIS_URL", "redis://db"), ("FANTAIL_REDIS_LOG", "true")],
             "redis_username" => vec![("FANTAIL_REDIS_URL", "redis://db"), ("FANTAIL_REDIS_PASSWORD_FILE", "/x")],
             "redis_tls_cert" => vec![("FANTAIL_REDIS_URL", "rediss://db"), ("FANTAIL_REDIS_TLS_KEY", "/x")],
@@ -377,7 +378,7 @@ fn a_bad_value_is_not_judged_a_second_time_against_its_neighbour() {
 /// What would be silently without effect, or contradicts itself, is told with both places.
 #[test]
 fn settings_of_redis_that_do_not_go_together_are_told() {
-    let table: [(&[&str], &str); 20] = [
+    let table: [(&[&str], &str); 22] = [
         (&["--redis-url", "redis:///0"], "redis_url (redis:///0, --redis-url) has no host"),
         (
             &["--redis-url", "redis://db", "--redis-sentinels", "s1", "--redis-sentinel-master", "m"],
@@ -385,6 +386,14 @@ fn settings_of_redis_that_do_not_go_together_are_told() {
         ),
         (&["--redis-url", "unix:///x", "--redis-sentinels", "s1", "--redis-sentinel-master", "m"], "take the host out"),
         (&["--redis-sentinels", "s1"], "redis_sentinels (s1:26379, --redis-sentinels) must be given together with"),
+        (
+            &["--redis-url", "redis://db", "--redis-cluster-nodes", "n1"],
+            "redis_cluster_nodes (n1:6379, --redis-cluster",
+        ),
+        (
+            &["--redis-cluster-nodes", "n1", "--redis-sentinels", "s1", "--redis-sentinel-master", "m"],
+            "must not be given beside redis_sentinels",
+        ),
         (&["--redis-sentinel-master", "m"], "must be given together with"),
         (&["--redis-url", "redis://db", "--redis-username", "edge"], "redis_username (edge, --redis-username) needs a"),
         (

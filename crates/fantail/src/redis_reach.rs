@@ -9,7 +9,7 @@ pub(crate) fn redis_settings(
     redis: Redis,
     event_bytes_max: usize,
 ) -> Result<Option<RedisSettings>, SettingsError> {
-    if redis_url.is_none() && redis.redis_sentinels.is_empty() {
+    if redis_url.is_none() && redis.redis_sentinels.is_empty() && redis.redis_cluster_nodes.is_empty() {
         return Ok(None);
     }
     let Redis {
@@ -19,6 +19,7 @@ pub(crate) fn redis_settings(
         redis_tls_ca,
         redis_tls_cert,
         redis_tls_key,
+        redis_cluster_nodes,
         redis_sentinels,
         redis_sentinel_master,
         redis_sentinel_username,
@@ -34,6 +35,7 @@ pub(crate) fn redis_settings(
         tls_ca: redis_tls_ca,
         tls_cert: redis_tls_cert,
         tls_key: redis_tls_key,
+        cluster_nodes: redis_cluster_nodes,
         sentinels: redis_sentinels,
         sentinel_master: redis_sentinel_master,
         sentinel_username: redis_sentinel_username,

@@ -6,6 +6,8 @@
 mod beside;
 #[path = "redis_log/broker.rs"]
 mod broker;
+#[path = "redis_log/cluster.rs"]
+mod cluster;
 #[path = "redis_log/deleting.rs"]
 mod deleting;
 #[path = "redis_log/herd.rs"]

@@ -100,6 +100,18 @@ impl RedisCluster {
         self.nodes[replica].wait_for_info("replication", "role:master").await
     }
 
+    /// Lets a node take no word from any other, for a minute: it goes on with what it has as if it were alone, for whoever
+    /// still reaches it.
+    pub async fn cut_off(&self, node: usize) -> Result<()> {
+        done(&self.nodes[node], &["CONFIG", "SET", "cluster-require-full-coverage", "no"]).await?;
+        for (at, other) in self.nodes.iter().enumerate() {
+            if at != node {
+                done(&self.nodes[node], &["CLUSTER", "FORGET", &id(other).await?]).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until a node says itself that it is the master of a slot, and serves it.
     pub async fn wait_for_owner(&self, slot: u16, node: usize) -> Result<()> {
         within(PATIENCE, &format!("node {node} as the master of slot {slot}"), async {

@@ -49,7 +49,7 @@ pub(super) fn command() -> Command {
         )
         .arg(
             valued("url", "URL")
-                .conflicts_with_all(["redis_url", "redis_sentinels"])
+                .conflicts_with_all(["redis_url", "redis_sentinels", "redis_cluster_nodes"])
                 .default_value("http://127.0.0.1:8081")
                 .help("A node's internal listener"),
         )
@@ -220,6 +220,8 @@ mod tests {
             &["--url=http://h", "--redis-url=redis://h", "a", "x"],
             &["--url=http://h", "--redis-sentinels=s1", "--redis-sentinel-master=m", "a", "x"],
             &["--redis-sentinels=s1", "a", "x"],
+            &["--url=http://h", "--redis-cluster-nodes=n1", "a", "x"],
+            &["--redis-url=redis://h", "--redis-cluster-nodes=n1", "a", "x"],
             &["--redis-tls-ca=/x", "a", "x"],
             &["--redis-password=hunter2", "--redis-url=redis://h", "a", "x"],
             &["--redis-url=redis://h", "--redis-url=redis://h", "a", "x"],
@@ -244,6 +246,7 @@ mod tests {
                 &["--redis-sentinels=s1,s2:1", "--redis-sentinel-master=m", "a", "x"],
                 "the master m of the sentinels s1:26379, s2:1",
             ),
+            (&["--redis-cluster-nodes=n1,n2:1", "--redis-log", "a", "x"], "the cluster of n1:6379, n2:1"),
         ] {
             let Destination::Redis(settings) = parse(args).unwrap().destination else { panic!("{args:?}") };
             assert_eq!(settings.address(), address);

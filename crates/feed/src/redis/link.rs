@@ -134,9 +134,6 @@ impl<'a, F: Fn(PushInfo) -> bool + Send + Sync + 'static> Connector<'a, F> {
         owner: &Answer,
     ) -> Result<(Candidate, Option<Found>), LinkError> {
         let mut candidate = self.connect_named(owner).await?;
-        if candidate.nature != Nature::ClusterNode {
-            return Err(LinkError::NoCluster(candidate.location.to_string()));
-        }
         let told = self.ask_here(&mut candidate, slot).await?;
         if !told.is_here {
             return Err(LinkError::NotOwner(candidate.location.to_string()));

@@ -49,9 +49,6 @@ pub(super) enum LinkError {
     /// The node of a Cluster does not own the slot.
     #[error("{0} is not the master for the slot of the log; the cluster may be changing")]
     NotOwner(String),
-    /// The server belongs to no Cluster.
-    #[error("{0} is no node of a cluster; name it in redis_url instead of redis_cluster_nodes")]
-    NoCluster(String),
     /// The server may not be followed.
     #[error("{0} is a replica, which can miss messages unnoticed; name the master, or its sentinels")]
     Replica(String),

@@ -6,6 +6,8 @@ use fantail_feed::{LogRetention, RedisPublisher, RedisReach, RedisSettings};
 use fantail_testkit::port::free_port;
 use fantail_testkit::{PATIENCE, RedisCluster, RedisServer, Reply};
 use fantail_wire::{Event, EventId, Publication};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 
 use crate::node::{Node, channel, publish, settings};
 
@@ -88,7 +90,8 @@ async fn whichever_node_of_the_cluster_is_named_the_one_with_the_slot_is_followe
     nodes.push(following(seeded(&cluster.addresses()), &["a", "b"]).await);
     publish(&cluster.nodes()[owner], "1", &["a"]).await;
     for (at, node) in nodes.iter().enumerate() {
-        assert!(node.feed.publish(&publication(&format!("of-{at}"))).await.unwrap().id.is_some());
+        let receipt = node.feed.publish(&publication(&format!("of-{at}"))).await.unwrap();
+        assert_eq!((receipt.id.is_some(), receipt.subscribers), (true, Some(4)), "live, to all of them");
     }
     publish(&cluster.nodes()[owner], "last", &["a", "b"]).await;
     for node in &mut nodes {
@@ -335,6 +338,32 @@ async fn a_failover_by_hand_takes_every_node_along() {
     }
 }
 
+/// 1. The master is cut off from all others, but not from this node and its publishers. It goes on as if nothing were.
+/// 2. The others make its replica the master.
+/// 3. No connection ends, and all that is asked of the old master is answered well: only the others know better.
+#[tokio::test]
+async fn a_master_that_is_cut_off_and_goes_on_is_left_for_the_one_that_the_others_name() {
+    let (cluster, master, replica) = RedisCluster::start_with_replica_for(KEY).await.unwrap();
+    let slot = cluster.slot_of(KEY).await.unwrap();
+    let mut node = following(seeded(&cluster.addresses()), &["a"]).await;
+    publish(&cluster.nodes()[master], "1", &["a"]).await;
+    node.until_data("1").await;
+    replicated(&cluster.nodes()[master]).await;
+    cluster.cut_off(master).await.unwrap();
+    cluster.failover(replica, &["TAKEOVER"]).await.unwrap();
+    cluster.wait_for_owner(slot, replica).await.unwrap();
+    let still = call(&cluster.nodes()[master], "accepted-and-lost", &["a"]).await;
+    assert!(matches!(still, Reply::Array(_)), "the old master goes on: {still:?}");
+    let mut fresh = following(seeded(&cluster.addresses()), &["a"]).await;
+    node.wait_for("the new term", |node| node.told.contains(&"term".to_owned())).await;
+    publish(&cluster.nodes()[replica], "2", &["a"]).await;
+    for node in [&mut node, &mut fresh] {
+        node.until_data("2").await;
+    }
+    assert_eq!(terms(&node), 1, "{:?}", node.told());
+    assert!(matches!(call(&cluster.nodes()[master], "x", &["a"]).await, Reply::Array(_)), "and would go on");
+}
+
 /// 1. The master stands still: its connections stay open, and tell nothing.
 /// 2. The cluster makes its replica the master. A node is told by the others, and goes there.
 /// 3. The old master wakes up, and still takes itself for the master for a moment: nobody goes back.
@@ -377,4 +406,156 @@ async fn a_program_that_only_publishes_finds_the_slot_and_follows_it() {
         node.wait_for("the event", |node| node.told.contains(&told)).await;
     }
     assert_eq!(node.data(), ["before", "after", "before", "after"]);
+}
+
+const PUBLISHER: &str = "+fcall +info +time +hmget +hgetall +hset +hdel +zrevrange +zrange +zscore +zcard +zcount +zadd \
+    +zremrangebyrank +xlen +xinfo +xadd +xdel +xtrim +pexpire ~fantail-log:{0} ~fantail-tops:{0}";
+const NODE: &str = "+subscribe +unsubscribe +publish +multi +exec &fantail:* &fantail-event:* &fantail-service:* \
+    +function|load +role +zmscore +zrangebyscore +xrange +xrevrange ~fantail-stream:{0}:*";
+
+/// Makes a user at every node of the cluster.
+async fn make_user(cluster: &RedisCluster, name: &str, rights: &[&str]) {
+    let words = rights.iter().flat_map(|rights| rights.split_ascii_whitespace());
+    let begin = ["ACL", "SETUSER", name, "reset", "on", ">secret", "-@all"];
+    let command: Vec<_> = begin.into_iter().chain(words).collect();
+    for server in cluster.nodes() {
+        assert_eq!(server.command(&command).await.unwrap(), Reply::Simple("OK".into()));
+    }
+}
+
+fn as_user(name: &str, nodes: &[String]) -> RedisSettings {
+    let reach = RedisReach {
+        cluster_nodes: nodes.to_vec(),
+        username: Some(name.into()),
+        password: Some("secret".into()),
+        ..RedisReach::default()
+    };
+    let (like, mut settings) = (settings("redis://127.0.0.1"), RedisSettings::new(reach).unwrap());
+    (settings.log, settings.probe_interval) = (like.log, like.probe_interval);
+    settings
+}
+
+/// The rights that docs/redis.md and docs/publishing.md give.
+#[tokio::test]
+async fn a_user_with_the_documented_rights_follows_the_log_and_one_of_a_single_channel_publishes_to_it() {
+    let (cluster, slot, owner, other) = start().await;
+    let in_cluster = "+cluster|nodes +ssubscribe +sunsubscribe +spublish +exists";
+    make_user(&cluster, "node", &[PUBLISHER, NODE, in_cluster, "&fantail-log:{0}:*"]).await;
+    let only_a = "+spublish +exists ~fantail-stream:{0}:a ~fantail-stream:{0}: &fantail-log:{0}:a";
+    make_user(&cluster, "only-a", &[PUBLISHER, only_a]).await;
+    let mut node = following(as_user("node", &cluster.addresses()), &["a", "b"]).await;
+    let publish_to = async |server: &RedisServer, name: &str| {
+        let mut user = server.connection().await.unwrap();
+        user.command(&["AUTH", "only-a", "secret"]).await.unwrap();
+        user.command(&["FCALL", "fantail_publish", "1", KEY, "{\"data\":\"by-only-a\"}", name]).await.unwrap()
+    };
+    assert!(matches!(publish_to(&cluster.nodes()[owner], "a").await, Reply::Array(_)));
+    assert_error(&publish_to(&cluster.nodes()[owner], "b").await, "ERR fantail: this user may not");
+    node.until_data("by-only-a").await;
+    // The first that it does elsewhere is to begin a term.
+    cluster.move_slot(slot, owner, other).await.unwrap();
+    node.wait_for("the new term", |node| node.told.contains(&"term".to_owned())).await;
+    cluster.nodes()[other].command(&["HSET", KEY, "run_id", "another"]).await.unwrap();
+    let reply = publish_to(&cluster.nodes()[other], "a").await;
+    assert!(matches!(reply, Reply::Array(_)), "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_channel_whose_log_the_user_may_not_read_is_refused_and_the_others_are_followed() {
+    let (cluster, _, owner, _) = start().await;
+    let in_cluster = "+cluster|nodes +ssubscribe +sunsubscribe +spublish +exists";
+    make_user(&cluster, "node", &[PUBLISHER, NODE, in_cluster, "&fantail-log:{0}:a", "&fantail-log:{0}:c"]).await;
+    let mut node = Node::start_with(as_user("node", &cluster.addresses()));
+    node.feed.follow(&channel("b"));
+    node.follow(&["a", "c"]).await;
+    let redis = &cluster.nodes()[owner];
+    for name in ["a", "b", "c"] {
+        publish(redis, &format!("to-{name}"), &[name]).await;
+    }
+    node.until_data("to-c").await;
+    assert_eq!(node.data(), ["to-a", "to-c"]);
+    let counters = std::sync::Arc::clone(node.feed.counters());
+    assert!(counters.follows_refused.load(std::sync::atomic::Ordering::Relaxed) > 0);
+    make_user(&cluster, "node", &[PUBLISHER, NODE, in_cluster, "&fantail-log:{0}:*"]).await;
+    node.follow(&["b"]).await;
+    publish(redis, "again", &["b"]).await;
+    node.until_data("again").await;
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_ask_for_the_slots_is_told_what_to_allow() {
+    let (cluster, ..) = start().await;
+    make_user(&cluster, "node", &[PUBLISHER, NODE, "&fantail-log:{0}:*"]).await;
+    let error = RedisPublisher::connect(as_user("node", &cluster.addresses())).await.unwrap_err().to_string();
+    assert!(error.contains("may not be asked by this user; allow it +cluster|nodes"), "{error}");
+    let mut by_url = RedisSettings::parse(&format!("redis://node:secret@{}", cluster.nodes()[0].addr())).unwrap();
+    by_url.log = Some(LogRetention::default());
+    let error = RedisPublisher::connect(by_url).await.unwrap_err().to_string();
+    assert!(error.contains("allow it +cluster|nodes"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_no_cluster_is_not_taken_for_one() {
+    let server = RedisServer::start().await.unwrap();
+    let error = RedisPublisher::connect(seeded(&[server.addr().to_string()])).await.unwrap_err().to_string();
+    assert!(error.contains("no node of the cluster tells which of them to use"), "{error}");
+    assert!(error.contains("cluster support disabled"), "{error}");
+}
+
+/// A seed that takes another node for the owner of all slots, and says so as if it knew best.
+async fn lying_seed(owner: &RedisServer) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let map = format!("aaaa {}@1 master - 0 0 99 connected 0-16383\n", owner.addr());
+    let map = format!("${}\r\n{map}\r\n", map.len());
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let map = map.clone();
+            tokio::spawn(async move {
+                let (read, mut write) = socket.into_split();
+                let mut lines = BufReader::new(read).lines();
+                while let Ok(Some(line)) = lines.next_line().await {
+                    let answer = match line.as_str() {
+                        "HELLO" => "%1\r\n$5\r\nproto\r\n:3\r\n",
+                        "CLIENT" => "+OK\r\n",
+                        "CLUSTER" => &map,
+                        _ => continue,
+                    };
+                    write.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    addr.to_string()
+}
+
+/// The first seed names a node that is none of the slot's, the other one a replica. What they name is asked as well.
+#[tokio::test]
+async fn a_node_that_is_not_the_owner_is_not_followed_whoever_names_it() {
+    let (cluster, master, replica) = RedisCluster::start_with_replica_for(KEY).await.unwrap();
+    for wrong in [(master + 1) % 3, replica] {
+        let wrong = &cluster.nodes()[wrong];
+        let error = RedisPublisher::connect(seeded(&[lying_seed(wrong).await])).await.unwrap_err().to_string();
+        let told = format!("{} is not the master for the slot of the log", wrong.addr());
+        assert!(error.contains(&told), "{error}");
+    }
+    let named = [lying_seed(&cluster.nodes()[master]).await];
+    RedisPublisher::connect(seeded(&named)).await.expect("what it says of the owner is true");
+}
+
+#[tokio::test]
+async fn without_a_log_any_master_of_the_cluster_serves() {
+    let cluster = RedisCluster::start().await.unwrap();
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        let settings = RedisReach { cluster_nodes: cluster.addresses(), ..RedisReach::default() };
+        nodes.push(RedisPublisher::connect(RedisSettings::new(settings).unwrap()).await.unwrap());
+    }
+    let mut spy = cluster.nodes()[0].connection().await.unwrap();
+    spy.command(&["SUBSCRIBE", "fantail:a"]).await.unwrap();
+    for (number, node) in nodes.iter_mut().enumerate() {
+        node.publish(&publication(&number.to_string())).await.unwrap();
+        let message = spy.reply().await.unwrap();
+        assert_eq!(message.array().unwrap()[2].text().unwrap(), number.to_string(), "over the bus, if not from here");
+    }
 }
