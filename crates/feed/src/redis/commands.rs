@@ -85,8 +85,15 @@ impl Commands {
         // Every node encodes the event again, with an id of its own if it has none: what is accepted here fits there.
         encode(&publication.event, Some(&self.longest_id), self.event_bytes_max)?;
         let live = self.live().await?;
-        let sent = send(live.connection.clone(), live.log.as_ref(), publication).await;
-        sent.map_err(|error| live.unavailable(&error))
+        match live.send(publication).await {
+            // This server has done nothing of it, and is not the one to ask any more.
+            Err(error) if leads_elsewhere(&error) => {
+                let refused = live.unavailable(&error);
+                let live = self.live_after(Some(&live)).await.ok_or(refused)?;
+                live.send(publication).await.map_err(|error| live.unavailable(&error))
+            }
+            sent => sent.map_err(|error| live.unavailable(&error)),
+        }
     }
 
     /// Sends a probe round.
@@ -115,29 +122,41 @@ impl Commands {
     }
 
     async fn live(&self) -> Result<Live, PublishError> {
+        let live = self.live_after(None).await;
+        live.ok_or_else(|| PublishError::Unavailable("not connected to redis".into()))
+    }
+
+    /// Waits for a connection, for another one than that of `before`.
+    async fn live_after(&self, before: Option<&Live>) -> Option<Live> {
+        let is_other = |live: &Live| before.is_none_or(|before| !Arc::ptr_eq(&before.doubted, &live.doubted));
         let mut live = self.live.subscribe();
-        match timeout(CONNECTION_WAIT, live.wait_for(Option::is_some)).await {
-            Ok(Ok(live)) => live.clone(),
-            Ok(Err(_)) | Err(_) => None,
-        }
-        .ok_or_else(|| PublishError::Unavailable("not connected to redis".into()))
+        let found = timeout(CONNECTION_WAIT, live.wait_for(|live| live.as_ref().is_some_and(is_other))).await;
+        found.ok()?.ok()?.clone()
     }
 }
 
 impl Live {
+    async fn send(&self, publication: &Publication) -> RedisResult<Receipt> {
+        send(self.connection.clone(), self.log.as_ref(), publication).await
+    }
+
     fn unavailable(&self, error: &RedisError) -> PublishError {
         if error.is_timeout() {
             self.doubted.notify_one();
             return PublishError::Unavailable("redis did not answer in time and may have taken the event".into());
         }
-        // A master became a replica while it was connected to, or the slot has gone elsewhere: where to connect may be
-        // another server by now. One that only waits for a slot to go is still the right one.
-        let is_on_its_way = error.kind() == ErrorKind::Server(ServerErrorKind::TryAgain);
-        if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) || (is_elsewhere(error) && !is_on_its_way) {
+        if leads_elsewhere(error) {
             self.doubted.notify_one();
         }
         PublishError::Unavailable(Advised(error).to_string())
     }
+}
+
+/// Whether a master became a replica while it was connected to, or the slot has gone elsewhere: where to connect may be
+/// another server by now. One that only waits for a slot to go is still the right one.
+fn leads_elsewhere(error: &RedisError) -> bool {
+    let is_on_its_way = error.kind() == ErrorKind::Server(ServerErrorKind::TryAgain);
+    error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) || (is_elsewhere(error) && !is_on_its_way)
 }
 
 /// Connects, and brings the log's functions along if there is a log.
