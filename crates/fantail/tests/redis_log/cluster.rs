@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::broker::{LOG, call, come_back, id_of, up_to, words};
-use crate::node::{FANTAIL, node, publish, subscribe, until_ready};
+use crate::node::{FANTAIL, Metrics, node, publish, subscribe, until, until_ready};
 
 /// How long a reader waits for an event before it looks whether it has all.
 const A_WHILE: Duration = Duration::from_millis(200);
@@ -55,6 +55,46 @@ async fn events_of_the_log_reach_every_node_of_fantail_over_a_cluster() {
         let back = up_to(&mut come_back(node, "/sse/c", &ids[0]).await, "by a call").await;
         assert_eq!(words(&back), all[3..]);
     }
+}
+
+/// A lane whose log is at another master than that of the lane 0.
+async fn lane_elsewhere(cluster: &RedisCluster) -> String {
+    let owner = async |key: &str| cluster.owner_of(cluster.slot_of(key).await.unwrap()).await.unwrap();
+    let here = owner(LOG).await;
+    for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        if owner(&format!("fantail-log:{{{name}}}")).await != here {
+            return name.to_owned();
+        }
+    }
+    panic!("eight names are all in the slots of one master of three");
+}
+
+/// What happens to the place of one lane is nothing to the other.
+#[tokio::test]
+async fn lanes_are_each_at_the_master_that_has_their_slot_and_move_apart() {
+    let cluster = RedisCluster::start().await.unwrap();
+    let lane = lane_elsewhere(&cluster).await;
+    let slot = cluster.slot_of(&format!("fantail-log:{{{lane}}}")).await.unwrap();
+    let seeds = cluster.addresses().join(",");
+    let node = node(&["--redis-cluster-nodes", &seeds, "--redis-log", "--redis-log-lanes", &lane]).await;
+    let is_connected = |metrics: &Metrics| metrics.count("fantail_feed_state{state=\"connected\"}") == 1;
+    until(&node, "both lanes are connected", is_connected).await;
+    let moving = format!("@{lane}/c");
+    let mut streams = [subscribe(&node, "/sse/c").await, subscribe(&node, &format!("/sse/{moving}")).await];
+    for channel in ["c", &moving] {
+        publish(&node, channel, "before").await;
+    }
+    let from = cluster.owner_of(slot).await.unwrap();
+    cluster.move_slot(slot, from, (from + 1) % 3).await.unwrap();
+    until(&node, "the move is noticed", |metrics| metrics.count("fantail_outages_total") > 0).await;
+    publish(&node, "c", "meanwhile").await;
+    until(&node, "both lanes are connected", is_connected).await;
+    for channel in ["c", &moving] {
+        publish(&node, channel, "after").await;
+    }
+    assert_eq!(words(&up_to(&mut streams[0], "after").await), ["before", "meanwhile", "after"]);
+    let told = format!("gap {moving} term-ended");
+    assert_eq!(words(&up_to(&mut streams[1], "after").await), ["before", &told, "after"]);
 }
 
 /// Publishers by HTTP and by calls to whichever node of the cluster takes them, and readers on two nodes.
