@@ -42,8 +42,9 @@ async fn read_to_hint(mut client: SseClient) -> Vec<String> {
 
 #[tokio::test]
 async fn streams_end_cleanly_one_after_the_other_over_the_window_and_the_process_with_the_last() {
-    const WINDOW: Duration = Duration::from_secs(2);
-    let mut node = node(&["--drain-window", "2s", "--drain-deadline", "20s", "--retry", "1s"]).await;
+    // So long that a machine that stands still for a second is not taken for a node that waits with most of them.
+    const WINDOW: Duration = Duration::from_secs(6);
+    let mut node = node(&["--drain-window", "6s", "--drain-deadline", "60s", "--retry", "1s"]).await;
     let request = SseClient::request(node.public(), "/sse/a").keep_body();
     let mut clients = Vec::new();
     for _ in 0..25 {
@@ -62,7 +63,8 @@ async fn streams_end_cleanly_one_after_the_other_over_the_window_and_the_process
     }
     let ends = ends.join_all().await;
     let late = ends.iter().filter(|end| **end > WINDOW / 2).count();
-    assert!((10..=40).contains(&late), "{late} of 50 ended in the second half: {ends:?}");
+    // None can end before its time: the half, less what each worker rounds up.
+    assert!((20..=40).contains(&late), "{late} of 50 ended in the second half: {ends:?}");
     assert_eq!(node.wait(Duration::from_secs(10)).await.unwrap().code(), Some(0));
 }
 

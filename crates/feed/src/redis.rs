@@ -36,7 +36,6 @@ use std::sync::Arc;
 
 use fantail_wire::{ChannelName, EventId, Lane, LaneName, Lanes, Publication};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 pub use files::FileError;
@@ -47,7 +46,7 @@ pub use settings::{RedisSettings, SettingsError};
 
 use self::arrivals::{Arrivals, LaneStates};
 use self::commands::Commands;
-use self::log::Recall;
+use self::log::{Recall, Turns};
 use self::subscriber::Subscriber;
 use self::trouble::Trouble;
 use crate::{FeedCounters, FeedState, Intake, PublishError, Receipt};
@@ -77,13 +76,12 @@ impl<I: Intake> RedisFeed<I> {
         let lanes = settings.lanes();
         let counters = Arc::<FeedCounters>::default();
         let states = Arc::new(LaneStates::new(lanes.iter().len()));
-        // What one repair holds in memory is bounded; so many at a time would not be.
-        let repairs = Arc::new(Semaphore::new(1));
+        let turns = Arc::<Turns>::default();
         let start = |(lane, name): (Lane, &LaneName)| {
             let settings = settings.for_lane(name);
             let lane = (lane, Arc::clone(&states));
             let arrivals = Arrivals::new(Arc::clone(intake), lane, Arc::clone(&counters), settings.log.is_some());
-            LaneFeed::start(settings, Arc::new(arrivals), Arc::clone(&counters), Arc::clone(&repairs))
+            LaneFeed::start(settings, Arc::new(arrivals), Arc::clone(&counters), Arc::clone(&turns))
         };
         let of_lanes = lanes.iter().map(start).collect();
         Self { lanes, of_lanes, states, counters }
@@ -148,7 +146,7 @@ impl<I: Intake> LaneFeed<I> {
         settings: RedisSettings,
         arrivals: Arc<Arrivals<I>>,
         counters: Arc<FeedCounters>,
-        repairs: Arc<Semaphore>,
+        turns: Arc<Turns>,
     ) -> Self {
         let commands = Arc::new(Commands::new(&settings));
         let publishing = tokio::spawn({
@@ -157,8 +155,7 @@ impl<I: Intake> LaneFeed<I> {
         });
         let trouble = Arc::<Trouble>::default();
         let told = Arc::clone(&trouble);
-        let subscriber =
-            Subscriber::new(settings, Arc::clone(&arrivals), Arc::clone(&commands), counters, repairs, told);
+        let subscriber = Subscriber::new(settings, Arc::clone(&arrivals), Arc::clone(&commands), counters, turns, told);
         let subscribing = tokio::spawn(subscriber.run());
         Self { arrivals, commands, trouble, tasks: [publishing, subscribing] }
     }

@@ -236,7 +236,7 @@ fn learn_ended(lines: &mut Vec<Line>, terms: &Terms, watermark: Position) {
         } else if newest_known.is_none_or(|newest| i > newest) {
             close_last(lines, watermark);
             let generation = next_generation(lines);
-            lines.push(Line { term: ended.term, generation, start: ended.start, end: Some(ended.end) });
+            remember(lines, Line { term: ended.term, generation, start: ended.start, end: Some(ended.end) });
         }
     }
 }
@@ -248,10 +248,15 @@ fn begin(lines: &mut Vec<Line>, terms: &Terms, watermark: Position) {
     let is_again = lines.iter().any(|line| line.term == terms.current);
     let start = if is_again { terms.number } else { terms.start };
     let generation = next_generation(lines);
+    remember(lines, Line { term: terms.current, generation, start, end: None });
+}
+
+/// Adds a line. If there are too many the oldest goes, and its ids are unknown from then on.
+fn remember(lines: &mut Vec<Line>, line: Line) {
     if lines.len() >= LINES_MAX {
         lines.remove(0);
     }
-    lines.push(Line { term: terms.current, generation, start, end: None });
+    lines.push(line);
 }
 
 fn close_last(lines: &mut [Line], watermark: Position) {

@@ -44,6 +44,7 @@ impl Engine {
         let due = share(drain.total, now.since(drain.started), drain.window);
         // At the end of the window nobody is left out, whenever he came.
         let window_over = now.since(drain.started) >= drain.window;
+        let mut slice = Slice::begin(SLICE);
         while let Some(drain) = self.drain.as_mut().filter(|drain| drain.ended < due || window_over) {
             let key = drain.next;
             drain.next += 1;
@@ -52,7 +53,7 @@ impl Engine {
             }
             if self.streams.get(key).is_some_and(|stream| stream.state != State::Ending) {
                 drain.ended += 1;
-                self.drain_one(key);
+                self.drain_one(key, &mut slice);
             }
         }
         // Connections that are no streams count too: they were accepted, and get an answer.
@@ -64,12 +65,13 @@ impl Engine {
         }
     }
 
-    /// What was published before, then the end.
-    fn drain_one(&mut self, key: Key) {
+    /// What was published before, then the end. All that end in one tick share a slice, and when it is over each gets one
+    /// write. Who lacks more than that, or takes nothing at the moment, comes back with its id.
+    fn drain_one(&mut self, key: Key, slice: &mut Slice) {
         let generation = self.streams[key].generation;
-        if self.streams[key].state == State::Live {
+        if matches!(self.streams[key].state, State::Live | State::Behind) {
             self.streams[key].state = State::Behind;
-            self.serve(key, &mut Slice::begin(SLICE));
+            self.serve(key, slice);
         }
         if self.is_stream(key, generation) {
             self.end(key, CloseReason::Drained);
@@ -90,7 +92,7 @@ mod tests {
     use fantail_telemetry::SlowPolicy;
 
     use super::*;
-    use crate::harness::{Harness, read_to};
+    use crate::harness::{Harness, read_to, shortest};
 
     #[test]
     fn a_drain_keeps_a_steady_pace_and_ends_on_time() {
@@ -111,5 +113,31 @@ mod tests {
         let text = read_to(&mut client, "\n\n");
         let (event, end) = (text.find("data: before\n\n"), text.find("{\"reason\":\"drained\"}"));
         assert!(event.is_some() && event < end, "{text}");
+    }
+
+    /// 1. A stream of two channels is behind: a pass has put it aside, and nobody has looked after it yet.
+    /// 2. The drain ends it, and many others before it.
+    #[tokio::test]
+    async fn who_is_behind_when_it_is_drained_gets_first_what_was_published_before() {
+        let mut harness = Harness::new(SlowPolicy::Disconnect, 10);
+        let mut clients = Vec::new();
+        for _ in 0..20 {
+            clients.push(harness.open(&["a", "b"]).await);
+        }
+        harness.settle();
+        harness.publish(&["a"], "before");
+        for (key, _) in &clients {
+            harness.engine.streams[*key].state = State::Behind;
+            harness.engine.queue_behind(*key);
+        }
+        for (key, _) in &clients {
+            harness.engine.drain_one(*key, &mut shortest());
+        }
+        harness.settle();
+        for (_, client) in &mut clients {
+            let text = read_to(client, "\n\n");
+            let (event, end) = (text.find("data: before\n\n"), text.find("{\"reason\":\"drained\"}"));
+            assert!(event.is_some() && event < end, "{text}");
+        }
     }
 }

@@ -13,12 +13,13 @@ mod message;
 mod order;
 mod recall;
 mod recalls;
+mod room;
 mod store;
 
 pub(in crate::redis) use self::cut::{Missed, Step, plan};
 #[cfg(test)]
 pub(in crate::redis) use self::entry::LogEntry;
-pub(in crate::redis) use self::follower::{FollowError, Follower};
+pub(in crate::redis) use self::follower::{FollowError, Follower, Turns};
 pub(in crate::redis) use self::held::Message;
 pub(in crate::redis) use self::line::Line;
 pub(in crate::redis) use self::message::LogMessage;

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, ServerErrorKind, Value, pipe};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::arrivals::Arrivals;
@@ -18,7 +17,7 @@ use super::backoff::Backoff;
 use super::commands::Commands;
 use super::link::Link;
 use super::link_error::LinkError;
-use super::log::{Broken, FollowError, Follower, LogStore};
+use super::log::{Broken, FollowError, Follower, LogStore, Turns};
 use super::names;
 use super::random::random_u64;
 use super::settings::RedisSettings;
@@ -39,8 +38,8 @@ pub(super) struct Subscriber<I> {
     arrivals: Arc<Arrivals<I>>,
     commands: Arc<Commands>,
     counters: Arc<FeedCounters>,
-    /// The right to read what was missed, which the lanes share.
-    repairs: Arc<Semaphore>,
+    /// The right to read the log.
+    turns: Arc<Turns>,
     trouble: Arc<Trouble>,
     /// This node's own Redis channel, on which its probes come back.
     service_channel: String,
@@ -73,7 +72,7 @@ impl<I: Intake> Subscriber<I> {
         arrivals: Arc<Arrivals<I>>,
         commands: Arc<Commands>,
         counters: Arc<FeedCounters>,
-        repairs: Arc<Semaphore>,
+        turns: Arc<Turns>,
         trouble: Arc<Trouble>,
     ) -> Self {
         let log_service_channel = names::log_service(&settings.lane, random_u64());
@@ -82,7 +81,7 @@ impl<I: Intake> Subscriber<I> {
             arrivals,
             commands,
             counters,
-            repairs,
+            turns,
             trouble,
             service_channel: names::service(random_u64()),
             log_service_channel,
@@ -161,8 +160,8 @@ impl<I: Intake> Subscriber<I> {
             let subscribed = apart(&link.connection, "SSUBSCRIBE", from_ref(&self.log_service_channel)).await?;
             subscribed.into_iter().try_for_each(|refused| refused.map_or(Ok(()), Err))?;
         }
-        let (repairs, events_max) = (Arc::clone(&self.repairs), self.settings.log_events_max);
-        Ok(Some(Follower::new(store, link.connection.clone(), arrivals, repairs, events_max)))
+        let (turns, events_max) = (Arc::clone(&self.turns), self.settings.log_events_max);
+        Ok(Some(Follower::new(store, link.connection.clone(), arrivals, turns, events_max)))
     }
 
     /// Sends one command after the other, as wishes come.

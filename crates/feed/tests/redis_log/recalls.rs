@@ -100,3 +100,20 @@ async fn a_key_that_is_no_stream_fails_its_own_recall_and_nothing_else() {
     assert_eq!(recalled, Recalled { entries: Vec::new(), from: Some(id) }, "nothing is known of what is below");
     assert!(!node.intake.lock().told.contains(&"lost".to_owned()));
 }
+
+#[tokio::test]
+async fn a_recall_brings_the_newest_of_what_is_too_much_and_says_from_where_on() {
+    let server = RedisServer::start().await.unwrap();
+    let mut node = Node::following(&server.url(), &["other"]).await;
+    let large = "x".repeat(1 << 20);
+    let mut ids = vec![publish(&server, "small", &["a"]).await];
+    for _ in 0..20 {
+        ids.push(publish(&server, &large, &["a"]).await);
+    }
+    let recalled = recall(&mut node, "a", Some(ids[0]), ids[20], 10_000).await;
+    let brought = recalled.entries.len();
+    assert_eq!(brought, 15, "of 16 MiB, since each is a little more than one");
+    let newest: Vec<_> = recalled.entries.iter().map(|(id, _)| *id).collect();
+    assert_eq!(newest, ids[21 - brought..]);
+    assert_eq!(from(&recalled), Some(ids[20 - brought].number));
+}

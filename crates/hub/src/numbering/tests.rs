@@ -131,3 +131,25 @@ fn what_stands_beside_a_number_on_another_node_hides_nothing_here() {
     let elsewhere = EventId { beside: 7, ..id(1, 50) };
     assert_eq!(numbering.locate(&elsewhere), Ok(Position::new(1, 50)));
 }
+
+#[test]
+fn terms_are_remembered_up_to_a_bound_and_the_oldest_is_forgotten_first() {
+    let numbering = Numbering::new(NumberedBy::Feed, 0);
+    let remembered = || match &numbering.lines {
+        Lines::Feed(lines) => lines.read().len(),
+        Lines::Own(_) => unreachable!("the feed numbers"),
+    };
+    // Each look tells of two terms that ended, of which one began and ended since the last, and of a new one.
+    let ended = |of: u64| (of, of * 10, of * 10 + 10);
+    let newest = 2 * LINES_MAX as u64;
+    for current in (2..=newest).step_by(2) {
+        let start = current * 10;
+        sync(&numbering, &terms(current, start, start + 5, &[ended(current - 2), ended(current - 1)]));
+        assert!(remembered() <= LINES_MAX, "{}", remembered());
+    }
+    assert_eq!(remembered(), LINES_MAX);
+    assert_eq!(numbering.locate(&id(1, 15)), Err(NOT_YET_KNOWN));
+    for known in [newest, newest - 1, newest - 2] {
+        assert!(numbering.locate(&id(known, known * 10 + 5)).is_ok());
+    }
+}

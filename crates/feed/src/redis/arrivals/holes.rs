@@ -4,6 +4,7 @@ use fantail_wire::{EncodeError, EventId, GapReason, LaneName, Term, Terms};
 
 use super::tests::one_lane;
 use super::*;
+use crate::redis::log::{LogEntry, Missed};
 use crate::{FeedState, Recalled, Receipt};
 
 /// Writes down what it is told.
@@ -18,13 +19,17 @@ impl Intake for Recorder {
         Ok(Receipt::default())
     }
 
-    fn followed(&mut self, _channel: &ChannelName, _from: Option<EventId>) {}
+    fn followed(&mut self, channel: &ChannelName, _from: Option<EventId>) {
+        self.0.push(format!("followed {channel}"));
+    }
 
     fn lost(&mut self, _lane: Lane) {}
 
     fn state(&mut self, _state: FeedState) {}
 
-    fn synced(&mut self, _lane: Lane, _terms: &Terms) {}
+    fn synced(&mut self, _lane: Lane, terms: &Terms) {
+        self.0.push(format!("synced {}", terms.number));
+    }
 
     fn gap(&mut self, channel: &ChannelName, at: EventId, _reason: GapReason) {
         self.0.push(format!("gap {} {channel}", at.number));
@@ -68,6 +73,7 @@ impl Node {
         node.carry_out();
         let fresh = node.arrivals.begin_sync();
         assert_eq!(node.arrivals.synced(&terms(10), fresh, None), Ok(()));
+        node.everything();
         node
     }
 
@@ -106,7 +112,13 @@ impl Node {
         from
     }
 
+    /// Events and gaps.
     fn told(&self) -> Vec<String> {
+        let is_progress = |told: &String| told.starts_with("followed") || told.starts_with("synced");
+        self.everything().into_iter().filter(|told| !is_progress(told)).collect()
+    }
+
+    fn everything(&self) -> Vec<String> {
         std::mem::take(&mut self.arrivals.intake.lock().0)
     }
 }
@@ -174,6 +186,26 @@ fn a_copy_that_comes_after_an_older_number_was_told_is_not_left_behind() {
     node.arrivals.synced(&terms(10), Vec::new(), Some(&[])).expect("in order");
     node.message("b", 11, 0, "a,b").expect("in order");
     assert_eq!(node.told(), ["11 a+b"]);
+}
+
+/// 1. A connection is lost. 13 of c is trimmed before it is back, 14 of d is there, and 15 of d comes while they are read.
+/// 2. Who may begin before 14 went down would come to it without having been told of 13.
+#[test]
+fn after_an_outage_channels_are_confirmed_behind_all_that_was_missed_and_before_what_is_live() {
+    let mut node = Node::following(&["c", "d"]);
+    node.arrivals.lost();
+    node.session = node.arrivals.open();
+    node.carry_out();
+    let missing = node.arrivals.begin_repair();
+    node.message("d", 15, 14, "d").expect("held");
+    let id = EventId::new(Term::from_random(1), 14, 14);
+    let entry = LogEntry { id, previous: 0, event: Event::text("x") };
+    let missed = [("c", 13, vec![]), ("d", 14, vec![entry])];
+    let missed = missed.map(|(name, top, entries)| Missed { channel: channel(name), top, entries });
+    assert_eq!(node.arrivals.repair(&terms(14), missing, missed.into()), Ok(true));
+    let mut told = node.everything();
+    told[4..6].sort();
+    assert_eq!(told, ["gap 10 c", "gap 13 c", "14 d", "synced 14", "followed c", "followed d", "15 d"]);
 }
 
 /// 1. A node follows a log in one slot of a cluster, and the slot goes to another node.

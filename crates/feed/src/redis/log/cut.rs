@@ -181,7 +181,6 @@ mod tests {
         let entry = |(term, number, previous): &(u64, u64, u64)| LogEntry {
             id: id(*term, *number),
             previous: *previous,
-            channels: None,
             event: Event::text(""),
         };
         let channel = ChannelName::parse(name).expect("valid");

@@ -18,8 +18,6 @@ pub(crate) struct LogEntry {
     pub(crate) id: EventId,
     /// The number of the channel's event before this one, or one below which nothing is known.
     pub(crate) previous: u64,
-    /// All channels of the event, if there are several.
-    pub(crate) channels: Option<Vec<String>>,
     pub(crate) event: Event,
 }
 
@@ -47,6 +45,14 @@ impl LogEntry {
         };
         read(&id, fields).map_err(|fault| EntryError { key: key.to_owned(), entry: told(&id), fault: told(&fault) })
     }
+
+    /// Bytes that it takes in memory.
+    pub(super) fn cost(&self) -> usize {
+        let Event { data, event, id, retry_ms: _ } = &self.event;
+        let kind = event.as_ref().map_or("", |kind| kind.as_str());
+        let id = id.as_ref().map_or("", |id| id.as_str());
+        size_of::<Self>() + data.len() + kind.len() + id.len()
+    }
 }
 
 fn read(id: &str, fields: &[Value]) -> Result<LogEntry, String> {
@@ -58,15 +64,13 @@ fn read(id: &str, fields: &[Value]) -> Result<LogEntry, String> {
     };
     let id = event_id(id, text("t")?)?;
     let previous = previous_number(text("p")?, &id).ok_or("its field p is no number below its own")?;
-    let list = match field("c") {
-        None => None,
-        Some(_) => Some(channels(text("c")?).map_err(|error| format!("its field c: {error}"))?),
-    };
+    if field("c").is_some() {
+        channels(text("c")?).map_err(|error| format!("its field c: {error}"))?;
+    }
     let envelope: Envelope = serde_json::from_slice(field("e").ok_or("it has no field e")?)
         .map_err(|error| format!("its field e: {error}"))?;
     let event = envelope.validate().map_err(|error| format!("its field e: {error}"))?;
-    let channels = list.map(|list| list.into_iter().map(str::to_owned).collect());
-    Ok(LogEntry { id, previous, channels, event })
+    Ok(LogEntry { id, previous, event })
 }
 
 fn fields_by_name(fields: &[Value]) -> Result<HashMap<&[u8], &[u8], RandomState>, &'static str> {

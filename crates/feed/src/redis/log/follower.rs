@@ -9,40 +9,37 @@ use std::sync::Arc;
 use fantail_wire::{ChannelName, Term, Terms};
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, RedisResult};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::cut::Missed;
 use super::entry::LogEntry;
 use super::recall::{self, Recall};
+use super::room::{CHANNEL_BYTES_MAX, READS_MAX, Room};
 use super::store::{LogState, LogStore, StreamPlace};
 use crate::Intake;
 use crate::redis::arrivals::{Arrivals, Missing};
 use crate::redis::subscriptions::Unexpected;
 
-/// Channels that are read at a time.
-const READS_MAX: usize = 16;
-/// Entries read at a time.
-const PAGE: usize = 256;
 /// Events and bytes that a repair may hold in memory. What is above is declared missing.
 const REPAIR_EVENTS_MAX: usize = 262_144;
-const REPAIR_BYTES_MAX: usize = 256 << 20;
+const REPAIR_BYTES_MAX: usize = READS_MAX * CHANNEL_BYTES_MAX;
 
 /// The log over one connection.
 pub(in crate::redis) struct Follower<I> {
     store: LogStore,
     connection: MultiplexedConnection,
     arrivals: Arc<Arrivals<I>>,
-    repairs: Arc<Semaphore>,
+    turns: Arc<Turns>,
     /// Events of one channel that are worth reading: the node keeps no more.
     channel_events_max: usize,
 }
 
-/// What may still be read.
-#[derive(Clone, Copy)]
-struct Room {
-    events: usize,
-    bytes: usize,
+/// The right to read, which the lanes share: what is read is held in memory, and bounded for all of them together.
+#[derive(Debug)]
+pub(in crate::redis) struct Turns {
+    repairs: Semaphore,
+    recalls: Arc<Semaphore>,
 }
 
 /// Why the log could not be followed.
@@ -54,15 +51,21 @@ pub(in crate::redis) enum FollowError {
     Unexpected(#[from] Unexpected),
 }
 
+impl Default for Turns {
+    fn default() -> Self {
+        Self { repairs: Semaphore::new(1), recalls: Arc::new(Semaphore::new(READS_MAX)) }
+    }
+}
+
 impl<I: Intake> Follower<I> {
     pub(in crate::redis) fn new(
         store: LogStore,
         connection: MultiplexedConnection,
         arrivals: Arc<Arrivals<I>>,
-        repairs: Arc<Semaphore>,
+        turns: Arc<Turns>,
         channel_events_max: usize,
     ) -> Self {
-        Self { store, connection, arrivals, repairs, channel_events_max }
+        Self { store, connection, arrivals, turns, channel_events_max }
     }
 
     /// Whether the log's events come by sharded channels.
@@ -73,7 +76,7 @@ impl<I: Intake> Follower<I> {
     /// Does what the subscriptions of this moment call for. Nothing, mostly.
     pub(in crate::redis) async fn keep_up(&self) -> Result<(), FollowError> {
         while self.arrivals.can_repair() {
-            let _turn = self.repairs.acquire().await;
+            let _turn = self.turns.repairs.acquire().await;
             let missing = self.arrivals.begin_repair();
             let state = self.state().await?;
             let missed = self.read_missed(&missing, &state).await?;
@@ -107,11 +110,12 @@ impl<I: Intake> Follower<I> {
         loop {
             while reads.len() < READS_MAX {
                 let (Some(next), Some(terms)) = (self.arrivals.next_recall(), self.arrivals.terms()) else { break };
-                reads.spawn(read(self.store.clone(), self.connection.clone(), terms, next));
+                let turns = Arc::clone(&self.turns.recalls);
+                reads.spawn(read(turns, self.store.clone(), self.connection.clone(), terms, next));
             }
             tokio::select! {
                 Some(answer) = reads.join_next() => match answer {
-                    Ok(Ok((asked, recalled))) => self.arrivals.recalled(&asked, recalled),
+                    Ok(Ok((asked, recalled, _turn))) => self.arrivals.recalled(&asked, recalled),
                     Ok(Err(error)) => return error,
                     Err(_) => {} // cut off together with this
                 },
@@ -145,19 +149,22 @@ impl<I: Intake> Follower<I> {
     async fn read_all(&self, to_read: Vec<(ChannelName, u64)>, above: Option<StreamPlace>) -> RedisResult<Vec<Missed>> {
         let mut missed = Vec::with_capacity(to_read.len());
         let mut reads = JoinSet::new();
-        let mut room = Room { events: REPAIR_EVENTS_MAX, bytes: REPAIR_BYTES_MAX };
+        let mut room = Room::new(REPAIR_EVENTS_MAX, REPAIR_BYTES_MAX);
+        let share = Room::new(self.channel_events_max.min(REPAIR_EVENTS_MAX), CHANNEL_BYTES_MAX);
         let mut waiting = to_read.into_iter();
         loop {
-            while reads.len() < READS_MAX {
-                let Some((channel, top)) = waiting.next() else { break };
-                let room = Room { events: room.events.min(self.channel_events_max), bytes: room.bytes / READS_MAX };
-                reads.spawn(read_newest(self.store.clone(), self.connection.clone(), channel, top, above, room));
+            while waiting.len() > 0
+                && reads.len() < READS_MAX
+                && let Some(lent) = room.lend(share, !reads.is_empty())
+                && let Some((channel, top)) = waiting.next()
+            {
+                let read = read_newest(self.store.clone(), self.connection.clone(), channel, top, above, lent);
+                reads.spawn(async move { read.await.map(|missed| (missed, lent)) });
             }
             let Some(read) = reads.join_next().await else { return Ok(missed) };
             if let Ok(read) = read {
-                let read = read?;
-                room.events = room.events.saturating_sub(read.entries.len());
-                room.bytes = room.bytes.saturating_sub(read.entries.iter().map(|entry| entry.event.data.len()).sum());
+                let (read, lent) = read?;
+                room.give_back(lent, &read.entries);
                 missed.push(read);
             }
         }
@@ -175,8 +182,8 @@ async fn read_newest(
 ) -> RedisResult<Missed> {
     let mut newest_first: Vec<LogEntry> = Vec::new();
     let mut up_to = None;
-    while room.events > 0 && room.bytes > 0 {
-        let page = room.events.min(PAGE);
+    while room.page() > 0 {
+        let page = room.page();
         let read = match store.entries(&mut connection, &channel, above, up_to, page).await {
             Ok(read) => read,
             Err(error) if is_of_the_key(&error) => break,
@@ -185,9 +192,7 @@ async fn read_newest(
         let is_last = read.entries.len() + read.malformed.len() < page;
         let Some(oldest) = read.entries.first() else { break };
         up_to = Some((oldest.id.ms, oldest.id.number.saturating_sub(1)));
-        room.events -= read.entries.len();
-        room.bytes = room.bytes.saturating_sub(read.entries.iter().map(|entry| entry.event.data.len()).sum());
-        newest_first.extend(read.entries.into_iter().rev());
+        newest_first.extend(read.entries.into_iter().rev().take_while(|entry| room.take(entry)));
         if is_last {
             break;
         }
@@ -210,18 +215,21 @@ fn base(number: u64, term: Term, terms: &Terms) -> u64 {
     terms.ended.iter().find(|ended| ended.term == term).map_or(0, |ended| ended.end.min(number))
 }
 
+/// Reads when it is its turn, which lasts until the answer has gone down.
 async fn read(
+    turns: Arc<Semaphore>,
     store: LogStore,
     mut connection: MultiplexedConnection,
     terms: Terms,
     asked: Recall,
-) -> RedisResult<(Recall, crate::Recalled)> {
+) -> RedisResult<(Recall, crate::Recalled, Option<OwnedSemaphorePermit>)> {
+    let turn = turns.acquire_owned().await.ok();
     match recall::read(&store, &mut connection, &terms, &asked).await {
-        Ok(recalled) => Ok((asked, recalled)),
+        Ok(recalled) => Ok((asked, recalled, turn)),
         // There is nothing to be had of it, however often one asks.
         Err(error) if is_of_the_key(&error) => {
             let nothing = crate::Recalled { entries: Vec::new(), from: Some(asked.up_to) };
-            Ok((asked, nothing))
+            Ok((asked, nothing, turn))
         }
         Err(error) => Err(error),
     }

@@ -5,11 +5,9 @@ use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 
 use super::entry::LogEntry;
+use super::room::{CHANNEL_BYTES_MAX, Room};
 use super::store::LogStore;
 use crate::Recalled;
-
-/// Entries read at a time.
-const PAGE: usize = 256;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +21,7 @@ pub(crate) struct Recall {
     pub(crate) events_max: usize,
 }
 
-/// Reads backwards from `up_to`. Places are compared by term and number alone: the time in an id is what a client sent.
+/// Reads backwards from `up_to`, as far as events and bytes allow: what is below is left out. Places are compared by term and number alone: the time in an id is what a client sent.
 pub(crate) async fn read(
     store: &LogStore,
     connection: &mut MultiplexedConnection,
@@ -33,21 +31,23 @@ pub(crate) async fn read(
     let place = |id: &EventId| terms.rank(id.term).map(|rank| (rank, id.number));
     let (lowest, highest) = (asked.above.as_ref().and_then(place), place(&asked.up_to));
     let mut newest_first: Vec<LogEntry> = Vec::new();
+    let mut room = Room::new(asked.events_max, CHANNEL_BYTES_MAX);
     let mut end = (asked.up_to.ms, asked.up_to.number);
     let mut reached = false;
-    while !reached && newest_first.len() < asked.events_max {
-        let page = store.entries(connection, &asked.channel, None, Some(end), PAGE).await?;
-        let is_last = page.entries.len() + page.malformed.len() < PAGE;
-        let Some(oldest) = page.entries.first() else { break };
+    while !reached && room.page() > 0 {
+        let page = room.page();
+        let read = store.entries(connection, &asked.channel, None, Some(end), page).await?;
+        let is_last = read.entries.len() + read.malformed.len() < page;
+        let Some(oldest) = read.entries.first() else { break };
         end = (oldest.id.ms, oldest.id.number.saturating_sub(1));
-        for entry in page.entries.into_iter().rev() {
+        for entry in read.entries.into_iter().rev() {
             let at = place(&entry.id);
             if at > highest {
                 continue;
             }
             // An entry of a term that nobody knows any more ends what can be told.
             reached |= at.is_none() || lowest.is_some_and(|lowest| at <= Some(lowest));
-            if reached || newest_first.len() == asked.events_max {
+            if reached || !room.take(&entry) {
                 break;
             }
             newest_first.push(entry);

@@ -1,6 +1,6 @@
 //! Recalls that are asked for and not answered: one for each channel, over however many connections it takes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
 use fantail_wire::ChannelName;
 use foldhash::fast::RandomState;
@@ -10,45 +10,67 @@ use super::recall::Recall;
 /// What is asked for. Bounded by the channels that are followed.
 #[derive(Debug, Default)]
 pub(crate) struct Recalls {
-    unanswered: HashMap<ChannelName, Recall, RandomState>,
-    waiting: VecDeque<ChannelName>,
+    unanswered: HashMap<ChannelName, Asked, RandomState>,
+    /// Those that nobody reads yet, each once, by their turns.
+    waiting: BTreeMap<u64, ChannelName>,
+    turns: u64,
+}
+
+#[derive(Debug)]
+struct Asked {
+    recall: Recall,
+    /// Its place among those that wait.
+    turn: Option<u64>,
 }
 
 impl Recalls {
     /// Asks. A later question about a channel replaces the earlier one, whose answer is then none.
     pub(crate) fn ask(&mut self, recall: Recall) {
-        let channel = recall.channel.clone();
-        self.unanswered.insert(channel.clone(), recall);
-        self.waiting.push_back(channel);
+        let before = self.unanswered.get(recall.channel.as_str()).and_then(|asked| asked.turn);
+        let turn = before.unwrap_or_else(|| self.queue(recall.channel.clone()));
+        self.unanswered.insert(recall.channel.clone(), Asked { recall, turn: Some(turn) });
     }
 
     /// The next one to be read.
     pub(crate) fn next(&mut self) -> Option<Recall> {
-        while let Some(channel) = self.waiting.pop_front() {
-            if let Some(recall) = self.unanswered.get(channel.as_str()) {
-                return Some(recall.clone());
-            }
-        }
-        None
+        let (_, channel) = self.waiting.pop_first()?;
+        let asked = self.unanswered.get_mut(channel.as_str())?;
+        asked.turn = None;
+        Some(asked.recall.clone())
     }
 
     /// Whether this is the answer to what is asked now; then it is asked no longer.
     pub(crate) fn answered(&mut self, recall: &Recall) -> bool {
-        let is_asked = self.unanswered.get(recall.channel.as_str()) == Some(recall);
+        let is_asked = self.unanswered.get(recall.channel.as_str()).is_some_and(|asked| asked.recall == *recall);
         if is_asked {
-            self.unanswered.remove(recall.channel.as_str());
+            self.forget(&recall.channel);
         }
         is_asked
     }
 
     /// Nobody asks for the channel any more.
     pub(crate) fn forget(&mut self, channel: &ChannelName) {
-        self.unanswered.remove(channel.as_str());
+        if let Some(turn) = self.unanswered.remove(channel.as_str()).and_then(|asked| asked.turn) {
+            self.waiting.remove(&turn);
+        }
     }
 
     /// A connection was lost with whatever it was reading: everything is asked again.
     pub(crate) fn again(&mut self) {
-        self.waiting = self.unanswered.keys().cloned().collect();
+        let being_read = self.unanswered.iter().filter(|(_, asked)| asked.turn.is_none());
+        let channels: Vec<_> = being_read.map(|(channel, _)| channel.clone()).collect();
+        for channel in channels {
+            let turn = self.queue(channel.clone());
+            if let Some(asked) = self.unanswered.get_mut(channel.as_str()) {
+                asked.turn = Some(turn);
+            }
+        }
+    }
+
+    fn queue(&mut self, channel: ChannelName) -> u64 {
+        self.turns += 1;
+        self.waiting.insert(self.turns, channel);
+        self.turns
     }
 }
 
@@ -84,5 +106,23 @@ mod tests {
         recalls.ask(recall("a", 5));
         recalls.forget(&recall("a", 5).channel);
         assert_eq!(recalls.next(), None);
+    }
+
+    #[test]
+    fn a_channel_waits_once_however_often_it_is_asked_for_and_let_go() {
+        let mut recalls = Recalls::default();
+        recalls.ask(recall("a", 5));
+        for up_to in 6..100 {
+            recalls.ask(recall("a", up_to));
+            recalls.ask(recall("b", up_to));
+            recalls.forget(&recall("b", up_to).channel);
+        }
+        assert_eq!(recalls.waiting.len(), 1);
+        recalls.again();
+        assert_eq!(recalls.next(), Some(recall("a", 99)));
+        assert_eq!(recalls.next(), None);
+        recalls.ask(recall("a", 100));
+        assert!(recalls.answered(&recall("a", 100)), "it may be answered while it waits");
+        assert!(recalls.waiting.is_empty());
     }
 }

@@ -95,6 +95,13 @@ impl Lane {
         entries.map(|entry| (entry.id.number, entry.previous, entry.event.data)).collect()
     }
 
+    /// All channels of the newest event of one of them, if there are several.
+    pub(super) async fn list(&mut self, name: &str) -> Option<String> {
+        let newest = self.redis(&["XREVRANGE", &stream(name), "+", "-", "COUNT", "1"]).await;
+        let fields = newest.array()?.first()?.array()?.get(1)?.array()?;
+        fields.chunks(2).find(|field| field[0].text().as_deref() == Some("c")).and_then(|field| field[1].text())
+    }
+
     pub(super) async fn tops(&self, names: &[&str]) -> Vec<Option<u64>> {
         let channels: Vec<_> = names.iter().map(|name| channel(name)).collect();
         self.store.tops(&mut self.connection(), &channels).await.unwrap()
