@@ -238,3 +238,45 @@ fn nothing_is_believed_from_the_moment_in_which_redis_ends_a_subscription_by_its
         assert_eq!(node.arrivals.begin_repair().from.map(|from| from.number), Some(11));
     }
 }
+
+/// 1. x is wanted anew while the connection is away. What others missed is being read.
+/// 2. Nobody wants x any more, 11 of x comes and is passed over, and x is wanted again.
+/// 3. The repair ends with number 10: x is not complete from there.
+#[test]
+fn a_channel_that_was_let_go_of_and_wanted_again_during_a_repair_is_complete_from_the_next_number() {
+    let mut node = Node::following(&["z"]);
+    node.arrivals.lost();
+    node.arrivals.follow(&channel("x"));
+    node.session = node.arrivals.open();
+    node.carry_out();
+    let missing = node.arrivals.begin_repair();
+    node.arrivals.unfollow(&channel("x"));
+    node.message("x", 11, 10, "x").expect("in order");
+    node.arrivals.follow(&channel("x"));
+    node.told();
+    assert_eq!(node.arrivals.repair(&terms(10), missing, Vec::new()), Ok(true));
+    let fresh = node.arrivals.begin_sync();
+    assert_eq!(fresh, [channel("x")]);
+    assert_eq!(node.arrivals.synced(&terms(11), fresh, None), Ok(()));
+    node.message("x", 12, 11, "x").expect("in order");
+    assert_eq!(node.everything(), ["synced 10", "followed z", "synced 11", "followed x", "12 x"]);
+}
+
+/// 1. x is wanted, and the number from which it is complete is being read: it will be 10.
+/// 2. x is let go of and wanted again: it is complete above 10, the newest that was seen.
+/// 3. 11 is for y and x, and the copy for y comes before the answer.
+#[test]
+fn a_channel_that_was_wanted_again_while_a_number_was_read_gets_its_copy() {
+    let node = Node::following(&["y"]);
+    node.arrivals.follow(&channel("x"));
+    node.carry_out();
+    let fresh = node.arrivals.begin_sync();
+    node.arrivals.unfollow(&channel("x"));
+    node.arrivals.follow(&channel("x"));
+    node.message("y", 11, 10, "y,x").expect("in order");
+    assert_eq!(node.arrivals.synced(&terms(10), fresh, None), Ok(()));
+    node.message("x", 11, 10, "y,x").expect("in order");
+    node.message("x", 12, 11, "x").expect("in order");
+    let told = node.told();
+    assert_eq!(told[told.len() - 2..], ["11 y+x", "12 x"], "{told:?}");
+}

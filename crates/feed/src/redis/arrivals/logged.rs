@@ -58,6 +58,16 @@ impl<I: Intake> Arrivals<I> {
         })
     }
 
+    /// Whether anything was followed before the connection was lost, and has to be read.
+    pub(in crate::redis) fn has_followed(&self) -> bool {
+        self.inner.lock().line().order.followed().next().is_some()
+    }
+
+    /// The channels that are followed.
+    pub(in crate::redis) fn followed(&self) -> Vec<ChannelName> {
+        self.inner.lock().line().order.followed().cloned().collect()
+    }
+
     /// Whether the newest number is asked for.
     pub(in crate::redis) fn needs_sync(&self) -> bool {
         self.inner.lock().line.as_ref().is_some_and(Line::needs_sync)
@@ -110,6 +120,7 @@ impl<I: Intake> Arrivals<I> {
         }
         intake.synced(self.lane, &terms_up_to(terms, to));
         let from = inner.line().order.newest().unwrap_or(to);
+        let fresh = inner.still_fresh(fresh);
         follow_from(&mut *intake, &mut inner, fresh, from);
         Ok(())
     }
@@ -193,7 +204,8 @@ impl<I: Intake> Arrivals<I> {
                 intake.followed(channel, Some(to));
             }
         }
-        follow_from(&mut *intake, &mut inner, missing.fresh, to);
+        let fresh = inner.still_fresh(missing.fresh);
+        follow_from(&mut *intake, &mut inner, fresh, to);
         let Some(messages) = inner.line().release() else { return Ok(false) };
         for message in messages {
             self.hand_down(&mut intake, &mut inner, message)?;
@@ -266,6 +278,14 @@ impl<I: Intake> Arrivals<I> {
 }
 
 impl Inner {
+    /// Of the channels that waited for a number which was then read, those that still do. One that was let go of and wanted
+    /// again meanwhile is followed from elsewhere already, or waits for the next number: events of before were passed over.
+    fn still_fresh(&mut self, channels: Vec<ChannelName>) -> Vec<ChannelName> {
+        let line = self.line();
+        let is_fresh = |channel: &ChannelName| !line.order.is_followed(channel.as_str()) && !line.is_fresh(channel);
+        channels.into_iter().filter(is_fresh).collect()
+    }
+
     /// Stops listening at once: what still comes over this connection would move the node past what is missing.
     pub(super) fn give_up(&mut self, broken: Broken) -> Unexpected {
         self.is_open = false;

@@ -84,6 +84,11 @@ impl Line {
         }
     }
 
+    /// Whether a channel waits for the next number that is read.
+    pub(crate) fn is_fresh(&self, channel: &ChannelName) -> bool {
+        self.fresh.contains(channel)
+    }
+
     /// Redis refuses a channel.
     ///
     /// If it was followed before, the place is returned from which on it has missed something.
