@@ -21,16 +21,24 @@ use crate::{PublishError, Receipt};
 #[derive(Debug)]
 pub struct RedisPublisher {
     settings: RedisSettings,
+    /// None after a try that failed.
+    open: Option<Open>,
+    longest_id: String,
+}
+
+/// A connection, and the log of its lane if there is one.
+#[derive(Debug)]
+struct Open {
+    lane: LaneName,
     link: Link,
     log: Option<LogStore>,
-    longest_id: String,
 }
 
 impl RedisPublisher {
     /// Connects and logs in.
     pub async fn connect(settings: RedisSettings) -> Result<Self, PublishError> {
-        let (link, log) = open(&settings).await?;
-        Ok(Self { settings, link, log, longest_id: longest_id() })
+        let open = Open::new(&settings, &LaneName::default()).await?;
+        Ok(Self { settings, open: Some(open), longest_id: longest_id() })
     }
 
     /// Publishes to every node that follows one of the event's channels. Without a log, text alone for one channel goes
@@ -39,17 +47,37 @@ impl RedisPublisher {
         check_channels(publication)?;
         let lane = lane_of(&self.settings, &publication.channels)?;
         encode(&publication.event, Some(&self.longest_id), self.settings.event_bytes_max)?;
-        if lane != self.settings.lane || self.has_ended().await {
-            self.settings = self.settings.for_lane(&lane);
-            (self.link, self.log) = open(&self.settings).await?;
+        // Whatever fails below leaves none behind, so that the next event does not go where this one failed.
+        let open = match self.open.take() {
+            Some(open) if open.lane == lane && !open.has_ended().await => open,
+            _ => Open::new(&self.settings, &lane).await?,
+        };
+        let (open, sent) = match open.send(publication).await {
+            // The slot of the log is at another node by now, and this one did nothing.
+            Err(error) if is_elsewhere(&error) => {
+                let open = Open::new(&self.settings, &lane).await?;
+                let sent = open.send(publication).await;
+                (open, sent)
+            }
+            sent => (open, sent),
+        };
+        self.open = Some(open);
+        sent.map_err(|error| unavailable(&self.settings, "redis did not confirm the event", &Advised(&error)))
+    }
+}
+
+impl Open {
+    async fn new(settings: &RedisSettings, lane: &LaneName) -> Result<Self, PublishError> {
+        let settings = settings.for_lane(lane);
+        let link = Link::open(&settings, |_| true).await;
+        let link = link.map_err(|error| unavailable(&settings, "cannot connect", &error))?;
+        if settings.log.is_none() {
+            return Ok(Self { lane: settings.lane, link, log: None });
         }
-        let mut sent = self.send(publication).await;
-        // The slot of the log is at another node by now, and this one did nothing.
-        if sent.as_ref().is_err_and(is_elsewhere) {
-            (self.link, self.log) = open(&self.settings).await?;
-            sent = self.send(publication).await;
-        }
-        sent.map_err(|error| self.unavailable("redis did not confirm the event", &Advised(&error)))
+        // How much is kept is the nodes' business.
+        let log = LogStore::attach(&link, lane).await;
+        let log = log.map_err(|error| unavailable(&settings, "cannot find the log's functions", &Advised(&error)))?;
+        Ok(Self { lane: settings.lane, link, log: Some(log) })
     }
 
     async fn send(&self, publication: &Publication) -> RedisResult<Receipt> {
@@ -75,21 +103,6 @@ impl RedisPublisher {
             () = ready(()) => false,
         }
     }
-
-    fn unavailable(&self, what: &str, error: &dyn Display) -> PublishError {
-        unavailable(&self.settings, what, error)
-    }
-}
-
-async fn open(settings: &RedisSettings) -> Result<(Link, Option<LogStore>), PublishError> {
-    let link = Link::open(settings, |_| true).await.map_err(|error| unavailable(settings, "cannot connect", &error))?;
-    if settings.log.is_none() {
-        return Ok((link, None));
-    }
-    // How much is kept is the nodes' business.
-    let log = LogStore::attach(&link, &settings.lane).await;
-    let log = log.map_err(|error| unavailable(settings, "cannot find the log's functions", &Advised(&error)))?;
-    Ok((link, Some(log)))
 }
 
 /// The lane that channels name. Which lanes are served is the nodes' business: what nobody serves is kept all the same.
