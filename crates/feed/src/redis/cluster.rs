@@ -7,6 +7,7 @@
 mod map;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use fantail_wire::LaneName;
@@ -103,13 +104,7 @@ impl Cluster {
             let prefers_names = settings_of.is_tls();
             // A node that does not know its own host is at the address that answers.
             let asked = if prefers_names { asked } else { Address { host: ip.to_string(), ..asked } };
-            async move {
-                let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-                let client = papers.of_server(location)?;
-                let config = config.set_dns_resolver(Only(ip));
-                let mut node = client.get_multiplexed_async_connection_with_config(&config).await?;
-                question.answer(&ask(&mut node, prefers_names).await?, &asked)
-            }
+            async move { question.answer(&ask_at(&papers, location, ip, prefers_names).await?, &asked) }
         });
         answer.await.map_err(Unknown)
     }
@@ -145,6 +140,29 @@ pub(super) async fn ask_here(
     let asked = address_of(location).unwrap_or_else(|| Address { host: "localhost".into(), port: 0 });
     let map = ask(connection, settings.is_tls()).await?;
     Ok(Told { owner: map.owner(slot, &asked)?, is_here: map.is_here(slot), others: map.others(&asked) })
+}
+
+/// What the node at this place says of itself, if it says that it owns a slot.
+pub(super) async fn claim(slot: u16, at: &Address, settings: &RedisSettings, papers: &Arc<Papers>) -> Option<Answer> {
+    let (asked, papers) = (at.clone(), Arc::clone(papers));
+    let location = settings.location_at(at.host.clone(), at.port);
+    let prefers_names = settings.is_tls();
+    let answer = ask_all(std::slice::from_ref(at), settings.lookups(), move |_, ip| {
+        let (papers, location, asked) = (Arc::clone(&papers), location.clone(), asked.clone());
+        async move {
+            let map = ask_at(&papers, location, ip, prefers_names).await?;
+            if map.is_here(slot) { map.owner(slot, &asked) } else { Err(Unanswered::NoOwner(slot)) }
+        }
+    });
+    answer.await.ok()
+}
+
+async fn ask_at(papers: &Papers, location: ConnectionAddr, ip: IpAddr, prefers_names: bool) -> Result<Map, Unanswered> {
+    let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+    let client = papers.of_server(location)?;
+    let config = config.set_dns_resolver(Only(ip));
+    let mut node = client.get_multiplexed_async_connection_with_config(&config).await?;
+    ask(&mut node, prefers_names).await
 }
 
 async fn ask(connection: &mut MultiplexedConnection, prefers_names: bool) -> Result<Map, Unanswered> {

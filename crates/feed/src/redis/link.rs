@@ -116,7 +116,11 @@ impl<'a, F: Fn(PushInfo) -> bool + Send + Sync + 'static> Connector<'a, F> {
     async fn connect_in(&self, cluster: &Cluster) -> Result<(Candidate, Option<Found>), LinkError> {
         if let Some(slot) = self.slot() {
             let owner = self.ask(cluster, Question::Owner(slot)).await?;
-            return self.connect_to_owner(cluster, slot, &owner).await;
+            // Whoever is named and is not the owner should know who is.
+            return match self.connect_to_owner(cluster, slot, &owner).await {
+                Err(LinkError::NotOwner { owner, .. }) => self.connect_to_owner(cluster, slot, &owner).await,
+                connected => connected,
+            };
         }
         let master = self.ask(cluster, Question::AnyMaster).await?;
         Ok((self.connect_named(&master).await?, None))
@@ -136,7 +140,7 @@ impl<'a, F: Fn(PushInfo) -> bool + Send + Sync + 'static> Connector<'a, F> {
         let mut candidate = self.connect_named(owner).await?;
         let told = self.ask_here(&mut candidate, slot).await?;
         if !told.is_here {
-            return Err(LinkError::NotOwner(candidate.location.to_string()));
+            return Err(LinkError::NotOwner { address: candidate.location.to_string(), owner: told.owner });
         }
         Ok((candidate, Some(Found::in_cluster(cluster, slot, &told))))
     }

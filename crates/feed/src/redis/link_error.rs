@@ -10,7 +10,7 @@ use super::cluster;
 use super::files::FileError;
 use super::lookup::NoAddress;
 use super::sentinels;
-use super::witnesses::Unanswered;
+use super::witnesses::{Answer, Unanswered};
 
 const UNKNOWN_AUTHORITY: &str = "; name the authority that signed the server's certificate in redis_tls_ca";
 const UNTRUSTED: &str = "; redis does not trust redis_tls_cert, its authority is not among those that redis knows";
@@ -47,8 +47,13 @@ pub(super) enum LinkError {
         error: Unanswered,
     },
     /// The node of a Cluster does not own the slot.
-    #[error("{0} is not the master for the slot of the log; the cluster may be changing")]
-    NotOwner(String),
+    #[error("{address} is not the master for the slot of the log; the cluster may be changing")]
+    NotOwner {
+        /// Which.
+        address: String,
+        /// Whom it takes for the owner.
+        owner: Answer,
+    },
     /// The server may not be followed.
     #[error("{0} is a replica, which can miss messages unnoticed; name the master, or its sentinels")]
     Replica(String),

@@ -1,6 +1,7 @@
 //! The log on a Cluster: it is where its slot is, wherever that goes, and nobody else is listened to.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use fantail_feed::{LogRetention, RedisPublisher, RedisReach, RedisSettings};
 use fantail_testkit::port::free_port;
@@ -8,6 +9,7 @@ use fantail_testkit::{PATIENCE, RedisCluster, RedisServer, Reply};
 use fantail_wire::{Event, EventId, Publication};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::node::{Node, channel, publish, settings};
 
@@ -291,6 +293,60 @@ async fn while_the_slot_is_on_its_way_an_event_is_kept_and_sent_or_neither() {
     }
 }
 
+/// 1. A slot leaves a server that numbered in it, and comes back before anybody numbered elsewhere: the term goes on.
+/// 2. On its way back the state comes first. A client that is sent on asks the server to which the slot comes.
+#[tokio::test]
+async fn a_server_to_which_its_own_slot_comes_back_numbers_nothing_before_all_is_there() {
+    for first in [&[KEY][..], &[KEY, TOPS], &[KEY, STREAM]] {
+        let (cluster, slot, owner, other) = start().await;
+        let [home, away] = [&cluster.nodes()[owner], &cluster.nodes()[other]];
+        let publisher = RedisPublisher::connect(seeded(&cluster.addresses())).await.unwrap();
+        for data in ["1", "2", "3"] {
+            publish(home, data, &["a"]).await;
+        }
+        drop(publisher);
+        cluster.move_slot(slot, owner, other).await.unwrap();
+        cluster.begin_move(slot, other, owner).await.unwrap();
+        for key in first {
+            cluster.move_key(key, other, owner).await.unwrap();
+        }
+        assert_error(&call_asking(home, "early", &["a"]).await, "TRYAGAIN");
+        for key in cluster.keys_in(slot, other).await.unwrap() {
+            cluster.move_key(&key, other, owner).await.unwrap();
+        }
+        cluster.end_move(slot, other, owner).await.unwrap();
+        assert_eq!(publish(home, "4", &["a"]).await.number, 4, "{first:?}");
+        assert!(away.command(&["PING"]).await.is_ok());
+    }
+}
+
+/// 1. A slot is on its way. The Stream of a quiet channel has gone already, and is asked for by who comes back for it.
+/// 2. Other channels are here, and what is published to them comes.
+#[tokio::test]
+async fn who_asks_for_what_has_gone_already_stops_nobody_else() {
+    let (cluster, slot, owner, other) = start().await;
+    let mut node = following(seeded(&cluster.addresses()), &["a", "quiet"]).await;
+    let home = &cluster.nodes()[owner];
+    let old = publish(home, "old", &["quiet"]).await;
+    publish(home, "1", &["a"]).await;
+    node.until_data("1").await;
+    cluster.begin_move(slot, owner, other).await.unwrap();
+    cluster.move_key("fantail-stream:{0}:quiet", owner, other).await.unwrap();
+    node.feed.recall(&channel("quiet"), None, old, 10);
+    for number in 2..=20 {
+        publish(home, &number.to_string(), &["a"]).await;
+        node.until_data(&number.to_string()).await;
+    }
+    assert!(!node.told().iter().any(|line| line.starts_with("gap")), "{:?}", node.told());
+    assert!(!node.intake.lock().told.contains(&"lost".to_owned()), "the connection stays");
+    for key in cluster.keys_in(slot, owner).await.unwrap() {
+        cluster.move_key(&key, owner, other).await.unwrap();
+    }
+    cluster.end_move(slot, owner, other).await.unwrap();
+    node.wait_for("the answer", |node| node.recalled.contains_key("quiet")).await;
+    assert_eq!(node.intake.lock().recalled["quiet"].entries.len(), 1);
+}
+
 /// 1. The master dies, and its replica is made master by the cluster itself.
 /// 2. Everything that the replica has comes, and a new term says that its end may be missing.
 #[tokio::test]
@@ -502,15 +558,17 @@ async fn what_is_no_cluster_is_not_taken_for_one() {
     assert!(error.contains("cluster support disabled"), "{error}");
 }
 
-/// A seed that takes another node for the owner of all slots, and says so as if it knew best.
-async fn lying_seed(owner: &RedisServer) -> String {
+/// A seed that takes another node for the owner of all slots, and says so as if it knew best; and how often it was asked.
+async fn lying_seed(owner: &RedisServer) -> (String, watch::Receiver<usize>) {
+    let (asked, often) = watch::channel(0);
+    let asked = Arc::new(asked);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let map = format!("aaaa {}@1 master - 0 0 99 connected 0-16383\n", owner.addr());
     let map = format!("${}\r\n{map}\r\n", map.len());
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
-            let map = map.clone();
+            let (map, asked) = (map.clone(), Arc::clone(&asked));
             tokio::spawn(async move {
                 let (read, mut write) = socket.into_split();
                 let mut lines = BufReader::new(read).lines();
@@ -518,7 +576,10 @@ async fn lying_seed(owner: &RedisServer) -> String {
                     let answer = match line.as_str() {
                         "HELLO" => "%1\r\n$5\r\nproto\r\n:3\r\n",
                         "CLIENT" => "+OK\r\n",
-                        "CLUSTER" => &map,
+                        "CLUSTER" => {
+                            asked.send_modify(|asked| *asked += 1);
+                            &map
+                        }
                         _ => continue,
                     };
                     write.write_all(answer.as_bytes()).await.unwrap();
@@ -526,21 +587,25 @@ async fn lying_seed(owner: &RedisServer) -> String {
             });
         }
     });
-    addr.to_string()
+    (addr.to_string(), often)
 }
 
-/// The first seed names a node that is none of the slot's, the other one a replica. What they name is asked as well.
+/// A seed names a node that is none of the slot's, or a replica. Whoever is named is asked as well, and knows better.
 #[tokio::test]
 async fn a_node_that_is_not_the_owner_is_not_followed_whoever_names_it() {
     let (cluster, master, replica) = RedisCluster::start_with_replica_for(KEY).await.unwrap();
-    for wrong in [(master + 1) % 3, replica] {
-        let wrong = &cluster.nodes()[wrong];
-        let error = RedisPublisher::connect(seeded(&[lying_seed(wrong).await])).await.unwrap_err().to_string();
-        let told = format!("{} is not the master for the slot of the log", wrong.addr());
-        assert!(error.contains(&told), "{error}");
+    for named in [(master + 1) % 3, replica, master] {
+        let (seed, mut asked) = lying_seed(&cluster.nodes()[named]).await;
+        let mut node = following(seeded(&[seed]), &["a"]).await;
+        assert_eq!(shard_subscribers(&cluster.nodes()[master], "a").await, 1);
+        // It goes on to say so, and nobody leaves the owner for that.
+        let asked_often = *asked.borrow() + 6;
+        tokio::time::timeout(PATIENCE, asked.wait_for(|asked| *asked >= asked_often)).await.unwrap().unwrap();
+        let data = format!("named-{named}");
+        node.feed.publish(&publication(&data)).await.unwrap();
+        node.until_data(&data).await;
+        assert!(!node.intake.lock().told.contains(&"lost".to_owned()), "{:?}", node.intake.lock().told);
     }
-    let named = [lying_seed(&cluster.nodes()[master]).await];
-    RedisPublisher::connect(seeded(&named)).await.expect("what it says of the owner is true");
 }
 
 #[tokio::test]

@@ -84,6 +84,68 @@ async fn everything_that_redis_forgets_while_the_node_is_connected_is_noticed() 
     }
 }
 
+/// As when a slot's move is given up, and a key comes back that was gone already:
+/// 1. While the node is away, the newest numbers of all channels are lost, and an event is published to each of a and c.
+/// 2. The numbers are set back to what they were, by which a has nothing new.
+#[tokio::test]
+async fn newest_numbers_that_were_set_back_hide_nothing() {
+    let server = RedisServer::start().await.unwrap();
+    let proxy = FaultProxy::start(server.addr()).unwrap();
+    let mut node = Node::following(&format!("redis://{}", proxy.addr()), &["a", "b"]).await;
+    for (data, name) in [("1", "a"), ("2", "b"), ("3", "a")] {
+        publish(&server, data, &[name]).await;
+    }
+    node.until_data("3").await;
+    node.cut_off(&proxy).await;
+    let tops = "fantail-tops:{0}";
+    server.command(&["RENAME", tops, "aside"]).await.unwrap();
+    publish(&server, "4", &["a"]).await;
+    publish(&server, "5", &["c"]).await;
+    server.command(&["RENAME", "aside", tops]).await.unwrap();
+    proxy.accept().await.unwrap();
+    node.until_data("4").await;
+    for (data, name) in [("6", "b"), ("7", "a"), ("8", "a")] {
+        publish(&server, data, &[name]).await;
+    }
+    node.until_data("8").await;
+    assert_eq!(node.data(), ["1", "2", "3", "4", "6", "7", "8"]);
+}
+
+/// 1. Redis keeps an event of a quiet channel, and its message does not come.
+/// 2. The newest number of the channel is lost as well, so that the tops do not tell of it.
+#[tokio::test]
+async fn a_lost_last_event_is_found_though_its_number_was_lost_too() {
+    let server = RedisServer::start().await.unwrap();
+    let mut node = Node::following(&server.url(), &["a", "b"]).await;
+    publish(&server, "1", &["a"]).await;
+    let id = publish(&server, "2", &["b"]).await;
+    node.until_data("2").await;
+    let (entry, term) = (format!("{}-3", id.ms), id.term.to_string());
+    let add = ["XADD", "fantail-stream:{0}:a", &entry, "t", &term, "p", "1", "e", "{\"data\":\"3\"}"];
+    server.command(&add).await.unwrap();
+    server.command(&["HSET", "fantail-log:{0}", "number", "3", "last", "3"]).await.unwrap();
+    node.until_data("3").await;
+}
+
+/// The entries themselves then tell the number before theirs, for who reads them later.
+#[tokio::test]
+async fn newest_numbers_that_were_set_back_are_not_told_as_the_numbers_before() {
+    let server = RedisServer::start().await.unwrap();
+    let mut node = Node::following(&server.url(), &["a"]).await;
+    publish(&server, "1", &["a"]).await;
+    let tops = "fantail-tops:{0}";
+    server.command(&["RENAME", tops, "aside"]).await.unwrap();
+    publish(&server, "2", &["a"]).await;
+    server.command(&["RENAME", "aside", tops]).await.unwrap();
+    publish(&server, "3", &["b"]).await;
+    publish(&server, "4", &["a"]).await;
+    node.until_data("4").await;
+    let newest = server.command(&["XREVRANGE", "fantail-stream:{0}:a", "+", "-", "COUNT", "1"]).await.unwrap();
+    let fields = newest.array().unwrap()[0].array().unwrap()[1].array().unwrap();
+    let previous: u64 = fields[3].text().unwrap().parse().unwrap();
+    assert!(previous >= 2, "4 says that {previous} was before it");
+}
+
 #[tokio::test]
 async fn a_stream_that_is_gone_when_the_node_comes_back_is_a_gap() {
     let server = RedisServer::start().await.unwrap();

@@ -82,6 +82,15 @@ impl Watch {
         *doubt = is_other.then(|| told.clone());
         let is_in_cluster = matches!(self.found, Some(Found::InCluster { .. }));
         let astray = if is_in_cluster { Astray::Moved } else { Astray::Replaced };
+        // The epoch in the map is a node's and not that of its claim to the slot: one that missed a move and hears of the
+        // former owner's later doings outdoes those who know. So who is named must say so itself.
+        if is_other
+            && is_certain
+            && let Some(Found::InCluster { slot, .. }) = self.found
+        {
+            let owner = cluster::claim(slot, &told.address, &self.settings, &papers).await?;
+            return (owner.name != found.name).then(|| astray(owner.address));
+        }
         (is_other && is_certain).then(|| astray(told.address))
     }
 

@@ -9,13 +9,14 @@
 --   * The sorted set of tops knows each channel's newest number. A channel that is not in it has none above `horizon`.
 --   * An entry and a message carry `p`, the number before theirs in their channel, or the horizon if that is not known.
 --     So nothing is missing between two places of a channel if no `p` in between is above the place before it.
---   * `last` is the newest number in the tops. If they say otherwise they were lost, and the horizon is raised to the
---     newest number: then nothing is known about the past, and nobody claims to know it.
+--   * `last` is the newest number in the tops. If they say otherwise they were lost or set back, and the horizon is raised
+--     to the newest number: then nothing is known about the past, and nobody claims to know it. So a top below the horizon
+--     tells nothing.
 --
 -- In a cluster all keys of a log are in one slot. While that is moved to another server each key is here or there, and
 -- what is not here is refused, by Redis itself at the server that the slot leaves: so everything that is written is read
--- before a number is taken. At the other one a key that is still to come looks as if it did not exist; there nothing is
--- done until the slot has come, which is when a term begins.
+-- before a number is taken. At the other one a key that is still to come looks as if it did not exist; there nothing that
+-- follows from a missing key is done until the slot has come.
 
 local TERM_CHARS = 'abcdefghijklmnopqrstuvwxyz234567'
 local TERMS_ENDED_MAX = 64
@@ -355,7 +356,10 @@ local function open_log(lane, told, channels)
     state = begin_term(lane, run_id, since, channels)
   else
     state.events_max, state.age_ms = integer(read[8]), integer(read[9])
-    if top ~= state.last then state.horizon, state.tops_lost = state.number, true end
+    if top ~= state.last then
+      expect_settled(lane)
+      state.horizon, state.tops_lost = state.number, true
+    end
   end
   state.events_max, state.age_ms = state.events_max or EVENTS_MAX, state.age_ms or AGE_MS
   return state
@@ -464,8 +468,10 @@ local function look_at_channels(lane, state, event)
   event.previous, event.lengths, event.is_out = {}, {}, {}
   for at, channel in ipairs(event.channels) do
     event.lengths[at] = call('XLEN', lane.stream .. channel)
-    event.previous[at] = call('ZSCORE', lane.tops, channel)
-    if state.tops_lost or not event.previous[at] then event.previous[at] = digits(state.horizon) end
+    if event.lengths[at] == 0 then expect_settled(lane) end
+    local previous = call('ZSCORE', lane.tops, channel)
+    if state.tops_lost or not previous or tonumber(previous) < state.horizon then previous = digits(state.horizon) end
+    event.previous[at] = previous
   end
 end
 

@@ -5,12 +5,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fantail_wire::{ChannelName, Term, Terms};
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, RedisResult};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::cut::Missed;
 use super::entry::LogEntry;
@@ -19,7 +21,11 @@ use super::room::{CHANNEL_BYTES_MAX, READS_MAX, Room};
 use super::store::{LogState, LogStore, StreamPlace};
 use crate::Intake;
 use crate::redis::arrivals::{Arrivals, Missing};
+use crate::redis::link_error::is_elsewhere;
 use crate::redis::subscriptions::Unexpected;
+
+/// How long to wait before asking again for what Redis refused, since its slot is on its way.
+const RECALL_PAUSE: Duration = Duration::from_secs(1);
 
 /// Events and bytes that a repair may hold in memory. What is above is declared missing.
 const REPAIR_EVENTS_MAX: usize = 262_144;
@@ -76,7 +82,8 @@ impl<I: Intake> Follower<I> {
     /// Does what the subscriptions of this moment call for. Nothing, mostly.
     pub(in crate::redis) async fn keep_up(&self) -> Result<(), FollowError> {
         while self.arrivals.can_repair() {
-            let _turn = self.turns.repairs.acquire().await;
+            // A lane that has nothing to read does not wait for those that have.
+            let _turn = if self.arrivals.has_followed() { self.turns.repairs.acquire().await.ok() } else { None };
             let missing = self.arrivals.begin_repair();
             let state = self.state().await?;
             let missed = self.read_missed(&missing, &state).await?;
@@ -98,17 +105,36 @@ impl<I: Intake> Follower<I> {
         // The number first: all up to it is below the newest events that are read then, and the messages of those have
         // come when the answer is here.
         let state = self.state().await?;
-        let tops = self.store.changed_since(&mut self.connection.clone(), verified).await?;
+        let mut tops = self.store.changed_since(&mut self.connection.clone(), verified).await?;
+        if state.horizon > verified {
+            tops.extend(self.newest_kept().await?);
+        }
         self.arrivals.synced(&state.terms, Vec::new(), Some(&tops))?;
         Ok(())
+    }
+
+    /// The newest number in the Stream of each followed channel: what the tops would tell, had Redis not lost them.
+    async fn newest_kept(&self) -> RedisResult<Vec<(String, u64)>> {
+        let mut newest = Vec::new();
+        for channel in self.arrivals.followed() {
+            let read = self.store.entries(&mut self.connection.clone(), &channel, None, None, 1).await;
+            match read {
+                Ok(read) => newest.extend(read.entries.last().map(|entry| (channel.to_string(), entry.id.number))),
+                Err(error) if is_of_the_key(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(newest)
     }
 
     /// Answers recalls until it is dropped. What it leaves unanswered is asked again over the next connection.
     pub(in crate::redis) async fn answer_recalls(&self) -> RedisError {
         let mut reads = JoinSet::new();
+        // The slot is on its way, and what was asked for is not here. That says nothing about what comes live.
+        let mut is_refused = false;
         self.arrivals.recall_again();
         loop {
-            while reads.len() < READS_MAX {
+            while reads.len() < READS_MAX && !is_refused {
                 let (Some(next), Some(terms)) = (self.arrivals.next_recall(), self.arrivals.terms()) else { break };
                 let turns = Arc::clone(&self.turns.recalls);
                 reads.spawn(read(turns, self.store.clone(), self.connection.clone(), terms, next));
@@ -116,10 +142,15 @@ impl<I: Intake> Follower<I> {
             tokio::select! {
                 Some(answer) = reads.join_next() => match answer {
                     Ok(Ok((asked, recalled, _turn))) => self.arrivals.recalled(&asked, recalled),
+                    Ok(Err(error)) if is_elsewhere(&error) => is_refused = true,
                     Ok(Err(error)) => return error,
                     Err(_) => {} // cut off together with this
                 },
-                () = self.arrivals.recalls_changed() => {}
+                () = self.arrivals.recalls_changed(), if !is_refused => {}
+                () = sleep(RECALL_PAUSE), if is_refused && reads.is_empty() => {
+                    is_refused = false;
+                    self.arrivals.recall_again();
+                }
             }
         }
     }
@@ -138,7 +169,7 @@ impl<I: Intake> Follower<I> {
         let changed = self.store.changed_since(&mut self.connection.clone(), since).await?;
         let tops: HashMap<_, _> = changed.iter().map(|(name, top)| (name.as_str(), *top)).collect();
         let to_read = missing.channels.iter().filter_map(|channel| {
-            let top = tops.get(channel.as_str()).copied().or(is_forgotten.then_some(state.horizon))?;
+            let top = tops.get(channel.as_str()).copied().max(is_forgotten.then_some(state.horizon))?;
             (top > base).then(|| (channel.clone(), top))
         });
         // Within a term time never falls, so nothing above the place has an earlier one.

@@ -205,7 +205,8 @@ impl LogStore {
         let (first, newest, horizon): (Vec<Value>, Option<f64>, Option<u64>) = both.query_async(connection).await?;
         match first.first().map(|value| LogEntry::read(&key, value)) {
             Some(entry) => Ok(entry.ok().map(|entry| entry.previous)),
-            None => Ok(newest.map(|score| self.top(score)).transpose()?.or(horizon)),
+            // Below the horizon the tops tell nothing.
+            None => Ok(newest.map(|score| self.top(score)).transpose()?.max(horizon)),
         }
     }
 
