@@ -22,6 +22,7 @@ mod names;
 mod publisher;
 mod random;
 mod reach;
+mod reading;
 mod recent;
 mod sentinels;
 mod settings;
