@@ -168,8 +168,8 @@ impl Layers {
     }
 
     fn check(&mut self, rule: Rule) {
-        let (key, other) = rule.keys;
-        if self.broken.contains(&key) || self.broken.contains(&other) || (rule.holds)(&self.config) {
+        let &[key, other, ..] = rule.keys else { unreachable!("a rule is about two settings at least") };
+        if rule.keys.iter().any(|key| self.broken.contains(key)) || (rule.holds)(&self.config) {
             return;
         }
         // Blame the one that was written; if both were, the first.
@@ -210,45 +210,46 @@ impl Layers {
 /// What must hold between two settings.
 #[derive(Clone, Copy)]
 pub(crate) struct Rule {
-    pub(crate) keys: (&'static str, &'static str),
+    /// The two, then others that it looks at: if one of them could not be read nothing can be said.
+    pub(crate) keys: &'static [&'static str],
     pub(crate) must: &'static str,
     pub(crate) holds: fn(&Config) -> bool,
 }
 
 const RULES: [Rule; 7] = [
     Rule {
-        keys: ("drain_deadline", "drain_window"),
+        keys: &["drain_deadline", "drain_window"],
         must: "must not be shorter than",
         holds: |config| config.drain.drain_deadline >= config.drain.drain_window,
     },
     Rule {
-        keys: ("internal_listen", "listen"),
+        keys: &["internal_listen", "listen"],
         must: "must not take the same address and port as",
         holds: |config| !collide(config.public.listen, config.internal.internal_listen),
     },
     Rule {
-        keys: ("redis_log", "redis_url"),
+        keys: &["redis_log", "redis_url", "redis_sentinels", "redis_cluster_nodes"],
         must: "must not be on without",
         holds: |config| !config.feed.redis_log || redis_rules::is_redis(config),
     },
     Rule {
-        keys: ("redis_log_lanes", "redis_log"),
+        keys: &["redis_log_lanes", "redis_log"],
         must: "take effect only with",
         holds: |config| config.feed.redis_log_lanes.is_empty() || config.feed.redis_log,
     },
     // An event that no log can hold would be gone for everyone who is not ready at once.
     Rule {
-        keys: ("log_bytes_max", "event_bytes_max"),
+        keys: &["log_bytes_max", "event_bytes_max"],
         must: "must not be smaller than",
         holds: |config| config.logs.log_bytes_max >= config.limits.event_bytes_max,
     },
     Rule {
-        keys: ("logs_bytes_max", "log_bytes_max"),
+        keys: &["logs_bytes_max", "log_bytes_max"],
         must: "must not be smaller than",
         holds: |config| config.logs.logs_bytes_max >= config.logs.log_bytes_max,
     },
     Rule {
-        keys: ("head_bytes_max", "uri_bytes_max"),
+        keys: &["head_bytes_max", "uri_bytes_max"],
         must: "must not be smaller than",
         holds: |config| config.limits.head_bytes_max >= config.limits.uri_bytes_max,
     },

@@ -377,6 +377,20 @@ fn a_bad_value_is_not_judged_a_second_time_against_its_neighbour() {
 
 /// What would be silently without effect, or contradicts itself, is told with both places.
 #[test]
+fn a_value_that_cannot_be_read_is_no_reason_for_faults_of_others() {
+    for said in [
+        &["--redis-url", "redis://:hunter2@db:x", "--redis-username", "edge"][..],
+        &["--redis-sentinels", "s1:x", "--redis-password", "hunter2", "--redis-sentinel-master", "m"],
+        &["--redis-cluster-nodes", "n1:x", "--redis-log"],
+        &["--redis-cluster-nodes", "n1:x", "--redis-url", "redis:///0"],
+    ] {
+        let faults = Said { flags: said, ..Said::default() }.faults();
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].starts_with(said[0]), "{faults:?}");
+    }
+}
+
+#[test]
 fn settings_of_redis_that_do_not_go_together_are_told() {
     let table: [(&[&str], &str); 22] = [
         (&["--redis-url", "redis:///0"], "redis_url (redis:///0, --redis-url) has no host"),

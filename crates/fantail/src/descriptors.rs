@@ -4,8 +4,11 @@ use anyhow::{Context, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
-/// Descriptors for everything that is no public connection: listeners, Redis, the internal listener, files.
-const RESERVE: usize = 128;
+use crate::internal;
+
+/// Descriptors for everything that is no public connection: listeners, Redis, files, and all that the internal listener
+/// may take.
+const RESERVE: usize = 128 + internal::CONNECTIONS_MAX;
 
 /// Raises the soft limit to the hard one, and says how many connections may be open: `asked`, or as many as fit if it
 /// is 0. Each of the `workers` may hold one connection more that waits for room.

@@ -20,7 +20,8 @@ use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::feed_figures::FeedFigures;
@@ -35,6 +36,13 @@ const LISTED_MAX: usize = 10_000;
 
 /// Publishers keep connections open between events; clients' pools expect servers to keep them for about a minute.
 const IDLE_MIN: Duration = Duration::from_secs(75);
+
+/// Connections that are served at a time. Many publishers keep a few open each; one that leaks them must not take the
+/// descriptors of streams, which are reckoned without these.
+pub(crate) const CONNECTIONS_MAX: usize = 256;
+
+/// How often it is told at most that there is no room.
+const FULL_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Everything that the routes look at or act on.
 pub(crate) struct Internal {
@@ -52,12 +60,27 @@ pub(crate) struct Internal {
     pub(crate) request_deadline: Duration,
 }
 
-/// Accepts for ever; each connection is a task of its own.
+/// Accepts for ever; each connection is a task of its own. Without room for another it waits until one ends, and the
+/// others wait in the kernel's backlog.
 pub(crate) async fn run(listener: TcpListener, internal: Arc<Internal>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut told_full: Option<Instant> = None;
     loop {
+        if room.available_permits() == 0 && told_full.is_none_or(|at| at.elapsed() > FULL_LOG_INTERVAL) {
+            told_full = Some(Instant::now());
+            warn!(
+                connections_max = CONNECTIONS_MAX,
+                "the internal listener is full; does a publisher leak connections"
+            );
+        }
+        let place = Arc::clone(&room).acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((socket, _)) => {
-                tokio::spawn(serve(socket, Arc::clone(&internal)));
+                let internal = Arc::clone(&internal);
+                tokio::spawn(async move {
+                    serve(socket, internal).await;
+                    drop(place);
+                });
             }
             Err(error) => {
                 warn!(%error, "cannot accept on the internal listener");

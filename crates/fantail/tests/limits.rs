@@ -85,10 +85,10 @@ fn cpu_ticks(node: &Fantail) -> u64 {
 #[tokio::test]
 async fn at_the_descriptor_limit_accepting_stops_nothing_spins_and_it_goes_on_by_itself() {
     // More than there are descriptors, should all be taken.
-    const WAITING: u64 = 140;
-    let arguments = with_descriptors("200", &["serve", "--workers", "2"]);
+    const WAITING: u64 = 450;
+    let arguments = with_descriptors("450", &["serve", "--workers", "2"]);
     let node = Fantail::start("/bin/sh", &arguments, &[]).await.unwrap();
-    assert_eq!(metrics(&node).await.count("process_max_fds"), 200);
+    assert_eq!(metrics(&node).await.count("process_max_fds"), 450);
     let ready = ask(&node, "GET", "/readyz").await.json().unwrap();
     let room = ready["connections_max"].as_u64().unwrap();
     assert!((50..150).contains(&room), "{ready}");
@@ -106,7 +106,7 @@ async fn at_the_descriptor_limit_accepting_stops_nothing_spins_and_it_goes_on_by
 
     let full = metrics(&node).await;
     assert_eq!(full.count("fantail_streams_open"), room, "no more than there is room for");
-    assert!(full.count("process_open_fds") < 200);
+    assert!(full.count("process_open_fds") < 450);
     assert_eq!(ask(&node, "GET", "/livez").await.status, 200);
     assert_eq!(ask(&node, "GET", "/readyz").await.status, 503);
     assert_eq!(publish(&node, "a", "to those inside").await["subscribers"], room);
@@ -133,10 +133,50 @@ async fn at_the_descriptor_limit_accepting_stops_nothing_spins_and_it_goes_on_by
 
 #[tokio::test]
 async fn a_descriptor_limit_without_room_for_anyone_is_refused_at_the_start() {
-    let arguments = with_descriptors("100", &["serve", "--listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0"]);
+    let arguments = with_descriptors("300", &["serve", "--listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0"]);
     let (status, output) = Fantail::run_to_end("/bin/sh", &arguments, &[]).await.unwrap();
     assert_eq!(status.code(), Some(1), "{output:?}");
-    assert!(output.stderr.contains("a limit of 100 open files leaves no room for connections"), "{}", output.stderr);
+    assert!(output.stderr.contains("a limit of 300 open files leaves no room for connections"), "{}", output.stderr);
+}
+
+/// Descriptors that the program holds.
+fn descriptors(node: &Fantail) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", node.pid())).unwrap().count()
+}
+
+#[tokio::test]
+async fn who_leaks_connections_to_the_internal_listener_takes_no_more_than_its_places() {
+    const PLACES: usize = 256;
+    let node = node(&[]).await;
+    let mut stream = subscribe(&node, "/sse/a").await;
+    let mut inside = Wire::connect(node.internal()).await;
+    let ask = async |wire: &mut Wire, request: &str| {
+        wire.send(format!("{request} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1")).await;
+        wire.answer("POST").await.unwrap().head.status
+    };
+    assert_eq!(ask(&mut inside, "GET /livez").await, 200);
+    let at_rest = descriptors(&node);
+    let mut leaked = Vec::new();
+    for _ in 0..PLACES + 100 {
+        leaked.push(Wire::connect(node.internal()).await);
+    }
+    let mut next = Wire::connect(node.internal()).await;
+    next.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let full = async {
+        while descriptors(&node) < at_rest + PLACES - 1 {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    timeout(PATIENCE, full).await.expect("there is room for so many");
+    // Whoever has a place is served as ever, and so are streams. By each answer the listener was looked at again.
+    for _ in 0..100 {
+        assert_eq!(ask(&mut inside, "POST /publish/a").await, 202);
+        assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, "1");
+    }
+    assert_eq!(descriptors(&node), at_rest + PLACES - 1);
+    assert!(node.output().stderr.contains("the internal listener is full"));
+    drop(leaked);
+    assert_eq!(next.answer("GET").await.unwrap().head.status, 200, "it goes on by itself");
 }
 
 /// With two shards and room for one connection, whoever is next must get in whatever shard he comes to.

@@ -45,8 +45,8 @@ impl<I: Intake> Feed<I> {
         }
     }
 
-    /// Wants to know how far the feed's own numbering of a lane is. An [`Intake::synced`] answers, of a state that was read after
-    /// this call; if the feed is away, when it is back.
+    /// Wants to know how far the feed's own numbering of a lane is. An [`Intake::synced`] answers, of a state that was
+    /// read after this call; if the feed is away, when it is back.
     pub fn sync(&self, lane: Lane) {
         match self {
             Self::Memory(_) => {} // the node numbers what it brings

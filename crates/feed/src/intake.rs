@@ -10,8 +10,8 @@ use crate::Receipt;
 /// intake's lock does: that would wait for itself.
 ///
 /// A feed either leaves the numbering to the node ([`Place::Next`]) or numbers by itself, each lane for itself: then it
-/// tells of its terms by [`synced`](Self::synced) before it hands down the first event of a term. Where a term ended, the rest of it comes
-/// first, then a `synced` whose `number` is the new term's `start`, then the new term's events.
+/// tells of its terms by [`synced`](Self::synced) before it hands down the first event of a term. Where a term ended,
+/// the rest of it comes first, then a `synced` whose `number` is the new term's `start`, then the new term's events.
 pub trait Intake: Send + 'static {
     /// An event arrived. The node places it in each of its channels that is followed.
     ///
@@ -24,10 +24,10 @@ pub trait Intake: Send + 'static {
     ///
     /// Each follow is answered by at least one of these; a repeated one at once.
     ///
-    /// After an outage a feed that numbers confirms only when all that was missed has been handed down, in every channel
-    /// of the lane, and `synced` has told so: a stream begins at what the node has come to, and is not told of what
-    /// stands below. If a gap of `c` is told early, at 9, and ends at 14 while the node stands at 12, a stream of `c` and
-    /// `d` that is let in there gets 14 of `d` and comes back with it, having lost 13 of `c` without a word.
+    /// After an outage a feed that numbers confirms only when all that was missed has been handed down, in every
+    /// channel of the lane, and `synced` has told so: a stream begins at what the node has come to, and is not told of
+    /// what stands below. If a gap of `c` is told early, at 9, and ends at 14 while the node stands at 12, a stream of
+    /// `c` and `d` that is let in there gets 14 of `d` and comes back with it, having lost 13 of `c` without a word.
     fn followed(&mut self, channel: &ChannelName, from: Option<EventId>);
 
     /// The connection of a lane is gone: none of its channels is followed until it is confirmed anew, and events may be

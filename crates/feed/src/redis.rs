@@ -1,9 +1,9 @@
 //! The Redis feed over plain pub/sub: live events for every node, none kept. With a log, see `log.rs`, what is published
 //! here is numbered and kept as well.
 //!
-//! Two connections, and with several lanes two for each. One subscribes: its pushes go straight to the intake, see `arrivals.rs`. The other publishes and
-//! sends the probes. Both come back by themselves, for ever. What is published while the subscription is lost is lost
-//! for this node, and [`Intake::lost`] says so.
+//! Two connections, and with several lanes two for each. One subscribes: its pushes go straight to the intake, see
+//! `arrivals.rs`. The other publishes and sends the probes. Both come back by themselves, for ever. What is published
+//! while the subscription is lost is lost for this node, and [`Intake::lost`] says so.
 
 mod address;
 mod arrivals;
@@ -22,6 +22,7 @@ mod names;
 mod publisher;
 mod random;
 mod reach;
+mod reading;
 mod recent;
 mod sentinels;
 mod settings;

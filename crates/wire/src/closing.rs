@@ -1,44 +1,24 @@
 //! The last words to a stream that is ended on purpose: why, and when to come back.
 
-use std::fmt;
-
 use crate::Frame;
+use crate::reason::reasons;
 use crate::sse::write_field;
 
-/// Why a stream is ended on purpose. The text forms are part of the wire contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Closing {
-    /// The node is going away.
-    Drained,
-    /// The client was slower than what is kept for it.
-    Overrun,
-    /// One of its channels was deleted.
-    ChannelDeleted,
-    /// An operator ended it.
-    Kicked,
-    /// The node holds as many channels as it may.
-    Refused,
-    /// The feed did not confirm its channels in time.
-    FollowTimeout,
-}
-
-impl Closing {
-    /// The reason as it stands in the event's JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Drained => "drained",
-            Self::Overrun => "overrun",
-            Self::ChannelDeleted => "channel-deleted",
-            Self::Kicked => "kicked",
-            Self::Refused => "refused",
-            Self::FollowTimeout => "follow-timeout",
-        }
-    }
-}
-
-impl fmt::Display for Closing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+reasons! {
+    /// Why a stream is ended on purpose.
+    pub enum Closing {
+        /// The node is going away.
+        Drained = "drained",
+        /// The client was slower than what is kept for it.
+        Overrun = "overrun",
+        /// One of its channels was deleted.
+        ChannelDeleted = "channel-deleted",
+        /// An operator ended it.
+        Kicked = "kicked",
+        /// The node holds as many channels as it may.
+        Refused = "refused",
+        /// The feed did not confirm its channels in time.
+        FollowTimeout = "follow-timeout",
     }
 }
 

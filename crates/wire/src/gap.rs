@@ -1,53 +1,30 @@
 //! The gap event: how a stream says that something it should have had is missing.
 
-use std::fmt;
-
+use crate::reason::reasons;
 use crate::sse::write_field;
 use crate::{ChannelName, EventId, Frame, Framing};
 
-/// Why events may be missing. The text forms are part of the wire contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum GapReason {
-    /// The client's last id is of a numbering that this node does not know, or is no id that anyone gave.
-    UnknownId,
-    /// The id is of a known numbering but beyond its end.
-    BeyondEnd,
-    /// The channel's log no longer reaches back to the client's last id.
-    Trimmed,
-    /// The feed was away for a while; what was published meanwhile is not known.
-    Outage,
-    /// The channel was deleted, its log with it.
-    Deleted,
-    /// Nobody here followed the channel for a while.
-    NotFollowed,
-    /// A line of the feed's numbering ended; the last events of it may be lost.
-    TermEnded,
-    /// The feed found that something is missing which it cannot bring any more.
-    Lost,
-    /// The client was slower than what is kept, and the channel's policy is to go on without what it missed.
-    Skipped,
-}
-
-impl GapReason {
-    /// The reason as it stands in a gap event's JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::UnknownId => "unknown-id",
-            Self::BeyondEnd => "beyond-end",
-            Self::Trimmed => "trimmed",
-            Self::Outage => "outage",
-            Self::Deleted => "deleted",
-            Self::NotFollowed => "not-followed",
-            Self::TermEnded => "term-ended",
-            Self::Lost => "lost",
-            Self::Skipped => "skipped",
-        }
-    }
-}
-
-impl fmt::Display for GapReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+reasons! {
+    /// Why events may be missing.
+    pub enum GapReason {
+        /// The client's last id is of a numbering that this node does not know, or is no id that anyone gave.
+        UnknownId = "unknown-id",
+        /// The id is of a known numbering but beyond its end.
+        BeyondEnd = "beyond-end",
+        /// The channel's log no longer reaches back to the client's last id.
+        Trimmed = "trimmed",
+        /// The feed was away for a while; what was published meanwhile is not known.
+        Outage = "outage",
+        /// The channel was deleted, its log with it.
+        Deleted = "deleted",
+        /// Nobody here followed the channel for a while.
+        NotFollowed = "not-followed",
+        /// A line of the feed's numbering ended; the last events of it may be lost.
+        TermEnded = "term-ended",
+        /// The feed found that something is missing which it cannot bring any more.
+        Lost = "lost",
+        /// The client was slower than what is kept, and the channel's policy is to go on without what it missed.
+        Skipped = "skipped",
     }
 }
 

@@ -15,6 +15,7 @@ mod gap;
 mod id;
 mod lanes;
 mod opening;
+mod reason;
 mod sse;
 mod terms;
 

@@ -57,8 +57,8 @@ pub(super) struct Arrivals<I> {
     recalls: Notify,
     /// The last probe that came back.
     heard: watch::Sender<u64>,
-    messages_log: LogGate,
-    follows_log: LogGate,
+    messages_gate: LogGate,
+    follows_gate: LogGate,
 }
 
 #[derive(Debug)]
@@ -100,8 +100,8 @@ impl<I: Intake> Arrivals<I> {
             wishes: Notify::new(),
             recalls: Notify::new(),
             heard: watch::Sender::new(0),
-            messages_log: LogGate::new(LOG_LINES_PER_MINUTE),
-            follows_log: LogGate::new(LOG_LINES_PER_MINUTE),
+            messages_gate: LogGate::new(LOG_LINES_PER_MINUTE),
+            follows_gate: LogGate::new(LOG_LINES_PER_MINUTE),
         }
     }
 
@@ -243,7 +243,7 @@ impl<I: Intake> Arrivals<I> {
             intake.gap(channel, from, GapReason::NotFollowed);
         }
         add_one(&self.counters.follows_refused);
-        if let Some(suppressed) = self.follows_log.pass() {
+        if let Some(suppressed) = self.follows_gate.pass() {
             tracing::error!(%channel, suppressed, "redis does not permit this node to follow the channel; allow its user \
                 the redis channels fantail:* and fantail-event:*, and with a log fantail-log:*");
         }
@@ -357,7 +357,7 @@ impl<I: Intake> Arrivals<I> {
 
     fn refuse(&self, reason: Refusal, channel: &ChannelName, error: &dyn std::error::Error) {
         self.counters.refuse(reason);
-        if let Some(suppressed) = self.messages_log.pass() {
+        if let Some(suppressed) = self.messages_gate.pass() {
             let error = clipped(&error.to_string());
             tracing::warn!(%channel, suppressed, error, "a message from redis was refused; its publisher should correct it");
         }

@@ -54,7 +54,7 @@ impl Commands {
     /// Connects and connects again, for ever.
     pub(super) async fn maintain(&self, settings: RedisSettings) {
         let mut backoff = Backoff::default();
-        let log = LogGate::new(LOG_LINES_PER_MINUTE);
+        let failures = LogGate::new(LOG_LINES_PER_MINUTE);
         loop {
             match open(&settings).await {
                 Ok((link, log)) => {
@@ -62,9 +62,12 @@ impl Commands {
                     self.hold(&link, log).await;
                 }
                 Err(error) => {
-                    if let Some(suppressed) = log.pass() {
+                    if let Some(suppressed) = failures.pass() {
                         let address = settings.address();
-                        tracing::error!(address, %error, suppressed, "cannot connect to redis for publishing; trying again");
+                        tracing::error!(
+                            address, lane = %settings.lane, %error, suppressed,
+                            "cannot connect to redis for publishing; trying again"
+                        );
                     }
                 }
             }

@@ -13,12 +13,11 @@ use std::time::Duration;
 use redis::aio::{MultiplexedConnection, SendError};
 use redis::{AsyncConnectionConfig, ConnectionAddr, PushInfo};
 use tokio::sync::Notify;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::watch::{Found, Watch};
 use super::cluster::{self, Cluster, Question, Told};
-use super::files::FileError;
 use super::hello::{self, Nature};
 use super::link_error::LinkError;
 use super::lookup::Only;
@@ -80,7 +79,7 @@ impl Link {
 
 impl<'a, F: Fn(PushInfo) -> bool + Send + Sync + 'static> Connector<'a, F> {
     async fn new(settings: &'a RedisSettings, on_push: F) -> Result<Self, LinkError> {
-        let papers = in_time(settings.connect_deadline, read_papers(settings)).await?;
+        let papers = in_time(settings.connect_deadline, settings.read_papers()).await?;
         Ok(Self { settings, papers: Arc::new(papers), on_push: Arc::new(on_push) })
     }
 
@@ -246,12 +245,6 @@ where
     LinkError: From<E>,
 {
     Ok(timeout(deadline, asked).await.map_err(|_| LinkError::Late(deadline))??)
-}
-
-/// A slow disk must not hold up the thread.
-async fn read_papers(settings: &RedisSettings) -> Result<Papers, FileError> {
-    let settings = settings.clone();
-    spawn_blocking(move || settings.papers()).await.expect("reading files does not panic")
 }
 
 fn tell(nature: Nature, address: &str, settings: &RedisSettings) {

@@ -16,6 +16,7 @@ use super::files::FileError;
 use super::login::{Login, Password};
 use super::lookup::Lookups;
 use super::reach::RedisReach;
+use super::reading::Reading;
 use super::sentinels::Sentinels;
 use super::tls::TlsFiles;
 
@@ -42,6 +43,8 @@ pub struct RedisSettings {
     sentinels: Option<Sentinels>,
     /// Shared by all clones, and so by all connections of a feed.
     lookups: Lookups,
+    /// So is this.
+    reading: Reading<Result<Papers, FileError>>,
     cluster: Option<Cluster>,
     /// Bytes of one event after encoding, as on every other node: larger ones are refused to their publisher.
     pub event_bytes_max: usize,
@@ -143,6 +146,7 @@ impl RedisSettings {
             tls: TlsFiles { ca: reach.tls_ca, client: client_files(reach.tls_cert, reach.tls_key)? },
             sentinels,
             lookups: Lookups::default(),
+            reading: Reading::default(),
             cluster,
             event_bytes_max: 256 * 1024,
             probe_interval: Duration::from_secs(10),
@@ -171,8 +175,14 @@ impl RedisSettings {
         Self { lane: lane.clone(), ..self.clone() }
     }
 
-    /// Reads what may have been changed since the last connection. Touches the disk.
-    pub(super) fn papers(&self) -> Result<Papers, FileError> {
+    /// Reads what may have been changed since the last connection.
+    pub(super) async fn read_papers(&self) -> Result<Papers, FileError> {
+        let settings = self.clone();
+        self.reading.read(move || settings.papers()).await
+    }
+
+    /// Touches the disk.
+    fn papers(&self) -> Result<Papers, FileError> {
         let server = self.login.apply(self.connection.redis_settings().clone())?;
         let sentinel = self.sentinels.as_ref().map(Sentinels::login).cloned().unwrap_or_default();
         let sentinel = sentinel.apply(RedisConnectionInfo::default().set_skip_set_lib_name())?;

@@ -222,8 +222,8 @@ impl<I: Intake> Subscriber<I> {
         self.arrivals.connected();
     }
 
-    /// Sends probes round until one does not come back, and looks whether the log is complete. A PING would prove nothing: the answer comes from a server that
-    /// may be cut off from those who publish.
+    /// Sends probes round until one does not come back, and looks whether the log is complete. A PING would prove
+    /// nothing: the answer comes from a server that may be cut off from those who publish.
     async fn probe(&self, follower: Option<&Follower<I>>) -> Lost {
         loop {
             sleep(self.settings.probe_interval).await;

@@ -179,6 +179,16 @@ fn a_copy_that_comes_after_another_channel_was_let_go_is_not_left_behind() {
 }
 
 #[test]
+fn a_copy_that_comes_after_its_channel_was_asked_for_again_is_not_left_behind() {
+    let node = Node::following(&["a", "b"]);
+    // The copies of 11 come in two reads of the socket. In between somebody asks for b once more.
+    node.message("a", 11, 0, "a,b").expect("in order");
+    node.arrivals.follow(&channel("b"));
+    node.message("b", 11, 0, "a,b").expect("in order");
+    assert_eq!(node.everything(), ["followed b", "11 a+b"]);
+}
+
+#[test]
 fn a_copy_that_comes_after_an_older_number_was_told_is_not_left_behind() {
     let node = Node::following(&["a", "b"]);
     // The answer 10 stands before the copies of 11 on the socket; its task runs between them.

@@ -302,10 +302,12 @@ impl Inner {
     }
 }
 
-/// A wish that Redis fulfils already: the channel is complete above what was shown last.
+/// A wish that Redis fulfils already: the channel is complete above what was shown last. One that was asked for before
+/// stays as it is: it may wait for its copy of an event.
 pub(super) fn confirm<I: Intake>(intake: &mut I, inner: &mut Inner, channel: ChannelName) {
     let Some(line) = &mut inner.line else { return intake.followed(&channel, None) };
     match line.order.newest().filter(|_| !line.is_holding()) {
+        Some(_) if line.order.is_followed(channel.as_str()) => intake.followed(&channel, line.order.seen()),
         Some(newest) => follow_from(intake, inner, vec![channel], newest),
         None => line.subscribed(channel),
     }

@@ -9,7 +9,6 @@ use redis::aio::MultiplexedConnection;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::read_papers;
 use crate::redis::address::Address;
 use crate::redis::cluster::{self, Cluster, Question, Told};
 use crate::redis::hello::{self, Nature};
@@ -70,7 +69,7 @@ impl Watch {
     /// The master that is named instead of the one that was found. Right after a failover some still name the old one:
     /// an older configuration counts only when it is told twice, as when an operator begins a new one.
     async fn replaced(&self, doubt: &mut Option<Answer>) -> Option<Astray> {
-        let papers = Arc::new(read_papers(&self.settings).await.ok()?);
+        let papers = Arc::new(self.settings.read_papers().await.ok()?);
         let (found, told) = match self.found.as_ref()? {
             Found::BySentinels { sentinels, answer } => (answer, sentinels.master(&self.settings, &papers).await.ok()?),
             Found::InCluster { cluster, slot, answer } => {

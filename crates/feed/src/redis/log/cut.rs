@@ -247,6 +247,7 @@ mod tests {
         let a = missed("a", 32, &[(9, 501, 400), (OLD, 3, 0), (NEW, 32, 3)]);
         assert_eq!(told(forgotten, &terms(30, 40), vec![a]), ["501:a", "term 0", "3:a", "term 30", "32:a"]);
     }
+
     #[test]
     fn a_gap_is_told_before_other_channels_pass_what_is_missing() {
         // Event 13 of a is gone. A stream of a and b that is cut off behind b's 14 comes back to another node with 14.

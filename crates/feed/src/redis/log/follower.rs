@@ -135,7 +135,8 @@ impl<I: Intake> Follower<I> {
         self.arrivals.recall_again();
         loop {
             while reads.len() < READS_MAX && !is_refused {
-                let (Some(next), Some(terms)) = (self.arrivals.next_recall(), self.arrivals.terms()) else { break };
+                // In this order: a question that was taken is not there for the next who looks.
+                let (Some(terms), Some(next)) = (self.arrivals.terms(), self.arrivals.next_recall()) else { break };
                 let turns = Arc::clone(&self.turns.recalls);
                 reads.spawn(read(turns, self.store.clone(), self.connection.clone(), terms, next));
             }

@@ -21,7 +21,8 @@ pub(crate) struct Recall {
     pub(crate) events_max: usize,
 }
 
-/// Reads backwards from `up_to`, as far as events and bytes allow: what is below is left out. Places are compared by term and number alone: the time in an id is what a client sent.
+/// Reads backwards from `up_to`, as far as events and bytes allow: what is below is left out. Places are compared by
+/// term and number alone: the time in an id is what a client sent.
 pub(crate) async fn read(
     store: &LogStore,
     connection: &mut MultiplexedConnection,
@@ -57,9 +58,9 @@ pub(crate) async fn read(
         }
     }
     newest_first.reverse();
-    let newest_first = unbroken(newest_first, terms);
-    let from = complete_above(store, connection, terms, asked, &newest_first).await?;
-    let entries = newest_first.into_iter().map(|entry| (entry.id, entry.event)).collect();
+    let entries = unbroken(newest_first, terms);
+    let from = complete_above(store, connection, terms, asked, &entries).await?;
+    let entries = entries.into_iter().map(|entry| (entry.id, entry.event)).collect();
     Ok(Recalled { entries, from: Some(from) })
 }
 

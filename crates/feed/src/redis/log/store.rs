@@ -143,8 +143,8 @@ impl LogStore {
         changed.into_iter().map(|(channel, score)| Ok((channel, self.top(score)?))).collect()
     }
 
-    #[cfg(test)]
     /// The newest number of each of `channels`, if it has one above the horizon.
+    #[cfg(test)]
     pub(crate) async fn tops(
         &self,
         connection: &mut MultiplexedConnection,
@@ -181,7 +181,10 @@ impl LogStore {
         for value in newest_first.iter().rev() {
             match LogEntry::read(&key, value) {
                 Ok(entry) => read.entries.push(entry),
-                Err(error) => read.malformed.push(error),
+                Err(error) => {
+                    tracing::debug!(%error, "what stands in the log of a channel is passed over");
+                    read.malformed.push(error);
+                }
             }
         }
         Ok(read)
