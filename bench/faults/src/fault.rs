@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::faults::{failover, load, log, network, node, redis};
+use crate::faults::{cluster, failover, load, log, network, node, redis};
 use crate::mode::Mode;
 use crate::stage::{Servers, Stage};
 
@@ -46,6 +46,8 @@ impl Fault {
 
 const BOTH: &[Mode] = &[Mode::Pubsub, Mode::Log];
 const LOG: &[Mode] = &[Mode::Log];
+const ALL: &[Mode] = &[Mode::Pubsub, Mode::Log, Mode::Lanes];
+const LANES: &[Mode] = &[Mode::Lanes];
 const KEEPS: bool = true;
 const LOSES: bool = false;
 
@@ -65,13 +67,13 @@ macro_rules! fault {
 
 /// Every fault. Two lines each, which the formatter would make nine.
 #[rustfmt::skip]
-pub static FAULTS: [Fault; 31] = [
+pub static FAULTS: [Fault; 36] = [
     fault!("calm", "nothing; readers come and go and move",
-        BOTH, Forgetful, KEEPS, (5, Some(2)), load::nothing),
+        ALL, Forgetful, KEEPS, (5, Some(2)), load::nothing),
     fault!("redis-killed-empty", "kill -9 of redis, which comes back empty",
         BOTH, Forgetful, LOSES, (3, Some(1)), redis::killed),
     fault!("redis-killed-durable", "kill -9 of redis, which comes back with its data",
-        BOTH, Durable, KEEPS, (3, Some(1)), redis::killed),
+        ALL, Durable, KEEPS, (3, Some(1)), redis::killed),
     fault!("redis-stopped", "SIGSTOP of redis",
         BOTH, Forgetful, KEEPS, (30, Some(3)), redis::stopped),
     fault!("redis-loading", "redis answers LOADING while it comes back",
@@ -83,7 +85,7 @@ pub static FAULTS: [Fault; 31] = [
     fault!("partition-both-ways", "both nodes and redis hear nothing of each other",
         BOTH, Forgetful, KEEPS, (25, Some(3)), network::partition_both_ways),
     fault!("connections-cut", "all connections of nodes to redis are cut, and refused for a while",
-        BOTH, Forgetful, KEEPS, (3, Some(1)), network::connections_cut),
+        ALL, Forgetful, KEEPS, (3, Some(1)), network::connections_cut),
     fault!("subscribers-killed", "CLIENT KILL TYPE pubsub, over and over",
         BOTH, Forgetful, KEEPS, (5, Some(2)), redis::subscribers_killed),
     fault!("clients-killed", "CLIENT KILL of everyone, over and over",
@@ -110,6 +112,16 @@ pub static FAULTS: [Fault; 31] = [
         BOTH, Pair, LOSES, (2, Some(1)), failover::tail_lost),
     fault!("replica-detached", "the nodes' master becomes a replica, detached for a while under open sockets",
         LOG, Pair, LOSES, (25, None), failover::detached),
+    fault!("cluster-failover", "the master of the log's slot dies, and its replica, which lacks the tail, takes over",
+        LOG, Cluster, LOSES, (1, None), cluster::failover),
+    fault!("cluster-owner-frozen", "SIGSTOP of the master of the log's slot until long after a replica took over",
+        LOG, Cluster, LOSES, (10, None), cluster::owner_frozen),
+    fault!("cluster-slot-moved", "the log's slot moves to another master with all its keys",
+        LOG, Cluster, KEEPS, (1, None), cluster::slot_moved),
+    fault!("cluster-slot-back-and-forth", "the log's slot moves there and back twice",
+        LOG, Cluster, KEEPS, (1, None), cluster::slot_back_and_forth),
+    fault!("cluster-lane-failover", "the master of one lane's slot dies, and the other lane goes on",
+        LANES, Cluster, LOSES, (1, None), cluster::failover),
     fault!("malformed", "redis speaks nonsense",
         BOTH, Forgetful, KEEPS, (8, None), network::malformed),
     fault!("endless", "redis never ends what it says",
