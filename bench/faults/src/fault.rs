@@ -117,7 +117,7 @@ pub static FAULTS: [Fault; 36] = [
     fault!("cluster-owner-frozen", "SIGSTOP of the master of the log's slot until long after a replica took over",
         LOG, Cluster, LOSES, (10, None), cluster::owner_frozen),
     fault!("cluster-slot-moved", "the log's slot moves to another master with all its keys",
-        LOG, Cluster, KEEPS, (1, None), cluster::slot_moved),
+        LOG, Cluster, KEEPS, (1, Some(1)), cluster::slot_moved),
     fault!("cluster-slot-back-and-forth", "the log's slot moves there and back twice",
         LOG, Cluster, KEEPS, (1, None), cluster::slot_back_and_forth),
     fault!("cluster-lane-failover", "the master of one lane's slot dies, and the other lane goes on",

@@ -126,6 +126,8 @@ fn redirection(reply: &Reply) -> Option<Redirection> {
 
 #[cfg(test)]
 mod tests {
+    use fantail_testkit::RedisCluster;
+
     use super::*;
 
     #[test]
@@ -137,5 +139,34 @@ mod tests {
         assert_eq!(told("CLUSTERDOWN Hash slot not served"), Some(Redirection::Later));
         assert_eq!(told("ERR fantail: no"), None);
         assert_eq!(redirection(&Reply::Integer(1)), None);
+    }
+
+    #[tokio::test]
+    #[allow(clippy::unwrap_used)] // a failed unwrap is the failed test
+    async fn a_slot_is_found_from_every_node_of_a_cluster_on_its_way_and_where_it_has_moved() {
+        let mut cluster = RedisCluster::start().await.unwrap();
+        let slot = cluster.slot_of("key").await.unwrap();
+        let (owner, other) = (cluster.owner_of(slot).await.unwrap(), 1);
+        let other = if other == owner { 2 } else { other };
+        let addrs: Vec<_> = cluster.nodes().iter().map(fantail_testkit::RedisServer::addr).collect();
+        let mut ways: Vec<_> = (0..3).map(|at| RedisWay { asked: at, ..RedisWay::new(addrs.clone()) }).collect();
+        let mut count = 0;
+        let words = ["INCR", "key"].map(ToOwned::to_owned);
+        let mut call_by_all = async || {
+            for way in &mut ways {
+                count += 1;
+                assert_eq!(way.call("key", &words).await.unwrap(), Reply::Integer(count));
+            }
+        };
+        call_by_all().await;
+        cluster.begin_move(slot, owner, other).await.unwrap();
+        cluster.move_key("key", owner, other).await.unwrap();
+        call_by_all().await;
+        cluster.end_move(slot, owner, other).await.unwrap();
+        call_by_all().await;
+        let unasked = 3 - owner - other;
+        cluster.node(unasked).kill();
+        let mut lost = RedisWay { asked: unasked, ..RedisWay::new(addrs) };
+        assert_eq!(lost.call("key", &words).await.unwrap(), Reply::Integer(10));
     }
 }

@@ -212,3 +212,23 @@ impl Scene {
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_in_a_lane_to_which_nothing_happened_is_an_offence() {
+        let addr = SocketAddr::from(([127, 0, 0, 1], 1));
+        let scene = Scene::new(Mode::Lanes, [addr; 2], [addr; 2], vec![addr], 1);
+        let gap = |channel| format!(r#"{{"channel":"{channel}","reason":"term-ended"}}"#);
+        scene.count_gap(&gap("busy/0"));
+        scene.spare(&["0"]);
+        scene.count_gap(&gap("@orders/busy/0"));
+        assert_eq!(scene.offences(), [""; 0]);
+        scene.count_gap(&gap("busy/1"));
+        assert_eq!(scene.offences().len(), 1);
+        let told = [("0: term-ended", 2), ("orders: term-ended", 1)];
+        assert_eq!(scene.gaps(), told.map(|(name, count)| (name.to_owned(), count)).into());
+    }
+}
