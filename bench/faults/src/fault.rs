@@ -13,6 +13,17 @@ use crate::stage::{Servers, Stage};
 /// A fault being played: injected, held and healed.
 pub type Play<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
+/// What Redis has afterwards of the events that it accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// Not all of them, or not certainly.
+    Loses,
+    /// All of them, so that with the log nothing need be lost.
+    Keeps,
+    /// All of them, and that nothing is lost is promised.
+    Promises,
+}
+
 /// One row of the table.
 pub struct Fault {
     /// Its name on the command line and in results.
@@ -23,8 +34,8 @@ pub struct Fault {
     pub modes: &'static [Mode],
     /// Which Redis servers it needs.
     pub servers: Servers,
-    /// Whether Redis still has every accepted event afterwards, so that with the log nothing need be lost.
-    pub redis_keeps_all: bool,
+    /// Whether Redis still has every accepted event afterwards.
+    pub after: After,
     /// Seconds for which it is held, and how many when time is short; none if it is not tried then.
     pub seconds: (u64, Option<u64>),
     /// Injects, holds and heals it.
@@ -48,8 +59,9 @@ const BOTH: &[Mode] = &[Mode::Pubsub, Mode::Log];
 const LOG: &[Mode] = &[Mode::Log];
 const ALL: &[Mode] = &[Mode::Pubsub, Mode::Log, Mode::Lanes];
 const LANES: &[Mode] = &[Mode::Lanes];
-const KEEPS: bool = true;
-const LOSES: bool = false;
+const LOSES: After = After::Loses;
+const KEEPS: After = After::Keeps;
+const PROMISES: After = After::Promises;
 
 macro_rules! fault {
     ($name:literal, $what:literal, $modes:expr, $servers:ident, $after:ident, $seconds:expr, $play:path) => {
@@ -58,7 +70,7 @@ macro_rules! fault {
             what: $what,
             modes: $modes,
             servers: Servers::$servers,
-            redis_keeps_all: $after,
+            after: $after,
             seconds: $seconds,
             play: |stage, hold| Box::pin($play(stage, hold)),
         }
@@ -117,9 +129,9 @@ pub static FAULTS: [Fault; 36] = [
     fault!("cluster-owner-frozen", "SIGSTOP of the master of the log's slot until long after a replica took over",
         LOG, Cluster, LOSES, (10, None), cluster::owner_frozen),
     fault!("cluster-slot-moved", "the log's slot moves to another master with all its keys",
-        LOG, Cluster, KEEPS, (1, Some(1)), cluster::slot_moved),
+        LOG, Cluster, PROMISES, (1, Some(1)), cluster::slot_moved),
     fault!("cluster-slot-back-and-forth", "the log's slot moves there and back twice",
-        LOG, Cluster, KEEPS, (1, None), cluster::slot_back_and_forth),
+        LOG, Cluster, PROMISES, (1, None), cluster::slot_back_and_forth),
     fault!("cluster-lane-failover", "the master of one lane's slot dies, and the other lane goes on",
         LANES, Cluster, LOSES, (1, None), cluster::failover),
     fault!("malformed", "redis speaks nonsense",

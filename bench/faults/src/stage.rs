@@ -59,23 +59,16 @@ pub struct Stage {
 impl Stage {
     /// Starts everything and waits until the nodes are ready.
     pub async fn start(fantail: &Path, mode: Mode, servers: Servers, defect: Defect, seed: u64) -> Result<Self> {
-        let (mut redis, mut replication, mut cluster) = (Vec::new(), None, None);
-        if servers == Servers::Cluster {
-            cluster = Some(Clustered::start(mode).await?);
-        } else {
-            (redis, replication) = start_redis(servers).await?;
-        }
+        let cluster = if servers == Servers::Cluster { Some(Clustered::start(mode).await?) } else { None };
+        let (redis, replication) = if cluster.is_some() { (Vec::new(), None) } else { start_redis(servers).await? };
         let way = || redis.first().map(|redis| FaultProxy::start(redis.addr())).transpose();
         let (to_redis, publishers): (Vec<_>, _) = ([way()?, way()?].into_iter().flatten().collect(), way()?);
+        let reaches: [[String; 2]; 2] = std::array::from_fn(|node| match &cluster {
+            Some(cluster) => ["--redis-cluster-nodes".into(), cluster.servers.addresses().join(",")],
+            None => ["--redis-url".into(), format!("redis://{}:{}@{}", LOGIN.0, LOGIN.1, to_redis[node].addr())],
+        });
         let mut nodes = Vec::new();
-        for node in 0..2 {
-            let reach = match &cluster {
-                Some(cluster) => ["--redis-cluster-nodes".to_owned(), cluster.servers.addresses().join(",")],
-                None => {
-                    let url = format!("redis://{}:{}@{}", LOGIN.0, LOGIN.1, to_redis[node].addr());
-                    ["--redis-url".to_owned(), url]
-                }
-            };
+        for reach in reaches {
             let flags = [&reach.each_ref().map(String::as_str), mode.flags()].concat();
             nodes.push(Node::start(fantail, &flags).await?);
         }

@@ -11,7 +11,7 @@ use fantail_testkit::{Defect, SseClient, Verdict};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::fault::Fault;
+use crate::fault::{After, Fault};
 use crate::mode::Mode;
 use crate::publishing::Voice;
 use crate::recovery::{self, Recovered};
@@ -117,13 +117,16 @@ pub async fn run(fault: &'static Fault, plan: &Plan) -> Result<Outcome> {
     let felt = felt(&stage).await?;
     let judged = Arc::clone(&scene);
     let verdict = tokio::task::spawn_blocking(move || judged.ledger.judge()).await?;
+    if fault.after == After::Promises && verdict.declared > 0 {
+        scene.offence(format!("{} events were declared lost, and none may be", verdict.declared));
+    }
     Ok(Outcome {
         recovered,
         offences: scene.offences(),
         felt,
         gaps: scene.gaps(),
         diaries: diaries(&scene, &verdict),
-        gave_up: plan.mode.has_log() && fault.redis_keeps_all && verdict.declared > 0,
+        gave_up: plan.mode.has_log() && fault.after != After::Loses && verdict.declared > 0,
         remarks: std::mem::take(&mut stage.remarks),
         took: began.elapsed(),
         verdict,
