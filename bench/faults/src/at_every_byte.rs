@@ -76,7 +76,7 @@ pub async fn run(fantail: &Path, mode: Mode, seed: u64) -> Result<Tally> {
 async fn publish(ground: &Ground, seed: u64) -> Result<(Response, SseClient)> {
     let first = ground.nodes[0].public();
     // A place in the log is known to every node, another one to the node that gave it.
-    let second = if ground.mode.is_shared_by_nodes() { ground.nodes[1].public() } else { first };
+    let second = if ground.mode.has_log() { ground.nodes[1].public() } else { first };
     let mut follower = SseClient::connect(first, TARGET).await?;
     while follower.last_event_id().is_empty() {
         follower.read_more(PATIENCE).await?;

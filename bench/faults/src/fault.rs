@@ -6,12 +6,23 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::faults::{failover, load, log, network, node, redis};
+use crate::faults::{cluster, failover, load, log, network, node, redis};
 use crate::mode::Mode;
 use crate::stage::{Servers, Stage};
 
 /// A fault being played: injected, held and healed.
 pub type Play<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+
+/// What Redis has afterwards of the events that it accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// Not all of them, or not certainly.
+    Loses,
+    /// All of them, so that with the log nothing need be lost.
+    Keeps,
+    /// All of them, and that nothing is lost is promised.
+    Promises,
+}
 
 /// One row of the table.
 pub struct Fault {
@@ -23,8 +34,8 @@ pub struct Fault {
     pub modes: &'static [Mode],
     /// Which Redis servers it needs.
     pub servers: Servers,
-    /// Whether Redis still has every accepted event afterwards, so that with the log nothing need be lost.
-    pub redis_keeps_all: bool,
+    /// Whether Redis still has every accepted event afterwards.
+    pub after: After,
     /// Seconds for which it is held, and how many when time is short; none if it is not tried then.
     pub seconds: (u64, Option<u64>),
     /// Injects, holds and heals it.
@@ -46,8 +57,11 @@ impl Fault {
 
 const BOTH: &[Mode] = &[Mode::Pubsub, Mode::Log];
 const LOG: &[Mode] = &[Mode::Log];
-const KEEPS: bool = true;
-const LOSES: bool = false;
+const ALL: &[Mode] = &[Mode::Pubsub, Mode::Log, Mode::Lanes];
+const LANES: &[Mode] = &[Mode::Lanes];
+const LOSES: After = After::Loses;
+const KEEPS: After = After::Keeps;
+const PROMISES: After = After::Promises;
 
 macro_rules! fault {
     ($name:literal, $what:literal, $modes:expr, $servers:ident, $after:ident, $seconds:expr, $play:path) => {
@@ -56,7 +70,7 @@ macro_rules! fault {
             what: $what,
             modes: $modes,
             servers: Servers::$servers,
-            redis_keeps_all: $after,
+            after: $after,
             seconds: $seconds,
             play: |stage, hold| Box::pin($play(stage, hold)),
         }
@@ -65,13 +79,13 @@ macro_rules! fault {
 
 /// Every fault. Two lines each, which the formatter would make nine.
 #[rustfmt::skip]
-pub static FAULTS: [Fault; 31] = [
+pub static FAULTS: [Fault; 36] = [
     fault!("calm", "nothing; readers come and go and move",
-        BOTH, Forgetful, KEEPS, (5, Some(2)), load::nothing),
+        ALL, Forgetful, KEEPS, (5, Some(2)), load::nothing),
     fault!("redis-killed-empty", "kill -9 of redis, which comes back empty",
         BOTH, Forgetful, LOSES, (3, Some(1)), redis::killed),
     fault!("redis-killed-durable", "kill -9 of redis, which comes back with its data",
-        BOTH, Durable, KEEPS, (3, Some(1)), redis::killed),
+        ALL, Durable, KEEPS, (3, Some(1)), redis::killed),
     fault!("redis-stopped", "SIGSTOP of redis",
         BOTH, Forgetful, KEEPS, (30, Some(3)), redis::stopped),
     fault!("redis-loading", "redis answers LOADING while it comes back",
@@ -83,7 +97,7 @@ pub static FAULTS: [Fault; 31] = [
     fault!("partition-both-ways", "both nodes and redis hear nothing of each other",
         BOTH, Forgetful, KEEPS, (25, Some(3)), network::partition_both_ways),
     fault!("connections-cut", "all connections of nodes to redis are cut, and refused for a while",
-        BOTH, Forgetful, KEEPS, (3, Some(1)), network::connections_cut),
+        ALL, Forgetful, KEEPS, (3, Some(1)), network::connections_cut),
     fault!("subscribers-killed", "CLIENT KILL TYPE pubsub, over and over",
         BOTH, Forgetful, KEEPS, (5, Some(2)), redis::subscribers_killed),
     fault!("clients-killed", "CLIENT KILL of everyone, over and over",
@@ -110,6 +124,16 @@ pub static FAULTS: [Fault; 31] = [
         BOTH, Pair, LOSES, (2, Some(1)), failover::tail_lost),
     fault!("replica-detached", "the nodes' master becomes a replica, detached for a while under open sockets",
         LOG, Pair, LOSES, (25, None), failover::detached),
+    fault!("cluster-failover", "the master of the log's slot dies, and its replica, which lacks the tail, takes over",
+        LOG, Cluster, LOSES, (1, None), cluster::failover),
+    fault!("cluster-owner-frozen", "SIGSTOP of the master of the log's slot until long after a replica took over",
+        LOG, Cluster, LOSES, (10, None), cluster::owner_frozen),
+    fault!("cluster-slot-moved", "the log's slot moves to another master with all its keys",
+        LOG, Cluster, PROMISES, (1, Some(1)), cluster::slot_moved),
+    fault!("cluster-slot-back-and-forth", "the log's slot moves there and back twice",
+        LOG, Cluster, PROMISES, (1, None), cluster::slot_back_and_forth),
+    fault!("cluster-lane-failover", "the master of one lane's slot dies, and the other lane goes on",
+        LANES, Cluster, LOSES, (1, None), cluster::failover),
     fault!("malformed", "redis speaks nonsense",
         BOTH, Forgetful, KEEPS, (8, None), network::malformed),
     fault!("endless", "redis never ends what it says",

@@ -1,5 +1,6 @@
 //! The faults, each a function that injects it, holds it and heals it. They stand in the table of `fault.rs`.
 
+pub mod cluster;
 pub mod failover;
 pub mod load;
 pub mod log;

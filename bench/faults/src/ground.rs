@@ -1,6 +1,5 @@
 //! A quiet place for checks that break nothing: nodes, and a Redis if the mode has one.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Result;
@@ -40,7 +39,7 @@ impl Ground {
     pub fn sender(&self) -> Sender {
         let first = self.nodes[0].internal();
         let second = self.nodes.last().map_or(first, Node::internal);
-        let redis = self.redis.as_ref().map_or(SocketAddr::from(([127, 0, 0, 1], 0)), RedisServer::addr);
+        let redis = self.redis.iter().map(RedisServer::addr).collect();
         Sender::new(self.mode, [first, second], redis)
     }
 }

@@ -4,14 +4,17 @@
 //! A trial stands in `trial.rs` from its beginning to its verdict, the faults in the table of `fault.rs`.
 
 pub mod at_every_byte;
+pub mod clustered;
 pub mod fault;
 pub mod faults;
 pub mod ground;
+pub mod lane;
 pub mod mode;
 pub mod node;
 pub mod open_then_publish;
 pub mod publishing;
 pub mod recovery;
+pub mod redis_way;
 pub mod report;
 pub mod scene;
 pub mod sender;

@@ -155,7 +155,7 @@ fn list() {
 
 /// Whether every promise was kept.
 async fn run(options: RunOptions) -> Result<bool> {
-    let modes = options.common.known_modes(&Mode::ALL[1..]).await?;
+    let modes = options.common.known_modes(&Mode::WITH_REDIS).await?;
     let seed = options.common.seed();
     let mut trials = JoinSet::new();
     let slots = Arc::new(Semaphore::new(options.jobs.max(1)));
@@ -227,7 +227,7 @@ impl Common {
 async fn open_then_publish(options: OpenOptions) -> Result<bool> {
     let seed = options.common.seed();
     let mut missed = 0;
-    for mode in options.common.known_modes(&Mode::ALL).await? {
+    for mode in options.common.known_modes(&Mode::OF_ONE_LANE).await? {
         let tally = open_then_publish::run(&options.common.fantail, mode, options.times, seed).await?;
         let (name, took) = (mode.name(), tally.took.as_secs_f64());
         let Tally { times, missed: own, declared, .. } = tally;
@@ -240,7 +240,7 @@ async fn open_then_publish(options: OpenOptions) -> Result<bool> {
 async fn at_every_byte(common: Common) -> Result<bool> {
     let seed = common.seed();
     let mut is_kept = true;
-    for mode in common.known_modes(&Mode::ALL).await? {
+    for mode in common.known_modes(&Mode::OF_ONE_LANE).await? {
         let tally = at_every_byte::run(&common.fantail, mode, seed).await?;
         let (name, cuts, bytes) = (mode.name(), tally.cuts, tally.bytes);
         println!("at-every-byte ({name}): {cuts} cuts in responses of {bytes} bytes, {}", tally.verdict);

@@ -14,11 +14,15 @@ pub enum Mode {
     Pubsub,
     /// The Redis log: what was accepted can be had again.
     Log,
+    /// The same, with channels in two lanes.
+    Lanes,
 }
 
 impl Mode {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Memory, Self::Pubsub, Self::Log];
+    /// Those in which all channels are in one lane.
+    pub const OF_ONE_LANE: [Self; 3] = [Self::Memory, Self::Pubsub, Self::Log];
+    /// Those that have a Redis.
+    pub const WITH_REDIS: [Self; 3] = [Self::Pubsub, Self::Log, Self::Lanes];
 
     /// Its name on the command line and in results.
     pub const fn name(self) -> &'static str {
@@ -26,6 +30,7 @@ impl Mode {
             Self::Memory => "memory",
             Self::Pubsub => "pubsub",
             Self::Log => "log",
+            Self::Lanes => "lanes",
         }
     }
 
@@ -34,17 +39,27 @@ impl Mode {
         match self {
             Self::Memory | Self::Pubsub => &[],
             Self::Log => &["--redis-log"],
+            Self::Lanes => &["--redis-log", "--redis-log-lanes", "orders"],
         }
     }
 
-    /// Whether a place that one node names can be found on another one.
-    pub const fn is_shared_by_nodes(self) -> bool {
-        matches!(self, Self::Log)
+    /// Its lanes. A fault that hits one of several hits the last. Their slots in a Cluster are at different masters.
+    pub const fn lanes(self) -> &'static [&'static str] {
+        match self {
+            Self::Memory | Self::Pubsub | Self::Log => &["0"],
+            Self::Lanes => &["0", "orders"],
+        }
+    }
+
+    /// Whether Redis numbers events and keeps them, so that a place that one node names can be found on another one.
+    pub const fn has_log(self) -> bool {
+        matches!(self, Self::Log | Self::Lanes)
     }
 
     /// Whether this program knows the flags of the mode.
     pub async fn is_known_to(self, fantail: &Path) -> Result<bool> {
         let (_, output) = Fantail::run_to_end(fantail, &["serve", "--help"], &[]).await.context("asking for help")?;
-        Ok(self.flags().iter().all(|flag| output.stdout.contains(flag)))
+        let mut flags = self.flags().iter().filter(|word| word.starts_with("--"));
+        Ok(flags.all(|flag| output.stdout.contains(flag)))
     }
 }

@@ -8,10 +8,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Result;
-use fantail_testkit::{Publisher, Random, RespConnection};
+use fantail_testkit::{Publisher, Random, RespConnection, Sea};
 use tokio::time::{sleep, timeout};
 
-use crate::mode::Mode;
 use crate::scene::Scene;
 use crate::sender::{Sender, Unexpected, Way, command, is_accepted};
 
@@ -35,7 +34,7 @@ impl Voice {
     /// A new one, with no connection yet.
     pub fn new(scene: &Arc<Scene>, mut random: Random) -> Self {
         let publisher = scene.ledger.publisher(Random::from_seed(random.next_u64()));
-        let sender = Sender::new(scene.mode, scene.internal, scene.redis);
+        let sender = Sender::new(scene.mode, scene.internal, scene.redis.clone());
         Self { scene: Arc::clone(scene), publisher, random, sender }
     }
 
@@ -59,7 +58,7 @@ impl Voice {
 
     /// Publishes one event to each channel straight to Redis, all at once. How many were accepted.
     pub async fn publish_to_each(&mut self, channels: &[String], size: usize) -> Result<usize> {
-        let mut redis = RespConnection::connect(self.scene.redis).await?;
+        let mut redis = RespConnection::connect(self.scene.redis[0]).await?;
         let mut accepted = 0;
         for batch in channels.chunks(500) {
             let compose = |channel: &String| (channel.clone(), self.publisher.compose(channel, size));
@@ -81,15 +80,14 @@ impl Voice {
     pub async fn publish_until_the_end(mut self) {
         let scene = Arc::clone(&self.scene);
         while !scene.has_publishing_ended() {
-            let channels = scene.sea.choose_for_event(&mut self.random);
+            let channels = scene.choose_sea(&mut self.random).choose_for_event(&mut self.random);
             let way = match self.random.below(3) {
                 0 => Way::Node(0),
                 1 => Way::Node(1),
                 _ => Way::Redis,
             };
             // Plain pub/sub has no single step for several channels that a program would use.
-            let way =
-                if way == Way::Redis && channels.len() > 1 && scene.mode != Mode::Log { Way::Node(0) } else { way };
+            let way = if way == Way::Redis && channels.len() > 1 && !scene.mode.has_log() { Way::Node(0) } else { way };
             let size = size(&mut self.random);
             if !self.publish(way, &channels, size).await {
                 sleep(PAUSE_AFTER_FAILURE).await;
@@ -98,10 +96,10 @@ impl Voice {
         }
     }
 
-    /// Publishes an event to all channels and makes it a sign to go. Nothing if it was not accepted.
-    pub async fn close(&mut self, way: Way) {
+    /// Publishes an event to all channels of a lane and makes it a sign to go. Nothing if it was not accepted.
+    pub async fn close(&mut self, way: Way, sea: &Sea) {
         let scene = Arc::clone(&self.scene);
-        let all = scene.sea.all();
+        let all = sea.all();
         let event = self.publisher.compose_for(&all, 0);
         scene.add_closing(event.text.clone(), scene.ledger.mark());
         let sent = timeout(ANSWER_PATIENCE, self.send(way, &all, &event.text)).await;

@@ -94,7 +94,7 @@ impl Recovery {
 
 /// Publishes to every frequented channel until all of them deliver.
 pub async fn measure(scene: &Scene, voice: &mut Voice, healed: Instant) -> Recovered {
-    let channels = scene.sea.frequented();
+    let channels = scene.frequented();
     scene.recovery.begin(&channels, healed);
     let started = Instant::now();
     while scene.recovery.recovered().all.is_none() {

@@ -5,15 +5,16 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use fantail_testkit::{Ledger, Mark, Random, Sea};
 use tokio::time::Instant;
 
+use crate::lane::{self, lane_of};
 use crate::mode::Mode;
 use crate::recovery::Recovery;
 
-/// How many channels there are of each kind. All of them fit into one stream.
+/// How many channels there are of each kind, in each lane. All of a lane fit into one stream.
 const BUSY: usize = 2;
 const ORDINARY: usize = 16;
 const RARE: usize = 6;
@@ -25,14 +26,14 @@ pub struct Scene {
     pub mode: Mode,
     /// Who judges.
     pub ledger: Ledger,
-    /// All channels.
-    pub sea: Sea,
+    /// All channels, lane by lane: what is for several channels is for those of one lane.
+    pub seas: Vec<Sea>,
     /// Where each node's streams are opened.
     pub public: [SocketAddr; 2],
     /// Where each node takes events.
     pub internal: [SocketAddr; 2],
-    /// Where Redis takes events.
-    pub redis: SocketAddr,
+    /// Where Redis takes events: one server, or the nodes of a Cluster.
+    pub redis: Vec<SocketAddr>,
     /// When channels deliver again.
     pub recovery: Recovery,
     /// What was counted.
@@ -42,7 +43,9 @@ pub struct Scene {
     over: AtomicBool,
     closings: Mutex<Vec<(String, Mark)>>,
     offences: Mutex<Vec<String>>,
-    gaps: Mutex<BTreeMap<String, u64>>,
+    spared: OnceLock<&'static [&'static str]>,
+    /// By lane and reason.
+    gaps: Mutex<BTreeMap<(String, String), u64>>,
     diaries: Mutex<BTreeMap<String, Vec<String>>>,
     began: Instant,
 }
@@ -75,11 +78,17 @@ pub enum Part {
 
 impl Scene {
     /// At its beginning.
-    pub fn new(mode: Mode, public: [SocketAddr; 2], internal: [SocketAddr; 2], redis: SocketAddr, seed: u64) -> Self {
+    pub fn new(
+        mode: Mode,
+        public: [SocketAddr; 2],
+        internal: [SocketAddr; 2],
+        redis: Vec<SocketAddr>,
+        seed: u64,
+    ) -> Self {
         Self {
             mode,
             ledger: Ledger::new(),
-            sea: Sea::new(BUSY, ORDINARY, RARE),
+            seas: mode.lanes().iter().map(|lane| lane::within(lane, Sea::new(BUSY, ORDINARY, RARE))).collect(),
             public,
             internal,
             redis,
@@ -90,6 +99,7 @@ impl Scene {
             over: AtomicBool::new(false),
             closings: Mutex::default(),
             offences: Mutex::default(),
+            spared: OnceLock::new(),
             gaps: Mutex::default(),
             diaries: Mutex::default(),
             began: Instant::now(),
@@ -99,6 +109,24 @@ impl Scene {
     /// A generator of its own for each part.
     pub fn random(&self, part: Part, number: u64) -> Random {
         Random::from_seed(self.seed ^ ((part as u64 + 1) << 56) ^ (number << 20))
+    }
+
+    /// All channels of a lane.
+    pub fn choose_sea(&self, random: &mut Random) -> &Sea {
+        match &self.seas[..] {
+            [sea] => sea,
+            seas => &seas[random.below(seas.len() as u64) as usize],
+        }
+    }
+
+    /// All channels but the rare ones, of all lanes.
+    pub fn frequented(&self) -> Vec<&str> {
+        self.seas.iter().flat_map(Sea::frequented).collect()
+    }
+
+    /// From here on nothing may be missing in these lanes, declared or not.
+    pub fn spare(&self, lanes: &'static [&'static str]) {
+        self.spared.get_or_init(|| lanes);
     }
 
     /// Publishers are to stop.
@@ -153,12 +181,20 @@ impl Scene {
     pub fn count_gap(&self, data: &str) {
         let told: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
         let reason = told["reason"].as_str().unwrap_or("without a reason");
-        *lock(&self.gaps).entry(reason.to_owned()).or_default() += 1;
+        let lane = lane_of(told["channel"].as_str().unwrap_or_default());
+        if self.spared.get().is_some_and(|spared| spared.contains(&lane)) {
+            self.offence(format!("a gap was told in the lane {lane}, which nothing happened to: {data}"));
+        }
+        *lock(&self.gaps).entry((lane.to_owned(), reason.to_owned())).or_default() += 1;
     }
 
-    /// How many gaps were told, by their reasons.
+    /// How many gaps were told, by their reasons, and by their lanes if there are several.
     pub fn gaps(&self) -> BTreeMap<String, u64> {
-        lock(&self.gaps).clone()
+        let name = |lane: &str, reason: &str| match self.mode.lanes() {
+            [_] => reason.to_owned(),
+            _ => format!("{lane}: {reason}"),
+        };
+        lock(&self.gaps).iter().map(|((lane, reason), count)| (name(lane, reason), *count)).collect()
     }
 
     /// Something was seen that must not be and that the ledger does not judge.
@@ -175,4 +211,24 @@ impl Scene {
 /// A task that panicked has failed already; what it left is still worth telling.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_in_a_lane_to_which_nothing_happened_is_an_offence() {
+        let addr = SocketAddr::from(([127, 0, 0, 1], 1));
+        let scene = Scene::new(Mode::Lanes, [addr; 2], [addr; 2], vec![addr], 1);
+        let gap = |channel| format!(r#"{{"channel":"{channel}","reason":"term-ended"}}"#);
+        scene.count_gap(&gap("busy/0"));
+        scene.spare(&["0"]);
+        scene.count_gap(&gap("@orders/busy/0"));
+        assert_eq!(scene.offences(), [""; 0]);
+        scene.count_gap(&gap("busy/1"));
+        assert_eq!(scene.offences().len(), 1);
+        let told = [("0: term-ended", 2), ("orders: term-ended", 1)];
+        assert_eq!(scene.gaps(), told.map(|(name, count)| (name.to_owned(), count)).into());
+    }
 }

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 
 use anyhow::{Result, bail};
-use fantail_testkit::{HttpConnection, Reply, RespConnection};
+use fantail_testkit::{HttpConnection, Reply};
 use serde_json::json;
 
+use crate::lane::{key_of, lane_of};
 use crate::mode::Mode;
+use crate::redis_way::RedisWay;
 
 /// By which way an event is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,22 +36,21 @@ impl std::error::Error for Unexpected {}
 pub struct Sender {
     mode: Mode,
     nodes: [SocketAddr; 2],
-    redis: SocketAddr,
     to_nodes: [Option<HttpConnection>; 2],
-    to_redis: Option<RespConnection>,
+    to_redis: RedisWay,
 }
 
 impl Sender {
-    /// One that has no connection yet.
-    pub const fn new(mode: Mode, nodes: [SocketAddr; 2], redis: SocketAddr) -> Self {
-        Self { mode, nodes, redis, to_nodes: [None, None], to_redis: None }
+    /// One that has no connection yet, to these nodes and these servers of Redis.
+    pub const fn new(mode: Mode, nodes: [SocketAddr; 2], redis: Vec<SocketAddr>) -> Self {
+        Self { mode, nodes, to_nodes: [None, None], to_redis: RedisWay::new(redis) }
     }
 
     /// Makes the connection, so that sending need not.
     pub async fn prepare(&mut self, way: Way) -> Result<()> {
         match way {
             Way::Node(node) => self.node_connection(node).await.map(drop),
-            Way::Redis => self.redis_connection().await.map(drop),
+            Way::Redis => self.to_redis.prepare().await,
         }
     }
 
@@ -59,7 +60,7 @@ impl Sender {
             Way::Node(node) => send_to_node(self.node_connection(node).await?, channels, data).await,
             Way::Redis => {
                 let words = command(self.mode, channels, data, enveloped);
-                let reply = self.redis_connection().await?.command(&words).await?;
+                let reply = self.to_redis.call(&key_of(lane_of(channels[0])), &words).await?;
                 if is_accepted(&reply) { Ok(()) } else { bail!("redis refused the event: {reply:?}") }
             }
         }
@@ -69,7 +70,7 @@ impl Sender {
     pub fn forget(&mut self, way: Way) {
         match way {
             Way::Node(node) => self.to_nodes[node] = None,
-            Way::Redis => self.to_redis = None,
+            Way::Redis => self.to_redis.forget(),
         }
     }
 
@@ -77,13 +78,6 @@ impl Sender {
         Ok(match &mut self.to_nodes[node] {
             Some(connection) => connection,
             none => none.insert(HttpConnection::connect(self.nodes[node]).await?),
-        })
-    }
-
-    async fn redis_connection(&mut self) -> Result<&mut RespConnection> {
-        Ok(match &mut self.to_redis {
-            Some(connection) => connection,
-            none => none.insert(RespConnection::connect(self.redis).await?),
         })
     }
 }
@@ -104,12 +98,14 @@ async fn send_to_node(connection: &mut HttpConnection, channels: &[&str], data: 
 /// The words of a command that publishes. Plain pub/sub goes to the first channel alone.
 pub(crate) fn command(mode: Mode, channels: &[&str], data: &str, enveloped: bool) -> Vec<String> {
     let envelope = json!({ "data": data }).to_string();
-    let words: &[&str] = match mode {
-        Mode::Log => &["FCALL", "fantail_publish", "1", "fantail-log:{0}", &envelope],
-        _ if enveloped => &["PUBLISH", &format!("fantail-event:{}", channels[0]), &envelope],
-        _ => &["PUBLISH", &format!("fantail:{}", channels[0]), data],
+    let words: &[&str] = if mode.has_log() {
+        &["FCALL", "fantail_publish", "1", &key_of(lane_of(channels[0])), &envelope]
+    } else if enveloped {
+        &["PUBLISH", &format!("fantail-event:{}", channels[0]), &envelope]
+    } else {
+        &["PUBLISH", &format!("fantail:{}", channels[0]), data]
     };
-    let channels: &[&str] = if mode == Mode::Log { channels } else { &[] };
+    let channels: &[&str] = if mode.has_log() { channels } else { &[] };
     words.iter().chain(channels).map(ToString::to_string).collect()
 }
 
@@ -128,5 +124,7 @@ mod tests {
         assert_eq!(words(Mode::Pubsub, &["a"], true), "PUBLISH fantail-event:a {\"data\":\"x\"}");
         let logged = "FCALL fantail_publish 1 fantail-log:{0} {\"data\":\"x\"} a b";
         assert_eq!(words(Mode::Log, &["a", "b"], true), logged);
+        let in_lane = "FCALL fantail_publish 1 fantail-log:{orders} {\"data\":\"x\"} @orders/a";
+        assert_eq!(words(Mode::Lanes, &["@orders/a"], false), in_lane);
     }
 }

@@ -1,4 +1,5 @@
-//! The processes of a trial: Redis, its replica if there is one, two nodes, and a proxy on every way to Redis.
+//! The processes of a trial: Redis, its replica if there is one, or a Cluster; two nodes, and a proxy on every way to a
+//! Redis that is no Cluster. Nodes of a Cluster are reached where they say they are.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use fantail_testkit::{Defect, FaultProxy, FaultyServer, RedisServer, Reply};
 use tokio::time::Instant;
 
+use crate::clustered::Clustered;
 use crate::mode::Mode;
 use crate::node::Node;
 use crate::scene::Scene;
@@ -25,6 +27,8 @@ pub enum Servers {
     SlowToLoad,
     /// A master and a replica of it.
     Pair,
+    /// Three masters, and a replica of the one that has the lane that a fault hits.
+    Cluster,
 }
 
 /// Everything that runs.
@@ -32,14 +36,16 @@ pub enum Servers {
 pub struct Stage {
     /// What everyone shares.
     pub scene: Arc<Scene>,
-    /// The first is the master at the beginning.
+    /// The first is the master at the beginning. None if there is a Cluster.
     pub redis: Vec<RedisServer>,
+    /// The Cluster, if there is one.
+    pub cluster: Option<Clustered>,
     /// The nodes.
     pub nodes: [Node; 2],
-    /// Each node's way to Redis.
-    pub to_redis: [FaultProxy; 2],
-    /// The publishers' way to Redis.
-    pub publishers: FaultProxy,
+    /// Each node's way to Redis, unless that is a Cluster.
+    pub to_redis: Vec<FaultProxy>,
+    /// The publishers' way to Redis, unless that is a Cluster.
+    pub publishers: Option<FaultProxy>,
     /// The replica's way to its master.
     pub replication: Option<FaultProxy>,
     /// Servers before the nodes that spoil what they pass on, for trials of the judge.
@@ -53,13 +59,17 @@ pub struct Stage {
 impl Stage {
     /// Starts everything and waits until the nodes are ready.
     pub async fn start(fantail: &Path, mode: Mode, servers: Servers, defect: Defect, seed: u64) -> Result<Self> {
-        let (redis, replication) = start_redis(servers).await?;
-        let way = || FaultProxy::start(redis[0].addr());
-        let (to_redis, publishers) = ([way()?, way()?], way()?);
+        let cluster = if servers == Servers::Cluster { Some(Clustered::start(mode).await?) } else { None };
+        let (redis, replication) = if cluster.is_some() { (Vec::new(), None) } else { start_redis(servers).await? };
+        let way = || redis.first().map(|redis| FaultProxy::start(redis.addr())).transpose();
+        let (to_redis, publishers): (Vec<_>, _) = ([way()?, way()?].into_iter().flatten().collect(), way()?);
+        let reaches: [[String; 2]; 2] = std::array::from_fn(|node| match &cluster {
+            Some(cluster) => ["--redis-cluster-nodes".into(), cluster.servers.addresses().join(",")],
+            None => ["--redis-url".into(), format!("redis://{}:{}@{}", LOGIN.0, LOGIN.1, to_redis[node].addr())],
+        });
         let mut nodes = Vec::new();
-        for proxy in &to_redis {
-            let url = format!("redis://{}:{}@{}", LOGIN.0, LOGIN.1, proxy.addr());
-            let flags = [&["--redis-url", &url], mode.flags()].concat();
+        for reach in reaches {
+            let flags = [&reach.each_ref().map(String::as_str), mode.flags()].concat();
             nodes.push(Node::start(fantail, &flags).await?);
         }
         let Ok(nodes): Result<[Node; 2], _> = nodes.try_into() else { bail!("there are two nodes") };
@@ -72,11 +82,15 @@ impl Stage {
                 spoilers.push(spoiler);
             }
         }
-        let scene = Scene::new(mode, public, nodes.each_ref().map(Node::internal), publishers.addr(), seed);
-        let scene = Arc::new(scene);
+        let takers = match &cluster {
+            Some(cluster) => cluster.servers.nodes().iter().map(RedisServer::addr).collect(),
+            None => publishers.iter().map(FaultProxy::addr).collect(),
+        };
+        let scene = Arc::new(Scene::new(mode, public, nodes.each_ref().map(Node::internal), takers, seed));
         let stage = Self {
             scene,
             redis,
+            cluster,
             nodes,
             to_redis,
             publishers,
@@ -125,12 +139,13 @@ pub async fn info(redis: &RedisServer, section: &str) -> Result<String> {
     ask(redis, &["INFO", section]).await?.text().context("INFO is a text")
 }
 
+/// Servers that are no Cluster.
 async fn start_redis(servers: Servers) -> Result<(Vec<RedisServer>, Option<FaultProxy>)> {
     let password = format!(">{}", LOGIN.1);
     let login = ["--user", LOGIN.0, "on", &password, "~*", "&*", "+@all"];
     let durable = ["--appendonly", "yes", "--appendfsync", "always"];
     let more: &[&str] = match servers {
-        Servers::Forgetful => &[],
+        Servers::Forgetful | Servers::Cluster => &[],
         Servers::Durable => &durable,
         Servers::SlowToLoad => &[&durable[..], &["--key-load-delay", "1000"]].concat(),
         Servers::Pair => &["--repl-diskless-sync-delay", "0", "--repl-backlog-size", "16mb"],

@@ -21,8 +21,13 @@ const DIARY_CHARS: usize = 90;
 /// How a reader behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
-    /// Follows all frequented channels on one node, for as long as the trial takes.
-    Watcher(usize),
+    /// Follows all frequented channels of one lane on one node, for as long as the trial takes.
+    Watcher {
+        /// Which node.
+        node: usize,
+        /// Which lane, of those of the mode.
+        lane: usize,
+    },
     /// Reads all the time.
     Steady,
     /// Breaks off, and comes back or goes away.
@@ -77,10 +82,10 @@ impl Traveller {
         Self { number, random: scene.random(Part::Reader, number), scene: Arc::clone(scene), kind: None, visits: 0 }
     }
 
-    /// One that watches a node.
-    pub fn watcher(scene: &Arc<Scene>, node: usize) -> Self {
-        let number = u64::MAX - node as u64;
-        Self { kind: Some(Manner::Watcher(node)), ..Self::new(scene, number) }
+    /// One that watches a lane on a node.
+    pub fn watcher(scene: &Arc<Scene>, node: usize, lane: usize) -> Self {
+        let number = u64::MAX - (2 * lane + node) as u64;
+        Self { kind: Some(Manner::Watcher { node, lane }), ..Self::new(scene, number) }
     }
 
     /// Lives until the trial is over.
@@ -100,9 +105,9 @@ impl Traveller {
         });
         let scene = Arc::clone(&self.scene);
         let channels = match manner {
-            Manner::Watcher(_) => scene.sea.frequented(),
-            Manner::Sleepy => scene.sea.choose_busy(&mut self.random),
-            Manner::Steady | Manner::Restless => scene.sea.choose(&mut self.random),
+            Manner::Watcher { lane, .. } => scene.seas[lane].frequented(),
+            Manner::Sleepy => scene.choose_sea(&mut self.random).choose_busy(&mut self.random),
+            Manner::Steady | Manner::Restless => scene.choose_sea(&mut self.random).choose(&mut self.random),
         };
         let word = if manner == Manner::Steady { "Steady" } else { "other" };
         let path = format!("/sse?manner={word}&channel={}", channels.join("&channel="));
@@ -154,7 +159,7 @@ impl Traveller {
     /// Mostly not the one where it was.
     fn choose_node(&mut self, manner: Manner, last: Option<usize>) -> usize {
         match (manner, last) {
-            (Manner::Watcher(node), _) => node,
+            (Manner::Watcher { node, .. }, _) => node,
             (_, None) => self.random.below(2) as usize,
             (_, Some(last)) if self.random.chance(2, 3) => 1 - last,
             (_, Some(last)) => last,
@@ -194,7 +199,7 @@ impl Visit<'_> {
                     self.come_back().await;
                 }
                 Read::TimeIsUp => match self.manner {
-                    Manner::Watcher(_) | Manner::Steady => {}
+                    Manner::Watcher { .. } | Manner::Steady => {}
                     Manner::Sleepy if self.traveller.scene.is_over() => {}
                     Manner::Sleepy => self.traveller.rest(50, 1_500).await,
                     // Nobody leaves for good once the trial is over: whoever comes back proves more.
@@ -248,7 +253,7 @@ impl Visit<'_> {
         if event.event == "fantail.gap" {
             self.traveller.scene.count_gap(&event.data);
         }
-        if let Manner::Watcher(node) = self.manner {
+        if let Manner::Watcher { node, .. } = self.manner {
             self.traveller.scene.recovery.saw(node, &event.data);
         }
     }

@@ -11,7 +11,7 @@ use fantail_testkit::{Defect, SseClient, Verdict};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::fault::Fault;
+use crate::fault::{After, Fault};
 use crate::mode::Mode;
 use crate::publishing::Voice;
 use crate::recovery::{self, Recovered};
@@ -88,8 +88,8 @@ pub async fn run(fault: &'static Fault, plan: &Plan) -> Result<Outcome> {
     let mut stage = Stage::start(&plan.fantail, plan.mode, fault.servers, plan.defect, plan.seed).await?;
     let scene = Arc::clone(&stage.scene);
     let mut readers = JoinSet::new();
-    for node in 0..2 {
-        readers.spawn(Traveller::watcher(&scene, node).live());
+    for (lane, node) in (0..scene.seas.len()).flat_map(|lane| [(lane, 0), (lane, 1)]) {
+        readers.spawn(Traveller::watcher(&scene, node, lane).live());
     }
     for number in 0..plan.crowd.0 {
         readers.spawn(Traveller::new(&scene, number).live());
@@ -117,26 +117,31 @@ pub async fn run(fault: &'static Fault, plan: &Plan) -> Result<Outcome> {
     let felt = felt(&stage).await?;
     let judged = Arc::clone(&scene);
     let verdict = tokio::task::spawn_blocking(move || judged.ledger.judge()).await?;
+    if fault.after == After::Promises && verdict.declared > 0 {
+        scene.offence(format!("{} events were declared lost, and none may be", verdict.declared));
+    }
     Ok(Outcome {
         recovered,
         offences: scene.offences(),
         felt,
         gaps: scene.gaps(),
         diaries: diaries(&scene, &verdict),
-        gave_up: plan.mode == Mode::Log && fault.redis_keeps_all && verdict.declared > 0,
+        gave_up: plan.mode.has_log() && fault.after != After::Loses && verdict.declared > 0,
         remarks: std::mem::take(&mut stage.remarks),
         took: began.elapsed(),
         verdict,
     })
 }
 
-/// One stream on each node that follows all channels while a trial is closed: a channel that nobody follows would be
+/// Streams on each node that follow all channels while a trial is closed: a channel that nobody follows would be
 /// given up, and the gap that tells so would stand behind the event that sends readers away.
 async fn keep(scene: &Arc<Scene>) -> Result<Vec<SseClient>> {
-    let path = format!("/sse?channel={}", scene.sea.all().join("&channel="));
     let mut keepers = Vec::new();
-    for addr in scene.public {
-        keepers.push(SseClient::connect(addr, &path).await.context("following all channels at the end")?);
+    for sea in &scene.seas {
+        let path = format!("/sse?channel={}", sea.all().join("&channel="));
+        for addr in scene.public {
+            keepers.push(SseClient::connect(addr, &path).await.context("following all channels at the end")?);
+        }
     }
     Ok(keepers)
 }
@@ -145,7 +150,9 @@ async fn keep(scene: &Arc<Scene>) -> Result<Vec<SseClient>> {
 async fn tell_that_it_is_over(scene: &Arc<Scene>, voice: &mut Voice, readers: &mut JoinSet<()>) {
     let started = Instant::now();
     for round in 0.. {
-        voice.close(Way::Node(round % 2)).await;
+        for sea in &scene.seas {
+            voice.close(Way::Node(round % 2), sea).await;
+        }
         let all_gone = async {
             while let Some(ended) = readers.join_next().await {
                 note_panic(scene, &ended);

@@ -11,7 +11,7 @@ const SEED: u64 = 12;
 /// The modes that the program knows.
 async fn modes() -> Vec<Mode> {
     let mut modes = Vec::new();
-    for mode in Mode::ALL {
+    for mode in Mode::OF_ONE_LANE {
         if mode.is_known_to(&program::fantail()).await.unwrap() {
             modes.push(mode);
         }

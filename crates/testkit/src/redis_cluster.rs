@@ -86,11 +86,11 @@ impl RedisCluster {
         }
         self.nodes.push(replica);
         let (at, master) = (self.nodes.len() - 1, id(&self.nodes[master]).await?);
-        self.wait_until_all("know the new node", async |node, count| knows(node, count).await).await?;
+        self.wait_until_all_know_all().await?;
         done(&self.nodes[at], &["CLUSTER", "REPLICATE", &master]).await?;
         self.nodes[at].wait_for_info("replication", "master_link_status:up").await?;
         let line = format!("slave {master}");
-        self.wait_until_all("know the new replica", async |node, _| Ok(map(node).await?.contains(&line))).await?;
+        self.wait_until_maps("the new replica", |map| map.contains(&line)).await?;
         Ok(at)
     }
 
@@ -173,10 +173,9 @@ impl RedisCluster {
         }
         // Another move before all have heard of this one, and of its epoch, could leave the slot to nobody.
         let epoch = epoch_in(&map(&self.nodes[to]).await?, &target_id);
-        self.wait_until_all("know that the slot has moved", async |node, _| {
-            let map = map(node).await?;
+        self.wait_until_maps("that the slot has moved", |map| {
             let knows = map.lines().any(|line| line.starts_with(&target_id) && serves(line, slot));
-            Ok(knows && epoch_in(&map, &target_id) == epoch)
+            knows && epoch_in(map, &target_id) == epoch
         })
         .await
     }
@@ -191,13 +190,27 @@ impl RedisCluster {
                 meet(other, node).await?;
             }
         }
-        self.wait_until_all("know all slots", async |node, count| knows(node, count).await).await
+        self.wait_until_all_know_all().await
     }
 
-    async fn wait_until_all(&self, what: &str, is_so: impl AsyncFn(&RedisServer, usize) -> Result<bool>) -> Result<()> {
+    async fn wait_until_all_know_all(&self) -> Result<()> {
         for node in &self.nodes {
-            within(PATIENCE, &format!("a cluster in which all nodes {what}"), async {
-                while !is_so(node, self.nodes.len()).await? {
+            within(PATIENCE, "a cluster in which all nodes know all nodes and slots", async {
+                while !knows(node, self.nodes.len()).await? {
+                    tokio::time::sleep(LOOK_INTERVAL).await;
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the map of each node tells something.
+    async fn wait_until_maps(&self, tell: &str, it: impl Fn(&str) -> bool) -> Result<()> {
+        for node in &self.nodes {
+            within(PATIENCE, &format!("a cluster in which all nodes know {tell}"), async {
+                while !it(&map(node).await?) {
                     tokio::time::sleep(LOOK_INTERVAL).await;
                 }
                 Ok(())

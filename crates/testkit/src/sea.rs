@@ -22,6 +22,13 @@ impl Sea {
         Self { names: (0..busy + ordinary + rare).map(name).collect(), busy, ordinary }
     }
 
+    /// The same with this before every name.
+    #[must_use]
+    pub fn behind(mut self, prefix: &str) -> Self {
+        self.names.iter_mut().for_each(|name| name.insert_str(0, prefix));
+        self
+    }
+
     /// All of them.
     pub fn all(&self) -> Vec<&str> {
         self.names.iter().map(String::as_str).collect()

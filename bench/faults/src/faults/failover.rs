@@ -19,7 +19,7 @@ pub async fn tail_lost(stage: &mut Stage, hold: Duration) -> Result<()> {
     replication.cut(Cut::Reset).await?;
     ask(&stage.redis[1], &["REPLICAOF", "NO", "ONE"]).await?;
     let new_master = stage.redis[1].addr();
-    for proxy in stage.to_redis.iter().chain([&stage.publishers]) {
+    for proxy in stage.to_redis.iter().chain(&stage.publishers) {
         proxy.retarget(new_master);
         proxy.cut(Cut::Reset).await?;
     }
@@ -35,10 +35,10 @@ pub async fn detached(stage: &mut Stage, hold: Duration) -> Result<()> {
     ask(new, &["REPLICAOF", "NO", "ONE"]).await?;
     replication.retarget(new.addr());
     replication.cut(Cut::Reset).await?;
-    for proxy in stage.to_redis.iter().chain([&stage.publishers]) {
+    for proxy in stage.to_redis.iter().chain(&stage.publishers) {
         proxy.retarget(new.addr());
     }
-    stage.publishers.cut(Cut::Reset).await?;
+    stage.publishers.as_ref().context("publishers have a proxy")?.cut(Cut::Reset).await?;
     ask(old, &["REPLICAOF", "127.0.0.1", &replication.addr().port().to_string()]).await?;
     wait_until_linked(old).await?;
     sleep(hold / 10).await;

@@ -103,10 +103,18 @@ pub async fn endless(stage: &mut Stage, hold: Duration) -> Result<()> {
         stage.to_redis[0].forge_endlessly(piece);
         sleep(hold / 4).await;
         remark_memory(stage)?;
-        stage.to_redis[0].pass();
-        stage.to_redis[0].cut(Cut::Reset).await?;
+        end_forgery(&stage.to_redis[0]).await?;
     }
     Ok(())
+}
+
+/// Nothing that Redis says may follow on a connection on which something else was said for it: a node could take the two
+/// for one. So those connections go first, and new ones come when the forging is over.
+async fn end_forgery(proxy: &FaultProxy) -> Result<()> {
+    proxy.refuse().await?;
+    proxy.cut(Cut::Reset).await?;
+    proxy.pass();
+    Ok(proxy.accept().await?)
 }
 
 fn remark_memory(stage: &mut Stage) -> Result<()> {

@@ -66,7 +66,7 @@ async fn kill_clients(stage: &Stage, hold: Duration, kinds: &[&str]) -> Result<(
 /// Lets nodes fall behind while a burst goes out.
 pub async fn output_buffer_overrun(stage: &mut Stage, hold: Duration) -> Result<()> {
     let mut random = stage.scene.random(Part::Fault, 0);
-    let channel = stage.scene.sea.choose_rare(&mut random).to_owned();
+    let channel = stage.scene.seas[0].choose_rare(&mut random).to_owned();
     let path = format!("/sse/{channel}");
     let mut followers = Vec::new();
     for addr in stage.scene.public {

@@ -1,0 +1,120 @@
+//! What goes wrong in a Redis Cluster: the master of a lane's slot dies or stands still, or the slot goes elsewhere.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::time::{Instant, sleep};
+
+use crate::clustered::Clustered;
+use crate::publishing::Voice;
+use crate::recovery;
+use crate::scene::{Part, Scene};
+use crate::sender::Way;
+use crate::stage::{Stage, ask, wait_until_linked};
+
+/// Every way of publishing to the lanes to which nothing happens.
+const WAYS: [Way; 3] = [Way::Node(0), Way::Node(1), Way::Redis];
+const SMALL: usize = 64;
+const SPARED_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Kills the slot's master after its replica has heard nothing of it for a while. The Cluster makes the replica the master
+/// all the same, and what was killed comes back as its replica.
+pub async fn failover(stage: &mut Stage, hold: Duration) -> Result<()> {
+    let (scene, cluster) = on_stage(stage)?;
+    scene.spare(cluster.spared);
+    let replica = &cluster.servers.nodes()[cluster.replica];
+    replica.stop_signal()?;
+    // What is on its way to it would still be read.
+    ask(&cluster.servers.nodes()[cluster.owner], &["CLIENT", "KILL", "TYPE", "replica"]).await?;
+    sleep(hold).await;
+    cluster.servers.node(cluster.owner).kill();
+    cluster.servers.nodes()[cluster.replica].cont()?;
+    replaced(stage).await?;
+    let (_, cluster) = on_stage(stage)?;
+    let owner = cluster.servers.node(cluster.owner);
+    owner.restart().await?;
+    wait_until_linked(owner).await
+}
+
+/// Freezes the slot's master until long after the Cluster has made its replica the master, and lets it go on.
+pub async fn owner_frozen(stage: &mut Stage, hold: Duration) -> Result<()> {
+    let (scene, cluster) = on_stage(stage)?;
+    scene.spare(cluster.spared);
+    cluster.servers.nodes()[cluster.owner].stop_signal()?;
+    replaced(stage).await?;
+    sleep(hold).await;
+    let (_, cluster) = on_stage(stage)?;
+    let owner = &cluster.servers.nodes()[cluster.owner];
+    owner.cont()?;
+    wait_until_linked(owner).await
+}
+
+/// Moves the slot with all its keys to another master.
+pub async fn slot_moved(stage: &mut Stage, hold: Duration) -> Result<()> {
+    move_slot(stage, hold, 1).await
+}
+
+/// Moves the slot there and back, and once more.
+pub async fn slot_back_and_forth(stage: &mut Stage, hold: Duration) -> Result<()> {
+    move_slot(stage, hold, 4).await
+}
+
+async fn move_slot(stage: &mut Stage, hold: Duration, times: usize) -> Result<()> {
+    let (scene, cluster) = on_stage(stage)?;
+    scene.spare(cluster.spared);
+    let mut ends = [cluster.owner, cluster.other()];
+    for _ in 0..times {
+        sleep(hold).await;
+        cluster.servers.move_slot(cluster.slot, ends[0], ends[1]).await?;
+        ends.swap(0, 1);
+    }
+    Ok(())
+}
+
+/// Waits until the replica is the master, and then until all channels deliver. What is healed later is measured again.
+async fn replaced(stage: &mut Stage) -> Result<()> {
+    let (scene, cluster) = on_stage(stage)?;
+    let accepted = until_replaced(scene, cluster).await?;
+    let mut voice = Voice::new(scene, scene.random(Part::Fault, 2));
+    let all = recovery::measure(scene, &mut voice, Instant::now()).await.all;
+    stage.remarks.extend(accepted);
+    stage
+        .remarks
+        .extend(all.map(|all| format!("all channels {:.2} s after the replica was the master", all.as_secs_f64())));
+    Ok(())
+}
+
+/// Waits until the replica is the master. Meanwhile every event for another lane must be accepted; how many were.
+async fn until_replaced(scene: &Arc<Scene>, cluster: &Clustered) -> Result<Option<String>> {
+    let mut accepted = 0;
+    let publish = async {
+        if cluster.spared.is_empty() {
+            return std::future::pending().await;
+        }
+        let mut voice = Voice::new(scene, scene.random(Part::Fault, 0));
+        let mut random = scene.random(Part::Fault, 1);
+        let spared = &scene.seas[..cluster.spared.len()];
+        loop {
+            for (sea, way) in spared.iter().flat_map(|sea| WAYS.map(|way| (sea, way))) {
+                let channels = sea.choose_for_event(&mut random);
+                if voice.publish(way, &channels, SMALL).await {
+                    accepted += 1;
+                } else {
+                    scene.offence(format!("an event for {channels:?} was refused while another lane had no master"));
+                }
+            }
+            sleep(SPARED_INTERVAL).await;
+        }
+    };
+    tokio::select! {
+        replaced = cluster.servers.wait_for_owner(cluster.slot, cluster.replica) => replaced?,
+        () = publish => {}
+    }
+    let told = || format!("{accepted} events for other lanes accepted while the slot had no master");
+    Ok((!cluster.spared.is_empty()).then(told))
+}
+
+fn on_stage(stage: &mut Stage) -> Result<(&Arc<Scene>, &mut Clustered)> {
+    Ok((&stage.scene, stage.cluster.as_mut().context("there is a cluster")?))
+}

@@ -1,0 +1,36 @@
+//! The lanes of channels: a part of the channel's name, and a key of its own in Redis.
+
+use fantail_testkit::Sea;
+
+/// The lane of every channel whose name tells none.
+const UNNAMED: &str = "0";
+
+/// The lane that a channel is in.
+pub fn lane_of(channel: &str) -> &str {
+    channel.strip_prefix('@').and_then(|rest| rest.split_once('/')).map_or(UNNAMED, |(lane, _)| lane)
+}
+
+/// The key by which publishers call a lane's function, and in whose slot the whole lane is.
+pub fn key_of(lane: &str) -> String {
+    format!("fantail-log:{{{lane}}}")
+}
+
+/// The same channels in this lane.
+pub fn within(lane: &str, sea: Sea) -> Sea {
+    if lane == UNNAMED { sea } else { sea.behind(&format!("@{lane}/")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_is_in_the_lane_that_its_name_tells() {
+        for lane in ["0", "orders"] {
+            let sea = within(lane, Sea::new(1, 1, 1));
+            assert!(sea.all().iter().all(|channel| lane_of(channel) == lane), "{sea:?}");
+        }
+        assert_eq!(key_of(lane_of("@orders/busy/0")), "fantail-log:{orders}");
+        assert_eq!(key_of(lane_of("busy/0")), "fantail-log:{0}");
+    }
+}
