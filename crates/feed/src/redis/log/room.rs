@@ -1,13 +1,14 @@
 //! How much of the log may be held in memory while it is read: events and bytes, and how many entries in one step.
 //!
-//! Redis bounds what it answers by entries alone. So the first step is a small one, and the next go by the largest entry
-//! that was seen.
+//! Redis bounds what it answers by entries alone. So the first step is a smaller one, and the next go by the largest
+//! entry that was seen.
 
 use super::entry::LogEntry;
 
-/// Entries asked for in one step, and in the first.
+/// Entries asked for in one step, and in the first: what most clients come back for is read in one step, and if all of it
+/// is as large as events may be by default, it is no more than is read of a channel.
 const PAGE_MAX: usize = 256;
-const PAGE_FIRST: usize = 16;
+const PAGE_FIRST: usize = 64;
 /// What a step brings at most, if no entry is larger than those before.
 const PAGE_BYTES: usize = 4 << 20;
 
