@@ -137,7 +137,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     // Everything is checked; from here on sockets are bound.
     let listeners = listener::bind_public(listen, listen_shared, workers, SocketOptions { send_buffer_bytes })?;
     let internal_listener = listener::bind_internal(internal_listen)?;
-    let admission = Admission::new(connections_max);
+    let admission = Admission::new(connections_max.public);
     let shards = listeners
         .sockets
         .into_iter()
@@ -163,6 +163,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         admission,
         public_url: format!("http://{}{}", listeners.address, public_settings.path),
         internal_listener,
+        internal_connections_max: connections_max.internal,
         publish_body_bytes_max,
         head_bytes_max,
         request_deadline,

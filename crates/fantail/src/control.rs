@@ -46,6 +46,7 @@ pub(crate) struct Control {
     pub(crate) admission: Arc<Admission>,
     pub(crate) public_url: String,
     pub(crate) internal_listener: TcpListener,
+    pub(crate) internal_connections_max: usize,
     pub(crate) publish_body_bytes_max: usize,
     pub(crate) head_bytes_max: usize,
     pub(crate) request_deadline: Duration,
@@ -98,6 +99,7 @@ impl Control {
             publish_body_bytes_max: self.publish_body_bytes_max,
             head_bytes_max: self.head_bytes_max,
             request_deadline: self.request_deadline,
+            connections_max: self.internal_connections_max,
         };
         tokio::spawn(internal::run(listener, Arc::new(internal)));
         announce(self.shards.len(), &feed_name, &self.public_url, &internal_url);

@@ -4,17 +4,23 @@ use anyhow::{Context, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
-use crate::internal;
+/// Descriptors for everything that is no connection of a client: listeners, Redis, files.
+const RESERVE: usize = 128;
 
-/// Descriptors for everything that is no public connection: listeners, Redis, files, and all that the internal listener
-/// may take.
-const RESERVE: usize = 128 + internal::CONNECTIONS_MAX;
+/// How many connections may be open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ConnectionsMax {
+    pub(crate) public: usize,
+    /// Publishers keep some open each, and one that leaks them must not take the descriptors of streams.
+    pub(crate) internal: usize,
+}
 
 /// Raises the soft limit to the hard one, and says how many connections may be open: `asked`, or as many as fit if it
 /// is 0. Each of the `workers` may hold one connection more that waits for room.
-pub(crate) fn connections_max(asked: usize, workers: usize) -> anyhow::Result<usize> {
+pub(crate) fn connections_max(asked: usize, workers: usize) -> anyhow::Result<ConnectionsMax> {
     let limit = raise()?;
-    let reserve = RESERVE + workers;
+    let internal = (limit / 8).clamp(32, 1024);
+    let reserve = RESERVE + internal + workers;
     let fit = limit.saturating_sub(reserve);
     if fit == 0 {
         bail!("a limit of {limit} open files leaves no room for connections: raise it above {reserve} (ulimit -n)");
@@ -29,7 +35,7 @@ pub(crate) fn connections_max(asked: usize, workers: usize) -> anyhow::Result<us
     }
     let max = if asked == 0 { fit } else { asked.min(fit) };
     info!(connections_max = max, open_files_max = limit, "connections are limited");
-    Ok(max)
+    Ok(ConnectionsMax { public: max, internal })
 }
 
 fn raise() -> anyhow::Result<usize> {

@@ -37,10 +37,6 @@ const LISTED_MAX: usize = 10_000;
 /// Publishers keep connections open between events; clients' pools expect servers to keep them for about a minute.
 const IDLE_MIN: Duration = Duration::from_secs(75);
 
-/// Connections that are served at a time. Many publishers keep a few open each; one that leaks them must not take the
-/// descriptors of streams, which are reckoned without these.
-pub(crate) const CONNECTIONS_MAX: usize = 256;
-
 /// How often it is told at most that there is no room.
 const FULL_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -58,18 +54,20 @@ pub(crate) struct Internal {
     pub(crate) publish_body_bytes_max: usize,
     pub(crate) head_bytes_max: usize,
     pub(crate) request_deadline: Duration,
+    /// Connections that are served at a time.
+    pub(crate) connections_max: usize,
 }
 
 /// Accepts for ever; each connection is a task of its own. Without room for another it waits until one ends, and the
 /// others wait in the kernel's backlog.
 pub(crate) async fn run(listener: TcpListener, internal: Arc<Internal>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let room = Arc::new(Semaphore::new(internal.connections_max));
     let mut told_full: Option<Instant> = None;
     loop {
         if room.available_permits() == 0 && told_full.is_none_or(|at| at.elapsed() > FULL_LOG_INTERVAL) {
             told_full = Some(Instant::now());
             warn!(
-                connections_max = CONNECTIONS_MAX,
+                connections_max = internal.connections_max,
                 "the internal listener is full; does a publisher leak connections"
             );
         }
