@@ -149,7 +149,7 @@ fn in_runtime(work: impl Future<Output = Result<bool>>) -> Result<bool> {
 fn list() {
     for fault in &FAULTS {
         let modes: Vec<_> = fault.modes.iter().map(|mode| mode.name()).collect();
-        println!("{:24} {} ({})", fault.name, fault.what, modes.join(", "));
+        println!("{:27} {} ({})", fault.name, fault.what, modes.join(", "));
     }
 }
 
