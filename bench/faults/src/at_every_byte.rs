@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use fantail_testkit::client::Request;
 use fantail_testkit::ledger::Composed;
 use fantail_testkit::proxy::Cut;
 use fantail_testkit::{FaultProxy, Ledger, Mark, PATIENCE, Random, Reader, SseClient, Start, Verdict};
@@ -41,7 +42,7 @@ impl Tally {
 }
 
 /// What all of them share.
-struct Response {
+pub(crate) struct Response {
     ledger: Ledger,
     events: Vec<Composed>,
     /// The id in front of the first event.
@@ -54,7 +55,7 @@ struct Response {
 /// Cuts at every byte, with HTTP/1.1 and HTTP/1.0, by an orderly close and by a reset.
 pub async fn run(fantail: &Path, mode: Mode, seed: u64) -> Result<Tally> {
     let ground = Ground::start(fantail, mode, &[]).await?;
-    let (response, _follower) = publish(&ground, seed).await?;
+    let (response, _follower) = Response::publish(&ground, seed).await?;
     let response = Arc::new(response);
     let mut actors = JoinSet::new();
     for number in 0..ACTORS {
@@ -70,30 +71,7 @@ pub async fn run(fantail: &Path, mode: Mode, seed: u64) -> Result<Tally> {
         cuts += own_cuts;
         bytes = bytes.max(own_bytes);
     }
-    Ok(Tally { cuts, bytes, verdict: response.ledger.judge() })
-}
-
-async fn publish(ground: &Ground, seed: u64) -> Result<(Response, SseClient)> {
-    let first = ground.nodes[0].public();
-    // A place in the log is known to every node, another one to the node that gave it.
-    let second = if ground.mode.has_log() { ground.nodes[1].public() } else { first };
-    let mut follower = SseClient::connect(first, TARGET).await?;
-    while follower.last_event_id().is_empty() {
-        follower.read_more(PATIENCE).await?;
-    }
-    let start_id = follower.last_event_id().to_owned();
-    let ledger = Ledger::new();
-    let mut publisher = ledger.publisher(Random::from_seed(seed));
-    let mut sender = ground.sender();
-    let mut events = Vec::new();
-    for (number, size) in SIZES.into_iter().enumerate() {
-        let event = publisher.compose(CHANNELS[number % CHANNELS.len()], size);
-        sender.send(Way::Node(0), &[CHANNELS[number % CHANNELS.len()]], &event.text, true).await?;
-        publisher.confirm(&event);
-        events.push(event);
-    }
-    follower.next_events(SIZES.len(), PATIENCE).await.context("the events of the response")?;
-    Ok((Response { ledger, events, start_id, first, second }, follower))
+    Ok(Tally { cuts, bytes, verdict: response.judge() })
 }
 
 /// Every so many bytes, up to where the whole response comes before the cut.
@@ -112,30 +90,84 @@ async fn cut_everywhere(response: Arc<Response>, number: u64, http_1_0: bool, ho
 /// Whether everything came before the cut.
 async fn cut_once(response: &Response, proxy: &FaultProxy, bytes: u64, http_1_0: bool) -> Result<bool> {
     let name = format!("cut behind byte {bytes}, http 1.0 {http_1_0}");
-    let reader = response.ledger.reader(name, &CHANNELS, Start::After(Mark::BEGINNING));
-    let request = |addr| {
-        let request = SseClient::request(addr, TARGET);
-        if http_1_0 { request.http_1_0() } else { request }
-    };
-    let mut stream = request(proxy.addr()).last_event_id(&response.start_id).send().await?;
-    let came = response.read_all(&mut stream, &reader, 0).await?;
-    if stream.parser().unknown_lines() > 0 {
-        bail!("torn lines in a response that was cut behind byte {bytes}");
-    }
-    let id = match stream.last_event_id() {
-        "" => response.start_id.clone(),
-        id => id.to_owned(),
-    };
-    let is_whole = came == response.events.len();
-    if !is_whole {
-        let mut stream = request(response.second).last_event_id(&id).connect().await?;
-        response.read_all(&mut stream, &reader, came).await?;
-    }
-    reader.stopped(response.ledger.mark());
+    let begun = response.begin(proxy.addr(), name, http_1_0).await?;
+    let is_whole = begun.came == response.events.len();
+    begun.go_on().await?;
     Ok(is_whole)
 }
 
+/// A client whose connection was cut.
+pub(crate) struct Begun<'a> {
+    response: &'a Response,
+    reader: Reader,
+    http_1_0: bool,
+    id: String,
+    /// How many events it got before.
+    pub(crate) came: usize,
+}
+
+impl Begun<'_> {
+    /// Asks for the rest, if it has not got all.
+    pub(crate) async fn go_on(self) -> Result<()> {
+        let Self { response, reader, http_1_0, id, came } = self;
+        if came < response.events.len() {
+            let mut stream = request(response.second, http_1_0).last_event_id(&id).connect().await?;
+            response.read_all(&mut stream, &reader, came).await?;
+        }
+        reader.stopped(response.ledger.mark());
+        Ok(())
+    }
+}
+
+fn request(addr: SocketAddr, http_1_0: bool) -> Request {
+    let request = SseClient::request(addr, TARGET);
+    if http_1_0 { request.http_1_0() } else { request }
+}
+
 impl Response {
+    /// Publishes the events. The follower has seen them all.
+    pub(crate) async fn publish(ground: &Ground, seed: u64) -> Result<(Self, SseClient)> {
+        let first = ground.nodes[0].public();
+        // A place in the log is known to every node, another one to the node that gave it.
+        let second = if ground.mode.has_log() { ground.nodes[1].public() } else { first };
+        let mut follower = SseClient::connect(first, TARGET).await?;
+        while follower.last_event_id().is_empty() {
+            follower.read_more(PATIENCE).await?;
+        }
+        let start_id = follower.last_event_id().to_owned();
+        let ledger = Ledger::new();
+        let mut publisher = ledger.publisher(Random::from_seed(seed));
+        let mut sender = ground.sender();
+        let mut events = Vec::new();
+        for (number, size) in SIZES.into_iter().enumerate() {
+            let event = publisher.compose(CHANNELS[number % CHANNELS.len()], size);
+            sender.send(Way::Node(0), &[CHANNELS[number % CHANNELS.len()]], &event.text, true).await?;
+            publisher.confirm(&event);
+            events.push(event);
+        }
+        follower.next_events(SIZES.len(), PATIENCE).await.context("the events of the response")?;
+        Ok((Self { ledger, events, start_id, first, second }, follower))
+    }
+
+    pub(crate) fn judge(&self) -> Verdict {
+        self.ledger.judge()
+    }
+
+    /// Reads from the beginning until the connection ends. Only whole lines may have come.
+    pub(crate) async fn begin(&self, addr: SocketAddr, name: String, http_1_0: bool) -> Result<Begun<'_>> {
+        let reader = self.ledger.reader(name.clone(), &CHANNELS, Start::After(Mark::BEGINNING));
+        let mut stream = request(addr, http_1_0).last_event_id(&self.start_id).send().await?;
+        let came = self.read_all(&mut stream, &reader, 0).await?;
+        if stream.parser().unknown_lines() > 0 {
+            bail!("torn lines in a response: {name}");
+        }
+        let id = match stream.last_event_id() {
+            "" => self.start_id.clone(),
+            id => id.to_owned(),
+        };
+        Ok(Begun { response: self, reader, http_1_0, id, came })
+    }
+
     /// Reads until the last event came or the connection ended; how many events came, with those before.
     async fn read_all(&self, stream: &mut SseClient, reader: &Reader, mut came: usize) -> Result<usize> {
         while came < self.events.len() {

@@ -8,6 +8,7 @@ pub mod clustered;
 pub mod fault;
 pub mod faults;
 pub mod ground;
+pub mod kill_at_every_byte;
 pub mod lane;
 pub mod mode;
 pub mod node;

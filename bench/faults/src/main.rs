@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use fantail_faults::open_then_publish::Tally;
 use fantail_faults::report::{Row, table};
-use fantail_faults::{FAULTS, Fault, Mode, Plan, at_every_byte, open_then_publish, trial};
+use fantail_faults::{FAULTS, Fault, Mode, Plan, at_every_byte, kill_at_every_byte, open_then_publish, trial};
 use fantail_testkit::{Defect, Random};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -35,6 +35,8 @@ enum Command {
     OpenThenPublish(OpenOptions),
     /// Cut a response behind every byte, and see that nothing is missing after the return
     AtEveryByte(ByteOptions),
+    /// Kill a node when a client has got so many bytes of its first event, for every number of them
+    KillAtEveryByte(KillOptions),
     /// List the faults
     List,
 }
@@ -52,6 +54,16 @@ struct OpenOptions {
 struct ByteOptions {
     #[command(flatten)]
     common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+struct KillOptions {
+    /// The program under test
+    #[arg(long, default_value = "target/release/fantail")]
+    fantail: PathBuf,
+    /// Brings random choices back
+    #[arg(long)]
+    seed: Option<u64>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -130,6 +142,7 @@ fn main() -> ExitCode {
         Command::Run(options) => in_runtime(run(options)),
         Command::OpenThenPublish(options) => in_runtime(open_then_publish(options)),
         Command::AtEveryByte(options) => in_runtime(at_every_byte(options.common)),
+        Command::KillAtEveryByte(options) => in_runtime(kill_at_every_byte(options)),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -247,6 +260,19 @@ async fn at_every_byte(common: Common) -> Result<bool> {
         is_kept &= tally.is_kept();
     }
     Ok(is_kept)
+}
+
+async fn kill_at_every_byte(options: KillOptions) -> Result<bool> {
+    let seed = options.seed.unwrap_or_else(|| Random::from_entropy().next_u64());
+    println!("seed {seed}");
+    let tallies = kill_at_every_byte::run(&options.fantail, seed).await?;
+    for tally in &tallies {
+        println!(
+            "kill-at-every-byte (log): {} kills, the last behind byte {}, {}",
+            tally.cuts, tally.bytes, tally.verdict
+        );
+    }
+    Ok(tallies.iter().all(at_every_byte::Tally::is_kept))
 }
 
 fn chosen(options: &RunOptions) -> Result<Vec<&'static Fault>> {

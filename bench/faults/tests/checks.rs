@@ -4,7 +4,7 @@
 #[path = "common/program.rs"]
 mod program;
 
-use fantail_faults::{Mode, at_every_byte, open_then_publish};
+use fantail_faults::{Mode, at_every_byte, kill_at_every_byte, open_then_publish};
 
 const SEED: u64 = 12;
 
@@ -36,4 +36,13 @@ async fn a_response_that_is_cut_behind_any_byte_brings_whole_events_and_its_rest
         assert!(tally.is_kept(), "{}: {}", mode.name(), tally.verdict);
         assert!(tally.cuts > 8_000 && tally.bytes > 3_000, "hardly anything was cut: {tally:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_killed_at_any_byte_of_an_event_leaves_nothing_missing() {
+    fantail_faults::allow_many_descriptors().unwrap();
+    let tallies = kill_at_every_byte::run(&program::fantail(), SEED).await.unwrap();
+    assert!(tallies.iter().all(at_every_byte::Tally::is_kept), "{tallies:?}");
+    let kills: u64 = tallies.iter().map(|tally| tally.cuts).sum();
+    assert!(kills > 200, "hardly anything was killed: {kills}");
 }

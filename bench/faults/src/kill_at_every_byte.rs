@@ -1,0 +1,52 @@
+//! A node is killed (SIGKILL) when a client has got so many bytes of a response, for every byte of the head, the opening and
+//! the first event. The client has seen whole events only, goes on at another node with its last id and misses none; the
+//! node comes back without anything it knew.
+//!
+//! What the kernel has taken from a dying process arrives all the same, so a proxy holds the rest back.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use fantail_testkit::FaultProxy;
+use fantail_testkit::proxy::Cut;
+use tokio::task::JoinSet;
+
+use crate::at_every_byte::{Response, Tally};
+use crate::ground::Ground;
+use crate::mode::Mode;
+
+/// How many try it at the same time, each with nodes and a Redis of its own, every so many bytes.
+const ACTORS: u64 = 4;
+
+/// Kills at every byte. With the log only: other ids are of no use on another node.
+pub async fn run(fantail: &Path, seed: u64) -> Result<Vec<Tally>> {
+    let mut actors = JoinSet::new();
+    for number in 0..ACTORS {
+        let fantail = fantail.to_owned();
+        actors.spawn(async move { kill_everywhere(&fantail, number, seed).await });
+    }
+    actors.join_all().await.into_iter().collect()
+}
+
+/// Every so many bytes, up to where the first event comes whole.
+async fn kill_everywhere(fantail: &Path, number: u64, seed: u64) -> Result<Tally> {
+    let mut ground = Ground::start(fantail, Mode::Log, &[]).await?;
+    let (response, follower) = Response::publish(&ground, seed).await?;
+    drop(follower);
+    let proxy = FaultProxy::start(ground.nodes[0].public())?;
+    let mut cuts = 0;
+    loop {
+        let bytes = number + cuts * ACTORS;
+        proxy.cut_after(bytes, Cut::Reset);
+        let begun = response.begin(proxy.addr(), format!("killed behind byte {bytes}"), false).await?;
+        ground.nodes[0].kill();
+        let came = begun.came;
+        begun.go_on().await.with_context(|| format!("after the node was killed behind byte {bytes}"))?;
+        cuts += 1;
+        if came > 0 {
+            return Ok(Tally { cuts, bytes, verdict: response.judge() });
+        }
+        ground.nodes[0].restart().await?;
+        ground.nodes[0].wait_until_ready().await?;
+    }
+}
