@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use fantail_testkit::RedisServer;
 use tokio::time::{Instant, sleep};
 
 use crate::clustered::Clustered;
@@ -11,7 +12,7 @@ use crate::publishing::Voice;
 use crate::recovery;
 use crate::scene::{Part, Scene};
 use crate::sender::Way;
-use crate::stage::{Stage, ask, wait_until_linked};
+use crate::stage::{Stage, ask, info, wait_until_linked};
 
 /// Every way of publishing to the lanes to which nothing happens.
 const WAYS: [Way; 3] = [Way::Node(0), Way::Node(1), Way::Redis];
@@ -23,13 +24,16 @@ const SPARED_INTERVAL: Duration = Duration::from_millis(20);
 pub async fn failover(stage: &mut Stage, hold: Duration) -> Result<()> {
     let (scene, cluster) = on_stage(stage)?;
     scene.spare(cluster.spared);
-    let replica = &cluster.servers.nodes()[cluster.replica];
+    let [owner, replica] = [cluster.owner, cluster.replica].map(|at| &cluster.servers.nodes()[at]);
     replica.stop_signal()?;
     // What is on its way to it would still be read.
-    ask(&cluster.servers.nodes()[cluster.owner], &["CLIENT", "KILL", "TYPE", "replica"]).await?;
+    ask(owner, &["CLIENT", "KILL", "TYPE", "replica"]).await?;
+    let from = written(owner).await?;
     sleep(hold).await;
+    let unheard = written(owner).await? - from;
     cluster.servers.node(cluster.owner).kill();
     cluster.servers.nodes()[cluster.replica].cont()?;
+    stage.remarks.push(format!("the replica lacked {unheard} bytes"));
     replaced(stage).await?;
     let (_, cluster) = on_stage(stage)?;
     let owner = cluster.servers.node(cluster.owner);
@@ -78,10 +82,8 @@ async fn replaced(stage: &mut Stage) -> Result<()> {
     let accepted = until_replaced(scene, cluster).await?;
     let mut voice = Voice::new(scene, scene.random(Part::Fault, 2));
     let all = recovery::measure(scene, &mut voice, Instant::now()).await.all;
-    stage.remarks.extend(accepted);
-    stage
-        .remarks
-        .extend(all.map(|all| format!("all channels {:.2} s after the replica was the master", all.as_secs_f64())));
+    let all = all.map(|all| format!("all channels {:.2} s after the replica was the master", all.as_secs_f64()));
+    stage.remarks.extend(accepted.into_iter().chain(all));
     Ok(())
 }
 
@@ -113,6 +115,13 @@ async fn until_replaced(scene: &Arc<Scene>, cluster: &Clustered) -> Result<Optio
     }
     let told = || format!("{accepted} events for other lanes accepted while the slot had no master");
     Ok((!cluster.spared.is_empty()).then(told))
+}
+
+/// How many bytes a master has written for its replicas, whether there is one to hear them or not.
+async fn written(master: &RedisServer) -> Result<u64> {
+    let replication = info(master, "replication").await?;
+    let offset = replication.lines().find_map(|line| line.strip_prefix("master_repl_offset:"));
+    Ok(offset.context("redis tells no offset")?.parse()?)
 }
 
 fn on_stage(stage: &mut Stage) -> Result<(&Arc<Scene>, &mut Clustered)> {
