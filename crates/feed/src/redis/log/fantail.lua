@@ -329,9 +329,9 @@ local function begin_term(lane, run_id, since, channels)
   if old and old.last == top then horizon = old.horizon end
   local order = (integer(fields.order) or 0) + 1
   local term = new_term(lane, run_id, number)
-  local write = { 'HSET', lane.key, 'term', term, 'lane', lane.name, 'run_id', run_id, 'since', since or '', 'number', digits(number),
-    'ms', digits(ms), 'last', digits(top), 'horizon', digits(horizon), 'start', digits(number),
-    'order', digits(order) }
+  local write = { 'HSET', lane.key, 'term', term, 'lane', lane.name, 'run_id', run_id, 'since', since or '',
+    'number', digits(number), 'ms', digits(ms), 'last', digits(top), 'horizon', digits(horizon),
+    'start', digits(number), 'order', digits(order) }
   if old then
     write[#write + 1] = 'ended:' .. old.term
     write[#write + 1] = digits(order - 1) .. ' ' .. digits(integer(fields.start) or 0) .. ' ' .. digits(old.number)
