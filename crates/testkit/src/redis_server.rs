@@ -5,6 +5,7 @@
 
 use std::{
     ffi::OsString,
+    io::ErrorKind,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     process::Command,
@@ -183,9 +184,10 @@ impl RedisServer {
     pub async fn wait_for_info(&self, section: &str, line: &str) -> Result<()> {
         within(PATIENCE, &format!("{line} in INFO {section}"), async {
             loop {
-                let info = self.command(&["INFO", section]).await?.text().unwrap_or_default();
-                if info.lines().any(|found| found == line) {
-                    return Ok(());
+                match self.command(&["INFO", section]).await {
+                    Ok(info) if info.text().unwrap_or_default().lines().any(|found| found == line) => return Ok(()),
+                    Err(error) if !was_reset(&error) => return Err(error),
+                    Ok(_) | Err(_) => {}
                 }
                 tokio::time::sleep(LOOK_INTERVAL).await;
             }
@@ -197,10 +199,13 @@ impl RedisServer {
     pub async fn wait_for_subscribers(&self, channel: &str, count: i64) -> Result<()> {
         let what = format!("{count} redis subscribers of {channel}");
         within(PATIENCE, &what, async {
-            while self.pubsub_numsub(channel).await? != count {
-                tokio::time::sleep(LOOK_INTERVAL).await;
+            loop {
+                match self.pubsub_numsub(channel).await {
+                    Ok(found) if found == count => return Ok(()),
+                    Err(error) if !was_reset(&error) => return Err(error),
+                    Ok(_) | Err(_) => tokio::time::sleep(LOOK_INTERVAL).await,
+                }
             }
-            Ok(())
         })
         .await
     }
@@ -241,6 +246,13 @@ impl RedisServer {
 /// The server that tests run against: another version, or another implementation, if `FANTAIL_REDIS_SERVER` names one.
 pub(crate) fn program() -> OsString {
     std::env::var_os("FANTAIL_REDIS_SERVER").unwrap_or_else(|| "redis-server".into())
+}
+
+/// Whether the connection was reset, or ended before the answer: a Sentinel that gives a server another part to play ends
+/// all its clients' connections. Who waits for something asks again.
+fn was_reset(error: &Error) -> bool {
+    let is_reset = |kind| matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof);
+    matches!(error, Error::Io { source, .. } if is_reset(source.kind()))
 }
 
 fn launch(port: u16, directory: &Path, arguments: &[String]) -> Result<Child> {

@@ -2,6 +2,7 @@
 //!
 //! Own code on purpose: the tested program uses a Redis library, and a judge must not share its mistakes.
 
+use std::io;
 use std::net::SocketAddr;
 
 use tokio::{
@@ -134,7 +135,7 @@ async fn read_line(stream: &mut BufReader<TcpStream>) -> Result<String> {
     stream.read_line(&mut line).await.doing("reading a redis reply")?;
     match line.strip_suffix("\r\n") {
         Some(line) => Ok(line.into()),
-        None => Err(Error::Protocol("redis closed the connection in the middle of a reply".into())),
+        None => Err(io::Error::from(io::ErrorKind::UnexpectedEof)).doing("reading a redis reply"),
     }
 }
 
