@@ -79,18 +79,14 @@ impl Watch {
         let is_other = told.name != found.name;
         let is_certain = told.epoch >= found.epoch || doubt.as_ref().is_some_and(|doubt| doubt.agrees_with(&told));
         *doubt = is_other.then(|| told.clone());
-        let is_in_cluster = matches!(self.found, Some(Found::InCluster { .. }));
-        let astray = if is_in_cluster { Astray::Moved } else { Astray::Replaced };
+        if !is_other || !is_certain {
+            return None;
+        }
+        let Some(Found::InCluster { slot, .. }) = self.found else { return Some(Astray::Replaced(told.address)) };
         // The epoch in the map is a node's and not that of its claim to the slot: one that missed a move and hears of the
         // former owner's later doings outdoes those who know. So who is named must say so itself.
-        if is_other
-            && is_certain
-            && let Some(Found::InCluster { slot, .. }) = self.found
-        {
-            let owner = cluster::claim(slot, &told.address, &self.settings, &papers).await?;
-            return (owner.name != found.name).then(|| astray(owner.address));
-        }
-        (is_other && is_certain).then(|| astray(told.address))
+        let owner = cluster::claim(slot, &told.address, &self.settings, &papers).await?;
+        (owner.name != found.name).then_some(Astray::Moved(owner.address))
     }
 
     /// What the server says itself, over the connection.
