@@ -75,7 +75,7 @@ impl Publisher {
         let place = self.next_place(lane);
         let id = self.hub.id(lane, place.position, place.at_ms);
         let frame = self.encode(&publication.event, id)?;
-        Ok(self.hand_out(publication, place, EntryKind::Event, id, &frame))
+        Ok(self.hand_out(publication, (lane, place), EntryKind::Event, id, &frame))
     }
 
     fn encode(&self, event: &Event, id: Option<EventId>) -> Result<Frame, EncodeError> {
@@ -85,11 +85,11 @@ impl Publisher {
         Ok(frame)
     }
 
-    /// Appends an event to its channels, moves the watermark there and marks them.
+    /// Appends an event to its channels, moves their lane's watermark there and marks them.
     fn hand_out(
         &mut self,
         publication: &Publication,
-        place: Watermark,
+        (lane, place): (Lane, Watermark),
         kind: EntryKind,
         id: Option<EventId>,
         frame: &Frame,
@@ -102,7 +102,7 @@ impl Publisher {
             let (position, frame, at_ms) = (place.position, frame.clone(), place.at_ms);
             self.append(&mut channel.lock(), Entry { position, kind, frame, publisher_id, at_ms });
         }
-        let subscribers = self.advance_and_mark(self.lane_of(publication), place, &channels);
+        let subscribers = self.advance_and_mark(lane, place, &channels);
         self.cut_to_budget();
         Published { id, subscribers }
     }

@@ -27,9 +27,9 @@ impl Publisher {
         };
         let encoded = self.encode(&publication.event, Some(id));
         let result = match &encoded {
-            Ok(frame) => Ok(self.hand_out(publication, place, EntryKind::Event, Some(id), frame)),
+            Ok(frame) => Ok(self.hand_out(publication, (lane, place), EntryKind::Event, Some(id), frame)),
             Err(error) => {
-                self.declare(publication, place, id);
+                self.declare(publication, (lane, place), id);
                 Err(*error)
             }
         };
@@ -39,13 +39,14 @@ impl Publisher {
 
     /// Hands out an event that has no place in the feed's numbering, to the streams that are open now.
     pub fn publish_beside(&mut self, publication: &Publication) -> Result<Published, EncodeError> {
-        let place = self.next_place(self.lane_of(publication));
+        let lane = self.lane_of(publication);
+        let place = self.next_place(lane);
         let frame = match &publication.event.id {
             None => self.encode(&publication.event, None),
             // A client that came back with it would find nothing.
             Some(_) => self.encode(&Event { id: None, ..publication.event.clone() }, None),
         }?;
-        Ok(self.hand_out(publication, place, EntryKind::Beside, None, &frame))
+        Ok(self.hand_out(publication, (lane, place), EntryKind::Beside, None, &frame))
     }
 
     /// Everything that the lane's followed channels got up to `terms.number` was handed down. Where a new term began, the end
@@ -168,13 +169,13 @@ impl Publisher {
     }
 
     /// An event that cannot be sent: its channels get a gap in its place.
-    fn declare(&mut self, publication: &Publication, place: Watermark, id: EventId) {
+    fn declare(&mut self, publication: &Publication, (lane, place): (Lane, Watermark), id: EventId) {
         debug_assert_eq!(place.position.number, id.number);
         let channels: Vec<_> = publication.channels.iter().filter_map(|name| self.publish_to(name, place)).collect();
         for channel in &channels {
             self.append_gap(channel, &mut channel.lock(), place, GapReason::Lost);
         }
-        self.advance_and_mark(self.lane_of(publication), place, &channels);
+        self.advance_and_mark(lane, place, &channels);
         self.cut_to_budget();
     }
 
