@@ -7,7 +7,6 @@
 mod map;
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use fantail_wire::LaneName;
@@ -38,6 +37,8 @@ pub(super) struct Cluster {
 pub(super) enum Question {
     /// The owner of a slot.
     Owner(u16),
+    /// The same, if that is who is asked.
+    Claim(u16),
     /// One that serves: the bus brings to all what is published at one.
     AnyMaster,
 }
@@ -104,7 +105,13 @@ impl Cluster {
             let prefers_names = settings_of.is_tls();
             // A node that does not know its own host is at the address that answers.
             let asked = if prefers_names { asked } else { Address { host: ip.to_string(), ..asked } };
-            async move { question.answer(&ask_at(&papers, location, ip, prefers_names).await?, &asked) }
+            async move {
+                let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+                let client = papers.of_server(location)?;
+                let config = config.set_dns_resolver(Only(ip));
+                let mut node = client.get_multiplexed_async_connection_with_config(&config).await?;
+                question.answer(&ask(&mut node, prefers_names).await?, &asked)
+            }
         });
         answer.await.map_err(Unknown)
     }
@@ -113,7 +120,8 @@ impl Cluster {
 impl Question {
     fn answer(self, map: &Map, asked: &Address) -> Result<Answer, Unanswered> {
         match self {
-            Self::Owner(slot) => map.owner(slot, asked),
+            Self::Claim(slot) if !map.is_here(slot) => Err(Unanswered::NoOwner(slot)),
+            Self::Owner(slot) | Self::Claim(slot) => map.owner(slot, asked),
             Self::AnyMaster => {
                 let mut masters = map.masters(asked);
                 let chosen = (!masters.is_empty()).then(|| masters.swap_remove(below(masters.len())));
@@ -144,25 +152,7 @@ pub(super) async fn ask_here(
 
 /// What the node at this place says of itself, if it says that it owns a slot.
 pub(super) async fn claim(slot: u16, at: &Address, settings: &RedisSettings, papers: &Arc<Papers>) -> Option<Answer> {
-    let (asked, papers) = (at.clone(), Arc::clone(papers));
-    let location = settings.location_at(at.host.clone(), at.port);
-    let prefers_names = settings.is_tls();
-    let answer = ask_all(std::slice::from_ref(at), settings.lookups(), move |_, ip| {
-        let (papers, location, asked) = (Arc::clone(&papers), location.clone(), asked.clone());
-        async move {
-            let map = ask_at(&papers, location, ip, prefers_names).await?;
-            if map.is_here(slot) { map.owner(slot, &asked) } else { Err(Unanswered::NoOwner(slot)) }
-        }
-    });
-    answer.await.ok()
-}
-
-async fn ask_at(papers: &Papers, location: ConnectionAddr, ip: IpAddr, prefers_names: bool) -> Result<Map, Unanswered> {
-    let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-    let client = papers.of_server(location)?;
-    let config = config.set_dns_resolver(Only(ip));
-    let mut node = client.get_multiplexed_async_connection_with_config(&config).await?;
-    ask(&mut node, prefers_names).await
+    Cluster { nodes: vec![at.clone()] }.ask(Question::Claim(slot), settings, papers).await.ok()
 }
 
 async fn ask(connection: &mut MultiplexedConnection, prefers_names: bool) -> Result<Map, Unanswered> {
