@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::channel_rule::ChannelRule;
 use crate::layers::Source;
 use crate::redis_url::RedisUrl;
@@ -55,6 +57,8 @@ pub struct Public {
     pub listen_shared: bool,
     /// Path prefix of the streams, with a leading and without a final slash.
     pub path: String,
+    /// Proxies that are believed when they say where a request comes from.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// The listener for publishers and operators.
@@ -288,7 +292,7 @@ impl Config {
     pub(crate) fn blank() -> Self {
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         Self {
-            public: Public { listen: nowhere, listen_shared: false, path: String::new() },
+            public: Public { listen: nowhere, listen_shared: false, path: String::new(), trusted_proxies: Vec::new() },
             internal: Internal { internal_listen: nowhere },
             engine: Engine { workers: 0 },
             feed: Feed {

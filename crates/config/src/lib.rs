@@ -14,6 +14,7 @@ mod fault;
 mod file;
 mod flags;
 mod layers;
+mod networks;
 mod redis_rules;
 mod redis_url;
 mod reference;

@@ -60,7 +60,10 @@ impl Setting {
 
     /// Whether it may be given more than once, as a list.
     pub fn is_repeatable(&self) -> bool {
-        matches!(self.kind, Kind::Origins(_) | Kind::Servers { .. } | Kind::Lanes(_) | Kind::Channels(_))
+        matches!(
+            self.kind,
+            Kind::Origins(_) | Kind::Networks(_) | Kind::Servers { .. } | Kind::Lanes(_) | Kind::Channels(_)
+        )
     }
 
     /// Whether its value may hold a password, and so is never shown whole.
@@ -126,13 +129,15 @@ macro_rules! setting {
 }
 
 /// Every setting, grouped as in [`Config`](crate::Config).
-pub static SETTINGS: [Setting; 49] = [
+pub static SETTINGS: [Setting; 50] = [
     setting!(public.listen: Address() = "127.0.0.1:8080",
         "Where browsers connect. Reachable from this machine only, until set otherwise."),
     setting!(public.listen_shared: Switch() = "false",
         "Share the port with other processes of this user, as while one replaces another; all of them should say so. Otherwise a port in use is an error."),
     setting!(public.path: Path() = "/sse",
         "Path prefix of the streams: GET {path}/{channel}."),
+    setting!(public.trusted_proxies: Networks() = "" or "10.0.0.0/8",
+        "Proxies, each as an address or a network, whose X-Forwarded-For is believed, from its right end: /connections and the log at debug show the client that they name. It costs 16 bytes per stream that comes through one. Without one the field is not read."),
     setting!(internal.internal_listen: Address() = "127.0.0.1:8081",
         "Where publishers and operators connect. It asks for no credentials, so keep it off public networks."),
     setting!(engine.workers: Count(min: 0, max: 256) = "0",

@@ -7,11 +7,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use crate::channel_rule::{ChannelRule, RULES_MAX};
 use crate::config::{Config, LogFormat, SlowPolicy};
+use crate::networks::{parse_networks, show_networks};
 use crate::redis_url::RedisUrl;
 use crate::secret::Secret;
 use crate::suggest;
@@ -52,6 +54,7 @@ pub(crate) enum Kind {
         field: Field<Duration>,
     },
     Origins(Field<Vec<String>>),
+    Networks(Field<Vec<IpNet>>),
     LogFilter(Field<String>),
     LogFormat(Field<LogFormat>),
     SlowPolicy(Field<SlowPolicy>),
@@ -83,6 +86,7 @@ impl Kind {
             Self::Size { min, max, field } => (field.set)(config, parse_size(text, *min, *max)?),
             Self::Duration { min, max, field } => (field.set)(config, parse_duration(text, *min, *max)?),
             Self::Origins(field) => (field.set)(config, parse_origins(texts)?),
+            Self::Networks(field) => (field.set)(config, parse_networks(texts)?),
             Self::LogFilter(field) => (field.set)(config, parse_log_filter(text)?),
             Self::LogFormat(field) => (field.set)(config, parse_log_format(text)?),
             Self::File(field) | Self::Readable(field) => {
@@ -109,6 +113,7 @@ impl Kind {
             Self::Size { field, .. } => show_size(*(field.get)(config) as u64),
             Self::Duration { field, .. } => show_duration(*(field.get)(config)),
             Self::Origins(field) | Self::Lanes(field) | Self::Servers { field, .. } => (field.get)(config).join(","),
+            Self::Networks(field) => show_networks((field.get)(config)),
             Self::Text(field) => (field.get)(config).clone().unwrap_or_default(),
             Self::Secret(field) => (field.get)(config).as_ref().map_or_else(String::new, ToString::to_string),
             Self::LogFormat(field) => (field.get)(config).to_string(),
@@ -133,6 +138,7 @@ impl Kind {
                 format!("a duration from {} to {}", show_duration(*min), show_duration(*max))
             }
             Self::Origins(_) => "exact origins, or a single `*`".to_owned(),
+            Self::Networks(_) => "IP addresses, or networks such as `10.0.0.0/8`".to_owned(),
             Self::LogFilter(_) => "a level, or a filter such as `info,fantail_feed=debug`".to_owned(),
             Self::LogFormat(_) => "`text` or `json`".to_owned(),
             Self::File(_) | Self::Readable(_) => "a path, or empty for none".to_owned(),
@@ -156,6 +162,7 @@ impl Kind {
             Self::Size { .. } => "SIZE",
             Self::Duration { .. } => "DURATION",
             Self::Origins(_) => "ORIGIN",
+            Self::Networks(_) => "NETWORK",
             Self::LogFilter(_) => "FILTER",
             Self::LogFormat(_) => "FORMAT",
             Self::File(_) | Self::Readable(_) => "FILE",

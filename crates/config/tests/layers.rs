@@ -75,7 +75,9 @@ fn nothing_said_gives_the_documented_defaults() {
         sources,
     } = Said::default().config();
     let seconds = Duration::from_secs;
-    assert_eq!(public, Public { listen: "127.0.0.1:8080".parse().unwrap(), listen_shared: false, path: "/sse".into() });
+    let listen = "127.0.0.1:8080".parse().unwrap();
+    let expected = Public { listen, listen_shared: false, path: "/sse".into(), trusted_proxies: Vec::new() };
+    assert_eq!(public, expected);
     assert_eq!(internal, Internal { internal_listen: "127.0.0.1:8081".parse().unwrap() });
     let Engine { workers } = engine;
     assert!((1..=256).contains(&workers));
@@ -157,6 +159,7 @@ fn every_setting_can_be_given_in_every_layer() {
         | "redis_tls_cert"
         | "redis_tls_key" => "/run/secrets/x",
         "cors_origin" => "https://a.example",
+        "trusted_proxies" => "10.0.0.0/8,192.0.2.7",
         "log_level" => "warn",
         "log_format" => "json",
         "listen_shared" | "redis_log" | "feed_state_events" => "true",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use fantail_access::CorsPolicy;
+use fantail_access::{CorsPolicy, TrustedProxies};
 use fantail_config::{Channels, Config, Cors, Drain, Engine, Feed, Internal, Limits, Logs, Public, Streams};
 use fantail_feed::{LogRetention, RedisSettings};
 use fantail_hub::{Following, Hub, HubSettings, LogLimits, NumberedBy};
@@ -43,7 +43,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         logging,
         sources: _,
     } = config;
-    let Public { listen, listen_shared, path } = public;
+    let Public { listen, listen_shared, path, trusted_proxies } = public;
     let Internal { internal_listen } = internal;
     let Engine { workers } = engine;
     let Feed {
@@ -124,6 +124,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         uri_bytes_max,
         request_deadline,
         cors: CorsPolicy::parse(&cors_origin).map_err(|errors| anyhow::anyhow!("{}", errors[0]))?,
+        trusted_proxies: TrustedProxies::new(trusted_proxies),
     });
     let shard_settings = ShardSettings {
         keepalive_interval,

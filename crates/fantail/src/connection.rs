@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use fantail_shard::{Permit, Shard, Subscribe};
 use fantail_telemetry::ShardCounters;
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -27,6 +28,7 @@ use tracing::debug;
 
 use crate::problem::Answer;
 use crate::public::{Accepted, Decision, PublicSettings};
+use crate::request_log::{self, RequestLine};
 use crate::unflushed::Unflushed;
 
 /// Header fields of a request; hyper answers 431 to more.
@@ -45,12 +47,22 @@ pub(crate) struct ShardContext {
 }
 
 /// Where the service leaves an accepted subscribe.
-type Note = Cell<Option<Box<Accepted>>>;
+type Note = Cell<Option<Noted>>;
+
+struct Noted {
+    accepted: Box<Accepted>,
+    /// From where it comes, if it came through a trusted proxy.
+    client: Option<IpAddr>,
+    line: Option<RequestLine>,
+}
 
 /// Serves a connection until it closes or becomes a stream.
 pub(crate) async fn serve(socket: TcpStream, permit: Permit, context: Rc<ShardContext>) {
     let note = Note::default();
-    let service = service_fn(|request| answer(request, &context, &note));
+    // Asked of the kernel only if somebody wants to know.
+    let asks = request_log::is_on() || !context.settings.trusted_proxies.is_empty();
+    let peer = asks.then(|| socket.peer_addr().ok()).flatten();
+    let service = service_fn(|request| answer(request, peer, &context, &note));
     let (socket, flushed) = Unflushed::new(socket);
     let mut connection = http(&context.settings).serve_connection(TokioIo::new(socket), service);
     let mut drain_begins = pin!(drain_begins(context.draining.clone()));
@@ -72,14 +84,14 @@ pub(crate) async fn serve(socket: TcpStream, permit: Permit, context: Rc<ShardCo
         // With an earlier answer still in hyper's buffer the socket stays: hyper goes on writing, and its waiting for
         // room wakes this task again.
         if flushed.get()
-            && let Some(accepted) = note.take()
+            && let Some(noted) = note.take()
         {
-            return Poll::Ready(Some(accepted));
+            return Poll::Ready(Some(noted));
         }
         Poll::Pending
     });
     match accepted.await {
-        Some(accepted) => hand_over(connection.into_parts().io.into_inner().into_inner(), *accepted, permit, &context),
+        Some(noted) => hand_over(connection.into_parts().io.into_inner().into_inner(), noted, permit, &context),
         None => context.counters.connections_open.sub(1),
     }
 }
@@ -96,7 +108,7 @@ async fn drain_begins(mut draining: watch::Receiver<bool>) {
 
 /// Takes the socket out of this thread's runtime and gives it to the shard. Bytes that came behind the request are
 /// dropped with hyper's buffer: the head says `Connection: close`, so they are no request.
-fn hand_over(socket: TcpStream, accepted: Accepted, permit: Permit, context: &ShardContext) {
+fn hand_over(socket: TcpStream, noted: Noted, permit: Permit, context: &ShardContext) {
     let socket = match socket.into_std() {
         Ok(socket) => socket,
         Err(error) => {
@@ -104,16 +116,33 @@ fn hand_over(socket: TcpStream, accepted: Accepted, permit: Permit, context: &Sh
             return context.counters.connections_open.sub(1);
         }
     };
-    let Accepted { request, framing, head, shed } = accepted;
+    let Noted { accepted, client: forwarded, line } = noted;
+    let Accepted { request, framing, head, shed } = *accepted;
     let (channels, resume, limit) = (request.channels, request.resume, request.limit);
-    context.shard.subscribe(Subscribe { socket, permit, channels, resume, limit, framing, head, shed });
+    let subscribe = Subscribe { socket, permit, forwarded, channels, resume, limit, framing, head, shed };
+    let connection = context.shard.subscribe(subscribe);
+    if let Some(line) = line {
+        line.end(StatusCode::OK, Some(connection));
+    }
 }
 
-async fn answer(request: Request<Incoming>, context: &ShardContext, note: &Note) -> Result<Answer, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    peer: Option<SocketAddr>,
+    context: &ShardContext,
+    note: &Note,
+) -> Result<Answer, Infallible> {
+    let client = context.settings.client(peer, request.headers());
+    let line = RequestLine::begin("public", peer, client, &request);
     match context.settings.decide(&request, &context.counters) {
-        Decision::Answer(answer) => Ok(answer),
+        Decision::Answer(answer) => {
+            if let Some(line) = line {
+                line.end(answer.status(), None);
+            }
+            Ok(answer)
+        }
         Decision::Stream(accepted) => {
-            note.set(Some(accepted));
+            note.set(Some(Noted { accepted, client, line }));
             pending().await
         }
     }

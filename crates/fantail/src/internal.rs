@@ -1,6 +1,7 @@
 //! The internal listener's routes: publishing, looking, and ending things. Runs on the control thread.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use crate::intake::NodeIntake;
 use crate::problem::{Answer, Problem};
 use crate::public::check_host;
 use crate::publish_body::{self, Items};
+use crate::request_log::{self, RequestLine};
 
 /// Items of a listing, unless the query says otherwise, and the most it may say.
 const LISTED_DEFAULT: usize = 100;
@@ -91,21 +93,30 @@ pub(crate) async fn run(listener: TcpListener, internal: Arc<Internal>) {
 async fn serve(socket: TcpStream, internal: Arc<Internal>) {
     // An answer is small and nothing follows it: do not wait for more.
     let _ = socket.set_nodelay(true);
+    let peer = request_log::is_on().then(|| socket.peer_addr().ok()).flatten();
     let mut http = http1::Builder::new();
     // A client that closes its side right behind its request is still answered.
     http.timer(TokioTimer::new())
         .half_close(true)
         .header_read_timeout(internal.request_deadline.max(IDLE_MIN))
         .max_buf_size(internal.head_bytes_max.max(8 * 1024) * 2);
-    let service = service_fn(|request| answer(request, &internal));
+    let service = service_fn(|request| answer(request, peer, &internal));
     if let Err(error) = http.serve_connection(TokioIo::new(socket), service).await {
         debug!(%error, "an internal connection ended");
     }
 }
 
-async fn answer(request: Request<Incoming>, internal: &Internal) -> Result<Answer, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    peer: Option<SocketAddr>,
+    internal: &Internal,
+) -> Result<Answer, Infallible> {
+    let line = RequestLine::begin("internal", peer, None, &request);
     let answer = internal.route(request).await.unwrap_or_else(Answer::from);
     internal.metrics.hub().requests.add(StatusClass::of(answer.status().as_u16()), 1);
+    if let Some(line) = line {
+        line.end(answer.status(), None);
+    }
     Ok(answer)
 }
 
@@ -309,7 +320,9 @@ fn channel_json(summary: &fantail_hub::ChannelSummary) -> Value {
 
 fn connection_json(summary: &ConnectionSummary) -> Value {
     json!({
-        "id": summary.id.to_string(), "peer": summary.peer.map(|peer| peer.to_string()), "state": summary.state,
+        "id": summary.id.to_string(), "peer": summary.peer.map(|peer| peer.to_string()),
+        "forwarded": summary.forwarded.map(|client| client.to_string()), "state": summary.state,
+        "age_seconds": summary.age.as_secs(), "last_id": summary.last_id,
         "channels": summary.channels.iter().map(ChannelName::as_str).collect::<Vec<_>>(),
         "unsent_bytes": summary.unsent_bytes,
     })

@@ -21,6 +21,7 @@ mod public;
 mod publish_body;
 mod publish_command;
 mod redis_reach;
+mod request_log;
 mod response_head;
 mod shard_thread;
 mod subscribe_command;

@@ -1,9 +1,10 @@
 //! The public listener's routes: a request becomes a stream or an answer.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fantail_access::{CorsDecision, CorsPolicy};
+use fantail_access::{CorsDecision, CorsPolicy, TrustedProxies};
 use fantail_telemetry::{ShardCounters, StatusClass};
 use fantail_wire::{Framing, Lanes};
 use http::header::{ACCEPT, HOST, HeaderMap, ORIGIN};
@@ -30,6 +31,7 @@ pub(crate) struct PublicSettings {
     pub(crate) uri_bytes_max: usize,
     pub(crate) request_deadline: Duration,
     pub(crate) cors: CorsPolicy,
+    pub(crate) trusted_proxies: TrustedProxies,
 }
 
 /// What becomes of a request.
@@ -49,6 +51,15 @@ pub(crate) struct Accepted {
 }
 
 impl PublicSettings {
+    /// From where the request comes, if `peer` is a proxy that is believed.
+    pub(crate) fn client(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+        if self.trusted_proxies.is_empty() {
+            return None;
+        }
+        let values = headers.get_all("x-forwarded-for").iter().map(http::HeaderValue::as_bytes);
+        self.trusted_proxies.client(peer?.ip(), values)
+    }
+
     /// Decides, and counts the answer.
     pub(crate) fn decide<B: Body>(&self, request: &Request<B>, counters: &ShardCounters) -> Decision {
         let cors = self.cors.decide(request.headers().get_all(ORIGIN).iter().map(http::HeaderValue::as_bytes));

@@ -5,13 +5,14 @@
 mod node;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use fantail_testkit::{Close, PATIENCE, SseClient};
 use serde_json::{Value, json};
 
 use node::{
-    ask, connection_id, connections, metrics, node, publish, publish_to, read_to_close, subscribe, until, until_closed,
-    until_open, until_state,
+    ask, connection_id, connections, metrics, node, opening, publish, publish_to, read_to_close, subscribe, until,
+    until_closed, until_open, until_state,
 };
 
 #[tokio::test]
@@ -82,6 +83,54 @@ async fn connections_are_listed_and_ended_one_by_one() {
     publish(&node, "common", "still here").await;
     for client in &mut clients {
         assert_eq!(client.next_event(PATIENCE).await.unwrap().data, "still here");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_listed_with_its_age_and_the_id_that_resumes_behind_what_it_has_had() {
+    let node = node(&["--workers", "1"]).await;
+    let mut client = SseClient::request(node.public(), "/sse/a").keep_body().connect().await.unwrap();
+    let only = async || connections(&node).await.remove(0);
+    assert_eq!(only().await["last_id"], opening(&mut client).await, "no event yet");
+    for data in ["one", "two"] {
+        publish(&node, "a", data).await;
+        assert_eq!(only().await["last_id"], client.next_event(PATIENCE).await.unwrap().id);
+    }
+    publish(&node, "other", "three").await;
+    assert_eq!(only().await["last_id"], client.last_event_id(), "its own channels count");
+    publish(&node, "a?id=mine", "four").await;
+    assert_eq!(
+        (only().await["last_id"].clone(), client.next_event(PATIENCE).await.unwrap().data),
+        (json!("mine"), "four".into())
+    );
+
+    let started = tokio::time::Instant::now();
+    while only().await["age_seconds"].as_u64().unwrap() == 0 {
+        assert!(started.elapsed() < PATIENCE, "it stays young");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let younger = subscribe(&node, "/sse/a").await;
+    until_state(&node, younger.local_addr().unwrap(), "live").await;
+    let listing = connections(&node).await;
+    let age = |index: usize| listing[index]["age_seconds"].as_u64().unwrap();
+    assert!(age(1) < age(0), "{listing:?}");
+}
+
+#[tokio::test]
+async fn a_forwarded_address_is_shown_if_a_trusted_proxy_wrote_it() {
+    for (flags, source, expected) in [
+        (&["--trusted-proxies", "127.0.0.0/31,::1"][..], "127.0.0.1", json!("203.0.113.9")),
+        (&["--trusted-proxies", "127.0.0.0/31"], "127.0.0.2", json!(null)),
+        (&["--trusted-proxies", "127.0.0.0/31,203.0.113.0/24"], "127.0.0.1", json!("6.6.6.6")),
+        (&[], "127.0.0.1", json!(null)),
+    ] {
+        let node = node(flags).await;
+        let request = SseClient::request(node.public(), "/sse/a").from(source.parse().unwrap());
+        let request = request.header("X-Forwarded-For", "6.6.6.6").header("X-Forwarded-For", "203.0.113.9");
+        let client = request.connect().await.unwrap();
+        let listing = connections(&node).await;
+        assert_eq!(listing[0]["forwarded"], expected, "{flags:?}");
+        assert_eq!(listing[0]["peer"], client.local_addr().unwrap().to_string(), "the peer stays what it is");
     }
 }
 

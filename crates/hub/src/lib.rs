@@ -13,6 +13,7 @@
 
 mod budget;
 mod channel;
+mod cursor_id;
 mod interest;
 mod lane;
 mod log;

@@ -113,10 +113,6 @@ impl Channels {
             self.slots.shrink();
         }
     }
-
-    pub(crate) fn name(&self, slot: u32) -> &ChannelName {
-        self.get(slot).join.channel.name()
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the control thread may ask of a shard.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use fantail_wire::{ChannelName, feed_frame};
 use tokio::sync::oneshot;
 
 use crate::engine::Engine;
-use crate::stream::{Key, State};
+use crate::stream::{Key, State, Stream};
 
 /// One request to one shard. Answers to a receiver that is gone are dropped.
 #[derive(Debug)]
@@ -59,6 +59,12 @@ pub struct ConnectionSummary {
     pub id: ConnectionId,
     /// The other end, as the socket sees it.
     pub peer: Option<SocketAddr>,
+    /// Where it comes from, as a trusted proxy says.
+    pub forwarded: Option<IpAddr>,
+    /// How long it has been open.
+    pub age: Duration,
+    /// The id that resumes behind what it has had, if it has begun and its place has one.
+    pub last_id: Option<String>,
     /// Its channels.
     pub channels: Vec<ChannelName>,
     /// `waiting`, `behind`, `blocked`, `live` or `ending`.
@@ -102,7 +108,8 @@ impl Engine {
 
     fn connection(&self, key: Key) -> ConnectionSummary {
         let stream = &self.streams[key];
-        let channels = stream.subscriptions.as_slice().iter().map(|s| self.channels.name(s.slot).clone()).collect();
+        let channels: Vec<_> =
+            stream.subscriptions.as_slice().iter().map(|s| &*self.channels.get(s.slot).join.channel).collect();
         let state = match stream.state {
             State::Waiting => "waiting",
             State::Behind => "behind",
@@ -111,12 +118,23 @@ impl Engine {
             State::Ending => "ending",
         };
         ConnectionSummary {
-            id: ConnectionId { shard: self.shard, slot: key, generation: stream.generation },
+            id: self.connection_id(key, stream.generation),
             peer: stream.socket.peer_addr().ok(),
-            channels,
+            forwarded: self.forwarded.get(key),
+            age: self.age(stream),
+            last_id: self.hub.id_at(stream.cursor, &channels),
+            channels: channels.iter().map(|channel| channel.name().clone()).collect(),
             state,
             unsent_bytes: stream.unsent_bytes(),
         }
+    }
+
+    pub(crate) fn connection_id(&self, slot: Key, generation: u32) -> ConnectionId {
+        ConnectionId { shard: self.shard, slot, generation }
+    }
+
+    pub(crate) fn age(&self, stream: &Stream) -> Duration {
+        self.clock.second().since(stream.opened)
     }
 
     fn kick(&mut self, id: ConnectionId) -> bool {

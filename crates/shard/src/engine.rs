@@ -12,6 +12,7 @@ use fantail_hub::{Delivery, Hub};
 use fantail_telemetry::{CloseReason, ShardCounters};
 use mio::event::Event;
 use mio::{Registry, Token};
+use tracing::debug;
 
 use crate::admission::Admission;
 use crate::announcement::Announcement;
@@ -20,6 +21,7 @@ use crate::channels::Channels;
 use crate::deletion::Deletion;
 use crate::drain::Drain;
 use crate::fanout::{Aside, Batch, Tally, fan_out};
+use crate::forwarded::Forwarded;
 use crate::outgoing::ROOM;
 use crate::shard::ShardSettings;
 use crate::slab::Slab;
@@ -34,6 +36,8 @@ const INPUT_BYTES_MAX: u32 = 64 * 1024;
 /// Everything of one shard.
 pub(crate) struct Engine {
     pub(crate) streams: Slab<Stream>,
+    /// From where streams come that came through a trusted proxy.
+    pub(crate) forwarded: Forwarded,
     pub(crate) channels: Channels,
     pub(crate) hub: Arc<Hub>,
     pub(crate) shard: u16,
@@ -94,6 +98,7 @@ impl Engine {
         let clock = Clock::start();
         Self {
             streams: Slab::new(),
+            forwarded: Forwarded::default(),
             channels: Channels::new(Arc::clone(&hub), shard),
             hub,
             shard,
@@ -425,12 +430,32 @@ impl Engine {
 
     /// Takes a stream out of everything and closes its socket.
     pub(crate) fn close(&mut self, key: Key, reason: CloseReason) {
+        self.log_end(key, reason);
         self.unsubscribe(key);
         drop(self.streams.remove(key));
         self.admission.release();
         self.counters.streams_open.set(self.streams.len() as u64);
         self.counters.streams_closed.add(reason, 1);
         self.counters.connections_open.sub(1);
+    }
+
+    /// One line for the end of each stream, if anyone listens at that level.
+    fn log_end(&self, key: Key, reason: CloseReason) {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let stream = &self.streams[key];
+        // A socket that was reset has no peer any more.
+        let peer = stream.socket.peer_addr().ok();
+        debug!(
+            connection = %self.connection_id(key, stream.generation),
+            peer = peer.map(display),
+            client = self.forwarded.get(key).map(display),
+            reason = reason.as_str(),
+            age_seconds = self.age(stream).as_secs(),
+            unsent_bytes = stream.unsent_bytes(),
+            "a stream ended"
+        );
     }
 
     fn unsubscribe(&mut self, key: Key) {

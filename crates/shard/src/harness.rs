@@ -73,6 +73,7 @@ impl Harness {
         self.engine.subscribe(Subscribe {
             socket,
             permit,
+            forwarded: None,
             channels: channels.iter().map(|name| ChannelName::parse(name).expect("a name")).collect(),
             resume: Resume::Live,
             limit: None,

@@ -18,6 +18,7 @@ mod deletion;
 mod drain;
 mod engine;
 mod fanout;
+mod forwarded;
 #[cfg(test)]
 mod harness;
 mod outgoing;

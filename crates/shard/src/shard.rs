@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 
 use crate::admission::Admission;
-use crate::command::Command;
+use crate::command::{Command, ConnectionId};
 use crate::engine::Engine;
 use crate::slow_policies::SlowPolicies;
 use crate::subscribe::Subscribe;
@@ -94,10 +94,11 @@ impl Shard {
         Ok((shard.clone(), shard.run(poll, commands)))
     }
 
-    /// Hands a socket over.
-    pub fn subscribe(&self, request: Subscribe) {
-        self.engine.borrow_mut().subscribe(request);
+    /// Hands a socket over. The name of the connection may be that of one that is at its end already.
+    pub fn subscribe(&self, request: Subscribe) -> ConnectionId {
+        let id = self.engine.borrow_mut().subscribe(request);
         self.handed_over.notify_one();
+        id
     }
 
     async fn run(self, mut poll: AsyncFd<Poll>, mut commands: mpsc::Receiver<Command>) -> io::Result<()> {

@@ -11,7 +11,7 @@ use std::ops::{Index, IndexMut};
 use crate::stream::Key;
 
 /// Slots per page, which are 16 KiB of streams.
-const PAGE_SLOTS: usize = 256;
+pub(crate) const PAGE_SLOTS: usize = 256;
 
 /// Values by key.
 pub(crate) struct Slab<T> {

@@ -7,7 +7,7 @@ use fantail_wire::{Framing, GapReason};
 use mio::net::TcpStream;
 
 use crate::outgoing::Outgoing;
-use crate::tick::Tick;
+use crate::tick::{Second, Tick};
 
 /// Where a stream stands in the slab.
 pub(crate) type Key = u32;
@@ -21,6 +21,8 @@ pub(crate) struct Stream {
     pub(crate) cursor: Position,
     /// When the socket last took bytes.
     pub(crate) written: Tick,
+    /// When it was opened.
+    pub(crate) opened: Second,
     /// Distinguishes this stream from earlier ones in the same slot.
     pub(crate) generation: u32,
     /// Bytes that the client sent behind its request; they are dropped, within a bound.

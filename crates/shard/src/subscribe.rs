@@ -1,6 +1,6 @@
 //! How a socket becomes a stream.
 
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 
 use bytes::{Bytes, BytesMut};
 use fantail_hub::{Asked, Begin, Resume, Start};
@@ -10,6 +10,7 @@ use mio::Interest;
 use smallvec::SmallVec;
 
 use crate::admission::Permit;
+use crate::command::ConnectionId;
 use crate::engine::{Engine, is_stream, to_token};
 use crate::slice::{SLICE, Slice};
 use crate::stream::{Extra, Key, Resuming, State, Stream, Subscription, Subscriptions, Waiting};
@@ -21,6 +22,8 @@ pub struct Subscribe {
     pub socket: TcpStream,
     /// The right to hold it.
     pub permit: Permit,
+    /// From where it comes, if it came through a trusted proxy.
+    pub forwarded: Option<IpAddr>,
     /// At least one channel, each once.
     pub channels: SmallVec<[ChannelName; 1]>,
     /// Where to begin.
@@ -38,9 +41,16 @@ pub struct Subscribe {
 
 impl Engine {
     /// Takes the socket over. It answers at once if the feed brings all channels already.
-    pub(crate) fn subscribe(&mut self, request: Subscribe) {
+    pub(crate) fn subscribe(&mut self, request: Subscribe) -> ConnectionId {
         self.now = self.clock.now();
-        let Subscribe { socket, permit, channels, resume, limit, framing, head, shed } = request;
+        let (key, generation, channels) = self.open(request);
+        self.begin(key, &channels);
+        self.connection_id(key, generation)
+    }
+
+    /// Gives it a place among the streams.
+    fn open(&mut self, request: Subscribe) -> (Key, u32, SmallVec<[ChannelName; 1]>) {
+        let Subscribe { socket, permit, forwarded, channels, resume, limit, framing, head, shed } = request;
         permit.into_stream();
         let waiting = Some(Box::new(Waiting { head, shed, resume, asked: Asked::default() }));
         let extra = Extra { waiting, events_left: limit, ..Extra::default() };
@@ -51,15 +61,20 @@ impl Engine {
             framing,
             cursor: fantail_hub::Position::ORIGIN,
             written: self.now,
+            opened: self.clock.second(),
             generation,
             input_bytes: 0,
             subscriptions: Subscriptions::Several(Box::default()),
             extra: Some(Box::new(extra)),
         });
+        self.forwarded.set(key, forwarded);
         self.counters.streams_opened.add(1);
         self.counters.streams_open.set(self.streams.len() as u64);
+        (key, generation, channels)
+    }
 
-        let token = to_token(key, generation);
+    fn begin(&mut self, key: Key, channels: &[ChannelName]) {
+        let token = to_token(key, self.streams[key].generation);
         let socket = &mut self.streams[key].socket;
         if let Err(e) = self.registry.register(socket, token, Interest::READABLE | Interest::WRITABLE) {
             return self.fail(key, &e);
@@ -67,7 +82,7 @@ impl Engine {
         if self.drain.is_some() {
             return self.end(key, CloseReason::Drained);
         }
-        if self.join_all(key, &channels).is_err() {
+        if self.join_all(key, channels).is_err() {
             return self.end(key, CloseReason::Refused);
         }
         self.start_or_wait(key);

@@ -92,6 +92,7 @@ impl Engine {
 
     fn sweep_done(&mut self) {
         self.streams.shrink();
+        self.forwarded.shrink(self.streams.slots());
         self.counters.streams_behind.set(self.sweep.behind);
         self.counters.unsent_bytes.set(self.sweep.unsent_bytes);
         (self.sweep.next, self.sweep.behind, self.sweep.unsent_bytes) = (0, 0, 0);

@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tick(u32);
 
+/// Whole seconds since the shard started: lengths that a stream's life may have do not fit into a [`Tick`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Second(u32);
+
 /// Read once per turn; every write of the turn is dated with it.
 #[derive(Debug)]
 pub(crate) struct Clock {
@@ -20,12 +24,23 @@ impl Clock {
     pub(crate) fn now(&self) -> Tick {
         Tick(self.started.elapsed().as_millis() as u32)
     }
+
+    pub(crate) fn second(&self) -> Second {
+        Second(self.started.elapsed().as_secs() as u32)
+    }
 }
 
 impl Tick {
     /// How long ago `earlier` was.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::from(self.0.wrapping_sub(earlier.0)))
+    }
+}
+
+impl Second {
+    /// How long ago `earlier` was.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_secs(u64::from(self.0.wrapping_sub(earlier.0)))
     }
 }
 

@@ -1,0 +1,108 @@
+//! Which address a request comes from when proxies stand in between.
+//!
+//! Each proxy appends the address that it was reached from to `X-Forwarded-For`. Anyone can send the field, so only what
+//! trusted proxies wrote counts: the list is read from its right end, which is the newest, for as long as the writer is
+//! trusted. With `X-Forwarded-For: 6.6.6.6, 203.0.113.9, 10.0.0.2` from the peer 10.0.0.1 and 10.0.0.0/8 trusted,
+//! 10.0.0.1 wrote `10.0.0.2`, which wrote `203.0.113.9`, which is not trusted: it is the client, and what it wrote is
+//! not read.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+/// The networks of the proxies that are believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+impl TrustedProxies {
+    /// Proxies in these networks, which are written as IPv4 where they are IPv4.
+    pub fn new(networks: Vec<IpNet>) -> Self {
+        Self(networks)
+    }
+
+    /// Whether nobody is believed, so that nothing need be asked.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The client's address, out of the values of `X-Forwarded-For` in their order. `None` if the peer is no trusted
+    /// proxy, or if a trusted proxy wrote no address. If all are trusted it is the one that the list begins with.
+    pub fn client<'a>(&self, peer: IpAddr, values: impl DoubleEndedIterator<Item = &'a [u8]>) -> Option<IpAddr> {
+        let mut client = None;
+        let mut writer = peer.to_canonical();
+        for item in values.rev().flat_map(|value| value.rsplit(|&byte| byte == b',')) {
+            let item = item.trim_ascii();
+            if item.is_empty() {
+                continue; // a list may have empty places
+            }
+            if !self.contains(writer) {
+                break;
+            }
+            writer = address(item)?;
+            client = Some(writer);
+        }
+        client
+    }
+
+    fn contains(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// An address as proxies write it: bare, in brackets, or with a port.
+fn address(item: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(item).ok()?;
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse().or_else(|_| text.parse().map(|socket: SocketAddr| socket.ip()));
+    address.ok().map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(trusted: &[&str], peer: &str, values: &[&str]) -> Option<String> {
+        let networks = trusted.iter().map(|network| network.parse().expect("a network")).collect();
+        let values = values.iter().map(|value| value.as_bytes());
+        let client = TrustedProxies::new(networks).client(peer.parse().expect("an address"), values);
+        client.map(|address| address.to_string())
+    }
+
+    #[test]
+    fn the_client_is_the_first_from_the_right_whom_no_trusted_proxy_is() {
+        let trusted = ["10.0.0.0/8", "fd00::/8"];
+        for (values, expected) in [
+            (&["203.0.113.9"][..], "203.0.113.9"),
+            (&["6.6.6.6, 203.0.113.9"], "203.0.113.9"),
+            (&["6.6.6.6, 203.0.113.9, 10.0.0.2"], "203.0.113.9"),
+            (&["6.6.6.6", "203.0.113.9,10.0.0.2 ", "10.9.9.9"], "203.0.113.9"),
+            (&["10.0.0.7, 203.0.113.9"], "203.0.113.9"),
+            (&["garbage, 203.0.113.9"], "203.0.113.9"),
+            (&["203.0.113.9, ,"], "203.0.113.9"),
+            (&["203.0.113.9:4711"], "203.0.113.9"),
+            (&["2001:db8::1"], "2001:db8::1"),
+            (&["[2001:db8::1]"], "2001:db8::1"),
+            (&["[2001:db8::1]:4711, fd00::2"], "2001:db8::1"),
+            (&["::ffff:203.0.113.9"], "203.0.113.9"),
+            (&["10.0.0.9, 10.0.0.2"], "10.0.0.9"),
+        ] {
+            for peer in ["10.0.0.1", "::ffff:10.0.0.1"] {
+                assert_eq!(client(&trusted, peer, values).as_deref(), Some(expected), "{values:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_else_can_say_who_he_is() {
+        for (attack, trusted, peer, values) in [
+            ("a client that reaches us itself", &["10.0.0.0/8"][..], "203.0.113.9", &["1.2.3.4"][..]),
+            ("a client where nobody is trusted", &[], "127.0.0.1", &["1.2.3.4"]),
+            ("a neighbour of the trusted network", &["10.0.0.0/31"], "10.0.0.2", &["1.2.3.4"]),
+            ("a trusted proxy that tells nothing", &["10.0.0.1/32"], "10.0.0.1", &[]),
+            ("a trusted proxy that tells no address", &["10.0.0.1/32"], "10.0.0.1", &["1.2.3.4, unknown"]),
+            ("a trusted proxy behind one that tells no address", &["10.0.0.0/8"], "10.0.0.1", &["unknown, 10.0.0.2"]),
+        ] {
+            assert_eq!(client(trusted, peer, values), None, "{attack}");
+        }
+    }
+}
