@@ -66,6 +66,10 @@ pub struct Public {
 pub struct Internal {
     /// Address and port.
     pub internal_listen: SocketAddr,
+    /// Names that it answers to beside addresses and `localhost`, in lower case, or a single `*`.
+    pub internal_hosts: Vec<String>,
+    /// Address and port of the listener for health alone, if there is one.
+    pub health_listen: Option<SocketAddr>,
 }
 
 /// The threads.
@@ -293,7 +297,7 @@ impl Config {
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         Self {
             public: Public { listen: nowhere, listen_shared: false, path: String::new(), trusted_proxies: Vec::new() },
-            internal: Internal { internal_listen: nowhere },
+            internal: Internal { internal_listen: nowhere, internal_hosts: Vec::new(), health_listen: None },
             engine: Engine { workers: 0 },
             feed: Feed {
                 redis_url: None,

@@ -216,7 +216,7 @@ pub(crate) struct Rule {
     pub(crate) holds: fn(&Config) -> bool,
 }
 
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 9] = [
     Rule {
         keys: &["drain_deadline", "drain_window"],
         must: "must not be shorter than",
@@ -226,6 +226,18 @@ const RULES: [Rule; 7] = [
         keys: &["internal_listen", "listen"],
         must: "must not take the same address and port as",
         holds: |config| !collide(config.public.listen, config.internal.internal_listen),
+    },
+    Rule {
+        keys: &["health_listen", "listen"],
+        must: "must not take the same address and port as",
+        holds: |config| config.internal.health_listen.is_none_or(|health| !collide(health, config.public.listen)),
+    },
+    Rule {
+        keys: &["health_listen", "internal_listen"],
+        must: "must not take the same address and port as",
+        holds: |config| {
+            config.internal.health_listen.is_none_or(|health| !collide(health, config.internal.internal_listen))
+        },
     },
     Rule {
         keys: &["redis_log", "redis_url", "redis_sentinels", "redis_cluster_nodes"],

@@ -85,8 +85,10 @@ fn toml_value(setting: &Setting) -> String {
     let value = setting.example;
     match setting.kind {
         Kind::Count { .. } | Kind::Switch(_) => value.to_owned(),
-        Kind::Origins(_) | Kind::Servers { .. } | Kind::Lanes(_) if value.is_empty() => "[]".to_owned(),
-        Kind::Origins(_) | Kind::Servers { .. } | Kind::Lanes(_) => format!("[{value:?}]"),
+        Kind::Origins(_) | Kind::Hosts(_) | Kind::Servers { .. } | Kind::Lanes(_) if value.is_empty() => {
+            "[]".to_owned()
+        }
+        Kind::Origins(_) | Kind::Hosts(_) | Kind::Servers { .. } | Kind::Lanes(_) => format!("[{value:?}]"),
         Kind::Channels(_) => format!("[{value}]"),
         _ => format!("{value:?}"),
     }

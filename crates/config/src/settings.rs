@@ -62,7 +62,12 @@ impl Setting {
     pub fn is_repeatable(&self) -> bool {
         matches!(
             self.kind,
-            Kind::Origins(_) | Kind::Networks(_) | Kind::Servers { .. } | Kind::Lanes(_) | Kind::Channels(_)
+            Kind::Origins(_)
+                | Kind::Hosts(_)
+                | Kind::Networks(_)
+                | Kind::Servers { .. }
+                | Kind::Lanes(_)
+                | Kind::Channels(_)
         )
     }
 
@@ -129,7 +134,7 @@ macro_rules! setting {
 }
 
 /// Every setting, grouped as in [`Config`](crate::Config).
-pub static SETTINGS: [Setting; 50] = [
+pub static SETTINGS: [Setting; 52] = [
     setting!(public.listen: Address() = "127.0.0.1:8080",
         "Where browsers connect. Reachable from this machine only, until set otherwise."),
     setting!(public.listen_shared: Switch() = "false",
@@ -140,6 +145,10 @@ pub static SETTINGS: [Setting; 50] = [
         "Proxies, each as an address or a network, whose X-Forwarded-For is believed, from its right end: /connections and the log at debug show the client that they name. It costs 16 bytes per stream that comes through one. Without one the field is not read."),
     setting!(internal.internal_listen: Address() = "127.0.0.1:8081",
         "Where publishers and operators connect. It asks for no credentials, so keep it off public networks."),
+    setting!(internal.internal_hosts: Hosts() = "" or "fantail.example.internal",
+        "Name by which internal_listen is reached, such as that of a service in Docker Compose or Kubernetes. A request to another name is refused with 421, since a web page can make any name of its own lead here. Addresses and localhost are always accepted; a single * accepts every name."),
+    setting!(internal.health_listen: AddressOrNone() = "" or "0.0.0.0:8082",
+        "Where /livez, /readyz and /metrics are answered and nothing else, for kubelets, balancers and Prometheus. They are answered at internal_listen as well, where one may also publish."),
     setting!(engine.workers: Count(min: 0, max: 256) = "0",
         "Shards, each one thread that serves its own streams. 0 stands for one per core."),
     setting!(feed.redis_url: RedisUrl() = "" or "redis://127.0.0.1:6379",
@@ -207,7 +216,7 @@ pub static SETTINGS: [Setting; 50] = [
     setting!(channels.channel: Channels() = "" or "{ pattern = \"news.*\", slow_policy = \"skip\", log_events_max = 100 }",
         "Settings for the channels that fit a pattern: slow_policy, log_events_max, log_bytes_max, log_age_max, each as above where it is left out. In a pattern * stands for any characters, and the whole name must fit; of several the first that fits holds. In the file a table [[channel]] for each, at its end, or an array of inline tables; elsewhere pattern=news.*,slow_policy=skip,log_events_max=100, several separated by semicolons."),
     setting!(limits.connections_max: Count(min: 0, max: 10_000_000) = "0",
-        "Open connections. 0 stands for the descriptor limit minus a reserve: 128, one per worker, and an eighth, at most 1024, for the internal listener."),
+        "Open connections. 0 stands for the descriptor limit minus a reserve: 128, one per worker, an eighth, at most 1024, for the internal listener, and 32 for health_listen."),
     setting!(limits.request_deadline: Duration(min: SHORTEST, max: seconds(5 * MINUTE)) = "10s",
         "Longest time from accept to the first complete request head."),
     setting!(limits.head_bytes_max: Size(min: 8 * KIB, max: MIB) = "16KiB",

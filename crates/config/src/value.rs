@@ -36,6 +36,7 @@ pub(crate) struct Field<T: 'static> {
 /// What a setting's text means, within which bounds, and the field that takes it.
 pub(crate) enum Kind {
     Address(Field<SocketAddr>),
+    AddressOrNone(Field<Option<SocketAddr>>),
     Path(Field<String>),
     RedisUrl(Field<Option<RedisUrl>>),
     Count {
@@ -55,6 +56,7 @@ pub(crate) enum Kind {
     },
     Origins(Field<Vec<String>>),
     Networks(Field<Vec<IpNet>>),
+    Hosts(Field<Vec<String>>),
     LogFilter(Field<String>),
     LogFormat(Field<LogFormat>),
     SlowPolicy(Field<SlowPolicy>),
@@ -80,6 +82,9 @@ impl Kind {
         let text = texts.first().map_or("", String::as_str);
         match self {
             Self::Address(field) => (field.set)(config, parse_address(text)?),
+            Self::AddressOrNone(field) => {
+                (field.set)(config, (!text.is_empty()).then(|| parse_address(text)).transpose()?);
+            }
             Self::Path(field) => (field.set)(config, parse_path(text)?),
             Self::RedisUrl(field) => (field.set)(config, parse_redis_url(text)?),
             Self::Count { min, max, field } => (field.set)(config, parse_count(text, *min, *max)?),
@@ -87,6 +92,7 @@ impl Kind {
             Self::Duration { min, max, field } => (field.set)(config, parse_duration(text, *min, *max)?),
             Self::Origins(field) => (field.set)(config, parse_origins(texts)?),
             Self::Networks(field) => (field.set)(config, parse_networks(texts)?),
+            Self::Hosts(field) => (field.set)(config, parse_hosts(texts)?),
             Self::LogFilter(field) => (field.set)(config, parse_log_filter(text)?),
             Self::LogFormat(field) => (field.set)(config, parse_log_format(text)?),
             Self::File(field) | Self::Readable(field) => {
@@ -107,12 +113,15 @@ impl Kind {
     pub(crate) fn show(&self, config: &Config) -> String {
         match self {
             Self::Address(field) => (field.get)(config).to_string(),
+            Self::AddressOrNone(field) => (field.get)(config).map_or_else(String::new, |address| address.to_string()),
             Self::Path(field) | Self::LogFilter(field) => (field.get)(config).clone(),
             Self::RedisUrl(field) => (field.get)(config).as_ref().map_or_else(String::new, ToString::to_string),
             Self::Count { field, .. } => (field.get)(config).to_string(),
             Self::Size { field, .. } => show_size(*(field.get)(config) as u64),
             Self::Duration { field, .. } => show_duration(*(field.get)(config)),
-            Self::Origins(field) | Self::Lanes(field) | Self::Servers { field, .. } => (field.get)(config).join(","),
+            Self::Origins(field) | Self::Hosts(field) | Self::Lanes(field) | Self::Servers { field, .. } => {
+                (field.get)(config).join(",")
+            }
             Self::Networks(field) => show_networks((field.get)(config)),
             Self::Text(field) => (field.get)(config).clone().unwrap_or_default(),
             Self::Secret(field) => (field.get)(config).as_ref().map_or_else(String::new, ToString::to_string),
@@ -130,6 +139,7 @@ impl Kind {
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Address(_) => "an IP address and a port".to_owned(),
+            Self::AddressOrNone(_) => "an IP address and a port, or empty for none".to_owned(),
             Self::Path(_) => "a path such as `/sse`".to_owned(),
             Self::RedisUrl(_) => "`redis://`, `rediss://` (TLS) or `unix://`, or empty for none".to_owned(),
             Self::Count { min, max, .. } => format!("a number from {min} to {max}"),
@@ -139,6 +149,7 @@ impl Kind {
             }
             Self::Origins(_) => "exact origins, or a single `*`".to_owned(),
             Self::Networks(_) => "IP addresses, or networks such as `10.0.0.0/8`".to_owned(),
+            Self::Hosts(_) => "host names without a port, or a single `*`".to_owned(),
             Self::LogFilter(_) => "a level, or a filter such as `info,fantail_feed=debug`".to_owned(),
             Self::LogFormat(_) => "`text` or `json`".to_owned(),
             Self::File(_) | Self::Readable(_) => "a path, or empty for none".to_owned(),
@@ -155,7 +166,7 @@ impl Kind {
     /// The placeholder behind a flag in the help.
     pub(crate) fn value_name(&self) -> &'static str {
         match self {
-            Self::Address(_) => "IP:PORT",
+            Self::Address(_) | Self::AddressOrNone(_) => "IP:PORT",
             Self::Path(_) => "PATH",
             Self::RedisUrl(_) => "URL",
             Self::Count { .. } => "N",
@@ -163,6 +174,7 @@ impl Kind {
             Self::Duration { .. } => "DURATION",
             Self::Origins(_) => "ORIGIN",
             Self::Networks(_) => "NETWORK",
+            Self::Hosts(_) => "HOST",
             Self::LogFilter(_) => "FILTER",
             Self::LogFormat(_) => "FORMAT",
             Self::File(_) | Self::Readable(_) => "FILE",
@@ -322,6 +334,27 @@ fn refuse_origin(text: &str) -> Option<String> {
         && Url::parse(text).is_ok_and(|url| bare(&url) && url.has_host() && url.port() != Some(0));
     (!is_origin)
         .then(|| format!("{text:?} is not an origin; write scheme, host and port only: https://app.example.com"))
+}
+
+/// A comma separates hosts in a variable, and no host contains one, so it does so everywhere.
+fn parse_hosts(texts: &[String]) -> Result<Vec<String>, String> {
+    let pieces = texts.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|piece| !piece.is_empty());
+    let hosts: Vec<_> = pieces.map(|piece| piece.strip_suffix('.').unwrap_or(piece).to_ascii_lowercase()).collect();
+    if hosts == ["*"] {
+        return Ok(hosts);
+    }
+    match hosts.iter().find(|host| !is_host_name(host)) {
+        Some(host) => Err(format!("{host:?} is not a host name; write it without scheme and port: fantail.internal")),
+        None => Ok(hosts),
+    }
+}
+
+/// Letters, digits and hyphens, and the underscores of Docker's names.
+fn is_host_name(text: &str) -> bool {
+    text.len() <= 253
+        && text.split('.').all(|label| {
+            !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        })
 }
 
 /// The filter's own parser takes any bare word for the name of a module, so a mistyped level would

@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use fantail_access::HostPolicy;
 use fantail_config::{
     Channels, Config, Cors, Drain, Engine, Faults, Feed, Flags, Internal, Limits, LogFormat, Logging, Logs, Parsed,
     Public, Redis, SETTINGS, SlowPolicy, Source, Sources, Streams, parse_flags, resolve,
@@ -78,7 +79,8 @@ fn nothing_said_gives_the_documented_defaults() {
     let listen = "127.0.0.1:8080".parse().unwrap();
     let expected = Public { listen, listen_shared: false, path: "/sse".into(), trusted_proxies: Vec::new() };
     assert_eq!(public, expected);
-    assert_eq!(internal, Internal { internal_listen: "127.0.0.1:8081".parse().unwrap() });
+    let internal_listen = "127.0.0.1:8081".parse().unwrap();
+    assert_eq!(internal, Internal { internal_listen, internal_hosts: Vec::new(), health_listen: None });
     let Engine { workers } = engine;
     assert!((1..=256).contains(&workers));
     let expected = Feed {
@@ -146,7 +148,8 @@ fn a_later_layer_wins_and_is_named_as_the_source() {
 #[test]
 fn every_setting_can_be_given_in_every_layer() {
     let sample = |key: &str| match key {
-        "listen" | "internal_listen" => "127.0.0.1:0",
+        "listen" | "internal_listen" | "health_listen" => "127.0.0.1:0",
+        "internal_hosts" => "fantail,fantail.example",
         "path" => "/events",
         "redis_url" => "redis://db",
         "redis_cluster_nodes" => "n1:6379,n2:1",
@@ -259,6 +262,30 @@ fn lists_come_from_arrays_commas_and_repeated_flags() {
 }
 
 #[test]
+fn names_of_hosts_are_names_and_nothing_more() {
+    let hosts = |text: &str| {
+        let flags = ["--internal-hosts", text];
+        Said { flags: &flags, ..Said::default() }.resolve().map(|config| config.internal.internal_hosts)
+    };
+    assert_eq!(hosts("Fantail., my_edge.example").unwrap(), ["fantail", "my_edge.example"]);
+    assert_eq!(hosts("*").unwrap(), ["*"]);
+    for bad in ["fantail:8081", "http://fantail", "*.example", "fantail,*", "a b", "a..b", "[::1]"] {
+        let faults = hosts(bad).unwrap_err().to_string();
+        assert!(faults.lines().count() == 1 && faults.contains("is not a host name"), "{bad}: {faults}");
+    }
+}
+
+/// Both sides read names: what passes here must be answered to there.
+#[test]
+fn a_name_of_a_host_that_is_accepted_is_one_that_the_listener_answers_to() {
+    let said = Said { flags: &["--internal-hosts", "Fantail.,my_edge.Example,x-1"], ..Said::default() };
+    let policy = HostPolicy::new(said.config().internal.internal_hosts);
+    for host in ["fantail", "FANTAIL.", "my_edge.example", "X-1"] {
+        assert!(policy.accepts(host), "{host}");
+    }
+}
+
+#[test]
 fn rules_about_channels_come_from_tables_semicolons_and_repeated_flags() {
     let both = ["pattern=news.*,slow_policy=skip", "pattern=*,log_events_max=5"];
     let tables =
@@ -348,7 +375,9 @@ fn a_bad_value_is_told_even_if_a_later_layer_hides_it() {
 
 #[test]
 fn settings_that_contradict_each_other_are_refused() {
-    let table: [(&[&str], &str); 8] = [
+    let table: [(&[&str], &str); 10] = [
+        (&["--health-listen", "127.0.0.1:8080"], "must not take the same address and port as listen"),
+        (&["--health-listen", "0.0.0.0:8081"], "must not take the same address and port as internal_listen"),
         (&["--drain-deadline", "5s"], "drain_deadline (5s, --drain-deadline) must not be shorter than drain_window"),
         (&["--drain-window", "30s"], "--drain-window: drain_deadline (20s, default) must not be shorter"),
         (&["--listen", "127.0.0.1:8081"], "--listen: internal_listen (127.0.0.1:8081, default) must not take"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use fantail_access::{CorsPolicy, TrustedProxies};
+use fantail_access::{CorsPolicy, HostPolicy, TrustedProxies};
 use fantail_config::{Channels, Config, Cors, Drain, Engine, Feed, Internal, Limits, Logs, Public, Streams};
 use fantail_feed::{LogRetention, RedisSettings};
 use fantail_hub::{Following, Hub, HubSettings, LogLimits, NumberedBy};
@@ -17,6 +17,7 @@ use fantail_wire::{LaneName, Lanes, Term};
 use crate::channel_classes;
 use crate::control::{Control, FeedChoice};
 use crate::descriptors;
+use crate::health;
 use crate::listener::{self, SocketOptions};
 use crate::public::PublicSettings;
 use crate::redis_reach::redis_settings;
@@ -44,7 +45,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         sources: _,
     } = config;
     let Public { listen, listen_shared, path, trusted_proxies } = public;
-    let Internal { internal_listen } = internal;
+    let Internal { internal_listen, internal_hosts, health_listen } = internal;
     let Engine { workers } = engine;
     let Feed {
         redis_url,
@@ -88,7 +89,8 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
             redis_log.then_some(LogRetention { events_max: redis_log_events_max as u64, age_max: redis_log_age_max });
         settings.log_lanes = lanes(&redis_log_lanes)?;
     }
-    let connections_max = descriptors::connections_max(connections_max, workers)?;
+    let health_places = if health_listen.is_some() { health::CONNECTIONS_MAX } else { 0 };
+    let connections_max = descriptors::connections_max(connections_max, workers, health_places)?;
 
     let lanes = redis.as_ref().map(RedisSettings::lanes).unwrap_or_default();
     let log = LogLimits { entries_max: log_events_max, bytes_max: log_bytes_max, age_ms_max: millis(log_age_max) };
@@ -137,7 +139,8 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
 
     // Everything is checked; from here on sockets are bound.
     let listeners = listener::bind_public(listen, listen_shared, workers, SocketOptions { send_buffer_bytes })?;
-    let internal_listener = listener::bind_internal(internal_listen)?;
+    let internal_listener = listener::bind_control("internal_listen", internal_listen)?;
+    let health_listener = health_listen.map(|address| listener::bind_control("health_listen", address)).transpose()?;
     let admission = Admission::new(connections_max.public);
     let shards = listeners
         .sockets
@@ -164,6 +167,8 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         admission,
         public_url: format!("http://{}{}", listeners.address, public_settings.path),
         internal_listener,
+        internal_hosts: HostPolicy::new(internal_hosts),
+        health_listener,
         internal_connections_max: connections_max.internal,
         publish_body_bytes_max,
         head_bytes_max,

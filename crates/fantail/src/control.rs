@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use fantail_access::HostPolicy;
 use fantail_config::Effective;
 use fantail_feed::{Feed, MemoryFeed, RedisFeed, RedisSettings};
 use fantail_hub::{Channel, Hub, Publisher, Release, Wish};
@@ -23,6 +24,7 @@ use tracing::info;
 use crate::drain;
 use crate::feed_figures::FeedFigures;
 use crate::feed_news;
+use crate::health::{self, Health};
 use crate::intake::NodeIntake;
 use crate::internal::{self, Internal};
 use crate::shard_thread::ShardHandle;
@@ -46,6 +48,8 @@ pub(crate) struct Control {
     pub(crate) admission: Arc<Admission>,
     pub(crate) public_url: String,
     pub(crate) internal_listener: TcpListener,
+    pub(crate) internal_hosts: HostPolicy,
+    pub(crate) health_listener: Option<TcpListener>,
     pub(crate) internal_connections_max: usize,
     pub(crate) publish_body_bytes_max: usize,
     pub(crate) head_bytes_max: usize,
@@ -71,8 +75,8 @@ impl Control {
 
     async fn serve(self) -> anyhow::Result<()> {
         let signals = drain::Signals::install()?;
-        let listener = tokio::net::TcpListener::from_std(self.internal_listener).context("cannot take the listener")?;
-        let internal_url = format!("http://{}", listener.local_addr().context("a bound socket has no address")?);
+        let (listener, internal_url) = listening(self.internal_listener)?;
+        let health_listening = self.health_listener.map(listening).transpose()?;
         let feed_name = match &self.feed {
             FeedChoice::Memory => "the memory feed".to_owned(),
             FeedChoice::Redis(settings) => format!("redis at {}", settings.address()),
@@ -86,15 +90,21 @@ impl Control {
         let (draining, draining_out) = watch::channel(false);
         tokio::spawn(mind_interest(Arc::clone(&self.hub), Arc::clone(&feed), Arc::clone(&intake), self.linger));
         tokio::spawn(sweep(Arc::clone(&intake)));
+        let health = Arc::new(Health {
+            feed: Arc::clone(&feed),
+            feed_figures: FeedFigures::default(),
+            metrics: Arc::clone(&self.metrics),
+            admission: self.admission,
+            draining: draining_out,
+        });
         let internal = Internal {
             feed,
-            feed_figures: FeedFigures::default(),
+            health: Arc::clone(&health),
             intake,
             hub: self.hub,
             metrics: self.metrics,
             shards: self.shards.iter().map(|shard| shard.commands.clone()).collect(),
-            admission: self.admission,
-            draining: draining_out,
+            hosts: self.internal_hosts,
             effective: effective_json(&self.effective),
             publish_body_bytes_max: self.publish_body_bytes_max,
             head_bytes_max: self.head_bytes_max,
@@ -102,9 +112,19 @@ impl Control {
             connections_max: self.internal_connections_max,
         };
         tokio::spawn(internal::run(listener, Arc::new(internal)));
-        announce(self.shards.len(), &feed_name, &self.public_url, &internal_url);
+        let health_url = health_listening.map(|(listener, url)| {
+            tokio::spawn(health::run(listener, health));
+            url
+        });
+        announce(self.shards.len(), &feed_name, &self.public_url, &internal_url, health_url.as_deref());
         drain::serve_until_signal(signals, self.shards, draining, self.drain_window, self.drain_deadline).await
     }
+}
+
+/// A bound socket for the runtime, and its URL.
+fn listening(listener: TcpListener) -> anyhow::Result<(tokio::net::TcpListener, String)> {
+    let url = format!("http://{}", listener.local_addr().context("a bound socket has no address")?);
+    Ok((tokio::net::TcpListener::from_std(listener).context("cannot take the listener")?, url))
 }
 
 /// Makes the feed and gives it its way down.
@@ -186,13 +206,16 @@ fn effective_json(effective: &[Effective]) -> Value {
 }
 
 /// Says where it serves, in lines to paste. Not a log line: it is for the person who started the program.
-fn announce(shards: usize, feed: &str, public: &str, internal: &str) {
+fn announce(shards: usize, feed: &str, public: &str, internal: &str, health: Option<&str>) {
     let version = env!("CARGO_PKG_VERSION");
     println!("fantail {version} serves with {shards} shards and {feed}");
     println!("public   {public}");
     println!("internal {internal}");
+    if let Some(health) = health {
+        println!("health   {health}");
+    }
     println!();
     println!("subscribe  curl -N {public}/demo");
     println!("publish    curl -d hello {internal}/publish/demo");
-    info!(public, internal, feed, shards, "serving");
+    info!(public, internal, health, feed, shards, "serving");
 }

@@ -16,11 +16,11 @@ pub(crate) struct ConnectionsMax {
 }
 
 /// Raises the soft limit to the hard one, and says how many connections may be open: `asked`, or as many as fit if it
-/// is 0. Each of the `workers` may hold one connection more that waits for room.
-pub(crate) fn connections_max(asked: usize, workers: usize) -> anyhow::Result<ConnectionsMax> {
+/// is 0. Each of the `workers` may hold one connection more that waits for room; `health` are for probes.
+pub(crate) fn connections_max(asked: usize, workers: usize, health: usize) -> anyhow::Result<ConnectionsMax> {
     let limit = raise()?;
     let internal = (limit / 8).clamp(32, 1024);
-    let reserve = RESERVE + internal + workers;
+    let reserve = RESERVE + internal + workers + health;
     let fit = limit.saturating_sub(reserve);
     if fit == 0 {
         bail!("a limit of {limit} open files leaves no room for connections: raise it above {reserve} (ulimit -n)");

@@ -1,36 +1,36 @@
 //! The internal listener's routes: publishing, looking, and ending things. Runs on the control thread.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fantail_feed::{Feed, FeedState, Receipt};
+use fantail_access::HostPolicy;
+use fantail_feed::{Feed, Receipt};
 use fantail_hub::Hub;
-use fantail_shard::{Admission, Command, ConnectionId, ConnectionSummary};
-use fantail_telemetry::{CONTENT_TYPE as METRICS_TYPE, Metrics, StatusClass};
+use fantail_shard::{Command, ConnectionId, ConnectionSummary};
+use fantail_telemetry::{Metrics, StatusClass};
 use fantail_wire::{ChannelName, Publication};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, ORIGIN};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http::header::CONTENT_LENGTH;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::time::Instant;
-use tracing::{debug, warn};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::feed_figures::FeedFigures;
+use crate::bounded_server::BoundedServer;
+use crate::health::{Health, only_read};
 use crate::intake::NodeIntake;
+use crate::json_answer::json_answer;
 use crate::problem::{Answer, Problem};
 use crate::public::check_host;
 use crate::publish_body::{self, Items};
-use crate::request_log::{self, RequestLine};
+use crate::request_log::RequestLine;
+use crate::web_page::{refuse_other_names, refuse_pages};
 
 /// Items of a listing, unless the query says otherwise, and the most it may say.
 const LISTED_DEFAULT: usize = 100;
@@ -39,19 +39,16 @@ const LISTED_MAX: usize = 10_000;
 /// Publishers keep connections open between events; clients' pools expect servers to keep them for about a minute.
 const IDLE_MIN: Duration = Duration::from_secs(75);
 
-/// How often it is told at most that there is no room.
-const FULL_LOG_INTERVAL: Duration = Duration::from_mins(1);
-
 /// Everything that the routes look at or act on.
 pub(crate) struct Internal {
     pub(crate) feed: Arc<Feed<NodeIntake>>,
-    pub(crate) feed_figures: FeedFigures,
+    pub(crate) health: Arc<Health>,
     pub(crate) intake: Arc<Mutex<NodeIntake>>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) shards: Vec<mpsc::Sender<Command>>,
-    pub(crate) admission: Arc<Admission>,
-    pub(crate) draining: watch::Receiver<bool>,
+    /// The names that requests may be sent to.
+    pub(crate) hosts: HostPolicy,
     pub(crate) effective: Value,
     pub(crate) publish_body_bytes_max: usize,
     pub(crate) head_bytes_max: usize,
@@ -60,74 +57,45 @@ pub(crate) struct Internal {
     pub(crate) connections_max: usize,
 }
 
-/// Accepts for ever; each connection is a task of its own. Without room for another it waits until one ends, and the
-/// others wait in the kernel's backlog.
+/// Serves for ever.
 pub(crate) async fn run(listener: TcpListener, internal: Arc<Internal>) {
-    let room = Arc::new(Semaphore::new(internal.connections_max));
-    let mut told_full: Option<Instant> = None;
-    loop {
-        if room.available_permits() == 0 && told_full.is_none_or(|at| at.elapsed() > FULL_LOG_INTERVAL) {
-            told_full = Some(Instant::now());
-            warn!(
-                connections_max = internal.connections_max,
-                "the internal listener is full; does a publisher leak connections"
-            );
-        }
-        let place = Arc::clone(&room).acquire_owned().await.expect("the semaphore is never closed");
-        match listener.accept().await {
-            Ok((socket, _)) => {
-                let internal = Arc::clone(&internal);
-                tokio::spawn(async move {
-                    serve(socket, internal).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                warn!(%error, "cannot accept on the internal listener");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-async fn serve(socket: TcpStream, internal: Arc<Internal>) {
-    // An answer is small and nothing follows it: do not wait for more.
-    let _ = socket.set_nodelay(true);
-    let peer = request_log::is_on().then(|| socket.peer_addr().ok()).flatten();
     let mut http = http1::Builder::new();
     // A client that closes its side right behind its request is still answered.
     http.timer(TokioTimer::new())
         .half_close(true)
         .header_read_timeout(internal.request_deadline.max(IDLE_MIN))
         .max_buf_size(internal.head_bytes_max.max(8 * 1024) * 2);
-    let service = service_fn(|request| answer(request, peer, &internal));
-    if let Err(error) = http.serve_connection(TokioIo::new(socket), service).await {
-        debug!(%error, "an internal connection ended");
-    }
-}
-
-async fn answer(
-    request: Request<Incoming>,
-    peer: Option<SocketAddr>,
-    internal: &Internal,
-) -> Result<Answer, Infallible> {
-    let line = RequestLine::begin("internal", peer, None, &request);
-    let answer = internal.route(request).await.unwrap_or_else(Answer::from);
-    internal.metrics.hub().requests.add(StatusClass::of(answer.status().as_u16()), 1);
-    if let Some(line) = line {
-        line.end(answer.status(), None);
-    }
-    Ok(answer)
+    let server = BoundedServer {
+        listener,
+        connections_max: internal.connections_max,
+        connection_deadline: None,
+        http,
+        told_when_full: "the internal listener is full; does a publisher leak connections",
+    };
+    server
+        .run(move |request, peer| {
+            let internal = Arc::clone(&internal);
+            async move { internal.answer(request, peer).await }
+        })
+        .await;
 }
 
 impl Internal {
-    async fn route(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
-        // A web page must not reach this listener through a browser that can.
-        if request.headers().contains_key(ORIGIN) {
-            let detail = "this listener is not for web pages: it refuses requests with an Origin";
-            return Err(Problem::new(StatusCode::FORBIDDEN, detail).of("origin"));
+    /// Answers, and counts the answer.
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+        let line = RequestLine::begin("internal", Some(peer), None, &request);
+        let answer = self.route(request).await.unwrap_or_else(Answer::from);
+        self.metrics.hub().requests.add(StatusClass::of(answer.status().as_u16()), 1);
+        if let Some(line) = line {
+            line.end(answer.status(), None);
         }
+        answer
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
+        refuse_pages(&request)?;
         check_host(&request)?;
+        refuse_other_names(&request, &self.hosts)?;
         let path = percent_decode_str(request.uri().path()).decode_utf8();
         let path = path.map_err(|_| Problem::field("path", "the path is not UTF-8"))?.into_owned();
         // The targets of `CONNECT` and `OPTIONS *` begin with no slash, and are not found.
@@ -137,27 +105,23 @@ impl Internal {
         match (head, rest) {
             ("publish", None) => self.publish_json(only(request, "POST")?).await,
             ("publish", Some(channel)) => self.publish_raw(channel, &query, only(request, "POST")?).await,
-            ("channels", None) => only(request, "GET").and_then(|_| self.list_channels(&query)),
+            ("channels", None) => only_read(&request).and_then(|()| self.list_channels(&query)),
             ("channels", Some(channel)) => match *request.method() {
-                Method::GET => self.show_channel(channel),
+                Method::GET | Method::HEAD => self.show_channel(channel),
                 Method::DELETE => self.delete_channel(channel),
-                _ => Err(Problem::method("GET, DELETE")),
+                _ => Err(Problem::method("GET, HEAD, DELETE")),
             },
             ("connections", None) => {
-                only(request, "GET")?;
+                only_read(&request)?;
                 self.list_connections(&query).await
             }
             ("connections", Some(id)) => {
                 only(request, "DELETE")?;
                 self.end_connection(id).await
             }
-            ("livez", None) => only(request, "GET").map(|_| json_answer(StatusCode::OK, &json!({"status": "ok"}))),
-            ("readyz", None) => only(request, "GET").map(|_| self.ready()),
-            ("metrics", None) => only(request, "GET").map(|_| self.show_metrics()),
-            ("config", None) => only(request, "GET").map(|_| json_answer(StatusCode::OK, &self.effective)),
-            _ => Err(Problem::not_found(
-                "there are /publish, /channels, /connections, /livez, /readyz, /metrics and /config",
-            )),
+            ("config", None) => only_read(&request).map(|()| json_answer(StatusCode::OK, &self.effective)),
+            (name, None) => self.health.find(name, &request).unwrap_or_else(unknown_path),
+            _ => unknown_path(),
         }
     }
 
@@ -235,31 +199,6 @@ impl Internal {
         }
     }
 
-    /// Ready means: new streams get their events. Existing ones are served either way.
-    fn ready(&self) -> Answer {
-        let draining = *self.draining.borrow();
-        // With one lane away the others are still worth coming for.
-        let connected = self.feed.state() != FeedState::Connecting;
-        let open: u64 = self.metrics.shards().iter().map(|shard| shard.connections_open.get()).sum();
-        let max = self.admission.max();
-        let ready = connected && !draining && open < max as u64;
-        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let feed = self.metrics.hub().feed_state().as_str();
-        let mut body = json!({
-            "status": if ready { "ready" } else { "not ready" },
-            "feed": feed, "draining": draining, "connections": open, "connections_max": max,
-        });
-        if let Some(reason) = self.feed.trouble() {
-            body["reason"] = reason.into();
-        }
-        json_answer(status, &body)
-    }
-
-    fn show_metrics(&self) -> Answer {
-        self.feed_figures.bring_up_to_date(self.feed.counters(), &self.metrics.hub());
-        typed(StatusCode::OK, METRICS_TYPE, self.metrics.render().into_bytes())
-    }
-
     /// The request's body, refused as soon as it is known to be too long.
     async fn body(&self, request: Request<Incoming>) -> Result<Vec<u8>, Problem> {
         let max = self.publish_body_bytes_max;
@@ -277,6 +216,10 @@ impl Internal {
             Err(error) => Err(Problem::field("body", format!("the body did not arrive whole: {error}"))),
         }
     }
+}
+
+fn unknown_path() -> Result<Answer, Problem> {
+    Err(Problem::not_found("there are /publish, /channels, /connections, /livez, /readyz, /metrics and /config"))
 }
 
 /// The request, if its method is the only one that its path answers.
@@ -326,17 +269,4 @@ fn connection_json(summary: &ConnectionSummary) -> Value {
         "channels": summary.channels.iter().map(ChannelName::as_str).collect::<Vec<_>>(),
         "unsent_bytes": summary.unsent_bytes,
     })
-}
-
-fn json_answer(status: StatusCode, body: &Value) -> Answer {
-    let mut text = serde_json::to_vec(body).expect("a JSON value has a text");
-    text.push(b'\n');
-    typed(status, "application/json", text)
-}
-
-fn typed(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
-    let mut answer = Response::new(Full::from(body));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer
 }

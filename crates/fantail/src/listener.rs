@@ -53,10 +53,10 @@ pub(crate) fn bind_public(
     Ok(PublicListeners { address, sockets })
 }
 
-/// Binds the internal listener.
-pub(crate) fn bind_internal(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let socket = bind(address, false).with_context(|| cannot_listen("internal_listen", address))?;
-    socket.listen(BACKLOG).with_context(|| cannot_listen("internal_listen", address))?;
+/// Binds a listener of the control thread, which nobody shares. `setting` names its address.
+pub(crate) fn bind_control(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let socket = bind(address, false).with_context(|| cannot_listen(setting, address))?;
+    socket.listen(BACKLOG).with_context(|| cannot_listen(setting, address))?;
     Ok(socket.into())
 }
 

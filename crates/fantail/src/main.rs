@@ -4,6 +4,7 @@
 
 mod accept;
 mod app;
+mod bounded_server;
 mod channel_classes;
 mod cli;
 mod connection;
@@ -12,9 +13,11 @@ mod descriptors;
 mod drain;
 mod feed_figures;
 mod feed_news;
+mod health;
 mod http_client;
 mod intake;
 mod internal;
+mod json_answer;
 mod listener;
 mod problem;
 mod public;
@@ -27,6 +30,7 @@ mod shard_thread;
 mod subscribe_command;
 mod subscribe_request;
 mod unflushed;
+mod web_page;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -15,8 +15,8 @@ use node::{metrics, node, publish, subscribe, until};
 use wire::{Answer, Wire};
 
 /// What an attacker wants to be taken for a request of its own.
-const SMUGGLED: &str = "GET /sse/smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
-const SMUGGLED_PUBLISH: &str = "POST /publish/smuggled HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx";
+const SMUGGLED: &str = "GET /sse/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const SMUGGLED_PUBLISH: &str = "POST /publish/smuggled HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx";
 
 /// Sends `bytes` on a connection of their own, says that nothing follows, and reads all answers and the close.
 async fn answers(addr: SocketAddr, bytes: impl AsRef<[u8]>) -> Vec<Answer> {
@@ -86,7 +86,7 @@ async fn every_request_that_cannot_be_served_gets_its_status_and_the_field_at_fa
         ("a body", "/sse/a", "Content-Length: 1\r\n", (400, "body")),
         ("a body of no known length", "/sse/a", "Transfer-Encoding: chunked\r\n", (400, "body")),
     ] {
-        let found = answers(node.public(), format!("GET {target} HTTP/1.1\r\nHost: x\r\n{more}\r\n")).await;
+        let found = answers(node.public(), format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n")).await;
         let [answer] = found.as_slice() else { panic!("{what}: {found:?}") };
         assert_eq!(answer.head.header("content-type"), Some("application/problem+json"), "{what}");
         let problem = answer.json();
@@ -106,7 +106,7 @@ async fn a_wrong_method_is_answered_with_those_that_there_are() {
         assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD, OPTIONS")), "{method}");
         assert_eq!(answer.json().unwrap()["field"], "method", "{method}");
     }
-    for (method, target) in [("CONNECT", "x:443"), ("OPTIONS", "*")] {
+    for (method, target) in [("CONNECT", "localhost:443"), ("OPTIONS", "*")] {
         for addr in [node.public(), node.internal()] {
             assert_eq!(http(addr, method, target, &[], "").await.unwrap().status, 404, "{method} {target}");
         }
@@ -158,7 +158,7 @@ async fn a_head_that_can_be_read_in_two_ways_is_refused_and_nothing_behind_it_is
         ("a host with a blank", "Host: a b"),
         ("a host with a user", "Host: a@b"),
     ] {
-        let host = if head.starts_with("Host: a") { "" } else { "Host: x\r\n" };
+        let host = if head.starts_with("Host: a") { "" } else { "Host: localhost\r\n" };
         let request = format!("GET /sse/a HTTP/1.1\r\n{host}{head}\r\n\r\n0\r\n\r\n{SMUGGLED}");
         let found = answers(node.public(), request).await;
         // A refused host leaves no doubt where its request ends; what follows is one more request, and no good one.
@@ -193,7 +193,7 @@ async fn a_request_line_that_is_none_is_refused() {
         "GET",
         "PRI * HTTP/2.0",
     ] {
-        let found = answers(node.public(), format!("{line}\r\nHost: x\r\n\r\n{SMUGGLED}")).await;
+        let found = answers(node.public(), format!("{line}\r\nHost: localhost\r\n\r\n{SMUGGLED}")).await;
         let statuses: Vec<_> = found.iter().map(|answer| answer.head.status).collect();
         let is_refused = statuses.is_empty() || statuses[0] == 400;
         assert!(is_refused, "{line:?}: {statuses:?}");
@@ -206,7 +206,7 @@ async fn a_request_line_that_is_none_is_refused() {
 #[tokio::test]
 async fn a_body_with_broken_chunks_publishes_nothing_and_nothing_behind_it() {
     let node = node(&[]).await;
-    let head = "POST /publish/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let head = "POST /publish/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
     let long_extension = format!("1;{}\r\nx\r\n0\r\n\r\n", "a".repeat(20_000));
     for (attack, body) in [
         ("a chunk size beyond 64 bits", "10000000000000001\r\nx\r\n0\r\n\r\n"),
@@ -229,7 +229,7 @@ async fn a_body_with_broken_chunks_publishes_nothing_and_nothing_behind_it() {
     assert_eq!(metrics(&node).await.count("fantail_events_in_total"), 0);
 
     // With both lengths the chunks count, and the connection ends behind them.
-    let both = "POST /publish/a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let both = "POST /publish/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
     let found = answers(node.internal(), format!("{both}1\r\nx\r\n0\r\n\r\n{SMUGGLED_PUBLISH}")).await;
     assert_eq!(found.iter().map(|answer| answer.head.status).collect::<Vec<_>>(), [202]);
     assert_eq!(metrics(&node).await.count("fantail_events_in_total"), 1);
@@ -249,7 +249,7 @@ async fn what_is_no_http_at_all_is_closed() {
         [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], &[0; 500]].concat(),
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec(),
         b"*1\r\n$4\r\nPING\r\n".to_vec(),
-        b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\nGET /sse/a HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+        b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\nGET /sse/a HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
         b"SSH-2.0-OpenSSH_9.9\r\n".to_vec(),
     ];
     let mut random = Random::from_seed(6);
@@ -272,7 +272,8 @@ async fn what_is_no_http_at_all_is_closed() {
 async fn a_request_with_a_fault_in_it_is_refused_or_served_but_never_half() {
     let node = node(&[]).await;
     publish(&node, "a", "retained").await;
-    let good = b"GET /sse/a?replay=1 HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nLast-Event-ID: 7\r\n\r\n";
+    let good =
+        b"GET /sse/a?replay=1 HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\nLast-Event-ID: 7\r\n\r\n";
     let mut random = Random::from_seed(7);
     let cut = (0..good.len()).map(|end| good[..end].to_vec());
     let changed = (0..1_000).map(|_| {

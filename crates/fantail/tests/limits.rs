@@ -27,7 +27,9 @@ async fn silent_sockets_and_half_heads_are_closed_by_the_request_deadline() {
     let node = node(&["--request-deadline", "300ms"]).await;
     let mut stream = subscribe(&node, "/sse/a").await;
     let mut wires = Vec::new();
-    for sent in ["", "G", "GET /sse/a HTTP/1.1\r\nHost: x\r\n", "\r\n", "GET /nope HTTP/1.1\r\nHost: x\r\n\r\n"] {
+    for sent in
+        ["", "G", "GET /sse/a HTTP/1.1\r\nHost: localhost\r\n", "\r\n", "GET /nope HTTP/1.1\r\nHost: localhost\r\n\r\n"]
+    {
         for _ in 0..10 {
             let mut wire = Wire::connect(node.public()).await;
             wire.send(sent).await;
@@ -54,7 +56,7 @@ async fn a_head_that_comes_in_drips_does_not_put_the_deadline_off() {
     let mut pace = interval(Duration::from_millis(20));
     timeout(SOON, async {
         // A header that never ends.
-        let head = format!("GET /sse/a HTTP/1.1\r\nHost: x\r\nX: {}", "a".repeat(10_000));
+        let head = format!("GET /sse/a HTTP/1.1\r\nHost: localhost\r\nX: {}", "a".repeat(10_000));
         for byte in head.bytes() {
             pace.tick().await;
             wire.send([byte]).await;
@@ -152,7 +154,7 @@ async fn who_leaks_connections_to_the_internal_listener_takes_no_more_than_its_p
     let mut stream = subscribe(&node, "/sse/a").await;
     let mut inside = Wire::connect(node.internal()).await;
     let ask = async |wire: &mut Wire, request: &str| {
-        wire.send(format!("{request} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1")).await;
+        wire.send(format!("{request} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n1")).await;
         wire.answer("POST").await.unwrap().head.status
     };
     assert_eq!(ask(&mut inside, "GET /livez").await, 200);
@@ -162,7 +164,7 @@ async fn who_leaks_connections_to_the_internal_listener_takes_no_more_than_its_p
         leaked.push(Wire::connect(node.internal()).await);
     }
     let mut next = Wire::connect(node.internal()).await;
-    next.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    next.send("GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     let full = async {
         while descriptors(&node) < at_rest + PLACES - 1 {
             tokio::time::sleep(LOOK).await;

@@ -198,14 +198,14 @@ async fn a_wrong_method_is_answered_with_those_that_there_are() {
         ("GET", "/publish", "POST"),
         ("PUT", "/publish/a", "POST"),
         ("DELETE", "/publish/a", "POST"),
-        ("POST", "/channels", "GET"),
-        ("PUT", "/channels/a", "GET, DELETE"),
-        ("DELETE", "/connections", "GET"),
+        ("POST", "/channels", "GET, HEAD"),
+        ("PUT", "/channels/a", "GET, HEAD, DELETE"),
+        ("DELETE", "/connections", "GET, HEAD"),
         ("GET", "/connections/0-0-1", "DELETE"),
-        ("POST", "/livez", "GET"),
-        ("DELETE", "/metrics", "GET"),
-        ("PATCH", "/config", "GET"),
-        ("BREW", "/readyz", "GET"),
+        ("POST", "/livez", "GET, HEAD"),
+        ("DELETE", "/metrics", "GET, HEAD"),
+        ("PATCH", "/config", "GET, HEAD"),
+        ("BREW", "/readyz", "GET, HEAD"),
     ] {
         let answer = send(&node, method, path, "").await;
         assert_eq!(
@@ -214,19 +214,6 @@ async fn a_wrong_method_is_answered_with_those_that_there_are() {
             "{method} {path}"
         );
     }
-}
-
-#[tokio::test]
-async fn no_request_of_a_web_page_gets_through() {
-    let node = node(&["--cors-origin", "*"]).await;
-    for (method, path) in [("POST", "/publish/a"), ("GET", "/metrics"), ("DELETE", "/channels/a"), ("GET", "/nope")] {
-        for origin in ["https://example.com", "null", "http://127.0.0.1"] {
-            let answer = http(node.internal(), method, path, &[("Origin", origin)], "").await.unwrap();
-            assert_eq!(refusal(&answer), (403, "origin".into()), "{method} {path} {origin}");
-            assert_eq!(answer.header("access-control-allow-origin"), None);
-        }
-    }
-    assert_eq!(metrics(&node).await.count("fantail_events_in_total"), 0);
 }
 
 #[tokio::test]
@@ -240,12 +227,14 @@ async fn a_body_over_the_limit_is_refused_by_its_announced_and_by_its_real_lengt
     }
     // The limit is told before any of the body was sent.
     let mut wire = Wire::connect(node.internal()).await;
-    wire.send("POST /publish/a HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 99999999999\r\n\r\n")
-        .await;
+    wire.send(
+        "POST /publish/a HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 99999999999\r\n\r\n",
+    )
+    .await;
     assert_eq!(wire.answer("POST").await.unwrap().head.status, 413);
 
     let mut wire = Wire::connect(node.internal()).await;
-    wire.send("POST /publish/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    wire.send("POST /publish/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n").await;
     let chunk = format!("1000\r\n{}\r\n", "x".repeat(0x1000));
     for _ in 0..26 {
         wire.send(&chunk).await;
@@ -259,8 +248,8 @@ async fn a_body_over_the_limit_is_refused_by_its_announced_and_by_its_real_lengt
 async fn a_body_that_does_not_arrive_whole_publishes_nothing() {
     let node = node(&[]).await;
     for request in [
-        "POST /publish/a HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf",
-        "POST /publish/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+        "POST /publish/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf",
+        "POST /publish/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
     ] {
         let mut wire = Wire::connect(node.internal()).await;
         wire.send(request).await;
@@ -333,8 +322,9 @@ async fn line_breaks_alone_grow_sevenfold_and_count_as_what_they_become() {
 async fn one_kept_connection_takes_many_publishes() {
     let node = node(&[]).await;
     let mut wire = Wire::connect(node.internal()).await;
-    let request =
-        |text: &str| format!("POST /publish/a HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+    let request = |text: &str| {
+        format!("POST /publish/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{text}", text.len())
+    };
     wire.send((0..100).map(|number| request(&number.to_string())).collect::<String>()).await;
     let mut ids = Vec::new();
     for _ in 0..100 {

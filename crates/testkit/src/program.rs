@@ -58,6 +58,12 @@ impl Fantail {
         self.internal
     }
 
+    /// Where health is answered alone: of a node that was told so, once it has said where.
+    pub async fn health(&mut self) -> Result<SocketAddr> {
+        let find = |output: &Output| address_in(&output.stdout, "health");
+        self.child.find_in_output(PATIENCE, "it told its health address", find).await
+    }
+
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.pid()

@@ -1,0 +1,89 @@
+//! The host decision: is a request meant for this listener, by the name that it was sent to?
+//!
+//! A page of `evil.example` may let that name lead to `127.0.0.1` once it is loaded (DNS rebinding). To its browser the
+//! listener is then the page's own site: no `Origin` is sent with a read, and the page sees the answer. The name it asked for stands in
+//! `Host` all the same, and a page cannot change it. An address is no such name: it leads to itself.
+
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// Which hosts a listener answers to, fixed at start: addresses, `localhost` and those that were named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostPolicy {
+    any: bool,
+    names: HashSet<String>,
+}
+
+impl HostPolicy {
+    /// Answers to these names as well; a single `*` means any.
+    pub fn new<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Self {
+        let names: HashSet<_> = names.into_iter().map(|name| canonical(name.as_ref())).collect();
+        Self { any: names.contains("*"), names }
+    }
+
+    /// Whether a request to this host, without its port, is meant for the listener.
+    pub fn accepts(&self, host: &str) -> bool {
+        let name = canonical(host);
+        self.any || name == "localhost" || is_address(host) || self.names.contains(&name)
+    }
+}
+
+/// Names mean the same in any case, and with the dot of the root behind them.
+fn canonical(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}
+
+/// Browsers write every address in this form, whatever stands in the URL.
+fn is_address(host: &str) -> bool {
+    let in_brackets = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match in_brackets {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => host.parse::<Ipv4Addr>().is_ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_localhost_are_accepted_without_being_named() {
+        for host in ["127.0.0.1", "10.1.2.3", "0.0.0.0", "[::1]", "[fe80::1]", "localhost", "LOCALHOST", "localhost."] {
+            assert!(HostPolicy::default().accepts(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn names_are_accepted_if_they_are_listed_in_whatever_case() {
+        let policy = HostPolicy::new(["fantail", "Edge.Example.com."]);
+        for host in ["fantail", "FANTAIL", "fantail.", "edge.example.com", "edge.example.com."] {
+            assert!(policy.accepts(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_nobody_listed_is_refused_however_much_it_looks_like_one() {
+        let policy = HostPolicy::new(["fantail"]);
+        for (attack, host) in [
+            ("the name that was made to lead here", "evil.example"),
+            ("a listed name below another", "fantail.evil.example"),
+            ("a listed name as an ending", "evilfantail"),
+            ("localhost below another", "localhost.evil.example"),
+            ("an address below another", "127.0.0.1.evil.example"),
+            ("a service that makes names of addresses", "127-0-0-1.sslip.example"),
+            ("an address that no browser writes so", "2130706433"),
+            ("the same in hex", "0x7f000001"),
+            ("an address with a dot behind it", "127.0.0.1."),
+            ("an address without its brackets", "::1"),
+            ("a star sent by a client", "*"),
+            ("no name", ""),
+        ] {
+            assert!(!policy.accepts(host), "{attack}: {host}");
+        }
+    }
+
+    #[test]
+    fn a_star_accepts_any_name() {
+        assert!(HostPolicy::new(["*"]).accepts("anything.example"));
+    }
+}

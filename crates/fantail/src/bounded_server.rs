@@ -1,0 +1,90 @@
+//! An HTTP listener of the control thread that serves so many connections at a time.
+//!
+//! It waits on a place, then on the listener; each connection is a task of its own. Without room for another it waits until
+//! one ends, and the others wait in the kernel's backlog.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, warn};
+
+use crate::problem::Answer;
+
+/// How often it is told at most that there is no room.
+const FULL_LOG_INTERVAL: Duration = Duration::from_mins(1);
+
+/// The wait after accepting failed, without which the loop would spin.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener and its bounds.
+pub(crate) struct BoundedServer {
+    pub(crate) listener: TcpListener,
+    /// Connections that are served at a time.
+    pub(crate) connections_max: usize,
+    /// The longest life of a connection, if it has an end.
+    pub(crate) connection_deadline: Option<Duration>,
+    pub(crate) http: http1::Builder,
+    /// The log line for an operator who finds it full.
+    pub(crate) told_when_full: &'static str,
+}
+
+impl BoundedServer {
+    /// Accepts for ever.
+    pub(crate) async fn run<F>(self, answer: impl Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static)
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let Self { listener, connections_max, connection_deadline, http, told_when_full } = self;
+        let room = Arc::new(Semaphore::new(connections_max));
+        let mut told_full: Option<Instant> = None;
+        loop {
+            if room.available_permits() == 0 && told_full.is_none_or(|at| at.elapsed() > FULL_LOG_INTERVAL) {
+                told_full = Some(Instant::now());
+                warn!(connections_max, "{told_when_full}");
+            }
+            let place = Arc::clone(&room).acquire_owned().await.expect("the semaphore is never closed");
+            match listener.accept().await {
+                Ok((socket, peer)) => {
+                    let answer = answer.clone();
+                    let connection = serve(http.clone(), socket, move |request| answer(request, peer));
+                    tokio::spawn(async move {
+                        match connection_deadline {
+                            Some(deadline) => drop(timeout(deadline, connection).await),
+                            None => connection.await,
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "cannot accept on a listener of the control thread");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+async fn serve<F>(http: http1::Builder, socket: TcpStream, answer: impl Fn(Request<Incoming>) -> F)
+where
+    F: Future<Output = Answer>,
+{
+    // An answer is small and nothing follows it: do not wait for more.
+    let _ = socket.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let answer = answer(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    if let Err(error) = http.serve_connection(TokioIo::new(socket), service).await {
+        debug!(%error, "a connection to the control thread ended");
+    }
+}

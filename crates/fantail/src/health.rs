@@ -1,0 +1,116 @@
+//! Whether the node lives, whether it is ready, and its numbers: for everyone who watches it and changes nothing.
+//!
+//! The internal listener answers this beside its other routes, and the health listener answers nothing else. No answer
+//! holds a secret or a name that a client or a publisher chose.
+
+use std::future::ready;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fantail_feed::{Feed, FeedState};
+use fantail_shard::Admission;
+use fantail_telemetry::{CONTENT_TYPE as METRICS_TYPE, Metrics};
+use http::{Method, Request, StatusCode};
+use hyper::server::conn::http1;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::bounded_server::BoundedServer;
+use crate::feed_figures::FeedFigures;
+use crate::intake::NodeIntake;
+use crate::json_answer::{json_answer, typed_answer};
+use crate::problem::{Answer, Problem};
+use crate::request_log::RequestLine;
+
+/// Connections to the health listener that are served at a time.
+pub(crate) const CONNECTIONS_MAX: usize = 32;
+
+/// A probe is one small request, and all its places must not be held by connections that send none.
+const CONNECTION_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What the answers are made of.
+pub(crate) struct Health {
+    pub(crate) feed: Arc<Feed<NodeIntake>>,
+    pub(crate) feed_figures: FeedFigures,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) draining: watch::Receiver<bool>,
+}
+
+/// Answers health on a listener of its own, for ever. A request needs no particular `Host`: there is nothing to change
+/// here, and nothing that a web page could learn beyond numbers.
+pub(crate) async fn run(listener: TcpListener, health: Arc<Health>) {
+    let mut http = http1::Builder::new();
+    // One request each, so that nobody holds a place between two probes.
+    http.half_close(true).keep_alive(false);
+    let server = BoundedServer {
+        listener,
+        connections_max: CONNECTIONS_MAX,
+        connection_deadline: Some(CONNECTION_DEADLINE),
+        http,
+        told_when_full: "the health listener is full; is something else than probes connected to it",
+    };
+    server
+        .run(move |request, peer| {
+            let line = RequestLine::begin("health", Some(peer), None, &request);
+            let answer = health.answer(&request).unwrap_or_else(Answer::from);
+            if let Some(line) = line {
+                line.end(answer.status(), None);
+            }
+            ready(answer)
+        })
+        .await;
+}
+
+impl Health {
+    /// The answer to a request of the path `/{name}`, if it is about health.
+    pub(crate) fn find<B>(&self, name: &str, request: &Request<B>) -> Option<Result<Answer, Problem>> {
+        let show: fn(&Self) -> Answer = match name {
+            "livez" => |_| json_answer(StatusCode::OK, &json!({ "status": "ok" })),
+            "readyz" => Self::ready,
+            "metrics" => Self::show_metrics,
+            _ => return None,
+        };
+        Some(only_read(request).map(|()| show(self)))
+    }
+
+    fn answer<B>(&self, request: &Request<B>) -> Result<Answer, Problem> {
+        let name = request.uri().path().strip_prefix('/').unwrap_or_default();
+        let unknown = || Err(Problem::not_found("there are /livez, /readyz and /metrics"));
+        self.find(name, request).unwrap_or_else(unknown)
+    }
+
+    /// Ready means: new streams get their events. Existing ones are served either way.
+    fn ready(&self) -> Answer {
+        let draining = *self.draining.borrow();
+        // With one lane away the others are still worth coming for.
+        let connected = self.feed.state() != FeedState::Connecting;
+        let open: u64 = self.metrics.shards().iter().map(|shard| shard.connections_open.get()).sum();
+        let max = self.admission.max();
+        let ready = connected && !draining && open < max as u64;
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let feed = self.metrics.hub().feed_state().as_str();
+        let mut body = json!({
+            "status": if ready { "ready" } else { "not ready" },
+            "feed": feed, "draining": draining, "connections": open, "connections_max": max,
+        });
+        if let Some(reason) = self.feed.trouble() {
+            body["reason"] = reason.into();
+        }
+        json_answer(status, &body)
+    }
+
+    fn show_metrics(&self) -> Answer {
+        self.feed_figures.bring_up_to_date(self.feed.counters(), &self.metrics.hub());
+        typed_answer(StatusCode::OK, METRICS_TYPE, self.metrics.render().into_bytes())
+    }
+}
+
+/// Refuses every method but those that read. The HTTP server leaves out the body of the answer to `HEAD`.
+pub(crate) fn only_read<B>(request: &Request<B>) -> Result<(), Problem> {
+    match *request.method() {
+        Method::GET | Method::HEAD => Ok(()),
+        _ => Err(Problem::method("GET, HEAD")),
+    }
+}
