@@ -37,6 +37,26 @@ async fn plain_text_and_envelopes_arrive_in_the_order_in_which_redis_took_them()
     }
 }
 
+/// 1. A publisher sends the copies of an event for `a` and `b` one by one. Nobody follows `b` when the first goes out.
+/// 2. A stream of `b` opens.
+/// 3. The second copy goes out: the stream was open, so it must come, and who follows `a` gets nothing again.
+#[tokio::test]
+async fn an_event_whose_copies_are_sent_one_by_one_reaches_a_stream_that_opens_in_between() {
+    let redis = RedisServer::start().await.unwrap();
+    let node = fed_by(&redis, &["--linger", "0s"]).await;
+    let copy = json!({ "data": "for both", "channels": ["a", "b"], "uid": "1" }).to_string();
+    let mut a = subscribe(&node, "/sse/a").await;
+    redis.publish("fantail-event:a", &copy).await.unwrap();
+    assert_eq!(data(&mut a, 1).await, ["for both"]);
+    let mut b = subscribe(&node, "/sse/b").await;
+    redis.publish("fantail-event:b", &copy).await.unwrap();
+    for channel in ["a", "b"] {
+        redis.publish(&format!("fantail:{channel}"), "behind it").await.unwrap();
+    }
+    assert_eq!(data(&mut b, 2).await, ["for both", "behind it"]);
+    assert_eq!(data(&mut a, 1).await, ["behind it"]);
+}
+
 #[tokio::test]
 async fn what_one_node_accepts_reaches_the_streams_of_all() {
     let redis = RedisServer::start().await.unwrap();

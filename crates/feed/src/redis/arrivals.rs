@@ -119,6 +119,7 @@ impl<I: Intake> Arrivals<I> {
         let mut intake = self.intake.lock();
         let mut inner = self.inner.lock();
         inner.subscriptions.unfollow(channel);
+        inner.recent.let_go(channel);
         self.stop_following(&mut intake, &mut inner, channel);
         self.wishes.notify_one();
     }
@@ -369,17 +370,18 @@ impl Inner {
         self.is_open && self.session == session
     }
 
-    /// The followed channels among an event's, if it has not come before. That the first of them brings it to all is
-    /// exact: the copies were published in one transaction, and a SUBSCRIBE stood either before or behind it whole.
+    /// The followed channels among an event's that it has not come to, if there are any. The first copy brings it to all
+    /// that are followed then, which is all if the copies were published in one transaction: a SUBSCRIBE stood either
+    /// before or behind it whole. Copies that were sent one by one may find channels that were followed in between, whose
+    /// streams were open when their copy was sent.
     fn first_arrival(&mut self, siblings: &Siblings) -> Option<SmallVec<[ChannelName; 1]>> {
-        if !self.recent.insert(&siblings.uid) {
-            return None;
-        }
-        let followed = siblings.channels.iter().filter_map(|name| self.subscriptions.followed(name).cloned());
-        let mut channels: SmallVec<[ChannelName; 1]> = followed.collect();
+        // With a log the node takes nothing of a channel until it is known from which number that is complete.
+        let is_open =
+            |channel: &&ChannelName| self.line.as_ref().is_none_or(|line| line.order.is_followed(channel.as_str()));
+        let followed = siblings.channels.iter().filter_map(|name| self.subscriptions.followed(name)).filter(is_open);
+        let mut channels = self.recent.insert(&siblings.uid, followed);
         channels.sort_unstable();
-        channels.dedup();
-        Some(channels)
+        Some(channels).filter(|channels| !channels.is_empty())
     }
 }
 

@@ -13,9 +13,13 @@ struct Recorder(Vec<String>);
 
 impl Intake for Recorder {
     fn event(&mut self, publication: &Publication, place: Place) -> Result<Receipt, EncodeError> {
-        let Place::Numbered(id) = place else { panic!("the log numbers") };
         let channels: Vec<_> = publication.channels.iter().map(ChannelName::as_str).collect();
-        self.0.push(format!("{} {}", id.number, channels.join("+")));
+        let number = match place {
+            Place::Numbered(id) => id.number.to_string(),
+            Place::Beside => "beside".to_owned(),
+            Place::Next => unreachable!("the log numbers"),
+        };
+        self.0.push(format!("{number} {}", channels.join("+")));
         Ok(Receipt::default())
     }
 
@@ -134,6 +138,26 @@ fn an_event_that_waits_for_a_copy_is_not_passed_by_a_channel_that_nobody_wants()
     let from = node.come_back(12);
     let told = node.told();
     assert!(told.contains(&"11 a".to_owned()) || from == Some(10), "11 is neither handed down nor read: from {from:?}");
+}
+
+/// 1. A publisher sends an event to `a` and `b` beside the log, one by one. When the first copy comes `b` is subscribed to,
+///    but nobody has read yet from which number it is complete.
+/// 2. That is read, a stream of `b` opens, and then the second copy goes out: it must come.
+#[test]
+fn a_copy_beside_the_log_that_is_sent_after_its_channel_was_followed_arrives() {
+    let node = Node::following(&["a"]);
+    node.arrivals.follow(&channel("b"));
+    node.carry_out();
+    let copy = |by: &str| {
+        let payload = r#"{"data":"x","channels":["a","b"],"uid":"1"}"#;
+        let redis_channel = names::of(Kind::Event, &channel(by));
+        node.arrivals.push(node.session, push(PushKind::Message, &redis_channel, Value::BulkString(payload.into())))
+    };
+    copy("a").expect("sound");
+    let fresh = node.arrivals.begin_sync();
+    assert_eq!(node.arrivals.synced(&terms(10), fresh, None), Ok(()));
+    copy("b").expect("sound");
+    assert_eq!(node.told(), ["beside a", "beside b"]);
 }
 
 #[test]

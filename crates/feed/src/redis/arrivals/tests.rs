@@ -125,6 +125,36 @@ fn an_event_for_several_channels_is_placed_once_in_those_that_are_followed() {
     assert_eq!(node.count(|counters| &counters.repeated), 1);
 }
 
+/// 1. A publisher sends an event to `a`, then to `b`, each by itself. Only `a` is followed when the first copy comes.
+/// 2. A stream of `b` and `c` opens, and all is confirmed before the second copy goes out: it must come, and once.
+#[test]
+fn a_copy_that_is_sent_after_its_channel_was_followed_arrives_though_another_came_before() {
+    let node = Node::following(&["a"]);
+    let copy = r#"{"data":"x","channels":["a","b","c"],"uid":"1"}"#;
+    node.message("fantail-event:a", copy);
+    for name in ["b", "c"] {
+        node.arrivals.follow(&channel(name));
+        node.carry_out();
+    }
+    node.message("fantail-event:b", copy);
+    node.message("fantail-event:c", copy);
+    assert_eq!(node.told(), ["a=x", "followed b", "followed c", "b+c=x"]);
+    assert_eq!(node.count(|counters| &counters.repeated), 1);
+}
+
+/// 1. The first copy is for the streams of `a` and `b`. The last stream of `b` goes, and its channel is let go of.
+/// 2. A stream of `b` opens, and then the second copy goes out: it must come.
+#[test]
+fn a_copy_that_is_sent_after_its_channel_was_followed_anew_arrives() {
+    let node = Node::following(&["a", "b"]);
+    let copy = r#"{"data":"x","channels":["a","b"],"uid":"1"}"#;
+    node.message("fantail-event:a", copy);
+    node.arrivals.unfollow(&channel("b"));
+    node.arrivals.follow(&channel("b"));
+    node.message("fantail-event:b", copy);
+    assert_eq!(node.told(), ["a+b=x", "followed b", "b=x"]);
+}
+
 #[test]
 fn a_copy_on_a_channel_that_is_let_go_does_not_use_up_the_event() {
     let node = Node::following(&["a", "b"]);
