@@ -192,6 +192,13 @@ pub struct Composed {
     key: Key,
 }
 
+impl Composed {
+    /// Its place among its publisher's events.
+    pub const fn order(&self) -> u64 {
+        self.key.1
+    }
+}
+
 impl Publisher {
     /// By which its payloads name it.
     pub const fn number(&self) -> u32 {

@@ -39,6 +39,11 @@ impl Sea {
         self.names[..self.busy + self.ordinary].iter().map(String::as_str).collect()
     }
 
+    /// Those that get half of all events.
+    pub fn busy(&self) -> Vec<&str> {
+        self.names[..self.busy].iter().map(String::as_str).collect()
+    }
+
     /// One that hardly anyone follows.
     pub fn choose_rare(&self, random: &mut Random) -> &str {
         self.one_of(self.busy + self.ordinary, self.names.len(), random)

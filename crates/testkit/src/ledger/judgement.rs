@@ -46,6 +46,15 @@ struct Line<'a> {
     gap_told_at: Option<u64>,
     /// What is missing before events that may have come by another channel: a gap may still excuse it.
     open: Vec<Key>,
+    /// The channel began anew: the next event may be an older one, and those behind it are in order again.
+    may_go_back: bool,
+}
+
+impl Line<'_> {
+    /// Whether the reader is past this place and may not go back.
+    fn is_past(&self, seq: u64) -> bool {
+        !self.may_go_back && self.next.is_some_and(|next| seq < next as u64)
+    }
 }
 
 struct Walk<'a> {
@@ -83,6 +92,7 @@ impl<'a> Walk<'a> {
                     next: None,
                     gap_told_at: None,
                     open: Vec::new(),
+                    may_go_back: false,
                 });
             }
         }
@@ -133,9 +143,12 @@ impl<'a> Walk<'a> {
         match flaw {
             Some(flaw) => self.flawed(flaw, &name(key, entry)),
             None if hash != entry.hash => self.flawed(Flaw::Corrupted, &name(key, entry)),
-            None => self.verdict.delivered += u64::from(seen_before.is_none()),
+            None if seen_before.is_some() => self.verdict.repeated += 1,
+            None => self.verdict.delivered += 1,
         }
-        if self.tops.get(&key.0).is_some_and(|top| key.1 < *top) {
+        let line = |channel: &str| self.places.get(&(channel, key.0)).map(|at| &self.lines[*at]);
+        let is_past = places.iter().all(|(channel, seq)| line(channel).is_some_and(|line| line.is_past(*seq)));
+        if is_past || self.tops.get(&key.0).is_some_and(|top| key.1 < *top) {
             self.verdict.reordered += 1;
             return self.tell(&format!("reordered: {} came behind a later event", name(key, entry)));
         }
@@ -159,7 +172,8 @@ impl<'a> Walk<'a> {
             let missing = line.orders.get(from..to).unwrap_or_default();
             line.open.extend(missing.iter().map(|order| (publisher, *order)));
         }
-        line.next = Some(to + 1);
+        line.next = Some(if line.may_go_back { to + 1 } else { line.next.unwrap_or(0).max(to + 1) });
+        line.may_go_back = false;
         line.gap_told_at = None;
     }
 
@@ -188,6 +202,7 @@ impl<'a> Walk<'a> {
         }
         if is_told || is_due {
             *self.beginnings.entry(channel).or_default() += 1;
+            self.lines.iter_mut().filter(|line| line.channel == channel).for_each(|line| line.may_go_back = true);
             self.tops.clear();
         }
     }

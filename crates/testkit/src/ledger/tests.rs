@@ -432,7 +432,28 @@ fn behind_a_gap_that_begins_anew_what_came_may_come_once_more() {
     receive(&reader, &events, &[1, 2, 3, 4, 5, 6, 7]);
     reader.stopped(ledger.mark());
     let verdict = ledger.judge();
-    assert_eq!(verdict, only(|verdict| (verdict.delivered, verdict.gaps) = (8, 2)));
+    assert_eq!(verdict, only(|verdict| (verdict.delivered, verdict.gaps, verdict.repeated) = (8, 2, 3)));
+}
+
+#[test]
+fn a_channel_that_did_not_begin_anew_stays_in_order_when_another_did() {
+    let judge = |late: &[usize]| {
+        let (ledger, events) = published(6);
+        let reader = ledger.reader("r", &["a", "b"], Start::After(Mark::BEGINNING));
+        receive(&reader, &events, &[0, 1, 2, 5]);
+        reader.record(&gap_event("a", "unknown-id"));
+        receive(&reader, &events, late);
+        reader.stopped(ledger.mark());
+        ledger.judge()
+    };
+    // Event 3 is of b, 2 and 4 are of a.
+    let verdict = judge(&[3, 4]);
+    assert_eq!((verdict.reordered, verdict.silent), (1, 0), "{verdict}");
+    let verdict = judge(&[2, 4]);
+    assert_eq!((verdict.reordered, verdict.silent, verdict.repeated), (0, 1, 1), "{verdict}");
+    // What begins anew goes back once, and forwards from there.
+    let verdict = judge(&[4, 2]);
+    assert_eq!((verdict.reordered, verdict.silent, verdict.repeated), (1, 1, 1), "{verdict}");
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub struct Verdict {
     /// Confirmed events that were owed to somebody and reached nobody at all; each is counted once here, and once for
     /// each reader it was owed to as declared or silent.
     pub nowhere: u64,
+    /// Events that arrived again behind a gap that says so: once for each such gap, and in their order. Nobody's fault.
+    pub repeated: u64,
     /// Events that arrived again, or that lay before the place the reader resumed from.
     pub duplicated: u64,
     /// Events that arrived behind a later one of the same publisher, in whatever channel.
@@ -82,6 +84,7 @@ impl fmt::Display for Verdict {
             ("unconfirmed", self.unconfirmed),
             ("silent", self.silent),
             ("nowhere", self.nowhere),
+            ("repeated", self.repeated),
             ("duplicated", self.duplicated),
             ("reordered", self.reordered),
             ("corrupted", self.corrupted),
