@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::ground::Ground;
 use crate::mode::Mode;
-use crate::sender::Way;
+use crate::sender::{Form, Way};
 
 /// The events of the response, by their size. Some have several lines.
 const SIZES: [usize; 6] = [0, 200, 900, 0, 1_500, 300];
@@ -141,7 +141,7 @@ impl Response {
         let mut events = Vec::new();
         for (number, size) in SIZES.into_iter().enumerate() {
             let event = publisher.compose(CHANNELS[number % CHANNELS.len()], size);
-            sender.send(Way::Node(0), &[CHANNELS[number % CHANNELS.len()]], &event.text, true).await?;
+            sender.send(Way::Node(0), &[CHANNELS[number % CHANNELS.len()]], &event.text, Form::Envelope).await?;
             publisher.confirm(&event);
             events.push(event);
         }

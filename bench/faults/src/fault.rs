@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::conditions::Conditions;
 use crate::faults::{cluster, failover, load, log, network, node, redis};
 use crate::mode::Mode;
 use crate::stage::{Servers, Stage};
@@ -34,6 +35,8 @@ pub struct Fault {
     pub modes: &'static [Mode],
     /// Which Redis servers it needs.
     pub servers: Servers,
+    /// What else is special before anything breaks.
+    pub conditions: Conditions,
     /// Whether Redis still has every accepted event afterwards.
     pub after: After,
     /// Seconds for which it is held, and how many when time is short; none if it is not tried then.
@@ -65,11 +68,15 @@ const PROMISES: After = After::Promises;
 
 macro_rules! fault {
     ($name:literal, $what:literal, $modes:expr, $servers:ident, $after:ident, $seconds:expr, $play:path) => {
+        fault!($name, $what, $modes, $servers in USUAL, $after, $seconds, $play)
+    };
+    ($name:literal, $what:literal, $modes:expr, $servers:ident in $conditions:ident, $after:ident, $seconds:expr, $play:path) => {
         Fault {
             name: $name,
             what: $what,
             modes: $modes,
             servers: Servers::$servers,
+            conditions: Conditions::$conditions,
             after: $after,
             seconds: $seconds,
             play: |stage, hold| Box::pin($play(stage, hold)),
@@ -79,7 +86,7 @@ macro_rules! fault {
 
 /// Every fault. Two lines each, which the formatter would make nine.
 #[rustfmt::skip]
-pub static FAULTS: [Fault; 36] = [
+pub static FAULTS: [Fault; 38] = [
     fault!("calm", "nothing; readers come and go and move",
         ALL, Forgetful, KEEPS, (5, Some(2)), load::nothing),
     fault!("redis-killed-empty", "kill -9 of redis, which comes back empty",
@@ -148,6 +155,10 @@ pub static FAULTS: [Fault; 36] = [
         BOTH, Forgetful, KEEPS, (2, Some(1)), node::drained),
     fault!("nodes-killed", "kill -9 of both nodes at once",
         BOTH, Forgetful, KEEPS, (1, None), node::both_killed),
+    fault!("nodes-in-turn", "one node or the other is killed, drained or frozen, over and over",
+        BOTH, Forgetful, KEEPS, (30, Some(5)), node::in_turn),
+    fault!("streams-moving", "every stream goes to the other node each second; channels are let go of at once, and keep 3 events",
+        BOTH, Forgetful in RESTLESS, KEEPS, (20, Some(4)), load::nothing),
     fault!("channel-churn", "thousands of channels are followed, published to and left per second",
         BOTH, Forgetful, KEEPS, (8, Some(3)), load::churn),
     fault!("resubscribe", "10,000 followed channels when redis is killed",

@@ -5,6 +5,7 @@
 
 pub mod at_every_byte;
 pub mod clustered;
+pub mod conditions;
 pub mod fault;
 pub mod faults;
 pub mod ground;
@@ -23,6 +24,7 @@ pub mod stage;
 pub mod traveller;
 pub mod trial;
 
+pub use conditions::Conditions;
 pub use fault::{FAULTS, Fault};
 pub use mode::Mode;
 pub use trial::{Outcome, Plan};

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::ground::Ground;
 use crate::mode::Mode;
-use crate::sender::{Sender, Way};
+use crate::sender::{Form, Sender, Way};
 
 /// How many do it at the same time.
 const ACTORS: u64 = 48;
@@ -116,7 +116,8 @@ async fn try_once(
     let status = stream.wait_for_head(PATIENCE).await?.status;
     let data = format!("event {number}");
     let Some(channel) = random.pick(channels) else { bail!("there is a channel") };
-    sender.send(way, &[channel], &data, random.chance(1, 2)).await?;
+    let form = if random.chance(1, 2) { Form::Envelope } else { Form::Plain };
+    sender.send(way, &[channel], &data, form).await?;
     if status != 200 {
         bail!("a stream was answered with {status}");
     }

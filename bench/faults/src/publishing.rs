@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Result;
-use fantail_testkit::{Publisher, Random, RespConnection, Sea};
+use fantail_testkit::{Composed, Publisher, Random, RespConnection, Sea};
 use tokio::time::{sleep, timeout};
 
 use crate::scene::Scene;
-use crate::sender::{Sender, Unexpected, Way, command, is_accepted};
+use crate::sender::{Form, Sender, Unexpected, Way, command, is_accepted};
 
 /// How long a publisher waits for an answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
@@ -46,14 +46,7 @@ impl Voice {
     /// Publishes one event of about this size. Whether it was accepted.
     pub async fn publish(&mut self, way: Way, channels: &[&str], size: usize) -> bool {
         let event = self.publisher.compose_for(channels, size);
-        let sent = timeout(ANSWER_PATIENCE, self.send(way, channels, &event.text)).await;
-        let is_accepted = sent.is_ok_and(|answer| answer.is_ok());
-        if is_accepted {
-            self.publisher.confirm(&event);
-        } else {
-            self.fail(way);
-        }
-        is_accepted
+        self.send_composed(way, channels, &event).await
     }
 
     /// Publishes one event to each channel straight to Redis, all at once. How many were accepted.
@@ -64,7 +57,7 @@ impl Voice {
             let compose = |channel: &String| (channel.clone(), self.publisher.compose(channel, size));
             let events: Vec<_> = batch.iter().map(compose).collect();
             for (channel, event) in &events {
-                redis.send(&command(self.scene.mode, &[channel], &event.text, true)).await?;
+                redis.send(&command(self.scene.mode, &[channel], &event.text, Form::Envelope)).await?;
             }
             for (_, event) in &events {
                 if is_accepted(&redis.reply().await?) {
@@ -86,8 +79,6 @@ impl Voice {
                 1 => Way::Node(1),
                 _ => Way::Redis,
             };
-            // Plain pub/sub has no single step for several channels that a program would use.
-            let way = if way == Way::Redis && channels.len() > 1 && !scene.mode.has_log() { Way::Node(0) } else { way };
             let size = size(&mut self.random);
             if !self.publish(way, &channels, size).await {
                 sleep(PAUSE_AFTER_FAILURE).await;
@@ -102,18 +93,42 @@ impl Voice {
         let all = sea.all();
         let event = self.publisher.compose_for(&all, 0);
         scene.add_closing(event.text.clone(), scene.ledger.mark());
-        let sent = timeout(ANSWER_PATIENCE, self.send(way, &all, &event.text)).await;
-        if sent.is_ok_and(|answer| answer.is_ok()) {
-            self.publisher.confirm(&event);
+        self.send_composed(way, &all, &event).await;
+    }
+
+    /// Sends an event that is entered, and writes down what it was told. Whether it was accepted.
+    async fn send_composed(&mut self, way: Way, channels: &[&str], event: &Composed) -> bool {
+        let number = self.publisher.number();
+        let form = self.choose_form();
+        let what = format!("event {}: by {way:?}, {form:?}, to {}", event.order(), channels.join(" "));
+        self.scene.write_down_publishing(number, &what);
+        let sent = timeout(ANSWER_PATIENCE, self.send(way, channels, &event.text, form)).await;
+        let told = match &sent {
+            Ok(Ok(())) => "accepted".to_owned(),
+            Ok(Err(error)) => format!("in doubt: {error}"),
+            Err(_) => "in doubt: no answer".to_owned(),
+        };
+        self.scene.write_down_publishing(number, &format!("event {}: {told}", event.order()));
+        let is_accepted = matches!(sent, Ok(Ok(())));
+        if is_accepted {
+            self.publisher.confirm(event);
         } else {
             self.fail(way);
+        }
+        is_accepted
+    }
+
+    const fn choose_form(&mut self) -> Form {
+        match self.random.below(4) {
+            0 | 1 => Form::Plain,
+            2 => Form::Envelope,
+            _ => Form::Copies,
         }
     }
 
     /// A refusal that is no sign of trouble with Redis is an offence.
-    async fn send(&mut self, way: Way, channels: &[&str], data: &str) -> Result<()> {
-        let enveloped = self.random.chance(1, 2);
-        let sent = self.sender.send(way, channels, data, enveloped).await;
+    async fn send(&mut self, way: Way, channels: &[&str], data: &str, form: Form) -> Result<()> {
+        let sent = self.sender.send(way, channels, data, form).await;
         if let Err(error) = &sent
             && let Some(refusal) = error.downcast_ref::<Unexpected>()
         {

@@ -1,6 +1,6 @@
 //! How long it takes until events arrive again once a fault is healed.
 //!
-//! Judged from outside: one stream per node follows all frequented channels, and after the healing each channel gets an
+//! Judged from outside: one stream per node follows all channels that are watched, and after the healing each channel gets an
 //! event of its own again and again until it came by both nodes.
 
 use std::collections::BTreeSet;
@@ -92,9 +92,9 @@ impl Recovery {
     }
 }
 
-/// Publishes to every frequented channel until all of them deliver.
+/// Publishes to every watched channel until all of them deliver.
 pub async fn measure(scene: &Scene, voice: &mut Voice, healed: Instant) -> Recovered {
-    let channels = scene.frequented();
+    let channels = scene.watched();
     scene.recovery.begin(&channels, healed);
     let started = Instant::now();
     while scene.recovery.recovered().all.is_none() {

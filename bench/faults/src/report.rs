@@ -24,11 +24,12 @@ pub struct Row {
     pub outcome: Result<Outcome, String>,
 }
 
-const COLUMNS: [Column; 14] = [
+const COLUMNS: [Column; 15] = [
     ("fault", |row| row.fault.into()),
     ("mode", |row| row.mode.into()),
     ("delivered", |row| row.count(|outcome| outcome.verdict.delivered)),
     ("declared", |row| row.count(|outcome| outcome.verdict.declared)),
+    ("repeated", |row| row.count(|outcome| outcome.verdict.repeated)),
     ("silent", |row| row.count(|outcome| outcome.verdict.silent)),
     ("duplicated", |row| row.count(|outcome| outcome.verdict.duplicated)),
     ("reordered", |row| row.count(|outcome| outcome.verdict.reordered)),
@@ -70,6 +71,7 @@ impl Row {
         let counts = [
             ("delivered", verdict.delivered),
             ("declared", verdict.declared),
+            ("repeated", verdict.repeated),
             ("silent", verdict.silent),
             ("duplicated", verdict.duplicated),
             ("reordered", verdict.reordered),
@@ -115,7 +117,7 @@ impl Row {
                 value["verdict"] = json!({
                     "readers": verdict.readers, "delivered": verdict.delivered, "gaps": verdict.gaps,
                     "declared": verdict.declared, "unconfirmed": verdict.unconfirmed, "silent": verdict.silent,
-                    "nowhere": verdict.nowhere, "duplicated": verdict.duplicated, "reordered": verdict.reordered,
+                    "nowhere": verdict.nowhere, "repeated": verdict.repeated, "duplicated": verdict.duplicated, "reordered": verdict.reordered,
                     "corrupted": verdict.corrupted, "cut": verdict.cut, "foreign": verdict.foreign,
                     "unfinished": verdict.unfinished, "examples": verdict.examples,
                 });

@@ -10,20 +10,18 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use fantail_testkit::{Ledger, Mark, Random, Sea};
 use tokio::time::Instant;
 
+use crate::conditions::Conditions;
 use crate::lane::{self, lane_of};
 use crate::mode::Mode;
 use crate::recovery::Recovery;
-
-/// How many channels there are of each kind, in each lane. All of a lane fit into one stream.
-const BUSY: usize = 2;
-const ORDINARY: usize = 16;
-const RARE: usize = 6;
 
 /// The shared state of one trial.
 #[derive(Debug)]
 pub struct Scene {
     /// How events travel.
     pub mode: Mode,
+    /// What is special before anything breaks.
+    pub conditions: Conditions,
     /// Who judges.
     pub ledger: Ledger,
     /// All channels, lane by lane: what is for several channels is for those of one lane.
@@ -79,7 +77,7 @@ pub enum Part {
 impl Scene {
     /// At its beginning.
     pub fn new(
-        mode: Mode,
+        (mode, conditions): (Mode, Conditions),
         public: [SocketAddr; 2],
         internal: [SocketAddr; 2],
         redis: Vec<SocketAddr>,
@@ -87,8 +85,9 @@ impl Scene {
     ) -> Self {
         Self {
             mode,
+            conditions,
             ledger: Ledger::new(),
-            seas: mode.lanes().iter().map(|lane| lane::within(lane, Sea::new(BUSY, ORDINARY, RARE))).collect(),
+            seas: mode.lanes().iter().map(|lane| lane::within(lane, conditions.sea())).collect(),
             public,
             internal,
             redis,
@@ -119,9 +118,9 @@ impl Scene {
         }
     }
 
-    /// All channels but the rare ones, of all lanes.
-    pub fn frequented(&self) -> Vec<&str> {
-        self.seas.iter().flat_map(Sea::frequented).collect()
+    /// The channels of all lanes that are followed on both nodes all the time.
+    pub fn watched(&self) -> Vec<&str> {
+        self.seas.iter().flat_map(|sea| self.conditions.watched(sea)).collect()
     }
 
     /// From here on nothing may be missing in these lanes, declared or not.
@@ -172,9 +171,15 @@ impl Scene {
         lock(&self.diaries).insert(reader, lines);
     }
 
-    /// What a reader wrote down.
-    pub fn diary(&self, reader: &str) -> Option<Vec<String>> {
-        lock(&self.diaries).get(reader).cloned()
+    /// Adds to what a publisher writes down: all that it sent, by which way, and what it was told.
+    pub fn write_down_publishing(&self, publisher: u32, what: &str) {
+        let line = format!("{:.4} {what}", self.seconds());
+        lock(&self.diaries).entry(publisher_name(publisher)).or_default().push(line);
+    }
+
+    /// What a reader or a publisher wrote down.
+    pub fn diary(&self, name: &str) -> Option<Vec<String>> {
+        lock(&self.diaries).get(name).cloned()
     }
 
     /// A reader was told of a gap.
@@ -208,6 +213,11 @@ impl Scene {
     }
 }
 
+/// As the verdict names a publisher.
+fn publisher_name(number: u32) -> String {
+    format!("publisher {number}")
+}
+
 /// A task that panicked has failed already; what it left is still worth telling.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -220,7 +230,7 @@ mod tests {
     #[test]
     fn a_gap_in_a_lane_to_which_nothing_happened_is_an_offence() {
         let addr = SocketAddr::from(([127, 0, 0, 1], 1));
-        let scene = Scene::new(Mode::Lanes, [addr; 2], [addr; 2], vec![addr], 1);
+        let scene = Scene::new((Mode::Lanes, Conditions::USUAL), [addr; 2], [addr; 2], vec![addr], 1);
         let gap = |channel| format!(r#"{{"channel":"{channel}","reason":"term-ended"}}"#);
         scene.count_gap(&gap("busy/0"));
         scene.spare(&["0"]);

@@ -1,10 +1,12 @@
 //! Sends an event by one way or another, and keeps the connections that it takes.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use fantail_testkit::{HttpConnection, Reply};
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::lane::{key_of, lane_of};
 use crate::mode::Mode;
@@ -17,6 +19,20 @@ pub enum Way {
     Node(usize),
     /// Redis itself.
     Redis,
+}
+
+/// Between two copies of an event that go out one by one: long enough for channels to be let go of and followed.
+const COPIES_PAUSE: Duration = Duration::from_millis(10);
+
+/// In which form an event is published to plain pub/sub. The log and the nodes have one of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// The text as it is; for several channels an envelope, of which all get a copy in one transaction.
+    Plain,
+    /// An envelope; for several channels its copies go out in one transaction.
+    Envelope,
+    /// An envelope; for several channels its copies go out one after the other.
+    Copies,
 }
 
 /// An answer to publishing that no fault explains.
@@ -55,14 +71,11 @@ impl Sender {
     }
 
     /// Sends one event and waits until it is accepted.
-    pub async fn send(&mut self, way: Way, channels: &[&str], data: &str, enveloped: bool) -> Result<()> {
+    pub async fn send(&mut self, way: Way, channels: &[&str], data: &str, form: Form) -> Result<()> {
         match way {
             Way::Node(node) => send_to_node(self.node_connection(node).await?, channels, data).await,
-            Way::Redis => {
-                let words = command(self.mode, channels, data, enveloped);
-                let reply = self.to_redis.call(&key_of(lane_of(channels[0])), &words).await?;
-                if is_accepted(&reply) { Ok(()) } else { bail!("redis refused the event: {reply:?}") }
-            }
+            Way::Redis if channels.len() > 1 && !self.mode.has_log() => self.send_copies(channels, data, form).await,
+            Way::Redis => self.call(channels, &command(self.mode, channels, data, form)).await,
         }
     }
 
@@ -72,6 +85,30 @@ impl Sender {
             Way::Node(node) => self.to_nodes[node] = None,
             Way::Redis => self.to_redis.forget(),
         }
+    }
+
+    /// To plain pub/sub, for several channels.
+    async fn send_copies(&mut self, channels: &[&str], data: &str, form: Form) -> Result<()> {
+        let uid = format!("{:016x}", fantail_testkit::Random::from_entropy().next_u64());
+        let copy = json!({ "data": data, "channels": channels, "uid": uid }).to_string();
+        let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let copies = channels.iter().map(|channel| words(&["PUBLISH", &format!("fantail-event:{channel}"), &copy]));
+        let (before, behind) = match form {
+            Form::Copies => (None, None),
+            Form::Plain | Form::Envelope => (Some(words(&["MULTI"])), Some(words(&["EXEC"]))),
+        };
+        for command in before.into_iter().chain(copies).chain(behind) {
+            self.call(channels, &command).await?;
+            if form == Form::Copies {
+                sleep(COPIES_PAUSE).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn call(&mut self, channels: &[&str], words: &[String]) -> Result<()> {
+        let reply = self.to_redis.call(&key_of(lane_of(channels[0])), words).await?;
+        if is_accepted(&reply) { Ok(()) } else { bail!("redis refused the event: {reply:?}") }
     }
 
     async fn node_connection(&mut self, node: usize) -> Result<&mut HttpConnection> {
@@ -96,11 +133,11 @@ async fn send_to_node(connection: &mut HttpConnection, channels: &[&str], data: 
 }
 
 /// The words of a command that publishes. Plain pub/sub goes to the first channel alone.
-pub(crate) fn command(mode: Mode, channels: &[&str], data: &str, enveloped: bool) -> Vec<String> {
+pub(crate) fn command(mode: Mode, channels: &[&str], data: &str, form: Form) -> Vec<String> {
     let envelope = json!({ "data": data }).to_string();
     let words: &[&str] = if mode.has_log() {
         &["FCALL", "fantail_publish", "1", &key_of(lane_of(channels[0])), &envelope]
-    } else if enveloped {
+    } else if form != Form::Plain {
         &["PUBLISH", &format!("fantail-event:{}", channels[0]), &envelope]
     } else {
         &["PUBLISH", &format!("fantail:{}", channels[0]), data]
@@ -110,7 +147,12 @@ pub(crate) fn command(mode: Mode, channels: &[&str], data: &str, enveloped: bool
 }
 
 pub(crate) fn is_accepted(reply: &Reply) -> bool {
-    matches!(reply, Reply::Integer(_) | Reply::Array(_))
+    match reply {
+        Reply::Integer(_) | Reply::Array(_) => true,
+        // To MULTI, and to what is queued behind it.
+        Reply::Simple(text) => text == "OK" || text == "QUEUED",
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -119,12 +161,12 @@ mod tests {
 
     #[test]
     fn every_mode_publishes_with_its_own_command() {
-        let words = |mode, channels: &[&str], enveloped| command(mode, channels, "x", enveloped).join(" ");
-        assert_eq!(words(Mode::Pubsub, &["a"], false), "PUBLISH fantail:a x");
-        assert_eq!(words(Mode::Pubsub, &["a"], true), "PUBLISH fantail-event:a {\"data\":\"x\"}");
+        let words = |mode, channels: &[&str], form| command(mode, channels, "x", form).join(" ");
+        assert_eq!(words(Mode::Pubsub, &["a"], Form::Plain), "PUBLISH fantail:a x");
+        assert_eq!(words(Mode::Pubsub, &["a"], Form::Copies), "PUBLISH fantail-event:a {\"data\":\"x\"}");
         let logged = "FCALL fantail_publish 1 fantail-log:{0} {\"data\":\"x\"} a b";
-        assert_eq!(words(Mode::Log, &["a", "b"], true), logged);
+        assert_eq!(words(Mode::Log, &["a", "b"], Form::Envelope), logged);
         let in_lane = "FCALL fantail_publish 1 fantail-log:{orders} {\"data\":\"x\"} @orders/a";
-        assert_eq!(words(Mode::Lanes, &["@orders/a"], false), in_lane);
+        assert_eq!(words(Mode::Lanes, &["@orders/a"], Form::Plain), in_lane);
     }
 }

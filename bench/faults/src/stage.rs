@@ -9,6 +9,7 @@ use fantail_testkit::{Defect, FaultProxy, FaultyServer, RedisServer, Reply};
 use tokio::time::Instant;
 
 use crate::clustered::Clustered;
+use crate::fault::Fault;
 use crate::mode::Mode;
 use crate::node::Node;
 use crate::scene::Scene;
@@ -58,7 +59,8 @@ pub struct Stage {
 
 impl Stage {
     /// Starts everything and waits until the nodes are ready.
-    pub async fn start(fantail: &Path, mode: Mode, servers: Servers, defect: Defect, seed: u64) -> Result<Self> {
+    pub async fn start(fantail: &Path, mode: Mode, fault: &Fault, defect: Defect, seed: u64) -> Result<Self> {
+        let Fault { servers, conditions, .. } = *fault;
         let cluster = if servers == Servers::Cluster { Some(Clustered::start(mode).await?) } else { None };
         let (redis, replication) = if cluster.is_some() { (Vec::new(), None) } else { start_redis(servers).await? };
         let way = || redis.first().map(|redis| FaultProxy::start(redis.addr())).transpose();
@@ -69,7 +71,7 @@ impl Stage {
         });
         let mut nodes = Vec::new();
         for reach in reaches {
-            let flags = [&reach.each_ref().map(String::as_str), mode.flags()].concat();
+            let flags = [&reach.each_ref().map(String::as_str), mode.flags(), conditions.node_flags].concat();
             nodes.push(Node::start(fantail, &flags).await?);
         }
         let Ok(nodes): Result<[Node; 2], _> = nodes.try_into() else { bail!("there are two nodes") };
@@ -86,7 +88,8 @@ impl Stage {
             Some(cluster) => cluster.servers.nodes().iter().map(RedisServer::addr).collect(),
             None => publishers.iter().map(FaultProxy::addr).collect(),
         };
-        let scene = Arc::new(Scene::new(mode, public, nodes.each_ref().map(Node::internal), takers, seed));
+        let scene =
+            Arc::new(Scene::new((mode, conditions), public, nodes.each_ref().map(Node::internal), takers, seed));
         let stage = Self {
             scene,
             redis,

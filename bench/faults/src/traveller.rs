@@ -8,6 +8,7 @@ use std::time::Duration;
 use fantail_testkit::{Error, Event, Mark, Random, Reader, SseClient, Start};
 use tokio::time::{Instant, sleep};
 
+use crate::conditions::Readers;
 use crate::scene::{Part, Scene};
 
 /// How long a reader waits for a response head before it tries the other node. Longer than a node waits for Redis.
@@ -15,13 +16,16 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(8);
 /// A receive buffer that is full soon.
 const SMALL_BUFFER_BYTES: u32 = 8_192;
 
+/// How long a moving reader stays.
+const MOVING_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How much of an event is written down: who published it, and its place among that publisher's events.
 const DIARY_CHARS: usize = 90;
 
 /// How a reader behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
-    /// Follows all frequented channels of one lane on one node, for as long as the trial takes.
+    /// Follows all watched channels of one lane on one node, for as long as the trial takes.
     Watcher {
         /// Which node.
         node: usize,
@@ -34,6 +38,8 @@ pub enum Manner {
     Restless,
     /// Stops reading now and then, with hardly any room in its socket.
     Sleepy,
+    /// Goes to the other node once a second.
+    Moving,
 }
 
 /// A reader.
@@ -98,16 +104,14 @@ impl Traveller {
 
     /// Follows something until it is left for good. False when the trial is over.
     async fn follow_something(&mut self) -> bool {
-        let manner = self.kind.unwrap_or(match self.random.below(100) {
-            0..30 => Manner::Steady,
-            30..94 => Manner::Restless,
-            _ => Manner::Sleepy,
-        });
+        let manner = self.choose_manner();
         let scene = Arc::clone(&self.scene);
         let channels = match manner {
-            Manner::Watcher { lane, .. } => scene.seas[lane].frequented(),
+            Manner::Watcher { lane, .. } => scene.conditions.watched(&scene.seas[lane]),
             Manner::Sleepy => scene.choose_sea(&mut self.random).choose_busy(&mut self.random),
-            Manner::Steady | Manner::Restless => scene.choose_sea(&mut self.random).choose(&mut self.random),
+            Manner::Steady | Manner::Restless | Manner::Moving => {
+                scene.choose_sea(&mut self.random).choose(&mut self.random)
+            }
         };
         let word = if manner == Manner::Steady { "Steady" } else { "other" };
         let path = format!("/sse?manner={word}&channel={}", channels.join("&channel="));
@@ -156,11 +160,21 @@ impl Traveller {
         None
     }
 
+    fn choose_manner(&mut self) -> Manner {
+        self.kind.unwrap_or(match (self.scene.conditions.readers, self.random.below(100)) {
+            (Readers::Moving, _) => Manner::Moving,
+            (Readers::Various, 0..30) => Manner::Steady,
+            (Readers::Various, 30..94) => Manner::Restless,
+            (Readers::Various, _) => Manner::Sleepy,
+        })
+    }
+
     /// Mostly not the one where it was.
     fn choose_node(&mut self, manner: Manner, last: Option<usize>) -> usize {
         match (manner, last) {
             (Manner::Watcher { node, .. }, _) => node,
             (_, None) => self.random.below(2) as usize,
+            (Manner::Moving, Some(last)) => 1 - last,
             (_, Some(last)) if self.random.chance(2, 3) => 1 - last,
             (_, Some(last)) => last,
         }
@@ -180,7 +194,10 @@ impl Visit<'_> {
     /// Until the reader leaves, or the trial is over; then false.
     async fn stay(mut self) -> bool {
         loop {
-            let time = self.traveller.millis(20, 1_000);
+            let time = match self.manner {
+                Manner::Moving => MOVING_INTERVAL,
+                _ => self.traveller.millis(20, 1_000),
+            };
             match self.read_for(time).await {
                 Read::Over(mark) => {
                     self.check_lines();
@@ -207,13 +224,10 @@ impl Visit<'_> {
                         self.leave();
                         return true;
                     }
-                    Manner::Restless => {
-                        self.prepare_to_leave().await;
-                        if self.id.is_empty() {
-                            self.leave();
+                    Manner::Restless | Manner::Moving => {
+                        if !self.move_on().await {
                             return true;
                         }
-                        self.come_back().await;
                     }
                 },
             }
@@ -258,6 +272,17 @@ impl Visit<'_> {
         }
     }
 
+    /// Breaks off and comes back. False if it has no id yet, so that it left for good.
+    async fn move_on(&mut self) -> bool {
+        self.prepare_to_leave().await;
+        if self.id.is_empty() {
+            self.leave();
+            return false;
+        }
+        self.come_back().await;
+        true
+    }
+
     /// Chooses the id to come back with: of the last event that was taken, as if everything behind it had been lost on
     /// its way; or the one that a browser has after taking what has come so far, which may be that of the opening.
     async fn prepare_to_leave(&mut self) {
@@ -282,6 +307,7 @@ impl Visit<'_> {
         self.check_lines();
         let left_at = self.node;
         match self.traveller.random.below(3) {
+            _ if self.manner == Manner::Moving => {}
             0 => self.traveller.rest(0, 50).await,
             1 => self.traveller.rest(50, 1_000).await,
             _ => {}

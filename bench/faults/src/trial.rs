@@ -1,6 +1,6 @@
 //! One trial: start everything, let it run, break something, heal it, drain what is outstanding, judge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,7 +27,7 @@ const CLOSING_INTERVAL: Duration = Duration::from_millis(300);
 /// How long they are told; a reader that has not heard it by then is stuck.
 const CLOSING_PATIENCE: Duration = Duration::from_mins(1);
 
-/// How many diaries are kept of a trial.
+/// How many readers' diaries are kept of a trial, each with those of the publishers that the verdict names beside it.
 const DIARIES_MAX: usize = 3;
 
 /// What to try.
@@ -62,7 +62,7 @@ pub struct Outcome {
     pub gaps: BTreeMap<String, u64>,
     /// Whether accepted events were given up, though Redis kept them.
     pub gave_up: bool,
-    /// What readers wrote down that the verdict names.
+    /// What readers and publishers wrote down that the verdict names.
     pub diaries: Vec<(String, Vec<String>)>,
     /// What is worth telling.
     pub remarks: Vec<String>,
@@ -85,13 +85,13 @@ impl Outcome {
 /// Tries one fault.
 pub async fn run(fault: &'static Fault, plan: &Plan) -> Result<Outcome> {
     let began = Instant::now();
-    let mut stage = Stage::start(&plan.fantail, plan.mode, fault.servers, plan.defect, plan.seed).await?;
+    let mut stage = Stage::start(&plan.fantail, plan.mode, fault, plan.defect, plan.seed).await?;
     let scene = Arc::clone(&stage.scene);
     let mut readers = JoinSet::new();
     for (lane, node) in (0..scene.seas.len()).flat_map(|lane| [(lane, 0), (lane, 1)]) {
         readers.spawn(Traveller::watcher(&scene, node, lane).live());
     }
-    for number in 0..plan.crowd.0 {
+    for number in 0..fault.conditions.readers_of(plan.crowd.0) {
         readers.spawn(Traveller::new(&scene, number).live());
     }
     let mut publishers = JoinSet::new();
@@ -174,11 +174,20 @@ fn note_panic(scene: &Scene, ended: &Result<(), JoinError>) {
     }
 }
 
-/// Of the first readers that were wronged.
+/// Of the first readers that were wronged, and of those who published what they should have got otherwise.
 fn diaries(scene: &Scene, verdict: &Verdict) -> Vec<(String, Vec<String>)> {
-    let names = verdict.examples.iter().filter_map(|example| example.split(": ").next());
-    let found = names.filter_map(|name| Some((name.to_owned(), scene.diary(name)?)));
-    found.take(DIARIES_MAX).collect()
+    let mut readers = BTreeSet::new();
+    let mut names = BTreeSet::new();
+    for example in &verdict.examples {
+        let reader = example.split(": ").next().unwrap_or_default();
+        if !readers.contains(reader) && readers.len() == DIARIES_MAX {
+            continue;
+        }
+        readers.insert(reader);
+        let publisher = example.split_once(" of ").and_then(|(_, rest)| rest.split_once(')'));
+        names.extend([Some(reader), publisher.map(|(publisher, _)| publisher)].into_iter().flatten());
+    }
+    names.into_iter().filter_map(|name| Some((name.to_owned(), scene.diary(name)?))).collect()
 }
 
 async fn felt(stage: &Stage) -> Result<Vec<(&'static str, u64)>> {

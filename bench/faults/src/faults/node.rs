@@ -60,6 +60,41 @@ async fn flood(scene: Arc<Scene>, until: Instant) {
     }
 }
 
+/// The longest that a node is away or stands still, and the longest before the next one is, in milliseconds.
+const AWAY_MS_MAX: u64 = 1_500;
+const FROZEN_MS_MAX: u64 = 4_000;
+const BETWEEN_MS_MAX: u64 = 1_000;
+
+/// Kills, drains or freezes one node or the other, each as the seed chooses, over and over.
+pub async fn in_turn(stage: &mut Stage, hold: Duration) -> Result<()> {
+    let until = Instant::now() + hold;
+    let mut random = stage.scene.random(Part::Fault, 0);
+    let mut counts = [0; 3];
+    while Instant::now() < until {
+        let node = &mut stage.nodes[random.below(2) as usize];
+        let how = random.below(3) as usize;
+        counts[how] += 1;
+        match how {
+            0 => node.kill(),
+            1 => node.drain().await?,
+            _ => node.signal(Signal::STOP)?,
+        }
+        if how == 2 {
+            sleep(Duration::from_millis(random.below(FROZEN_MS_MAX))).await;
+            node.signal(Signal::CONT)?;
+        } else {
+            sleep(Duration::from_millis(random.below(AWAY_MS_MAX))).await;
+            node.restart().await?;
+        }
+        node.wait_until_ready().await?;
+        sleep(Duration::from_millis(random.below(BETWEEN_MS_MAX))).await;
+    }
+    stage.heal();
+    let [kills, drains, freezes] = counts;
+    stage.remarks.push(format!("{kills} kills, {drains} drains, {freezes} freezes"));
+    Ok(())
+}
+
 /// Freezes one node.
 pub async fn stopped(stage: &mut Stage, hold: Duration) -> Result<()> {
     stage.nodes[1].signal(Signal::STOP)?;

@@ -1,0 +1,60 @@
+//! Under which conditions a fault is played: what nodes are told, which channels there are, and who reads.
+
+use fantail_testkit::Sea;
+
+/// All that differs between faults before anything breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conditions {
+    /// What nodes are told. It wins over what every node is told.
+    pub node_flags: &'static [&'static str],
+    /// How many channels there are in each lane: busy, ordinary and rare ones. All of a lane fit into one stream.
+    pub channels: (usize, usize, usize),
+    /// How those who come to read behave.
+    pub readers: Readers,
+}
+
+/// Those who come to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// As many as are asked for, each in a manner of its own. All but the rare channels are followed on both nodes all
+    /// the time.
+    Various,
+    /// So few that most channels are followed on a node only now and then; each goes to the other node once a second.
+    Moving,
+}
+
+/// More of them would keep every channel followed on both nodes.
+const MOVING_MAX: u64 = 40;
+
+impl Conditions {
+    /// Those of most faults.
+    pub const USUAL: Self = Self { node_flags: &[], channels: (2, 16, 6), readers: Readers::Various };
+    /// Channels are let go of at once, hardly anything of them is kept, and readers do not stay.
+    pub const RESTLESS: Self = Self {
+        node_flags: &["--linger", "0s", "--log-events-max", "3"],
+        channels: (1, 18, 1),
+        readers: Readers::Moving,
+    };
+
+    /// The channels of one lane.
+    pub fn sea(self) -> Sea {
+        let (busy, ordinary, rare) = self.channels;
+        Sea::new(busy, ordinary, rare)
+    }
+
+    /// The channels of a lane that are followed on both nodes all the time.
+    pub fn watched(self, sea: &Sea) -> Vec<&str> {
+        match self.readers {
+            Readers::Various => sea.frequented(),
+            Readers::Moving => sea.busy(),
+        }
+    }
+
+    /// How many come to read, if so many were asked for.
+    pub fn readers_of(self, asked_for: u64) -> u64 {
+        match self.readers {
+            Readers::Various => asked_for,
+            Readers::Moving => asked_for.min(MOVING_MAX),
+        }
+    }
+}
