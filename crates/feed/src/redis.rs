@@ -25,6 +25,7 @@ mod reach;
 mod reading;
 mod recent;
 mod sentinels;
+mod server_info;
 mod settings;
 mod slot;
 mod subscriber;

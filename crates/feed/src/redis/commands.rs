@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::backoff::Backoff;
 use super::envelope;
-use super::link::Link;
+use super::link::{Link, Purpose};
 use super::link_error::{Advised, LinkError, is_elsewhere};
 use super::log::LogStore;
 use super::names;
@@ -164,7 +164,7 @@ fn leads_elsewhere(error: &RedisError) -> bool {
 
 /// Connects, and brings the log's functions along if there is a log.
 async fn open(settings: &RedisSettings) -> Result<(Link, Option<LogStore>), LinkError> {
-    let link = Link::open(settings, |_| true).await?;
+    let link = Link::open(settings, Purpose::Publish, |_| true).await?;
     let log = match settings.log {
         Some(_) => Some(LogStore::attach(&link, &settings.lane).await?),
         None => None,

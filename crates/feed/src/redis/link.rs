@@ -21,6 +21,7 @@ use super::cluster::{self, Cluster, Question, Told};
 use super::hello::{self, Nature};
 use super::link_error::LinkError;
 use super::lookup::Only;
+use super::server_info;
 use super::settings::{Papers, RedisSettings};
 use super::witnesses::Answer;
 
@@ -32,6 +33,15 @@ pub(super) struct Link {
     pub(super) nature: Nature,
     ended: Arc<Notify>,
     watch: JoinHandle<()>,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// What it does not hear is missing: so it matters where it leads at every moment.
+    Subscribe,
+    /// Each event is confirmed: it matters where it leads while one is sent.
+    Publish,
 }
 
 /// Belongs to the connection's driver, whose every way to end drops it: a closed socket, a reply that is no Redis
@@ -60,13 +70,20 @@ impl Link {
     /// returning false.
     pub(super) async fn open(
         settings: &RedisSettings,
+        purpose: Purpose,
         on_push: impl Fn(PushInfo) -> bool + Send + Sync + 'static,
     ) -> Result<Self, LinkError> {
         let connector = Connector::new(settings, on_push).await?;
         let (candidate, found) = connector.connect().await?;
         tell(candidate.nature, &candidate.location.to_string(), settings);
-        let Candidate { connection, nature, ended, location } = candidate;
-        let watch = Watch { settings: settings.clone(), found, location, connection: connection.clone() };
+        let Candidate { mut connection, nature, ended, location } = candidate;
+        let history = match (purpose, nature) {
+            (Purpose::Subscribe, Nature::Master) => history(&mut connection, &location).await?,
+            _ => None,
+        };
+        let keeps_log = purpose == Purpose::Subscribe && settings.log.is_some();
+        let (settings, watched) = (settings.clone(), connection.clone());
+        let watch = Watch { settings, found, location, connection: watched, history, keeps_log };
         let watch = tokio::spawn(watch.run(Arc::clone(&ended)));
         Ok(Self { connection, nature, ended, watch })
     }
@@ -245,6 +262,23 @@ where
     LinkError: From<E>,
 {
     Ok(timeout(deadline, asked).await.map_err(|_| LinkError::Late(deadline))??)
+}
+
+/// Read before anything is subscribed to: what changes from here on is found out.
+async fn history(
+    connection: &mut MultiplexedConnection,
+    location: &ConnectionAddr,
+) -> Result<Option<String>, LinkError> {
+    let history = server_info::replication_id(connection).await?;
+    if history.is_none() {
+        let address = location.to_string();
+        tracing::warn!(
+            address,
+            "redis does not tell its replication id: if it becomes a replica and a master again between two \
+            checks, that is not noticed; allow its user +info, see docs/redis.md"
+        );
+    }
+    Ok(history)
 }
 
 fn tell(nature: Nature, address: &str, settings: &RedisSettings) {

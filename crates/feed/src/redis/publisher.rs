@@ -9,7 +9,7 @@ use fantail_wire::{ChannelName, Event, LaneError, LaneName, Publication, encode}
 use redis::{RedisResult, cmd};
 
 use super::commands::{longest_id, send};
-use super::link::Link;
+use super::link::{Link, Purpose};
 use super::link_error::{Advised, is_elsewhere};
 use super::log::LogStore;
 use super::names;
@@ -69,7 +69,7 @@ impl RedisPublisher {
 impl Open {
     async fn new(settings: &RedisSettings, lane: &LaneName) -> Result<Self, PublishError> {
         let settings = settings.for_lane(lane);
-        let link = Link::open(&settings, |_| true).await;
+        let link = Link::open(&settings, Purpose::Publish, |_| true).await;
         let link = link.map_err(|error| unavailable(&settings, "cannot connect", &error))?;
         if settings.log.is_none() {
             return Ok(Self { lane: settings.lane, link, log: None });

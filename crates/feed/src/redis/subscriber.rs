@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::arrivals::Arrivals;
 use super::backoff::Backoff;
 use super::commands::Commands;
-use super::link::Link;
+use super::link::{Link, Purpose};
 use super::link_error::LinkError;
 use super::log::{Broken, FollowError, Follower, LogStore, Turns};
 use super::names;
@@ -127,7 +127,7 @@ impl<I: Intake> Subscriber<I> {
         let arrivals = Arc::clone(&self.arrivals);
         let session = arrivals.open();
         let on_push = move |push| arrivals.push(session, push).is_ok();
-        let mut link = Link::open(&self.settings, on_push).await?;
+        let mut link = Link::open(&self.settings, Purpose::Subscribe, on_push).await?;
         link.connection.subscribe(&self.service_channel).await?;
         Ok(link)
     }

@@ -6,7 +6,7 @@ use fantail_wire::EventFields;
 
 use crate::log;
 use crate::node::{Node, Told, channel, eventually, publication, text};
-use crate::patience::{count, impatient, losses, until_failed, until_state};
+use crate::patience::{count, hellos, impatient, losses, until_failed, until_state};
 
 const PAGE: &str = include_str!("../../../../docs/redis.md");
 const PASSWORD: &str = "hunter2-of-the-acl";
@@ -93,6 +93,25 @@ async fn channels_that_the_user_may_not_read_are_told_and_counted_and_others_are
     node.follow(&["closed-of-acl"]).await;
     redis.publish("fantail:closed-of-acl", "x").await.unwrap();
     assert_eq!(node.data(1).await, ["x"]);
+}
+
+/// Such a node follows all the same. It cannot find out that its master was a replica between two looks.
+#[tokio::test]
+async fn a_user_who_may_not_ask_info_is_warned_of_once_a_connection() {
+    let redis = RedisServer::start().await.unwrap();
+    documented_user(&redis, "fantail").await;
+    set_user(&redis, "ACL SETUSER fantail -info").await;
+    let mut node = impatient(reach(&redis, "fantail", PASSWORD));
+    node.follow(&["a"]).await;
+    let before = hellos(&redis).await;
+    eventually("ten looks", async || hellos(&redis).await >= before + 10).await;
+    let warnings = || log::lines_with(&redis.addr().to_string()).matches("does not tell its replication id").count();
+    assert_eq!((losses(&node), warnings()), (0, 1), "that of the subscription");
+    redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await.unwrap();
+    until_state(&mut node, FeedState::Connected, 2).await;
+    redis.publish("fantail:a", "x").await.unwrap();
+    assert_eq!(node.data(1).await, ["x"]);
+    assert_eq!(warnings(), 2);
 }
 
 #[tokio::test]

@@ -12,6 +12,17 @@ use crate::node::{Node, Told, eventually};
 
 /// Starts a node that looks after its connections often.
 pub(crate) fn impatient(reach: RedisReach) -> Node {
+    Node::start_with(settings(reach))
+}
+
+/// Starts a node that looks after its connections so rarely that something can happen in between.
+pub(crate) fn rarely_looking(reach: RedisReach) -> Node {
+    let mut settings = settings(reach);
+    settings.probe_interval = Duration::from_secs(3);
+    Node::start_with(settings)
+}
+
+fn settings(reach: RedisReach) -> RedisSettings {
     log::listen();
     // Where the program does it: the TLS of the Redis client asks for the process's default provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -19,7 +30,7 @@ pub(crate) fn impatient(reach: RedisReach) -> Node {
     settings.check_files().unwrap();
     settings.probe_interval = Duration::from_millis(200);
     settings.response_deadline = Duration::from_secs(2);
-    Node::start_with(settings)
+    settings
 }
 
 /// Waits for so many failures to connect, and for a log line about `address` that holds `text`.

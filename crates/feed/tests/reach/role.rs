@@ -5,7 +5,7 @@ use fantail_testkit::{PATIENCE, RedisCluster, RedisSentinel, RedisServer};
 
 use crate::log;
 use crate::node::{Told, channel, eventually, publication, text};
-use crate::patience::{hellos, impatient, losses, until_failed, until_state};
+use crate::patience::{hellos, impatient, losses, rarely_looking, until_failed, until_state};
 
 fn reach(redis: &RedisServer) -> RedisReach {
     RedisReach { url: redis.url(), ..RedisReach::default() }
@@ -43,6 +43,30 @@ async fn a_master_that_becomes_a_replica_is_left_though_its_connections_stand() 
     assert_eq!(node.data(1).await, ["x"]);
 }
 
+/// 1. A node follows a master, which has just said that it is one.
+/// 2. The master becomes a replica of another server. Events are published there.
+/// 3. It is promoted again before it is asked the next time. Its connections stood all the while.
+#[tokio::test]
+async fn a_master_that_was_a_replica_between_two_looks_is_left_for_what_it_did_not_send() {
+    let master = RedisServer::start().await.unwrap();
+    let other = RedisServer::start().await.unwrap();
+    let mut node = rarely_looking(reach(&master));
+    node.follow(&["a"]).await;
+    let before = hellos(&master).await;
+    eventually("a look", async || hellos(&master).await > before).await;
+    master.command(&["REPLICAOF", "127.0.0.1", &other.addr().port().to_string()]).await.unwrap();
+    other.publish("fantail:a", "missed").await.unwrap();
+    master.command(&["REPLICAOF", "NO", "ONE"]).await.unwrap();
+    until_state(&mut node, FeedState::Connected, 2).await;
+    assert_eq!(losses(&node), 1);
+    master.publish("fantail:a", "x").await.unwrap();
+    assert_eq!(node.data(1).await, ["x"]);
+    let told = log::lines_with(&master.addr().to_string());
+    // A machine that was busy for long may have looked in between.
+    let is_told = ["this server was a replica for a while", "this server is a replica now"];
+    assert!(is_told.iter().any(|words| told.contains(words)), "{told}");
+}
+
 #[tokio::test]
 async fn a_master_that_stays_one_is_left_alone_however_often_it_is_asked() {
     let redis = RedisServer::start().await.unwrap();
@@ -51,6 +75,7 @@ async fn a_master_that_stays_one_is_left_alone_however_often_it_is_asked() {
     let before = hellos(&redis).await;
     eventually("ten looks", async || hellos(&redis).await >= before + 10).await;
     assert_eq!(losses(&node), 0);
+    assert!(!log::lines_with(&redis.addr().to_string()).contains("WARN"), "nothing is wrong");
 }
 
 #[tokio::test]

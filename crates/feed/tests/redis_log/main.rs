@@ -2,7 +2,12 @@
 #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
 mod cluster;
+mod eviction;
 mod following;
+#[allow(dead_code)] // shared with the other tests of the feed, which use more of it
+#[path = "../reach/log.rs"]
+mod log;
 mod node;
 mod outages;
 mod recalls;
+mod set_back;

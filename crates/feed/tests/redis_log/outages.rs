@@ -164,6 +164,23 @@ async fn a_stream_that_is_gone_when_the_node_comes_back_is_a_gap() {
     assert_eq!(node.told(), ["1 a 1", "gap a 1 trimmed", "gap a 2 trimmed", "3 b 3", "4 a 4"]);
 }
 
+/// 1. The node's master becomes a replica of another server. An event is accepted there.
+/// 2. It is promoted again before it has heard of the other one, whose event is lost. The node's connections stood.
+#[tokio::test]
+async fn what_another_master_accepted_in_between_is_declared_though_the_old_one_numbers_on() {
+    let [server, other] = [RedisServer::start().await.unwrap(), RedisServer::start().await.unwrap()];
+    let _elsewhere = Node::following(&other.url(), &["a"]).await;
+    let mut node = Node::following(&server.url(), &["a"]).await;
+    publish(&server, "1", &["a"]).await;
+    node.until_data("1").await;
+    server.command(&["REPLICAOF", "127.0.0.1", "1"]).await.unwrap();
+    publish(&other, "lost", &["a"]).await;
+    server.command(&["REPLICAOF", "NO", "ONE"]).await.unwrap();
+    node.wait_for("another term", |node| node.told.iter().any(|line| line == "term")).await;
+    publish(&server, "2", &["a"]).await;
+    node.until_data("2").await;
+}
+
 #[tokio::test]
 async fn channels_come_and_go_while_redis_is_away() {
     let server = RedisServer::start().await.unwrap();

@@ -3,7 +3,7 @@
 //! Everything here is done under the intake's lock and this node's own, in one piece: nobody sees a place up to which
 //! one channel is repaired and another is not.
 
-use fantail_wire::{ChannelName, EventId, GapReason, Publication, Terms};
+use fantail_wire::{ChannelName, EventId, GapReason, Publication, Term, Terms};
 
 use super::{Arrivals, Inner};
 use crate::counters::{Refusal, add_one};
@@ -66,6 +66,11 @@ impl<I: Intake> Arrivals<I> {
     /// The channels that are followed.
     pub(in crate::redis) fn followed(&self) -> Vec<ChannelName> {
         self.inner.lock().line().order.followed().cloned().collect()
+    }
+
+    /// Up to which number of a term Redis has come for certain.
+    pub(in crate::redis) fn witnessed(&self) -> Option<(Term, u64)> {
+        self.inner.lock().line().order.witnessed()
     }
 
     /// Whether the newest number is asked for.

@@ -13,6 +13,7 @@ use crate::redis::address::Address;
 use crate::redis::cluster::{self, Cluster, Question, Told};
 use crate::redis::hello::{self, Nature};
 use crate::redis::sentinels::Sentinels;
+use crate::redis::server_info::{self, Eviction};
 use crate::redis::settings::RedisSettings;
 use crate::redis::witnesses::Answer;
 
@@ -22,6 +23,10 @@ pub(super) struct Watch {
     pub(super) found: Option<Found>,
     pub(super) location: ConnectionAddr,
     pub(super) connection: MultiplexedConnection,
+    /// The server's replication id, if it is to stay the same and was told.
+    pub(super) history: Option<String>,
+    /// Whether the server keeps a log, and must tell if it may evict it.
+    pub(super) keeps_log: bool,
 }
 
 /// Who told where the connection is to lead, and what they said.
@@ -35,6 +40,8 @@ pub(super) enum Found {
 enum Astray {
     #[error("this server is a replica now")]
     Demoted,
+    #[error("this server was a replica for a while")]
+    Returned,
     #[error("the sentinels name another master, {0}")]
     Replaced(Address),
     #[error("the cluster names another node for the slot of the log, {0}")]
@@ -52,8 +59,11 @@ impl Found {
 
 impl Watch {
     pub(super) async fn run(mut self, ended: Arc<Notify>) {
-        let mut doubt = None;
+        let (mut doubt, mut eviction) = (None, None);
         loop {
+            if self.keeps_log {
+                self.look_at_eviction(&mut eviction).await;
+            }
             sleep(self.settings.probe_interval).await;
             let astray = match self.replaced(&mut doubt).await {
                 None => self.astray_here().await,
@@ -96,6 +106,27 @@ impl Watch {
             return (!told.is_here).then_some(Astray::Left);
         }
         let nature = hello::ask(&mut self.connection).await.ok()?;
-        (nature == Nature::Replica).then_some(Astray::Demoted)
+        if nature == Nature::Replica {
+            return Some(Astray::Demoted);
+        }
+        let history = self.history.as_ref()?;
+        let now = server_info::replication_id(&mut self.connection).await.ok()??;
+        (now != *history).then_some(Astray::Returned)
+    }
+
+    /// Each eviction is declared like any other loss. But whoever set a bound for a cache should know what it costs here.
+    async fn look_at_eviction(&mut self, told: &mut Option<Eviction>) {
+        let Ok(found) = server_info::eviction(&mut self.connection).await else { return };
+        if let Some(Eviction { maxmemory, policy }) = found.as_ref().filter(|found| told.as_ref() != Some(found)) {
+            let address = self.location.to_string();
+            tracing::warn!(
+                address,
+                maxmemory,
+                policy,
+                "redis may evict the numbering of the log, and each time all streams are told that events may be missing; \
+                set maxmemory-policy to noeviction, or to volatile-ttl"
+            );
+        }
+        *told = found;
     }
 }

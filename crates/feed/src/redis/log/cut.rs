@@ -135,9 +135,11 @@ impl Ages<'_> {
             steps.push(gap(&channel, rank, self.id(rank, number)));
         }
         let tail = if rank == newest { number } else { self.start(newest) };
-        if top > tail && top <= self.terms.number {
+        // The newest may have come after the number was read. If it was lost since, nobody knows what was before it.
+        let lost_up_to = top.min(self.terms.number);
+        if lost_up_to > tail {
             steps.push(gap(&channel, newest, self.id(newest, tail)));
-            steps.push(gap(&channel, newest, self.id(newest, top)));
+            steps.push(gap(&channel, newest, self.id(newest, lost_up_to)));
         }
     }
 
@@ -225,6 +227,13 @@ mod tests {
     fn what_came_after_the_number_was_read_is_left_to_its_message() {
         let a = missed("a", 21, &[(NEW, 20, 9), (NEW, 21, 20)]);
         assert_eq!(told(id(NEW, 10), &terms(5, 20), vec![a]), ["20:a"]);
+    }
+
+    /// 1. Number 20 is read. Event 25 comes, whose message tells that 15 was before it.
+    /// 2. The Stream is evicted, with both.
+    #[test]
+    fn a_stream_that_is_gone_with_what_came_after_the_number_was_read_leaves_a_gap_up_to_that_number() {
+        assert_eq!(told(id(NEW, 10), &terms(5, 20), vec![missed("a", 25, &[])]), ["gap 10:a", "gap 20:a"]);
     }
 
     #[test]

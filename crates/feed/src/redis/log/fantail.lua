@@ -12,6 +12,9 @@
 --   * `last` is the newest number in the tops. If they say otherwise they were lost or set back, and the horizon is raised
 --     to the newest number: then nothing is known about the past, and nobody claims to know it. So a top below the horizon
 --     tells nothing.
+--   * A term's numbers never go back. Where somebody sets all keys back at once (SWAPDB, RESTORE) they agree with each
+--     other, and only those who saw the numbers know better: this library while it is loaded, and nodes, which say how far
+--     they have seen.
 --
 -- In a cluster all keys of a log are in one slot. While that is moved to another server each key is here or there, and
 -- what is not here is refused, by Redis itself at the server that the slot leaves: so everything that is written is read
@@ -24,6 +27,7 @@ local EVENTS_MAX, AGE_MS = 10000, 86400000
 local TOPS_MAX = 1048576
 local CHANNELS_MAX, CHANNEL_BYTES_MAX = 128, 255
 local LANE_BYTES_MAX = 32
+local LANES_REMEMBERED_MAX = 1024
 local TYPE_BYTES_MAX, ID_BYTES_MAX, RETRY_MS_MAX = 255, 128, 86400000
 -- Lua has no integers of its own: above this, numbers would begin to skip.
 local NUMBER_MAX = 9007199254740991
@@ -33,6 +37,8 @@ local NUMBER_MAX = 9007199254740991
 local process, loaded
 -- Whether this is a node of a cluster.
 local is_clustered
+-- Of each lane the term and the newest number that this library has written. A script begins without it each time.
+local written, lanes_written = {}, 0
 
 -- Errors ---------------------------------------------------------------------------------------------------------
 
@@ -110,6 +116,13 @@ local function numberer(told)
     process, loaded, is_clustered = found, micros, string.find(info, '_mode:cluster', 1, true)
   end
   return process, loaded
+end
+
+-- The history that this server writes. A replica that becomes a master begins another one, so a server that was a replica in
+-- between is known by it, though neither its process nor its keys tell: events that were accepted elsewhere meanwhile are
+-- lost with the state that numbered them.
+local function history()
+  return string.match(call('INFO', 'replication'), 'master_replid:(%x+)') or ''
 end
 
 -- What a publisher says ------------------------------------------------------------------------------------------
@@ -246,6 +259,21 @@ local function state_of(term, number, ms, last, horizon)
   if whole then return state end
 end
 
+-- Keeps in mind what was written to the state.
+local function remember(lane, state)
+  if not written[lane.name] then
+    if lanes_written >= LANES_REMEMBERED_MAX then written, lanes_written = {}, 0 end
+    lanes_written = lanes_written + 1
+  end
+  written[lane.name] = { term = state.term, number = state.number }
+end
+
+-- Whether somebody has put back a state of before. Scripts have no memory, but may have written a higher number.
+local function was_set_back(lane, state)
+  local before = written[lane.name]
+  return before and (state.term ~= before.term or state.number < before.number)
+end
+
 local function newest_top(lane)
   local newest = call('ZREVRANGE', lane.tops, '0', '0', 'WITHSCORES')
   if #newest == 0 then return 0 end
@@ -313,8 +341,9 @@ local function expect_settled(lane)
 end
 
 -- Begins a new term above everything that is known: what the one before it gave last may be lost here, and its numbers
--- would mean other events. That one stays known with its newest number, up to which it is as it was.
-local function begin_term(lane, run_id, since, channels)
+-- would mean other events. That one stays known with its newest number, up to which it is as it was, unless numbers of it
+-- may mean two events: then nobody's place in it can be told from another.
+local function begin_term(lane, run_id, since, channels, is_ambiguous)
   expect_settled(lane)
   local fields = all_fields(lane)
   local old = state_of(fields.term, fields.number, fields.ms, fields.last, fields.horizon)
@@ -331,35 +360,57 @@ local function begin_term(lane, run_id, since, channels)
   local term = new_term(lane, run_id, number)
   local write = { 'HSET', lane.key, 'term', term, 'lane', lane.name, 'run_id', run_id, 'since', since or '',
     'number', digits(number), 'ms', digits(ms), 'last', digits(top), 'horizon', digits(horizon),
-    'start', digits(number), 'order', digits(order) }
-  if old then
+    'start', digits(number), 'order', digits(order), 'history', history() }
+  local is_told = old and not is_ambiguous
+  if is_told then
     write[#write + 1] = 'ended:' .. old.term
     write[#write + 1] = digits(order - 1) .. ' ' .. digits(integer(fields.start) or 0) .. ' ' .. digits(old.number)
   end
   call(unpack(write))
   local ended = ended_terms(fields)
-  for at = 1, #ended + (old and 1 or 0) - TERMS_ENDED_MAX do call('HDEL', lane.key, 'ended:' .. ended[at].term) end
-  return { term = term, number = number, ms = ms, last = top, horizon = horizon,
+  for at = 1, #ended + (is_told and 1 or 0) - TERMS_ENDED_MAX do call('HDEL', lane.key, 'ended:' .. ended[at].term) end
+  local state = { term = term, number = number, ms = ms, last = top, horizon = horizon,
     events_max = integer(fields.events_max), age_ms = integer(fields.age_ms) }
+  remember(lane, state)
+  return state
 end
 
--- The state to go on from. A new term begins if another process numbered before, if numbers are known that the state
--- does not know, or if it is a copy of another lane's.
-local function open_log(lane, told, channels)
+-- The state to go on from; none if a new term has to begin: another process numbered before, numbers are known that the
+-- state does not know, it was set back, or it is a copy of another lane's. Also who numbers now.
+local function look_at_state(lane, told)
   local run_id, since = numberer(told)
   local read = call('HMGET', lane.key, 'term', 'number', 'ms', 'last', 'horizon', 'run_id', 'since', 'events_max',
-    'age_ms', 'lane')
+    'age_ms', 'lane', 'history')
   local state = state_of(read[1], read[2], read[3], read[4], read[5])
   local top = newest_top(lane)
   local is_foreign = read[6] ~= run_id or (since and read[7] ~= since) or read[10] ~= lane.name
-  if not state or top > state.number or is_foreign then
-    state = begin_term(lane, run_id, since, channels)
-  else
-    state.events_max, state.age_ms = integer(read[8]), integer(read[9])
-    if top ~= state.last then
-      expect_settled(lane)
-      state.horizon, state.tops_lost = state.number, true
-    end
+  if not state or top > state.number or is_foreign or was_set_back(lane, state) then return nil, run_id, since end
+  state.events_max, state.age_ms, state.tops_lost = integer(read[8]), integer(read[9]), top ~= state.last
+  state.history = read[11]
+  return state, run_id, since
+end
+
+-- Whether the server was a replica since the state's term began. Redis may not tell its history.
+local function was_away(state, now)
+  return now ~= '' and state.history and state.history ~= '' and state.history ~= now
+end
+
+-- The state, or that of a new term. Somebody may say up to which number of a term events were seen, and which history this
+-- server writes.
+local function open_log(lane, told, channels, seen)
+  local state, run_id, since = look_at_state(lane, told)
+  local is_over, is_ambiguous
+  if state and seen then
+    is_ambiguous = seen.number and state.term == seen.term and state.number < seen.number
+    is_over = was_away(state, seen.history)
+    -- A copy of another master's keys loads the library anew. Where there is only a script nobody knows whether one came.
+    is_ambiguous = is_ambiguous or (is_over and told)
+  end
+  if not state or is_over or is_ambiguous then
+    state = begin_term(lane, run_id, since, channels, is_ambiguous)
+  elseif state.tops_lost then
+    expect_settled(lane)
+    state.horizon = state.number
   end
   state.events_max, state.age_ms = state.events_max or EVENTS_MAX, state.age_ms or AGE_MS
   return state
@@ -482,6 +533,7 @@ local function take_number(lane, state)
   state.number, state.ms, state.last = state.number + 1, math.max(state.ms, (now())), state.number + 1
   call('HSET', lane.key, 'number', digits(state.number), 'ms', digits(state.ms), 'last', digits(state.last),
     'horizon', digits(state.horizon))
+  remember(lane, state)
 end
 
 -- Gives the number back, or if some Stream knows it leaves it out.
@@ -491,6 +543,7 @@ local function skip_number(lane, state, was_used)
     call('HSET', lane.key, 'last', digits(before_last))
   else
     call('HSET', lane.key, 'number', digits(before_number), 'ms', digits(before_ms), 'last', digits(before_last))
+    remember(lane, { term = state.term, number = before_number })
   end
 end
 
@@ -535,10 +588,11 @@ end
 
 -- State and retention --------------------------------------------------------------------------------------------
 
-local function tell_state(keys, _, told)
+-- The caller may say how far it has seen: a term, and its newest number. A state that is behind that was set back.
+local function tell_state(keys, args, told)
   local lane = lane_of(keys)
   expect_master(lane)
-  local opened = open_log(lane, told, {})
+  local opened = open_log(lane, told, {}, { term = args[1], number = integer(args[2]), history = history() })
   if opened.tops_lost then
     call('HSET', lane.key, 'horizon', digits(opened.horizon), 'last', digits(newest_top(lane)))
   end
@@ -550,6 +604,18 @@ local function tell_state(keys, _, told)
     reply[#reply + 1] = ended.final
   end
   return reply
+end
+
+-- The first entry of a channel above a place, if there is one, and the newest number of the channel, with the term in which
+-- both are so. Without a term the latter is not known.
+local function look_above(keys, args, told)
+  local lane = lane_of(keys)
+  check_channel(args[1])
+  local first = call('XRANGE', lane.stream .. args[1], '(' .. args[2], '+', 'COUNT', '1')
+  local newest = call('ZSCORE', lane.tops, args[1])
+  local state = look_at_state(lane, told)
+  if not state or state.tops_lost then return { first, '0', '' } end
+  return { first, digits(math.max(tonumber(newest or 0), state.horizon)), state.term }
 end
 
 local function configure(keys, args, told)

@@ -24,7 +24,7 @@ use crate::redis::arrivals::{Arrivals, Missing};
 use crate::redis::link_error::is_elsewhere;
 use crate::redis::subscriptions::Unexpected;
 
-/// How long to wait before asking again for what Redis refused, since its slot is on its way.
+/// How long to wait before asking again for what Redis refused, since its slot is on its way, or did not answer.
 const RECALL_PAUSE: Duration = Duration::from_secs(1);
 
 /// Events and bytes that a repair may hold in memory. What is above is declared missing.
@@ -53,6 +53,8 @@ pub(in crate::redis) struct Turns {
 pub(in crate::redis) enum FollowError {
     #[error("{0}")]
     Redis(#[from] RedisError),
+    #[error("its numbering began anew while it was read")]
+    Changed,
     #[error("its log contradicts what this node has seen")]
     Unexpected(#[from] Unexpected),
 }
@@ -105,8 +107,8 @@ impl<I: Intake> Follower<I> {
         // The number first: all up to it is below the newest events that are read then, and the messages of those have
         // come when the answer is here.
         let state = self.state().await?;
-        let mut tops = self.store.changed_since(&mut self.connection.clone(), verified).await?;
-        if state.horizon > verified {
+        let (mut tops, horizon) = self.changed_since(verified, &state).await?;
+        if horizon > verified {
             tops.extend(self.newest_kept().await?);
         }
         self.arrivals.synced(&state.terms, Vec::new(), Some(&tops))?;
@@ -130,7 +132,8 @@ impl<I: Intake> Follower<I> {
     /// Answers recalls until it is dropped. What it leaves unanswered is asked again over the next connection.
     pub(in crate::redis) async fn answer_recalls(&self) -> RedisError {
         let mut reads = JoinSet::new();
-        // The slot is on its way, and what was asked for is not here. That says nothing about what comes live.
+        // The slot is on its way, and what was asked for is not here, or this node has yet to learn of the term that runs. That
+        // says nothing about what comes live.
         let mut is_refused = false;
         self.arrivals.recall_again();
         loop {
@@ -142,7 +145,11 @@ impl<I: Intake> Follower<I> {
             }
             tokio::select! {
                 Some(answer) = reads.join_next() => match answer {
-                    Ok(Ok((asked, recalled, _turn))) => self.arrivals.recalled(&asked, recalled),
+                    Ok(Ok((asked, Some(recalled), _turn))) => self.arrivals.recalled(&asked, recalled),
+                    Ok(Ok((_, None, _))) => {
+                        is_refused = true;
+                        self.arrivals.sync();
+                    }
                     Ok(Err(error)) if is_elsewhere(&error) => is_refused = true,
                     Ok(Err(error)) => return error,
                     Err(_) => {} // cut off together with this
@@ -156,26 +163,38 @@ impl<I: Intake> Follower<I> {
         }
     }
 
+    /// What was seen before is said: Redis gives numbers again only in another term.
     async fn state(&self) -> RedisResult<LogState> {
-        self.store.state(&mut self.connection.clone()).await
+        let seen = self.arrivals.witnessed();
+        self.store.state(&mut self.connection.clone(), seen).await
+    }
+
+    /// The channels that have got something above `number`, and the horizon as it is behind that answer: if the newest
+    /// numbers were lost before it, after `state` was read, the horizon has risen.
+    async fn changed_since(&self, number: u64, state: &LogState) -> Result<(Vec<(String, u64)>, u64), FollowError> {
+        let tops = self.store.changed_since(&mut self.connection.clone(), number).await?;
+        let after = self.state().await?;
+        if after.terms.current != state.terms.current {
+            return Err(FollowError::Changed);
+        }
+        Ok((tops, after.horizon))
     }
 
     /// Reads the followed channels that have got something above the place up to which this node has come.
-    async fn read_missed(&self, missing: &Missing, state: &LogState) -> RedisResult<Vec<Missed>> {
+    async fn read_missed(&self, missing: &Missing, state: &LogState) -> Result<Vec<Missed>, FollowError> {
         let Some(from) = missing.from.filter(|_| !missing.channels.is_empty()) else { return Ok(Vec::new()) };
         let base = base(from.number, from.term, &state.terms);
+        let (changed, horizon) = self.changed_since(base, state).await?;
         // Redis forgets when quiet channels got something last. Of those it can only be said that they may have.
-        let is_forgotten = state.horizon > base;
-        let since = if is_forgotten { 0 } else { base };
-        let changed = self.store.changed_since(&mut self.connection.clone(), since).await?;
+        let is_forgotten = horizon > base;
         let tops: HashMap<_, _> = changed.iter().map(|(name, top)| (name.as_str(), *top)).collect();
         let to_read = missing.channels.iter().filter_map(|channel| {
-            let top = tops.get(channel.as_str()).copied().max(is_forgotten.then_some(state.horizon))?;
+            let top = tops.get(channel.as_str()).copied().max(is_forgotten.then_some(horizon))?;
             (top > base).then(|| (channel.clone(), top))
         });
         // Within a term time never falls, so nothing above the place has an earlier one.
         let above = (from.term == state.terms.current).then_some((from.ms, from.number));
-        self.read_all(to_read.collect(), above).await
+        Ok(self.read_all(to_read.collect(), above).await?)
     }
 
     async fn read_all(&self, to_read: Vec<(ChannelName, u64)>, above: Option<StreamPlace>) -> RedisResult<Vec<Missed>> {
@@ -254,14 +273,14 @@ async fn read(
     mut connection: MultiplexedConnection,
     terms: Terms,
     asked: Recall,
-) -> RedisResult<(Recall, crate::Recalled, Option<OwnedSemaphorePermit>)> {
+) -> RedisResult<(Recall, Option<crate::Recalled>, Option<OwnedSemaphorePermit>)> {
     let turn = turns.acquire_owned().await.ok();
     match recall::read(&store, &mut connection, &terms, &asked).await {
         Ok(recalled) => Ok((asked, recalled, turn)),
         // There is nothing to be had of it, however often one asks.
         Err(error) if is_of_the_key(&error) => {
             let nothing = crate::Recalled { entries: Vec::new(), from: Some(asked.up_to) };
-            Ok((asked, nothing, turn))
+            Ok((asked, Some(nothing), turn))
         }
         Err(error) => Err(error),
     }

@@ -9,7 +9,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ServerErrorKind, cmd};
 
 /// Grows with every change of what the text does. A library of a later version is left alone, whoever loaded it.
-pub(super) const VERSION: u64 = 2;
+pub(super) const VERSION: u64 = 3;
 
 const BODY: &str = include_str!("fantail.lua");
 
@@ -25,6 +25,7 @@ static LIBRARY: LazyLock<String> = LazyLock::new(|| {
         function("publish", &entrance("publish"), ""),
         function("state", &entrance("tell_state"), "'allow-oom'"),
         function("configure", &entrance("configure"), "'allow-oom'"),
+        function("above", &entrance("look_above"), "'no-writes'"),
         function("version", &format!("function() return {VERSION} end"), "'no-writes'"),
     ];
     format!("#!lua name=fantail\n{BODY}\n{}", functions.concat())
@@ -34,9 +35,9 @@ static LIBRARY: LazyLock<String> = LazyLock::new(|| {
 static SCRIPT: LazyLock<String> = LazyLock::new(|| {
     format!(
         "{BODY}
-local bodies = {{ publish = publish, state = tell_state, configure = configure }}
+local bodies = {{ publish = publish, state = tell_state, configure = configure, above = look_above }}
 local args, body = {{}}, bodies[ARGV[1]]
-if not body then return {{ err = 'ERR fantail: the first argument is publish, state or configure' }} end
+if not body then return {{ err = 'ERR fantail: the first argument is publish, state, configure or above' }} end
 for at = 2, #ARGV - 1 do args[at - 1] = ARGV[at] end
 return entrance(function(keys, rest) return body(keys, rest, ARGV[#ARGV]) end, KEYS, args)
 "

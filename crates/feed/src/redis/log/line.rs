@@ -147,6 +147,7 @@ impl Line {
         if let Some(id) = self.passed.take() {
             self.order.pass(id);
         }
+        self.order.go_live();
     }
 
     /// The connection cannot be trusted any more.

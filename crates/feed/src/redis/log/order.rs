@@ -7,11 +7,14 @@
 
 use std::collections::HashMap;
 
-use fantail_wire::{ChannelName, EventId, Terms};
+use fantail_wire::{ChannelName, EventId, Term, Terms};
 use foldhash::fast::RandomState;
 use smallvec::{SmallVec, smallvec};
 
 use super::message::LogMessage;
+
+/// The text in Redis gives no larger number.
+const NUMBER_MAX: u64 = (1 << 53) - 1;
 
 /// What has been handed down, by channel.
 #[derive(Debug, Default)]
@@ -25,6 +28,10 @@ pub(crate) struct Order {
     /// quiet channel, a message tells instead how far back that is.
     verified: u64,
     pending: Option<Pending>,
+    /// Messages come as Redis sends them, so that numbers only rise: none waits from before the number that was read.
+    is_live: bool,
+    /// The term gives numbers a second time. Nothing more is taken of it.
+    is_set_back: bool,
 }
 
 /// An event that may go down.
@@ -42,6 +49,8 @@ pub(crate) struct Arrived {
 pub(crate) enum Broken {
     #[error("redis numbers events in another term than it said")]
     Term,
+    #[error("redis gives numbers a second time: its keys were set back")]
+    SetBack,
     #[error("an event of {channel} is missing before number {number}")]
     Hole { channel: ChannelName, number: u64 },
     #[error("the slot of the log has moved to another node of the cluster")]
@@ -60,6 +69,16 @@ impl Order {
     /// The newest place that was shown, in any channel.
     pub(crate) fn seen(&self) -> Option<EventId> {
         self.seen
+    }
+
+    /// Up to which number a term has come for certain: where it has not, any more, it was set back.
+    pub(crate) fn witnessed(&self) -> Option<(Term, u64)> {
+        self.seen.map(|seen| (seen.term, if self.is_set_back { NUMBER_MAX } else { seen.number.min(NUMBER_MAX) }))
+    }
+
+    /// What waited has gone down: from here on numbers only rise.
+    pub(crate) fn go_live(&mut self) {
+        self.is_live = true;
     }
 
     /// The numbering as it was last told.
@@ -109,6 +128,7 @@ impl Order {
             // Numbers of another term say nothing here; the repair has brought all channels to the same place.
             self.verified = terms.start;
             self.complete_to.values_mut().for_each(|number| *number = terms.start);
+            self.is_set_back = false;
         }
         self.terms = Some(terms.clone());
         self.seen = Some(seen);
@@ -143,6 +163,10 @@ impl Order {
         if self.terms.as_ref().is_none_or(|terms| terms.current != id.term) {
             return Err(Broken::Term);
         }
+        if self.is_behind(id) {
+            self.is_set_back = true;
+            return Err(Broken::SetBack);
+        }
         let verified = self.verified;
         let known = self.complete_to.get(channel.as_str()).map(|complete_to| verified.max(*complete_to));
         // Before anything is handed down: what waits for a copy is read again then.
@@ -160,6 +184,12 @@ impl Order {
         *complete_to = id.number;
         ready.extend(self.assemble(channel, message));
         Ok(ready)
+    }
+
+    /// Whether an id was given after a later one. Copies of one event have the same.
+    fn is_behind(&self, id: EventId) -> bool {
+        let newest = self.newest().filter(|newest| self.is_live && newest.term == id.term);
+        newest.is_some_and(|newest| id.number < newest.number || (id.number == newest.number && id.ms != newest.ms))
     }
 
     /// Passes over a message of a channel that nobody follows yet: the place from which it will be complete is not
@@ -195,6 +225,7 @@ impl Order {
     /// The connection is lost. An event of which copies were still to come was not handed down; it is read again.
     pub(crate) fn lost(&mut self) {
         self.pending = None;
+        self.is_live = false;
     }
 
     /// An event goes down when the copies of all its followed channels are there: they were sent side by side. A channel
@@ -249,6 +280,7 @@ mod tests {
         for name in names {
             order.follow(&channel(name), from);
         }
+        order.go_live();
         order
     }
 
@@ -268,9 +300,53 @@ mod tests {
         let mut order = following(&["a", "b"]);
         assert_eq!(take(&mut order, "a", 11, 7, &["a"]), Ok("11:a".into()));
         assert_eq!(take(&mut order, "a", 11, 7, &["a"]), Ok(String::new()));
-        assert_eq!(take(&mut order, "a", 9, 7, &["a"]), Ok(String::new()), "from before it was followed");
         assert_eq!(take(&mut order, "b", 15, 3, &["b"]), Ok("15:b".into()));
         assert_eq!(order.seen(), Some(id(15)));
+    }
+
+    #[test]
+    fn what_waited_from_before_the_number_that_was_read_has_gone_down_already() {
+        let mut order = following(&["a"]);
+        order.lost();
+        order.synced(&terms(12));
+        order.verify(12);
+        assert_eq!(take(&mut order, "a", 11, 7, &["a"]), Ok(String::new()));
+        assert_eq!(take(&mut order, "a", 13, 12, &["a"]), Ok("13:a".into()));
+    }
+
+    /// 1. The node has seen number 20, which was read or came in another channel.
+    /// 2. Redis is set back, and gives 15, or 20 once more.
+    #[test]
+    fn a_number_that_is_given_a_second_time_ends_the_trust_in_its_term() {
+        for (number, ms) in [(15, 5_000), (20, 5_000), (20, 1)] {
+            for by in ["a", "quiet"] {
+                let mut order = following(&["a", "quiet"]);
+                assert_eq!(take(&mut order, "a", 18, 7, &["a"]), Ok("18:a".into()));
+                order.synced(&terms(20));
+                order.verify(20);
+                assert_eq!(order.witnessed(), Some((term(), 20)));
+                let message = LogMessage {
+                    id: EventId::new(term(), ms, number),
+                    previous: 7,
+                    channels: smallvec![by],
+                    envelope: b"",
+                };
+                assert_eq!(order.take(&channel(by), &message), Err(Broken::SetBack), "{number} {by}");
+                order.lost();
+                assert_eq!(order.witnessed(), Some((term(), NUMBER_MAX)), "however far it comes again");
+                order.synced(&Terms { current: Term::from_random(2), ..terms(20) });
+                assert_eq!(order.witnessed(), Some((Term::from_random(2), 20)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_given_again_while_its_event_waits_for_a_copy_is_not_taken_for_that_copy() {
+        let mut order = following(&["a", "b"]);
+        assert_eq!(take(&mut order, "a", 11, 0, &["a", "b"]), Ok(String::new()));
+        let message =
+            LogMessage { id: EventId { ms: 9, ..id(11) }, previous: 0, channels: smallvec!["b"], envelope: b"" };
+        assert_eq!(order.take(&channel("b"), &message), Err(Broken::SetBack));
     }
 
     #[test]

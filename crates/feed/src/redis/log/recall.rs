@@ -6,7 +6,7 @@ use redis::aio::MultiplexedConnection;
 
 use super::entry::LogEntry;
 use super::room::{CHANNEL_BYTES_MAX, Room};
-use super::store::LogStore;
+use super::store::{LogStore, Previous};
 use crate::Recalled;
 
 /// What is asked for.
@@ -22,18 +22,21 @@ pub(crate) struct Recall {
 }
 
 /// Reads backwards from `up_to`, as far as events and bytes allow: what is below is left out. Places are compared by
-/// term and number alone: the time in an id is what a client sent.
+/// term and number alone: the time in an id is what a client sent. Nothing is answered while Redis numbers in a term that this
+/// node has yet to learn of.
 pub(crate) async fn read(
     store: &LogStore,
     connection: &mut MultiplexedConnection,
     terms: &Terms,
     asked: &Recall,
-) -> RedisResult<Recalled> {
+) -> RedisResult<Option<Recalled>> {
     let place = |id: &EventId| terms.rank(id.term).map(|rank| (rank, id.number));
     let (lowest, highest) = (asked.above.as_ref().and_then(place), place(&asked.up_to));
     let mut newest_first: Vec<LogEntry> = Vec::new();
     let mut room = Room::new(asked.events_max, CHANNEL_BYTES_MAX);
     let mut end = (asked.up_to.ms, asked.up_to.number);
+    // The number before the oldest entry above the place: that of the newest that there must be.
+    let mut before_later = None;
     let mut reached = false;
     while !reached && room.page() > 0 {
         let page = room.page();
@@ -44,6 +47,7 @@ pub(crate) async fn read(
         for entry in read.entries.into_iter().rev() {
             let at = place(&entry.id);
             if at > highest {
+                before_later = Some(entry.previous);
                 continue;
             }
             // An entry of a term that nobody knows any more ends what can be told.
@@ -58,10 +62,20 @@ pub(crate) async fn read(
         }
     }
     newest_first.reverse();
-    let entries = unbroken(newest_first, terms);
-    let from = complete_above(store, connection, terms, asked, &entries).await?;
+    let newest = if let Some(previous) = before_later {
+        Previous::Number(previous)
+    } else {
+        let EventId { ms, number, .. } = asked.up_to;
+        store.previous_above(connection, &asked.channel, (ms, number), terms.current).await?
+    };
+    let newest = match newest {
+        Previous::Number(number) => Some(number),
+        Previous::Lost => None,
+        Previous::InAnotherTerm => return Ok(None),
+    };
+    let (entries, from) = whole(unbroken(newest_first, terms), newest, terms, asked);
     let entries = entries.into_iter().map(|entry| (entry.id, entry.event)).collect();
-    Ok(Recalled { entries, from: Some(from) })
+    Ok(Some(Recalled { entries, from: Some(from) }))
 }
 
 /// The newest entries between which nothing is missing.
@@ -75,43 +89,22 @@ fn unbroken(mut entries: Vec<LogEntry>, terms: &Terms) -> Vec<LogEntry> {
     entries.split_off(first)
 }
 
-/// From where on `entries` are all there is, as the number of the event before the oldest proves.
-async fn complete_above(
-    store: &LogStore,
-    connection: &mut MultiplexedConnection,
-    terms: &Terms,
-    asked: &Recall,
-    entries: &[LogEntry],
-) -> RedisResult<EventId> {
-    let Some(oldest) = entries.first() else {
-        return nothing_between(store, connection, terms, asked).await;
+/// What of `entries` is all there was above a place, and that place. `newest` is the number of the last event that there
+/// must be, as the event after it tells, or the newest of all: if it is not known or not among them, nothing is known of
+/// what is below.
+fn whole(entries: Vec<LogEntry>, newest: Option<u64>, terms: &Terms, asked: &Recall) -> (Vec<LogEntry>, EventId) {
+    let newest = newest.map(|number| place_of(terms, number, asked.up_to.ms));
+    let last = entries.last().map_or(asked.up_to, |entry| entry.id);
+    let Some(newest) = newest.filter(|newest| is_at_or_below(terms, newest, &last)) else {
+        return (Vec::new(), asked.up_to);
     };
-    let below = place_of(terms, oldest.previous, oldest.id.ms);
-    Ok(match asked.above {
+    let below = entries.first().map_or(newest, |oldest| place_of(terms, oldest.previous, oldest.id.ms));
+    let from = match asked.above {
         // A later time than its own does no harm where it is used, an earlier one would.
         Some(above) if is_at_or_below(terms, &below, &above) => EventId { ms: below.ms, ..above },
         _ => below,
-    })
-}
-
-/// Nothing was found: is that all there was? Then the event after it, or the newest of all, says so. Otherwise nothing is
-/// known of what is below.
-async fn nothing_between(
-    store: &LogStore,
-    connection: &mut MultiplexedConnection,
-    terms: &Terms,
-    asked: &Recall,
-) -> RedisResult<EventId> {
-    let EventId { ms, number, .. } = asked.up_to;
-    let previous = store.previous_above(connection, &asked.channel, (ms, number)).await?;
-    let before = previous.map(|previous| place_of(terms, previous, ms));
-    let Some(before) = before.filter(|before| is_at_or_below(terms, before, &asked.up_to)) else {
-        return Ok(asked.up_to);
     };
-    Ok(match asked.above {
-        Some(above) if is_at_or_below(terms, &before, &above) => EventId { ms, ..above },
-        _ => before,
-    })
+    (entries, from)
 }
 
 /// Where a number stands that an entry or the tops tell without its term. Numbers rise over all terms that are known,

@@ -59,6 +59,17 @@ pub(crate) struct Entries {
     pub(crate) malformed: Vec<EntryError>,
 }
 
+/// The event before a place in a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Previous {
+    /// It has this number, so that so far back nothing is missing in between.
+    Number(u64),
+    /// Redis numbers in another term than the caller knows, and the numbers of both cannot be compared.
+    InAnotherTerm,
+    /// Redis has lost what it knew of it.
+    Lost,
+}
+
 /// A place in a Stream: milliseconds and number.
 pub(crate) type StreamPlace = (u64, u64);
 
@@ -125,9 +136,16 @@ impl LogStore {
         Ok((id, receivers))
     }
 
-    /// The numbering as it is now. On a server that did not number before, this begins a term.
-    pub(crate) async fn state(&self, connection: &mut MultiplexedConnection) -> RedisResult<LogState> {
-        let reply: Vec<String> = self.library.call(connection, &self.log_key, "state", &[]).await?;
+    /// The numbering as it is now. On a server that did not number before, this begins a term; so it does where the term
+    /// that was `seen` has not come as far any more.
+    pub(crate) async fn state(
+        &self,
+        connection: &mut MultiplexedConnection,
+        seen: Option<(Term, u64)>,
+    ) -> RedisResult<LogState> {
+        let seen = seen.map(|(term, number)| [term.to_string(), number.to_string()]);
+        let arguments: Vec<&[u8]> = seen.iter().flatten().map(String::as_bytes).collect();
+        let reply: Vec<String> = self.library.call(connection, &self.log_key, "state", &arguments).await?;
         read_state(&reply).ok_or_else(|| unexpected(format!("the state of the log is {reply:?}")))
     }
 
@@ -190,27 +208,25 @@ impl LogStore {
         Ok(read)
     }
 
-    /// The number of the event before the first one above a place, or of the channel's newest if there is none above: so
-    /// far back nothing is missing in between.
+    /// The number of the event before the first one above a place, or of the channel's newest if there is none above.
     pub(crate) async fn previous_above(
         &self,
         connection: &mut MultiplexedConnection,
         channel: &ChannelName,
         above: StreamPlace,
-    ) -> RedisResult<Option<u64>> {
-        let key = names::stream(channel);
-        let (ms, number) = above;
+        term: Term,
+    ) -> RedisResult<Previous> {
+        let place = format!("{}-{}", above.0, above.1);
         // In one step: otherwise a first event could come in between, and the newest number be its own.
-        let mut both = redis::pipe();
-        both.atomic().cmd("XRANGE").arg(&key).arg(format!("({ms}-{number}")).arg("+").arg("COUNT").arg(1);
-        both.cmd("ZSCORE").arg(&*self.tops_key).arg(channel.as_str());
-        both.cmd("HGET").arg(&*self.log_key).arg("horizon");
-        let (first, newest, horizon): (Vec<Value>, Option<f64>, Option<u64>) = both.query_async(connection).await?;
-        match first.first().map(|value| LogEntry::read(&key, value)) {
-            Some(entry) => Ok(entry.ok().map(|entry| entry.previous)),
-            // Below the horizon the tops tell nothing.
-            None => Ok(newest.map(|score| self.top(score)).transpose()?.max(horizon)),
-        }
+        let arguments = [channel.as_str().as_bytes(), place.as_bytes()];
+        let (first, newest, told_in): (Vec<Value>, u64, String) =
+            self.library.call(connection, &self.log_key, "above", &arguments).await?;
+        Ok(match first.first().map(|value| LogEntry::read(&names::stream(channel), value)) {
+            Some(Ok(entry)) => Previous::Number(entry.previous),
+            None if told_in == term.as_str() => Previous::Number(newest),
+            None if !told_in.is_empty() => Previous::InAnotherTerm,
+            Some(Err(_)) | None => Previous::Lost,
+        })
     }
 
     /// A score of the tops as the number it is.

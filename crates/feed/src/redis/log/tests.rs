@@ -7,6 +7,7 @@ mod loading;
 mod numbering;
 mod refusals;
 mod retention;
+mod set_back;
 mod terms;
 
 use lane::Lane;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use fantail_testkit::{RedisServer, Reply, RespConnection};
-use fantail_wire::{ChannelName, Event, EventId, LaneName, Publication};
+use fantail_wire::{ChannelName, Event, EventId, LaneName, Publication, Term};
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, RedisResult};
 
 use super::Form;
 use crate::RedisSettings;
-use crate::redis::link::Link;
+use crate::redis::link::{Link, Purpose};
 use crate::redis::log::store::StreamPlace;
 use crate::redis::log::{Entries, LogEntry, LogRetention, LogState, LogStore};
 
@@ -60,7 +60,12 @@ impl Lane {
     }
 
     pub(super) async fn state(&self) -> LogState {
-        self.store.state(&mut self.connection()).await.unwrap()
+        self.state_seen(None).await
+    }
+
+    /// The state, as it is told to a node that has seen so much.
+    pub(super) async fn state_seen(&self, seen: Option<(Term, u64)>) -> LogState {
+        self.store.state(&mut self.connection(), seen).await.unwrap()
     }
 
     pub(super) async fn configure(&self, events_max: u64, age_max: Duration) {
@@ -135,7 +140,7 @@ impl Lane {
 }
 
 pub(super) async fn open(url: &str, form: Form) -> RedisResult<(Link, LogStore)> {
-    let mut link = Link::open(&RedisSettings::parse(url).unwrap(), |_| true).await.unwrap();
+    let mut link = Link::open(&RedisSettings::parse(url).unwrap(), Purpose::Publish, |_| true).await.unwrap();
     let store = match form {
         Form::Functions => LogStore::attach(&link, &LaneName::default()).await?,
         Form::Script => LogStore::attach_script(&mut link.connection, &LaneName::default()).await?,

@@ -4,7 +4,7 @@ use fantail_testkit::{RedisServer, Reply};
 
 use super::lane::{Lane, STATE, publication};
 use super::{FORMS, Form};
-use crate::redis::link::Link;
+use crate::redis::link::{Link, Purpose};
 use crate::redis::log::LogStore;
 use crate::redis::log::library::Library;
 use crate::{LogRetention, RedisSettings};
@@ -12,7 +12,7 @@ use crate::{LogRetention, RedisSettings};
 /// A library of another version, which answers with it whatever is asked.
 fn library(version: u64) -> String {
     let function = |name: &str| format!("redis.register_function('fantail_{name}', function() return {version} end)\n");
-    let functions = ["publish", "state", "configure"].map(function).concat();
+    let functions = ["publish", "state", "configure", "above"].map(function).concat();
     let version = format!(
         "redis.register_function{{function_name='fantail_version',callback=function() return {version} end,flags={{'no-writes'}}}}"
     );
@@ -71,7 +71,7 @@ async fn what_redis_forgot_is_loaded_again_on_the_way() {
 async fn a_server_without_functions_is_given_the_script() {
     let arguments = ["--rename-command", "FCALL", "", "--rename-command", "FUNCTION", ""];
     let server = RedisServer::start_with(&arguments).await.unwrap();
-    let mut link = Link::open(&RedisSettings::parse(&server.url()).unwrap(), |_| true).await.unwrap();
+    let mut link = Link::open(&RedisSettings::parse(&server.url()).unwrap(), Purpose::Publish, |_| true).await.unwrap();
     let retention = LogRetention { events_max: 1, ..LogRetention::default() };
     let store = LogStore::load(&link, &fantail_wire::LaneName::default(), retention).await.unwrap();
     for number in 1..=2 {
@@ -92,5 +92,5 @@ async fn the_script_finds_the_run_id_by_itself() {
     let reply = lane.redis(&["EVALSHA", sha, "1", STATE, "state", ""]).await;
     assert_eq!(reply.array().unwrap()[0].text().unwrap(), id.term.as_str());
     let reply = lane.redis(&["EVALSHA", sha, "1", STATE, "delete", ""]).await;
-    assert_eq!(reply, Reply::Error("ERR fantail: the first argument is publish, state or configure".into()));
+    assert_eq!(reply, Reply::Error("ERR fantail: the first argument is publish, state, configure or above".into()));
 }

@@ -3,6 +3,7 @@
 use fantail_testkit::Reply;
 use redis::RedisError;
 
+use super::super::store::Previous;
 use super::lane::{Lane, STATE, TOPS, open, said, stream};
 use super::{FORMS, Form};
 
@@ -127,7 +128,7 @@ async fn keys_that_hold_something_else_are_named_and_nothing_changes() {
             let expected = format!("fantail: the key {key} holds something else; delete or rename it");
             assert_eq!(said(&error), expected, "{form:?}");
             if !is_stream {
-                let error = lane.store.state(&mut lane.connection()).await.unwrap_err();
+                let error = lane.store.state(&mut lane.connection(), None).await.unwrap_err();
                 assert_eq!(said(&error), expected, "{form:?}");
             }
             assert_eq!(lane.dump().await, before, "{form:?} {key}");
@@ -205,11 +206,14 @@ async fn a_node_s_user_loads_publishes_and_reads() {
     store.configure(&mut connection, crate::LogRetention::default()).await.unwrap();
     let publication = super::lane::publication(&["a"], fantail_wire::Event::text("x"));
     store.publish(&mut connection, &publication).await.unwrap();
-    assert_eq!(store.state(&mut connection).await.unwrap().terms.number, 1);
+    assert_eq!(store.state(&mut connection, None).await.unwrap().terms.number, 1);
     let channel = super::lane::channel("a");
     assert_eq!(store.tops(&mut connection, std::slice::from_ref(&channel)).await.unwrap(), [Some(1)]);
     assert_eq!(store.changed_since(&mut connection, 0).await.unwrap(), [("a".into(), 1)]);
     assert_eq!(store.entries(&mut connection, &channel, None, None, 9).await.unwrap().entries.len(), 1);
+    let term = store.state(&mut connection, None).await.unwrap().terms.current;
+    let previous = store.previous_above(&mut connection, &channel, (u64::MAX, 0), term).await.unwrap();
+    assert_eq!(previous, Previous::Number(1));
 }
 
 /// 1. A user may write to all keys, but publish to `a` only.

@@ -304,6 +304,28 @@ async fn a_master_that_came_back_from_being_a_replica_does_not_go_on_in_its_term
     assert_eq!(master.state().await.terms.ended, [EndedTerm { term: known.term, start: 0, end: 3 }]);
 }
 
+/// 1. A master becomes a replica of nothing that answers. Its keys stay as they are, and its process as well.
+/// 2. It is promoted again. Events that were accepted elsewhere meanwhile are lost.
+/// 3. The next node that asks makes another term begin, once.
+#[tokio::test]
+async fn a_master_that_was_a_replica_in_between_ends_its_term_though_its_keys_did_not_change() {
+    for form in FORMS {
+        let mut lane = Lane::start(form).await;
+        let old = publish_up_to(&lane, 3).await;
+        assert_eq!(lane.state().await.terms.current, old.term);
+        lane.redis(&["REPLICAOF", "127.0.0.1", "1"]).await;
+        lane.redis(&["REPLICAOF", "NO", "ONE"]).await;
+        let terms = lane.state().await.terms;
+        assert_ne!(terms.current, old.term, "{form:?}");
+        assert_eq!(terms.start, 3);
+        let known = [EndedTerm { term: old.term, start: 0, end: 3 }];
+        // A script could not tell whether its master's keys came meanwhile, and gave numbers again.
+        assert_eq!(terms.ended, if form == Form::Functions { &known[..] } else { &[] });
+        assert_eq!(publish_up_to(&lane, 4).await.term, terms.current);
+        assert_eq!(lane.state().await.terms.current, terms.current);
+    }
+}
+
 #[tokio::test]
 async fn a_replica_neither_tells_the_state_nor_numbers() {
     for form in FORMS {
@@ -312,7 +334,7 @@ async fn a_replica_neither_tells_the_state_nor_numbers() {
         lane.redis(&["REPLICAOF", "127.0.0.1", "1"]).await;
         let before = lane.dump().await;
         let errors = [
-            lane.store.state(&mut lane.connection()).await.map(drop).unwrap_err(),
+            lane.store.state(&mut lane.connection(), None).await.map(drop).unwrap_err(),
             lane.try_publish(&["a"], "x").await.map(drop).unwrap_err(),
             lane.store.configure(&mut lane.connection(), crate::LogRetention::default()).await.unwrap_err(),
         ];
@@ -333,7 +355,7 @@ async fn a_library_that_was_loaded_anew_begins_a_term() {
     assert_ne!(new.term, old.term);
     assert_eq!(lane.state().await.terms.ended, [EndedTerm { term: old.term, start: 0, end: 3 }]);
     let (link, store) = open(&lane.server.url(), Form::Script).await.unwrap();
-    let told = store.state(&mut link.connection.clone()).await.unwrap();
+    let told = store.state(&mut link.connection.clone(), None).await.unwrap();
     assert_eq!(told.terms.current, new.term, "the script goes on in the term of the functions");
     assert_eq!(lane.publish(&["a"], "x").await.term, new.term);
 }
