@@ -86,7 +86,7 @@ macro_rules! fault {
 
 /// Every fault. Two lines each, which the formatter would make nine.
 #[rustfmt::skip]
-pub static FAULTS: [Fault; 38] = [
+pub static FAULTS: [Fault; 42] = [
     fault!("calm", "nothing; readers come and go and move",
         ALL, Forgetful, KEEPS, (5, Some(2)), load::nothing),
     fault!("redis-killed-empty", "kill -9 of redis, which comes back empty",
@@ -119,6 +119,12 @@ pub static FAULTS: [Fault; 38] = [
         BOTH, Forgetful, KEEPS, (3, None), redis::out_of_memory),
     fault!("evicted", "redis evicts keys at random for want of memory",
         LOG, Forgetful, LOSES, (3, None), redis::evicting),
+    fault!("evicted-oldest", "redis evicts what was not used for longest",
+        LOG, Forgetful, LOSES, (6, None), redis::evicting_oldest),
+    fault!("evicted-streams", "redis evicts events, and no other keys of the log",
+        LOG, Forgetful, LOSES, (6, None), redis::evicting_streams),
+    fault!("keys-set-back", "SWAPDB puts back all keys of the log",
+        LOG, Forgetful, LOSES, (2, None), log::set_back),
     fault!("flushed", "FLUSHALL",
         BOTH, Forgetful, LOSES, (1, Some(1)), log::flushed),
     fault!("state-deleted", "DEL of the log's state",
@@ -129,6 +135,8 @@ pub static FAULTS: [Fault; 38] = [
         LOG, Forgetful, LOSES, (1, None), log::stream_deleted),
     fault!("failover", "the master dies, and its replica lacks the tail",
         BOTH, Pair, LOSES, (2, Some(1)), failover::tail_lost),
+    fault!("failover-and-back", "another redis is master for less time than lies between two looks at the nodes' one",
+        BOTH, Pair, LOSES, (3, None), failover::there_and_back),
     fault!("replica-detached", "the nodes' master becomes a replica, detached for a while under open sockets",
         LOG, Pair, LOSES, (25, None), failover::detached),
     fault!("cluster-failover", "the master of the log's slot dies, and its replica, which lacks the tail, takes over",

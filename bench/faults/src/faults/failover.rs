@@ -8,6 +8,9 @@ use tokio::time::sleep;
 
 use crate::stage::{Stage, ask, wait_until_linked};
 
+/// How often a node asks where its connections lead, and a little more.
+const ASK_INTERVAL: Duration = Duration::from_secs(12);
+
 /// The replica hears its master no more, and the master goes on and acknowledges. Then it dies, the replica is made
 /// master, and everyone goes there.
 pub async fn tail_lost(stage: &mut Stage, hold: Duration) -> Result<()> {
@@ -48,4 +51,23 @@ pub async fn detached(stage: &mut Stage, hold: Duration) -> Result<()> {
     replication.accept().await?;
     sleep(hold / 10 * 8).await;
     wait_until_linked(old).await
+}
+
+/// The master is made a replica that hears nothing, and the replica a master, to which publishers move. Before a node asks
+/// its master what it is, everything is as before: what was accepted meanwhile is lost, and no connection of a node ended.
+pub async fn there_and_back(stage: &mut Stage, hold: Duration) -> Result<()> {
+    let (old, new) = (&stage.redis[0], &stage.redis[1]);
+    let publishers = stage.publishers.as_ref().context("publishers have a proxy")?;
+    ask(old, &["REPLICAOF", "127.0.0.1", "1"]).await?;
+    ask(new, &["REPLICAOF", "NO", "ONE"]).await?;
+    publishers.retarget(new.addr());
+    publishers.cut(Cut::Reset).await?;
+    sleep(hold).await;
+    ask(old, &["REPLICAOF", "NO", "ONE"]).await?;
+    ask(new, &["REPLICAOF", "127.0.0.1", &old.addr().port().to_string()]).await?;
+    publishers.retarget(old.addr());
+    publishers.cut(Cut::Reset).await?;
+    // By then each connection has been asked.
+    sleep(ASK_INTERVAL).await;
+    Ok(())
 }

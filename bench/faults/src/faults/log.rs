@@ -36,3 +36,16 @@ async fn delete(stage: &mut Stage, hold: Duration, command: &[&str]) -> Result<(
     }
     Ok(())
 }
+
+/// All keys go back to what they were, twice, under a Redis that goes on.
+pub async fn set_back(stage: &mut Stage, hold: Duration) -> Result<()> {
+    let keep = "for _, key in ipairs(redis.call('KEYS', 'fantail-*')) do \
+        redis.call('COPY', key, key, 'DB', 1, 'REPLACE') end";
+    for _ in 0..2 {
+        stage.ask(&["EVAL", keep, "0"]).await?;
+        sleep(hold).await;
+        stage.ask(&["SWAPDB", "0", "1"]).await?;
+        sleep(hold).await;
+    }
+    Ok(())
+}

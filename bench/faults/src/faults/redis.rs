@@ -118,11 +118,25 @@ pub async fn out_of_memory(stage: &mut Stage, hold: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Leaves no memory for all keys.
+/// Leaves no memory for all keys, and takes any.
 pub async fn evicting(stage: &mut Stage, hold: Duration) -> Result<()> {
+    evict(stage, hold, "allkeys-random").await
+}
+
+/// The same, and takes those that were not used for longest.
+pub async fn evicting_oldest(stage: &mut Stage, hold: Duration) -> Result<()> {
+    evict(stage, hold, "allkeys-lru").await
+}
+
+/// The same, and takes events alone.
+pub async fn evicting_streams(stage: &mut Stage, hold: Duration) -> Result<()> {
+    evict(stage, hold, "volatile-random").await
+}
+
+async fn evict(stage: &mut Stage, hold: Duration, policy: &str) -> Result<()> {
     let memory = info(&stage.redis[0], "memory").await?;
     let used = memory.lines().find_map(|line| line.strip_prefix("used_memory:")?.parse::<u64>().ok()).unwrap_or(0);
-    stage.ask(&["CONFIG", "SET", "maxmemory-policy", "allkeys-random"]).await?;
+    stage.ask(&["CONFIG", "SET", "maxmemory-policy", policy]).await?;
     stage.ask(&["CONFIG", "SET", "maxmemory", &(used - used / 50).to_string()]).await?;
     sleep(hold).await;
     stage.ask(&["CONFIG", "SET", "maxmemory", "0"]).await?;
