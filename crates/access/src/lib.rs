@@ -1,16 +1,25 @@
 //! Who may read what, decided without IO: given what a request said, which answer does it get.
 //!
-//! Owns the CORS decision, which hosts a listener answers to, and which address a request comes from behind proxies. It
-//! never reads a clock, a socket or a setting: everything it needs is
-//! passed in, and what it decides comes back as plain (name, value) pairs, so that no HTTP library
-//! is named here.
+//! Owns the CORS decision, tokens and what they allow, which hosts a listener answers to, and which address a request
+//! comes from behind proxies. It never reads a clock, a socket or a setting: everything it needs is passed in. No HTTP
+//! library is named here.
 
+mod channel_template;
+mod claims;
 mod cors;
 mod forwarded;
+mod grant;
 mod host;
 mod origin;
+mod signing_key;
+mod token;
 
+pub use channel_template::{CHANNELS_PER_TEMPLATE_MAX, ChannelTemplate, FillError, TemplateError, escape_in_channel};
+pub use claims::Claims;
 pub use cors::{CorsDecision, CorsPolicy, CorsPolicyError, PREFLIGHT_MAX_AGE_SECONDS};
 pub use forwarded::TrustedProxies;
+pub use grant::{ChannelRules, Grant, GrantError, LISTED_CHANNELS_MAX};
 pub use host::HostPolicy;
 pub use origin::{Origin, OriginError};
+pub use signing_key::{KEYS_MAX, KeyAlgorithm, KeyError, KeySet, SECRET_BYTES_MIN, SigningKey};
+pub use token::{CheckedToken, TOKEN_BYTES_MAX, TokenError, TokenRules, check_token};

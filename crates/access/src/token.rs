@@ -1,0 +1,286 @@
+//! Checks a token: its form, its signature, its times, its issuer and its audience (RFC 7519, RFC 8725).
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Validation, decode, decode_header};
+
+use crate::claims::Claims;
+use crate::signing_key::KeySet;
+
+/// The longest token in bytes. Identity providers that put groups into tokens make them a few KiB long.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// What must hold of a token's claims.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TokenRules {
+    /// Who may have issued it; empty if that does not matter.
+    pub issuers: Vec<String>,
+    /// For whom it must be meant, one of these; empty if that does not matter.
+    pub audiences: Vec<String>,
+    /// By how much clocks may differ, in seconds.
+    pub leeway_seconds: u64,
+}
+
+/// Why a token is refused. The text is for whoever sent it: it tells nothing of the keys.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Longer than any token should be.
+    #[error("the token has {0} bytes, more than {TOKEN_BYTES_MAX}")]
+    TooLong(usize),
+    /// Not three parts of base64url with JSON in the first two.
+    #[error("this is no JSON Web Token: three parts, separated by dots, are expected")]
+    Form,
+    /// A header that this program must understand and does not.
+    #[error("the token's header has {0:?}, which is not supported")]
+    Header(&'static str),
+    /// Its key is not among those that are known.
+    #[error("the token names the key {0:?}, which is not known")]
+    UnknownKey(String),
+    /// No key that it may be signed with has its algorithm.
+    #[error("no key for the token's algorithm is known")]
+    Algorithm,
+    /// Signed by somebody else, or changed.
+    #[error("the token's signature is wrong")]
+    Signature,
+    /// A claim of the wrong type.
+    #[error("the token's claim {0} has the wrong type")]
+    Claim(String),
+    /// Tokens must end.
+    #[error("the token has no exp claim: it would be good for ever")]
+    NoExpiry,
+    /// It was good once.
+    #[error("the token has expired {0} s ago")]
+    Expired(u64),
+    /// It is not good yet.
+    #[error("the token is good only in {0} s (nbf)")]
+    NotYet(u64),
+    /// From somebody else.
+    #[error("the token's issuer (iss) is not accepted")]
+    Issuer,
+    /// For somebody else.
+    #[error("the token's audience (aud) is not this service")]
+    Audience,
+}
+
+/// A token that is good now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckedToken {
+    /// What it says.
+    pub claims: Claims,
+    /// Until when it is good, in seconds since 1970. Leeway is not added.
+    pub expires_at: u64,
+    /// The name of the key that it was signed with, if the key has one.
+    pub key_id: Option<String>,
+}
+
+/// Checks `token` at `now`, in seconds since 1970.
+pub fn check_token(token: &str, keys: &KeySet, rules: &TokenRules, now: u64) -> Result<CheckedToken, TokenError> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return Err(TokenError::TooLong(token.len()));
+    }
+    let (claims, key_id) = verify(token, keys)?;
+    let expires_at = rules.judge(&claims, now)?;
+    Ok(CheckedToken { claims, expires_at, key_id })
+}
+
+/// The claims of a token whose signature one of the keys confirms.
+fn verify(token: &str, keys: &KeySet) -> Result<(Claims, Option<String>), TokenError> {
+    let header = decode_header(token).map_err(|_| TokenError::Form)?;
+    if header.crit.is_some() {
+        // RFC 7515, 4.1.11: a header that must be understood.
+        return Err(TokenError::Header("crit"));
+    }
+    if header.enc.is_some() || header.zip.is_some() {
+        return Err(TokenError::Header("enc or zip"));
+    }
+    if header.typ.as_deref().is_some_and(|kind| !is_access_token(kind)) {
+        // RFC 8725, 3.11: a token made for something else.
+        return Err(TokenError::Header("typ"));
+    }
+    if let Some(id) = header.kid.as_deref().filter(|id| !keys.knows(id)) {
+        return Err(TokenError::UnknownKey(id.chars().take(100).collect()));
+    }
+    let mut refused = TokenError::Algorithm;
+    for key in keys.candidates(header.kid.as_deref(), header.alg) {
+        // The signature alone: the claims are judged by a clock that is passed in.
+        let mut signature_only = Validation::new(key.algorithm());
+        signature_only.required_spec_claims.clear();
+        (signature_only.validate_exp, signature_only.validate_aud) = (false, false);
+        match decode(token, key.key(), &signature_only) {
+            Ok(data) => return Ok((Claims::new(data.claims), key.id().map(str::to_owned))),
+            Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => refused = TokenError::Signature,
+            // The signature is good, or is no base64url.
+            Err(_) => return Err(TokenError::Form),
+        }
+    }
+    Err(refused)
+}
+
+/// `JWT`, and `at+jwt` of RFC 9068. Other kinds, such as `logout+jwt`, are made for other uses.
+fn is_access_token(kind: &str) -> bool {
+    let kind = kind.to_ascii_lowercase();
+    matches!(kind.strip_prefix("application/").unwrap_or(&kind), "jwt" | "at+jwt")
+}
+
+impl TokenRules {
+    /// Until when the claims hold.
+    fn judge(&self, claims: &Claims, now: u64) -> Result<u64, TokenError> {
+        let wrong_type = |name: &str| TokenError::Claim(name.to_owned());
+        let expires_at = claims.time("exp").map_err(wrong_type)?.ok_or(TokenError::NoExpiry)?;
+        if expires_at.saturating_add(self.leeway_seconds) <= now {
+            return Err(TokenError::Expired(now - expires_at));
+        }
+        let begins_at = claims.time("nbf").map_err(wrong_type)?.unwrap_or(0);
+        if begins_at > now.saturating_add(self.leeway_seconds) {
+            return Err(TokenError::NotYet(begins_at - now));
+        }
+        if !self.issuers.is_empty() {
+            // RFC 7519, 4.1.1: one text, never a list.
+            let issuer = claims.text("iss").ok_or(TokenError::Issuer)?;
+            if !self.issuers.iter().any(|accepted| accepted == issuer) {
+                return Err(TokenError::Issuer);
+            }
+        }
+        if !self.audiences.is_empty() {
+            let named = claims.texts("aud").map_err(wrong_type)?;
+            if !named.iter().any(|named| self.audiences.iter().any(|accepted| accepted == named)) {
+                return Err(TokenError::Audience);
+            }
+        }
+        Ok(expires_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::signing_key::SigningKey;
+
+    const SECRET: &str = "a-secret-of-thirty-two-bytes-abc";
+    const NOW: u64 = 1_000_000;
+
+    fn keys() -> KeySet {
+        let key = |id, secret: &str| SigningKey::new("HS256".parse().expect("known"), id, secret.as_bytes());
+        KeySet::new(vec![
+            key(Some("new"), SECRET).expect("long"),
+            key(Some("old"), "another-secret-of-thirty-two-byte").expect("long"),
+        ])
+        .expect("few")
+    }
+
+    fn signed_with(header: &Header, claims: &Value, secret: &str) -> String {
+        encode(header, claims, &EncodingKey::from_secret(secret.as_bytes()).expect("a key")).expect("signed")
+    }
+
+    fn signed(claims: &Value) -> String {
+        signed_with(&Header::new(Algorithm::HS256), claims, SECRET)
+    }
+
+    fn check(claims: &Value, rules: &TokenRules) -> Result<u64, TokenError> {
+        check_token(&signed(claims), &keys(), rules, NOW).map(|token| token.expires_at)
+    }
+
+    #[test]
+    fn a_token_is_good_from_nbf_to_exp_and_the_leeway_helps_at_both_ends() {
+        let rules = TokenRules { leeway_seconds: 30, ..TokenRules::default() };
+        for (claims, expected) in [
+            (json!({"exp": NOW + 60}), Ok(NOW + 60)),
+            (json!({"exp": NOW - 29}), Ok(NOW - 29)),
+            (json!({"exp": NOW - 30}), Err(TokenError::Expired(30))),
+            (json!({"exp": NOW + 60, "nbf": NOW + 30}), Ok(NOW + 60)),
+            (json!({"exp": NOW + 60, "nbf": NOW + 31}), Err(TokenError::NotYet(31))),
+            (json!({"sub": "x"}), Err(TokenError::NoExpiry)),
+            (json!({"exp": "tomorrow"}), Err(TokenError::Claim("exp".into()))),
+            (json!({"exp": u64::MAX, "nbf": -5}), Err(TokenError::Claim("nbf".into()))),
+        ] {
+            assert_eq!(check(&claims, &rules), expected, "{claims}");
+        }
+    }
+
+    #[test]
+    fn issuer_and_audience_must_be_among_those_that_are_accepted() {
+        let rules = TokenRules {
+            issuers: vec!["https://a.example".into()],
+            audiences: vec!["events".into()],
+            ..TokenRules::default()
+        };
+        let exp = NOW + 60;
+        for (claims, expected) in [
+            (json!({"exp": exp, "iss": "https://a.example", "aud": "events"}), Ok(exp)),
+            (json!({"exp": exp, "iss": "https://a.example", "aud": ["x", "events"]}), Ok(exp)),
+            (json!({"exp": exp, "iss": "https://a.example.evil", "aud": "events"}), Err(TokenError::Issuer)),
+            (json!({"exp": exp, "iss": ["https://a.example"], "aud": "events"}), Err(TokenError::Issuer)),
+            (json!({"exp": exp, "aud": "events"}), Err(TokenError::Issuer)),
+            (json!({"exp": exp, "iss": "https://a.example"}), Err(TokenError::Audience)),
+            (json!({"exp": exp, "iss": "https://a.example", "aud": []}), Err(TokenError::Audience)),
+            (json!({"exp": exp, "iss": "https://a.example", "aud": 1}), Err(TokenError::Claim("aud".into()))),
+            (
+                json!({"exp": exp, "iss": "https://a.example", "aud": ["events", 1]}),
+                Err(TokenError::Claim("aud".into())),
+            ),
+        ] {
+            assert_eq!(check(&claims, &rules), expected, "{claims}");
+        }
+    }
+
+    #[test]
+    fn the_key_is_found_by_its_name_or_tried_if_the_token_names_none() {
+        let claims = json!({"exp": NOW + 60});
+        let named = |kid: &str| Header { kid: Some(kid.into()), ..Header::new(Algorithm::HS256) };
+        let check = |token: &str| check_token(token, &keys(), &TokenRules::default(), NOW).map(|token| token.key_id);
+        assert_eq!(check(&signed(&claims)), Ok(Some("new".into())));
+        assert_eq!(check(&signed_with(&named("new"), &claims, SECRET)), Ok(Some("new".into())));
+        assert_eq!(check(&signed_with(&named("old"), &claims, SECRET)), Err(TokenError::Signature));
+        assert_eq!(check(&signed_with(&named("../x"), &claims, SECRET)), Err(TokenError::UnknownKey("../x".into())));
+    }
+
+    #[test]
+    fn the_algorithm_is_the_keys_and_never_the_tokens() {
+        let claims = json!({"exp": NOW + 60});
+        let other = signed_with(&Header::new(Algorithm::HS384), &claims, SECRET);
+        assert_eq!(check_token(&other, &keys(), &TokenRules::default(), NOW), Err(TokenError::Algorithm));
+        // The header says none, in any spelling; the signature is empty or left as it was.
+        let [_, body, signature] =
+            signed(&claims).split('.').map(str::to_owned).collect::<Vec<_>>().try_into().expect("3");
+        for header in ["eyJhbGciOiJub25lIn0", "eyJhbGciOiJOb25lIn0", "eyJhbGciOiJOT05FIn0", "eyJhbGciOiIifQ", "e30"] {
+            for signature in ["", &signature] {
+                let token = format!("{header}.{body}.{signature}");
+                assert!(check_token(&token, &keys(), &TokenRules::default(), NOW).is_err(), "{token}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused_and_so_is_one_that_was_made_for_something_else() {
+        let check = |token: &str| check_token(token, &keys(), &TokenRules::default(), NOW).map(|_| ());
+        for text in ["", ".", "..", "a.b", "a.b.c.d", "\u{0}.\u{0}.\u{0}", "e30.e30.", "🙂.🙂.🙂"] {
+            assert_eq!(check(text), Err(TokenError::Form), "{text}");
+        }
+        assert_eq!(check(&"a".repeat(TOKEN_BYTES_MAX + 1)), Err(TokenError::TooLong(TOKEN_BYTES_MAX + 1)));
+        let claims = json!({"exp": NOW + 60});
+        for (kind, expected) in
+            [("at+jwt", Ok(())), ("application/at+JWT", Ok(())), ("logout+jwt", Err(TokenError::Header("typ")))]
+        {
+            let header = Header { typ: Some(kind.into()), ..Header::new(Algorithm::HS256) };
+            assert_eq!(check(&signed_with(&header, &claims, SECRET)), expected, "{kind}");
+        }
+        let critical = Header { crit: Some(vec!["exp".into()]), ..Header::new(Algorithm::HS256) };
+        assert_eq!(check(&signed_with(&critical, &claims, SECRET)), Err(TokenError::Header("crit")));
+        assert_eq!(check(&signed(&json!([NOW + 60]))), Err(TokenError::Form), "claims are an object");
+    }
+
+    #[test]
+    fn one_changed_byte_anywhere_makes_it_wrong() {
+        let token = signed(&json!({"exp": NOW + 60, "sub": "u"}));
+        for at in 0..token.len() {
+            let mut bytes = token.clone().into_bytes();
+            bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(bytes).expect("ASCII");
+            let checked = check_token(&changed, &keys(), &TokenRules::default(), NOW);
+            // The last character of a part may hold bits that stand for nothing; a strict reader refuses them as well.
+            assert!(checked.is_err(), "{at}: {changed}");
+        }
+    }
+}
