@@ -188,6 +188,8 @@ pub struct Limits {
 /// How the program ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
+    /// Time between the end of readiness and the end of accepting.
+    pub drain_delay: Duration,
     /// Time over which open streams are ended, spread evenly.
     pub drain_window: Duration,
     /// Time after which the program exits whatever is still open; never below the window.
@@ -329,7 +331,7 @@ impl Config {
                 publish_body_bytes_max: 0,
                 event_bytes_max: 0,
             },
-            drain: Drain { drain_window: Duration::ZERO, drain_deadline: Duration::ZERO },
+            drain: Drain { drain_delay: Duration::ZERO, drain_window: Duration::ZERO, drain_deadline: Duration::ZERO },
             cors: Cors { cors_origin: Vec::new() },
             logging: Logging { log_level: String::new(), log_format: LogFormat::Text },
             sources: Sources { config: None, of_settings: Vec::new() },

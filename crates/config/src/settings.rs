@@ -134,7 +134,7 @@ macro_rules! setting {
 }
 
 /// Every setting, grouped as in [`Config`](crate::Config).
-pub static SETTINGS: [Setting; 52] = [
+pub static SETTINGS: [Setting; 53] = [
     setting!(public.listen: Address() = "127.0.0.1:8080",
         "Where browsers connect. Reachable from this machine only, until set otherwise."),
     setting!(public.listen_shared: Switch() = "false",
@@ -227,10 +227,12 @@ pub static SETTINGS: [Setting; 52] = [
         "Bytes of a publish request's body."),
     setting!(limits.event_bytes_max: Size(min: KIB, max: 16 * MIB) = "256KiB",
         "Bytes of one event after encoding, where many short lines take more room than in the body."),
+    setting!(drain.drain_delay: Duration(min: Duration::ZERO, max: seconds(HOUR)) = "3s",
+        "Time after SIGTERM in which the node is not ready any more but serves and accepts as before, so that balancers stop sending clients before the port closes. It should be longer than they need to notice; 0s where there is none. SIGINT, as from a terminal, skips it."),
     setting!(drain.drain_window: Duration(min: Duration::ZERO, max: seconds(HOUR)) = "10s",
-        "Time over which open streams are ended on SIGTERM, spread evenly so that other nodes can take them."),
+        "Time behind drain_delay over which open streams are ended, spread evenly so that other nodes can take them."),
     setting!(drain.drain_deadline: Duration(min: Duration::ZERO, max: seconds(2 * HOUR)) = "20s",
-        "Time after SIGTERM at which the program exits whatever is still open. At least drain_window, and below the supervisor's own patience."),
+        "Time behind drain_delay at which the program exits whatever is still open. At least drain_window; with drain_delay it must stay below the supervisor's own patience."),
     setting!(cors.cors_origin: Origins() = "" or "https://app.example.com",
         "Origin whose pages may read streams, compared exactly. Without one only pages of the same origin may; a single * stands for all."),
     setting!(logging.log_level: LogFilter() = "info",

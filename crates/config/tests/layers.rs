@@ -118,7 +118,7 @@ fn nothing_said_gives_the_documented_defaults() {
         event_bytes_max: 256 << 10,
     };
     assert_eq!(limits, expected);
-    assert_eq!(drain, Drain { drain_window: seconds(10), drain_deadline: seconds(20) });
+    assert_eq!(drain, Drain { drain_delay: seconds(3), drain_window: seconds(10), drain_deadline: seconds(20) });
     assert_eq!(cors, Cors { cors_origin: Vec::new() });
     assert_eq!(logging, Logging { log_level: "info".into(), log_format: LogFormat::Text });
     let Sources { config, .. } = sources;

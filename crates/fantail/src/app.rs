@@ -17,6 +17,7 @@ use fantail_wire::{LaneName, Lanes, Term};
 use crate::channel_classes;
 use crate::control::{Control, FeedChoice};
 use crate::descriptors;
+use crate::drain::DrainTimes;
 use crate::health;
 use crate::listener::{self, SocketOptions};
 use crate::public::PublicSettings;
@@ -76,7 +77,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         publish_body_bytes_max,
         event_bytes_max,
     } = limits;
-    let Drain { drain_window, drain_deadline } = drain;
+    let Drain { drain_delay, drain_window, drain_deadline } = drain;
     let Cors { cors_origin } = cors;
 
     crate::cli::start_logging(&logging)?;
@@ -174,8 +175,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         head_bytes_max,
         request_deadline,
         linger,
-        drain_window,
-        drain_deadline,
+        drain: DrainTimes { delay: drain_delay, window: drain_window, deadline: drain_deadline },
         feed_state_events,
         effective,
     }

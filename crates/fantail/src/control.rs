@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
-use crate::drain;
+use crate::drain::{self, DrainTimes};
 use crate::feed_figures::FeedFigures;
 use crate::feed_news;
 use crate::health::{self, Health};
@@ -55,8 +55,7 @@ pub(crate) struct Control {
     pub(crate) head_bytes_max: usize,
     pub(crate) request_deadline: Duration,
     pub(crate) linger: Duration,
-    pub(crate) drain_window: Duration,
-    pub(crate) drain_deadline: Duration,
+    pub(crate) drain: DrainTimes,
     /// Whether open streams are told how the feed is.
     pub(crate) feed_state_events: bool,
     pub(crate) effective: Vec<Effective>,
@@ -117,7 +116,7 @@ impl Control {
             url
         });
         announce(self.shards.len(), &feed_name, &self.public_url, &internal_url, health_url.as_deref());
-        drain::serve_until_signal(signals, self.shards, draining, self.drain_window, self.drain_deadline).await
+        drain::serve_until_signal(signals, self.shards, draining, self.drain).await
     }
 }
 

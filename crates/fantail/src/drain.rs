@@ -1,6 +1,7 @@
 //! The end of the process: a ramp, not a cliff.
 //!
-//! The first signal stops the accepts and ends the streams over the drain window; the process exits when the last is
+//! The first signal turns readiness off. For the drain delay everything goes on as before, so that balancers send their
+//! clients elsewhere. Then the port closes and the streams end over the drain window; the process exits when the last is
 //! gone, or at the deadline. A second signal ends it at once.
 
 use std::future::poll_fn;
@@ -13,10 +14,21 @@ use anyhow::Context;
 use fantail_shard::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::shard_thread::ShardHandle;
+
+/// How long the parts of the end take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DrainTimes {
+    /// Not ready, and still accepting. Only for SIGTERM: a person at a terminal, who sends SIGINT, has no balancer.
+    pub(crate) delay: Duration,
+    /// Over which streams are ended, behind the delay.
+    pub(crate) window: Duration,
+    /// When the process exits whatever is open, behind the delay.
+    pub(crate) deadline: Duration,
+}
 
 /// The signals that end the process.
 pub(crate) struct Signals {
@@ -31,10 +43,10 @@ impl Signals {
         Ok(Self { terminate: install(SignalKind::terminate())?, interrupt: install(SignalKind::interrupt())? })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> SignalKind {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
         }
     }
 }
@@ -44,27 +56,37 @@ pub(crate) async fn serve_until_signal(
     mut signals: Signals,
     mut shards: Vec<ShardHandle>,
     draining: watch::Sender<bool>,
-    window: Duration,
-    deadline: Duration,
+    times: DrainTimes,
 ) -> anyhow::Result<()> {
-    tokio::select! {
-        () = signals.next() => {}
+    let DrainTimes { delay, window, deadline } = times;
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
         ended = any_shard_ends(&mut shards) => return ended,
+    };
+    draining.send_replace(true);
+    if signal == SignalKind::terminate() && !delay.is_zero() {
+        info!(?delay, "draining: not ready any more, accepting for the drain delay");
+        tokio::select! {
+            () = sleep(delay) => {}
+            _ = signals.next() => end_at_once(),
+            ended = any_shard_ends(&mut shards) => return ended,
+        }
     }
     info!(?window, ?deadline, "draining: no new connections, streams end over the window");
-    draining.send_replace(true);
     tokio::select! {
         drained = timeout(deadline, drain(&shards, window)) => {
             if drained.is_err() {
                 warn!("the drain deadline has passed, cutting what is still open");
             }
         }
-        () = signals.next() => {
-            warn!("second signal, ending at once");
-            process::exit(1);
-        }
+        _ = signals.next() => end_at_once(),
     }
     Ok(())
+}
+
+fn end_at_once() {
+    warn!("second signal, ending at once");
+    process::exit(1);
 }
 
 async fn drain(shards: &[ShardHandle], window: Duration) {

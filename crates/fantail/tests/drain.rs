@@ -108,6 +108,38 @@ async fn during_the_drain_nobody_new_gets_in_idle_connections_are_closed_and_str
 }
 
 #[tokio::test]
+async fn for_the_drain_delay_newcomers_are_served_though_the_node_is_not_ready() {
+    let mut node = node(&["--drain-delay", "1h"]).await;
+    let mut before = subscribe(&node, "/sse/a").await;
+    node.signal(Signal::TERM).unwrap();
+    until_draining(&node).await;
+    let mut newcomer = subscribe(&node, "/sse/a").await;
+    publish(&node, "a", "to both").await;
+    for stream in [&mut before, &mut newcomer] {
+        assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, "to both");
+    }
+    // The second signal ends the delay too.
+    node.signal(Signal::TERM).unwrap();
+    assert_eq!(node.wait(Duration::from_secs(10)).await.unwrap().code(), Some(1));
+}
+
+#[tokio::test]
+async fn behind_the_drain_delay_streams_end_and_the_process_with_them() {
+    let mut node = node(&["--drain-delay", "300ms", "--drain-window", "100ms", "--retry", "1s"]).await;
+    let client = SseClient::request(node.public(), "/sse/a").keep_body().connect().await.unwrap();
+    node.signal(Signal::TERM).unwrap();
+    assert_eq!(read_to_hint(client).await, [""; 0]);
+    assert_eq!(node.wait(Duration::from_secs(10)).await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn an_interrupt_from_a_terminal_waits_for_no_balancer() {
+    let mut node = node(&["--drain-delay", "1h"]).await;
+    node.signal(Signal::INT).unwrap();
+    assert_eq!(node.wait(Duration::from_secs(10)).await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_request_under_way_is_told_to_come_back() {
     let mut node = node(&["--drain-window", "60s", "--drain-deadline", "120s", "--retry", "1s"]).await;
     let _stream = subscribe(&node, "/sse/a").await;

@@ -16,11 +16,13 @@ pub(crate) const FANTAIL: &str = env!("CARGO_BIN_EXE_fantail");
 /// How often a state that must come is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// Starts a node with two shards and the memory feed. Later flags win over these.
+/// Starts a node with two shards and the memory feed, which drains without a delay, unless the flags say otherwise.
 pub(crate) async fn node(flags: &[&str]) -> Fantail {
     let mut arguments = vec!["serve"];
-    if !flags.contains(&"--workers") {
-        arguments.extend(["--workers", "2"]);
+    for (flag, value) in [("--workers", "2"), ("--drain-delay", "0s")] {
+        if !flags.contains(&flag) {
+            arguments.extend([flag, value]);
+        }
     }
     arguments.extend(flags);
     Fantail::start(FANTAIL, &arguments, &[]).await.unwrap()
