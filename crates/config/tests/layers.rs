@@ -172,8 +172,8 @@ fn every_setting_can_be_given_in_every_layer() {
         "redis_log_lanes" => "orders,users",
         "slow_policy" => "latest",
         "channel" => "pattern=a.*,slow_policy=skip,log_bytes_max=64KiB;pattern=b,log_age_max=1m",
-        "drain_window" | "follow_deadline" | "linger" | "keepalive_interval" | "retry" | "progress_deadline"
-        | "request_deadline" => "7s",
+        "drain_delay" | "drain_window" | "follow_deadline" | "linger" | "keepalive_interval" | "retry"
+        | "progress_deadline" | "request_deadline" => "7s",
         "event_bytes_max" | "uri_bytes_max" => "2KiB",
         "logs_bytes_max" => "8MiB",
         _ => "64KiB",

@@ -6,11 +6,15 @@
 
 #[path = "common/node.rs"]
 mod node;
+#[path = "common/recipe.rs"]
+mod recipe;
 
+use fantail_testkit::port::free_port;
 use fantail_testkit::response::Framing;
-use fantail_testkit::{End, Fantail, Nginx, PATIENCE, Random, SseClient, payload};
+use fantail_testkit::{End, Fantail, Nginx, PATIENCE, Random, SseClient, http, payload};
 
 use node::{ask, connections, node, publish, read_to_close, until_closed, until_open};
+use recipe::recipe;
 
 /// What stands in the location besides `proxy_pass`.
 const CONFIGURATIONS: [&str; 2] = ["", "proxy_http_version 1.1;"];
@@ -154,4 +158,32 @@ async fn a_stream_that_we_end_ends_cleanly_for_the_client() {
         assert_eq!(read_to_close(&mut stream).await, (vec![], "kicked".to_owned()), "{lines}");
         until_closed(&node, "kicked", kicked).await;
     }
+}
+
+#[tokio::test]
+async fn with_our_file_a_browser_is_told_when_to_come_back_though_no_node_answers_and_others_get_503() {
+    const ORIGIN: &str = "https://app.example";
+    let nobody = format!("127.0.0.1:{}", free_port().unwrap()).parse().unwrap();
+    let nginx = Nginx::start_site(|port| recipe(port, nobody, ORIGIN)).await.unwrap();
+    for (origin, allowed) in [(ORIGIN, Some(ORIGIN)), ("https://another.example", None)] {
+        let request = SseClient::request(nginx.addr(), "/sse/a").header("Origin", origin);
+        let mut browser = request.header("Accept", "text/event-stream").connect().await.unwrap();
+        assert_eq!((browser.status(), browser.header("content-type")), (200, Some("text/event-stream")));
+        assert_eq!(browser.header("access-control-allow-origin"), allowed);
+        assert_eq!(browser.read_until_end(PATIENCE).await.unwrap(), (vec![], End::Clean));
+        assert!((2000..=4000).contains(&browser.parser().retry().unwrap()));
+    }
+    assert_eq!(http(nginx.addr(), "GET", "/sse/a", &[("Accept", "*/*")], "").await.unwrap().status, 503);
+}
+
+#[tokio::test]
+async fn with_our_file_what_a_node_answers_passes_as_it_is() {
+    let node = node(&[]).await;
+    let nginx = Nginx::start_site(|port| recipe(port, node.public(), "https://app.example")).await.unwrap();
+    assert_eq!(http(nginx.addr(), "GET", "/sse/a*", &[], "").await.unwrap().status, 400);
+    let mut stream = SseClient::connect(nginx.addr(), "/sse/a").await.unwrap();
+    publish(&node, "a", "through nginx").await;
+    assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, "through nginx");
+    kick_the_only_one(&node).await;
+    assert_eq!(read_to_close(&mut stream).await, (vec![], "kicked".to_owned()));
 }

@@ -4,10 +4,14 @@
 //! One browser runs once and reports what every one of its sources saw; each test looks at its part of that report.
 #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
+#[path = "in_chromium/away.rs"]
+mod away;
 #[path = "common/node.rs"]
 mod node;
 #[path = "in_chromium/page.rs"]
 mod page;
+#[path = "common/recipe.rs"]
+mod recipe;
 #[path = "in_chromium/scenes.rs"]
 mod scenes;
 
@@ -102,5 +106,24 @@ async fn shedding_ends_in_a_reconnect_and_not_in_giving_up() {
         assert!(log.before_the_first_event().opened() > scenes::SHEDS, "{log:?}");
         assert!(log.errors().iter().all(|state| *state == CONNECTING), "{log:?}");
         assert_eq!(log.events().last().map(|event| event.data.as_str()), Some("end"));
+    }
+}
+
+#[tokio::test]
+async fn behind_nginx_with_our_file_a_page_goes_on_by_itself_though_no_node_answered_for_longer_than_retry() {
+    for (source, _) in away::ENDS {
+        let told = told().await;
+        let log = told.log(source);
+        assert_eq!(log.events(), told.owed(source), "{log:?}");
+        assert!(log.errors().len() >= 2 && log.errors().iter().all(|state| *state == CONNECTING), "{log:?}");
+    }
+}
+
+/// Why the file is needed.
+#[tokio::test]
+async fn behind_a_bare_proxy_pass_a_browser_gives_up_when_no_node_answers_for_longer_than_retry() {
+    for (source, _) in away::ENDS {
+        let log = told().await.log(&format!("bare-{source}"));
+        assert_eq!(log.errors().last(), Some(&CLOSED), "{log:?}");
     }
 }

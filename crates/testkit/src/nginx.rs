@@ -41,6 +41,23 @@ impl Nginx {
 
     /// Starts one with more lines in the location, for instance `proxy_buffering off;`.
     pub async fn start_with(upstream: SocketAddr, location_lines: &str) -> Result<Self> {
+        Self::start_site(|port| {
+            format!(
+                "server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://{upstream};
+            {location_lines}
+        }}
+    }}"
+            )
+        })
+        .await
+    }
+
+    /// Starts one with this text inside of `http`, for instance a file that is given to users. It is told the port to
+    /// listen on, at 127.0.0.1.
+    pub async fn start_site(site: impl Fn(u16) -> String) -> Result<Self> {
         let mut starts = 1;
         loop {
             let directory = TempDir::with_prefix("fantail-nginx-").doing("making a directory for nginx")?;
@@ -49,7 +66,7 @@ impl Nginx {
             fs::set_permissions(directory.path(), open).doing("opening the nginx directory")?;
             let port = free_port()?;
             let path = directory.path().join("nginx.conf");
-            fs::write(&path, configuration(port, upstream, location_lines)).doing("writing nginx.conf")?;
+            fs::write(&path, configuration(&site(port))).doing("writing nginx.conf")?;
             let mut nginx = Self { child: launch(directory.path(), &path)?, directory, port };
             match nginx.ready().await {
                 Ok(()) => return Ok(nginx),
@@ -104,8 +121,8 @@ fn launch(prefix: &Path, configuration: &Path) -> Result<Child> {
     Child::spawn("nginx", &mut command)
 }
 
-/// Everything outside the location serves only to keep nginx inside its directory and in the foreground.
-fn configuration(port: u16, upstream: SocketAddr, location_lines: &str) -> String {
+/// Everything outside the site serves only to keep nginx inside its directory and in the foreground.
+fn configuration(site: &str) -> String {
     format!(
         "daemon off;
 worker_processes 1;
@@ -119,13 +136,7 @@ http {{
     fastcgi_temp_path fastcgi;
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://{upstream};
-            {location_lines}
-        }}
-    }}
+    {site}
 }}
 "
     )

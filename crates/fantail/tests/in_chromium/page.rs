@@ -47,10 +47,21 @@ impl Log {
     }
 }
 
-/// The page's text. It reports when each of `until_end` has told an event with the data `end`, and each of `until_error`
-/// an error.
-pub(crate) fn html(until_end: &[(String, String)], until_error: &[(String, String)]) -> String {
-    let sources = json!({ "until_end": until_end, "until_error": until_error });
+/// The sources of a page, by name with their addresses.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    /// Each is watched until it tells an event with the data `end`.
+    pub(crate) ending: Vec<(String, String)>,
+    /// Until it tells an error.
+    pub(crate) failing: Vec<(String, String)>,
+    /// Until it has given up for ever.
+    pub(crate) giving_up: Vec<(String, String)>,
+}
+
+/// The page's text. It reports when each source has come to its end.
+pub(crate) fn html(sources: &Sources) -> String {
+    let Sources { ending, failing, giving_up } = sources;
+    let sources = json!({ "end": ending, "error": failing, "closed": giving_up });
     SCRIPT.replace("SOURCES", &sources.to_string())
 }
 
@@ -69,23 +80,24 @@ function ended(name) {
     if (open.size == 0) fetch('/result', {method: 'POST', body: JSON.stringify(logs)});
 }
 
-function watch(name, url, at_end) {
+function watch(name, url, until) {
     const log = logs[name] = [];
     open.add(name);
     const source = new EventSource(url);
     source.onopen = () => log.push('Open');
     source.onerror = () => {
         log.push({Error: source.readyState});
-        if (!at_end) ended(name);
+        if (until == 'error' || until == 'closed' && source.readyState == 2) ended(name);
     };
     for (const kind of ['message', 'tick', 'fantail.gap']) {
         source.addEventListener(kind, event => {
             log.push({Event: {kind: event.type, data: event.data, id: event.lastEventId}});
-            if (at_end && event.data == 'end') ended(name);
+            if (until == 'end' && event.data == 'end') ended(name);
         });
     }
 }
 
-for (const [name, url] of sources.until_end) watch(name, url, true);
-for (const [name, url] of sources.until_error) watch(name, url, false);
+for (const until of ['end', 'error', 'closed']) {
+    for (const [name, url] of sources[until]) watch(name, url, until);
+}
 </script>";

@@ -8,8 +8,9 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::WAYS;
+use crate::away::{Away, ENDS};
 use crate::node::{FANTAIL, ask, connections, node, publish, until};
-use crate::page::{self, Log, Told};
+use crate::page::{self, Log, Sources, Told};
 
 /// How often a stream is ended among its events.
 pub(crate) const KICKS: usize = 5;
@@ -40,9 +41,6 @@ pub(crate) async fn told() -> &'static Report {
     REPORT.get_or_init(|| Box::pin(run())).await
 }
 
-/// Sources by name, with their addresses.
-type Sources = Vec<(String, String)>;
-
 /// Everything that a page is shown.
 struct Stage {
     node: Fantail,
@@ -65,18 +63,29 @@ async fn run() -> Report {
     let restarted_flags = ["--listen", &address, "--cors-origin", &origin, "--retry", "50ms", "--drain-window", "0s"];
     let restarted = node(&restarted_flags).await;
 
-    let (until_end, until_error) = stage.sources(&restarted);
-    let html = page::html(&until_end, &until_error);
+    let logging = RedisServer::start().await.unwrap();
+    let [killed, terminated] = ENDS.map(|end| Away::set(end, &logging, &origin));
+    let (killed, terminated) = tokio::join!(killed, terminated);
+
+    let mut sources = stage.sources(&restarted);
+    for [recipe, bare] in [&killed, &terminated].map(Away::sources) {
+        sources.ending.push(recipe);
+        sources.giving_up.push(bare);
+    }
+    let html = page::html(&sources);
     let Stage { node, doors, slow, shedding, redis, .. } = &stage;
-    let (report, direct, nginx, ..) = tokio::join!(
+    let (report, direct, nginx, killed, terminated, ..) = tokio::join!(
         page.run(&html, PATIENCE * 3),
         serve_scenes(node, &doors[0], WAYS[0]),
         serve_scenes(node, &doors[1], WAYS[1]),
+        killed.play(),
+        terminated.play(),
         end_two_together(node, slow),
         restart(restarted, &restarted_flags),
         shed_then_serve(shedding, redis),
     );
-    Report { logs: page::logs(report.unwrap()), owed: direct.into_iter().chain(nginx).collect() }
+    let owed = direct.into_iter().chain(nginx).chain([killed, terminated]).collect();
+    Report { logs: page::logs(report.unwrap()), owed }
 }
 
 impl Stage {
@@ -105,11 +114,10 @@ impl Stage {
         }
     }
 
-    /// Names and addresses of the sources that end with an event, and of those that end with an error. A browser opens
-    /// six connections to one address at most.
-    fn sources(&self, restarted: &Fantail) -> (Sources, Sources) {
+    /// The sources of all scenes but those in which a node is away. A browser opens six connections to one address at most.
+    fn sources(&self, restarted: &Fantail) -> Sources {
         let source = |name: &str, address, query| (name.to_owned(), format!("http://{address}/sse/{name}{query}"));
-        let mut until_end = vec![
+        let mut ending = vec![
             source("quick", self.node.public(), ""),
             source("restarted", restarted.public(), ""),
             source("direct-shed", self.shedding.public(), ""),
@@ -118,13 +126,12 @@ impl Stage {
         let ways = WAYS.into_iter().zip([self.node.public(), self.nginx.addr()]).zip(&self.doors);
         for ((way, address), door) in ways {
             for (scene, query) in [("named", ""), ("limited", "?limit=2"), ("kicked", "")] {
-                until_end.push(source(&format!("{way}-{scene}"), address, query));
+                ending.push(source(&format!("{way}-{scene}"), address, query));
             }
-            until_end.push(source(&format!("{way}-quiet"), door.addr(), ""));
+            ending.push(source(&format!("{way}-quiet"), door.addr(), ""));
         }
-        let until_error =
-            vec![source("slow", self.slow.public(), ""), source("forbidden", self.forbidding.public(), "")];
-        (until_end, until_error)
+        let failing = vec![source("slow", self.slow.public(), ""), source("forbidden", self.forbidding.public(), "")];
+        Sources { ending, failing, ..Sources::default() }
     }
 }
 
@@ -233,7 +240,7 @@ async fn shed_then_serve(node: &Fantail, redis: &RedisServer) {
     }
 }
 
-async fn publish_told(node: &Fantail, channel: &str, data: &str) -> (Told, Value) {
+pub(crate) async fn publish_told(node: &Fantail, channel: &str, data: &str) -> (Told, Value) {
     let receipt = publish(node, channel, data).await;
     let id = receipt["id"].as_str().unwrap().to_owned();
     (Told { kind: "message".into(), data: data.into(), id }, receipt)
@@ -249,7 +256,7 @@ async fn kick_streams(node: &Fantail, channel: &str) {
 }
 
 /// Waits until so many streams follow a channel. One that was ended follows nothing any more.
-async fn until_streams(node: &Fantail, channel: &str, streams: u64) {
+pub(crate) async fn until_streams(node: &Fantail, channel: &str, streams: u64) {
     let path = format!("/channels/{channel}");
     look_until(&format!("{channel} has {streams} streams"), async || {
         let answer = ask(node, "GET", &path).await;
@@ -267,7 +274,7 @@ async fn until_live(node: &Fantail, channel: &str) {
     .await;
 }
 
-async fn look_until(what: &str, mut reached: impl AsyncFnMut() -> bool) {
+pub(crate) async fn look_until(what: &str, mut reached: impl AsyncFnMut() -> bool) {
     let started = tokio::time::Instant::now();
     while !reached().await {
         // A browser's start is part of it.
