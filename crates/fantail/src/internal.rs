@@ -28,6 +28,7 @@ use crate::intake::NodeIntake;
 use crate::json_answer::json_answer;
 use crate::problem::{Answer, Problem};
 use crate::public::check_host;
+use crate::publish_batch::{BatchResults, receipt_json};
 use crate::publish_body::{self, Items};
 use crate::request_log::RequestLine;
 use crate::web_page::{refuse_other_names, refuse_pages};
@@ -128,27 +129,27 @@ impl Internal {
     async fn publish_raw(&self, channel: &str, query: &str, request: Request<Incoming>) -> Result<Answer, Problem> {
         let publication = publish_body::raw(channel, query, self.body(request).await?)?;
         let receipt = self.feed.publish(&publication).await?;
-        Ok(json_answer(StatusCode::ACCEPTED, &receipt_json(&receipt)))
+        Ok(json_answer(StatusCode::ACCEPTED, &receipt_json(&receipt).into()))
     }
 
     async fn publish_json(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
         match publish_body::json(&self.body(request).await?)? {
             Items::One(item) => {
                 let receipt = self.feed.publish(&item?).await?;
-                Ok(json_answer(StatusCode::ACCEPTED, &receipt_json(&receipt)))
+                Ok(json_answer(StatusCode::ACCEPTED, &receipt_json(&receipt).into()))
             }
             Items::Many(items) => {
-                let mut results = Vec::with_capacity(items.len());
+                let mut results = BatchResults::default();
                 for item in items {
-                    results.push(self.publish_item(item).await.unwrap_or_else(|problem| problem.to_json()));
+                    results.push(self.publish_item(item).await);
                 }
-                Ok(json_answer(StatusCode::ACCEPTED, &Value::Array(results)))
+                Ok(results.into_answer())
             }
         }
     }
 
-    async fn publish_item(&self, item: Result<Publication, Problem>) -> Result<Value, Problem> {
-        Ok(receipt_json(&self.feed.publish(&item?).await?))
+    async fn publish_item(&self, item: Result<Publication, Problem>) -> Result<Receipt, Problem> {
+        Ok(self.feed.publish(&item?).await?)
     }
 
     fn list_channels(&self, query: &str) -> Result<Answer, Problem> {
@@ -241,17 +242,6 @@ fn listing(query: &str) -> Result<(String, usize), Problem> {
         }
     }
     Ok((prefix, max))
-}
-
-fn receipt_json(receipt: &Receipt) -> Value {
-    let mut json = serde_json::Map::new();
-    if let Some(id) = receipt.id {
-        json.insert("id".into(), id.to_string().into());
-    }
-    if let Some(subscribers) = receipt.subscribers {
-        json.insert("subscribers".into(), subscribers.into());
-    }
-    Value::Object(json)
 }
 
 fn channel_json(summary: &fantail_hub::ChannelSummary) -> Value {

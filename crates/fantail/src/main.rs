@@ -21,6 +21,7 @@ mod json_answer;
 mod listener;
 mod problem;
 mod public;
+mod publish_batch;
 mod publish_body;
 mod publish_command;
 mod redis_reach;

@@ -55,9 +55,12 @@ impl Problem {
         Self { field: Some("method"), allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
     }
 
-    /// The problem as a JSON object, for one item of several.
-    pub(crate) fn to_json(&self) -> serde_json::Value {
-        serde_json::to_value(self.body()).expect("plain fields become JSON")
+    /// The problem as a JSON object, for one event of several.
+    pub(crate) fn to_json(&self) -> serde_json::Map<String, serde_json::Value> {
+        match serde_json::to_value(self.body()) {
+            Ok(serde_json::Value::Object(json)) => json,
+            _ => unreachable!("plain fields become a JSON object"),
+        }
     }
 
     fn body(&self) -> Body<'_> {

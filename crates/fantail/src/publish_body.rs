@@ -1,24 +1,17 @@
 //! The bodies of publish requests: raw data, one JSON object, an array, or NDJSON.
 
+use std::fmt;
+
+use fantail_feed::{EventJson, EventJsonError, ReadEvent};
 use fantail_wire::{ChannelName, EventFields, Publication};
-use serde::Deserialize;
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use crate::problem::Problem;
 
-/// One event as JSON.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Item {
-    channel: Option<String>,
-    channels: Option<Vec<String>>,
-    data: String,
-    event: Option<String>,
-    id: Option<String>,
-    retry: Option<u64>,
-}
+/// Events of one batch: each has a result in the answer, which must not grow far beyond the request.
+const EVENTS_PER_BATCH_MAX: usize = 10_000;
 
-/// What a body holds: one event, answered as itself, or a list, answered item by item.
+/// What a body holds: one event, answered as itself, or a batch, answered event by event.
 #[derive(Debug)]
 pub(crate) enum Items {
     One(Result<Publication, Problem>),
@@ -48,14 +41,70 @@ pub(crate) fn raw(channel: &str, query: &str, body: Vec<u8>) -> Result<Publicati
 
 /// Reads `POST /publish`. The whole body must be JSON before any of it is published.
 pub(crate) fn json(body: &[u8]) -> Result<Items, Problem> {
-    let values: Vec<Value> =
-        serde_json::Deserializer::from_slice(body).into_iter().collect::<Result<_, _>>().map_err(|e| malformed(&e))?;
-    let mut values = values.into_iter();
-    match (values.next(), values.len()) {
-        (None, _) => Err(Problem::field("body", "the body is empty; it holds a JSON object, an array or NDJSON")),
-        (Some(Value::Array(items)), 0) => Ok(Items::Many(items.into_iter().map(item).collect())),
-        (Some(one), 0) => Ok(Items::One(item(one))),
-        (Some(first), _) => Ok(Items::Many(std::iter::once(first).chain(values).map(item).collect())),
+    match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None => Err(Problem::field("body", "the body is empty; it holds a JSON object, an array or NDJSON")),
+        Some(b'[') => array(body),
+        Some(_) => lines(body),
+    }
+}
+
+fn array(body: &[u8]) -> Result<Items, Problem> {
+    let Batch { events, count } = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+    if count > EVENTS_PER_BATCH_MAX {
+        return Err(too_many());
+    }
+    Ok(Items::Many(events.into_iter().map(publication).collect()))
+}
+
+/// One object, or several behind each other.
+fn lines(body: &[u8]) -> Result<Items, Problem> {
+    let mut events = Vec::new();
+    for event in serde_json::Deserializer::from_slice(body).into_iter() {
+        events.push(publication(event.map_err(|error| malformed(&error))?));
+        if events.len() > EVENTS_PER_BATCH_MAX {
+            return Err(too_many());
+        }
+    }
+    match events.len() {
+        1 => Ok(Items::One(events.remove(0))),
+        _ => Ok(Items::Many(events)),
+    }
+}
+
+/// The events of an array. Those beyond the bound are counted and not kept.
+struct Batch {
+    events: Vec<ReadEvent>,
+    count: usize,
+}
+
+impl<'de> Deserialize<'de> for Batch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct BatchVisitor;
+
+        impl<'de> Visitor<'de> for BatchVisitor {
+            type Value = Batch;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of events")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Batch, A::Error> {
+                let mut events = Vec::new();
+                while events.len() < EVENTS_PER_BATCH_MAX {
+                    match list.next_element()? {
+                        Some(event) => events.push(event),
+                        None => return Ok(Batch { count: events.len(), events }),
+                    }
+                }
+                let mut count = events.len();
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    count += 1;
+                }
+                Ok(Batch { events, count })
+            }
+        }
+
+        deserializer.deserialize_seq(BatchVisitor)
     }
 }
 
@@ -65,18 +114,26 @@ fn malformed(error: &serde_json::Error) -> Problem {
     Problem::field("body", detail)
 }
 
-fn item(value: Value) -> Result<Publication, Problem> {
-    let item: Item = serde_json::from_value(value).map_err(|e| {
-        Problem::field("body", format!("an event is an object with channel or channels, data, event, id, retry: {e}"))
-    })?;
-    let names = match (item.channel, item.channels) {
-        (Some(one), None) => vec![one],
-        (None, Some(several)) if !several.is_empty() => several,
-        _ => return Err(Problem::field("channel", "name either one channel or a list of channels")),
+fn too_many() -> Problem {
+    let detail = format!("a batch has at most {EVENTS_PER_BATCH_MAX} events; publish it in parts");
+    Problem::new(http::StatusCode::PAYLOAD_TOO_LARGE, detail).of("body")
+}
+
+fn publication(ReadEvent(event): ReadEvent) -> Result<Publication, Problem> {
+    let EventJson { channel, channels, fields, uid: _ } = event?;
+    let names = match channel {
+        Some(one) if channels.is_empty() => vec![one],
+        None if !channels.is_empty() => channels,
+        _ => return Err(Problem::field("channel", "name either one channel, or several in channels")),
     };
     let channels = names.iter().map(|name| ChannelName::parse(name)).collect::<Result<Vec<_>, _>>()?;
-    let fields = EventFields { data: item.data, event: item.event, id: item.id, retry_ms: item.retry };
     Ok(Publication::new(channels, fields.validate()?))
+}
+
+impl From<EventJsonError> for Problem {
+    fn from(error: EventJsonError) -> Self {
+        Self::field(error.field().unwrap_or("body"), error.to_string())
+    }
 }
 
 #[cfg(test)]
@@ -97,6 +154,17 @@ mod tests {
         assert_eq!(many(&format!("[{one},{one}]")).len(), 2);
         assert_eq!(many(&format!("{one}\n{one}\n{one}\n")).len(), 3);
         assert_eq!(many("[]").len(), 0);
+    }
+
+    #[test]
+    fn a_batch_has_so_many_events_and_no_more() {
+        let event = r#"{"channel":"a","data":"x"}"#;
+        for (separator, start, end) in [(",", "[", "]"), ("\n", "", "")] {
+            let batch = |count| format!("{start}{}{end}", vec![event; count].join(separator));
+            assert_eq!(many(&batch(EVENTS_PER_BATCH_MAX)).len(), EVENTS_PER_BATCH_MAX);
+            let problem = json(batch(EVENTS_PER_BATCH_MAX + 1).as_bytes()).expect_err("a problem");
+            assert_eq!((problem.status.as_u16(), problem.field), (413, Some("body")));
+        }
     }
 
     #[test]
@@ -123,14 +191,15 @@ mod tests {
             (r#"{"channel":"a","channels":["b"],"data":"x"}"#, "channel"),
             (r#"{"channels":[],"data":"x"}"#, "channel"),
             (r#"{"channel":"*","data":"x"}"#, "channel"),
-            (r#"{"channel":"a"}"#, "body"),
-            (r#"{"channel":"a","data":{}}"#, "body"),
-            (r#"{"channel":"a","data":"x","typo":1}"#, "body"),
+            (r#"{"channel":"a"}"#, "data"),
+            (r#"{"channel":"a","data":{}}"#, "data"),
+            (r#"{"channel":"a","data":"x","data":"y"}"#, "data"),
             (r#"{"channel":"a","data":"x","event":"fantail.gap"}"#, "event"),
             (r#"{"channel":"a","data":"x","id":"a\nb"}"#, "id"),
-            (r#"{"channel":"a","data":"x","retry":-1}"#, "body"),
+            (r#"{"channel":"a","data":"x","retry":-1}"#, "retry"),
             (r#"{"channel":"a","data":"x","retry":99999999999}"#, "retry"),
             ("7", "body"),
+            (r#""x""#, "body"),
         ] {
             let Ok(Items::One(Err(problem))) = json(body.as_bytes()) else { panic!("{body}") };
             assert_eq!(problem.field, Some(field), "{body}");

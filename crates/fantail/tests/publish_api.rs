@@ -77,6 +77,7 @@ async fn json_comes_as_one_object_as_an_array_or_as_lines_and_each_item_has_its_
         let receipts = receipts.as_array().unwrap();
         assert_eq!((answer.status, receipts.len()), (202, results), "{body}");
         assert!(receipts.iter().all(|receipt| receipt["id"].is_string() && receipt["subscribers"].is_u64()));
+        assert!(receipts.iter().all(|receipt| receipt["status"] == 202), "{receipts:?}");
     }
     let events = client.next_events(5, PATIENCE).await.unwrap();
     assert_eq!(events.iter().map(|event| event.data.as_str()).collect::<Vec<_>>(), ["1", "2", "3", "4", "5"]);
@@ -100,10 +101,11 @@ async fn a_bad_item_among_others_is_refused_alone_and_whole() {
         { "channel": "a", "data": "2" },
     ]);
     let answer = publish_json(&node, items.to_string()).await;
-    assert_eq!(answer.status, 202, "{}", answer.text());
+    assert_eq!((answer.status, answer.header("content-type")), (207, Some("application/json")), "{}", answer.text());
     let results = answer.json().unwrap();
-    let results: Vec<_> =
-        results.as_array().unwrap().iter().map(|r| (r["status"].as_u64(), r["field"].as_str())).collect();
+    let results = results.as_array().unwrap();
+    assert!(results.iter().enumerate().all(|(index, result)| result["index"] == index), "{results:?}");
+    let results: Vec<_> = results.iter().map(|r| (r["status"].as_u64(), r["field"].as_str())).collect();
     let refused = |status, field| (Some(status), Some(field));
     assert_eq!(
         results[1..8],
@@ -114,12 +116,73 @@ async fn a_bad_item_among_others_is_refused_alone_and_whole() {
             refused(400, "id"),
             refused(400, "retry"),
             refused(413, "data"),
-            refused(400, "body"),
+            refused(400, "data"),
         ]
     );
-    assert_eq!((results[0], results[8]), ((None, None), (None, None)));
+    assert_eq!((results[0], results[8]), ((Some(202), None), (Some(202), None)));
     let events = client.next_events(2, PATIENCE).await.unwrap();
     assert_eq!((events[0].data.as_str(), events[1].data.as_str()), ("1", "2"));
+}
+
+/// Whoever looks at the status alone must not take a refusal for a receipt.
+#[tokio::test]
+async fn a_batch_of_which_nothing_was_accepted_is_an_error() {
+    let node = node(&["--event-bytes-max", "1KiB"]).await;
+    let (bad, large) = (json!({ "channel": "a*", "data": "x" }), json!({ "channel": "a", "data": "x".repeat(2_000) }));
+    for (events, status) in
+        [(vec![&bad], 400), (vec![&bad, &bad], 400), (vec![&large, &large], 413), (vec![&bad, &large], 422)]
+    {
+        let ndjson: Vec<_> = events.iter().map(ToString::to_string).collect();
+        let bodies = [json!(events).to_string(), ndjson.join("\n")];
+        // One object on a line is an event and no batch.
+        for body in &bodies[..events.len().min(2)] {
+            let answer = publish_json(&node, body).await;
+            assert_eq!((answer.status, answer.header("content-type")), (status, Some("application/json")), "{body}");
+            let results = answer.json().unwrap();
+            assert_eq!(results.as_array().unwrap().len(), events.len(), "{results}");
+            for (index, result) in results.as_array().unwrap().iter().enumerate() {
+                assert_eq!(result["index"], index);
+                assert!(result["status"].as_u64().unwrap() >= 400 && result["detail"].is_string(), "{result}");
+            }
+        }
+    }
+    assert_eq!(metrics(&node).await.count("fantail_events_in_total"), 0);
+}
+
+/// A library may read the members of an object from a list, by their order.
+#[tokio::test]
+async fn a_list_never_passes_as_an_event() {
+    let node = node(&[]).await;
+    for event in [json!(["demo", "x"]), json!(["demo", null, "x", null, null, null])] {
+        let answer = publish_json(&node, json!([event]).to_string()).await;
+        assert_eq!((answer.status, &answer.json().unwrap()[0]["field"]), (400, &json!("body")), "{event}");
+    }
+    // A list of values is a batch of events that are none.
+    let answer = publish_json(&node, json!(["demo", null, "x", 7, true, []]).to_string()).await;
+    assert_eq!((answer.status, answer.json().unwrap().as_array().unwrap().len()), (400, 6));
+    assert_eq!(metrics(&node).await.count("fantail_events_in_total"), 0);
+}
+
+#[tokio::test]
+async fn a_fault_of_an_event_speaks_of_its_members() {
+    let node = node(&[]).await;
+    for (body, field, told) in [
+        (r#"{"channel":"a","data":{"a":1}}"#, "data", "data must be a string: encode the JSON"),
+        (r#"{"channel":"a"}"#, "data", "data is missing"),
+        (r#"{"channel":"a","data":"x","data":"y"}"#, "data", "data is given twice"),
+        (r#"{"channel":7,"data":"x"}"#, "channel", "channel must be a string"),
+        (r#"{"channels":"a","data":"x"}"#, "channels", "channels must be a list of strings"),
+        (r#"{"channel":"a","data":"x","retry":"1"}"#, "retry", "retry must be a whole number"),
+        ("7", "body", "an event is a JSON object"),
+    ] {
+        let answer = publish_json(&node, body).await;
+        assert_eq!(refusal(&answer), (400, field.into()), "{body}");
+        assert!(answer.text().contains(told), "{}", answer.text());
+        for rust in ["struct", "sequence", "invalid type", "u64", "Option"] {
+            assert!(!answer.text().contains(rust), "{}", answer.text());
+        }
+    }
+    assert_eq!(publish_json(&node, r#"{"channel":"a","data":"x","later":{"b":[1]}}"#).await.status, 202, "unknown");
 }
 
 #[tokio::test]
@@ -133,7 +196,7 @@ async fn malformed_json_is_refused_whole_and_with_its_place() {
         ("{\"channel\":\"a\",\"data\":\"\\ud800\"}", "line 1"),
         ("[{\"channel\":\"a\",\"data\":\"x\"},]", "line 1 column 29"),
         ("{\"channel\":\"a\",\"data\":\"x\"}garbage", "line 1 column 27"),
-        (deep.as_str(), "recursion limit"),
+        (deep.as_str(), "the JSON ends too early"),
     ] {
         let answer = publish_json(&node, body).await;
         assert_eq!(refusal(&answer), (400, "body".into()), "{}", &body[..body.len().min(60)]);

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod counters;
+mod event_json;
 mod feed;
 mod intake;
 mod log_gate;
@@ -14,6 +15,7 @@ mod publish;
 mod redis;
 
 pub use counters::{FeedCounters, Refusal};
+pub use event_json::{EventJson, EventJsonError, ReadEvent};
 pub use feed::Feed;
 pub use intake::{FeedState, Intake, Place, Recalled};
 pub use memory::MemoryFeed;

@@ -40,7 +40,7 @@ pub struct Publication {
 }
 
 /// An event's fields as they came in, not yet checked.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventFields {
     /// The text.
     pub data: String,

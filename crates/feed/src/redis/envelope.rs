@@ -1,32 +1,20 @@
 //! The JSON envelope: how an event with more than text travels through Redis.
 //!
-//! `{"data": "…", "event": "…", "id": "…", "retry": 3000}`; all but `data` may be missing, and what is not known is
-//! passed over. An event for several channels is published to each of them with the whole list in `channels` and the
-//! same `uid`, so that a node takes it once.
-
-use std::fmt;
+//! It is the [JSON form of an event](crate::event_json). An event for several channels is published to each of them with the
+//! whole list in `channels` and the same `uid`, so that a node takes it once.
 
 use fantail_wire::{ChannelName, Event, EventError, EventFields, Publication};
-use serde::de::{Error, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 
 use super::random::random_u64;
-use crate::CHANNELS_PER_EVENT_MAX;
+use crate::event_json::{EventJson, EventJsonError, ReadEvent};
 
 /// The longest uid that is read; ours have half of it.
 const UID_BYTES_MAX: usize = 64;
 
 /// An envelope as it came in: JSON of the right shape, the event's fields not yet checked.
-#[derive(Debug, Deserialize)]
-pub(super) struct Envelope {
-    data: String,
-    event: Option<String>,
-    id: Option<String>,
-    retry: Option<u64>,
-    #[serde(default, deserialize_with = "bounded_list")]
-    channels: Vec<String>,
-    uid: Option<String>,
-}
+#[derive(Debug)]
+pub(super) struct Envelope(EventFields);
 
 /// What an envelope says about an event for several channels.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,6 +28,8 @@ pub(super) struct Siblings {
 pub(super) enum EnvelopeError {
     #[error("not an envelope: {0}")]
     Json(#[from] serde_json::Error),
+    #[error("not an envelope: {0}")]
+    Event(#[from] EventJsonError),
     #[error("channels needs a uid of 1 to {UID_BYTES_MAX} bytes, so that a node takes the event once")]
     Uid,
     #[error("channels does not name the channel that the event came by")]
@@ -49,8 +39,8 @@ pub(super) enum EnvelopeError {
 /// Why a payload is no event.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UnusableError {
-    #[error("not an envelope: {0}")]
-    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
     #[error(transparent)]
     Field(#[from] EventError),
 }
@@ -91,28 +81,31 @@ impl<'a> Written<'a> {
 impl Envelope {
     /// Reads an envelope that came by `channel`.
     pub(super) fn read(payload: &[u8], channel: &ChannelName) -> Result<(Self, Option<Siblings>), EnvelopeError> {
-        let mut envelope: Self = serde_json::from_slice(payload)?;
-        if envelope.channels.is_empty() {
-            return Ok((envelope, None));
+        let EventJson { channel: _, channels, uid, fields } = parse(payload)?;
+        if channels.is_empty() {
+            return Ok((Self(fields), None));
         }
-        let channels = std::mem::take(&mut envelope.channels);
-        let uid = envelope.uid.take().filter(|uid| (1..=UID_BYTES_MAX).contains(&uid.len()));
-        let uid = uid.ok_or(EnvelopeError::Uid)?;
+        let uid = uid.filter(|uid| (1..=UID_BYTES_MAX).contains(&uid.len())).ok_or(EnvelopeError::Uid)?;
         if !channels.iter().any(|name| name == channel.as_str()) {
             return Err(EnvelopeError::NotNamed);
         }
-        Ok((envelope, Some(Siblings { channels, uid })))
+        Ok((Self(fields), Some(Siblings { channels, uid })))
     }
 
-    /// Reads an event of one channel, whatever else its publisher wrote beside it.
+    /// Reads an event whose channels are told elsewhere, whatever its publisher wrote beside it.
     pub(super) fn read_alone(payload: &[u8]) -> Result<Event, UnusableError> {
-        Ok(serde_json::from_slice::<Self>(payload)?.validate()?)
+        Ok(Self(parse(payload)?.fields).validate()?)
     }
 
     /// Checks the event's fields.
     pub(super) fn validate(self) -> Result<Event, EventError> {
-        EventFields { data: self.data, event: self.event, id: self.id, retry_ms: self.retry }.validate()
+        self.0.validate()
     }
+}
+
+fn parse(payload: &[u8]) -> Result<EventJson, EnvelopeError> {
+    let ReadEvent(event) = serde_json::from_slice(payload)?;
+    Ok(event?)
 }
 
 /// Writes the envelope of a publication. Each call of it is another event.
@@ -131,39 +124,10 @@ pub(super) fn write_event(event: &Event) -> Vec<u8> {
     Written::of(event).to_json()
 }
 
-/// A list of names that stops being read when it is too long: a payload must not grow many times in memory.
-fn bounded_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    struct BoundedList;
-
-    impl<'de> Visitor<'de> for BoundedList {
-        type Value = Vec<String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "a list of at most {CHANNELS_PER_EVENT_MAX} channels")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
-            let mut channels = Vec::new();
-            while let Some(channel) = list.next_element()? {
-                if channels.len() == CHANNELS_PER_EVENT_MAX {
-                    return Err(A::Error::invalid_length(channels.len() + 1, &self));
-                }
-                channels.push(channel);
-            }
-            Ok(channels)
-        }
-
-        fn visit_unit<E>(self) -> Result<Vec<String>, E> {
-            Ok(Vec::new())
-        }
-    }
-
-    deserializer.deserialize_any(BoundedList)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CHANNELS_PER_EVENT_MAX;
 
     fn channel(name: &str) -> ChannelName {
         ChannelName::parse(name).expect("valid")
@@ -181,7 +145,7 @@ mod tests {
     fn only_data_is_needed_and_unknown_members_are_passed_over() {
         assert_eq!(event(r#"{"data":"x"}"#), Event::text("x"));
         assert_eq!(
-            event(r#"{"later":{"a":[1,{}]},"data":"x","event":null,"channels":null,"uid":"u"}"#),
+            event(r#"{"later":{"a":[1,{}]},"data":"x","event":null,"channels":null,"channel":"b","uid":"u"}"#),
             Event::text("x")
         );
     }
@@ -218,31 +182,30 @@ mod tests {
     #[test]
     fn what_is_no_envelope_is_refused() {
         let deep = format!("{{\"data\":\"x\",\"deep\":{}", "[".repeat(1 << 20));
-        let wide = format!(r#"{{"data":"x","uid":"u","channels":["a"{}]}}"#, r#","a""#.repeat(CHANNELS_PER_EVENT_MAX));
         for json in [
             "",
             "x",
-            "null",
-            "[]",
-            "{}",
-            "{\"data\":null}",
-            "{\"data\":1}",
-            "{\"data\":{}}",
             "{\"data\":\"x\"",
             "{\"data\":\"x\"} x",
             "{\"data\":\"\\ud800\"}",
-            "{\"data\":\"x\",\"data\":\"y\"}",
-            "{\"data\":\"x\",\"retry\":-1}",
-            "{\"data\":\"x\",\"retry\":\"1\"}",
             "{\"data\":\"x\",\"retry\":1e999}",
-            "{\"data\":\"x\",\"event\":1}",
-            "{\"data\":\"x\",\"channels\":\"a\",\"uid\":\"u\"}",
-            "{\"data\":\"x\",\"channels\":[1],\"uid\":\"u\"}",
             &deep,
-            &wide,
         ] {
             let start: String = json.chars().take(60).collect();
             assert!(matches!(read(json), Err(EnvelopeError::Json(_))), "{start}");
+        }
+        let wide = format!(r#"{{"data":"x","uid":"u","channels":["a"{}]}}"#, r#","a""#.repeat(CHANNELS_PER_EVENT_MAX));
+        for json in [
+            "null",
+            "[]",
+            "[\"x\",null,null,null,[],null]",
+            "{}",
+            "{\"data\":{}}",
+            "{\"data\":\"x\",\"data\":\"y\"}",
+            "{\"data\":\"x\",\"retry\":-1}",
+            &wide,
+        ] {
+            assert!(matches!(read(json), Err(EnvelopeError::Event(_))), "{json}");
         }
         assert!(Envelope::read(b"{\"data\":\"\xff\"}", &channel("a")).is_err());
     }

@@ -67,9 +67,8 @@ fn read(id: &str, fields: &[Value]) -> Result<LogEntry, String> {
     if field("c").is_some() {
         channels(text("c")?).map_err(|error| format!("its field c: {error}"))?;
     }
-    let envelope: Envelope = serde_json::from_slice(field("e").ok_or("it has no field e")?)
-        .map_err(|error| format!("its field e: {error}"))?;
-    let event = envelope.validate().map_err(|error| format!("its field e: {error}"))?;
+    let envelope = field("e").ok_or("it has no field e")?;
+    let event = Envelope::read_alone(envelope).map_err(|error| format!("its field e: {error}"))?;
     Ok(LogEntry { id, previous, event })
 }
 

@@ -1,0 +1,91 @@
+//! The answer to a batch: a result for each of its events, and one status over all of them.
+
+use fantail_feed::Receipt;
+use http::StatusCode;
+use http::header::{HeaderValue, RETRY_AFTER};
+use serde_json::{Map, Value};
+
+use crate::json_answer::json_answer;
+use crate::problem::{Answer, Problem};
+
+/// The results so far, in the order of the events.
+#[derive(Default)]
+pub(crate) struct BatchResults {
+    results: Vec<Value>,
+    statuses: Vec<StatusCode>,
+}
+
+impl BatchResults {
+    /// Adds what became of the next event.
+    pub(crate) fn push(&mut self, result: Result<Receipt, Problem>) {
+        let (status, told) = match result {
+            Ok(receipt) => (StatusCode::ACCEPTED, receipt_json(&receipt)),
+            Err(problem) => (problem.status, problem.to_json()),
+        };
+        let mut entry = Map::new();
+        entry.insert("index".into(), self.results.len().into());
+        entry.insert("status".into(), status.as_u16().into());
+        entry.extend(told);
+        self.results.push(Value::Object(entry));
+        self.statuses.push(status);
+    }
+
+    /// The answer to the whole batch.
+    pub(crate) fn into_answer(self) -> Answer {
+        let status = over_all(&self.statuses);
+        let mut answer = json_answer(status, &Value::Array(self.results));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        answer
+    }
+}
+
+/// What a publisher that looks at the status alone must know: all of it is done, some of it, or nothing.
+fn over_all(statuses: &[StatusCode]) -> StatusCode {
+    let accepted = statuses.iter().filter(|status| status.is_success()).count();
+    let refused = || statuses.iter().filter(|status| !status.is_success());
+    match refused().next() {
+        None => StatusCode::ACCEPTED,
+        Some(_) if accepted > 0 => StatusCode::MULTI_STATUS,
+        Some(first) if refused().all(|status| status == first) => *first,
+        // Some of it is worth another try.
+        Some(_) if refused().any(StatusCode::is_server_error) => StatusCode::SERVICE_UNAVAILABLE,
+        Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
+/// A receipt as its publisher gets it.
+pub(crate) fn receipt_json(receipt: &Receipt) -> Map<String, Value> {
+    let mut json = Map::new();
+    if let Some(id) = receipt.id {
+        json.insert("id".into(), id.to_string().into());
+    }
+    if let Some(subscribers) = receipt.subscribers {
+        json.insert("subscribers".into(), subscribers.into());
+    }
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_of_a_batch_says_whether_all_some_or_nothing_was_accepted() {
+        for (statuses, expected) in [
+            (&[][..], 202),
+            (&[202, 202], 202),
+            (&[202, 400], 207),
+            (&[503, 202], 207),
+            (&[400, 400], 400),
+            (&[413], 413),
+            (&[400, 413], 422),
+            (&[503, 503], 503),
+            (&[400, 503], 503),
+        ] {
+            let statuses: Vec<_> = statuses.iter().map(|code| StatusCode::from_u16(*code).expect("a status")).collect();
+            assert_eq!(over_all(&statuses).as_u16(), expected, "{statuses:?}");
+        }
+    }
+}
