@@ -4,38 +4,44 @@
 
 use fantail_wire::Frame;
 
-use crate::engine::Engine;
 use crate::slice::Slice;
-use crate::stream::Key;
+use crate::streams::{Key, Streams};
 
-/// News under way.
-pub(crate) struct Announcement {
+/// What is being told, if anything is.
+#[derive(Default)]
+pub(crate) struct Announcement(Option<News>);
+
+struct News {
     frame: Frame,
     /// The next slot to look at.
     next: Key,
 }
 
-impl Engine {
+impl Announcement {
     /// Begins to tell it. What was being told before is left where it is: this is newer.
-    pub(crate) fn announce(&mut self, frame: Frame) {
-        self.announcement = Some(Announcement { frame, next: 0 });
+    pub(crate) fn begin(&mut self, frame: Frame) {
+        self.0 = Some(News { frame, next: 0 });
     }
 
-    /// Goes on with it until the slice is over. The announcement is gone when all were told.
-    pub(crate) fn announce_on(&mut self, slice: &mut Slice) {
-        let Some(mut announcement) = self.announcement.take() else { return };
-        while (announcement.next as usize) < self.streams.slots() {
-            let key = announcement.next;
-            announcement.next += 1;
-            if let Some(stream) = self.streams.get(key).filter(|stream| stream.is_between_frames()) {
-                let piece = announcement.frame.share(stream.framing);
-                self.write_between(key, &piece);
+    pub(crate) fn has_work(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Goes on until the slice is over, or all were told.
+    pub(crate) fn slice(&mut self, streams: &mut Streams, slice: &mut Slice) {
+        let Some(news) = &mut self.0 else { return };
+        while (news.next as usize) < streams.slots() {
+            let key = news.next;
+            news.next += 1;
+            if let Some(stream) = streams.get(key).filter(|stream| stream.is_between_frames()) {
+                let piece = news.frame.share(stream.framing());
+                streams.write_between(key, &piece);
             }
             if slice.is_over() {
-                self.announcement = Some(announcement);
                 return;
             }
         }
+        self.0 = None;
     }
 }
 
@@ -45,7 +51,6 @@ mod tests {
     use fantail_wire::feed_frame;
 
     use crate::harness::{Harness, read_to, shortest};
-    use crate::stream::State;
 
     #[tokio::test]
     async fn every_stream_between_two_frames_is_told_the_newest_state_and_others_are_left_alone() {
@@ -57,31 +62,31 @@ mod tests {
         harness.settle();
         // A stream that waits for its turn is not slow.
         let (behind, _) = clients[30];
-        harness.engine.streams[behind].state = State::Behind;
+        harness.engine.streams.leave_passes(behind);
         let (blocked, _) = clients[20];
-        harness.engine.block(blocked);
+        harness.engine.streams.block(blocked);
         // One whose socket takes bytes again has a rest to finish first.
         let (resting, _) = clients[25];
-        harness.engine.streams[resting].state = State::Behind;
+        harness.engine.streams.leave_passes(resting);
         let amid_frames = [blocked, resting];
         for key in amid_frames {
-            harness.engine.streams[key].extra().outgoing.push(":the rest\n\n".into());
+            harness.engine.streams.hold_back(key, ":the rest\n\n".into());
         }
-        harness.engine.announce(feed_frame(false));
+        harness.engine.announcement.begin(feed_frame(false));
         let mut slices = 0;
-        while harness.engine.announcement.is_some() {
-            harness.engine.announce_on(&mut shortest());
+        while harness.engine.announcement.has_work() {
+            harness.engine.announcement.slice(&mut harness.engine.streams, &mut shortest());
             slices += 1;
         }
         assert!(slices > 3, "{slices}");
         // It is back before the news of its loss went far.
-        harness.engine.announce(feed_frame(false));
-        harness.engine.announce_on(&mut shortest());
-        harness.engine.announce(feed_frame(true));
+        harness.engine.announcement.begin(feed_frame(false));
+        harness.engine.announcement.slice(&mut harness.engine.streams, &mut shortest());
+        harness.engine.announcement.begin(feed_frame(true));
         harness.settle();
-        harness.engine.streams[blocked].state = State::Behind;
+        harness.engine.streams.leave_passes(blocked);
         for key in [blocked, resting, behind] {
-            harness.engine.queue_behind(key);
+            harness.engine.streams.queue_behind(key);
         }
         harness.publish(&["a"], "end");
         harness.settle();

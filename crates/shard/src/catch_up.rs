@@ -3,20 +3,15 @@
 //! Here are the streams that resume, that were blocked, that follow several channels or count their events. Each round
 //! takes what the logs have above the cursor, merges it, and writes it with one `writev`.
 
-use std::io::{self, IoSlice, Write};
-
-use bytes::Bytes;
 use fantail_hub::{Channel, Delivery, EntryKind, Floor, Hub, Position, Reading, Room};
-use fantail_telemetry::CloseReason;
-use fantail_wire::{Framing, GapReason, Lane, gap_frame_without_id};
+use fantail_wire::{GapReason, Lane, gap_frame_without_id};
 use smallvec::SmallVec;
 
 use early_gaps::add_early_gaps;
 
-use crate::engine::Engine;
-use crate::outgoing::{Flush, PIECES_PER_WRITE, ROOM};
+use crate::outgoing::ROOM;
 use crate::slice::Slice;
-use crate::stream::{Key, Resuming, State, Stream};
+use crate::streams::{Key, Resuming, State, Streams};
 
 mod early_gaps;
 #[cfg(test)]
@@ -32,9 +27,9 @@ struct Standing<'a> {
     ids_are_shared: bool,
 }
 
-/// What a round found for a stream.
+/// What a round collected for a stream.
 #[derive(Debug, PartialEq, Eq)]
-enum Found {
+enum Collected {
     /// Entries to write, in order.
     Entries,
     /// Nothing above the cursor.
@@ -43,139 +38,63 @@ enum Found {
     Overrun,
 }
 
-impl Engine {
-    /// Serves a stream until it is live, blocked, ended, or the slice is over; then it stays in the queue.
-    pub(crate) fn serve(&mut self, key: Key, slice: &mut Slice) {
-        loop {
-            if !self.flush(key) {
+/// The job of serving streams one by one.
+#[derive(Default)]
+pub(crate) struct CatchUp {
+    /// What the round collects; reused.
+    entries: Vec<Delivery>,
+}
+
+impl CatchUp {
+    pub(crate) fn has_work(streams: &Streams) -> bool {
+        streams.queued_behind() > 0
+    }
+
+    /// Serves those that are in the queue now, until the slice is over.
+    pub(crate) fn slice(&mut self, streams: &mut Streams, slice: &mut Slice) {
+        for _ in 0..streams.queued_behind() {
+            let Some(key) = streams.next_behind() else { break };
+            if streams.state(key) == Some(State::Waiting) {
+                streams.start_or_wait(key);
+            }
+            self.serve(streams, key, slice);
+            if slice.is_over() {
+                break;
+            }
+        }
+    }
+
+    /// Serves a stream, if it is behind, until it is live, blocked, ended, or the slice is over; then it stays in the queue.
+    pub(crate) fn serve(&mut self, streams: &mut Streams, key: Key, slice: &mut Slice) {
+        while streams.state(key) == Some(State::Behind) {
+            if !streams.flush(key) {
                 return;
             }
-            let watermark = self.hub.watermark(self.lane(key)).position;
-            let mut entries = std::mem::take(&mut self.scratch);
-            entries.clear();
-            match self.collect(key, watermark, &mut entries) {
-                Found::Entries => self.write(key, &entries),
-                Found::Nothing => self.become_live(key, watermark),
-                Found::Overrun => self.overrun(key, watermark, &mut entries),
+            let watermark = streams.hub().watermark(lane(streams, key)).position;
+            self.entries.clear();
+            match collect_for(streams, key, watermark, &mut self.entries) {
+                Collected::Entries => streams.write(key, &self.entries),
+                Collected::Nothing => streams.become_live(key, watermark),
+                Collected::Overrun => overrun::overrun(streams, key, watermark, &mut self.entries),
             }
-            entries.clear();
-            self.scratch = entries;
-            match self.streams.get(key).map(|stream| stream.state) {
-                Some(State::Behind) if slice.is_over() => return self.queue_behind(key),
-                Some(State::Behind) => {}
-                _ => return,
+            self.entries.clear();
+            if slice.is_over() && streams.state(key) == Some(State::Behind) {
+                return streams.queue_behind(key);
             }
         }
     }
+}
 
-    /// The lane of all the stream's channels.
-    fn lane(&self, key: Key) -> Lane {
-        let first = self.streams[key].subscriptions.as_slice().first();
-        first.map_or(Lane::default(), |s| self.channels.get(s.slot).join.channel.lane())
-    }
+/// The lane of all the stream's channels.
+fn lane(streams: &Streams, key: Key) -> Lane {
+    streams.channels_of(key).next().map_or(Lane::default(), Channel::lane)
+}
 
-    fn collect(&self, key: Key, watermark: Position, entries: &mut Vec<Delivery>) -> Found {
-        let stream = &self.streams[key];
-        let resuming = stream.extra.as_ref().and_then(|extra| extra.resuming.as_ref());
-        let ids_are_shared = self.hub.ids_are_shared();
-        let standing = Standing { cursor: stream.cursor, watermark, resuming, ids_are_shared };
-        let subscriptions = stream.subscriptions.as_slice();
-        let channels = subscriptions.iter().map(|s| &*self.channels.get(s.slot).join.channel);
-        collect(&standing, channels, &self.hub, ROOM, entries)
-    }
-
-    /// Writes what must go out first. False if the stream is done for now: blocked, closed, or ending.
-    fn flush(&mut self, key: Key) -> bool {
-        let now = self.now;
-        let stream = &mut self.streams[key];
-        let Some(extra) = &mut stream.extra else { return true };
-        if !extra.outgoing.is_empty() {
-            self.counters.write_calls.add(1);
-            match extra.outgoing.flush(&stream.socket) {
-                Ok(Flush::Done) => stream.written = now,
-                Ok(Flush::Blocked(progress)) => {
-                    if progress {
-                        stream.written = now;
-                    }
-                    self.block(key);
-                    return false;
-                }
-                Err(e) => {
-                    self.fail(key, &e);
-                    return false;
-                }
-            }
-        }
-        if self.streams[key].extra.as_ref().is_some_and(|extra| extra.ending.is_some()) {
-            self.finish_ending(key);
-            return false;
-        }
-        true
-    }
-
-    /// Writes `entries`, which are all above the stream's cursor, with one call.
-    fn write(&mut self, key: Key, entries: &[Delivery]) {
-        let stream = &mut self.streams[key];
-        let events_left = stream.extra.as_ref().and_then(|extra| extra.events_left);
-        let entries = within_limit(events_left, entries);
-        let pieces: SmallVec<[IoSlice<'_>; PIECES_PER_WRITE]> =
-            entries.iter().map(|entry| IoSlice::new(entry.frame.bytes(stream.framing))).collect();
-        self.counters.write_calls.add(1);
-        match (&stream.socket).write_vectored(&pieces) {
-            Ok(taken) => self.settle(key, entries, taken),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.block(key),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => self.fail(key, &e),
-        }
-    }
-
-    /// The socket took `taken` bytes of `entries`. Sets the cursor behind the last entry that was begun and keeps the
-    /// rest of it: a frame that was begun is finished before anything else.
-    pub(crate) fn settle(&mut self, key: Key, entries: &[Delivery], taken: usize) {
-        let now = self.now;
-        let stream = &mut self.streams[key];
-        let Stream { cursor, framing, extra, .. } = stream;
-        let keep = |rest| extra.get_or_insert_default().outgoing.push(rest);
-        let begun = keep_rest(cursor, *framing, entries, taken, keep);
-        let events = begun.iter().filter(|entry| entry.kind.is_event()).count() as u64;
-        self.counters.deliveries.add(events);
-        self.counters.gaps_sent.add(begun.len() as u64 - events);
-        self.counters.delivered_bytes.add(taken as u64);
-        if taken > 0 {
-            stream.written = now;
-        }
-        let mut limit_reached = false;
-        if let Some(left) = stream.extra.as_mut().and_then(|extra| extra.events_left.as_mut()) {
-            *left -= events;
-            limit_reached = *left == 0;
-        }
-        let all: usize = entries.iter().map(|entry| entry.frame.bytes(stream.framing).len()).sum();
-        if limit_reached {
-            self.end(key, CloseReason::LimitReached);
-        } else if taken < all {
-            self.block(key);
-        }
-    }
-
-    fn become_live(&mut self, key: Key, watermark: Position) {
-        let stream = &mut self.streams[key];
-        stream.cursor = stream.cursor.max(watermark);
-        stream.state = State::Live;
-        if let Some(extra) = &mut stream.extra {
-            extra.resuming = None;
-        }
-        stream.slim();
-    }
-
-    /// The socket takes nothing more. The poll reports when it does: the kernel noted that a write found no room.
-    pub(crate) fn block(&mut self, key: Key) {
-        let stream = &mut self.streams[key];
-        self.counters.write_blocked.add(1);
-        if stream.state != State::Blocked {
-            stream.state = State::Blocked;
-            stream.written = self.now; // the deadline on progress runs from here
-        }
-    }
+fn collect_for(streams: &Streams, key: Key, watermark: Position, entries: &mut Vec<Delivery>) -> Collected {
+    let Some(stream) = streams.get(key) else { return Collected::Nothing };
+    let ids_are_shared = streams.hub().ids_are_shared();
+    let standing = Standing { cursor: stream.cursor(), watermark, resuming: stream.resuming(), ids_are_shared };
+    collect(&standing, streams.channels_of(key), streams.hub(), ROOM, entries)
 }
 
 /// Finds what a stream gets next: about one `writev` of entries, all entries of one position together.
@@ -185,7 +104,7 @@ fn collect<'a>(
     hub: &Hub,
     room: Room,
     entries: &mut Vec<Delivery>,
-) -> Found {
+) -> Collected {
     let several = channels.len() > 1;
     let tells_early = several && stream.resuming.is_some() && stream.ids_are_shared;
     let mut read: SmallVec<[(&Channel, Floor); 4]> = SmallVec::new();
@@ -203,7 +122,7 @@ fn collect<'a>(
         }
         if floor.position > stream.cursor && !was_never_promised(stream.resuming, i, floor) {
             if stream.resuming.is_none() {
-                return Found::Overrun;
+                return Collected::Overrun;
             }
             gaps.push((channel, floor));
         }
@@ -219,7 +138,7 @@ fn collect<'a>(
     if tells_early {
         add_early_gaps(entries, &read, stream, hub);
     }
-    if entries.is_empty() { Found::Nothing } else { Found::Entries }
+    if entries.is_empty() { Collected::Nothing } else { Collected::Entries }
 }
 
 /// For a replay, what lies below the floors of its start is no gap.
@@ -260,49 +179,5 @@ fn merge(entries: &mut Vec<Delivery>, complete_to: Position, entries_max: usize)
     if let Some(last) = entries.get(entries_max - 1).map(|entry| entry.position) {
         let whole = entries.partition_point(|entry| entry.position <= last);
         entries.truncate(whole);
-    }
-}
-
-/// The first entries, up to the last event that a stream's limit allows.
-fn within_limit(events_left: Option<u64>, entries: &[Delivery]) -> &[Delivery] {
-    let Some(left) = events_left else { return entries };
-    let mut events = 0;
-    let end = entries.iter().position(|entry| {
-        events += u64::from(entry.kind.is_event());
-        events == left
-    });
-    end.map_or(entries, |end| &entries[..=end])
-}
-
-/// Moves the cursor behind what was begun, keeps what is left of it, and returns it. A place that was begun is finished.
-fn keep_rest<'a>(
-    cursor: &mut Position,
-    framing: Framing,
-    entries: &'a [Delivery],
-    taken: usize,
-    mut keep: impl FnMut(Bytes),
-) -> &'a [Delivery] {
-    let mut left = taken;
-    let mut begun = 0;
-    for entry in entries {
-        let len = entry.frame.bytes(framing).len();
-        if left == 0 && entry.position > *cursor {
-            break;
-        }
-        *cursor = entry.position;
-        begun += 1;
-        if left < len {
-            keep(entry.frame.share(framing).slice(left..));
-        }
-        left = left.saturating_sub(len);
-    }
-    &entries[..begun]
-}
-
-/// The bytes that end a body cleanly.
-pub(crate) fn end_of_body(framing: Framing) -> &'static [u8] {
-    match framing {
-        Framing::Chunked => fantail_wire::CHUNKED_END,
-        Framing::CloseDelimited => b"",
     }
 }

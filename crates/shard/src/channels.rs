@@ -6,9 +6,9 @@ use std::sync::Arc;
 use fantail_hub::{ChannelsFull, Hub, Join, Mark, Position};
 use fantail_wire::ChannelName;
 
-use crate::engine::Pass;
+use crate::passes::Pass;
 use crate::slab::Slab;
-use crate::stream::{Key, Stream};
+use crate::streams::{Key, Stream};
 
 /// A channel as this shard sees it.
 pub(crate) struct LocalChannel {
@@ -89,7 +89,7 @@ impl Channels {
         channel.subscribers.swap_remove(at as usize);
         channel.join.mark.set_streams(channel.subscribers.len());
         if let Some(&moved) = channel.subscribers.get(at as usize) {
-            let subscriptions = streams[moved].subscriptions.as_mut_slice();
+            let subscriptions = streams[moved].subscriptions_mut();
             let subscription = subscriptions.iter_mut().find(|s| s.slot == slot);
             subscription.expect("a subscriber has a subscription of its channel").at = at;
         }

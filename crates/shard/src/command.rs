@@ -5,12 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use fantail_telemetry::CloseReason;
-use fantail_wire::{ChannelName, feed_frame};
+use fantail_wire::ChannelName;
 use tokio::sync::oneshot;
 
-use crate::engine::Engine;
-use crate::stream::{Key, State, Stream};
+use crate::streams::Key;
 
 /// One request to one shard. Answers to a receiver that is gone are dropped.
 #[derive(Debug)]
@@ -91,58 +89,14 @@ impl FromStr for ConnectionId {
     }
 }
 
-impl Engine {
-    pub(crate) fn command(&mut self, command: Command) {
-        self.now = self.clock.now();
-        match command {
-            Command::List { max, reply } => drop(reply.send(self.list(max))),
-            Command::Kick { id, reply } => drop(reply.send(self.kick(id))),
-            Command::TellFeedState { connected } => self.announce(feed_frame(connected)),
-            Command::Drain { window, reply } => self.begin_drain(window, reply),
-        }
+impl ConnectionId {
+    pub(crate) fn new(shard: u16, slot: Key, generation: u32) -> Self {
+        Self { shard, slot, generation }
     }
 
-    fn list(&self, max: usize) -> Vec<ConnectionSummary> {
-        self.streams.iter().take(max).map(|(key, _)| self.connection(key)).collect()
-    }
-
-    fn connection(&self, key: Key) -> ConnectionSummary {
-        let stream = &self.streams[key];
-        let channels: Vec<_> =
-            stream.subscriptions.as_slice().iter().map(|s| &*self.channels.get(s.slot).join.channel).collect();
-        let state = match stream.state {
-            State::Waiting => "waiting",
-            State::Behind => "behind",
-            State::Blocked => "blocked",
-            State::Live => "live",
-            State::Ending => "ending",
-        };
-        ConnectionSummary {
-            id: self.connection_id(key, stream.generation),
-            peer: stream.socket.peer_addr().ok(),
-            forwarded: self.forwarded.get(key),
-            age: self.age(stream),
-            last_id: self.hub.id_at(stream.cursor, &channels),
-            channels: channels.iter().map(|channel| channel.name().clone()).collect(),
-            state,
-            unsent_bytes: stream.unsent_bytes(),
-        }
-    }
-
-    pub(crate) fn connection_id(&self, slot: Key, generation: u32) -> ConnectionId {
-        ConnectionId { shard: self.shard, slot, generation }
-    }
-
-    pub(crate) fn age(&self, stream: &Stream) -> Duration {
-        self.clock.second().since(stream.opened)
-    }
-
-    fn kick(&mut self, id: ConnectionId) -> bool {
-        let found = id.shard == self.shard && self.is_stream(id.slot, id.generation);
-        if found {
-            self.end(id.slot, CloseReason::Kicked);
-        }
-        found
+    /// Its slot and its generation, if the connection is this shard's.
+    pub(crate) fn of_shard(self, shard: u16) -> Option<(Key, u32)> {
+        (self.shard == shard).then_some((self.slot, self.generation))
     }
 }
 

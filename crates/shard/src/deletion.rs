@@ -1,52 +1,63 @@
 //! The streams of a deleted channel, ended a slice at a time: there may be a hundred thousand of them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use fantail_hub::Mark;
 use fantail_telemetry::CloseReason;
 
-use crate::engine::Engine;
 use crate::slice::Slice;
+use crate::streams::Streams;
+
+/// All deletions under way; channels take turns.
+#[derive(Default)]
+pub(crate) struct Deletions(VecDeque<Deletion>);
 
 /// A deletion under way.
-pub(crate) struct Deletion {
+struct Deletion {
     /// Names the channel; a later one in the same slot has another.
     mark: Arc<Mark>,
     /// Subscribers below this index are not visited yet. It runs down as in a pass, for the same reason.
     next: usize,
-    /// The newest stream that is to end. Who comes later follows the channel as it is after the deletion.
+    /// The newest stream that is to end. Streams that come later follow the channel as it is after the deletion.
     newest: u32,
 }
 
-impl Engine {
+impl Deletions {
     /// All that follow the channel in this slot now are to end.
-    pub(crate) fn begin_deletion(&mut self, slot: u32) {
-        let channel = self.channels.get(slot);
+    pub(crate) fn begin(&mut self, streams: &Streams, slot: u32) {
+        let channel = streams.channels().get(slot);
         let (mark, next) = (Arc::clone(&channel.join.mark), channel.subscribers.len());
-        self.deletions.retain(|deletion| !Arc::ptr_eq(&deletion.mark, &mark));
-        self.deletions.push_back(Deletion { mark, next, newest: self.newest_generation() });
+        self.0.retain(|deletion| !Arc::ptr_eq(&deletion.mark, &mark));
+        self.0.push_back(Deletion { mark, next, newest: streams.newest_generation() });
     }
 
-    /// Channels take turns, slice by slice.
-    pub(crate) fn end_deleted(&mut self, slice: &mut Slice) {
-        while let Some(mut deletion) = self.deletions.pop_front() {
-            if !self.end_some(&mut deletion, slice) {
-                return self.deletions.push_back(deletion);
+    pub(crate) fn has_work(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// Goes on until the slice is over.
+    pub(crate) fn slice(&mut self, streams: &mut Streams, slice: &mut Slice) {
+        while let Some(mut deletion) = self.0.pop_front() {
+            if !deletion.go_on(streams, slice) {
+                return self.0.push_back(deletion);
             }
         }
     }
+}
 
+impl Deletion {
     /// True when all are ended.
-    fn end_some(&mut self, deletion: &mut Deletion, slice: &mut Slice) -> bool {
+    fn go_on(&mut self, streams: &mut Streams, slice: &mut Slice) -> bool {
         // The channel goes away with its last stream.
-        while let Some(slot) = self.channels.slot_of(&deletion.mark) {
-            let subscribers = &self.channels.get(slot).subscribers;
+        while let Some(slot) = streams.channels().slot_of(&self.mark) {
+            let subscribers = &streams.channels().get(slot).subscribers;
             // Streams that left meanwhile have made the list shorter.
-            let Some(next) = deletion.next.min(subscribers.len()).checked_sub(1) else { return true };
-            deletion.next = next;
+            let Some(next) = self.next.min(subscribers.len()).checked_sub(1) else { return true };
+            self.next = next;
             let key = subscribers[next];
-            if is_up_to(self.streams[key].generation, deletion.newest) {
-                self.end(key, CloseReason::ChannelDeleted);
+            if streams.get(key).is_some_and(|stream| is_up_to(stream.generation(), self.newest)) {
+                streams.end(key, CloseReason::ChannelDeleted);
             }
             if slice.is_over() {
                 return false;
@@ -68,7 +79,7 @@ mod tests {
 
     use super::*;
     use crate::harness::{Harness, read_to, shortest};
-    use crate::stream::Key;
+    use crate::streams::Key;
 
     #[test]
     fn who_comes_later_is_not_meant_though_the_count_wraps() {
@@ -96,13 +107,13 @@ mod tests {
         assert!(harness.publisher.delete(&ChannelName::parse("a").expect("a name")));
         harness.engine.take_marks();
         let (mut slices, mut left) = (0, 0);
-        while !harness.engine.deletions.is_empty() {
-            harness.engine.end_deleted(&mut shortest());
+        while !harness.engine.deletions.0.is_empty() {
+            harness.engine.deletions.slice(&mut harness.engine.streams, &mut shortest());
             slices += 1;
             // One that is still open, from the front, the middle or the end.
             let open: Vec<_> = doomed.iter().map(|(key, _)| *key).filter(|key| !is_ended(&harness, *key)).collect();
             if let Some(&key) = open.get([0, open.len() / 2, open.len().saturating_sub(1)][slices % 3]) {
-                harness.engine.close(key, CloseReason::ClientReset);
+                harness.engine.streams.close(key, CloseReason::ClientReset);
                 doomed.retain(|(doomed, _)| *doomed != key);
                 left += 1;
             }
@@ -125,6 +136,6 @@ mod tests {
     }
 
     fn is_ended(harness: &Harness, key: Key) -> bool {
-        harness.engine.streams.get(key).is_some_and(|stream| stream.extra.as_ref().is_some_and(|e| e.ending.is_some()))
+        harness.engine.streams.get(key).is_some_and(|stream| stream.ending().is_some())
     }
 }

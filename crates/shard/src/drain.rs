@@ -5,9 +5,9 @@ use std::time::Duration;
 use fantail_telemetry::CloseReason;
 use tokio::sync::oneshot;
 
-use crate::engine::Engine;
+use crate::catch_up::CatchUp;
 use crate::slice::{SLICE, Slice};
-use crate::stream::{Key, State};
+use crate::streams::{Key, State, Streams};
 use crate::tick::Tick;
 
 /// The accept loop takes what the kernel has completed already while the drain begins; it is waited for.
@@ -27,55 +27,51 @@ pub(crate) struct Drain {
     done: Option<oneshot::Sender<()>>,
 }
 
-impl Engine {
+impl Drain {
     /// Ends all streams within `window`, at a steady pace.
-    pub(crate) fn begin_drain(&mut self, window: Duration, done: oneshot::Sender<()>) {
-        self.now = self.clock.now();
-        let (started, total) = (self.now, self.streams.len());
-        self.drain = Some(Drain { started, window, total, ended: 0, next: 0, done: Some(done) });
-        self.drain_tick();
+    pub(crate) fn begin(streams: &mut Streams, window: Duration, done: oneshot::Sender<()>) -> Self {
+        streams.turn_newcomers_away();
+        Self { started: streams.now(), window, total: streams.len(), ended: 0, next: 0, done: Some(done) }
     }
 
     /// Ends the streams whose time has come.
-    pub(crate) fn drain_tick(&mut self) {
-        let now = self.now;
-        let Some(drain) = &self.drain else { return };
-        let drain_started = drain.started;
-        let due = share(drain.total, now.since(drain.started), drain.window);
-        // At the end of the window nobody is left out, whenever he came.
-        let window_over = now.since(drain.started) >= drain.window;
+    pub(crate) fn tick(&mut self, streams: &mut Streams, catch_up: &mut CatchUp) {
+        let elapsed = streams.now().since(self.started);
+        let due = share(self.total, elapsed, self.window);
+        // At the end of the window nobody is left out, however late a stream came.
+        let window_over = elapsed >= self.window;
         let mut slice = Slice::begin(SLICE);
-        while let Some(drain) = self.drain.as_mut().filter(|drain| drain.ended < due || window_over) {
-            let key = drain.next;
-            drain.next += 1;
-            if key as usize >= self.streams.slots() {
+        while self.ended < due || window_over {
+            let key = self.next;
+            self.next += 1;
+            if key as usize >= streams.slots() {
                 break;
             }
-            if self.streams.get(key).is_some_and(|stream| stream.state != State::Ending) {
-                drain.ended += 1;
-                self.drain_one(key, &mut slice);
+            if streams.state(key).is_some_and(|state| state != State::Ending) {
+                self.ended += 1;
+                end_one(streams, catch_up, key, &mut slice);
             }
         }
         // Connections that are no streams count too: they were accepted, and get an answer.
-        let settled = now.since(drain_started) >= GRACE;
-        let nothing_left = settled && self.counters.connections_open.get() == 0;
-        if let Some(done) = self.drain.as_mut().filter(|_| nothing_left).and_then(|drain| drain.done.take()) {
+        let nothing_left = elapsed >= GRACE && streams.counters().connections_open.get() == 0;
+        if let Some(done) = nothing_left.then(|| self.done.take()).flatten() {
             // The receiver is gone only when the process is past waiting.
             let _ = done.send(());
         }
     }
+}
 
-    /// What was published before, then the end. All that end in one tick share a slice, and when it is over each gets one
-    /// write. Who lacks more than that, or takes nothing at the moment, comes back with its id.
-    fn drain_one(&mut self, key: Key, slice: &mut Slice) {
-        let generation = self.streams[key].generation;
-        if matches!(self.streams[key].state, State::Live | State::Behind) {
-            self.streams[key].state = State::Behind;
-            self.serve(key, slice);
-        }
-        if self.is_stream(key, generation) {
-            self.end(key, CloseReason::Drained);
-        }
+/// What was published before, then the end. All that end in one tick share a slice, and when it is over each gets one
+/// write. A stream that lacks more than that, or takes nothing at the moment, comes back with its id.
+fn end_one(streams: &mut Streams, catch_up: &mut CatchUp, key: Key, slice: &mut Slice) {
+    let Some(stream) = streams.get(key) else { return };
+    let generation = stream.generation();
+    if matches!(stream.state(), State::Live | State::Behind) {
+        streams.leave_passes(key);
+        catch_up.serve(streams, key, slice);
+    }
+    if streams.is_stream(key, generation) {
+        streams.end(key, CloseReason::Drained);
     }
 }
 
@@ -92,6 +88,7 @@ mod tests {
     use fantail_telemetry::SlowPolicy;
 
     use super::*;
+    use crate::engine::Engine;
     use crate::harness::{Harness, read_to, shortest};
 
     #[test]
@@ -127,11 +124,11 @@ mod tests {
         harness.settle();
         harness.publish(&["a"], "before");
         for (key, _) in &clients {
-            harness.engine.streams[*key].state = State::Behind;
-            harness.engine.queue_behind(*key);
+            harness.engine.streams.fall_behind(*key);
         }
         for (key, _) in &clients {
-            harness.engine.drain_one(*key, &mut shortest());
+            let Engine { streams, catch_up, .. } = &mut harness.engine;
+            end_one(streams, catch_up, *key, &mut shortest());
         }
         harness.settle();
         for (_, client) in &mut clients {

@@ -1,17 +1,17 @@
 //! The hot loop: one channel's new frames to each of its subscribers, one `send` or `writev` apiece.
 //!
-//! It owns nothing and decides nothing: whatever is not plain goes aside, and is looked at between slices.
+//! It owns nothing and decides nothing: each stream that is not plain is noted as an exception, and is seen to between
+//! slices.
 
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice};
 
 use fantail_hub::{Delivery, Position};
 use fantail_wire::Framing;
-use mio::net::TcpStream;
 use smallvec::SmallVec;
 
 use crate::slab::Slab;
 use crate::slice::Slice;
-use crate::stream::{Key, State, Stream};
+use crate::streams::{Key, State, Stream};
 use crate::tick::Tick;
 
 /// The new entries of one channel, copied from its log once for a whole pass.
@@ -36,12 +36,12 @@ pub(crate) struct Tally {
     pub(crate) whole: u64,
     pub(crate) bytes: u64,
     pub(crate) writes: u64,
-    /// Streams that need a closer look.
-    pub(crate) aside: Vec<(Key, Aside)>,
+    /// Streams that need a closer look, each with its generation: the slot may be another's by then.
+    pub(crate) exceptions: Vec<(Key, u32, Exception)>,
 }
 
-/// Why a stream was put aside.
-pub(crate) enum Aside {
+/// Why a pass did not serve a stream, or not wholly.
+pub(crate) enum Exception {
     /// Its cursor is not where the batch begins, or it is always served alone.
     Alone,
     /// The socket took only so many bytes.
@@ -69,26 +69,28 @@ pub(crate) fn fan_out(
         *next -= 1;
         let key = subscribers[*next];
         let stream = &mut streams[key];
-        if stream.state != State::Live || stream.cursor >= batch.to {
+        let cursor = stream.cursor();
+        if stream.state() != State::Live || cursor >= batch.to {
             continue;
         }
-        if stream.cursor < batch.from || stream.cursor >= first || stream.is_served_alone() {
-            tally.aside.push((key, Aside::Alone));
+        if cursor < batch.from || cursor >= first || stream.is_served_alone() {
+            tally.exceptions.push((key, stream.generation(), Exception::Alone));
             continue;
         }
-        let image = &images[usize::from(stream.framing == Framing::CloseDelimited)];
+        let image = &images[usize::from(stream.framing() == Framing::CloseDelimited)];
         tally.writes += 1;
-        match image.write_to(&stream.socket) {
+        let exception = match stream.carrier().put(&image.pieces) {
             Ok(taken) if taken == image.bytes => {
-                stream.cursor = batch.to;
-                stream.written = now;
+                stream.advance(batch.to, now);
                 tally.whole += 1;
                 tally.bytes += taken as u64;
+                continue;
             }
-            Ok(taken) => tally.aside.push((key, Aside::Short(taken))),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => tally.aside.push((key, Aside::Short(0))),
-            Err(e) => tally.aside.push((key, Aside::Failed(e))),
-        }
+            Ok(taken) => Exception::Short(taken),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Exception::Short(0),
+            Err(e) => Exception::Failed(e),
+        };
+        tally.exceptions.push((key, stream.generation(), exception));
     }
     true
 }
@@ -108,15 +110,5 @@ impl Batch {
         let pieces: SmallVec<[IoSlice<'_>; 8]> =
             self.entries.iter().map(|entry| IoSlice::new(entry.frame.bytes(framing))).collect();
         Image { bytes: pieces.iter().map(|piece| piece.len()).sum(), pieces }
-    }
-}
-
-impl Image<'_> {
-    #[inline]
-    fn write_to(&self, mut socket: &TcpStream) -> io::Result<usize> {
-        match self.pieces.as_slice() {
-            [frame] => socket.write(frame),
-            frames => socket.write_vectored(frames),
-        }
     }
 }

@@ -16,8 +16,7 @@ use crate::engine::Engine;
 use crate::shard::ShardSettings;
 use crate::slice::Slice;
 use crate::slow_policies::SlowPolicies;
-use crate::stream::Key;
-use crate::subscribe::Subscribe;
+use crate::streams::{Key, Subscribe};
 
 /// An engine, the control thread's side of its hub, and the clients' side of its sockets.
 pub(crate) struct Harness {
@@ -68,9 +67,9 @@ impl Harness {
         let client = TcpStream::connect(self.listener.local_addr().expect("bound")).expect("loopback takes it");
         let (socket, _) = self.listener.accept().expect("it is there");
         socket.set_nonblocking(true).expect("a socket can be");
-        self.engine.counters.connections_open.add(1);
+        self.engine.streams.counters().connections_open.add(1);
         let permit = self.admission.permit().await;
-        self.engine.subscribe(Subscribe {
+        let id = self.engine.subscribe(Subscribe {
             socket,
             permit,
             forwarded: None,
@@ -81,8 +80,7 @@ impl Harness {
             head: Bytes::from_static(b"head\n"),
             shed: None,
         });
-        let newest = self.engine.newest_generation();
-        let (key, _) = self.engine.streams.iter().find(|(_, s)| s.generation == newest).expect("it is the newest");
+        let (key, _) = id.of_shard(0).expect("there is one shard");
         (key, client)
     }
 

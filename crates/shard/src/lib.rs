@@ -4,8 +4,8 @@
 //! the hub's logs and its mailbox. It never waits for a socket and never holds a queue for one: a stream that cannot
 //! keep up is a cursor into the logs.
 //!
-//! `fanout.rs` is the hot loop. `catch_up.rs` serves one stream at a time: after a resume, a blocked socket, or a merge
-//! of several channels. `engine.rs` says in which order a turn does its work, and what it waits for between turns.
+//! `streams.rs` leads the life of each stream. The jobs work on streams: passes (with `fanout.rs`, the hot loop), catching
+//! one stream up, the sweep, the drain, deletions, announcements. `engine.rs` gives the jobs their turns.
 
 #![forbid(unsafe_code)]
 
@@ -18,16 +18,15 @@ mod deletion;
 mod drain;
 mod engine;
 mod fanout;
-mod forwarded;
 #[cfg(test)]
 mod harness;
 mod outgoing;
+mod passes;
 mod shard;
 mod slab;
 mod slice;
 mod slow_policies;
-mod stream;
-mod subscribe;
+mod streams;
 mod sweep;
 mod tick;
 
@@ -36,4 +35,4 @@ pub use command::{Command, ConnectionId, ConnectionSummary};
 pub use fantail_telemetry::{CloseReason, SlowPolicy};
 pub use shard::{Shard, ShardSettings};
 pub use slow_policies::SlowPolicies;
-pub use subscribe::Subscribe;
+pub use streams::Subscribe;

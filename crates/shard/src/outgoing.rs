@@ -1,6 +1,6 @@
 //! Bytes on their way to one socket that could not go out at once.
 
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
@@ -43,11 +43,15 @@ impl Outgoing {
         self.pieces.iter().map(Bytes::len).sum()
     }
 
-    /// Writes until everything is out or the socket blocks.
-    pub(crate) fn flush(&mut self, mut socket: impl Write) -> io::Result<Flush> {
+    /// Puts everything out, or as much as is taken until the socket blocks.
+    pub(crate) fn flush(&mut self, mut put: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<Flush> {
         let mut progress = false;
         while !self.pieces.is_empty() {
-            match self.write_once(&mut socket) {
+            let slices: SmallVec<[IoSlice<'_>; 4]> =
+                self.pieces.iter().take(PIECES_PER_WRITE).map(|piece| IoSlice::new(piece)).collect();
+            let taken = put(&slices);
+            drop(slices);
+            match taken {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(taken) => {
                     progress = true;
@@ -59,12 +63,6 @@ impl Outgoing {
             }
         }
         Ok(Flush::Done)
-    }
-
-    fn write_once(&self, socket: &mut impl Write) -> io::Result<usize> {
-        let slices: SmallVec<[IoSlice<'_>; 4]> =
-            self.pieces.iter().take(PIECES_PER_WRITE).map(|piece| IoSlice::new(piece)).collect();
-        socket.write_vectored(&slices)
     }
 
     fn advance(&mut self, mut taken: usize) {
@@ -92,18 +90,14 @@ mod tests {
         got: Vec<u8>,
     }
 
-    impl Write for &mut Narrow {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    impl Narrow {
+        fn put(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
             if !std::mem::replace(&mut self.open, false) {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            let taken = bytes.len().min(self.room);
-            self.got.extend_from_slice(&bytes[..taken]);
-            Ok(taken)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
+            let before = self.got.len();
+            self.got.extend(pieces.iter().flat_map(|piece| piece.iter()).take(self.room));
+            Ok(self.got.len() - before)
         }
     }
 
@@ -115,7 +109,7 @@ mod tests {
                 outgoing.push(Bytes::from_static(piece.as_bytes()));
             }
             let mut socket = Narrow { room, open: true, got: Vec::new() };
-            while outgoing.flush(&mut socket).expect("no error") != Flush::Done {
+            while outgoing.flush(|pieces| socket.put(pieces)).expect("no error") != Flush::Done {
                 socket.open = true;
             }
             assert_eq!(socket.got, b"abcdefgh");

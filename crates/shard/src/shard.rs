@@ -19,7 +19,7 @@ use crate::admission::Admission;
 use crate::command::{Command, ConnectionId};
 use crate::engine::Engine;
 use crate::slow_policies::SlowPolicies;
-use crate::subscribe::Subscribe;
+use crate::streams::Subscribe;
 
 /// Socket events taken from the kernel at a time; what is more waits there.
 const EVENTS_PER_POLL: usize = 1024;
@@ -104,7 +104,7 @@ impl Shard {
     async fn run(self, mut poll: AsyncFd<Poll>, mut commands: mpsc::Receiver<Command>) -> io::Result<()> {
         let (hub, index, period) = {
             let engine = self.engine.borrow();
-            (Arc::clone(&engine.hub), engine.shard, engine.sweep.tick)
+            (Arc::clone(engine.streams.hub()), engine.streams.shard(), engine.sweep.tick)
         };
         let mut events = Events::with_capacity(EVENTS_PER_POLL);
         let mut ticks = tokio::time::interval(period);
@@ -117,7 +117,7 @@ impl Shard {
                 _ = ticks.tick() => self.engine.borrow_mut().tick(),
                 Some(command) = commands.recv() => self.engine.borrow_mut().command(command),
                 ready = poll.readable_mut() => drop(ready?), // readiness is kept: `look_at_sockets` clears it
-                () = hub.mailbox(index).rung() => self.engine.borrow_mut().counters.wakes.add(1),
+                () = hub.mailbox(index).rung() => self.engine.borrow().streams.counters().wakes.add(1),
                 () = self.handed_over.notified() => {}
                 () = std::future::ready(()), if work_left => {}
             }
@@ -149,7 +149,7 @@ fn look_at_sockets(poll: &mut AsyncFd<Poll>, events: &mut Events, engine: &mut E
     match polled {
         Ok(()) => {
             for event in &*events {
-                engine.socket_event(event);
+                engine.streams.socket_event(event);
             }
             Ok(())
         }

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::{Index, IndexMut};
 
-use crate::stream::Key;
+use crate::streams::Key;
 
 /// Slots per page, which are 16 KiB of streams.
 pub(crate) const PAGE_SLOTS: usize = 256;
@@ -72,10 +72,6 @@ impl<T> Slab<T> {
         self.pages.get(key as usize / PAGE_SLOTS)?[key as usize % PAGE_SLOTS].as_ref()
     }
 
-    pub(crate) fn contains(&self, key: Key) -> bool {
-        self.get(key).is_some()
-    }
-
     /// All values with their keys.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         let slots = self.pages.iter().flat_map(|page| page.iter());
@@ -127,7 +123,7 @@ mod tests {
         let keys: Vec<Key> = (0..600).map(|value| slab.insert(value)).collect();
         assert_eq!(keys, (0..600).collect::<Vec<_>>());
         assert_eq!((slab.remove(10), slab.remove(500), slab.len()), (10, 500, 598));
-        assert!(!slab.contains(10) && slab.get(10).is_none() && !slab.contains(99_999));
+        assert!(slab.get(10).is_none() && slab.get(99_999).is_none());
         assert_eq!((slab.insert(-1), slab.insert(-2)), (10, 500));
         assert_eq!((slab[10], slab[500], slab[599]), (-1, -2, 599));
         assert_eq!(slab.iter().filter(|(_, value)| **value < 0).map(|(key, _)| key).collect::<Vec<_>>(), [10, 500]);

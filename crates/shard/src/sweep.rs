@@ -1,16 +1,14 @@
 //! What streams need as time passes: keepalives and deadlines, looked at a portion per tick so that no burst forms.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fantail_telemetry::CloseReason;
-use fantail_wire::keepalive;
+use fantail_wire::{Framing, keepalive};
 
-use crate::engine::Engine;
 use crate::shard::ShardSettings;
-use crate::slice::{SLICE, Slice};
-use crate::stream::{Key, State};
+use crate::slice::Slice;
+use crate::streams::{Key, State, Streams};
 use crate::tick::Tick;
 
 /// How long a stream that was ended waits for the client to close its side.
@@ -62,88 +60,60 @@ impl Sweep {
     }
 }
 
-impl Engine {
+impl Sweep {
     /// More of the sweep is due.
-    pub(crate) fn tick(&mut self) {
-        self.now = self.clock.now();
-        let slots = self.streams.slots();
+    pub(crate) fn tick(&mut self, streams: &Streams) {
+        let slots = streams.slots();
         // Never more than a whole sweep: a shard that was held up does not look twice.
-        self.sweep.owed = (self.sweep.owed + self.sweep.portion(self.now, slots)).min(slots);
-        self.drain_tick();
+        self.owed = (self.owed + self.portion(streams.now(), slots)).min(slots);
     }
 
-    /// Goes on with the sweep for a slice at most. True if more is due.
-    pub(crate) fn sweep_on(&mut self) -> bool {
-        let mut slice = Slice::begin(SLICE);
-        while self.sweep.owed > 0 && !slice.is_over() {
-            self.sweep.owed -= 1;
-            let key = self.sweep.next;
-            if key as usize >= self.streams.slots() {
-                self.sweep_done();
+    pub(crate) fn has_work(&self) -> bool {
+        self.owed > 0
+    }
+
+    /// Goes on with what is due until the slice is over.
+    pub(crate) fn slice(&mut self, streams: &mut Streams, slice: &mut Slice) {
+        while self.owed > 0 && !slice.is_over() {
+            self.owed -= 1;
+            let key = self.next;
+            if key as usize >= streams.slots() {
+                self.begin_anew(streams);
                 continue;
             }
-            self.sweep.next += 1;
-            if self.streams.contains(key) {
-                self.look_after(key);
-            }
+            self.next += 1;
+            self.look_after(streams, key);
         }
-        self.sweep.owed > 0
     }
 
-    fn sweep_done(&mut self) {
-        self.streams.shrink();
-        self.forwarded.shrink(self.streams.slots());
-        self.counters.streams_behind.set(self.sweep.behind);
-        self.counters.unsent_bytes.set(self.sweep.unsent_bytes);
-        (self.sweep.next, self.sweep.behind, self.sweep.unsent_bytes) = (0, 0, 0);
+    fn begin_anew(&mut self, streams: &mut Streams) {
+        streams.shrink();
+        streams.counters().streams_behind.set(self.behind);
+        streams.counters().unsent_bytes.set(self.unsent_bytes);
+        (self.next, self.behind, self.unsent_bytes) = (0, 0, 0);
     }
 
-    fn look_after(&mut self, key: Key) {
-        let stream = &self.streams[key];
-        let silent = self.now.since(stream.written);
-        match stream.state {
+    fn look_after(&mut self, streams: &mut Streams, key: Key) {
+        let Some(stream) = streams.get(key) else { return };
+        let silent = streams.now().since(stream.written());
+        let ShardSettings { keepalive_interval, follow_deadline, progress_deadline, .. } = *streams.settings();
+        match stream.state() {
             // Half a sweep early rather than half a sweep late on average.
-            State::Live if silent + self.sweep.period / 2 >= self.settings.keepalive_interval => self.keep_alive(key),
-            State::Waiting if silent >= self.settings.follow_deadline => self.end(key, CloseReason::FollowTimeout),
-            State::Blocked if silent >= self.settings.progress_deadline => self.reset(key, CloseReason::Stalled),
-            State::Ending if silent >= LINGER => self.end_of_linger(key),
+            State::Live if silent + self.period / 2 >= keepalive_interval => keep_alive(streams, key, stream.framing()),
+            State::Waiting if silent >= follow_deadline => streams.end(key, CloseReason::FollowTimeout),
+            State::Blocked if silent >= progress_deadline => streams.reset(key, CloseReason::Stalled),
+            State::Ending if silent >= LINGER => streams.close_at_its_end(key),
             State::Blocked | State::Behind => {
-                self.sweep.behind += 1;
-                self.sweep.unsent_bytes += stream.unsent_bytes() as u64;
+                self.behind += 1;
+                self.unsent_bytes += stream.unsent_bytes() as u64;
             }
             State::Live | State::Waiting | State::Ending => {}
         }
     }
+}
 
-    fn end_of_linger(&mut self, key: Key) {
-        let ending = self.streams[key].extra.as_ref().and_then(|extra| extra.ending);
-        self.close(key, ending.unwrap_or(CloseReason::ClientClosed));
-    }
-
-    fn keep_alive(&mut self, key: Key) {
-        let comment = keepalive(self.streams[key].framing);
-        if self.write_between(key, &Bytes::from_static(comment)) {
-            self.counters.keepalives.add(1);
-        }
-    }
-
-    /// Writes something beside the logs to a stream that stands between two frames. True if it was begun.
-    pub(crate) fn write_between(&mut self, key: Key, piece: &Bytes) -> bool {
-        let now = self.now;
-        let stream = &mut self.streams[key];
-        match (&stream.socket).write(piece) {
-            Ok(taken) => {
-                stream.written = now;
-                if taken < piece.len() {
-                    stream.extra().outgoing.push(piece.slice(taken..));
-                    self.block(key);
-                }
-                return true;
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.block(key),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => self.fail(key, &e),
-        }
-        false
+fn keep_alive(streams: &mut Streams, key: Key, framing: Framing) {
+    if streams.write_between(key, &Bytes::from_static(keepalive(framing))) {
+        streams.counters().keepalives.add(1);
     }
 }

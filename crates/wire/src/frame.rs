@@ -11,9 +11,6 @@ pub enum Framing {
     CloseDelimited,
 }
 
-/// The last chunk of a chunked body (RFC 9112, section 7.1), which makes its end a clean one.
-pub const CHUNKED_END: &[u8] = b"0\r\n\r\n";
-
 /// SSE text wrapped as one HTTP/1.1 chunk, `<hex>CRLF text CRLF`, in one allocation. Cloning moves a reference count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
@@ -27,6 +24,14 @@ pub fn keepalive(framing: Framing) -> &'static [u8] {
     match framing {
         Framing::Chunked => b"3\r\n:\n\n\r\n",
         Framing::CloseDelimited => b":\n\n",
+    }
+}
+
+/// What makes the end of a body a clean one: the last chunk of a chunked body (RFC 9112, section 7.1), or nothing.
+pub fn end_of_body(framing: Framing) -> &'static [u8] {
+    match framing {
+        Framing::Chunked => b"0\r\n\r\n",
+        Framing::CloseDelimited => b"",
     }
 }
 

@@ -27,7 +27,7 @@ pub use event::{
     RETRY_MS_MAX,
 };
 pub use feed_notice::feed_frame;
-pub use frame::{CHUNKED_END, Frame, Framing, keepalive};
+pub use frame::{Frame, Framing, end_of_body, keepalive};
 pub use gap::{GapReason, gap_frame, gap_frame_without_id, silent_gap_frame};
 pub use id::{EventId, IdError, Term};
 pub use lanes::{LANE_NAME_BYTES_MAX, LANES_MAX, Lane, LaneError, LaneName, LaneNameError, Lanes, TooManyLanes};

@@ -7,11 +7,10 @@ use fantail_hub::{Channel, Delivery, EntryKind, Hub, Position, Reading, Room};
 use fantail_telemetry::{CloseReason, SlowPolicy};
 use fantail_wire::GapReason;
 
-use super::{Found, Standing, add_gaps, collect, merge};
-use crate::engine::Engine;
+use super::{Collected, Standing, add_gaps, collect, merge};
 use crate::outgoing::ROOM;
 use crate::slow_policies::{SlowPolicies, strictest};
-use crate::stream::{Key, Resuming};
+use crate::streams::{Key, Resuming, Streams};
 
 /// How a stream goes on behind a loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,29 +21,26 @@ pub(super) enum Judgement {
     GoOn(SlowPolicy),
 }
 
-impl Engine {
-    /// The stream has missed something; `entries` is for reuse.
-    pub(super) fn overrun(&mut self, key: Key, watermark: Position, entries: &mut Vec<Delivery>) {
-        entries.clear();
-        let stream = &self.streams[key];
-        let ids_are_shared = self.hub.ids_are_shared();
-        let standing = Standing { cursor: stream.cursor, watermark, resuming: None, ids_are_shared };
-        let subscriptions = stream.subscriptions.as_slice();
-        let channels = subscriptions.iter().map(|s| &*self.channels.get(s.slot).join.channel);
-        let policy = match judge(standing.cursor, channels.clone(), &self.settings.slow_policies) {
-            Judgement::GoOn(policy) => policy,
-            Judgement::End(reason, policy) => {
-                if reason == CloseReason::Overrun {
-                    self.counters.overruns.add(policy, 1);
-                }
-                return self.end(key, reason);
-            }
-        };
-        self.counters.overruns.add(policy, 1);
-        match go_on(policy, &standing, channels, &self.hub, ROOM, entries) {
-            Found::Nothing => self.become_live(key, watermark),
-            Found::Entries | Found::Overrun => self.write(key, entries),
-        }
+/// The stream has missed something; `entries` is for reuse.
+pub(super) fn overrun(streams: &mut Streams, key: Key, watermark: Position, entries: &mut Vec<Delivery>) {
+    entries.clear();
+    let Some(stream) = streams.get(key) else { return };
+    let ids_are_shared = streams.hub().ids_are_shared();
+    let standing = Standing { cursor: stream.cursor(), watermark, resuming: None, ids_are_shared };
+    let policies = &streams.settings().slow_policies;
+    let (reason, policy) = match judge(standing.cursor, streams.channels_of(key), policies) {
+        Judgement::GoOn(policy) => (None, policy),
+        Judgement::End(reason, policy) => (Some(reason), policy),
+    };
+    if reason.is_none_or(|reason| reason == CloseReason::Overrun) {
+        streams.counters().overruns.add(policy, 1);
+    }
+    if let Some(reason) = reason {
+        return streams.end(key, reason);
+    }
+    match go_on(policy, &standing, streams.channels_of(key), streams.hub(), ROOM, entries) {
+        Collected::Nothing => streams.become_live(key, watermark),
+        Collected::Entries | Collected::Overrun => streams.write(key, entries),
     }
 }
 
@@ -80,7 +76,7 @@ pub(super) fn go_on<'a>(
     hub: &Hub,
     room: Room,
     entries: &mut Vec<Delivery>,
-) -> Found {
+) -> Collected {
     if policy == SlowPolicy::Latest
         && let Some(channel) = channels.next()
     {
@@ -93,7 +89,7 @@ pub(super) fn go_on<'a>(
 
 /// Of the one channel, the newest event alone, behind a gap. The gap has no id of its own: who is cut off in between comes
 /// back with the id before, and is told of the floor.
-fn newest(stream: &Standing<'_>, channel: &Channel, hub: &Hub, room: Room, entries: &mut Vec<Delivery>) -> Found {
+fn newest(stream: &Standing<'_>, channel: &Channel, hub: &Hub, room: Room, entries: &mut Vec<Delivery>) -> Collected {
     let Reading { floor, .. } = channel.read_newest(stream.cursor, stream.watermark, room, entries);
     let newest = entries.first().filter(|entry| entry.kind == EntryKind::Event).map(|entry| entry.position);
     if let Some(position) = newest {
@@ -103,7 +99,7 @@ fn newest(stream: &Standing<'_>, channel: &Channel, hub: &Hub, room: Room, entri
         add_gaps(entries, &[(channel, floor)], Some(GapReason::Skipped), hub);
         merge(entries, stream.watermark, room.entries);
     }
-    Found::Entries
+    Collected::Entries
 }
 
 #[cfg(test)]
@@ -111,6 +107,7 @@ mod tests {
     use fantail_wire::ChannelName;
 
     use super::*;
+    use crate::engine::Engine;
     use crate::harness::{Harness, read_to, shortest};
 
     /// The blocks that a stream gets behind its opening: channel of a gap, or data; and the number in its id, if it has one.
@@ -144,13 +141,12 @@ mod tests {
         let mut harness = Harness::new(policy, 2);
         let (key, mut client) = harness.open(followed).await;
         harness.settle();
-        harness.engine.block(key);
+        harness.engine.streams.block(key);
         for (number, channels) in (1..).zip(published) {
             harness.publish(channels, &format!("{}{number}", channels.concat()));
         }
         harness.settle();
-        harness.engine.streams[key].state = crate::stream::State::Behind;
-        harness.engine.queue_behind(key);
+        harness.engine.streams.fall_behind(key);
         harness.settle();
         if followed == ["none"] {
             return blocks(&read_to(&mut client, "\"skipped\"}\n\n"));
@@ -202,16 +198,15 @@ mod tests {
     async fn disconnect_ends_the_stream_and_says_so() {
         let mut harness = Harness::new(SlowPolicy::Disconnect, 2);
         let (key, mut client) = harness.open(&["a"]).await;
-        harness.engine.block(key);
+        harness.engine.streams.block(key);
         for _ in 0..3 {
             harness.publish(&["a"], "x");
         }
-        harness.engine.streams[key].state = crate::stream::State::Behind;
-        harness.engine.queue_behind(key);
+        harness.engine.streams.fall_behind(key);
         harness.settle();
         assert!(read_to(&mut client, "\n\n").contains("event: fantail.close\ndata: {\"reason\":\"overrun\"}\nretry: "));
         drop(client);
-        assert_eq!(harness.engine.counters.overruns.of(SlowPolicy::Disconnect).get(), 1);
+        assert_eq!(harness.engine.streams.counters().overruns.of(SlowPolicy::Disconnect).get(), 1);
     }
 
     /// 1. A live stream has not been served yet when its channel is deleted, and the mark waits in the mailbox.
@@ -222,8 +217,9 @@ mod tests {
         let (key, mut client) = harness.open(&["a"]).await;
         harness.settle();
         assert!(harness.publisher.delete(&ChannelName::parse("a").expect("a name")));
-        harness.engine.streams[key].state = crate::stream::State::Behind;
-        harness.engine.serve(key, &mut shortest());
+        let Engine { streams, catch_up, .. } = &mut harness.engine;
+        streams.leave_passes(key);
+        catch_up.serve(streams, key, &mut shortest());
         let text = read_to(&mut client, "\n\n");
         assert!(text.contains("event: fantail.close\ndata: {\"reason\":\"channel-deleted\"}\nretry: "), "{text}");
     }

@@ -6,10 +6,10 @@ use fantail_hub::EntryKind::{Beside, Event as Numbered, Gap};
 use fantail_hub::{Following, HubSettings, Join, LogLimits, NumberedBy, Publisher};
 use fantail_wire::{ChannelName, EndedTerm, Event, EventId, Framing, GapReason, Lane, Lanes, Publication, Term, Terms};
 
-use super::super::{Found, collect};
+use super::super::{Collected, collect};
 use super::*;
 use crate::outgoing::ROOM;
-use crate::stream::Resuming;
+use crate::streams::Resuming;
 
 fn settings() -> HubSettings {
     HubSettings {
@@ -89,7 +89,7 @@ fn told_of<'a>(
     let watermark = hub.watermark(Lane::default()).position;
     let standing = Standing { cursor, watermark, resuming: Some(resuming), ids_are_shared: true };
     let mut entries = Vec::new();
-    assert_eq!(collect(&standing, channels, hub, ROOM, &mut entries), Found::Entries);
+    assert_eq!(collect(&standing, channels, hub, ROOM, &mut entries), Collected::Entries);
     entries.iter().map(told).collect()
 }
 

@@ -7,7 +7,7 @@ use super::account::{Account, Held};
 use super::block::{Block, blocks};
 use super::connection::Connection;
 use super::node::{CHANNELS, Node, Past, channel_of};
-use crate::stream::State;
+use crate::streams::State;
 
 pub(super) struct Client {
     shard: u16,

@@ -1,22 +1,22 @@
-//! One stream of a shard, as `engine.rs` and `subscribe.rs` lead it, with a buffer in place of its socket.
+//! One stream of a shard, as `streams.rs` and `catch_up.rs` lead it, with a buffer in place of its socket.
 
-use std::io::{self, Write};
+use std::io::{self, IoSlice};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use fantail_hub::{Asked, Begin, Delivery, EntryKind, Hub, Join, Mark, Position, Resume, Room, Start};
 use fantail_telemetry::SlowPolicy;
-use fantail_wire::{Framing, Lane, opening_frame};
+use fantail_wire::{Framing, Lane, end_of_body, opening_frame};
 
 use super::super::overrun::{Judgement, go_on, judge};
-use super::super::{Found, Standing, collect, end_of_body, keep_rest, within_limit};
+use super::super::{Collected, Standing, collect};
 use super::block::unwrap_chunks;
 use super::course::Course;
 use super::node::name;
 use crate::outgoing::{Flush, Outgoing};
 use crate::slow_policies::SlowPolicies;
-use crate::stream::{Resuming, State};
+use crate::streams::{Resuming, State, keep_rest, within_limit};
 
 pub(super) struct Connection {
     shard: u16,
@@ -42,19 +42,13 @@ struct Socket<'a> {
     taken: &'a mut Vec<u8>,
 }
 
-impl Write for Socket<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let taken = bytes.len().min(self.room);
-        if taken == 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
+impl Socket<'_> {
+    fn put(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let before = self.taken.len();
+        self.taken.extend(pieces.iter().flat_map(|piece| piece.iter()).take(self.room));
+        let taken = self.taken.len() - before;
         self.room -= taken;
-        self.taken.extend_from_slice(&bytes[..taken]);
-        Ok(taken)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        if taken == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
     }
 }
 
@@ -196,12 +190,12 @@ impl Connection {
         (newest, floors)
     }
 
-    /// As [`Engine::serve`](crate::engine::Engine::serve), with a socket that takes `room` bytes per call.
+    /// As [`CatchUp::serve`](crate::catch_up::CatchUp::serve), with a socket that takes `room` bytes per call.
     pub(super) fn serve<N: Surroundings>(&mut self, node: &mut N, room: impl Fn(&mut N) -> usize) {
         let hub = node.hub();
         while self.state == State::Behind {
             let mut socket = Socket { room: room(node), taken: &mut self.taken };
-            if self.outgoing.flush(&mut socket).unwrap() != Flush::Done {
+            if self.outgoing.flush(|pieces| socket.put(pieces)).unwrap() != Flush::Done {
                 self.state = State::Blocked;
                 return;
             }
@@ -238,9 +232,9 @@ impl Connection {
         node.course()
             .note(format!("client {} at {} of {}: {found:?}", self.shard, self.cursor.number, watermark.number));
         match found {
-            Found::Entries => self.write(node, hub, &entries, room),
-            Found::Overrun => self.overrun(node, hub, watermark, take, room),
-            Found::Nothing => {
+            Collected::Entries => self.write(node, hub, &entries, room),
+            Collected::Overrun => self.overrun(node, hub, watermark, take, room),
+            Collected::Nothing => {
                 let beyond = |join: &Join| join.channel.read(watermark, watermark, take, &mut entries).floor.position;
                 let floors_above = self.joins.iter().map(beyond).any(|floor| floor > watermark);
                 if floors_above {
@@ -288,7 +282,7 @@ impl Connection {
             "{events} events are not the newest"
         );
         match found {
-            Found::Nothing => (self.cursor, self.state) = (self.cursor.max(watermark), State::Live),
+            Collected::Nothing => (self.cursor, self.state) = (self.cursor.max(watermark), State::Live),
             _ => self.write(node, hub, &entries, room),
         }
     }

@@ -9,7 +9,7 @@ use super::connection::Connection;
 use super::feed::{CHANNELS, Past, Place};
 use super::node::channel_of;
 use super::world::{At, NODES, World};
-use crate::stream::State;
+use crate::streams::State;
 
 pub(super) struct Wanderer {
     shard: u16,

@@ -6,8 +6,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::Key;
 use crate::slab::PAGE_SLOTS;
-use crate::stream::Key;
 
 type Page = Box<[Ipv6Addr; PAGE_SLOTS]>;
 

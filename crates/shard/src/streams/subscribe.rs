@@ -6,14 +6,14 @@ use bytes::{Bytes, BytesMut};
 use fantail_hub::{Asked, Begin, Resume, Start};
 use fantail_telemetry::CloseReason;
 use fantail_wire::{ChannelName, Framing, opening_frame};
-use mio::Interest;
 use smallvec::SmallVec;
 
+use super::carrier::Carrier;
+use super::{
+    Key, RareState, Resuming, State, Stream, Streams, Subscription, Subscriptions, Waiting, is_stream, to_token,
+};
 use crate::admission::Permit;
 use crate::command::ConnectionId;
-use crate::engine::{Engine, is_stream, to_token};
-use crate::slice::{SLICE, Slice};
-use crate::stream::{Extra, Key, Resuming, State, Stream, Subscription, Subscriptions, Waiting};
 
 /// An accepted request for a stream, with its socket taken from the HTTP server. Nothing was answered yet.
 #[derive(Debug)]
@@ -39,24 +39,17 @@ pub struct Subscribe {
     pub shed: Option<Bytes>,
 }
 
-impl Engine {
-    /// Takes the socket over. It answers at once if the feed brings all channels already.
-    pub(crate) fn subscribe(&mut self, request: Subscribe) -> ConnectionId {
-        self.now = self.clock.now();
-        let (key, generation, channels) = self.open(request);
-        self.begin(key, &channels);
-        self.connection_id(key, generation)
-    }
-
-    /// Gives it a place among the streams.
-    fn open(&mut self, request: Subscribe) -> (Key, u32, SmallVec<[ChannelName; 1]>) {
+impl Streams {
+    /// Takes the socket over. The stream is behind if the feed brings all its channels already: serve it then. It may also be
+    /// gone already.
+    pub(crate) fn open(&mut self, request: Subscribe) -> (Key, ConnectionId) {
         let Subscribe { socket, permit, forwarded, channels, resume, limit, framing, head, shed } = request;
         permit.into_stream();
         let waiting = Some(Box::new(Waiting { head, shed, resume, asked: Asked::default() }));
-        let extra = Extra { waiting, events_left: limit, ..Extra::default() };
+        let rare = RareState { waiting, events_left: limit, ..RareState::default() };
         let generation = self.next_generation();
-        let key = self.streams.insert(Stream {
-            socket: mio::net::TcpStream::from_std(socket),
+        let key = self.slab.insert(Stream {
+            carrier: Carrier::new(socket),
             state: State::Waiting,
             framing,
             cursor: fantail_hub::Position::ORIGIN,
@@ -65,21 +58,22 @@ impl Engine {
             generation,
             input_bytes: 0,
             subscriptions: Subscriptions::Several(Box::default()),
-            extra: Some(Box::new(extra)),
+            rare: Some(Box::new(rare)),
         });
         self.forwarded.set(key, forwarded);
         self.counters.streams_opened.add(1);
-        self.counters.streams_open.set(self.streams.len() as u64);
-        (key, generation, channels)
+        self.counters.streams_open.set(self.slab.len() as u64);
+        let id = self.connection_id(key);
+        self.begin(key, &channels);
+        (key, id)
     }
 
     fn begin(&mut self, key: Key, channels: &[ChannelName]) {
-        let token = to_token(key, self.streams[key].generation);
-        let socket = &mut self.streams[key].socket;
-        if let Err(e) = self.registry.register(socket, token, Interest::READABLE | Interest::WRITABLE) {
+        let stream = &mut self.slab[key];
+        if let Err(e) = stream.carrier.register(&self.registry, to_token(key, stream.generation)) {
             return self.fail(key, &e);
         }
-        if self.drain.is_some() {
+        if self.turns_newcomers_away {
             return self.end(key, CloseReason::Drained);
         }
         if self.join_all(key, channels).is_err() {
@@ -100,7 +94,7 @@ impl Engine {
                 }
             }
         }
-        self.streams[key].subscriptions = match subscriptions.as_slice() {
+        self.slab[key].subscriptions = match subscriptions.as_slice() {
             [one] => Subscriptions::One(*one),
             several => Subscriptions::Several(several.into()),
         };
@@ -110,11 +104,11 @@ impl Engine {
     /// Starts the stream if the feed has confirmed all its channels and brought what they had before. Else it waits for
     /// the mark of the first that is not ready, and looks again then: it stands in one list at a time.
     pub(crate) fn start_or_wait(&mut self, key: Key) {
-        let stream = &mut self.streams[key];
+        let stream = &mut self.slab[key];
         let generation = stream.generation;
         let slots: SmallVec<[u32; 1]> = stream.subscriptions.as_slice().iter().map(|s| s.slot).collect();
         let joined: SmallVec<[_; 1]> = slots.iter().map(|&slot| self.channels.get(slot).join.channel.clone()).collect();
-        let Some(waiting) = &mut stream.extra().waiting else { return };
+        let Some(waiting) = &mut stream.rare().waiting else { return };
         let slot = match self.hub.begin(&waiting.resume, &joined, &mut waiting.asked) {
             Begin::At(start) => return self.start(key, start),
             Begin::Wait(channel) => slots[channel],
@@ -123,7 +117,7 @@ impl Engine {
         channel.waiting.push((key, generation));
         // Streams that were shed leave their entries behind.
         if channel.waiting.len() > 2 * channel.subscribers.len() + 16 {
-            let streams = &self.streams;
+            let streams = &self.slab;
             channel.waiting.retain(|(key, generation)| is_stream(streams, *key, *generation));
         }
     }
@@ -141,22 +135,21 @@ impl Engine {
         }
     }
 
-    /// Sends the head. What is published from here on is above the cursor.
+    /// Its head goes out first. What is published from here on is above the cursor.
     fn start(&mut self, key: Key, start: Start) {
-        let stream = &mut self.streams[key];
-        let Some(waiting) = stream.extra().waiting.take() else { return };
+        let stream = &mut self.slab[key];
+        let Some(waiting) = stream.rare().waiting.take() else { return };
         let opening = opening_frame(self.settings.retry_jittered(), start.opening_id);
         let mut first = BytesMut::with_capacity(waiting.head.len() + opening.len());
         first.extend_from_slice(&waiting.head);
         first.extend_from_slice(opening.bytes(stream.framing));
         stream.cursor = start.cursor;
         stream.state = State::Behind;
-        let extra = stream.extra();
-        extra.outgoing.push(first.freeze());
+        let rare = stream.rare();
+        rare.outgoing.push(first.freeze());
         if waiting.resume != Resume::Live {
             let Start { unknown, floors, began, .. } = start;
-            extra.resuming = Some(Resuming { unknown, floors, began: Some(began) });
+            rare.resuming = Some(Resuming { unknown, floors, began: Some(began) });
         }
-        self.serve(key, &mut Slice::begin(SLICE));
     }
 }

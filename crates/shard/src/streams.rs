@@ -1,0 +1,435 @@
+//! The streams of a shard, and the life of each: opened, live, behind, blocked, ended.
+//!
+//! Jobs decide what a stream is to get or why it ends. How that happens is decided here alone: what is finished first, what
+//! the client is told, what is counted, and what is given back. So this is the one place that changes a stream's state.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fantail_hub::{Delivery, Hub};
+use fantail_telemetry::{CloseReason, ShardCounters};
+use mio::{Registry, Token};
+use tracing::debug;
+
+use crate::admission::Admission;
+use crate::channels::{Channels, LocalChannel};
+use crate::command::ConnectionId;
+use crate::outgoing::Flush;
+use crate::shard::ShardSettings;
+use crate::slab::Slab;
+use crate::tick::{Clock, Tick};
+
+mod carrier;
+mod forwarded;
+mod input;
+mod listing;
+mod stream;
+mod subscribe;
+
+use self::forwarded::Forwarded;
+pub(crate) use self::stream::{Key, Resuming, State, Stream};
+use self::stream::{RareState, Subscription, Subscriptions, Waiting};
+#[cfg(test)]
+pub(crate) use self::stream::{keep_rest, within_limit};
+pub use self::subscribe::Subscribe;
+
+/// All streams of one shard.
+pub(crate) struct Streams {
+    slab: Slab<Stream>,
+    channels: Channels,
+    /// From where streams come that came through a trusted proxy.
+    forwarded: Forwarded,
+    hub: Arc<Hub>,
+    shard: u16,
+    registry: Registry,
+    settings: ShardSettings,
+    counters: Arc<ShardCounters>,
+    admission: Arc<Admission>,
+    clock: Clock,
+    /// The time of this turn.
+    now: Tick,
+    /// Streams to be served one by one. May hold stale keys; the generation tells.
+    behind: VecDeque<(Key, u32)>,
+    newest_generation: u32,
+    turns_newcomers_away: bool,
+}
+
+impl Streams {
+    pub(crate) fn new(
+        hub: Arc<Hub>,
+        shard: u16,
+        registry: Registry,
+        settings: ShardSettings,
+        counters: Arc<ShardCounters>,
+        admission: Arc<Admission>,
+    ) -> Self {
+        let clock = Clock::start();
+        Self {
+            slab: Slab::new(),
+            channels: Channels::new(Arc::clone(&hub), shard),
+            forwarded: Forwarded::default(),
+            hub,
+            shard,
+            registry,
+            settings,
+            counters,
+            admission,
+            now: clock.now(),
+            clock,
+            behind: VecDeque::new(),
+            newest_generation: 0,
+            turns_newcomers_away: false,
+        }
+    }
+
+    /// Reads the clock, once for all that happens in a turn.
+    pub(crate) fn look_at_the_clock(&mut self) {
+        self.now = self.clock.now();
+    }
+
+    /// The time of this turn.
+    pub(crate) fn now(&self) -> Tick {
+        self.now
+    }
+
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    pub(crate) fn shard(&self) -> u16 {
+        self.shard
+    }
+
+    pub(crate) fn settings(&self) -> &ShardSettings {
+        &self.settings
+    }
+
+    pub(crate) fn counters(&self) -> &ShardCounters {
+        &self.counters
+    }
+
+    pub(crate) fn channels(&self) -> &Channels {
+        &self.channels
+    }
+
+    pub(crate) fn channels_mut(&mut self) -> &mut Channels {
+        &mut self.channels
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Slots, vacant ones too: every key is below it.
+    pub(crate) fn slots(&self) -> usize {
+        self.slab.slots()
+    }
+
+    pub(crate) fn get(&self, key: Key) -> Option<&Stream> {
+        self.slab.get(key)
+    }
+
+    /// What a stream is doing, if it is still there.
+    pub(crate) fn state(&self, key: Key) -> Option<State> {
+        self.slab.get(key).map(Stream::state)
+    }
+
+    /// A channel, and all streams beside it: what a pass needs.
+    pub(crate) fn with_channel(&mut self, slot: u32) -> (&mut LocalChannel, &mut Slab<Stream>) {
+        (self.channels.get_mut(slot), &mut self.slab)
+    }
+
+    /// Whether a slot still holds the stream of that generation.
+    pub(crate) fn is_stream(&self, key: Key, generation: u32) -> bool {
+        is_stream(&self.slab, key, generation)
+    }
+
+    /// The generation of the stream that came last.
+    pub(crate) fn newest_generation(&self) -> u32 {
+        self.newest_generation
+    }
+
+    /// From now on every stream that comes is ended, and told to come back.
+    pub(crate) fn turn_newcomers_away(&mut self) {
+        self.turns_newcomers_away = true;
+    }
+
+    /// Gives memory back that mass disconnects have left unused.
+    pub(crate) fn shrink(&mut self) {
+        self.slab.shrink();
+        self.forwarded.shrink(self.slab.slots());
+    }
+
+    // Being served.
+
+    /// The stream is not in step with its channel any more: it is served by itself until it is.
+    pub(crate) fn fall_behind(&mut self, key: Key) {
+        self.slab[key].state = State::Behind;
+        self.queue_behind(key);
+    }
+
+    /// The same for a stream that its caller serves at once.
+    pub(crate) fn leave_passes(&mut self, key: Key) {
+        self.slab[key].state = State::Behind;
+    }
+
+    pub(crate) fn queue_behind(&mut self, key: Key) {
+        self.behind.push_back((key, self.slab[key].generation));
+    }
+
+    /// The next stream that is to be served by itself. The queue may hold streams that are gone.
+    pub(crate) fn next_behind(&mut self) -> Option<Key> {
+        loop {
+            let (key, generation) = self.behind.pop_front()?;
+            if self.is_stream(key, generation) {
+                return Some(key);
+            }
+        }
+    }
+
+    pub(crate) fn queued_behind(&self) -> usize {
+        self.behind.len()
+    }
+
+    /// The stream has everything up to `watermark` and joins its channel's passes.
+    pub(crate) fn become_live(&mut self, key: Key, watermark: fantail_hub::Position) {
+        let stream = &mut self.slab[key];
+        stream.cursor = stream.cursor.max(watermark);
+        stream.state = State::Live;
+        if let Some(rare) = &mut stream.rare {
+            rare.resuming = None;
+        }
+        stream.slim();
+    }
+
+    // Writing.
+
+    /// Writes what must go out first. False if the stream is done for now: blocked, closed, or ending.
+    pub(crate) fn flush(&mut self, key: Key) -> bool {
+        let Stream { carrier, rare, written, .. } = &mut self.slab[key];
+        let Some(rare) = rare else { return true };
+        if !rare.outgoing.is_empty() {
+            self.counters.write_calls.add(1);
+            match rare.outgoing.flush(|pieces| carrier.put(pieces)) {
+                Ok(Flush::Done) => *written = self.now,
+                Ok(Flush::Blocked(progress)) => {
+                    if progress {
+                        *written = self.now;
+                    }
+                    self.block(key);
+                    return false;
+                }
+                Err(e) => {
+                    self.fail(key, &e);
+                    return false;
+                }
+            }
+        }
+        if self.slab[key].ending().is_some() {
+            self.finish_ending(key);
+            return false;
+        }
+        true
+    }
+
+    /// Writes entries that are all above the stream's cursor, with one call.
+    pub(crate) fn write(&mut self, key: Key, entries: &[Delivery]) {
+        let stream = &self.slab[key];
+        let entries = stream.within_limit(entries);
+        self.counters.write_calls.add(1);
+        match stream.put(entries) {
+            Ok(taken) => self.settle(key, entries, taken),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.block(key),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => self.fail(key, &e),
+        }
+    }
+
+    /// The socket took `taken` bytes of `entries`. The cursor moves behind the last entry that was begun, and the rest of it
+    /// is kept: a frame that was begun is finished before anything else.
+    pub(crate) fn settle(&mut self, key: Key, entries: &[Delivery], taken: usize) {
+        let now = self.now;
+        let stream = &mut self.slab[key];
+        let begun = stream.keep_rest(entries, taken);
+        let events = begun.iter().filter(|entry| entry.kind.is_event()).count() as u64;
+        self.counters.deliveries.add(events);
+        self.counters.gaps_sent.add(begun.len() as u64 - events);
+        self.counters.delivered_bytes.add(taken as u64);
+        if taken > 0 {
+            stream.written = now;
+        }
+        if stream.count_down(events) {
+            self.end(key, CloseReason::LimitReached);
+        } else if taken < stream.bytes_of(entries) {
+            self.block(key);
+        }
+    }
+
+    /// Writes something beside the logs to a stream that stands between two frames. True if it was begun.
+    pub(crate) fn write_between(&mut self, key: Key, piece: &Bytes) -> bool {
+        let now = self.now;
+        let stream = &mut self.slab[key];
+        match stream.carrier.put(&[io::IoSlice::new(piece)]) {
+            Ok(taken) => {
+                stream.written = now;
+                if taken < piece.len() {
+                    stream.rare().outgoing.push(piece.slice(taken..));
+                    self.block(key);
+                }
+                return true;
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.block(key),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => self.fail(key, &e),
+        }
+        false
+    }
+
+    /// The socket takes nothing more. The poll reports when it does: the kernel noted that a write found no room.
+    pub(crate) fn block(&mut self, key: Key) {
+        let stream = &mut self.slab[key];
+        self.counters.write_blocked.add(1);
+        if stream.state != State::Blocked {
+            stream.state = State::Blocked;
+            stream.written = self.now; // the deadline on progress runs from here
+        }
+    }
+
+    /// As if the socket had taken only the beginning of a piece.
+    #[cfg(test)]
+    pub(crate) fn hold_back(&mut self, key: Key, rest: Bytes) {
+        self.slab[key].rare().outgoing.push(rest);
+    }
+
+    // Ending.
+
+    /// Ends a stream cleanly: what was begun is finished, the client is told why if we end it of our own accord, the
+    /// body is ended, and the client gets to read it all.
+    pub(crate) fn end(&mut self, key: Key, reason: CloseReason) {
+        self.unsubscribe(key);
+        let stream = &mut self.slab[key];
+        let (framing, state) = (stream.framing, stream.state);
+        let rare = stream.rare();
+        if rare.ending.is_some() {
+            return;
+        }
+        rare.ending = Some(reason);
+        (rare.resuming, rare.events_left) = (None, None);
+        let waiting = rare.waiting.take().map(|waiting| *waiting);
+        self.counters.shed.add(u64::from(waiting.is_some()));
+        if let Some(Waiting { shed: Some(answer), .. }) = waiting {
+            rare.outgoing.push(answer);
+        } else {
+            rare.outgoing.push(waiting.map_or_else(Bytes::new, |waiting| waiting.head));
+            rare.outgoing.push(self.settings.last_words(reason).map_or_else(Bytes::new, |frame| frame.share(framing)));
+            rare.outgoing.push(Bytes::from_static(fantail_wire::end_of_body(framing)));
+        }
+        if state != State::Blocked {
+            self.fall_behind(key);
+        }
+    }
+
+    /// The last byte is with the kernel: close our side, and wait a little for the client to close its own. Closing at
+    /// once while input is unread would send a reset, which may destroy the last frames on their way.
+    fn finish_ending(&mut self, key: Key) {
+        let stream = &mut self.slab[key];
+        let reason = stream.ending();
+        if reason == Some(CloseReason::ClientClosed) || stream.carrier.finish().is_err() {
+            return self.close_at_its_end(key);
+        }
+        stream.state = State::Ending;
+        stream.written = self.now;
+    }
+
+    /// Closes a stream that was ended before, for the reason that was given then.
+    pub(crate) fn close_at_its_end(&mut self, key: Key) {
+        self.close(key, self.slab[key].ending().unwrap_or(CloseReason::ClientClosed));
+    }
+
+    /// The socket failed. Clients that go away do this; it is no error of ours.
+    pub(crate) fn fail(&mut self, key: Key, error: &io::Error) {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut};
+        let reason = match error.kind() {
+            ConnectionReset | BrokenPipe | ConnectionAborted | TimedOut => CloseReason::ClientReset,
+            _ => CloseReason::WriteFailed,
+        };
+        self.close(key, self.slab[key].ending().unwrap_or(reason));
+    }
+
+    /// Closes with a reset, which frees what the kernel still holds for the client at once.
+    pub(crate) fn reset(&mut self, key: Key, reason: CloseReason) {
+        self.slab[key].carrier.reset_on_close();
+        self.close(key, reason);
+    }
+
+    /// Takes a stream out of everything and closes its socket.
+    pub(crate) fn close(&mut self, key: Key, reason: CloseReason) {
+        self.log_end(key, reason);
+        self.unsubscribe(key);
+        drop(self.slab.remove(key));
+        self.admission.release();
+        self.counters.streams_open.set(self.slab.len() as u64);
+        self.counters.streams_closed.add(reason, 1);
+        self.counters.connections_open.sub(1);
+    }
+
+    /// One line for the end of each stream, if anyone listens at that level.
+    fn log_end(&self, key: Key, reason: CloseReason) {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let stream = &self.slab[key];
+        debug!(
+            connection = %self.connection_id(key),
+            peer = stream.carrier.peer().map(display),
+            client = self.forwarded.get(key).map(display),
+            reason = reason.as_str(),
+            age_seconds = self.age(stream).as_secs(),
+            unsent_bytes = stream.unsent_bytes(),
+            "a stream ended"
+        );
+    }
+
+    fn unsubscribe(&mut self, key: Key) {
+        let nothing = Subscriptions::Several(Box::default());
+        let subscriptions = std::mem::replace(&mut self.slab[key].subscriptions, nothing);
+        for subscription in subscriptions.as_slice() {
+            self.channels.remove(subscription.slot, subscription.at, &mut self.slab);
+        }
+    }
+
+    /// The stream's name for operators.
+    pub(crate) fn connection_id(&self, key: Key) -> ConnectionId {
+        ConnectionId::new(self.shard, key, self.slab[key].generation)
+    }
+
+    fn age(&self, stream: &Stream) -> std::time::Duration {
+        self.clock.second().since(stream.opened)
+    }
+
+    fn next_generation(&mut self) -> u32 {
+        self.newest_generation = self.newest_generation.wrapping_add(1);
+        self.newest_generation
+    }
+
+    /// The channels of a stream, in the order in which it asked for them.
+    pub(crate) fn channels_of(&self, key: Key) -> impl ExactSizeIterator<Item = &fantail_hub::Channel> + Clone {
+        self.slab[key].subscriptions.as_slice().iter().map(|s| &*self.channels.get(s.slot).join.channel)
+    }
+}
+
+fn is_stream(streams: &Slab<Stream>, key: Key, generation: u32) -> bool {
+    streams.get(key).is_some_and(|stream| stream.generation == generation)
+}
+
+/// A stream's name in the poll: its slot and its generation, so that an event for an earlier stream of the slot, read in
+/// the same batch, does not hit this one.
+fn to_token(key: Key, generation: u32) -> Token {
+    Token((generation as usize) << 32 | key as usize)
+}
+
+fn from_token(token: Token) -> (Key, u32) {
+    (token.0 as u32, (token.0 >> 32) as u32)
+}

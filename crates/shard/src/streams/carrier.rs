@@ -1,0 +1,75 @@
+//! A stream's way to its socket. Every byte of a stream goes out here, and every socket comes to its end here.
+//!
+//! What a connection speaks below the frames is known in this file alone: today a plain socket, so the bytes of a frame are
+//! the bytes on the wire.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+/// One connection. It costs the stream its descriptor and nothing else.
+pub(crate) struct Carrier(TcpStream);
+
+/// What came of reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Input {
+    /// So many bytes, which are dropped.
+    Dropped(usize),
+    /// Nothing is there now.
+    Nothing,
+    /// The client has closed its side.
+    End,
+}
+
+impl Carrier {
+    pub(super) fn new(socket: std::net::TcpStream) -> Self {
+        Self(TcpStream::from_std(socket))
+    }
+
+    /// Lets the poll tell of it, once and for both directions: an edge for each change.
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.0, token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Puts the pieces on the wire with one call. Returns how many of their bytes were taken.
+    #[inline]
+    pub(crate) fn put(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        match pieces {
+            [piece] => (&self.0).write(piece),
+            pieces => (&self.0).write_vectored(pieces),
+        }
+    }
+
+    /// Reads and drops what the client sent.
+    pub(super) fn drop_input(&self) -> io::Result<Input> {
+        let mut sink = [0; 4096];
+        loop {
+            match (&self.0).read(&mut sink) {
+                Ok(0) => return Ok(Input::End),
+                Ok(taken) => return Ok(Input::Dropped(taken)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Input::Nothing),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Tells the client that nothing more comes. What the kernel holds for it is still sent.
+    pub(super) fn finish(&self) -> io::Result<()> {
+        self.0.shutdown(Shutdown::Write)
+    }
+
+    /// Makes the close a reset, which frees at once what the kernel still holds for the client.
+    pub(super) fn reset_on_close(&self) {
+        // If it fails the close is merely slower.
+        let _ = socket2::SockRef::from(&self.0).set_linger(Some(Duration::ZERO));
+    }
+
+    /// The other end. A socket that was reset has none any more.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.0.peer_addr().ok()
+    }
+}

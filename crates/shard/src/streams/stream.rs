@@ -1,0 +1,295 @@
+//! One stream: all that an idle socket costs.
+
+use std::io::{self, IoSlice};
+
+use bytes::Bytes;
+use fantail_hub::{Asked, Delivery, Position, Resume};
+use fantail_telemetry::CloseReason;
+use fantail_wire::{Framing, GapReason};
+use smallvec::SmallVec;
+
+use super::carrier::Carrier;
+use crate::outgoing::{Outgoing, PIECES_PER_WRITE};
+use crate::tick::{Second, Tick};
+
+/// Where a stream stands in the slab.
+pub(crate) type Key = u32;
+
+/// An open stream. What only few streams need at a time is in [`RareState`].
+///
+/// Its fields are for `streams` alone; a pass and the jobs ask the stream.
+pub(crate) struct Stream {
+    pub(super) carrier: Carrier,
+    pub(super) state: State,
+    pub(super) framing: Framing,
+    /// Everything of all its channels up to here is delivered, or stands in `RareState::outgoing`.
+    pub(super) cursor: Position,
+    /// When the socket last took bytes.
+    pub(super) written: Tick,
+    /// When it was opened.
+    pub(super) opened: Second,
+    /// Distinguishes this stream from earlier ones in the same slot.
+    pub(super) generation: u32,
+    /// Bytes that the client sent behind its request; they are dropped, within a bound.
+    pub(super) input_bytes: u32,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) rare: Option<Box<RareState>>,
+}
+
+/// What a stream is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// For the feed to confirm its channels, or to bring what they had before. Nothing was sent yet.
+    Waiting,
+    /// In the queue of streams that are served one by one.
+    Behind,
+    /// Its socket takes nothing now; an event of the poll wakes it.
+    Blocked,
+    /// Up to the watermark of its last pass, and its socket takes bytes as far as known. Only these are in passes.
+    Live,
+    /// Its last bytes are on their way, or it waits for the client to close.
+    Ending,
+}
+
+/// The channels of a stream. One, nearly always, and then without an allocation.
+pub(crate) enum Subscriptions {
+    One(Subscription),
+    Several(Box<[Subscription]>),
+}
+
+/// One channel of a stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subscription {
+    /// The channel's slot in the shard.
+    pub(crate) slot: u32,
+    /// The stream's place in the channel's list of subscribers.
+    pub(crate) at: u32,
+}
+
+/// The state of the few: streams that wait, catch up, are cut short or come to their end.
+#[derive(Default)]
+pub(crate) struct RareState {
+    /// What must go out before anything else: the head, or the rest of what the socket took only in part.
+    pub(crate) outgoing: Outgoing,
+    /// Set until the stream starts.
+    pub(crate) waiting: Option<Box<Waiting>>,
+    /// Set while a stream that has resumed is not yet live.
+    pub(crate) resuming: Option<Resuming>,
+    /// Events still to deliver, for a stream with `limit`.
+    pub(crate) events_left: Option<u64>,
+    /// Why the stream ends.
+    pub(crate) ending: Option<CloseReason>,
+}
+
+/// What a waiting stream needs when its wait is over.
+pub(crate) struct Waiting {
+    pub(crate) head: Bytes,
+    /// The whole answer if it is turned away; without one it gets the head and last words.
+    pub(crate) shed: Option<Bytes>,
+    pub(crate) resume: Resume,
+    /// What the feed was asked for meanwhile.
+    pub(crate) asked: Asked,
+}
+
+/// How missing events are told while a stream catches up.
+pub(crate) struct Resuming {
+    /// Why the client's id could not be honoured.
+    pub(crate) unknown: Option<GapReason>,
+    /// For a replay: what was below these floors was never promised. One for each channel, in their order.
+    pub(crate) floors: Option<Box<[Position]>>,
+    /// Where the watermark was when the stream began.
+    pub(crate) began: Option<Position>,
+}
+
+impl Stream {
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    pub(crate) fn cursor(&self) -> Position {
+        self.cursor
+    }
+
+    pub(crate) fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// When the socket last took bytes, or when the stream began to wait.
+    pub(crate) fn written(&self) -> Tick {
+        self.written
+    }
+
+    pub(crate) fn carrier(&self) -> &Carrier {
+        &self.carrier
+    }
+
+    pub(crate) fn subscriptions_mut(&mut self) -> &mut [Subscription] {
+        self.subscriptions.as_mut_slice()
+    }
+
+    pub(crate) fn resuming(&self) -> Option<&Resuming> {
+        self.rare.as_ref()?.resuming.as_ref()
+    }
+
+    /// Why it ends, once it was ended.
+    pub(crate) fn ending(&self) -> Option<CloseReason> {
+        self.rare.as_ref()?.ending
+    }
+
+    /// Whether passes leave this stream to `catch_up`: its channels are merged, or its events counted.
+    #[inline]
+    pub(crate) fn is_served_alone(&self) -> bool {
+        self.rare.is_some() || matches!(self.subscriptions, Subscriptions::Several(_))
+    }
+
+    /// A pass has delivered everything up to `to`.
+    #[inline]
+    pub(crate) fn advance(&mut self, to: Position, now: Tick) {
+        self.cursor = to;
+        self.written = now;
+    }
+
+    pub(super) fn rare(&mut self) -> &mut RareState {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Whether something beside the logs may be written now: nothing is begun, and nothing is at its end.
+    pub(crate) fn is_between_frames(&self) -> bool {
+        let is_open = matches!(self.state, State::Live | State::Behind);
+        is_open && self.rare.as_ref().is_none_or(|rare| rare.outgoing.is_empty() && rare.ending.is_none())
+    }
+
+    /// Bytes that the socket did not take yet.
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        self.rare.as_ref().map_or(0, |rare| rare.outgoing.len())
+    }
+
+    /// Gives the memory of [`RareState`] back when nothing is in it.
+    pub(super) fn slim(&mut self) {
+        if self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {
+            self.rare = None;
+        }
+    }
+
+    /// Puts entries on the wire with one call; returns the bytes that were taken.
+    pub(super) fn put(&self, entries: &[Delivery]) -> io::Result<usize> {
+        let pieces: SmallVec<[IoSlice<'_>; PIECES_PER_WRITE]> =
+            entries.iter().map(|entry| IoSlice::new(entry.frame.bytes(self.framing))).collect();
+        self.carrier.put(&pieces)
+    }
+
+    pub(super) fn bytes_of(&self, entries: &[Delivery]) -> usize {
+        entries.iter().map(|entry| entry.frame.bytes(self.framing).len()).sum()
+    }
+
+    /// The first entries, up to the last event that the stream's limit allows.
+    pub(super) fn within_limit<'a>(&self, entries: &'a [Delivery]) -> &'a [Delivery] {
+        within_limit(self.rare.as_ref().and_then(|rare| rare.events_left), entries)
+    }
+
+    /// Counts delivered events down from the stream's limit, if it has one. True if that is reached.
+    pub(super) fn count_down(&mut self, events: u64) -> bool {
+        let Some(left) = self.rare.as_mut().and_then(|rare| rare.events_left.as_mut()) else { return false };
+        *left -= events;
+        *left == 0
+    }
+
+    /// The socket took `taken` bytes of `entries`: moves the cursor behind what was begun, and keeps the rest of it.
+    pub(super) fn keep_rest<'a>(&mut self, entries: &'a [Delivery], taken: usize) -> &'a [Delivery] {
+        let Self { cursor, framing, rare, .. } = self;
+        keep_rest(cursor, *framing, entries, taken, |rest| rare.get_or_insert_default().outgoing.push(rest))
+    }
+}
+
+impl RareState {
+    fn is_empty(&self) -> bool {
+        self.outgoing.is_empty()
+            && self.waiting.is_none()
+            && self.resuming.is_none()
+            && self.events_left.is_none()
+            && self.ending.is_none()
+    }
+}
+
+impl Subscriptions {
+    pub(crate) fn as_slice(&self) -> &[Subscription] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Several(several) => several,
+        }
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [Subscription] {
+        match self {
+            Self::One(one) => std::slice::from_mut(one),
+            Self::Several(several) => several,
+        }
+    }
+}
+
+/// The first entries, up to the last event that a stream's limit allows.
+pub(crate) fn within_limit(events_left: Option<u64>, entries: &[Delivery]) -> &[Delivery] {
+    let Some(left) = events_left else { return entries };
+    let mut events = 0;
+    let end = entries.iter().position(|entry| {
+        events += u64::from(entry.kind.is_event());
+        events == left
+    });
+    end.map_or(entries, |end| &entries[..=end])
+}
+
+/// Moves the cursor behind what was begun, keeps what is left of it, and returns it. A place that was begun is finished.
+pub(crate) fn keep_rest<'a>(
+    cursor: &mut Position,
+    framing: Framing,
+    entries: &'a [Delivery],
+    taken: usize,
+    mut keep: impl FnMut(Bytes),
+) -> &'a [Delivery] {
+    let mut left = taken;
+    let mut begun = 0;
+    for entry in entries {
+        let len = entry.frame.bytes(framing).len();
+        if left == 0 && entry.position > *cursor {
+            break;
+        }
+        *cursor = entry.position;
+        begun += 1;
+        if left < len {
+            keep(entry.frame.share(framing).slice(left..));
+        }
+        left = left.saturating_sub(len);
+    }
+    &entries[..begun]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The memory of an idle stream that follows one shared channel, as a sum: its slot in a page of the slab, and its
+    /// key in the channel's list, which doubles when it is full and so is half empty at worst.
+    #[test]
+    fn an_idle_stream_costs_at_most_72_bytes_of_our_own() {
+        // In builds with debug assertions mio's socket also remembers its poll; otherwise it is a bare descriptor.
+        let checks = size_of::<Carrier>() - size_of::<std::os::fd::RawFd>();
+        let slot = size_of::<Option<Stream>>() - checks.next_multiple_of(align_of::<Stream>());
+        let key = size_of::<Key>();
+        assert!(slot + 2 * key <= 72, "slot {slot}, key {key}");
+    }
+    /// What a stopped stream costs beside the bytes of frames that it is in the middle of, which `fantail_unsent_bytes`
+    /// counts: its idle self, the state of the few, and room for the pieces: a rest, last words and an end. Gaps of several
+    /// channels at one place are a piece each, and their frames are counted as unsent.
+    #[test]
+    fn a_stopped_stream_costs_at_most_512_bytes_of_our_own() {
+        let idle = size_of::<Option<Stream>>() + 2 * size_of::<Key>();
+        let (rare, pieces) = (size_of::<RareState>(), 4 * size_of::<Bytes>());
+        let last_words = 100;
+        assert!(idle + rare + pieces + last_words <= 512, "{idle} + {rare} + {pieces} + {last_words}");
+        assert!(size_of::<Outgoing>() < size_of::<RareState>(), "it is a part of it");
+    }
+}
