@@ -136,7 +136,7 @@ pub static FAULTS: [Fault; 42] = [
     fault!("failover", "the master dies, and its replica lacks the tail",
         BOTH, Pair, LOSES, (2, Some(1)), failover::tail_lost),
     fault!("failover-and-back", "another redis is master for less time than lies between two looks at the nodes' one",
-        BOTH, Pair, LOSES, (3, None), failover::there_and_back),
+        LOG, Pair, LOSES, (3, None), failover::there_and_back),
     fault!("replica-detached", "the nodes' master becomes a replica, detached for a while under open sockets",
         LOG, Pair, LOSES, (25, None), failover::detached),
     fault!("cluster-failover", "the master of the log's slot dies, and its replica, which lacks the tail, takes over",

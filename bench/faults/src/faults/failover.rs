@@ -55,6 +55,9 @@ pub async fn detached(stage: &mut Stage, hold: Duration) -> Result<()> {
 
 /// The master is made a replica that hears nothing, and the replica a master, to which publishers move. Before a node asks
 /// its master what it is, everything is as before: what was accepted meanwhile is lost, and no connection of a node ended.
+///
+/// Not for plain pub/sub: there a replica takes events as well, and the gap stands where the node found out, behind those that
+/// it heard in between. The judge wants it in its place.
 pub async fn there_and_back(stage: &mut Stage, hold: Duration) -> Result<()> {
     let (old, new) = (&stage.redis[0], &stage.redis[1]);
     let publishers = stage.publishers.as_ref().context("publishers have a proxy")?;
