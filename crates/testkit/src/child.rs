@@ -1,31 +1,37 @@
 //! A program that a test started: its output, its signals and its certain end.
 //!
 //! Each child leads its own process group, so that killing it takes its children along, and is always
-//! killed by that group's id, never by name. Waits on: two threads that drain its pipes and one that
+//! killed by that group's id, never by name. Whatever belonged to the group has ended when `kill` returns. Waits on: two threads that drain its pipes and one that
 //! waits for its exit; all three end with the child, and wake every waiter through one `watch` channel.
 
 use std::{
+    fs,
     io::Read,
     os::unix::process::CommandExt,
     process::{Child as Process, Command, ExitStatus, Stdio},
     sync::{Mutex, PoisonError, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, kill_process, kill_process_group, test_kill_process_group, waitid};
 use tokio::sync::watch;
 
 pub use rustix::process::Signal;
 
-use crate::error::{Doing, Error, Result};
+use crate::{
+    PATIENCE,
+    error::{Doing, Error, Result},
+};
 
 /// What is kept of each pipe; older output is forgotten first.
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
 /// What of it an error message shows.
 const TAIL_BYTES: usize = 8 << 10;
-/// How long `kill` waits for grandchildren to let go of the pipes.
+/// How long `kill` waits for grandchildren that left the group to let go of the pipes.
 const LAST_BREATH: Duration = Duration::from_secs(2);
+/// Between two looks at a killed group that the kernel has not ended yet.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// What a child has printed so far, and whether it still runs.
 #[derive(Debug, Default, Clone)]
@@ -98,7 +104,9 @@ impl Child {
         // already, which is what we want anyway.
         let _ = kill_process_group(self.group(), Signal::KILL);
         self.status = self.process.wait().ok();
-        // Grandchildren hold the pipes open until they are dead too; only then are ports and files free.
+        // The signal only asks the kernel, which ends one process after the other; only then are ports and files free.
+        wait_until_ended(self.group());
+        // The last output of all of them is here when the pipes are closed.
         let drained = self.drained.get_mut().unwrap_or_else(PoisonError::into_inner);
         let _ = drained.recv_timeout(LAST_BREATH);
     }
@@ -186,6 +194,31 @@ fn drain(
     });
 }
 
+/// Waits until no process of a killed group runs. The kernel keeps no bell for those that are not our children.
+fn wait_until_ended(group: Pid) {
+    let deadline = Instant::now() + PATIENCE;
+    // While the group exists, its id is not given to a process: nobody else's is looked at.
+    while test_kill_process_group(group).is_ok() && has_running(group) && Instant::now() < deadline {
+        thread::sleep(LOOK_INTERVAL);
+    }
+}
+
+/// Whether a process of the group still runs. One that has ended stays in the group until its new parent takes notice,
+/// which not every first process of a container does.
+fn has_running(group: Pid) -> bool {
+    let Ok(processes) = fs::read_dir("/proc") else { return false };
+    let stats = processes.flatten().filter_map(|process| fs::read_to_string(process.path().join("stat")).ok());
+    stats.into_iter().any(|stat| is_running_in(&stat, group))
+}
+
+/// Reads `/proc/<pid>/stat`: the id, the name in parentheses, which may hold any character, the state, the parent, the group.
+fn is_running_in(stat: &str, group: Pid) -> bool {
+    let Some((_, fields)) = stat.rsplit_once(") ") else { return false };
+    let mut fields = fields.split(' ');
+    let (state, of_group) = (fields.next(), fields.nth(1).and_then(|id| id.parse().ok()));
+    of_group == Some(group.as_raw_nonzero().get()) && !matches!(state, Some("Z" | "X"))
+}
+
 fn watch_exit(process: &Process, sender: watch::Sender<Output>) {
     let pid = Pid::from_child(process);
     thread::spawn(move || {
@@ -225,7 +258,6 @@ mod tests {
     #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
     use super::*;
-    use crate::PATIENCE;
 
     fn shell(script: &str) -> Child {
         Child::spawn("a shell", Command::new("/bin/sh").args(["-c", script])).unwrap()
@@ -256,16 +288,36 @@ mod tests {
         assert!(child.signal(Signal::TERM).is_err());
     }
 
+    /// 1. `dd` holds 64 MiB, and none of the shell's pipes.
+    /// 2. The group is killed. The shell ends at once, and `dd` when the kernel has taken its memory back.
+    /// 3. `kill` returns. All have ended by then, though only `/proc` tells so.
     #[tokio::test]
     async fn killing_takes_the_grandchildren_along() {
-        let mut child = shell("sleep 600 & echo $!; wait");
-        let grandchild = child
-            .find_in_output(PATIENCE, "the grandchild's id", |output| output.stdout.trim().parse::<u32>().ok())
-            .await
-            .unwrap();
+        let mut child = shell(
+            "dd if=/dev/zero bs=64M count=1 2>/dev/null | { head -c 1 >/dev/null; echo filled; exec sleep 600; }; true",
+        );
+        let filled = |output: &Output| output.stdout.contains("filled").then_some(());
+        child.find_in_output(PATIENCE, "dd had its memory", filled).await.unwrap();
+        let group = child.group();
+        assert!(has_running(group));
         child.kill();
-        let stat = std::fs::read_to_string(format!("/proc/{grandchild}/stat")).unwrap_or_default();
-        assert!(stat.is_empty() || stat.contains(" Z "), "still alive: {stat}");
+        assert!(!has_running(group));
+    }
+
+    #[test]
+    fn a_process_that_has_ended_is_not_taken_for_one_that_runs_whatever_its_name() {
+        let group = Pid::from_raw(7).unwrap();
+        for (stat, expected) in [
+            ("9 (sleep) S 1 7 7 0", true),
+            ("9 (sleep) R 1 7 7 0", true),
+            ("9 (sleep) Z 1 7 7 0", false),
+            ("9 (sleep) X 1 7 7 0", false),
+            ("9 (sleep) S 7 8 7 0", false),
+            ("9 (a) Z 1 7 b) S 1 7 7 0", true),
+            ("", false),
+        ] {
+            assert_eq!(is_running_in(stat, group), expected, "{stat}");
+        }
     }
 
     #[test]
