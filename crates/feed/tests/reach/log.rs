@@ -1,4 +1,5 @@
-//! What all tests of this program have logged. Each looks for the address of its own server.
+//! What all tests of this program have logged. Each looks for the address of its own server. What a node logs is printed
+//! too: a failed test shows it.
 
 use std::io::Write;
 use std::sync::{Arc, LazyLock};
@@ -35,6 +36,8 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().extend_from_slice(bytes);
+        // Not to the standard output itself: what `print` prints belongs to the test that runs on this thread.
+        print!("{}", String::from_utf8_lossy(bytes));
         Ok(bytes.len())
     }
 
