@@ -41,6 +41,8 @@ pub(super) struct Commands {
 struct Live {
     connection: MultiplexedConnection,
     log: Option<LogStore>,
+    /// The server, if it is one that was named.
+    named: Option<String>,
     /// Somebody got no answer: the connection may be dead without having ended.
     doubted: Arc<Notify>,
 }
@@ -75,8 +77,13 @@ impl Commands {
         }
     }
 
-    /// Redis is there. Who sees that the node is ready may publish: this connection should not be much later.
-    pub(super) fn hurry(&self) {
+    /// Redis is there, at the other end of `subscription`. Who sees that the node is ready may publish: this connection
+    /// should not be much later. One to a server that was named before is not used any more: it may have been replaced.
+    pub(super) fn hurry(&self, subscription: &Link) {
+        self.live.send_if_modified(|live| {
+            let outdated = live.take_if(|live| live.is_elsewhere_than(subscription));
+            outdated.inspect(|live| live.doubted.notify_one()).is_some()
+        });
         if self.live.borrow().is_none() {
             self.found.notify_one();
         }
@@ -115,7 +122,8 @@ impl Commands {
     /// Lends the connection out until it ends or is doubted.
     async fn hold(&self, link: &Link, log: Option<LogStore>) {
         let doubted = Arc::new(Notify::new());
-        let live = Live { connection: link.connection.clone(), log, doubted: Arc::clone(&doubted) };
+        let named = link.named().map(str::to_owned);
+        let live = Live { connection: link.connection.clone(), log, named, doubted: Arc::clone(&doubted) };
         self.live.send_replace(Some(live));
         tokio::select! {
             () = link.ended() => {}
@@ -139,6 +147,10 @@ impl Commands {
 }
 
 impl Live {
+    fn is_elsewhere_than(&self, link: &Link) -> bool {
+        self.named.as_deref().is_some_and(|name| link.named().is_some_and(|other| other != name))
+    }
+
     async fn send(&self, publication: &Publication) -> RedisResult<Receipt> {
         send(self.connection.clone(), self.log.as_ref(), publication).await
     }

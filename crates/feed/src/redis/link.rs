@@ -1,8 +1,8 @@
 //! One connection to Redis: where it leads, and how it is known that it ended.
 //!
 //! It leads to the master, to where the Sentinels, the Cluster and the name's addresses are now: nothing is remembered
-//! from the connection before. Of several addresses each is tried. While it stands it is asked as often as a probe is sent
-//! whether it still leads there; one that does not is ended, as if it had been cut.
+//! from the connection before. Of several addresses each is tried. When it is made, and then as often as a probe is sent, it
+//! is asked whether it still leads there; one that does not is ended, as if it had been cut.
 
 mod watch;
 
@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use self::watch::{Found, Watch};
+use self::watch::{Astray, Found, Watch};
 use super::cluster::{self, Cluster, Question, Told};
 use super::hello::{self, Nature};
 use super::link_error::LinkError;
@@ -25,12 +25,17 @@ use super::server_info;
 use super::settings::{Papers, RedisSettings};
 use super::witnesses::Answer;
 
+/// How often it is connected to a server that turns out to have been replaced meanwhile, before that is an error.
+const CONNECTS_MAX: usize = 2;
+
 /// A connection that stands until [`ended`](Self::ended) returns. Dropping it closes it.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) connection: MultiplexedConnection,
     /// What the server is.
     pub(super) nature: Nature,
+    /// The name of the server, if somebody told it.
+    named: Option<String>,
     ended: Arc<Notify>,
     watch: JoinHandle<()>,
 }
@@ -74,7 +79,7 @@ impl Link {
         on_push: impl Fn(PushInfo) -> bool + Send + Sync + 'static,
     ) -> Result<Self, LinkError> {
         let connector = Connector::new(settings, on_push).await?;
-        let (candidate, found) = connector.connect().await?;
+        let (candidate, found) = connector.connect_confirmed().await?;
         tell(candidate.nature, &candidate.location.to_string(), settings);
         let Candidate { mut connection, nature, ended, location } = candidate;
         let history = match (purpose, nature) {
@@ -82,10 +87,16 @@ impl Link {
             _ => None,
         };
         let keeps_log = purpose == Purpose::Subscribe && settings.log.is_some();
+        let named = found.as_ref().map(|found| found.answer().name.clone());
         let (settings, watched) = (settings.clone(), connection.clone());
         let watch = Watch { settings, found, location, connection: watched, history, keeps_log };
         let watch = tokio::spawn(watch.run(Arc::clone(&ended)));
-        Ok(Self { connection, nature, ended, watch })
+        Ok(Self { connection, nature, named, ended, watch })
+    }
+
+    /// The server that the Sentinels or the Cluster named for it.
+    pub(super) fn named(&self) -> Option<&str> {
+        self.named.as_deref()
     }
 
     /// Waits for the end. A connection that ended before the call is told at once: the end leaves a permit.
@@ -98,6 +109,26 @@ impl<'a, F: Fn(PushInfo) -> bool + Send + Sync + 'static> Connector<'a, F> {
     async fn new(settings: &'a RedisSettings, on_push: F) -> Result<Self, LinkError> {
         let papers = in_time(settings.connect_deadline, settings.read_papers()).await?;
         Ok(Self { settings, papers: Arc::new(papers), on_push: Arc::new(on_push) })
+    }
+
+    /// A server that stands still can be replaced while it is connected to, and will not know it when it goes on: who is
+    /// connected to must be named still when the connection is there.
+    async fn connect_confirmed(&self) -> Result<(Candidate, Option<Found>), LinkError> {
+        let mut connects = 1;
+        loop {
+            let (candidate, found) = self.connect().await?;
+            let Some(astray) = self.replaced_meanwhile(found.as_ref()).await else { return Ok((candidate, found)) };
+            if connects == CONNECTS_MAX {
+                let (address, why) = (candidate.location.to_string(), astray.to_string());
+                return Err(LinkError::Replaced { address, why });
+            }
+            connects += 1;
+        }
+    }
+
+    /// An answer that does not come says nothing.
+    async fn replaced_meanwhile(&self, found: Option<&Found>) -> Option<Astray> {
+        timeout(self.settings.connect_deadline, found?.replaced(self.settings, &mut None)).await.ok()?
     }
 
     /// To where the log's events come from, or if there is none, any. Who told so is asked again while it stands.

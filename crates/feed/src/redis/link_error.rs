@@ -54,6 +54,14 @@ pub(super) enum LinkError {
         /// Whom it takes for the owner.
         owner: Answer,
     },
+    /// The server is not the one any more that it was when it was named.
+    #[error("{address} was replaced while it was connected to: {why}")]
+    Replaced {
+        /// Which.
+        address: String,
+        /// Who is named now.
+        why: String,
+    },
     /// The server may not be followed.
     #[error("{0} is a replica, which can miss messages unnoticed; name the master, or its sentinels")]
     Replica(String),

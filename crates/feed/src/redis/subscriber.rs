@@ -98,7 +98,7 @@ impl<I: Intake> Subscriber<I> {
             match self.connect().await {
                 Ok(link) => {
                     backoff.connected();
-                    self.commands.hurry();
+                    self.commands.hurry(&link);
                     if sessions > 0 {
                         add_one(&self.counters.reconnects);
                     }

@@ -1,35 +1,49 @@
-//! Nodes that are less patient than in production, and what is waited for with them.
+//! Nodes that are less patient than in production, or do not look at all, and what is waited for with them.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use fantail_feed::{FeedState, RedisReach, RedisSettings};
-use fantail_testkit::RedisServer;
+use fantail_testkit::{PATIENCE, RedisServer};
 
 use crate::log;
 use crate::node::{Node, Told, eventually};
 
 /// Starts a node that looks after its connections often.
 pub(crate) fn impatient(reach: RedisReach) -> Node {
-    Node::start_with(settings(reach))
+    Node::start_with(often_looking(reach))
 }
 
 /// Starts a node that looks after its connections so rarely that something can happen in between.
 pub(crate) fn rarely_looking(reach: RedisReach) -> Node {
-    let mut settings = settings(reach);
+    let mut settings = often_looking(reach);
     settings.probe_interval = Duration::from_secs(3);
     Node::start_with(settings)
+}
+
+/// For connections that wait for as long as it takes, and are not looked after while they stand.
+pub(crate) fn trusting(reach: RedisReach) -> RedisSettings {
+    let mut settings = settings(reach);
+    settings.probe_interval = PATIENCE * 10;
+    settings.connect_deadline = PATIENCE;
+    settings.response_deadline = PATIENCE;
+    settings
+}
+
+fn often_looking(reach: RedisReach) -> RedisSettings {
+    let mut settings = settings(reach);
+    settings.probe_interval = Duration::from_millis(200);
+    settings.response_deadline = Duration::from_secs(2);
+    settings
 }
 
 fn settings(reach: RedisReach) -> RedisSettings {
     log::listen();
     // Where the program does it: the TLS of the Redis client asks for the process's default provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let mut settings = RedisSettings::new(reach).unwrap();
+    let settings = RedisSettings::new(reach).unwrap();
     settings.check_files().unwrap();
-    settings.probe_interval = Duration::from_millis(200);
-    settings.response_deadline = Duration::from_secs(2);
     settings
 }
 

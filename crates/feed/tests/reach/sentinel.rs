@@ -1,11 +1,11 @@
 //! Failovers: the Sentinels say where the master is, and a node that follows another one is brought there.
 
 use fantail_feed::{FeedState, RedisPublisher, RedisReach, RedisSettings};
-use fantail_testkit::{Certificates, RedisSentinel, RedisServer, port::free_port};
+use fantail_testkit::{Certificates, FaultProxy, RedisSentinel, RedisServer, port::free_port};
 
 use crate::log;
 use crate::node::{Node, Told, eventually, publication, text};
-use crate::patience::{hellos, impatient, losses, until_failed, until_state};
+use crate::patience::{hellos, impatient, losses, trusting, until_failed, until_state};
 
 const PAGE: &str = include_str!("../../../../docs/redis.md");
 
@@ -72,7 +72,9 @@ async fn when_the_master_dies_every_channel_is_followed_on_the_new_one() {
 /// 1. The master stands still: its connections stay open, and so tell nothing.
 /// 2. The Sentinel makes the replica the master.
 /// 3. The node compares: the Sentinel names another server than the one it is connected to, and it goes there.
-/// 4. The old master wakes up, believes for a moment that it still is one, and is not gone back to.
+/// 4. The connection for publishing had been given up before, as dead, and is being made anew at the old master.
+/// 5. The old master wakes up, believes for a moment that it still is one, and is not gone back to, for publishing neither:
+///    a probe sent there would not be heard at the new master, and the subscription be given up for deaf.
 #[tokio::test]
 async fn a_failover_that_no_connection_tells_is_found_out_from_the_sentinel() {
     let mut trio = Trio::start().await;
@@ -90,6 +92,50 @@ async fn a_failover_that_no_connection_tells_is_found_out_from_the_sentinel() {
     hears(&mut node, &trio.replica, &["a"]).await;
     assert_eq!(losses(&node), 1);
     trio.master.kill();
+}
+
+/// 1. The master stands still. The Sentinel still names it.
+/// 2. A publisher asks the Sentinel and connects there. The kernel accepts; nobody answers.
+/// 3. The Sentinel makes the replica the master.
+/// 4. The old master goes on. It answers that it is a master, and would take events that nobody hears.
+/// 5. The publisher asks the Sentinel again, now that it is connected, and goes to the new master.
+#[tokio::test]
+async fn a_master_that_is_replaced_while_it_is_connected_to_is_not_used() {
+    let trio = Trio::start().await;
+    let to_sentinel = FaultProxy::start(trio.sentinel.addr()).unwrap();
+    trio.master.stop_signal().unwrap();
+    let settings = trusting(reach(&[to_sentinel.addr().to_string()]));
+    let connecting = tokio::spawn(RedisPublisher::connect(settings));
+    // The question is answered when its connection has come and gone.
+    to_sentinel.wait_for_accepted(1).await.unwrap();
+    eventually("the answer", async || to_sentinel.connections() == 0).await;
+    trio.sentinel.wait_for_master(trio.replica.addr()).await.unwrap();
+    let mut node = Node::following(&trio.replica.url(), &["a"]).await;
+    trio.master.cont().unwrap();
+    let mut publisher = connecting.await.unwrap().unwrap();
+    assert_eq!(publisher.publish(&publication(&["a"], text("x"))).await.unwrap().subscribers, Some(1));
+    assert_eq!(node.data(1).await, ["x"]);
+}
+
+/// 1. The master stands still, and the Sentinel makes the replica the master. The old one goes on.
+/// 2. The node's subscription ends, and is made anew where the Sentinel says. Nothing has ended the connection over which
+///    the node publishes: it still leads to the old master, which takes what comes.
+/// 3. What is published through the node arrives all the same.
+#[tokio::test]
+async fn events_are_published_where_the_subscription_is() {
+    let trio = Trio::start().await;
+    let mut node = Node::start_with(trusting(trio.reach()));
+    node.follow(&["a"]).await;
+    node.feed.publish(&publication(&["a"], text("before"))).await.unwrap();
+    trio.master.stop_signal().unwrap();
+    trio.sentinel.wait_for_master(trio.replica.addr()).await.unwrap();
+    trio.master.cont().unwrap();
+    trio.master.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await.unwrap();
+    trio.replica.wait_for_subscribers("fantail:a", 1).await.unwrap();
+    until_state(&mut node, FeedState::Connected, 2).await;
+    let receipt = node.feed.publish(&publication(&["a"], text("after"))).await.unwrap();
+    assert_eq!(receipt.subscribers, Some(1));
+    assert_eq!(node.data(2).await, ["before", "after"]);
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ pub(super) enum Found {
 
 /// Why a connection that stands must not be used any more.
 #[derive(Debug, thiserror::Error)]
-enum Astray {
+pub(super) enum Astray {
     #[error("this server is a replica now")]
     Demoted,
     #[error("this server was a replica for a while")]
@@ -55,6 +55,36 @@ impl Found {
     pub(super) fn in_cluster(cluster: &Cluster, slot: u16, told: &Told) -> Self {
         Self::InCluster { cluster: cluster.with(told), slot, answer: told.owner.clone() }
     }
+
+    pub(super) const fn answer(&self) -> &Answer {
+        match self {
+            Self::BySentinels { answer, .. } | Self::InCluster { answer, .. } => answer,
+        }
+    }
+
+    /// The master that is named instead of the one that was found. Right after a failover some still name the old one:
+    /// an older configuration counts only when it is told twice, as when an operator begins a new one.
+    pub(super) async fn replaced(&self, settings: &RedisSettings, doubt: &mut Option<Answer>) -> Option<Astray> {
+        let papers = Arc::new(settings.read_papers().await.ok()?);
+        let found = self.answer();
+        let told = match self {
+            Self::BySentinels { sentinels, .. } => sentinels.master(settings, &papers).await.ok()?,
+            Self::InCluster { cluster, slot, .. } => {
+                cluster.ask(Question::Owner(*slot), settings, &papers).await.ok()?
+            }
+        };
+        let is_other = told.name != found.name;
+        let is_certain = told.epoch >= found.epoch || doubt.as_ref().is_some_and(|doubt| doubt.agrees_with(&told));
+        *doubt = is_other.then(|| told.clone());
+        if !is_other || !is_certain {
+            return None;
+        }
+        let Self::InCluster { slot, .. } = *self else { return Some(Astray::Replaced(told.address)) };
+        // The epoch in the map is a node's and not that of its claim to the slot: one that missed a move and hears of the
+        // former owner's later doings outdoes those who know. So who is named must say so itself.
+        let owner = cluster::claim(slot, &told.address, settings, &papers).await?;
+        (owner.name != found.name).then_some(Astray::Moved(owner.address))
+    }
 }
 
 impl Watch {
@@ -65,7 +95,11 @@ impl Watch {
                 self.look_at_eviction(&mut eviction).await;
             }
             sleep(self.settings.probe_interval).await;
-            let astray = match self.replaced(&mut doubt).await {
+            let replaced = match &self.found {
+                Some(found) => found.replaced(&self.settings, &mut doubt).await,
+                None => None,
+            };
+            let astray = match replaced {
                 None => self.astray_here().await,
                 astray => astray,
             };
@@ -74,29 +108,6 @@ impl Watch {
                 return ended.notify_one();
             }
         }
-    }
-
-    /// The master that is named instead of the one that was found. Right after a failover some still name the old one:
-    /// an older configuration counts only when it is told twice, as when an operator begins a new one.
-    async fn replaced(&self, doubt: &mut Option<Answer>) -> Option<Astray> {
-        let papers = Arc::new(self.settings.read_papers().await.ok()?);
-        let (found, told) = match self.found.as_ref()? {
-            Found::BySentinels { sentinels, answer } => (answer, sentinels.master(&self.settings, &papers).await.ok()?),
-            Found::InCluster { cluster, slot, answer } => {
-                (answer, cluster.ask(Question::Owner(*slot), &self.settings, &papers).await.ok()?)
-            }
-        };
-        let is_other = told.name != found.name;
-        let is_certain = told.epoch >= found.epoch || doubt.as_ref().is_some_and(|doubt| doubt.agrees_with(&told));
-        *doubt = is_other.then(|| told.clone());
-        if !is_other || !is_certain {
-            return None;
-        }
-        let Some(Found::InCluster { slot, .. }) = self.found else { return Some(Astray::Replaced(told.address)) };
-        // The epoch in the map is a node's and not that of its claim to the slot: one that missed a move and hears of the
-        // former owner's later doings outdoes those who know. So who is named must say so itself.
-        let owner = cluster::claim(slot, &told.address, &self.settings, &papers).await?;
-        (owner.name != found.name).then_some(Astray::Moved(owner.address))
     }
 
     /// What the server says itself, over the connection.
