@@ -1,0 +1,212 @@
+//! `scripts/test`: what it runs, what it says in the end, and when it fails. Cargo and the servers are stand-ins.
+#![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// What the script may use beside the stand-ins.
+const TOOLS: [&str; 10] = ["bash", "env", "dirname", "sed", "awk", "mktemp", "tee", "rm", "cat", "chmod"];
+/// Answers as Cargo does. Each question is written down.
+const CARGO: &str = r#"#!/usr/bin/env bash
+echo "$*" >>"$STAND_INS/asked"
+case $* in
+    clippy*) exit "$(cat "$STAND_INS/lints")" ;;
+    *mailbox::schedules*) echo "test result: ok. 3 passed; 0 failed" ;;
+    test*) cat "$STAND_INS/tests"; exit "$(cat "$STAND_INS/code")" ;;
+esac
+"#;
+const GREEN: &str = "     Running unittests src/lib.rs (target/debug/deps/a-1)
+
+running 2 tests
+test b ... ok
+test c ... ok
+
+test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s
+
+";
+const RED: &str = "     Running unittests src/lib.rs (target/debug/deps/a-1)
+
+running 3 tests
+test sea::rises ... FAILED
+test sea::falls ... test child::dies ... FAILED
+
+failures:
+
+---- sea::rises stdout ----
+    in between
+failures:
+    sea::rises
+    sea::falls
+
+test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s
+
+error: test failed, to rerun pass `-p fantail-a --lib`
+     Running tests/storm.rs (target/debug/deps/storm-1)
+
+running 1 test
+error: test failed, to rerun pass `-p fantail --test storm`
+
+Caused by:
+  process didn't exit successfully: `storm-1` (signal: 6, SIGABRT: process abort signal)
+   Doc-tests fantail_a
+
+running 1 test
+test src/lib.rs - x (line 3) ... FAILED
+
+failures:
+    src/lib.rs - x (line 3)
+
+test result: FAILED. 4 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s
+
+error: doctest failed, to rerun pass `-p fantail-a --doc`
+error: 3 targets failed:
+    `-p fantail-a --lib`
+    `-p fantail --test storm`
+    `-p fantail-a --doc`
+";
+
+/// A directory that is the whole `PATH`.
+struct StandIns(TempDir);
+
+impl StandIns {
+    fn new() -> Self {
+        let this = Self(tempfile::tempdir().unwrap());
+        for tool in TOOLS {
+            let paths = std::env::var("PATH").unwrap();
+            let found = paths.split(':').map(|path| Path::new(path).join(tool)).find(|path| path.exists());
+            symlink(found.unwrap(), this.0.path().join(tool)).unwrap();
+        }
+        this.program("cargo", CARGO);
+        for server in ["redis-server", "nginx", "chromium"] {
+            this.program(server, "");
+        }
+        fs::create_dir_all(this.0.path().join("target/release")).unwrap();
+        this.program("target/release/fantail-faults", "");
+        this.cargo_answers("0", GREEN, "0");
+        this
+    }
+
+    fn program(&self, name: &str, text: &str) {
+        let path = self.0.path().join(name);
+        fs::write(&path, if text.is_empty() { "#!/usr/bin/env bash\n" } else { text }).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn cargo_answers(&self, lints: &str, tests: &str, code: &str) {
+        for (name, text) in [("lints", lints), ("tests", tests), ("code", code)] {
+            fs::write(self.0.path().join(name), text).unwrap();
+        }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let path = self.0.path();
+        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/test"));
+        command.args(arguments).env_clear().env("PATH", path).env("STAND_INS", path);
+        command.env("POLICY_RC_D", path.join("policy")).env("CARGO_TARGET_DIR", path.join("target")).output().unwrap()
+    }
+
+    /// What Cargo was asked for, by the first words.
+    fn asked(&self) -> Vec<String> {
+        let asked = fs::read_to_string(self.0.path().join("asked")).unwrap_or_default();
+        asked.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+    }
+}
+
+/// The last part of what was printed, without the times.
+fn in_the_end(output: &Output) -> Vec<String> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let (_, told) = text.split_once("== In the end\n").unwrap_or_else(|| panic!("{output:?}"));
+    let without_time = |line: &str| match line.split_once(" s  ") {
+        Some((part, remark)) => {
+            let words: Vec<_> = part.split_whitespace().take(2).chain(Some(remark)).collect();
+            words.join(" ").trim_end().to_owned()
+        }
+        None => line.trim().to_owned(),
+    };
+    told.lines().map(without_time).collect()
+}
+
+#[test]
+fn all_of_it_passes_when_each_part_does() {
+    let stand_ins = StandIns::new();
+    let output = stand_ins.run(&[]);
+    assert!(output.status.success(), "{output:?}");
+    let expected =
+        ["ok formatting", "ok lints", "ok documentation", "ok tests 2 tests", "ok faults", "ok schedules 3 tests"];
+    assert_eq!(in_the_end(&output), expected);
+    assert_eq!(stand_ins.asked(), ["fmt", "clippy", "doc", "test", "build", "test"]);
+}
+
+#[test]
+fn the_rest_runs_though_a_part_has_failed_and_the_end_says_how_to_run_that_alone() {
+    let stand_ins = StandIns::new();
+    stand_ins.cargo_answers("101", RED, "101");
+    stand_ins.program("target/release/fantail-faults", "#!/usr/bin/env bash\nexit 3\n");
+    let output = stand_ins.run(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    let expected = [
+        "ok formatting",
+        "FAILED lints",
+        "cargo clippy --locked --workspace --all-targets --quiet -- -D warnings",
+        "ok documentation",
+        "FAILED tests 5 tests passed; run what failed alone by",
+        "cargo test --locked -p fantail-a --lib -- --exact 'sea::rises'",
+        "cargo test --locked -p fantail-a --lib -- --exact 'sea::falls'",
+        "cargo test --locked -p fantail --test storm",
+        "cargo test --locked -p fantail-a --doc -- --exact 'src/lib.rs - x (line 3)'",
+        "FAILED faults",
+        "scripts/faults --quick",
+        "ok schedules 3 tests",
+    ];
+    assert_eq!(in_the_end(&output), expected);
+    assert_eq!(stand_ins.asked(), ["fmt", "clippy", "doc", "test", "build", "test"]);
+}
+
+#[test]
+fn tests_that_could_not_be_built_or_were_none_have_failed() {
+    for (tests, code, passed) in [("error: could not compile\n", "101", 0), ("", "0", 0), (GREEN, "101", 2)] {
+        let stand_ins = StandIns::new();
+        stand_ins.cargo_answers("0", tests, code);
+        let output = stand_ins.run(&[]);
+        assert_eq!(output.status.code(), Some(1), "{tests}");
+        let expected = format!("FAILED tests {passed} tests passed, and not all were run: see above");
+        assert!(in_the_end(&output).contains(&expected), "{output:?}");
+    }
+}
+
+#[test]
+fn a_program_that_is_missing_and_cannot_be_installed_is_named_and_nothing_runs() {
+    for (server, package) in [("redis-server", "redis-server"), ("nginx", "nginx-light"), ("chromium", "chromium")] {
+        let stand_ins = StandIns::new();
+        fs::remove_file(stand_ins.0.path().join(server)).unwrap();
+        for arguments in [&[][..], &["-p", "fantail"]] {
+            // Who runs the script may not install it, and then may, but there is nothing to be had.
+            stand_ins.program("apt-get", "#!/usr/bin/env bash\nexit 100\n");
+            stand_ins.program("id", "#!/usr/bin/env bash\necho 1000\n");
+            let refused = stand_ins.run(arguments);
+            stand_ins.program("id", "#!/usr/bin/env bash\necho 0\n");
+            let failed = stand_ins.run(arguments);
+            for output in [refused, failed] {
+                assert_eq!(output.status.code(), Some(1), "{output:?}");
+                let told = String::from_utf8_lossy(&output.stderr);
+                assert!(told.contains(&format!("{server} is missing")) && told.contains(package), "{told}");
+            }
+        }
+        assert!(stand_ins.asked().is_empty());
+    }
+}
+
+#[test]
+fn arguments_go_to_cargo_test_and_its_verdict_counts() {
+    let stand_ins = StandIns::new();
+    stand_ins.cargo_answers("0", RED, "101");
+    assert_eq!(stand_ins.run(&["-p", "fantail"]).status.code(), Some(101));
+    assert_eq!(
+        fs::read_to_string(stand_ins.0.path().join("asked")).unwrap(),
+        "test --locked --no-fail-fast -p fantail\n"
+    );
+}
