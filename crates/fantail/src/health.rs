@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use fantail_feed::{Feed, FeedState};
 use fantail_shard::Admission;
-use fantail_telemetry::{CONTENT_TYPE as METRICS_TYPE, Metrics};
-use http::{Method, Request, StatusCode};
+use fantail_telemetry::{Metrics, TextFormat};
+use http::header::ACCEPT;
+use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::server::conn::http1;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -66,13 +67,13 @@ pub(crate) async fn run(listener: TcpListener, health: Arc<Health>) {
 impl Health {
     /// The answer to a request of the path `/{name}`, if it is about health.
     pub(crate) fn find<B>(&self, name: &str, request: &Request<B>) -> Option<Result<Answer, Problem>> {
-        let show: fn(&Self) -> Answer = match name {
-            "livez" => |_| json_answer(StatusCode::OK, &json!({ "status": "ok" })),
-            "readyz" => Self::ready,
+        let show: fn(&Self, &HeaderMap) -> Answer = match name {
+            "livez" => |_, _| json_answer(StatusCode::OK, &json!({ "status": "ok" })),
+            "readyz" => |health, _| health.ready(),
             "metrics" => Self::show_metrics,
             _ => return None,
         };
-        Some(only_read(request).map(|()| show(self)))
+        Some(only_read(request).map(|()| show(self, request.headers())))
     }
 
     fn answer<B>(&self, request: &Request<B>) -> Result<Answer, Problem> {
@@ -101,9 +102,10 @@ impl Health {
         json_answer(status, &body)
     }
 
-    fn show_metrics(&self) -> Answer {
+    fn show_metrics(&self, headers: &HeaderMap) -> Answer {
+        let format = TextFormat::accepted(headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok()));
         self.feed_figures.bring_up_to_date(self.feed.counters(), &self.metrics.hub());
-        typed_answer(StatusCode::OK, METRICS_TYPE, self.metrics.render().into_bytes())
+        typed_answer(StatusCode::OK, format.content_type(), self.metrics.render(format).into_bytes())
     }
 }
 

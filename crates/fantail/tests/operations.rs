@@ -7,7 +7,7 @@ mod node;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use fantail_testkit::{Close, PATIENCE, SseClient};
+use fantail_testkit::{Close, PATIENCE, SseClient, http};
 use serde_json::{Value, json};
 
 use node::{
@@ -219,9 +219,20 @@ fn assert_well_formed(text: &str) {
 #[tokio::test]
 async fn the_numbers_are_well_formed_and_every_stream_that_ended_has_one_reason() {
     let node = node(&[]).await;
-    let answer = ask(&node, "GET", "/metrics").await;
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some(kind)));
+    let scrape =
+        async |accept: &str| http(node.internal(), "GET", "/metrics", &[("Accept", accept)], "").await.unwrap();
+    let (classic, open) =
+        ("text/plain; version=0.0.4; charset=utf-8", "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    for (accept, kind) in [
+        ("*/*", classic),
+        ("text/plain;version=0.0.4", classic),
+        ("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5", open),
+    ] {
+        let answer = scrape(accept).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some(kind)), "{accept}");
+        assert_eq!(answer.text().ends_with("# EOF\n"), kind == open, "{accept}");
+    }
+    assert_eq!(ask(&node, "GET", "/metrics").await.header("content-type"), Some(classic));
 
     let mut open = [subscribe(&node, "/sse/a").await, subscribe(&node, "/sse?channel=a&channel=b").await];
     let mut clients = Vec::new();
@@ -242,7 +253,7 @@ async fn the_numbers_are_well_formed_and_every_stream_that_ended_has_one_reason(
     }
     drop(clients);
     let metrics = until(&node, "five streams are gone", |m| m.count("fantail_connections_open") == 2).await;
-    assert_well_formed(&metrics.0);
+    assert_well_formed(&scrape("application/openmetrics-text").await.text());
     for reason in ["limit_reached", "client_closed", "client_reset", "channel_deleted", "kicked"] {
         assert_eq!(metrics.closed(reason), 1, "{reason}");
     }

@@ -17,58 +17,73 @@ use crate::process::ProcessFigures;
 use crate::rows::{Kind, ROWS, Reading, Row, Words};
 use crate::shard_counters::{ShardCounters, ShardFields};
 
-/// The media type of what [`Metrics::render`](crate::Metrics::render) returns.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// All sources of numbers. Reading them disturbs no shard beyond one shared cache line.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sources {
     pub(crate) shards: Vec<Arc<ShardCounters>>,
     pub(crate) hub: Arc<HubCounters>,
     pub(crate) started: SystemTime,
 }
 
+/// The value of one series.
+#[derive(Clone, Copy)]
+pub(crate) enum Number {
+    Whole(u64),
+    Float(f64),
+}
+
+/// The rows that have numbers now: where `/proc` is hidden a scrape goes without those of the process.
+pub(crate) fn rows(process: Option<&ProcessFigures>) -> impl Iterator<Item = &'static Row> {
+    let is_known = move |row: &&Row| process.is_some() || !matches!(row.reading, Reading::Process(_));
+    ROWS.iter().filter(is_known)
+}
+
 impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let process = ProcessFigures::read(self.started);
-        for row in &ROWS {
-            if matches!(row.reading, Reading::Process(_)) && process.is_none() {
-                continue;
-            }
+        for row in rows(process.as_ref()) {
             let kind = match row.kind {
                 Kind::Counter => MetricType::Counter,
                 Kind::Gauge => MetricType::Gauge,
             };
             // The format ends a help text with a period; the table leaves it out.
             let help = format!("{}.", row.help);
-            let encoder = encoder.encode_descriptor(row.name, &help, None, kind)?;
-            self.encode_row(row, process.as_ref(), encoder)?;
+            let mut to = encoder.encode_descriptor(row.name, &help, None, kind)?;
+            self.each_sample(row, process.as_ref(), &mut |label, number| match label {
+                None => encode_number(row.kind, number, &mut to),
+                Some(label) => encode_number(row.kind, number, &mut to.encode_family(&[label])?),
+            })?;
         }
         Ok(())
     }
 }
 
+/// Takes a series: its label, if it has one, and its value.
+type Take<'a> = &'a mut dyn FnMut(Option<(&str, &str)>, Number) -> fmt::Result;
+
 impl Sources {
-    fn encode_row(&self, row: &Row, process: Option<&ProcessFigures>, mut to: MetricEncoder<'_>) -> fmt::Result {
+    /// Hands over every series of a row.
+    pub(crate) fn each_sample(&self, row: &Row, process: Option<&ProcessFigures>, take: Take<'_>) -> fmt::Result {
         match &row.reading {
-            Reading::Shards(read) => write_u64(row.kind, self.sum(read), &mut to),
-            Reading::EachShard(read) => self.shards.iter().enumerate().try_for_each(|(number, shard)| {
-                let label = [("shard", number.to_string())];
-                write_u64(row.kind, read(shard), &mut to.encode_family(&label)?)
-            }),
-            Reading::ShardsBy(words, read) => {
-                write_by(*words, |index| self.sum(&|shard| read(shard)[index].get()), row.kind, &mut to)
+            Reading::Shards(read) => take(None, Number::Whole(self.sum(read))),
+            Reading::EachShard(read) => {
+                self.shards.iter().enumerate().try_for_each(|(number, shard)| {
+                    take(Some(("shard", &number.to_string())), Number::Whole(read(shard)))
+                })
             }
-            Reading::Hub(read) => write_u64(row.kind, read(&self.hub), &mut to),
+            Reading::ShardsBy(words, read) => {
+                by_word(*words, |index| self.sum(&|shard| read(shard)[index].get()), take)
+            }
+            Reading::Hub(read) => take(None, Number::Whole(read(&self.hub))),
             Reading::HubBy(words, read) => {
                 let counters: &[Counter] = read(&self.hub);
-                write_by(*words, |index| counters[index].get(), row.kind, &mut to)
+                by_word(*words, |index| counters[index].get(), take)
             }
             Reading::HubState(words, read) => {
                 let current = read(&self.hub);
-                write_by(*words, |index| u64::from(index == current), row.kind, &mut to)
+                by_word(*words, |index| u64::from(index == current), take)
             }
-            Reading::Process(read) => process.map_or(Ok(()), |process| write_f64(row.kind, read(process), &mut to)),
+            Reading::Process(read) => process.map_or(Ok(()), |process| take(None, Number::Float(read(process)))),
         }
     }
 
@@ -77,23 +92,16 @@ impl Sources {
     }
 }
 
-fn write_by(words: Words, read: impl Fn(usize) -> u64, kind: Kind, to: &mut MetricEncoder<'_>) -> fmt::Result {
-    words.values.iter().enumerate().try_for_each(|(index, value)| {
-        let label = [(words.label, *value)];
-        write_u64(kind, read(index), &mut to.encode_family(&label)?)
-    })
+fn by_word(words: Words, read: impl Fn(usize) -> u64, take: Take<'_>) -> fmt::Result {
+    let mut words_by_index = words.values.iter().enumerate();
+    words_by_index.try_for_each(|(index, value)| take(Some((words.label, value)), Number::Whole(read(index))))
 }
 
-fn write_u64(kind: Kind, value: u64, to: &mut MetricEncoder<'_>) -> fmt::Result {
-    match kind {
-        Kind::Counter => to.encode_counter::<NoLabelSet, _, u64>(&value, None),
-        Kind::Gauge => to.encode_gauge(&value),
-    }
-}
-
-fn write_f64(kind: Kind, value: f64, to: &mut MetricEncoder<'_>) -> fmt::Result {
-    match kind {
-        Kind::Counter => to.encode_counter::<NoLabelSet, _, f64>(&value, None),
-        Kind::Gauge => to.encode_gauge(&value),
+fn encode_number(kind: Kind, number: Number, to: &mut MetricEncoder<'_>) -> fmt::Result {
+    match (kind, number) {
+        (Kind::Counter, Number::Whole(value)) => to.encode_counter::<NoLabelSet, _, u64>(&value, None),
+        (Kind::Counter, Number::Float(value)) => to.encode_counter::<NoLabelSet, _, f64>(&value, None),
+        (Kind::Gauge, Number::Whole(value)) => to.encode_gauge(&value),
+        (Kind::Gauge, Number::Float(value)) => to.encode_gauge(&value),
     }
 }

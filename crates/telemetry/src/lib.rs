@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod classic;
 mod counter;
 mod escape;
 mod exposition;
@@ -18,13 +19,14 @@ mod reference;
 mod rows;
 mod sampled;
 mod shard_counters;
+mod text_format;
 
 pub use counter::{ByLabel, Counter, Gauge};
 pub use escape::{ESCAPED_BYTES_MAX, Escaped, escape};
-pub use exposition::CONTENT_TYPE;
 pub use hub_counters::{EvictReason, FeedState, HubCounters, HubFields, RejectReason};
 pub use label::Label;
 pub use metrics::Metrics;
 pub use reference::reference_markdown;
 pub use sampled::{Admitted, Sampled};
 pub use shard_counters::{CloseReason, ShardCounters, ShardFields, SlowPolicy, StatusClass};
+pub use text_format::TextFormat;

@@ -7,15 +7,18 @@ use prometheus_client::encoding::text;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::classic;
 use crate::exposition::Sources;
 use crate::hub_counters::HubCounters;
 use crate::shard_counters::ShardCounters;
+use crate::text_format::TextFormat;
 
 /// All counters of the process. Made once, at start, which is also the start time it reports.
 #[derive(Debug)]
 pub struct Metrics {
     shards: Vec<Arc<ShardCounters>>,
     hub: Arc<HubCounters>,
+    sources: Sources,
     registry: Registry,
 }
 
@@ -29,8 +32,8 @@ impl Metrics {
         let mut registry = Registry::default();
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("fantail_build", "Which build this is", build);
-        registry.register_collector(Box::new(sources));
-        Self { shards, hub, registry }
+        registry.register_collector(Box::new(sources.clone()));
+        Self { shards, hub, sources, registry }
     }
 
     /// The counters of one shard, for that shard's thread to write.
@@ -48,10 +51,14 @@ impl Metrics {
         Arc::clone(&self.hub)
     }
 
-    /// The answer to a scrape, of type [`CONTENT_TYPE`](crate::CONTENT_TYPE).
-    pub fn render(&self) -> String {
+    /// The answer to a scrape.
+    pub fn render(&self, format: TextFormat) -> String {
         let mut page = String::new();
-        text::encode(&mut page, &self.registry).expect("writing to a string does not fail");
+        let written = match format {
+            TextFormat::Classic => classic::write(&self.sources, &mut page),
+            TextFormat::OpenMetrics => text::encode(&mut page, &self.registry),
+        };
+        written.expect("writing to a string does not fail");
         page
     }
 }

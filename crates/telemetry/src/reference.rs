@@ -10,8 +10,9 @@ const HEAD: &str = "\
 <!-- Written from crates/telemetry/src/rows.rs; change it there, then run
      UPDATE_EXPECT=1 cargo test -p fantail-telemetry -->
 
-`GET /metrics` on the internal listener answers in the OpenMetrics text form. Counters start at zero with the
-process. No label holds a name that a client or a publisher chose, so the number of series is fixed.
+`GET /metrics` on the internal listener answers in the classic text form of Prometheus, or in OpenMetrics to a
+scraper that asks for it (`Accept: application/openmetrics-text`). `health_listen` answers it as well. Counters start at
+zero with the process. No label holds a name that a client or a publisher chose, so the number of series is fixed.
 
 | name | type | labels | meaning |
 |---|---|---|---|

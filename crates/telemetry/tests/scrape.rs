@@ -3,12 +3,12 @@
 // A failed unwrap is how a test fails.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::{env, fs};
 
 use fantail_telemetry::{
-    CloseReason, EvictReason, FeedState, Metrics, RejectReason, SlowPolicy, StatusClass, reference_markdown,
+    CloseReason, EvictReason, FeedState, Metrics, RejectReason, SlowPolicy, StatusClass, TextFormat, reference_markdown,
 };
 
 /// The value of one series, written as a scrape writes it.
@@ -44,7 +44,7 @@ fn the_names_of_all_metrics() {
         fantail_streams_closed_total fantail_streams_open fantail_streams_opened_total fantail_unsent_bytes \
         fantail_wakes_total fantail_write_blocked_total fantail_write_calls_total process_cpu_seconds_total \
         process_max_fds process_open_fds process_resident_memory_bytes process_start_time_seconds process_threads";
-    let page = Metrics::new(2).render();
+    let page = Metrics::new(2).render(TextFormat::OpenMetrics);
     assert_eq!(names(&page), expected.split(' ').collect(), "{page}");
 }
 
@@ -66,7 +66,7 @@ fn shards_are_added_up_at_the_scrape() {
         ("fantail_streams_closed_total{reason=\"client_closed\"}", 0),
         ("fantail_requests_total{status=\"4xx\"}", 3),
     ];
-    assert_series(&metrics.render(), &expected);
+    assert_series(&metrics.render(TextFormat::OpenMetrics), &expected);
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
         ("fantail_recalled_total", 215),
         ("fantail_events_misplaced_total", 216),
     ];
-    assert_series(&metrics.render(), &expected);
+    assert_series(&metrics.render(TextFormat::OpenMetrics), &expected);
 }
 
 #[test]
@@ -164,12 +164,12 @@ fn the_state_of_the_feed_is_one_among_zeros() {
         ("fantail_feed_state{state=\"connecting\"}", 1),
         ("fantail_feed_state{state=\"connected\"}", 0),
     ];
-    assert_series(&metrics.render(), &expected);
+    assert_series(&metrics.render(TextFormat::OpenMetrics), &expected);
 }
 
 #[test]
 fn a_scrape_is_complete_and_ends_as_the_format_demands() {
-    let page = Metrics::new(1).render();
+    let page = Metrics::new(1).render(TextFormat::OpenMetrics);
     assert!(page.ends_with("# EOF\n"));
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(value(&page, &format!("fantail_build_info{{version=\"{version}\"}}")), Some("1"));
@@ -179,9 +179,62 @@ fn a_scrape_is_complete_and_ends_as_the_format_demands() {
     }
 }
 
+/// Reads the classic form as strictly as its own parsers: each metric is described once, by its help and its kind, and its
+/// series stand right behind. Returns the value of each series.
+fn parse_classic(page: &str) -> BTreeMap<&str, f64> {
+    let (mut described, mut series) = (BTreeSet::new(), BTreeMap::new());
+    let mut lines = page.lines().peekable();
+    assert!(page.ends_with('\n') && !page.contains("# EOF"), "{page}");
+    while let Some(line) = lines.next() {
+        let (name, help) = line.strip_prefix("# HELP ").unwrap().split_once(' ').unwrap();
+        assert!(is_name(name) && described.insert(name), "{line}");
+        assert!(!help.is_empty() && !help.contains('\\'), "{line}");
+        let (typed, kind) = lines.next().unwrap().strip_prefix("# TYPE ").unwrap().split_once(' ').unwrap();
+        assert_eq!(typed, name);
+        // What promtool's linter asks of names.
+        assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+        assert!(kind == "counter" || kind == "gauge", "{kind}");
+        assert!(!["_count", "_sum", "_bucket", "_milliseconds", "_ms"].iter().any(|end| name.ends_with(end)), "{name}");
+        while let Some(sample) = lines.next_if(|line| !line.starts_with('#')) {
+            let (key, value) = sample.rsplit_once(' ').unwrap();
+            let (of, labels) = key.split_once('{').map_or((key, None), |(of, labels)| (of, Some(labels)));
+            assert_eq!(of, name, "{sample}");
+            if let Some(labels) = labels {
+                let (label, word) = labels.strip_suffix("\"}").unwrap().split_once("=\"").unwrap();
+                assert!(is_name(label) && !word.contains(['"', '\\']), "{sample}");
+            }
+            assert!(series.insert(key, value.parse().unwrap()).is_none(), "twice: {sample}");
+        }
+    }
+    series
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+}
+
+/// The two forms differ in how they describe, and in nothing that they say.
+#[test]
+fn the_classic_form_is_well_formed_and_has_the_same_series_and_numbers() {
+    let metrics = Metrics::new(2);
+    metrics.shard(0).deliveries.add(7);
+    metrics.shard(1).streams_closed.add(CloseReason::Stalled, 3);
+    metrics.hub().set_feed_state(FeedState::Connected);
+    let (classic, open) = (metrics.render(TextFormat::Classic), metrics.render(TextFormat::OpenMetrics));
+    let series = parse_classic(&classic);
+    let counted =
+        |(key, value): (&str, &str)| (!key.starts_with("process_")).then(|| (key.to_owned(), value.parse().unwrap()));
+    let samples = open.lines().filter(|line| !line.starts_with('#')).filter_map(|line| counted(line.rsplit_once(' ')?));
+    let expected: BTreeMap<String, f64> = samples.collect();
+    let found = series.iter().filter(|(key, _)| !key.starts_with("process_"));
+    assert_eq!(found.map(|(key, value)| ((*key).to_owned(), *value)).collect::<BTreeMap<_, _>>(), expected);
+    assert_eq!(names(&classic), names(&open));
+    assert_series(&classic, &[("fantail_streams_closed_total{reason=\"stalled\"}", 3)]);
+}
+
 #[test]
 fn every_help_text_is_one_sentence_with_one_period() {
-    for line in Metrics::new(1).render().lines().filter(|line| line.starts_with("# HELP")) {
+    for line in Metrics::new(1).render(TextFormat::OpenMetrics).lines().filter(|line| line.starts_with("# HELP")) {
         assert!(line.ends_with('.') && !line.ends_with(".."), "{line}");
     }
 }
@@ -203,5 +256,5 @@ fn the_reference_page_is_the_table() {
 fn the_reference_page_names_what_a_scrape_shows_and_nothing_else() {
     let page = reference_markdown();
     let documented: BTreeSet<_> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    assert_eq!(documented, names(&Metrics::new(1).render()));
+    assert_eq!(documented, names(&Metrics::new(1).render(TextFormat::OpenMetrics)));
 }
