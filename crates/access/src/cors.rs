@@ -2,7 +2,7 @@
 //!
 //! Every answer of the public listener asks here, errors included, since a page sees an error
 //! without CORS headers only as a nameless failure. The policy reflects nothing that is not on its
-//! list, and it never allows credentials.
+//! list. Credentials are allowed only where that was asked for, and then to listed origins alone.
 
 use std::collections::HashSet;
 
@@ -12,6 +12,7 @@ use crate::origin::{Origin, OriginError};
 pub const PREFLIGHT_MAX_AGE_SECONDS: u32 = 7200;
 
 const ALLOW_ORIGIN: &str = "access-control-allow-origin";
+const ALLOW_CREDENTIALS: (&str, &str) = ("access-control-allow-credentials", "true");
 
 /// What a preflight is granted: reading a stream, and the request headers of stream clients.
 /// `Last-Event-ID` is here because a long or unusual id makes a browser ask before every reconnect.
@@ -23,7 +24,10 @@ const PREFLIGHT_GRANTS: [(&str, &str); 3] = [
 
 /// Which origins may read, fixed at start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CorsPolicy(Allowed);
+pub struct CorsPolicy {
+    allowed: Allowed,
+    credentials: bool,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Allowed {
@@ -49,17 +53,27 @@ pub struct CorsPolicyError {
 pub struct CorsDecision {
     allow_origin: Option<String>,
     vary: bool,
+    credentials: bool,
 }
 
 impl CorsPolicy {
     /// Allows exactly these origins; an empty list turns CORS off.
     pub fn new(origins: Vec<Origin>) -> Self {
-        if origins.is_empty() { Self(Allowed::None) } else { Self(Allowed::Listed(origins.into_iter().collect())) }
+        let listed = Allowed::Listed(origins.into_iter().collect());
+        let allowed = if listed == Allowed::Listed(HashSet::new()) { Allowed::None } else { listed };
+        Self { allowed, credentials: false }
     }
 
     /// Allows every origin.
     pub fn any() -> Self {
-        Self(Allowed::Any)
+        Self { allowed: Allowed::Any, credentials: false }
+    }
+
+    /// Lets pages of listed origins read with cookies (`withCredentials`), for a proxy in front that looks at them. Where
+    /// any origin may read this changes nothing: every page on the web could read as the person who has it open.
+    #[must_use]
+    pub fn with_credentials(self) -> Self {
+        Self { credentials: matches!(self.allowed, Allowed::Listed(_)), ..self }
     }
 
     /// Reads the operator's list, in which a single `*` means any origin. All bad entries come
@@ -86,14 +100,14 @@ impl CorsPolicy {
     pub fn decide<'a>(&self, origin_headers: impl IntoIterator<Item = &'a [u8]>) -> CorsDecision {
         let mut values = origin_headers.into_iter();
         let (first, second) = (values.next(), values.next());
-        let allow_origin = match (&self.0, first, second) {
+        let allow_origin = match (&self.allowed, first, second) {
             (Allowed::None, ..) | (_, _, Some(_)) | (Allowed::Listed(_), None, None) => None,
             (Allowed::Any, ..) => Some("*".to_owned()),
             (Allowed::Listed(listed), Some(value), None) => echo_if_listed(listed, value),
         };
         // A cache must keep the answers apart even when this one allows nobody.
-        let vary = matches!(self.0, Allowed::Listed(_));
-        CorsDecision { allow_origin, vary }
+        let vary = matches!(self.allowed, Allowed::Listed(_));
+        CorsDecision { credentials: self.credentials && allow_origin.is_some(), allow_origin, vary }
     }
 }
 
@@ -107,7 +121,7 @@ impl CorsDecision {
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let allow = self.allow_origin.as_deref().map(|value| (ALLOW_ORIGIN, value));
         let vary = self.vary.then_some(("vary", "Origin"));
-        allow.into_iter().chain(vary)
+        allow.into_iter().chain(self.credentials.then_some(ALLOW_CREDENTIALS)).chain(vary)
     }
 
     /// The headers of the answer to `OPTIONS`. An origin that is refused learns no grants.
@@ -231,8 +245,21 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_ever_allows_credentials() {
-        for policy in [listed(), policy(&["*"])] {
+    fn credentials_are_allowed_to_listed_origins_where_that_was_asked_for() {
+        let with = listed().with_credentials();
+        let origin = "https://example.com";
+        let expected = [(ALLOW_ORIGIN, origin), ("access-control-allow-credentials", "true"), ("vary", "Origin")];
+        assert_eq!(headers(&with.decide([origin.as_bytes()])), expected);
+        assert!(with.decide([origin.as_bytes()]).preflight_headers().any(|header| header == ALLOW_CREDENTIALS));
+        for origins in [&[][..], &[b"https://evil.net".as_slice()], &[origin.as_bytes(), origin.as_bytes()]] {
+            assert_eq!(headers(&with.decide(origins.iter().copied())), [("vary", "Origin")]);
+        }
+    }
+
+    #[test]
+    fn no_other_answer_allows_credentials() {
+        let (any, none) = (policy(&["*"]), policy(&[]));
+        for policy in [listed(), any.clone(), any.with_credentials(), none.with_credentials()] {
             let decision = policy.decide([b"https://example.com".as_slice()]);
             let mut names = decision.preflight_headers().map(|(name, _)| name);
             assert!(!names.any(|name| name.contains("credentials")));

@@ -201,6 +201,8 @@ pub struct Drain {
 pub struct Cors {
     /// Exact origins, or a single `*`.
     pub cors_origin: Vec<String>,
+    /// Whether their pages may send cookies along; only with exact origins.
+    pub cors_credentials: bool,
 }
 
 /// What is written about the program's life.
@@ -332,7 +334,7 @@ impl Config {
                 event_bytes_max: 0,
             },
             drain: Drain { drain_delay: Duration::ZERO, drain_window: Duration::ZERO, drain_deadline: Duration::ZERO },
-            cors: Cors { cors_origin: Vec::new() },
+            cors: Cors { cors_origin: Vec::new(), cors_credentials: false },
             logging: Logging { log_level: String::new(), log_format: LogFormat::Text },
             sources: Sources { config: None, of_settings: Vec::new() },
         }

@@ -1,6 +1,6 @@
 //! The environment: every variable that starts with `FANTAIL_` is meant for this program.
 //!
-//! A variable that no setting owns is a fault, because a mistyped one would otherwise be silently
+//! An empty one counts as not set. A variable that no setting owns is a fault, because a mistyped one would otherwise be silently
 //! without effect. The exception is what Kubernetes puts there by itself: in a namespace with a
 //! service called `fantail` every pod is given `FANTAIL_SERVICE_HOST` and its kin.
 
@@ -26,6 +26,8 @@ pub(crate) fn read(variables: &[(OsString, OsString)]) -> (Vec<Given>, Faults) {
         match (find(&name), value.to_str()) {
             (None, _) => faults.push(place, unknown(&name)),
             (Some(_), None) => faults.push(place, "the value is not UTF-8"),
+            // Shells, compose files and charts pass a variable on as empty when it is not set.
+            (Some(_), Some("")) => {}
             (Some(setting), Some(text)) => given.push(Given { setting, texts: vec![text.to_owned()], place }),
         }
     }

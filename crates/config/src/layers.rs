@@ -12,7 +12,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::thread::available_parallelism;
 
-use crate::config::Config;
+use crate::config::{Config, LogFormat};
 use crate::fault::{Faults, Place};
 use crate::flags::Flags;
 use crate::settings::{SETTINGS, Setting};
@@ -51,6 +51,15 @@ pub struct Effective {
     pub source: Source,
 }
 
+/// How lines are to be written, as far as it can be told while other settings, or this one itself, may be at fault.
+pub fn log_format(
+    flags: &Flags,
+    variables: &[(OsString, OsString)],
+    read_file: &dyn Fn(&Path) -> io::Result<String>,
+) -> LogFormat {
+    lay(flags, variables, read_file).config.logging.log_format
+}
+
 /// Lays all layers over the defaults. The environment comes whole, as `std::env::vars_os` gives
 /// it, because unknown variables are faults too; `read_file` is asked at most once.
 pub fn resolve(
@@ -58,6 +67,10 @@ pub fn resolve(
     variables: &[(OsString, OsString)],
     read_file: &dyn Fn(&Path) -> io::Result<String>,
 ) -> Result<Config, Faults> {
+    lay(flags, variables, read_file).finish()
+}
+
+fn lay(flags: &Flags, variables: &[(OsString, OsString)], read_file: &dyn Fn(&Path) -> io::Result<String>) -> Layers {
     let (from_variables, variable_faults) = environment::read(variables);
     let named_file = flags.given.iter().rev().chain(from_variables.iter().rev()).find(|given| names_a_file(given));
     let (from_file, file_faults) = named_file.map_or_else(Default::default, |given| load_file(given, read_file));
@@ -69,7 +82,7 @@ pub fn resolve(
     layers.apply(from_variables, Source::Env);
     layers.faults.extend(flags.faults.clone());
     layers.apply(flags.given.clone(), Source::Flag);
-    layers.finish()
+    layers
 }
 
 impl Config {
@@ -216,7 +229,14 @@ pub(crate) struct Rule {
     pub(crate) holds: fn(&Config) -> bool,
 }
 
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 10] = [
+    Rule {
+        keys: &["cors_credentials", "cors_origin"],
+        must: "needs exact origins in",
+        holds: |config| {
+            !config.cors.cors_credentials || !matches!(config.cors.cors_origin.join(",").as_str(), "" | "*")
+        },
+    },
     Rule {
         keys: &["drain_deadline", "drain_window"],
         must: "must not be shorter than",

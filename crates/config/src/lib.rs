@@ -30,7 +30,7 @@ pub use config::{
 };
 pub use fault::{Fault, Faults, Place};
 pub use flags::{Flags, Parsed, clap_args, command, parse_flags, parse_flags_of};
-pub use layers::{Effective, Source, resolve};
+pub use layers::{Effective, Source, log_format, resolve};
 pub use redis_url::RedisUrl;
 pub use reference::{example_toml, reference_markdown};
 pub use secret::Secret;

@@ -18,6 +18,8 @@ top level, without tables but for `[[channel]]`.
 All settings are checked before anything is bound, and everything that is wrong is reported at once, with
 its file and line, variable or flag. An unknown key, flag or `FANTAIL_` variable is an error.
 
+An empty variable counts as not set. To take back what file or variable say, give an empty flag: `--redis-url=`.
+
 Durations have a unit: `500ms`, `15s`, `5m`. Sizes are bytes, or whole `KiB`, `MiB`, `GiB`. A list is an
 array in the file, separated by commas in a variable, and a repeated flag on the command line. A list that
 a later layer gives takes the place of the whole list before it.

@@ -134,7 +134,7 @@ macro_rules! setting {
 }
 
 /// Every setting, grouped as in [`Config`](crate::Config).
-pub static SETTINGS: [Setting; 53] = [
+pub static SETTINGS: [Setting; 54] = [
     setting!(public.listen: Address() = "127.0.0.1:8080",
         "Where browsers connect. Reachable from this machine only, until set otherwise."),
     setting!(public.listen_shared: Switch() = "false",
@@ -235,6 +235,8 @@ pub static SETTINGS: [Setting; 53] = [
         "Time behind drain_delay at which the program exits whatever is still open. At least drain_window; with drain_delay it must stay below the supervisor's own patience."),
     setting!(cors.cors_origin: Origins() = "" or "https://app.example.com",
         "Origin whose pages may read streams, compared exactly. Without one only pages of the same origin may; a single * stands for all."),
+    setting!(cors.cors_credentials: Switch() = "false",
+        "Let those pages send cookies along (withCredentials), as a proxy in front may ask for. Fantail itself looks at no cookie. Needs exact origins, since with * every page on the web could read as the person who has it open."),
     setting!(logging.log_level: LogFilter() = "info",
         "Which log lines are written: a level, or a level per module."),
     setting!(logging.log_format: LogFormat() = "text",

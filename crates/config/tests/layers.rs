@@ -119,7 +119,7 @@ fn nothing_said_gives_the_documented_defaults() {
     };
     assert_eq!(limits, expected);
     assert_eq!(drain, Drain { drain_delay: seconds(3), drain_window: seconds(10), drain_deadline: seconds(20) });
-    assert_eq!(cors, Cors { cors_origin: Vec::new() });
+    assert_eq!(cors, Cors { cors_origin: Vec::new(), cors_credentials: false });
     assert_eq!(logging, Logging { log_level: "info".into(), log_format: LogFormat::Text });
     let Sources { config, .. } = sources;
     assert_eq!(config, None);
@@ -165,7 +165,7 @@ fn every_setting_can_be_given_in_every_layer() {
         "trusted_proxies" => "10.0.0.0/8,192.0.2.7",
         "log_level" => "warn",
         "log_format" => "json",
-        "listen_shared" | "redis_log" | "feed_state_events" => "true",
+        "listen_shared" | "redis_log" | "cors_credentials" | "feed_state_events" => "true",
         "workers" | "connections_max" | "channels_per_stream_max" | "log_events_max" | "redis_log_events_max" => "7",
         "drain_deadline" | "log_age_max" | "redis_log_age_max" => "11s",
         "control_events" => "false",
@@ -183,6 +183,7 @@ fn every_setting_can_be_given_in_every_layer() {
         let sentinels = [("FANTAIL_REDIS_SENTINELS", "s1"), ("FANTAIL_REDIS_SENTINEL_MASTER", "main")];
         let company = match key {
             "redis_url" | "redis_cluster_nodes" => Vec::new(),
+            "cors_credentials" => vec![("FANTAIL_CORS_ORIGIN", "https://a.example")],
             "redis_log_lanes" => vec![("FANTAIL_REDIS_URL", "redis://db"), ("FANTAIL_REDIS_LOG", "true")],
             "redis_username" => vec![("FANTAIL_REDIS_URL", "redis://db"), ("FANTAIL_REDIS_PASSWORD_FILE", "/x")],
             "redis_tls_cert" => vec![("FANTAIL_REDIS_URL", "rediss://db"), ("FANTAIL_REDIS_TLS_KEY", "/x")],
@@ -330,14 +331,32 @@ fn a_rule_that_is_none_is_refused_with_its_place() {
 }
 
 #[test]
-fn an_empty_value_takes_back_what_an_earlier_layer_said() {
+fn an_empty_flag_takes_back_what_an_earlier_layer_said() {
     let said = Said {
         file: "redis_url = \"redis://db\"\ncors_origin = [\"https://a.example\"]",
-        variables: &[("FANTAIL_REDIS_URL", ""), ("FANTAIL_CORS_ORIGIN", "")],
+        flags: &["--redis-url=", "--cors-origin="],
         ..Said::default()
     };
     let config = said.config();
     assert_eq!((config.feed.redis_url, config.cors.cors_origin), (None, Vec::new()));
+}
+
+#[test]
+fn an_empty_variable_is_as_good_as_none_whatever_its_setting() {
+    let all: Vec<_> = SETTINGS.iter().map(|setting| (setting.variable(), "")).collect();
+    let all: Vec<_> = all.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let effective = |variables: &[(&str, &str)], file: &str| {
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let file = file.to_owned();
+        let flags = if file.is_empty() { Flags::default() } else { flags(&["--config", "f.toml"]) };
+        resolve(&flags, &variables, &|_| Ok(file.clone())).unwrap_or_else(|faults| panic!("{faults}")).effective()
+    };
+    assert_eq!(effective(&all, ""), effective(&[], ""));
+    for one in &all {
+        assert_eq!(effective(&[*one], ""), effective(&[], ""), "{one:?}");
+    }
+    let file = "retry = \"3s\"\nredis_url = \"redis://db\"\nredis_log = true\ncors_origin = [\"https://a.example\"]";
+    assert_eq!(effective(&all, file), effective(&[], file), "what the file says stays");
 }
 
 #[test]
@@ -375,7 +394,12 @@ fn a_bad_value_is_told_even_if_a_later_layer_hides_it() {
 
 #[test]
 fn settings_that_contradict_each_other_are_refused() {
-    let table: [(&[&str], &str); 10] = [
+    let table: [(&[&str], &str); 12] = [
+        (
+            &["--cors-credentials"],
+            "cors_credentials (true, --cors-credentials) needs exact origins in cors_origin (none",
+        ),
+        (&["--cors-credentials", "--cors-origin=*"], "needs exact origins in cors_origin (*, --cors-origin)"),
         (&["--health-listen", "127.0.0.1:8080"], "must not take the same address and port as listen"),
         (&["--health-listen", "0.0.0.0:8081"], "must not take the same address and port as internal_listen"),
         (&["--drain-deadline", "5s"], "drain_deadline (5s, --drain-deadline) must not be shorter than drain_window"),

@@ -11,10 +11,11 @@ use fantail_config::{Channels, Config, Cors, Drain, Engine, Feed, Internal, Limi
 use fantail_feed::{LogRetention, RedisSettings};
 use fantail_hub::{Following, Hub, HubSettings, LogLimits, NumberedBy};
 use fantail_shard::{Admission, ShardSettings};
-use fantail_telemetry::Metrics;
+use fantail_telemetry::{Metrics, logging};
 use fantail_wire::{LaneName, Lanes, Term};
 
 use crate::channel_classes;
+use crate::cli::format_of;
 use crate::control::{Control, FeedChoice};
 use crate::descriptors;
 use crate::drain::DrainTimes;
@@ -78,9 +79,10 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         event_bytes_max,
     } = limits;
     let Drain { drain_delay, drain_window, drain_deadline } = drain;
-    let Cors { cors_origin } = cors;
+    let Cors { cors_origin, cors_credentials } = cors;
 
-    crate::cli::start_logging(&logging)?;
+    let log_format = format_of(logging.log_format);
+    logging::init(&logging.log_level, log_format)?;
     // The TLS of the Redis client asks for the process's default provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut redis = redis_settings(redis_url.as_ref(), redis, event_bytes_max)?;
@@ -126,7 +128,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         head_bytes_max,
         uri_bytes_max,
         request_deadline,
-        cors: CorsPolicy::parse(&cors_origin).map_err(|errors| anyhow::anyhow!("{}", errors[0]))?,
+        cors: cors_policy(&cors_origin, cors_credentials)?,
         trusted_proxies: TrustedProxies::new(trusted_proxies),
     });
     let shard_settings = ShardSettings {
@@ -166,6 +168,8 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         metrics,
         shards,
         admission,
+        // Its lines are for a person, and whoever collects JSON has the same in the log.
+        banner: log_format == logging::Format::Text,
         public_url: format!("http://{}{}", listeners.address, public_settings.path),
         internal_listener,
         internal_hosts: HostPolicy::new(internal_hosts),
@@ -186,6 +190,12 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
 fn lanes(names: &[String]) -> anyhow::Result<Lanes> {
     let names: Result<Vec<_>, _> = names.iter().map(|name| LaneName::parse(name)).collect();
     Ok(Lanes::named(names?)?)
+}
+
+/// The list has been checked by the same rules.
+fn cors_policy(origins: &[String], credentials: bool) -> anyhow::Result<CorsPolicy> {
+    let policy = CorsPolicy::parse(origins).map_err(|errors| anyhow::anyhow!("{}", errors[0]))?;
+    Ok(if credentials { policy.with_credentials() } else { policy })
 }
 
 /// Milliseconds since the Unix epoch.

@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::iter;
 
 use clap::ArgMatches;
-use fantail_config::{Config, Faults, LogFormat, Logging};
+use fantail_config::{Config, Faults, LogFormat};
 use fantail_telemetry::logging;
 
 use crate::publish_command::Publish;
@@ -31,21 +31,43 @@ pub(crate) enum Task {
     Print(String),
 }
 
-/// Reads arguments and environment. An error is what to tell the person who wrote them.
+/// Why there is no task.
+pub(crate) struct Refusal {
+    /// What to tell the person who wrote the arguments, in lines.
+    text: String,
+    /// How the log would be written.
+    format: logging::Format,
+}
+
+impl Refusal {
+    /// Tells it.
+    pub(crate) fn tell(&self) {
+        self.text.lines().for_each(|line| logging::write_last(self.format, line));
+    }
+}
+
+/// What a person reads at a prompt.
+impl From<String> for Refusal {
+    fn from(text: String) -> Self {
+        Self { text, format: logging::Format::Text }
+    }
+}
+
+/// Reads arguments and environment.
 pub(crate) fn parse(
     args: impl Iterator<Item = OsString>,
     variables: impl Iterator<Item = (OsString, OsString)>,
-) -> Result<Task, String> {
+) -> Result<Task, Refusal> {
     let args: Vec<OsString> = args.skip(1).collect();
     // Its settings are read in a way of their own, which finds every fault and not the first alone.
     if args.first().is_some_and(|task| task == serve::NAME) {
         let variables: Vec<_> = variables.collect();
-        return serve::read(&args[1..], &variables).map_err(|faults| lines(&faults));
+        return serve::read(&args[1..], &variables);
     }
     let matches = match overview::command().try_get_matches_from(iter::once(overview::NAME.into()).chain(args)) {
         Ok(matches) => matches,
         Err(asked) if !asked.use_stderr() => return Ok(Task::Print(asked.render().to_string())),
-        Err(error) => return Err(error.render().to_string()),
+        Err(error) => return Err(error.render().to_string().into()),
     };
     match matches.subcommand() {
         Some((subscribe::NAME, matches)) => {
@@ -60,13 +82,12 @@ pub(crate) fn parse(
     }
 }
 
-/// Starts the log as configured.
-pub(crate) fn start_logging(settings: &Logging) -> anyhow::Result<()> {
-    let format = match settings.log_format {
+/// The shape of the log's lines.
+pub(crate) fn format_of(setting: LogFormat) -> logging::Format {
+    match setting {
         LogFormat::Text => logging::Format::Text,
         LogFormat::Json => logging::Format::Json,
-    };
-    Ok(logging::init(&settings.log_level, format)?)
+    }
 }
 
 /// Faults as lines.

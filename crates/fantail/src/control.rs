@@ -24,6 +24,7 @@ use tracing::info;
 use crate::drain::{self, DrainTimes};
 use crate::feed_figures::FeedFigures;
 use crate::feed_news;
+use crate::hangup;
 use crate::health::{self, Health};
 use crate::intake::NodeIntake;
 use crate::internal::{self, Internal};
@@ -46,6 +47,8 @@ pub(crate) struct Control {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) admission: Arc<Admission>,
+    /// Whether to print where it serves, beside the line in the log.
+    pub(crate) banner: bool,
     pub(crate) public_url: String,
     pub(crate) internal_listener: TcpListener,
     pub(crate) internal_hosts: HostPolicy,
@@ -74,6 +77,7 @@ impl Control {
 
     async fn serve(self) -> anyhow::Result<()> {
         let signals = drain::Signals::install()?;
+        hangup::outlive()?;
         let (listener, internal_url) = listening(self.internal_listener)?;
         let health_listening = self.health_listener.map(listening).transpose()?;
         let feed_name = match &self.feed {
@@ -115,7 +119,11 @@ impl Control {
             tokio::spawn(health::run(listener, health));
             url
         });
-        announce(self.shards.len(), &feed_name, &self.public_url, &internal_url, health_url.as_deref());
+        let (shards, public, health) = (self.shards.len(), &self.public_url, health_url.as_deref());
+        if self.banner {
+            announce(shards, &feed_name, public, &internal_url, health);
+        }
+        info!(public, internal = internal_url, health, feed = feed_name, shards, "serving");
         drain::serve_until_signal(signals, self.shards, draining, self.drain).await
     }
 }
@@ -216,5 +224,4 @@ fn announce(shards: usize, feed: &str, public: &str, internal: &str, health: Opt
     println!();
     println!("subscribe  curl -N {public}/demo");
     println!("publish    curl -d hello {internal}/publish/demo");
-    info!(public, internal, health, feed, shards, "serving");
 }

@@ -13,6 +13,7 @@ mod descriptors;
 mod drain;
 mod feed_figures;
 mod feed_news;
+mod hangup;
 mod health;
 mod http_client;
 mod intake;
@@ -36,6 +37,8 @@ mod web_page;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use fantail_telemetry::logging::{self, Format};
+
 /// Frames are freed by the thread that wrote them last and were allocated by another: mimalloc keeps that cheap on many
 /// cores. On one it is no better than the C library's allocator, and no worse.
 #[global_allocator]
@@ -43,26 +46,29 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os(), std::env::vars_os()) {
-        Ok(cli::Task::Serve(config)) => report(app::serve(*config)),
-        Ok(cli::Task::Subscribe(subscribe)) => report(subscribe_command::run(*subscribe)),
-        Ok(cli::Task::Publish(publish)) => report(publish_command::run(*publish)),
+        Ok(cli::Task::Serve(config)) => {
+            let format = cli::format_of(config.logging.log_format);
+            report(app::serve(*config), format)
+        }
+        Ok(cli::Task::Subscribe(subscribe)) => report(subscribe_command::run(*subscribe), Format::Text),
+        Ok(cli::Task::Publish(publish)) => report(publish_command::run(*publish), Format::Text),
         Ok(cli::Task::Print(text)) => {
             // Whoever closed the pipe has read enough of it.
             let _ = write!(io::stdout(), "{text}");
             ExitCode::SUCCESS
         }
-        Err(faults) => {
-            let _ = write!(io::stderr(), "{faults}");
+        Err(refusal) => {
+            refusal.tell();
             ExitCode::from(2)
         }
     }
 }
 
-fn report(result: anyhow::Result<()>) -> ExitCode {
+fn report(result: anyhow::Result<()>, format: Format) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "fantail: {error:#}");
+            logging::write_last(format, &format!("fantail: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -95,6 +95,22 @@ async fn a_star_lets_every_page_read_every_answer() {
 }
 
 #[tokio::test]
+async fn with_credentials_a_page_of_a_listed_origin_may_send_cookies_and_no_other() {
+    let node = node(&["--cors-origin", LISTED, "--cors-credentials"]).await;
+    publish(&node, "a", "retained").await;
+    for (what, request, status) in REQUESTS {
+        let request = format!("{request}Cookie: session=1\r\n");
+        let head = head(&node, &request, &[LISTED]).await;
+        assert_eq!((head.status, head.header("access-control-allow-origin")), (status, Some(LISTED)), "{what}");
+        assert_eq!(head.header("access-control-allow-credentials"), Some("true"), "{what}");
+    }
+    for origins in [&[][..], &["https://evil.net"], &["null"]] {
+        let head = head(&node, REQUESTS[0].1, origins).await;
+        assert_eq!(told(&head), (None, Some("Origin")), "{origins:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_preflight_of_a_listed_origin_is_granted_what_a_reconnect_needs_and_of_others_nothing() {
     let node = node(&["--cors-origin", LISTED]).await;
     let request = "OPTIONS /sse/a HTTP/1.1\r\nAccess-Control-Request-Method: GET\r\n\

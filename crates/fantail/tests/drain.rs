@@ -139,6 +139,20 @@ async fn an_interrupt_from_a_terminal_waits_for_no_balancer() {
     assert_eq!(node.wait(Duration::from_secs(10)).await.unwrap().code(), Some(0));
 }
 
+/// A terminal that closes and many a script send it; a daemon that ended by it would cut every stream.
+#[tokio::test]
+async fn a_hangup_is_told_and_ends_nothing() {
+    let mut node = node(&["--drain-window", "0s"]).await;
+    let mut stream = subscribe(&node, "/sse/a").await;
+    node.signal(Signal::HUP).unwrap();
+    node.wait_for_output("SIGHUP changes nothing, there is no reload yet", PATIENCE).await.unwrap();
+    publish(&node, "a", "still here").await;
+    assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, "still here");
+    node.signal(Signal::TERM).unwrap();
+    assert_eq!(read_to_close(&mut stream).await, (vec![], "drained".to_owned()));
+    assert_eq!(node.wait(PATIENCE).await.unwrap().code(), Some(0));
+}
+
 #[tokio::test]
 async fn a_request_under_way_is_told_to_come_back() {
     let mut node = node(&["--drain-window", "60s", "--drain-deadline", "120s", "--retry", "1s"]).await;

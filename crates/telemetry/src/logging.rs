@@ -4,7 +4,10 @@
 //! default level, so a reader of the log that stalls holds up the control thread's rare lines and
 //! not the fan-out.
 
-use std::io::{self, IsTerminal};
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, IsTerminal, Write};
+use std::panic::{self, PanicHookInfo};
+use std::thread;
 
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
@@ -36,9 +39,41 @@ pub enum LoggingError {
 /// Sets logging up for the whole process, once, with a level or a filter such as
 /// `info,fantail_feed=debug`. Lines of libraries that use `log` are taken along.
 pub fn init(level: &str, format: Format) -> Result<(), LoggingError> {
-    let is_coloured = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let is_coloured = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     subscriber(level, format, is_coloured, io::stderr)?.try_init()?;
+    if format == Format::Json {
+        panic::set_hook(Box::new(log_panic));
+    }
     Ok(())
+}
+
+/// Writes an error that ends the program, or keeps it from starting: in the log's shape, and whatever its level is. Logging
+/// may not be set up yet.
+pub fn write_last(format: Format, error: &str) {
+    match format {
+        // Nobody is left to be told that it cannot be written.
+        Format::Text => drop(writeln!(io::stderr(), "{error}")),
+        Format::Json => write_json(|| tracing::error!(target: "fantail", "{error}")),
+    }
+}
+
+/// Runs `write` with a log of its own, which keeps errors whatever the filter of the program's says.
+fn write_json(write: impl FnOnce()) {
+    if let Ok(subscriber) = subscriber("error", Format::Json, false, io::stderr) {
+        tracing::subscriber::with_default(subscriber, write);
+    }
+}
+
+/// A panic as one line; by default it is several, of plain text.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = thread::current();
+    let message = panic.payload_as_str().unwrap_or("something that is no text");
+    let location = panic.location().map(tracing::field::display);
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    write_json(|| {
+        tracing::error!(target: "fantail", thread = thread.name(), location, backtrace, "panicked: {message}");
+    });
 }
 
 fn subscriber<W>(

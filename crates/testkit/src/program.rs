@@ -124,7 +124,10 @@ fn command(binary: &OsStr, arguments: &[&str], env: &[(&str, &str)]) -> Command 
 }
 
 fn told_addresses(output: &Output) -> Option<(SocketAddr, SocketAddr)> {
-    let find = |word| address_in(&output.stdout, word).or_else(|| address_in(&output.stderr, word));
+    let find = |word| {
+        let told = address_in(&output.stdout, word).or_else(|| address_in(&output.stderr, word));
+        told.or_else(|| address_in_json(&output.stderr, word))
+    };
     Some((find("public")?, find("internal")?))
 }
 
@@ -141,6 +144,13 @@ fn address_in(text: &str, word: &str) -> Option<SocketAddr> {
     })
 }
 
+/// The same in a complete line of JSON, where it is a field of that name.
+fn address_in_json(text: &str, word: &str) -> Option<SocketAddr> {
+    let field = format!("\"{word}\":\"http://");
+    let (_, url) = text[..text.rfind('\n')?].split_once(&field)?;
+    url.split(['/', '"']).next()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,5 +162,9 @@ mod tests {
         assert_eq!(address_in(text, "internal"), "[::1]:8081".parse().ok());
         assert_eq!(address_in("public http://127.0.0.1:80", "public"), None);
         assert_eq!(address_in("publicity http://127.0.0.1:80\n", "public"), None);
+        let json = "{\"public\":\"http://127.0.0.1:80/sse\",\"internal\":\"http://[::1]:8081\"}\n";
+        assert_eq!(address_in_json(json, "public"), "127.0.0.1:80".parse().ok());
+        assert_eq!(address_in_json(json, "internal"), "[::1]:8081".parse().ok());
+        assert_eq!(address_in_json(json.trim_end(), "public"), None);
     }
 }

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use clap::{ArgMatches, Command};
 use fantail_access::CorsPolicy;
-use fantail_config::{Config, Faults, Parsed, Place, RedisUrl, Source, parse_flags_of, resolve};
+use fantail_config::{Config, Faults, Parsed, Place, RedisUrl, Source, log_format, parse_flags_of, resolve};
 use fantail_feed::RedisSettings;
 
-use super::Task;
+use super::{Refusal, Task, format_of, lines};
 use crate::redis_reach::redis_settings;
 
 pub(super) const NAME: &str = "serve";
@@ -22,7 +22,7 @@ pub(super) fn command() -> Command {
 }
 
 /// Reads the arguments behind the task's name.
-pub(super) fn read(args: &[OsString], variables: &[(OsString, OsString)]) -> Result<Task, Faults> {
+pub(super) fn read(args: &[OsString], variables: &[(OsString, OsString)]) -> Result<Task, Refusal> {
     let (flags, matches) = match parse_flags_of(&command(), args) {
         Parsed::Text(text) => return Ok(Task::Print(text)),
         Parsed::Run { flags, matches } => (flags, matches),
@@ -37,7 +37,7 @@ pub(super) fn read(args: &[OsString], variables: &[(OsString, OsString)]) -> Res
     }
     match resolved {
         Ok(config) if faults.is_empty() => Ok(Task::Serve(Box::new(config))),
-        _ => Err(faults),
+        _ => Err(Refusal { text: lines(&faults), format: format_of(log_format(&flags, variables, &read_file)) }),
     }
 }
 

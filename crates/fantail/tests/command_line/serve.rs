@@ -4,7 +4,7 @@
 use std::net::TcpListener;
 
 use fantail_config::SETTINGS;
-use fantail_testkit::Fantail;
+use fantail_testkit::{Fantail, PATIENCE, Signal};
 
 use crate::node::FANTAIL;
 use crate::running::run;
@@ -60,6 +60,51 @@ async fn a_redis_url_that_only_the_client_refuses_is_a_fault_of_its_place() {
         assert_eq!(status.code(), Some(2), "{output:?}");
         assert!(output.stderr.starts_with(&place) && output.stderr.lines().count() == 1, "{}", output.stderr);
         assert!(!output.stderr.contains("hunter2"), "{}", output.stderr);
+    }
+}
+
+/// Every line of a log that a collector reads as JSON, to the last: what was printed before there was a log included.
+#[track_caller]
+fn json_lines(stdout: &str, stderr: &str) -> Vec<serde_json::Value> {
+    let lines = stdout.lines().chain(stderr.lines());
+    lines.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+#[tokio::test]
+async fn with_the_format_json_every_line_is_json_from_the_first_to_the_last() {
+    let serve = ["serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--internal-listen"];
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+
+    let arguments = [&serve[..], &["127.0.0.1:0"]].concat();
+    let mut node = Fantail::start(FANTAIL, &arguments, &[]).await.unwrap();
+    node.signal(Signal::TERM).unwrap();
+    assert_eq!(node.wait(PATIENCE).await.unwrap().code(), Some(0));
+    let lines = json_lines(&node.output().stdout, &node.output().stderr);
+    assert!(lines.iter().any(|line| line["message"] == "serving" && line["internal"].is_string()), "{lines:?}");
+
+    // An error at the end, whatever the level.
+    let arguments = [&serve[..], &[&address, "--log-level", "off"]].concat();
+    let (status, output) = Fantail::run_to_end(FANTAIL, &arguments, &[]).await.unwrap();
+    let lines = json_lines(&output.stdout, &output.stderr);
+    assert_eq!((status.code(), lines.len()), (Some(1), 1), "{output:?}");
+    assert_eq!(lines[0]["level"], "ERROR");
+    assert!(lines[0]["message"].as_str().unwrap().contains("cannot listen on"), "{lines:?}");
+
+    // Faults of the settings, wherever the format was said.
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("fantail.toml");
+    std::fs::write(&file, "typo = 1\nlog_format = \"json\"\n").unwrap();
+    let file = file.to_str().unwrap();
+    for (arguments, variables) in [
+        (&["serve", "--log-format", "json", "--retry=x", "--worker"][..], &[][..]),
+        (&["serve", "--retry=x", "--worker"], &[("FANTAIL_LOG_FORMAT", "json")]),
+        (&["serve", "--retry=x"], &[("FANTAIL_CONFIG", file)]),
+    ] {
+        let (status, output) = Fantail::run_to_end(FANTAIL, arguments, variables).await.unwrap();
+        let lines = json_lines(&output.stdout, &output.stderr);
+        assert_eq!((status.code(), lines.len()), (Some(2), 2), "{output:?}");
+        assert!(lines.iter().any(|line| line["message"].as_str().unwrap().starts_with("--retry: ")), "{lines:?}");
     }
 }
 
