@@ -20,7 +20,10 @@ pub enum Readers {
     /// the time.
     Various,
     /// So few that most channels are followed on a node only now and then; each goes to the other node once a second.
-    Moving,
+    Moving {
+        /// How many of a hundred stay.
+        staying: u64,
+    },
 }
 
 /// More of them would keep every channel followed on both nodes.
@@ -33,8 +36,18 @@ impl Conditions {
     pub const RESTLESS: Self = Self {
         node_flags: &["--linger", "0s", "--log-events-max", "3"],
         channels: (1, 18, 1),
-        readers: Readers::Moving,
+        readers: Readers::Moving { staying: 0 },
     };
+
+    /// For trials of the judge. What one that moves did not get may be excused by the gap that it is told on the other
+    /// node, so some must stay to be wronged.
+    #[must_use]
+    pub fn with_some_who_stay(self) -> Self {
+        match self.readers {
+            Readers::Various => self,
+            Readers::Moving { .. } => Self { readers: Readers::Moving { staying: 25 }, ..self },
+        }
+    }
 
     /// The channels of one lane.
     pub fn sea(self) -> Sea {
@@ -46,7 +59,7 @@ impl Conditions {
     pub fn watched(self, sea: &Sea) -> Vec<&str> {
         match self.readers {
             Readers::Various => sea.frequented(),
-            Readers::Moving => sea.busy(),
+            Readers::Moving { .. } => sea.busy(),
         }
     }
 
@@ -54,7 +67,7 @@ impl Conditions {
     pub fn readers_of(self, asked_for: u64) -> u64 {
         match self.readers {
             Readers::Various => asked_for,
-            Readers::Moving => asked_for.min(MOVING_MAX),
+            Readers::Moving { .. } => asked_for.min(MOVING_MAX),
         }
     }
 }

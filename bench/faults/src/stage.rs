@@ -61,6 +61,7 @@ impl Stage {
     /// Starts everything and waits until the nodes are ready.
     pub async fn start(fantail: &Path, mode: Mode, fault: &Fault, defect: Defect, seed: u64) -> Result<Self> {
         let Fault { servers, conditions, .. } = *fault;
+        let conditions = if defect == Defect::None { conditions } else { conditions.with_some_who_stay() };
         let cluster = if servers == Servers::Cluster { Some(Clustered::start(mode).await?) } else { None };
         let (redis, replication) = if cluster.is_some() { (Vec::new(), None) } else { start_redis(servers).await? };
         let way = || redis.first().map(|redis| FaultProxy::start(redis.addr())).transpose();

@@ -162,7 +162,8 @@ impl Traveller {
 
     fn choose_manner(&mut self) -> Manner {
         self.kind.unwrap_or(match (self.scene.conditions.readers, self.random.below(100)) {
-            (Readers::Moving, _) => Manner::Moving,
+            (Readers::Moving { staying }, drawn) if drawn < staying => Manner::Steady,
+            (Readers::Moving { .. }, _) => Manner::Moving,
             (Readers::Various, 0..30) => Manner::Steady,
             (Readers::Various, 30..94) => Manner::Restless,
             (Readers::Various, _) => Manner::Sleepy,
