@@ -94,7 +94,8 @@ async fn a_connection_is_listed_with_its_age_and_the_id_that_resumes_behind_what
     assert_eq!(only().await["last_id"], opening(&mut client).await, "no event yet");
     for data in ["one", "two"] {
         publish(&node, "a", data).await;
-        assert_eq!(only().await["last_id"], client.next_event(PATIENCE).await.unwrap().id);
+        let id = client.next_event(PATIENCE).await.unwrap().id;
+        assert_eq!(only().await["last_id"], id);
     }
     publish(&node, "other", "three").await;
     assert_eq!(only().await["last_id"], client.last_event_id(), "its own channels count");
