@@ -216,7 +216,7 @@ pub static SETTINGS: [Setting; 54] = [
     setting!(channels.channel: Channels() = "" or "{ pattern = \"news.*\", slow_policy = \"skip\", log_events_max = 100 }",
         "Settings for the channels that fit a pattern: slow_policy, log_events_max, log_bytes_max, log_age_max, each as above where it is left out. In a pattern * stands for any characters, and the whole name must fit; of several the first that fits holds. In the file a table [[channel]] for each, at its end, or an array of inline tables; elsewhere pattern=news.*,slow_policy=skip,log_events_max=100, several separated by semicolons."),
     setting!(limits.connections_max: Count(min: 0, max: 10_000_000) = "0",
-        "Open connections. 0 stands for the descriptor limit minus a reserve: 128, one per worker, an eighth, at most 1024, for the internal listener, and 32 for health_listen."),
+        "Open connections; beyond it newcomers are told to come back later. 0 stands for the descriptor limit less 128, one per worker, an eighth, at most 1024, for the internal listener, 32 for health_listen, and a thirty-second, from 8 to 512, to turn newcomers away."),
     setting!(limits.request_deadline: Duration(min: SHORTEST, max: seconds(5 * MINUTE)) = "10s",
         "Longest time from accept to the first complete request head."),
     setting!(limits.head_bytes_max: Size(min: 8 * KIB, max: MIB) = "16KiB",

@@ -1,20 +1,20 @@
 //! A shard's accept loop.
 //!
-//! It waits on the listener, then on a permit. Permits are counted by ourselves and are fewer than descriptors, so that
-//! accepting stops before the kernel refuses, and goes on by itself when a socket closes. Taking the permit second lets no
-//! idle loop hold one that another could use; each loop may hold one connection that waits.
+//! It waits on the listener. Permits are counted by ourselves and are fewer than descriptors: a connection for which there
+//! is none gets a place in the reserve, so that the kernel never has to refuse.
 
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fantail_shard::Admission;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 use tracing::warn;
 
 use crate::connection::{self, ShardContext};
+use crate::place::Place;
+use crate::reserve::Reserve;
 
 /// Waits after accepting failed for want of a resource, doubled each time up to the longest. Without a wait the loop
 /// would spin: a refused `accept` leaves the connection in the backlog.
@@ -22,7 +22,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Accepts until the drain begins.
-pub(crate) async fn run(listener: TcpListener, admission: Arc<Admission>, context: Rc<ShardContext>) {
+pub(crate) async fn run(listener: TcpListener, mut reserve: Reserve, context: Rc<ShardContext>) {
     let mut draining = context.draining.clone();
     let mut pause = PAUSE_MIN;
     loop {
@@ -34,7 +34,7 @@ pub(crate) async fn run(listener: TcpListener, admission: Arc<Admission>, contex
         match accepted {
             Ok((socket, _)) => {
                 pause = PAUSE_MIN;
-                admit(socket, &admission, &context).await;
+                admit(socket, &mut reserve, &context).await;
             }
             Err(error) if is_the_connections_own(&error) => {}
             Err(error) => {
@@ -46,16 +46,20 @@ pub(crate) async fn run(listener: TcpListener, admission: Arc<Admission>, contex
     }
     // What the kernel has completed already would be reset with the listener: it is accepted, and told to come back.
     while let Ok(Ok((socket, _))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-        admit(socket, &admission, &context).await;
+        admit(socket, &mut reserve, &context).await;
     }
 }
 
-/// Serves the connection when there is room. It counts as open at once: a drain waits for it too.
-async fn admit(socket: TcpStream, admission: &Arc<Admission>, context: &Rc<ShardContext>) {
+/// Serves the connection, in the reserve if there is no room for it.
+async fn admit(socket: TcpStream, reserve: &mut Reserve, context: &Rc<ShardContext>) {
     context.counters.connections_accepted.add(1);
-    context.counters.connections_open.add(1);
-    let permit = admission.permit().await;
-    spawn_local(connection::serve(socket, permit, Rc::clone(context)));
+    match context.admission.try_permit() {
+        Some(permit) => {
+            let place = Place::open(permit, Arc::clone(&context.counters));
+            spawn_local(connection::serve(socket, place, Rc::clone(context)));
+        }
+        None => reserve.serve(socket, context).await,
+    }
 }
 
 /// The client went away before it was accepted: no reason to wait.

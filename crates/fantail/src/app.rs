@@ -145,6 +145,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     let internal_listener = listener::bind_control("internal_listen", internal_listen)?;
     let health_listener = health_listen.map(|address| listener::bind_control("health_listen", address)).transpose()?;
     let admission = Admission::new(connections_max.public);
+    metrics.hub().connections_max.set(admission.max() as u64);
     let shards = listeners
         .sockets
         .into_iter()
@@ -158,6 +159,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
                 public: Arc::clone(&public_settings),
                 counters: metrics.shard(index),
                 admission: Arc::clone(&admission),
+                reserve_places: connections_max.reserve_of_a_shard,
             })
         })
         .collect::<Result<Vec<_>, _>>()?;

@@ -5,7 +5,7 @@
 //! takes the connection apart and gives the bare socket to the shard. It does so before the feed has confirmed, so that
 //! waiting costs no buffers either.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::net::{IpAddr, SocketAddr};
@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use fantail_shard::{Permit, Shard, Subscribe};
-use fantail_telemetry::ShardCounters;
+use fantail_shard::{Admission, Shard, Subscribe};
+use fantail_telemetry::{ShardCounters, StatusClass};
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -26,9 +26,12 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tracing::debug;
 
+use crate::place::Place;
 use crate::problem::Answer;
 use crate::public::{Accepted, Decision, PublicSettings};
 use crate::request_log::{self, RequestLine};
+use crate::reserve::turn_away;
+use crate::response_head::{shed, stream_head};
 use crate::unflushed::Unflushed;
 
 /// Header fields of a request; hyper answers 431 to more.
@@ -42,6 +45,7 @@ pub(crate) struct ShardContext {
     pub(crate) shard: Shard,
     pub(crate) settings: Arc<PublicSettings>,
     pub(crate) counters: Arc<ShardCounters>,
+    pub(crate) admission: Arc<Admission>,
     /// Becomes true when the process is about to end.
     pub(crate) draining: watch::Receiver<bool>,
 }
@@ -57,14 +61,17 @@ struct Noted {
 }
 
 /// Serves a connection until it closes or becomes a stream.
-pub(crate) async fn serve(socket: TcpStream, permit: Permit, context: Rc<ShardContext>) {
+pub(crate) async fn serve(socket: TcpStream, place: Place, context: Rc<ShardContext>) {
     let note = Note::default();
     // Asked of the kernel only if somebody wants to know.
     let asks = request_log::is_on() || !context.settings.trusted_proxies.is_empty();
     let peer = asks.then(|| socket.peer_addr().ok()).flatten();
-    let service = service_fn(|request| answer(request, peer, &context, &note));
+    // A place in the reserve is for one answer.
+    let http = http(&context.settings, !place.is_in_reserve());
+    let place = RefCell::new(place);
+    let service = service_fn(|request| answer(request, peer, &context, &place, &note));
     let (socket, flushed) = Unflushed::new(socket);
-    let mut connection = http(&context.settings).serve_connection(TokioIo::new(socket), service);
+    let mut connection = http.serve_connection(TokioIo::new(socket), service);
     let mut drain_begins = pin!(drain_begins(context.draining.clone()));
     let mut drain_seen = false;
 
@@ -90,9 +97,9 @@ pub(crate) async fn serve(socket: TcpStream, permit: Permit, context: Rc<ShardCo
         }
         Poll::Pending
     });
-    match accepted.await {
-        Some(noted) => hand_over(connection.into_parts().io.into_inner().into_inner(), noted, permit, &context),
-        None => context.counters.connections_open.sub(1),
+    if let Some(noted) = accepted.await {
+        let socket = connection.into_parts().io.into_inner().into_inner();
+        hand_over(socket, noted, place.into_inner(), &context);
     }
 }
 
@@ -108,16 +115,15 @@ async fn drain_begins(mut draining: watch::Receiver<bool>) {
 
 /// Takes the socket out of this thread's runtime and gives it to the shard. Bytes that came behind the request are
 /// dropped with hyper's buffer: the head says `Connection: close`, so they are no request.
-fn hand_over(socket: TcpStream, noted: Noted, permit: Permit, context: &ShardContext) {
+fn hand_over(socket: TcpStream, noted: Noted, place: Place, context: &ShardContext) {
     let socket = match socket.into_std() {
         Ok(socket) => socket,
-        Err(error) => {
-            debug!(%error, "a socket could not leave the runtime");
-            return context.counters.connections_open.sub(1);
-        }
+        Err(error) => return debug!(%error, "a socket could not leave the runtime"),
     };
+    let Some(permit) = place.into_permit() else { return };
     let Noted { accepted, client: forwarded, line } = noted;
-    let Accepted { request, framing, head, shed } = *accepted;
+    let Accepted { request, framing, extra, names_stream } = *accepted;
+    let (head, shed) = (stream_head(framing, &extra), (!names_stream).then(|| shed(&extra)));
     let (channels, resume, limit) = (request.channels, request.resume, request.limit);
     let subscribe = Subscribe { socket, permit, forwarded, channels, resume, limit, framing, head, shed };
     let connection = context.shard.subscribe(subscribe);
@@ -130,31 +136,36 @@ async fn answer(
     request: Request<Incoming>,
     peer: Option<SocketAddr>,
     context: &ShardContext,
+    place: &RefCell<Place>,
     note: &Note,
 ) -> Result<Answer, Infallible> {
     let client = context.settings.client(peer, request.headers());
     let line = RequestLine::begin("public", peer, client, &request);
-    match context.settings.decide(&request, &context.counters) {
-        Decision::Answer(answer) => {
-            if let Some(line) = line {
-                line.end(answer.status(), None);
-            }
-            Ok(answer)
-        }
-        Decision::Stream(accepted) => {
+    let requests = &context.counters.requests;
+    let answer = match context.settings.decide(&request) {
+        Decision::Answer(answer) => answer,
+        Decision::Stream(accepted) if place.borrow_mut().let_in(&context.admission) => {
+            requests.add(StatusClass::Success, 1);
             note.set(Some(Noted { accepted, client, line }));
-            pending().await
+            return pending().await;
         }
+        Decision::Stream(accepted) => turn_away(&accepted, context),
+    };
+    requests.add(StatusClass::of(answer.status().as_u16()), 1);
+    if let Some(line) = line {
+        line.end(answer.status(), None);
     }
+    Ok(answer)
 }
 
-fn http(settings: &PublicSettings) -> http1::Builder {
+fn http(settings: &PublicSettings, keep_alive: bool) -> http1::Builder {
     let mut http = http1::Builder::new();
     // The deadline runs from the accept to the end of the first head, and again between requests. Twice the head's bound
     // lets us answer a head that is a little too large with more than a bare 431.
     // A client that closes its side right behind its request is still answered.
     http.timer(TokioTimer::new())
         .half_close(true)
+        .keep_alive(keep_alive)
         .header_read_timeout(settings.request_deadline)
         .max_headers(HEADERS_MAX)
         .max_buf_size(settings.head_bytes_max.max(8 * 1024) * 2);

@@ -5,7 +5,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
 /// Descriptors for everything that is no connection of a client: listeners, Redis, files.
-const RESERVE: usize = 128;
+const OWN: usize = 128;
 
 /// How many connections may be open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,14 +13,17 @@ pub(crate) struct ConnectionsMax {
     pub(crate) public: usize,
     /// Publishers keep some open each, and one that leaks them must not take the descriptors of streams.
     pub(crate) internal: usize,
+    /// Beyond `public`, of each shard: for newcomers that are told to come back later.
+    pub(crate) reserve_of_a_shard: usize,
 }
 
 /// Raises the soft limit to the hard one, and says how many connections may be open: `asked`, or as many as fit if it
-/// is 0. Each of the `workers` may hold one connection more that waits for room; `health` are for probes.
+/// is 0. Each of the `workers` may hold one connection more, for which the reserve makes room; `health` are for probes.
 pub(crate) fn connections_max(asked: usize, workers: usize, health: usize) -> anyhow::Result<ConnectionsMax> {
     let limit = raise()?;
     let internal = (limit / 8).clamp(32, 1024);
-    let reserve = RESERVE + internal + workers + health;
+    let reserve_of_a_shard = ((limit / 32).clamp(8, 512) / workers).max(1);
+    let reserve = OWN + internal + workers * (1 + reserve_of_a_shard) + health;
     let fit = limit.saturating_sub(reserve);
     if fit == 0 {
         bail!("a limit of {limit} open files leaves no room for connections: raise it above {reserve} (ulimit -n)");
@@ -35,7 +38,7 @@ pub(crate) fn connections_max(asked: usize, workers: usize, health: usize) -> an
     }
     let max = if asked == 0 { fit } else { asked.min(fit) };
     info!(connections_max = max, open_files_max = limit, "connections are limited");
-    Ok(ConnectionsMax { public: max, internal })
+    Ok(ConnectionsMax { public: max, internal, reserve_of_a_shard })
 }
 
 fn raise() -> anyhow::Result<usize> {

@@ -87,16 +87,21 @@ impl Health {
         let draining = *self.draining.borrow();
         // With one lane away the others are still worth coming for.
         let connected = self.feed.state() != FeedState::Connecting;
-        let open: u64 = self.metrics.shards().iter().map(|shard| shard.connections_open.get()).sum();
-        let max = self.admission.max();
-        let ready = connected && !draining && open < max as u64;
+        let (open, max) = (self.admission.open(), self.admission.max());
+        let ready = connected && !draining && open < max;
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let feed = self.metrics.hub().feed_state().as_str();
         let mut body = json!({
             "status": if ready { "ready" } else { "not ready" },
             "feed": feed, "draining": draining, "connections": open, "connections_max": max,
         });
-        if let Some(reason) = self.feed.trouble() {
+        let reason = match self.feed.trouble() {
+            _ if draining => Some("the node drains".to_owned()),
+            _ if open >= max => Some(format!("all {max} connections are open (connections_max)")),
+            None if !connected => Some("the feed is not connected yet".to_owned()),
+            trouble => trouble,
+        };
+        if let Some(reason) = reason {
             body["reason"] = reason.into();
         }
         json_answer(status, &body)

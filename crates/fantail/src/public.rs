@@ -3,9 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use bytes::Bytes;
 use fantail_access::{CorsDecision, CorsPolicy, TrustedProxies};
-use fantail_telemetry::{ShardCounters, StatusClass};
 use fantail_wire::{Framing, Lanes};
 use http::header::{ACCEPT, HOST, HeaderMap, ORIGIN};
 use http::uri::Authority;
@@ -14,7 +12,7 @@ use http_body_util::Full;
 use hyper::body::Body;
 
 use crate::problem::{Answer, Problem};
-use crate::response_head::{ExtraHeaders, STREAM_HEADERS, shed, stream_head, with_headers};
+use crate::response_head::{ExtraHeaders, STREAM_HEADERS, with_headers};
 use crate::subscribe_request::SubscribeRequest;
 
 const METHODS: &str = "GET, HEAD, OPTIONS";
@@ -37,7 +35,7 @@ pub(crate) struct PublicSettings {
 /// What becomes of a request.
 pub(crate) enum Decision {
     Answer(Answer),
-    /// The socket becomes a stream; these are the bytes that open it or turn it away.
+    /// The socket becomes a stream, if there is room.
     Stream(Box<Accepted>),
 }
 
@@ -45,9 +43,10 @@ pub(crate) enum Decision {
 pub(crate) struct Accepted {
     pub(crate) request: SubscribeRequest,
     pub(crate) framing: Framing,
-    pub(crate) head: Bytes,
-    /// The whole answer if the stream cannot begin; none for who asked for a stream and gets one that ends.
-    pub(crate) shed: Option<Bytes>,
+    /// Headers that depend on the request.
+    pub(crate) extra: ExtraHeaders,
+    /// The client named the type of a stream: it gets one though it cannot begin, which ends with the reason.
+    pub(crate) names_stream: bool,
 }
 
 impl PublicSettings {
@@ -60,20 +59,18 @@ impl PublicSettings {
         self.trusted_proxies.client(peer?.ip(), values)
     }
 
-    /// Decides, and counts the answer.
-    pub(crate) fn decide<B: Body>(&self, request: &Request<B>, counters: &ShardCounters) -> Decision {
+    /// Decides what becomes of a request.
+    pub(crate) fn decide<B: Body>(&self, request: &Request<B>) -> Decision {
         let cors = self.cors.decide(request.headers().get_all(ORIGIN).iter().map(http::HeaderValue::as_bytes));
         let decision = self.route(request, &cors).unwrap_or_else(|problem| Decision::Answer(problem.into()));
-        let (status, decision) = match decision {
+        let decision = match decision {
             Decision::Answer(answer) if request.method() == Method::OPTIONS => {
-                (answer.status(), Decision::Answer(with_headers(answer, cors.preflight_headers())))
+                Decision::Answer(with_headers(answer, cors.preflight_headers()))
             }
-            Decision::Answer(answer) => (answer.status(), Decision::Answer(with_headers(answer, cors.headers()))),
-            stream @ Decision::Stream(_) => (StatusCode::OK, stream),
+            Decision::Answer(answer) => Decision::Answer(with_headers(answer, cors.headers())),
+            stream @ Decision::Stream(_) => stream,
         };
-        let decision = if request.body().is_end_stream() { decision } else { closing(decision) };
-        counters.requests.add(StatusClass::of(status.as_u16()), 1);
-        decision
+        if request.body().is_end_stream() { decision } else { closing(decision) }
     }
 
     fn route<B: Body>(&self, request: &Request<B>, cors: &CorsDecision) -> Result<Decision, Problem> {
@@ -101,8 +98,8 @@ impl PublicSettings {
         Ok(Decision::Stream(Box::new(Accepted {
             request: subscribe,
             framing,
-            head: stream_head(framing, &extra),
-            shed: (!accepts_stream(request.headers())).then(|| shed(&extra)),
+            extra,
+            names_stream: names_stream(request.headers()),
         })))
     }
 
@@ -158,7 +155,7 @@ fn closing(decision: Decision) -> Decision {
 }
 
 /// Whether the client names the stream type, as every `EventSource` does.
-fn accepts_stream(headers: &HeaderMap) -> bool {
+fn names_stream(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     values.any(|value| value.contains("text/event-stream"))
 }

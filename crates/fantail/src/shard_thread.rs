@@ -15,6 +15,7 @@ use tokio::task::LocalSet;
 use crate::accept;
 use crate::connection::ShardContext;
 use crate::public::PublicSettings;
+use crate::reserve::Reserve;
 
 /// Requests of the control thread that may wait for a shard.
 const COMMANDS_MAX: usize = 16;
@@ -28,6 +29,8 @@ pub(crate) struct ShardThread {
     pub(crate) public: Arc<PublicSettings>,
     pub(crate) counters: Arc<ShardCounters>,
     pub(crate) admission: Arc<Admission>,
+    /// Places for newcomers when the node is full.
+    pub(crate) reserve_places: usize,
 }
 
 /// What the control thread holds of it.
@@ -54,15 +57,15 @@ pub(crate) fn spawn(parts: ShardThread) -> anyhow::Result<ShardHandle> {
 }
 
 fn run(parts: ShardThread, commands: mpsc::Receiver<Command>, draining: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let ShardThread { index, listener, hub, settings, public, counters, admission } = parts;
+    let ShardThread { index, listener, hub, settings, public, counters, admission, reserve_places } = parts;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot make a runtime")?;
     LocalSet::new().block_on(&runtime, async move {
         let listener = tokio::net::TcpListener::from_std(listener).context("cannot take the listener")?;
         let (shard, engine) = Shard::new(hub, index, settings, Arc::clone(&counters), Arc::clone(&admission), commands)
             .context("cannot make a poll")?;
-        let context = Rc::new(ShardContext { shard, settings: public, counters, draining });
-        tokio::task::spawn_local(accept::run(listener, admission, context));
+        let context = Rc::new(ShardContext { shard, settings: public, counters, admission, draining });
+        tokio::task::spawn_local(accept::run(listener, Reserve::new(reserve_places), context));
         engine.await.context("a shard cannot poll its sockets")
     })
 }

@@ -189,27 +189,31 @@ async fn a_request_under_way_is_told_to_come_back() {
     node.kill();
 }
 
-/// 1. There is room for one, and he is inside. Others wait in front of the door with their requests sent.
-/// 2. The drain begins. With the listener the kernel would reset them.
+/// 1. The process stands still. Clients come to its port with their requests, and the kernel takes them in.
+/// 2. The drain begins before it goes on. With the listener the kernel would reset them.
 #[tokio::test]
 async fn those_that_wait_in_front_of_the_door_are_told_to_come_back() {
-    let flags = ["--workers", "1", "--connections-max", "1", "--drain-window", "500ms", "--drain-deadline", "20s"];
-    let mut node = node(&flags).await;
-    let mut inside = subscribe(&node, "/sse/a").await;
-    let mut outside = Vec::new();
-    for _ in 0..4 {
-        outside.push(SseClient::request(node.public(), "/sse/a").send().await.unwrap());
+    for connections_max in ["100", "1"] {
+        let flags = ["--workers", "1", "--connections-max", connections_max, "--drain-window", "500ms"];
+        let mut node = node(&flags).await;
+        let mut inside = subscribe(&node, "/sse/a").await;
+        node.signal(Signal::STOP).unwrap();
+        let mut outside = Vec::new();
+        for _ in 0..4 {
+            outside.push(SseClient::request(node.public(), "/sse/a").send().await.unwrap());
+        }
+        node.signal(Signal::TERM).unwrap();
+        node.signal(Signal::CONT).unwrap();
+        assert_eq!(inside.read_until_end(PATIENCE).await.unwrap().1, End::Clean);
+        drop(inside);
+        for (number, mut client) in outside.into_iter().enumerate() {
+            let head = client.wait_for_head(PATIENCE).await.unwrap_or_else(|error| panic!("client {number}: {error}"));
+            assert_eq!(head.status, 200);
+            assert_eq!(client.read_until_end(PATIENCE).await.unwrap().1, End::Clean);
+            assert!(client.parser().retry().is_some());
+        }
+        assert_eq!(node.wait(Duration::from_secs(10)).await.unwrap().code(), Some(0));
     }
-    node.signal(Signal::TERM).unwrap();
-    assert_eq!(inside.read_until_end(PATIENCE).await.unwrap().1, End::Clean);
-    drop(inside);
-    for (number, mut client) in outside.into_iter().enumerate() {
-        let head = client.wait_for_head(PATIENCE).await.unwrap_or_else(|error| panic!("client {number}: {error}"));
-        assert_eq!(head.status, 200);
-        assert_eq!(client.read_until_end(PATIENCE).await.unwrap().1, End::Clean);
-        assert!(client.parser().retry().is_some());
-    }
-    assert_eq!(node.wait(Duration::from_secs(10)).await.unwrap().code(), Some(0));
 }
 
 #[tokio::test]

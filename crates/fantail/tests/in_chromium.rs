@@ -100,9 +100,9 @@ async fn a_page_of_an_origin_that_is_not_allowed_reads_nothing() {
 
 #[tokio::test]
 async fn shedding_ends_in_a_reconnect_and_not_in_giving_up() {
-    for way in WAYS {
+    for source in WAYS.iter().flat_map(|way| [format!("{way}-shed"), format!("{way}-full")]) {
         let told = told().await;
-        let log = told.log(&format!("{way}-shed"));
+        let log = told.log(&source);
         assert!(log.before_the_first_event().opened() > scenes::SHEDS, "{log:?}");
         assert!(log.errors().iter().all(|state| *state == CONNECTING), "{log:?}");
         assert_eq!(log.events().last().map(|event| event.data.as_str()), Some("end"));

@@ -6,6 +6,7 @@ mod node;
 #[path = "common/wire.rs"]
 mod wire;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,7 +14,10 @@ use std::time::Duration;
 use fantail_testkit::{Close, Fantail, PATIENCE, SseClient, http};
 use tokio::time::{interval, timeout};
 
-use node::{FANTAIL, ask, metrics, node, publish, subscribe, until, until_closed, until_open};
+use node::{
+    FANTAIL, Metrics, ask, connections, metrics, node, publish, read_to_close, subscribe, until, until_closed,
+    until_open,
+};
 use wire::Wire;
 
 /// Far above the deadlines of these tests and below the defaults: who is late has not been cut by the flag's deadline.
@@ -85,7 +89,7 @@ fn cpu_ticks(node: &Fantail) -> u64 {
 }
 
 #[tokio::test]
-async fn at_the_descriptor_limit_accepting_stops_nothing_spins_and_it_goes_on_by_itself() {
+async fn at_the_descriptor_limit_nothing_spins_newcomers_are_turned_away_and_it_goes_on_by_itself() {
     // More than there are descriptors, should all be taken.
     const WAITING: u64 = 140;
     let arguments = with_descriptors("200", &["serve", "--workers", "2"]);
@@ -95,10 +99,15 @@ async fn at_the_descriptor_limit_accepting_stops_nothing_spins_and_it_goes_on_by
     let room = ready["connections_max"].as_u64().unwrap();
     assert!((20..150).contains(&room), "{ready}");
     let mut clients = Vec::new();
-    for _ in 0..room + WAITING {
-        clients.push(SseClient::request(node.public(), "/sse/a").send().await.unwrap());
+    for _ in 0..room {
+        clients.push(subscribe(&node, "/sse/a").await);
     }
-    until_open(&node, room).await;
+    // They send nothing: the last of them keep the reserve's places until its deadline.
+    let mut silent = Vec::new();
+    for _ in 0..WAITING {
+        silent.push(Wire::connect(node.public()).await);
+    }
+    until(&node, "all are turned away", |m| m.sum("fantail_connections_turned_away_total") == WAITING).await;
 
     // One second in which nothing happens. A loop that spins on `accept` would use all of it.
     let before = cpu_ticks(&node);
@@ -113,22 +122,12 @@ async fn at_the_descriptor_limit_accepting_stops_nothing_spins_and_it_goes_on_by
     assert_eq!(ask(&node, "GET", "/readyz").await.status, 503);
     assert_eq!(publish(&node, "a", "to those inside").await["subscribers"], room);
 
-    // Whoever is inside leaves, until everybody was.
-    let everybody_was_inside = async {
-        while !clients.is_empty() {
-            let mut outside = Vec::new();
-            for mut client in clients {
-                match client.wait_for_head(LOOK).await {
-                    Ok(head) => assert_eq!(head.status, 200),
-                    Err(_) => outside.push(client),
-                }
-            }
-            clients = outside;
-        }
-    };
-    timeout(PATIENCE, everybody_was_inside).await.expect("somebody never got in");
+    drop(clients);
     until(&node, "all are gone", |m| m.count("fantail_connections_open") == 0).await;
     assert_eq!(ask(&node, "GET", "/readyz").await.status, 200);
+    let mut next = subscribe(&node, "/sse/a").await;
+    publish(&node, "a", "to the next").await;
+    assert_eq!(next.next_event(PATIENCE).await.unwrap().data, "to the next");
     let log = node.output().stderr;
     assert!(!log.contains("cannot accept"), "the kernel had to refuse: {log}");
 }
@@ -185,31 +184,109 @@ async fn who_leaks_connections_to_the_internal_listener_takes_no_more_than_its_p
 /// With two shards and room for one connection, whoever is next must get in whatever shard he comes to.
 #[tokio::test]
 async fn the_last_free_place_serves_every_shard() {
+    const VISITS: u64 = 40;
     let node = node(&["--connections-max", "1"]).await;
-    for _ in 0..40 {
+    let mut shards = BTreeSet::new();
+    for visit in 1..=VISITS {
+        let mut client = subscribe(&node, "/sse/a?limit=1").await;
+        until_open(&node, 1).await;
+        shards.insert(connections(&node).await[0]["id"].as_str().unwrap().split('-').next().unwrap().to_owned());
+        publish(&node, "a", "go").await;
+        assert_eq!(client.read_until_end(PATIENCE).await.unwrap().0[0].data, "go");
+        drop(client);
+        until_closed(&node, "limit_reached", visit).await;
+    }
+    assert_eq!(shards.len(), 2, "both have served");
+    assert_eq!(metrics(&node).await.sum("fantail_connections_turned_away_total"), 0);
+}
+
+/// Turned away, as the metrics count it.
+fn turned_away(metrics: &Metrics, how: &str) -> u64 {
+    metrics.count(&format!("fantail_connections_turned_away_total{{how=\"{how}\"}}"))
+}
+
+#[tokio::test]
+async fn a_full_node_tells_a_browser_in_a_stream_and_others_by_their_status_when_to_come_back() {
+    let flags = ["--connections-max", "2", "--retry", "1s", "--cors-origin", "https://app.example"];
+    let node = node(&flags).await;
+    let _inside = [subscribe(&node, "/sse/a").await, subscribe(&node, "/sse/a").await];
+    for _ in 0..10 {
+        let request = SseClient::request(node.public(), "/sse/a").header("Origin", "https://app.example");
+        let mut browser = request.header("Accept", "text/event-stream").connect().await.unwrap();
+        assert_eq!((browser.status(), browser.header("content-type")), (200, Some("text/event-stream")));
+        assert_eq!(browser.header("access-control-allow-origin"), Some("https://app.example"));
+        assert_eq!(read_to_close(&mut browser).await, (vec![], "overloaded".to_owned()));
+        let retry = browser.parser().retry().unwrap();
+        assert!((4_000..=8_000).contains(&retry), "longer than the usual time: {retry}");
+        assert_eq!(browser.read_until_closed(PATIENCE).await.unwrap(), Close::Fin);
+
+        let other = http(node.public(), "GET", "/sse/a", &[("Accept", "*/*")], "").await.unwrap();
+        assert_eq!((other.status, other.header("content-type")), (503, Some("application/problem+json")));
+        let after: u32 = other.header("retry-after").unwrap().parse().unwrap();
+        assert!((4..=8).contains(&after), "{after}");
+        // What needs no place is answered as ever.
         assert_eq!(http(node.public(), "GET", "/nope", &[], "").await.unwrap().status, 404);
     }
-    let inside = subscribe(&node, "/sse/a").await;
-    let mut waiting = Vec::new();
-    for _ in 0..8 {
-        waiting.push(SseClient::request(node.public(), "/sse/a?limit=1").send().await.unwrap());
-    }
-    drop(inside);
-    // Each that gets in leaves with the first event, and makes room for the next.
-    let everybody_was_inside = async {
-        while !waiting.is_empty() {
-            publish(&node, "a", "go").await;
-            let mut outside = Vec::new();
-            for mut client in waiting {
-                if client.read_until_end(LOOK).await.is_err() {
-                    outside.push(client);
-                }
-            }
-            waiting = outside;
+    let full = until(&node, "the reserve is empty", |m| m.count("fantail_connections_turning_away") == 0).await;
+    assert_eq!((turned_away(&full, "told"), turned_away(&full, "silent"), turned_away(&full, "cut")), (20, 0, 0));
+    assert_eq!((full.count("fantail_connections_open"), full.count("fantail_connections_max")), (2, 2));
+    assert_eq!((full.count("fantail_shed_total"), full.count("fantail_streams_opened_total")), (20, 2));
+    let requests =
+        ["2xx", "4xx", "5xx"].map(|class| full.count(&format!("fantail_requests_total{{status=\"{class}\"}}")));
+    assert_eq!(requests, [2 + 10, 10, 10]);
+
+    let ready = ask(&node, "GET", "/readyz").await;
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.json().unwrap()["reason"], "all 2 connections are open (connections_max)");
+    let log = node.output().stderr;
+    let lines = log.matches("full: newcomers are told to come back later").count();
+    assert!((1..=2).contains(&lines), "one line of each shard at most: {log}");
+}
+
+/// 1. A page is loaded anew: its new connection comes while the old one is open, and asks a moment after it has ended.
+#[tokio::test]
+async fn a_newcomer_of_a_full_node_gets_the_place_that_is_free_when_it_asks() {
+    let node = node(&["--connections-max", "1"]).await;
+    let old = subscribe(&node, "/sse/a").await;
+    let mut new = Wire::connect(node.public()).await;
+    until(&node, "it is in the reserve", |m| m.count("fantail_connections_turning_away") == 1).await;
+    drop(old);
+    until(&node, "there is room", |m| m.count("fantail_connections_open") == 0).await;
+    new.send("GET /sse/a?limit=1 HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n").await;
+    let inside = |m: &Metrics| m.count("fantail_connections_open") == 1 && m.count("fantail_streams_open") == 1;
+    let now = until(&node, "it is inside", inside).await;
+    assert_eq!(now.count("fantail_connections_turning_away"), 0);
+    publish(&node, "a", "here").await;
+    assert_eq!(new.answer("GET").await.unwrap().events().pop().unwrap().data, "here");
+}
+
+#[tokio::test]
+async fn silent_newcomers_of_a_full_node_take_no_place_from_one_that_asks() {
+    let arguments = with_descriptors("200", &["serve", "--workers", "1", "--connections-max", "1"]);
+    let node = Fantail::start("/bin/sh", &arguments, &[]).await.unwrap();
+    let _inside = subscribe(&node, "/sse/a").await;
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(Wire::connect(node.public()).await);
+        if silent.len() % 10 == 0 {
+            let request = SseClient::request(node.public(), "/sse/a").header("Accept", "text/event-stream");
+            let mut browser = request.connect().await.unwrap();
+            assert_eq!(read_to_close(&mut browser).await, (vec![], "overloaded".to_owned()));
         }
-    };
-    timeout(PATIENCE, everybody_was_inside).await.expect("somebody never got in");
-    until_closed(&node, "limit_reached", 8).await;
+    }
+    timeout(SOON, async {
+        for wire in &mut silent {
+            assert_eq!(wire.rest().await, (vec![], Close::Fin));
+        }
+    })
+    .await
+    .expect("none is left hanging");
+    let end = metrics(&node).await;
+    let counts = ["told", "silent", "cut"].map(|how| turned_away(&end, how));
+    assert_eq!((counts[0], counts[1] + counts[2]), (10, 100), "{counts:?}");
+    assert!(counts[2] > 0 && counts[1] > 0, "{counts:?}");
+    let log = node.output().stderr;
+    assert_eq!(log.matches("full, and so is the reserve").count(), 1, "{log}");
 }
 
 async fn run_with(listen: SocketAddr, internal: SocketAddr) -> (Option<i32>, String) {

@@ -1,16 +1,15 @@
 //! How many sockets the process may hold, counted by ourselves.
 //!
-//! At the descriptor limit `accept` fails without taking the connection, and an accept loop spins. So whoever accepts
-//! takes a permit first, and waits for one here when all are out; the connections wait in the kernel's backlog.
+//! At the descriptor limit `accept` fails without taking the connection, and an accept loop spins. So the count is kept
+//! below it, and a socket is held by a permit.
 
 use std::sync::Arc;
-
-use tokio::sync::Semaphore;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The count, shared by all accept loops.
 #[derive(Debug)]
 pub struct Admission {
-    free: Semaphore,
+    open: AtomicUsize,
     max: usize,
 }
 
@@ -21,13 +20,19 @@ pub struct Permit(Arc<Admission>);
 impl Admission {
     /// Room for `sockets_max` sockets.
     pub fn new(sockets_max: usize) -> Arc<Self> {
-        Arc::new(Self { free: Semaphore::new(sockets_max), max: sockets_max })
+        Arc::new(Self { open: AtomicUsize::new(0), max: sockets_max })
     }
 
-    /// Waits until there is room. Woken by whoever gives a permit back; cancel safe.
-    pub async fn permit(self: &Arc<Self>) -> Permit {
-        self.free.acquire().await.expect("the semaphore is never closed").forget();
-        Permit(Arc::clone(self))
+    /// A permit, if there is room. The count guards nothing but itself, so its order with other memory does not matter.
+    pub fn try_permit(self: &Arc<Self>) -> Option<Permit> {
+        let one_more = |open| (open < self.max).then_some(open + 1);
+        let taken = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        taken.is_ok().then(|| Permit(Arc::clone(self)))
+    }
+
+    /// Sockets that are held.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
     /// Sockets that may be held.
@@ -36,7 +41,7 @@ impl Admission {
     }
 
     pub(crate) fn release(&self) {
-        self.free.add_permits(1);
+        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -57,15 +62,18 @@ impl Drop for Permit {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn accepting_waits_for_room_and_goes_on_by_itself() {
-        let admission = Admission::new(1);
-        let first = admission.permit().await;
-        let mut second = std::pin::pin!(admission.permit());
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        assert!(second.as_mut().poll(&mut context).is_pending());
-        assert_eq!(admission.max(), 1);
+    #[test]
+    fn there_is_room_for_so_many_and_for_another_when_one_has_left() {
+        let admission = Admission::new(2);
+        let (first, second) = (admission.try_permit(), admission.try_permit());
+        assert!(first.is_some() && second.is_some() && admission.try_permit().is_none());
+        assert_eq!((admission.open(), admission.max()), (2, 2));
         drop(first);
-        let _second = second.await;
+        let third = admission.try_permit();
+        assert!(third.is_some() && admission.try_permit().is_none());
+        third.into_iter().chain(second).for_each(Permit::into_stream);
+        assert_eq!(admission.open(), 2, "the shard counts them on");
+        admission.release();
+        assert_eq!(admission.open(), 1);
     }
 }

@@ -52,12 +52,12 @@ mod tests {
 
     use crate::harness::{Harness, read_to, shortest};
 
-    #[tokio::test]
-    async fn every_stream_between_two_frames_is_told_the_newest_state_and_others_are_left_alone() {
+    #[test]
+    fn every_stream_between_two_frames_is_told_the_newest_state_and_others_are_left_alone() {
         let mut harness = Harness::new(SlowPolicy::Disconnect, 100);
         let mut clients = Vec::new();
         for _ in 0..40 {
-            clients.push(harness.open(&["a"]).await);
+            clients.push(harness.open(&["a"]));
         }
         harness.settle();
         // A stream that waits for its turn is not slow.

@@ -53,7 +53,9 @@ impl Drain {
             }
         }
         // Connections that are no streams count too: they were accepted, and get an answer.
-        let nothing_left = elapsed >= GRACE && streams.counters().connections_open.get() == 0;
+        let counters = streams.counters();
+        let open = counters.connections_open.get() + counters.connections_turning_away.get();
+        let nothing_left = elapsed >= GRACE && open == 0;
         if let Some(done) = nothing_left.then(|| self.done.take()).flatten() {
             // The receiver is gone only when the process is past waiting.
             let _ = done.send(());
@@ -99,10 +101,10 @@ mod tests {
         assert_eq!(share(1000, Duration::ZERO, Duration::ZERO), 1000);
     }
 
-    #[tokio::test]
-    async fn who_is_drained_gets_first_what_was_published_before() {
+    #[test]
+    fn who_is_drained_gets_first_what_was_published_before() {
         let mut harness = Harness::new(SlowPolicy::Disconnect, 10);
-        let (_, mut client) = harness.open(&["a"]).await;
+        let (_, mut client) = harness.open(&["a"]);
         harness.settle();
         harness.publish(&["a"], "before");
         harness.engine.begin_drain(Duration::ZERO, oneshot::channel().0);
@@ -114,12 +116,12 @@ mod tests {
 
     /// 1. A stream of two channels is behind: a pass has put it aside, and nobody has looked after it yet.
     /// 2. The drain ends it, and many others before it.
-    #[tokio::test]
-    async fn who_is_behind_when_it_is_drained_gets_first_what_was_published_before() {
+    #[test]
+    fn who_is_behind_when_it_is_drained_gets_first_what_was_published_before() {
         let mut harness = Harness::new(SlowPolicy::Disconnect, 10);
         let mut clients = Vec::new();
         for _ in 0..20 {
-            clients.push(harness.open(&["a", "b"]).await);
+            clients.push(harness.open(&["a", "b"]));
         }
         harness.settle();
         harness.publish(&["a"], "before");

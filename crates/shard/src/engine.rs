@@ -160,10 +160,10 @@ mod tests {
     use super::JOBS;
     use crate::harness::Harness;
 
-    #[tokio::test]
-    async fn each_job_gets_a_slice_before_any_gets_a_second() {
+    #[test]
+    fn each_job_gets_a_slice_before_any_gets_a_second() {
         let mut harness = Harness::new(SlowPolicy::Disconnect, 10);
-        let (key, _client) = harness.open(&["a"]).await;
+        let (key, _client) = harness.open(&["a"]);
         harness.settle();
         harness.publish(&["a"], "x");
         harness.engine.take_marks();

@@ -24,6 +24,10 @@ use crate::streams::Subscribe;
 /// Socket events taken from the kernel at a time; what is more waits there.
 const EVENTS_PER_POLL: usize = 1024;
 
+/// A full node stays full for a while: those that it has no room for are told to come back after so many times the usual
+/// time, or their returns would fill its reserve.
+const RETRY_WHEN_FULL: u32 = 4;
+
 /// What a shard is told at its start.
 #[derive(Debug, Clone)]
 pub struct ShardSettings {
@@ -99,6 +103,14 @@ impl Shard {
         let id = self.engine.borrow_mut().subscribe(request);
         self.handed_over.notify_one();
         id
+    }
+
+    /// The last words to a client for which there is no room, and the milliseconds that they say to wait.
+    pub fn words_when_full(&self) -> (Frame, u32) {
+        let engine = self.engine.borrow();
+        let settings = engine.streams.settings();
+        let retry_ms = settings.retry_jittered().saturating_mul(RETRY_WHEN_FULL);
+        (closing_frame(settings.control_events.then_some(Closing::Overloaded), retry_ms), retry_ms)
     }
 
     async fn run(self, mut poll: AsyncFd<Poll>, mut commands: mpsc::Receiver<Command>) -> io::Result<()> {

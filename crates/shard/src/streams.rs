@@ -369,10 +369,11 @@ impl Streams {
         self.log_end(key, reason);
         self.unsubscribe(key);
         drop(self.slab.remove(key));
+        // Before another may take the place: what is counted as open is never more than there may be.
+        self.counters.connections_open.sub(1);
         self.admission.release();
         self.counters.streams_open.set(self.slab.len() as u64);
         self.counters.streams_closed.add(reason, 1);
-        self.counters.connections_open.sub(1);
     }
 
     /// One line for the end of each stream, if anyone listens at that level.

@@ -59,6 +59,8 @@ pub struct HubCounters(CachePadded<HubFields>);
 /// The counters themselves; each one's meaning for users stands in `rows.rs`.
 #[derive(Debug, Default)]
 pub struct HubFields {
+    /// Connections that may be open on the public listener; set once, at the start.
+    pub connections_max: Gauge,
     /// Events accepted from the feed.
     pub events_in: Counter,
     /// Events not taken, by reason.

@@ -28,5 +28,5 @@ pub use label::Label;
 pub use metrics::Metrics;
 pub use reference::reference_markdown;
 pub use sampled::{Admitted, Sampled};
-pub use shard_counters::{CloseReason, ShardCounters, ShardFields, SlowPolicy, StatusClass};
+pub use shard_counters::{CloseReason, ShardCounters, ShardFields, SlowPolicy, StatusClass, TurnedAway};
 pub use text_format::TextFormat;

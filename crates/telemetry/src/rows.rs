@@ -7,7 +7,7 @@ use crate::counter::Counter;
 use crate::hub_counters::{EvictReason, FeedState, HubFields, RejectReason};
 use crate::label::Label;
 use crate::process::ProcessFigures;
-use crate::shard_counters::{CloseReason, ShardFields, SlowPolicy, StatusClass};
+use crate::shard_counters::{CloseReason, ShardFields, SlowPolicy, StatusClass, TurnedAway};
 
 /// One metric.
 pub(crate) struct Row {
@@ -56,6 +56,7 @@ const POLICIES: Words = words::<SlowPolicy>("policy");
 const REJECT_REASONS: Words = words::<RejectReason>("reason");
 const STATES: Words = words::<FeedState>("state");
 const STATUSES: Words = words::<StatusClass>("status");
+const TURNED_AWAY: Words = words::<TurnedAway>("how");
 
 const fn words<L: Label>(label: &'static str) -> Words {
     Words { label, values: L::WORDS, meanings: L::MEANINGS }
@@ -80,7 +81,7 @@ impl Row {
 }
 
 /// Every metric but the build information, which is text and has no number.
-pub(crate) static ROWS: [Row; 47] = [
+pub(crate) static ROWS: [Row; 50] = [
     counter(
         "fantail_connections_accepted",
         Reading::Shards(|shard| shard.connections_accepted.get()),
@@ -89,7 +90,22 @@ pub(crate) static ROWS: [Row; 47] = [
     gauge(
         "fantail_connections_open",
         Reading::Shards(|shard| shard.connections_open.get()),
-        "Connections open on the public listener, streams included",
+        "Connections open on the public listener, streams included, without those in the reserve",
+    ),
+    gauge(
+        "fantail_connections_max",
+        Reading::Hub(|hub| hub.connections_max.get()),
+        "Connections that may be open on the public listener; beyond it newcomers are turned away",
+    ),
+    gauge(
+        "fantail_connections_turning_away",
+        Reading::Shards(|shard| shard.connections_turning_away.get()),
+        "Connections in the reserve, in which a full node tells newcomers to come back later",
+    ),
+    counter(
+        "fantail_connections_turned_away",
+        Reading::ShardsBy(TURNED_AWAY, |shard| shard.turned_away.counters()),
+        "Connections for which a full node had no room, by what became of them",
     ),
     counter(
         "fantail_requests",

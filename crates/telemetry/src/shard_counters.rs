@@ -39,6 +39,18 @@ label! {
 }
 
 label! {
+    /// What became of a connection for which there was no room.
+    pub enum TurnedAway {
+        /// It asked for a stream and was told to come back later.
+        Told = "told",
+        /// It sent no whole request within its deadline.
+        Silent = "silent",
+        /// It was closed without an answer, since newcomers needed its place in the reserve.
+        Cut = "cut",
+    }
+}
+
+label! {
     /// What becomes of a live stream that is slower than its channel's log is long, the strictest first.
     pub enum SlowPolicy {
         /// It is ended; the client comes back with its last id and is told of the gap.
@@ -78,6 +90,10 @@ pub struct ShardFields {
     pub connections_accepted: Counter,
     /// Connections open now, streams included.
     pub connections_open: Gauge,
+    /// Connections in the reserve, for which there was no room.
+    pub connections_turning_away: Gauge,
+    /// Connections that were in the reserve and became no stream.
+    pub turned_away: ByLabel<TurnedAway, { TurnedAway::COUNT }>,
     /// Requests answered on the public listener, by class of status.
     pub requests: ByLabel<StatusClass, { StatusClass::COUNT }>,
     /// Requests told to come back later.

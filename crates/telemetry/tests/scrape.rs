@@ -8,7 +8,8 @@ use std::path::Path;
 use std::{env, fs};
 
 use fantail_telemetry::{
-    CloseReason, EvictReason, FeedState, Metrics, RejectReason, SlowPolicy, StatusClass, TextFormat, reference_markdown,
+    CloseReason, EvictReason, FeedState, Metrics, RejectReason, SlowPolicy, StatusClass, TextFormat, TurnedAway,
+    reference_markdown,
 };
 
 /// The value of one series, written as a scrape writes it.
@@ -32,6 +33,7 @@ fn names(page: &str) -> BTreeSet<&str> {
 fn the_names_of_all_metrics() {
     let expected = "\
         fantail_build_info fantail_channels fantail_channels_forgotten_total fantail_connections_accepted_total fantail_connections_open \
+        fantail_connections_max fantail_connections_turned_away_total fantail_connections_turning_away \
         fantail_delivered_bytes_total fantail_deliveries_total fantail_encodes_total fantail_events_in_total \
         fantail_events_misplaced_total fantail_events_rejected_total fantail_evictions_total \
         fantail_feed_connect_failures_total fantail_feed_probes_lost_total fantail_feed_recalls_total \
@@ -76,6 +78,9 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
     // Each gets its own number, so that a row that reads its neighbour is found out.
     shard.connections_accepted.add(101);
     shard.connections_open.add(102);
+    shard.connections_turning_away.add(119);
+    shard.turned_away.add(TurnedAway::Cut, 120);
+    hub.connections_max.set(221);
     shard.shed.add(103);
     shard.streams_opened.add(104);
     shard.streams_open.add(105);
@@ -115,6 +120,9 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
     let expected = [
         ("fantail_connections_accepted_total", 101),
         ("fantail_connections_open", 102),
+        ("fantail_connections_turning_away", 119),
+        ("fantail_connections_turned_away_total{how=\"cut\"}", 120),
+        ("fantail_connections_max", 221),
         ("fantail_shed_total", 103),
         ("fantail_streams_opened_total", 104),
         ("fantail_streams_open", 105),

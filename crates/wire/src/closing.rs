@@ -19,6 +19,8 @@ reasons! {
         Refused = "refused",
         /// The feed did not confirm its channels in time.
         FollowTimeout = "follow-timeout",
+        /// As many connections are open as may be.
+        Overloaded = "overloaded",
     }
 }
 

@@ -6,7 +6,7 @@ use fantail_testkit::{Fantail, Nginx, PATIENCE, RedisServer, Signal};
 use crate::node::node;
 use crate::page::Told;
 use crate::recipe::recipe;
-use crate::scenes::{look_until, publish_told, until_streams};
+use crate::scenes::{look_until, publish_told, until_live, until_streams};
 
 /// How a node goes away, by the name of the source that sees it.
 pub(crate) const ENDS: [(&str, Signal); 2] = [("killed", Signal::KILL), ("terminated", Signal::TERM)];
@@ -52,8 +52,9 @@ impl Away {
     /// Goes away for longer than `retry` and comes back; what the source must have seen by its end.
     pub(crate) async fn play(mut self) -> (String, Vec<Told>) {
         let (channel, mut owed) = (self.source, Vec::new());
-        until_streams(&self.node, channel, 1).await;
-        until_streams(&self.node, &format!("bare-{channel}"), 1).await;
+        // Only a stream that has begun has an id to come back with.
+        until_live(&self.node, channel).await;
+        until_live(&self.node, &format!("bare-{channel}")).await;
         owed.push(publish_told(&self.beside, channel, "before").await.0);
         self.node.signal(self.signal).unwrap();
         self.node.wait(PATIENCE).await.unwrap();

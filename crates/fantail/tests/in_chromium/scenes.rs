@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 
 use crate::WAYS;
 use crate::away::{Away, ENDS};
-use crate::node::{FANTAIL, ask, connections, node, publish, until};
+use crate::node::{FANTAIL, ask, connections, metrics, node, publish, subscribe, until};
 use crate::page::{self, Log, Sources, Told};
 
 /// How often a stream is ended among its events.
@@ -52,6 +52,8 @@ struct Stage {
     redis: RedisServer,
     shedding: Fantail,
     shedding_nginx: Nginx,
+    full: Fantail,
+    full_nginx: Nginx,
 }
 
 async fn run() -> Report {
@@ -73,7 +75,7 @@ async fn run() -> Report {
         sources.giving_up.push(bare);
     }
     let html = page::html(&sources);
-    let Stage { node, doors, slow, shedding, redis, .. } = &stage;
+    let Stage { node, doors, slow, shedding, redis, full, .. } = &stage;
     let (report, direct, nginx, killed, terminated, ..) = tokio::join!(
         page.run(&html, PATIENCE * 3),
         serve_scenes(node, &doors[0], WAYS[0]),
@@ -83,6 +85,7 @@ async fn run() -> Report {
         end_two_together(node, slow),
         restart(restarted, &restarted_flags),
         shed_then_serve(shedding, redis),
+        fill_then_serve(full),
     );
     let owed = direct.into_iter().chain(nginx).chain([killed, terminated]).collect();
     Report { logs: page::logs(report.unwrap()), owed }
@@ -102,6 +105,7 @@ impl Stage {
         shed_flags.extend(["--redis-url".into(), redis.url()]);
         let shedding = start(shed_flags).await;
         redis.stop_signal().unwrap();
+        let full = start(with(&["--retry", "50ms", "--connections-max", "2"])).await;
         Self {
             node,
             nginx,
@@ -110,6 +114,8 @@ impl Stage {
             forbidding: start(vec!["--cors-origin".into(), "https://another.example".into()]).await,
             shedding_nginx: Nginx::start(shedding.public()).await.unwrap(),
             shedding,
+            full_nginx: Nginx::start(full.public()).await.unwrap(),
+            full,
             redis,
         }
     }
@@ -122,6 +128,8 @@ impl Stage {
             source("restarted", restarted.public(), ""),
             source("direct-shed", self.shedding.public(), ""),
             source("nginx-shed", self.shedding_nginx.addr(), ""),
+            source("direct-full", self.full.public(), ""),
+            source("nginx-full", self.full_nginx.addr(), ""),
         ];
         let ways = WAYS.into_iter().zip([self.node.public(), self.nginx.addr()]).zip(&self.doors);
         for ((way, address), door) in ways {
@@ -229,6 +237,19 @@ async fn restart(mut old: Fantail, flags: &[&str]) {
     until(&new, "it is told to come back no more", |metrics| metrics.count("fantail_streams_open") == 0).await;
 }
 
+/// Others have all the places when the browser comes, until each source was turned away a few times.
+async fn fill_then_serve(node: &Fantail) {
+    let inside = [subscribe(node, "/sse/a").await, subscribe(node, "/sse/a").await];
+    let told = "fantail_connections_turned_away_total{how=\"told\"}";
+    let enough = 2 * SHEDS as u64 + 2;
+    look_until("sources were turned away", async || metrics(node).await.count(told) >= enough).await;
+    drop(inside);
+    for channel in ["direct-full", "nginx-full"] {
+        until_live(node, channel).await;
+        publish(node, channel, "end").await;
+    }
+}
+
 /// Redis stands still when the browser comes, and goes on when each source was turned away a few times.
 async fn shed_then_serve(node: &Fantail, redis: &RedisServer) {
     let enough = 2 * SHEDS as u64 + 2;
@@ -266,7 +287,7 @@ pub(crate) async fn until_streams(node: &Fantail, channel: &str, streams: u64) {
     .await;
 }
 
-async fn until_live(node: &Fantail, channel: &str) {
+pub(crate) async fn until_live(node: &Fantail, channel: &str) {
     look_until(&format!("{channel} has a live stream"), async || {
         let is_it = |connection: &Value| connection["channels"][0] == channel && connection["state"] == "live";
         connections(node).await.iter().any(is_it)

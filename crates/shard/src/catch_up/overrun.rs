@@ -127,19 +127,19 @@ mod tests {
         blocks.map(|block| (what(line(block, "data").expect("data")), line(block, "id").map(number))).collect()
     }
 
-    async fn after_standing_still(policy: SlowPolicy, published: &[&[&str]]) -> Vec<(String, Option<u64>)> {
-        after_standing_still_on(&["a", "b", "none"], policy, published).await
+    fn after_standing_still(policy: SlowPolicy, published: &[&[&str]]) -> Vec<(String, Option<u64>)> {
+        after_standing_still_on(&["a", "b", "none"], policy, published)
     }
 
     /// Opens a stream, publishes while it stands still, and reads what it gets then. The logs of a and b keep two events,
     /// that of none keeps none.
-    async fn after_standing_still_on(
+    fn after_standing_still_on(
         followed: &[&str],
         policy: SlowPolicy,
         published: &[&[&str]],
     ) -> Vec<(String, Option<u64>)> {
         let mut harness = Harness::new(policy, 2);
-        let (key, mut client) = harness.open(followed).await;
+        let (key, mut client) = harness.open(followed);
         harness.settle();
         harness.engine.streams.block(key);
         for (number, channels) in (1..).zip(published) {
@@ -162,9 +162,9 @@ mod tests {
         blocks.iter().map(|(what, id)| ((*what).to_owned(), *id)).collect()
     }
 
-    #[tokio::test]
-    async fn skip_tells_of_the_floor_and_goes_on_with_what_is_left_in_order() {
-        let got = after_standing_still(SlowPolicy::Skip, &[&["a"], &["b"], &["a"], &["a"], &["b"]]).await;
+    #[test]
+    fn skip_tells_of_the_floor_and_goes_on_with_what_is_left_in_order() {
+        let got = after_standing_still(SlowPolicy::Skip, &[&["a"], &["b"], &["a"], &["a"], &["b"]]);
         // Of a's three events the first is gone.
         assert_eq!(
             got,
@@ -172,32 +172,32 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn latest_gives_the_newest_alone_behind_a_gap() {
-        let got = after_standing_still_on(&["a"], SlowPolicy::Latest, &[&["a"], &["a"], &["a"], &["a"]]).await;
+    #[test]
+    fn latest_gives_the_newest_alone_behind_a_gap() {
+        let got = after_standing_still_on(&["a"], SlowPolicy::Latest, &[&["a"], &["a"], &["a"], &["a"]]);
         assert_eq!(got, expected(&[("gap a", None), ("a4", Some(4))]), "both are one unit");
     }
 
-    #[tokio::test]
-    async fn latest_tells_of_the_floor_where_nothing_is_left() {
-        let got = after_standing_still_on(&["none"], SlowPolicy::Latest, &[&["none"], &["none"]]).await;
+    #[test]
+    fn latest_tells_of_the_floor_where_nothing_is_left() {
+        let got = after_standing_still_on(&["none"], SlowPolicy::Latest, &[&["none"], &["none"]]);
         assert_eq!(got, expected(&[("gap none", Some(2))]));
     }
 
-    #[tokio::test]
-    async fn a_stream_of_several_channels_skips_where_the_policy_is_latest() {
+    #[test]
+    fn a_stream_of_several_channels_skips_where_the_policy_is_latest() {
         let flood: Vec<&[&str]> = vec![&["a"], &["b"], &["a"], &["b"], &["a"], &["b"]];
         let held = [("a3", Some(3)), ("b4", Some(4)), ("a5", Some(5)), ("b6", Some(6))];
         let all = [&[("gap a", Some(1)), ("gap b", Some(2))], &held[..]].concat();
         for policy in [SlowPolicy::Skip, SlowPolicy::Latest] {
-            assert_eq!(after_standing_still(policy, &flood).await, expected(&all));
+            assert_eq!(after_standing_still(policy, &flood), expected(&all));
         }
     }
 
-    #[tokio::test]
-    async fn disconnect_ends_the_stream_and_says_so() {
+    #[test]
+    fn disconnect_ends_the_stream_and_says_so() {
         let mut harness = Harness::new(SlowPolicy::Disconnect, 2);
-        let (key, mut client) = harness.open(&["a"]).await;
+        let (key, mut client) = harness.open(&["a"]);
         harness.engine.streams.block(key);
         for _ in 0..3 {
             harness.publish(&["a"], "x");
@@ -211,10 +211,10 @@ mod tests {
 
     /// 1. A live stream has not been served yet when its channel is deleted, and the mark waits in the mailbox.
     /// 2. It is served: its log is empty, and it must not go on behind a gap.
-    #[tokio::test]
-    async fn a_deleted_channel_ends_the_stream_whatever_the_policy() {
+    #[test]
+    fn a_deleted_channel_ends_the_stream_whatever_the_policy() {
         let mut harness = Harness::new(SlowPolicy::Skip, 2);
-        let (key, mut client) = harness.open(&["a"]).await;
+        let (key, mut client) = harness.open(&["a"]);
         harness.settle();
         assert!(harness.publisher.delete(&ChannelName::parse("a").expect("a name")));
         let Engine { streams, catch_up, .. } = &mut harness.engine;

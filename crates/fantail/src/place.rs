@@ -1,0 +1,73 @@
+//! A connection's place: one of those that may be open, or one of the reserve. It is counted as long as it is held.
+
+use std::mem;
+use std::sync::Arc;
+
+use fantail_shard::{Admission, Permit};
+use fantail_telemetry::ShardCounters;
+
+/// The place.
+pub(crate) struct Place {
+    held: Held,
+    counters: Arc<ShardCounters>,
+}
+
+enum Held {
+    Permit(Permit),
+    Reserve,
+    /// A stream has it now, and the shard counts it.
+    Nothing,
+}
+
+impl Place {
+    /// One of those that may be open.
+    pub(crate) fn open(permit: Permit, counters: Arc<ShardCounters>) -> Self {
+        counters.connections_open.add(1);
+        Self { held: Held::Permit(permit), counters }
+    }
+
+    /// One of the reserve.
+    pub(crate) fn in_reserve(counters: Arc<ShardCounters>) -> Self {
+        counters.connections_turning_away.add(1);
+        Self { held: Held::Reserve, counters }
+    }
+
+    pub(crate) fn is_in_reserve(&self) -> bool {
+        matches!(self.held, Held::Reserve)
+    }
+
+    /// Whether the connection may become a stream. One of the reserve may if there is room meanwhile: a page that is loaded
+    /// anew comes a moment before its old connection ends.
+    pub(crate) fn let_in(&mut self, admission: &Arc<Admission>) -> bool {
+        if self.is_in_reserve()
+            && let Some(permit) = admission.try_permit()
+        {
+            self.counters.connections_turning_away.sub(1);
+            self.counters.connections_open.add(1);
+            self.held = Held::Permit(permit);
+        }
+        matches!(self.held, Held::Permit(_))
+    }
+
+    /// The permit, for the stream that the connection becomes. It goes on to count as open.
+    pub(crate) fn into_permit(mut self) -> Option<Permit> {
+        match mem::replace(&mut self.held, Held::Nothing) {
+            Held::Permit(permit) => Some(permit),
+            other => {
+                self.held = other;
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Before the permit is given back: what is counted as open is never more than there may be.
+        match self.held {
+            Held::Permit(_) => self.counters.connections_open.sub(1),
+            Held::Reserve => self.counters.connections_turning_away.sub(1),
+            Held::Nothing => {}
+        }
+    }
+}
