@@ -172,6 +172,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         admission,
         // Its lines are for a person, and whoever collects JSON has the same in the log.
         banner: log_format == logging::Format::Text,
+        listen: listeners.address,
         public_url: format!("http://{}{}", listeners.address, public_settings.path),
         internal_listener,
         internal_hosts: HostPolicy::new(internal_hosts),

@@ -4,7 +4,7 @@
 //! changes a log happens on this thread.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tracing::info;
 
+use crate::banner::{Banner, FeedLine};
 use crate::drain::{self, DrainTimes};
 use crate::feed_figures::FeedFigures;
 use crate::feed_news;
@@ -49,6 +49,7 @@ pub(crate) struct Control {
     pub(crate) admission: Arc<Admission>,
     /// Whether to print where it serves, beside the line in the log.
     pub(crate) banner: bool,
+    pub(crate) listen: SocketAddr,
     pub(crate) public_url: String,
     pub(crate) internal_listener: TcpListener,
     pub(crate) internal_hosts: HostPolicy,
@@ -80,10 +81,7 @@ impl Control {
         hangup::outlive()?;
         let (listener, internal_url) = listening(self.internal_listener)?;
         let health_listening = self.health_listener.map(listening).transpose()?;
-        let feed_name = match &self.feed {
-            FeedChoice::Memory => "the memory feed".to_owned(),
-            FeedChoice::Redis(settings) => format!("redis at {}", settings.address()),
-        };
+        let feed_line = FeedLine::of(&self.feed);
         let (brings_events, feed_state) = watch::channel(false);
         if self.feed_state_events {
             let shards = self.shards.iter().map(|shard| shard.commands.clone()).collect();
@@ -119,11 +117,15 @@ impl Control {
             tokio::spawn(health::run(listener, health));
             url
         });
-        let (shards, public, health) = (self.shards.len(), &self.public_url, health_url.as_deref());
-        if self.banner {
-            announce(shards, &feed_name, public, &internal_url, health);
+        Banner {
+            shards: self.shards.len(),
+            feed: &feed_line,
+            listen: self.listen,
+            public: &self.public_url,
+            internal: &internal_url,
+            health: health_url.as_deref(),
         }
-        info!(public, internal = internal_url, health, feed = feed_name, shards, "serving");
+        .tell(self.banner);
         drain::serve_until_signal(signals, self.shards, draining, self.drain).await
     }
 }
@@ -210,18 +212,4 @@ fn effective_json(effective: &[Effective]) -> Value {
         (setting.key.to_owned(), json!({ "value": setting.value, "source": source }))
     });
     Value::Object(settings.collect())
-}
-
-/// Says where it serves, in lines to paste. Not a log line: it is for the person who started the program.
-fn announce(shards: usize, feed: &str, public: &str, internal: &str, health: Option<&str>) {
-    let version = env!("CARGO_PKG_VERSION");
-    println!("fantail {version} serves with {shards} shards and {feed}");
-    println!("public   {public}");
-    println!("internal {internal}");
-    if let Some(health) = health {
-        println!("health   {health}");
-    }
-    println!();
-    println!("subscribe  curl -N {public}/demo");
-    println!("publish    curl -d hello {internal}/publish/demo");
 }

@@ -4,6 +4,7 @@
 
 mod accept;
 mod app;
+mod banner;
 mod bounded_server;
 mod channel_classes;
 mod cli;

@@ -24,6 +24,7 @@ mod random;
 mod reach;
 mod reading;
 mod recent;
+mod redis_cli;
 mod sentinels;
 mod server_info;
 mod settings;

@@ -77,6 +77,11 @@ impl Cluster {
         Ok(Some(Self { nodes }))
     }
 
+    /// One of those that may be asked.
+    pub(super) fn first(&self) -> &Address {
+        &self.nodes[0]
+    }
+
     /// One of which only the node at this place is known.
     pub(super) fn at(location: &ConnectionAddr) -> Self {
         Self { nodes: address_of(location).into_iter().collect() }

@@ -198,6 +198,23 @@ impl RedisSettings {
         self.sentinels.as_ref()
     }
 
+    pub(super) fn username(&self) -> Option<&str> {
+        self.login.username.as_deref().or_else(|| self.connection.redis_settings().username())
+    }
+
+    /// Whether there is a password, here or in a file.
+    pub(super) fn has_password(&self) -> bool {
+        self.login.password.is_some() || self.connection.redis_settings().password().is_some()
+    }
+
+    pub(super) fn database(&self) -> i64 {
+        self.connection.redis_settings().db()
+    }
+
+    pub(super) fn tls_files(&self) -> &TlsFiles {
+        &self.tls
+    }
+
     pub(super) fn lookups(&self) -> &Lookups {
         &self.lookups
     }

@@ -1,0 +1,78 @@
+//! What is shown at the start: where events come from, where it serves, and lines to paste.
+//!
+//! Not a log line, though one goes along: it is for the person who started the program.
+
+use std::net::SocketAddr;
+
+use tracing::{info, warn};
+
+use crate::control::FeedChoice;
+
+/// The feed, in the words of its mode.
+pub(crate) struct FeedLine {
+    name: String,
+    /// Publishes past this node, where that is possible.
+    publish: Option<String>,
+}
+
+/// The start, told.
+pub(crate) struct Banner<'a> {
+    pub(crate) shards: usize,
+    pub(crate) feed: &'a FeedLine,
+    pub(crate) listen: SocketAddr,
+    /// With the path of the streams.
+    pub(crate) public: &'a str,
+    pub(crate) internal: &'a str,
+    pub(crate) health: Option<&'a str>,
+}
+
+impl FeedLine {
+    pub(crate) fn of(feed: &FeedChoice) -> Self {
+        let FeedChoice::Redis(settings) = feed else {
+            let name = "memory: events are published to this node, and kept in it alone".to_owned();
+            return Self { name, publish: None };
+        };
+        let address = settings.address();
+        let name = if settings.log.is_some() {
+            let lanes: Vec<_> = settings.log_lanes.iter().map(|(_, name)| name.as_str().to_owned()).collect();
+            let word = if lanes.len() == 1 { "lane" } else { "lanes" };
+            format!("the log in redis at {address}, {word} {}", lanes.join(", "))
+        } else {
+            format!("redis pub/sub at {address}")
+        };
+        Self { name, publish: Some(settings.redis_cli_line()) }
+    }
+}
+
+impl Banner<'_> {
+    /// Writes the log's lines, and the others if they are to be shown.
+    pub(crate) fn tell(&self, is_shown: bool) {
+        if is_shown {
+            println!("{}", self.text());
+        }
+        if !self.listen.ip().to_canonical().is_loopback() {
+            warn!(
+                listen = %self.listen,
+                "everyone who reaches this address reads every channel; docs/deploying.md tells how a proxy decides who may"
+            );
+        }
+        let Self { shards, feed, public, internal, health, .. } = self;
+        info!(public, internal, health, feed = feed.name, shards, "serving");
+    }
+
+    fn text(&self) -> String {
+        let Self { shards, feed, public, internal, health, .. } = self;
+        let mut lines = vec![
+            format!("fantail {} serves with {shards} shards", env!("CARGO_PKG_VERSION")),
+            format!("feed     {}", feed.name),
+            format!("public   {public}"),
+            format!("internal {internal}"),
+        ];
+        lines.extend(health.map(|health| format!("health   {health}")));
+        lines.push(String::new());
+        lines.push(format!("subscribe  curl -N {public}/demo"));
+        lines.push(format!("publish    curl -d hello {internal}/publish/demo"));
+        lines.extend(feed.publish.as_ref().map(|line| format!("or         {line}")));
+        lines.join("\n")
+    }
+}
