@@ -6,6 +6,8 @@
 
 #[path = "common/node.rs"]
 mod node;
+#[path = "behind_nginx/private.rs"]
+mod private;
 #[path = "common/recipe.rs"]
 mod recipe;
 
