@@ -1,0 +1,107 @@
+{{- define "fantail.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "fantail.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains (include "fantail.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "fantail.name" .) | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "fantail.selector" -}}
+app.kubernetes.io/name: {{ include "fantail.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "fantail.labels" -}}
+{{ include "fantail.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "fantail.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "fantail.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "fantail.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}{{ .repository }}@{{ .digest }}{{- else -}}{{ .repository }}:{{ default $.Chart.AppVersion .tag }}{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Milliseconds of a duration such as "1m 30s" or "500ms". */}}
+{{- define "fantail.milliseconds" -}}
+{{- $units := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 -}}
+{{- $total := 0 -}}
+{{- range regexFindAll "[0-9]+ *(ms|s|m|h)" .value -1 -}}
+{{- $unit := regexFind "[a-z]+" . -}}
+{{- $total = add $total (mul (int64 (regexFind "[0-9]+" .)) (int64 (get $units $unit))) -}}
+{{- end -}}
+{{- $total -}}
+{{- end -}}
+
+{{/* Seconds from SIGTERM to the moment at which Fantail has surely exited, and the margin. */}}
+{{- define "fantail.gracePeriod" -}}
+{{- $delay := include "fantail.milliseconds" (dict "value" .Values.settings.drain_delay) | int64 -}}
+{{- $deadline := include "fantail.milliseconds" (dict "value" .Values.settings.drain_deadline) | int64 -}}
+{{- add (div (add $delay $deadline 999) 1000) (int64 .Values.terminationMarginSeconds) -}}
+{{- end -}}
+
+{{/* One value as TOML. A whole number reaches templates as a float, which would be written as 1e+06. */}}
+{{- define "fantail.toml" -}}
+{{- if kindIs "string" . -}}{{ toJson . }}
+{{- else if kindIs "bool" . -}}{{ . }}
+{{- else if kindIs "slice" . -}}[{{- range $i, $item := . -}}{{- if $i }}, {{ end -}}{{ include "fantail.toml" $item }}{{- end -}}]
+{{- else -}}{{ int64 . }}{{- end -}}
+{{- end -}}
+
+{{- define "fantail.file" -}}
+{{- range $key, $value := .Values.settings }}
+{{- if not (kindIs "invalid" $value) }}
+{{ $key }} = {{ include "fantail.toml" $value }}
+{{- end }}
+{{- end }}
+{{- range .Values.channels }}
+
+[[channel]]
+{{- range $key, $value := . }}
+{{ $key }} = {{ include "fantail.toml" $value }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Faults that a schema cannot see. */}}
+{{- define "fantail.check" -}}
+{{- $redis := .Values.redis -}}
+{{- $single := and (eq .Values.kind "Deployment") (eq (int .Values.replicas) 1) -}}
+{{- if and (not $single) (not $redis.url) (not (and $redis.existingSecret $redis.urlKey)) -}}
+{{- fail "several pods need Redis to have the same events: set redis.url, or redis.existingSecret and redis.urlKey; or kind=Deployment and replicas=1" -}}
+{{- end -}}
+{{- if and $redis.url $redis.urlKey -}}
+{{- fail "redis.url and redis.urlKey both name the server: leave one empty" -}}
+{{- end -}}
+{{- if and (not $redis.existingSecret) (or $redis.urlKey $redis.passwordKey $redis.sentinelPasswordKey) -}}
+{{- fail "redis.urlKey, redis.passwordKey and redis.sentinelPasswordKey are keys of redis.existingSecret, which is empty" -}}
+{{- end -}}
+{{- if ne (empty $redis.tls.certKey) (empty $redis.tls.keyKey) -}}
+{{- fail "redis.tls.certKey and redis.tls.keyKey go together" -}}
+{{- end -}}
+{{- if and .Values.internal.exposed .Values.hostNetwork -}}
+{{- fail "internal.exposed with hostNetwork would let everybody publish who reaches the node: leave one out" -}}
+{{- end -}}
+{{- if and .Values.internal.exposed .Values.networkPolicy.enabled (not .Values.internal.from) -}}
+{{- fail "internal.exposed lets whoever reaches the port publish: name the peers in internal.from" -}}
+{{- end -}}
+{{- if and .Values.hostNetwork .Values.sysctls -}}
+{{- fail "sysctls are those of the node with hostNetwork: set them there" -}}
+{{- end -}}
+{{- end -}}

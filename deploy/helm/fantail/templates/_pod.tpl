@@ -1,0 +1,157 @@
+{{/* The pod, the same for both kinds. */}}
+{{- define "fantail.pod" -}}
+{{- include "fantail.check" . -}}
+{{- $v := .Values -}}
+metadata:
+  labels:
+    {{- include "fantail.labels" . | nindent 4 }}
+    {{- with $v.podLabels }}{{ toYaml . | nindent 4 }}{{ end }}
+  annotations:
+    checksum/settings: {{ include "fantail.file" . | sha256sum }}
+    {{- with $v.podAnnotations }}{{ toYaml . | nindent 4 }}{{ end }}
+spec:
+  serviceAccountName: {{ include "fantail.serviceAccount" . }}
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ include "fantail.gracePeriod" . }}
+  {{- if $v.hostNetwork }}
+  hostNetwork: true
+  dnsPolicy: ClusterFirstWithHostNet
+  {{- end }}
+  {{- with $v.imagePullSecrets }}
+  imagePullSecrets: {{ toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $v.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  securityContext:
+    {{- toYaml $v.podSecurityContext | nindent 4 }}
+    {{- with $v.sysctls }}
+    sysctls: {{ toYaml . | nindent 6 }}
+    {{- end }}
+  containers:
+    - name: fantail
+      image: {{ include "fantail.image" . | quote }}
+      imagePullPolicy: {{ $v.image.pullPolicy }}
+      # Flags win over variables, of which the image has some.
+      args:
+        - serve
+        - --config=/etc/fantail/fantail.toml
+        - --listen={{ $v.bindAddress }}:{{ $v.ports.public }}
+        - --health-listen={{ $v.bindAddress }}:{{ $v.ports.health }}
+        {{- if $v.internal.exposed }}
+        - --internal-listen={{ $v.bindAddress }}:{{ $v.ports.internal }}
+        {{- range concat (list (printf "%s-internal" (include "fantail.fullname" .)) (printf "%s-internal.%s" (include "fantail.fullname" .) .Release.Namespace) (printf "%s-internal.%s.svc" (include "fantail.fullname" .) .Release.Namespace) (printf "%s-internal.%s.svc.cluster.local" (include "fantail.fullname" .) .Release.Namespace)) $v.internal.hosts }}
+        - --internal-hosts={{ . }}
+        {{- end }}
+        {{- else }}
+        - --internal-listen=127.0.0.1:{{ $v.ports.internal }}
+        {{- end }}
+        {{- with $v.redis.url }}
+        - --redis-url={{ . }}
+        {{- end }}
+        {{- with $v.redis.passwordKey }}
+        - --redis-password-file=/etc/fantail/redis/{{ . }}
+        {{- end }}
+        {{- with $v.redis.sentinelPasswordKey }}
+        - --redis-sentinel-password-file=/etc/fantail/redis/{{ . }}
+        {{- end }}
+        {{- with $v.redis.tls }}
+        {{- if .existingSecret }}
+        {{- with .caKey }}
+        - --redis-tls-ca=/etc/fantail/redis-tls/{{ . }}
+        {{- end }}
+        {{- if .certKey }}
+        - --redis-tls-cert=/etc/fantail/redis-tls/{{ .certKey }}
+        - --redis-tls-key=/etc/fantail/redis-tls/{{ .keyKey }}
+        {{- end }}
+        {{- end }}
+        {{- end }}
+      {{- if or $v.redis.urlKey $v.extraEnv }}
+      env:
+        {{- if $v.redis.urlKey }}
+        - name: FANTAIL_REDIS_URL
+          valueFrom:
+            secretKeyRef:
+              name: {{ $v.redis.existingSecret }}
+              key: {{ $v.redis.urlKey }}
+        {{- end }}
+        {{- with $v.extraEnv }}{{ toYaml . | nindent 8 }}{{ end }}
+      {{- end }}
+      ports:
+        - name: public
+          containerPort: {{ $v.ports.public }}
+          {{- if $v.hostNetwork }}
+          hostPort: {{ $v.ports.public }}
+          {{- else if $v.hostPort }}
+          hostPort: {{ $v.hostPort }}
+          {{- end }}
+        - name: health
+          containerPort: {{ $v.ports.health }}
+          {{- if $v.hostNetwork }}
+          hostPort: {{ $v.ports.health }}
+          {{- end }}
+        {{- if $v.internal.exposed }}
+        - name: internal
+          containerPort: {{ $v.ports.internal }}
+        {{- end }}
+      startupProbe:
+        httpGet: { path: /livez, port: health }
+        {{- toYaml $v.probes.startup | nindent 8 }}
+      readinessProbe:
+        httpGet: { path: /readyz, port: health }
+        {{- toYaml $v.probes.readiness | nindent 8 }}
+      livenessProbe:
+        httpGet: { path: /livez, port: health }
+        {{- toYaml $v.probes.liveness | nindent 8 }}
+      resources: {{- toYaml $v.resources | nindent 8 }}
+      securityContext: {{- toYaml $v.securityContext | nindent 8 }}
+      volumeMounts:
+        - { name: settings, mountPath: /etc/fantail/fantail.toml, subPath: fantail.toml, readOnly: true }
+        {{- if or $v.redis.passwordKey $v.redis.sentinelPasswordKey }}
+        - { name: redis, mountPath: /etc/fantail/redis, readOnly: true }
+        {{- end }}
+        {{- if $v.redis.tls.existingSecret }}
+        - { name: redis-tls, mountPath: /etc/fantail/redis-tls, readOnly: true }
+        {{- end }}
+        {{- with $v.extraVolumeMounts }}{{ toYaml . | nindent 8 }}{{ end }}
+    {{- with $v.extraContainers }}{{ toYaml . | nindent 4 }}{{ end }}
+  volumes:
+    - name: settings
+      configMap:
+        name: {{ include "fantail.fullname" . }}
+    {{- if or $v.redis.passwordKey $v.redis.sentinelPasswordKey }}
+    - name: redis
+      secret:
+        secretName: {{ $v.redis.existingSecret }}
+        defaultMode: 0440
+        items:
+          {{- range compact (list $v.redis.passwordKey $v.redis.sentinelPasswordKey) | uniq }}
+          - { key: {{ . | quote }}, path: {{ . | quote }} }
+          {{- end }}
+    {{- end }}
+    {{- with $v.redis.tls.existingSecret }}
+    - name: redis-tls
+      secret:
+        secretName: {{ . }}
+        defaultMode: 0440
+    {{- end }}
+    {{- with $v.extraVolumes }}{{ toYaml . | nindent 4 }}{{ end }}
+  {{- if and $v.spreadOverNodes (eq $v.kind "Deployment") }}
+  topologySpreadConstraints:
+    - maxSkew: 1
+      topologyKey: kubernetes.io/hostname
+      whenUnsatisfiable: ScheduleAnyway
+      labelSelector:
+        matchLabels: {{- include "fantail.selector" . | nindent 10 }}
+  {{- end }}
+  {{- with $v.nodeSelector }}
+  nodeSelector: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $v.tolerations }}
+  tolerations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $v.affinity }}
+  affinity: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
