@@ -14,7 +14,8 @@ pub(crate) const RULES_MAX: usize = 255;
 
 /// What a rule may hold besides its pattern. Each is also a setting of its own, which stands for all other channels and
 /// lends the rule its bounds.
-pub(crate) const KEYS: [&str; 4] = ["slow_policy", "log_events_max", "log_bytes_max", "log_age_max"];
+pub(crate) const KEYS: [&str; 5] =
+    ["slow_policy", "plain_events_expected", "log_events_max", "log_bytes_max", "log_age_max"];
 
 /// What differs for the channels whose whole name fits `pattern`. What is not said is as for all others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct ChannelRule {
     pub pattern: String,
     /// What becomes of streams that are slower than the log is long.
     pub slow_policy: Option<SlowPolicy>,
+    /// Whether each outage is a gap though no plain event was seen.
+    pub plain_events_expected: Option<bool>,
     /// Events kept.
     pub log_events_max: Option<usize>,
     /// Bytes of events kept.
@@ -62,6 +65,7 @@ impl ChannelRule {
         setting.kind.apply(&mut read, &[text.to_owned()]).map_err(|fault| format!("{key}: {fault}"))?;
         match setting.key {
             "slow_policy" => self.slow_policy = Some(read.streams.slow_policy),
+            "plain_events_expected" => self.plain_events_expected = Some(read.streams.plain_events_expected),
             "log_events_max" => self.log_events_max = Some(read.logs.log_events_max),
             "log_bytes_max" => self.log_bytes_max = Some(read.logs.log_bytes_max),
             _ => self.log_age_max = Some(read.logs.log_age_max),
@@ -85,6 +89,7 @@ impl ChannelRule {
         let mut text = format!("pattern={}", self.pattern);
         let mut shown = Config::blank();
         shown.streams.slow_policy = self.slow_policy.unwrap_or_default();
+        shown.streams.plain_events_expected = self.plain_events_expected.unwrap_or_default();
         shown.logs.log_events_max = self.log_events_max.unwrap_or_default();
         shown.logs.log_bytes_max = self.log_bytes_max.unwrap_or_default();
         shown.logs.log_age_max = self.log_age_max.unwrap_or_default();
@@ -98,6 +103,7 @@ impl ChannelRule {
         match key {
             "pattern" => !self.pattern.is_empty(),
             "slow_policy" => self.slow_policy.is_some(),
+            "plain_events_expected" => self.plain_events_expected.is_some(),
             "log_events_max" => self.log_events_max.is_some(),
             "log_bytes_max" => self.log_bytes_max.is_some(),
             "log_age_max" => self.log_age_max.is_some(),
@@ -137,9 +143,10 @@ mod tests {
 
     #[test]
     fn a_rule_is_read_and_shown_in_the_same_form() {
-        let text = "pattern=news.*,slow_policy=latest,log_events_max=100,log_bytes_max=1MiB,log_age_max=1m30s";
+        let text = "pattern=news.*,slow_policy=latest,plain_events_expected=true,log_events_max=100,log_bytes_max=1MiB,log_age_max=1m30s";
         let rule = ChannelRule::parse(text).unwrap();
         assert_eq!((rule.pattern.as_str(), rule.slow_policy), ("news.*", Some(SlowPolicy::Latest)));
+        assert_eq!(rule.plain_events_expected, Some(true));
         assert_eq!((rule.log_events_max, rule.log_bytes_max), (Some(100), Some(1 << 20)));
         assert_eq!(rule.log_age_max, Some(Duration::from_secs(90)));
         assert_eq!(rule.show(), text);

@@ -142,6 +142,8 @@ pub struct Streams {
     pub channels_per_stream_max: usize,
     /// What becomes of a stream that is slower than its channel's log is long.
     pub slow_policy: SlowPolicy,
+    /// Whether each outage is a gap for channels in which no plain event was seen.
+    pub plain_events_expected: bool,
     /// Whether streams get events of the program's own about gaps and their end.
     pub control_events: bool,
     /// Whether streams get an event when the feed is lost or back.
@@ -320,6 +322,7 @@ impl Config {
                 send_buffer_bytes: 0,
                 channels_per_stream_max: 0,
                 slow_policy: SlowPolicy::Disconnect,
+                plain_events_expected: false,
                 control_events: false,
                 feed_state_events: false,
             },

@@ -134,7 +134,7 @@ macro_rules! setting {
 }
 
 /// Every setting, grouped as in [`Config`](crate::Config).
-pub static SETTINGS: [Setting; 54] = [
+pub static SETTINGS: [Setting; 55] = [
     setting!(public.listen: Address() = "127.0.0.1:8080",
         "Where browsers connect. Reachable from this machine only, until set otherwise."),
     setting!(public.listen_shared: Switch() = "false",
@@ -201,6 +201,8 @@ pub static SETTINGS: [Setting; 54] = [
         "Channels that one stream may follow."),
     setting!(streams.slow_policy: SlowPolicy() = "disconnect",
         "What becomes of a stream whose client is slower than its channel's log is long. disconnect ends it, and the client comes back with its last id; skip sends a gap and goes on with what is still kept; latest sends a gap and only the newest event of the channel. If several channels of one stream are concerned, the strictest decides; a stream of several channels skips where the policy is latest."),
+    setting!(streams.plain_events_expected: Switch() = "false",
+        "With redis_log: what becomes of plain events, those that are published beside the log, when the connection to Redis was lost. false tells a gap after each loss in channels in which this node has seen a plain event since it follows them, so a first one that falls into a loss vanishes untold. true tells it in all, and costs channels that only the log serves a gap at each loss; set it for the channels that plain events are published to. Without redis_log all channels are told anyway."),
     setting!(streams.control_events: Switch() = "true",
         "Tell streams of gaps (fantail.gap) and of their end (fantail.close) with events. Without them a gap is a bare id and an end a bare retry: nothing is sent that a client would hand to its program, and losses are told to nobody."),
     setting!(streams.feed_state_events: Switch() = "false",
@@ -214,7 +216,7 @@ pub static SETTINGS: [Setting; 54] = [
     setting!(logs.logs_bytes_max: Size(min: 4 * KIB, max: 1024 * GIB) = "256MiB",
         "Bytes of events kept in all channels together. At least log_bytes_max."),
     setting!(channels.channel: Channels() = "" or "{ pattern = \"news.*\", slow_policy = \"skip\", log_events_max = 100 }",
-        "Settings for the channels that fit a pattern: slow_policy, log_events_max, log_bytes_max, log_age_max, each as above where it is left out. In a pattern * stands for any characters, and the whole name must fit; of several the first that fits holds. In the file a table [[channel]] for each, at its end, or an array of inline tables; elsewhere pattern=news.*,slow_policy=skip,log_events_max=100, several separated by semicolons."),
+        "Settings for the channels that fit a pattern: slow_policy, plain_events_expected, log_events_max, log_bytes_max, log_age_max, each as above where it is left out. In a pattern * stands for any characters, and the whole name must fit; of several the first that fits holds. In the file a table [[channel]] for each, at its end, or an array of inline tables; elsewhere pattern=news.*,slow_policy=skip,log_events_max=100, several separated by semicolons."),
     setting!(limits.connections_max: Count(min: 0, max: 10_000_000) = "0",
         "Open connections; beyond it newcomers are told to come back later. 0 stands for the descriptor limit less 128, one per worker, an eighth, at most 1024, for the internal listener, 32 for health_listen, and a thirty-second, from 8 to 512, to turn newcomers away."),
     setting!(limits.request_deadline: Duration(min: SHORTEST, max: seconds(5 * MINUTE)) = "10s",

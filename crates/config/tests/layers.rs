@@ -101,6 +101,7 @@ fn nothing_said_gives_the_documented_defaults() {
         send_buffer_bytes: 32 << 10,
         channels_per_stream_max: 32,
         slow_policy: SlowPolicy::Disconnect,
+        plain_events_expected: false,
         control_events: true,
         feed_state_events: false,
     };
@@ -165,7 +166,7 @@ fn every_setting_can_be_given_in_every_layer() {
         "trusted_proxies" => "10.0.0.0/8,192.0.2.7",
         "log_level" => "warn",
         "log_format" => "json",
-        "listen_shared" | "redis_log" | "cors_credentials" | "feed_state_events" => "true",
+        "listen_shared" | "redis_log" | "cors_credentials" | "feed_state_events" | "plain_events_expected" => "true",
         "workers" | "connections_max" | "channels_per_stream_max" | "log_events_max" | "redis_log_events_max" => "7",
         "drain_deadline" | "log_age_max" | "redis_log_age_max" => "11s",
         "control_events" => "false",

@@ -65,6 +65,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         send_buffer_bytes,
         channels_per_stream_max,
         slow_policy,
+        plain_events_expected,
         control_events,
         feed_state_events,
     } = streams;
@@ -109,6 +110,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
             shards: u16::try_from(workers).context("too many workers")?,
             log,
             patterns: channel_classes::log_limits(&channel, log)?,
+            expects_beside: channel_classes::plain_events_expected(&channel, plain_events_expected),
             control_events,
             logs_bytes_max,
             event_bytes_max,

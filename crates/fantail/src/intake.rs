@@ -54,6 +54,10 @@ impl Intake for NodeIntake {
         self.publisher.gap(channel, at, reason);
     }
 
+    fn dropped(&mut self, channel: &ChannelName) {
+        self.publisher.dropped(channel);
+    }
+
     fn recalled(&mut self, channel: &ChannelName, recalled: Recalled) {
         self.publisher.recalled(channel, recalled.entries, recalled.from);
     }

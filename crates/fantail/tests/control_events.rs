@@ -11,6 +11,7 @@ use tokio::process::Command;
 
 use node::{
     FANTAIL, ask, connection_id, metrics, node, publish, publish_json, read_to_close, subscribe, until, until_state,
+    words,
 };
 
 const SPARED: &str = "--control-events=false";
@@ -180,6 +181,9 @@ async fn nobody_publishes_what_only_fantail_says() {
         }
     }
     publish(&node, "a?event=fantail", "good").await;
+    for gap in stream.next_events(5, PATIENCE).await.unwrap() {
+        assert_eq!(words(&[gap]), ["gap a lost"], "redis took it, and nobody gets it");
+    }
     let event = stream.next_event(PATIENCE).await.unwrap();
     assert_eq!((event.event.as_str(), event.data.as_str()), ("fantail", "good"));
     let told = metrics(&node).await;

@@ -84,6 +84,8 @@ impl Intake for Counter {
 
     fn gap(&mut self, _channel: &ChannelName, _at: EventId, _reason: GapReason) {}
 
+    fn dropped(&mut self, _channel: &ChannelName) {}
+
     fn recalled(&mut self, _channel: &ChannelName, _recalled: Recalled) {}
 }
 

@@ -16,7 +16,8 @@ pub trait Intake: Send + 'static {
     /// An event arrived. The node places it in each of its channels that is followed.
     ///
     /// An error says that the event cannot be sent; the feed counts and logs it. What the feed had numbered is declared
-    /// missing then, otherwise nothing else happened.
+    /// missing then, otherwise nothing else happened: if its publisher does not learn of it, [`dropped`](Self::dropped)
+    /// tells the channels.
     fn event(&mut self, publication: &Publication, place: Place) -> Result<Receipt, EncodeError>;
 
     /// What is published to `channel` from now on arrives, until [`lost`](Self::lost) or an unfollow. A feed that
@@ -42,6 +43,10 @@ pub trait Intake: Send + 'static {
 
     /// What `channel` got up to `at` may be missing. Called before the events above `at`.
     fn gap(&mut self, channel: &ChannelName, at: EventId, reason: GapReason);
+
+    /// Something without a number of the feed's came for `channel` and is not handed down: it is no event, cannot be
+    /// sent, or had to be dropped. Nobody can bring it any more.
+    fn dropped(&mut self, channel: &ChannelName);
 
     /// The answer to a recall: exactly one for each.
     fn recalled(&mut self, channel: &ChannelName, recalled: Recalled);

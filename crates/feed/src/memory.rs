@@ -103,6 +103,10 @@ mod tests {
             unreachable!("nothing is lost on the way");
         }
 
+        fn dropped(&mut self, _channel: &ChannelName) {
+            unreachable!("its publisher is told");
+        }
+
         fn recalled(&mut self, channel: &ChannelName, recalled: Recalled) {
             self.told.push(format!("recalled {channel} {recalled:?}"));
         }

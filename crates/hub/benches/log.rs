@@ -29,6 +29,7 @@ impl Node {
             shards: 1,
             log: LogLimits { entries_max: EVENTS_KEPT, bytes_max: 1 << 20, age_ms_max: 300_000 },
             patterns: Vec::new(),
+            expects_beside: Vec::new(),
             control_events: true,
             logs_bytes_max: 256 << 20,
             event_bytes_max: 256 << 10,

@@ -56,6 +56,7 @@ pub struct Reading {
     pub complete: bool,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 pub(crate) struct ChannelState {
     pub(crate) log: ChannelLog,
     /// Which pattern of the settings its name fits; 0 for none. Kept under the lock since it takes no room there.
@@ -63,6 +64,8 @@ pub(crate) struct ChannelState {
     /// The registered shards; at most one mark for each.
     pub(crate) marks: SmallVec<[(u16, Arc<Mark>); 1]>,
     pub(crate) follow: Follow,
+    /// Something without a place in the feed's numbering was published to it since it was made.
+    pub(crate) has_beside: bool,
     /// The channel stands in the queue of wishes.
     pub(crate) wish_posted: bool,
     /// Set once somebody has asked for what the channel got before.
@@ -98,6 +101,7 @@ impl Channel {
             class,
             marks: SmallVec::new(),
             follow,
+            has_beside: false,
             wish_posted: false,
             recall: None,
             lingering: false,
@@ -167,7 +171,7 @@ impl Channel {
     }
 
     /// As [`read`](Self::read) for a stream that resumes and began when the watermark was at `began`: what stands beside
-    /// the numbering is for streams that are open when it comes, so it gets none of it from before, and misses none.
+    /// the numbering is for streams that are open when it comes, so it gets none of it from before, and misses none of that.
     pub fn read_resuming(
         &self,
         cursor: Position,
@@ -178,7 +182,7 @@ impl Channel {
     ) -> Reading {
         let state = self.state.lock();
         let complete = state.read(cursor, to, began, room, out);
-        Reading { floor: state.log.floor(), complete }
+        Reading { floor: state.log.resuming_floor(began), complete }
     }
 
     pub(crate) fn is_recalled(&self, ticket: Ticket) -> bool {
@@ -195,7 +199,7 @@ impl ChannelState {
     fn read(&self, cursor: Position, to: Position, began: Position, room: Room, out: &mut Vec<Delivery>) -> bool {
         let (mut entries, mut bytes) = (0, 0);
         for entry in self.log.range(cursor, to) {
-            if entry.kind == EntryKind::Beside && entry.position <= began {
+            if entry.kind.is_beside() && entry.position <= began {
                 continue;
             }
             if entries == room.entries || (entries > 0 && bytes + entry.frame.len() > room.bytes) {

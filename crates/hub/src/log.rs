@@ -30,12 +30,20 @@ pub enum EntryKind {
     Beside,
     /// A gap: something before it may be missing. It does not count against `limit` and is no event to replay.
     Gap,
+    /// A gap beside the feed's numbering: something that has no place there may be missing. Like that it is for streams
+    /// that are open when it comes, and has no id.
+    BesideGap,
 }
 
 impl EntryKind {
     /// Whether it is an event, numbered or not.
     pub fn is_event(self) -> bool {
-        self != Self::Gap
+        matches!(self, Self::Event | Self::Beside)
+    }
+
+    /// Whether it has no place in the feed's numbering, and is never replayed.
+    pub fn is_beside(self) -> bool {
+        matches!(self, Self::Beside | Self::BesideGap)
     }
 }
 
@@ -100,6 +108,12 @@ impl ChannelLog {
             return self.floor;
         }
         Floor { position: self.live_floor, reason: GapReason::Trimmed, ..self.floor }
+    }
+
+    /// The floor for a stream that resumed at `began` and still catches up: what stands beside the numbering is for it
+    /// from there on.
+    pub(crate) fn resuming_floor(&self, began: Position) -> Floor {
+        if self.live_floor > began { self.live_floor() } else { self.floor }
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -212,7 +226,7 @@ impl ChannelLog {
             self.gaps.pop_front();
         }
         self.live_floor = self.live_floor.max(oldest.position);
-        if oldest.kind != EntryKind::Beside {
+        if !oldest.kind.is_beside() {
             self.floor = Floor { position: oldest.position, at_ms: oldest.at_ms, reason: GapReason::Trimmed };
         }
     }

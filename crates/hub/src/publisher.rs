@@ -16,6 +16,7 @@ use crate::channel::{ChannelState, Follow};
 use crate::log::Entry;
 use crate::{Channel, EntryKind, Floor, Following, Hub, LogLimits, Position, Release, Watermark, Wish};
 
+mod beside;
 mod numbered;
 mod recalled;
 
@@ -319,6 +320,7 @@ impl Publisher {
     fn append(&mut self, state: &mut ChannelState, entry: Entry) {
         let limits = self.hub.settings.log_limits(state.class);
         let (at_ms, too_many) = (entry.at_ms, (state.log.len() + 1).saturating_sub(limits.entries_max));
+        state.has_beside |= entry.kind == EntryKind::Beside;
         // Age apart, so that each bound is counted by itself.
         let at_any_age = LogLimits { age_ms_max: u64::MAX, ..limits };
         let evicted = self.changing(state, |state| state.log.append(entry, &at_any_age));

@@ -38,6 +38,7 @@ impl Feed {
         NOW_MS.set(2000);
         let settings = HubSettings {
             patterns: Vec::new(),
+            expects_beside: Vec::new(),
             control_events: true,
             lanes: Lanes::default(),
             numbering: NumberedBy::Feed,

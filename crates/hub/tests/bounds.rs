@@ -29,6 +29,7 @@ impl Node {
             shards: 1,
             log: LOG,
             patterns: patterns.iter().map(|(text, limits)| (pattern(text), *limits)).collect(),
+            expects_beside: Vec::new(),
             control_events: true,
             logs_bytes_max,
             event_bytes_max: 1 << 20,

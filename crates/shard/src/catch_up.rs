@@ -170,7 +170,7 @@ fn merge(entries: &mut Vec<Delivery>, complete_to: Position, entries_max: usize)
     });
     for i in 1..entries.len() {
         // What stands beside the numbering has no id and does not come again.
-        if entries[i - 1].position == entries[i].position && entries[i].kind != EntryKind::Beside {
+        if entries[i - 1].position == entries[i].position && !entries[i].kind.is_beside() {
             entries[i - 1].frame = gap_frame_without_id(&entries[i - 1].frame);
         }
     }

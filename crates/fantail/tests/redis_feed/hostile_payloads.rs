@@ -3,8 +3,8 @@
 use fantail_testkit::{PATIENCE, RedisServer};
 use serde_json::json;
 
-use crate::broker::fed_by;
-use crate::node::{metrics, subscribe, until};
+use crate::broker::{assert_gap, fed_by};
+use crate::node::{metrics, subscribe, until, up_to_live, words};
 
 const PLAIN: &str = "fantail:c";
 const EVENT: &str = "fantail-event:c";
@@ -92,18 +92,23 @@ fn attacks() -> Vec<Attack> {
 }
 
 #[tokio::test]
-async fn no_payload_breaks_the_stream_and_every_refusal_is_counted() {
+async fn no_payload_breaks_the_stream_and_every_refusal_is_counted_and_told() {
     let redis = RedisServer::start().await.unwrap();
     let node = fed_by(&redis, &[]).await;
     let mut stream = subscribe(&node, "/sse?channel=c&channel=d").await;
     let series = |reason: &str| format!("fantail_events_rejected_total{{reason=\"{reason}\"}}");
     let mut publisher = redis.connection().await.unwrap();
+    let mut refused_at = Vec::new();
     for (attack, channel, payload, expected) in attacks() {
         let before = metrics(&node).await;
         assert_eq!(publisher.publish(channel, &payload).await.unwrap(), 1, "{attack}");
         publisher.publish(PLAIN, b"and on").await.unwrap();
+        let first = stream.next_event(PATIENCE).await.unwrap();
         if let Ok(arrives) = expected {
-            assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, arrives, "{attack}");
+            assert_eq!(first.data, arrives, "{attack}");
+        } else {
+            assert_gap(&first, "c", "lost");
+            refused_at.push(first.id);
         }
         assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, "and on", "{attack}");
         let after = metrics(&node).await;
@@ -113,6 +118,11 @@ async fn no_payload_breaks_the_stream_and_every_refusal_is_counted() {
             assert_eq!(after.count(&series(reason)), before.count(&series(reason)) + 1, "{attack}");
         }
     }
+    // Who comes back from before one of them is told as well.
+    let last_but_one = &refused_at[refused_at.len() - 2];
+    let path = format!("/sse/c?last_event_id={last_but_one}");
+    let told = up_to_live(&node, subscribe(&node, &path).await).await;
+    assert_eq!(words(&told), ["and on", "gap c lost", "and on"]);
     // Nothing of it was an outage, and nothing of what was refused is in a log line as it came.
     until(&node, "one stream is open", |metrics| metrics.count("fantail_streams_open") == 1).await;
     assert_eq!(metrics(&node).await.count("fantail_outages_total"), 0);

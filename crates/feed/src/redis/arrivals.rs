@@ -5,6 +5,7 @@
 //! Locks are taken in one order, intake before inner, so that the intake sees messages, confirmations and losses in one
 //! order too.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use fantail_wire::{ChannelName, Event, GapReason, Lane, Publication};
@@ -303,51 +304,28 @@ impl<I: Intake> Arrivals<I> {
     /// An event that is not in the log.
     fn live(&self, intake: &mut I, inner: &mut Inner, message: Message, place: Place) {
         let Message { kind, channel, payload } = message;
-        let publication = match kind {
-            Kind::Plain => self.plain(channel, payload),
-            _ => self.enveloped(inner, channel, &payload),
+        let read = match kind {
+            Kind::Plain => plain(channel.clone(), payload),
+            _ => enveloped(inner, channel.clone(), &payload),
         };
-        if let Some(publication) = publication {
-            match intake.event(&publication, place) {
+        match read {
+            Ok(Some(publication)) => match intake.event(&publication, place) {
                 Ok(_) => add_one(&self.counters.events),
-                Err(error) => self.refuse(Refusal::TooLarge, &publication.channels[0], &error),
-            }
+                // Its other copies count as repeated, so all of its channels are told now.
+                Err(error) => self.drop_event(intake, Refusal::TooLarge, &publication.channels, &error),
+            },
+            Ok(None) => add_one(&self.counters.repeated),
+            // An envelope for several channels is refused, and told, by each of its copies.
+            Err(Unusable(reason, error)) => self.drop_event(intake, reason, &[channel], &*error),
         }
     }
 
-    fn plain(&self, channel: ChannelName, payload: Vec<u8>) -> Option<Publication> {
-        match Event::text_from_bytes(payload) {
-            Ok(event) => Some(Publication { channels: smallvec![channel], event }),
-            Err(error) => {
-                self.refuse(Refusal::NotUtf8, &channel, &error);
-                None
-            }
+    /// Redis took it, so its publisher takes it for delivered: the channels are told.
+    fn drop_event(&self, intake: &mut I, reason: Refusal, channels: &[ChannelName], error: &dyn Error) {
+        self.refuse(reason, &channels[0], error);
+        for channel in channels {
+            intake.dropped(channel);
         }
-    }
-
-    fn enveloped(&self, inner: &mut Inner, channel: ChannelName, payload: &[u8]) -> Option<Publication> {
-        let (envelope, siblings) = match Envelope::read(payload, &channel) {
-            Ok(read) => read,
-            Err(error) => {
-                self.refuse(Refusal::Envelope, &channel, &error);
-                return None;
-            }
-        };
-        let event = match envelope.validate() {
-            Ok(event) => event,
-            Err(error) => {
-                self.refuse(Refusal::Field, &channel, &error);
-                return None;
-            }
-        };
-        let channels = match siblings {
-            None => smallvec![channel],
-            Some(siblings) => inner.first_arrival(&siblings).or_else(|| {
-                add_one(&self.counters.repeated);
-                None
-            })?,
-        };
-        Some(Publication { channels, event })
     }
 
     fn probe_came_back(&self, payload: &[u8]) {
@@ -356,7 +334,7 @@ impl<I: Intake> Arrivals<I> {
         }
     }
 
-    fn refuse(&self, reason: Refusal, channel: &ChannelName, error: &dyn std::error::Error) {
+    fn refuse(&self, reason: Refusal, channel: &ChannelName, error: &dyn Error) {
         self.counters.refuse(reason);
         if let Some(suppressed) = self.messages_gate.pass() {
             let error = clipped(&error.to_string());
@@ -385,11 +363,33 @@ impl Inner {
     }
 }
 
+/// Why a message is no event.
+struct Unusable(Refusal, Box<dyn Error>);
+
+fn plain(channel: ChannelName, payload: Vec<u8>) -> Result<Option<Publication>, Unusable> {
+    let event = Event::text_from_bytes(payload).map_err(|error| Unusable(Refusal::NotUtf8, error.into()))?;
+    Ok(Some(Publication { channels: smallvec![channel], event }))
+}
+
+/// None if the event has come by another of its channels.
+fn enveloped(inner: &mut Inner, channel: ChannelName, payload: &[u8]) -> Result<Option<Publication>, Unusable> {
+    let read = Envelope::read(payload, &channel).map_err(|error| Unusable(Refusal::Envelope, error.into()));
+    let (envelope, siblings) = read?;
+    let event = envelope.validate().map_err(|error| Unusable(Refusal::Field, error.into()))?;
+    let channels = match siblings {
+        None => Some(smallvec![channel]),
+        Some(siblings) => inner.first_arrival(&siblings),
+    };
+    Ok(channels.map(|channels| Publication { channels, event }))
+}
+
 /// The beginning of an error as one printable line: it may quote what a publisher sent.
 fn clipped(error: &str) -> String {
     error.chars().take(ERROR_CHARS_MAX).flat_map(char::escape_debug).collect()
 }
 
+#[cfg(test)]
+mod dropped;
 #[cfg(test)]
 mod holes;
 #[cfg(test)]

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 pub(crate) enum Told {
     Event(Vec<String>, Event),
     Followed(String),
+    Dropped(String),
     Lost,
     State(FeedState),
 }
@@ -68,6 +69,10 @@ impl Intake for Recorder {
 
     fn gap(&mut self, _channel: &ChannelName, _at: EventId, _reason: GapReason) {
         unreachable!("an outage is all that is told");
+    }
+
+    fn dropped(&mut self, channel: &ChannelName) {
+        self.write_down(Told::Dropped(channel.to_string()));
     }
 
     fn recalled(&mut self, _channel: &ChannelName, _recalled: Recalled) {

@@ -90,6 +90,10 @@ impl Intake for Recorder {
         self.write_down(format!("gap {channel} {} {reason}", at.number));
     }
 
+    fn dropped(&mut self, channel: &ChannelName) {
+        self.write_down(format!("dropped {channel}"));
+    }
+
     fn recalled(&mut self, channel: &ChannelName, recalled: Recalled) {
         self.recalled.insert(channel.to_string(), recalled);
         self.write_down(format!("recalled {channel}"));

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use fantail_wire::{ChannelName, EncodeError, Event, EventId, GapReason, Lane, Publication, Terms};
+use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Lane, Publication, Terms};
 
 use super::{Published, Publisher};
 use crate::channel::{ChannelState, Follow};
@@ -35,18 +35,6 @@ impl Publisher {
         };
         self.tell_ahead(lane);
         result
-    }
-
-    /// Hands out an event that has no place in the feed's numbering, to the streams that are open now.
-    pub fn publish_beside(&mut self, publication: &Publication) -> Result<Published, EncodeError> {
-        let lane = self.lane_of(publication);
-        let place = self.next_place(lane);
-        let frame = match &publication.event.id {
-            None => self.encode(&publication.event, None),
-            // A client that came back with it would find nothing.
-            Some(_) => self.encode(&Event { id: None, ..publication.event.clone() }, None),
-        }?;
-        Ok(self.hand_out(publication, (lane, place), EntryKind::Beside, None, &frame))
     }
 
     /// Everything that the lane's followed channels got up to `terms.number` was handed down. Where a new term began, the end
@@ -116,7 +104,10 @@ impl Publisher {
         let mut state = channel.lock();
         match state.follow {
             Follow::Asked => {}
-            Follow::Lost => return self.confirm(&channel, state),
+            Follow::Lost => {
+                self.declare_missed(&channel, &mut state);
+                return self.confirm(&channel, state);
+            }
             Follow::Idle | Follow::Ahead | Follow::Confirmed => return,
         }
         let watermark = self.hub.watermark(channel.lane());
@@ -179,7 +170,13 @@ impl Publisher {
         self.cut_to_budget();
     }
 
-    fn append_gap(&mut self, channel: &Channel, state: &mut ChannelState, place: Watermark, reason: GapReason) {
+    pub(super) fn append_gap(
+        &mut self,
+        channel: &Channel,
+        state: &mut ChannelState,
+        place: Watermark,
+        reason: GapReason,
+    ) {
         let Watermark { position, at_ms } = place;
         let frame = self.hub.gap_frame(channel.name(), reason, self.hub.id(channel.lane(), position, at_ms));
         self.append(state, Entry { position, kind: EntryKind::Gap, frame, publisher_id: None, at_ms });

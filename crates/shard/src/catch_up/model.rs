@@ -12,6 +12,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it found by panicking")]
 
 mod account;
+mod besides;
 mod block;
 mod client;
 mod connection;

@@ -9,7 +9,7 @@ use crate::{FeedState, Recalled, Receipt};
 
 /// Writes down what it is told.
 #[derive(Debug, Default)]
-struct Recorder(Vec<String>);
+pub(super) struct Recorder(Vec<String>);
 
 impl Intake for Recorder {
     fn event(&mut self, publication: &Publication, place: Place) -> Result<Receipt, EncodeError> {
@@ -39,19 +39,23 @@ impl Intake for Recorder {
         self.0.push(format!("gap {} {channel}", at.number));
     }
 
+    fn dropped(&mut self, channel: &ChannelName) {
+        self.0.push(format!("dropped {channel}"));
+    }
+
     fn recalled(&mut self, _channel: &ChannelName, _recalled: Recalled) {}
 }
 
-struct Node {
-    arrivals: Arrivals<Recorder>,
-    session: Session,
+pub(super) struct Node {
+    pub(super) arrivals: Arrivals<Recorder>,
+    pub(super) session: Session,
 }
 
-fn channel(name: &str) -> ChannelName {
+pub(super) fn channel(name: &str) -> ChannelName {
     ChannelName::parse(name).expect("valid")
 }
 
-fn terms(number: u64) -> Terms {
+pub(super) fn terms(number: u64) -> Terms {
     Terms { current: Term::from_random(1), start: 0, number, ms: number, ended: Vec::new() }
 }
 
@@ -65,7 +69,7 @@ fn push(kind: PushKind, redis_channel: &str, second: Value) -> PushInfo {
 
 impl Node {
     /// A node that follows `channels` from number 10 on.
-    fn following(channels: &[&str]) -> Self {
+    pub(super) fn following(channels: &[&str]) -> Self {
         let arrivals = Arrivals::new(Arc::default(), one_lane(), Arc::default(), true);
         let session = arrivals.open();
         let node = Self { arrivals, session };
@@ -81,7 +85,7 @@ impl Node {
         node
     }
 
-    fn carry_out(&self) {
+    pub(super) fn carry_out(&self) {
         while let Some(command) = self.arrivals.next_command() {
             for (reach, names) in command.parts() {
                 let kind = match (command.verb, reach) {
@@ -98,18 +102,29 @@ impl Node {
     }
 
     /// The copy of an event that comes by channel `by`.
-    fn message(&self, by: &str, number: u64, previous: u64, channels: &str) -> Result<(), Unexpected> {
+    pub(super) fn message(&self, by: &str, number: u64, previous: u64, channels: &str) -> Result<(), Unexpected> {
         let id = EventId::new(Term::from_random(1), number, number);
         let payload = format!("{id} {previous} {channels}\n{{\"data\":\"x\"}}");
         let redis_channel = names::of(Kind::Log, &channel(by));
         self.arrivals.push(self.session, push(PushKind::Message, &redis_channel, Value::BulkString(payload.into())))
     }
 
-    /// Loses the connection, comes back, and finds nothing in any Stream above the place that it asks for.
-    fn come_back(&mut self, number: u64) -> Option<u64> {
+    /// An event that is not in the log.
+    pub(super) fn plain(&self, name: &str, payload: impl Into<Vec<u8>>) -> Result<(), Unexpected> {
+        let redis_channel = names::of(Kind::Plain, &channel(name));
+        self.arrivals.push(self.session, push(PushKind::Message, &redis_channel, Value::BulkString(payload.into())))
+    }
+
+    /// Loses the connection and is subscribed to all channels over the next.
+    pub(super) fn reconnect(&mut self) {
         self.arrivals.lost();
         self.session = self.arrivals.open();
         self.carry_out();
+    }
+
+    /// Loses the connection, comes back, and finds nothing in any Stream above the place that it asks for.
+    fn come_back(&mut self, number: u64) -> Option<u64> {
+        self.reconnect();
         let missing = self.arrivals.begin_repair();
         let from = missing.from.map(|from| from.number);
         assert_eq!(self.arrivals.repair(&terms(number), missing, Vec::new()), Ok(true));
@@ -117,12 +132,12 @@ impl Node {
     }
 
     /// Events and gaps.
-    fn told(&self) -> Vec<String> {
+    pub(super) fn told(&self) -> Vec<String> {
         let is_progress = |told: &String| told.starts_with("followed") || told.starts_with("synced");
         self.everything().into_iter().filter(|told| !is_progress(told)).collect()
     }
 
-    fn everything(&self) -> Vec<String> {
+    pub(super) fn everything(&self) -> Vec<String> {
         std::mem::take(&mut self.arrivals.intake.lock().0)
     }
 }

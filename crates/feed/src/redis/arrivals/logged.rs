@@ -204,6 +204,10 @@ impl<I: Intake> Arrivals<I> {
         let to = inner.line().order.synced(terms);
         inner.line().order.verify(terms.number);
         intake.synced(self.lane, terms);
+        // Before they are confirmed: where something was missed anyway, one gap tells of both.
+        for channel in inner.line().take_dropped() {
+            intake.dropped(&channel);
+        }
         for channel in &missing.channels {
             if inner.line().order.is_followed(channel.as_str()) {
                 intake.followed(channel, Some(to));
@@ -212,8 +216,13 @@ impl<I: Intake> Arrivals<I> {
         let fresh = inner.still_fresh(missing.fresh);
         follow_from(&mut *intake, &mut inner, fresh, to);
         let Some(messages) = inner.line().release() else { return Ok(false) };
-        for message in messages {
-            self.hand_down(&mut intake, &mut inner, message)?;
+        let mut messages = messages.into_iter();
+        while let Some(message) = messages.next() {
+            if let Err(unexpected) = self.hand_down(&mut intake, &mut inner, message) {
+                // All others that are left will be read again.
+                messages.filter(|left| left.kind != Kind::Log).for_each(|left| intake.dropped(&left.channel));
+                return Err(unexpected);
+            }
         }
         inner.line().released();
         Ok(true)

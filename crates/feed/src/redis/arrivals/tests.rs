@@ -42,6 +42,10 @@ impl Intake for Recorder {
         unreachable!("an outage is all that is told");
     }
 
+    fn dropped(&mut self, channel: &ChannelName) {
+        self.0.push(format!("dropped {channel}"));
+    }
+
     fn recalled(&mut self, channel: &ChannelName, recalled: Recalled) {
         self.0.push(format!("recalled {channel} {recalled:?}"));
     }
@@ -177,9 +181,26 @@ fn what_cannot_be_an_event_is_counted_by_reason_and_stops_nothing() {
     node.message("fantail-event:a", r#"{"data":"x","id":"a\nid: b"}"#);
     node.message("fantail-event:a", r#"{"data":"x","retry":86400001}"#);
     node.message("fantail:a", "still here");
-    assert_eq!(node.told(), ["a=still here"]);
+    let told = node.told();
+    assert_eq!(told[..7], ["dropped a"; 7]);
+    assert_eq!(told[7..], ["a=still here"]);
     let refused = |reason| node.arrivals.counters.refused(reason);
     assert_eq!([Refusal::NotUtf8, Refusal::TooLarge, Refusal::Envelope, Refusal::Field].map(refused), [1, 1, 2, 3],);
+}
+
+#[test]
+fn an_unusable_event_for_several_channels_is_told_once_in_each() {
+    let node = Node::following(&["a", "b"]);
+    for data in ["too large", "x"] {
+        let copy = format!(r#"{{"data":"{data}","event":"EVENT","channels":["b","a"],"uid":"{data}"}}"#);
+        // The first is found out when it is placed, once; the second from each copy.
+        let copy = copy.replace("EVENT", if data == "x" { "fantail.gap" } else { "fine" });
+        node.message("fantail-event:b", copy.clone());
+        node.message("fantail-event:a", copy);
+        let mut told = node.told();
+        told.sort_unstable();
+        assert_eq!(told, ["dropped a", "dropped b"], "{data}");
+    }
 }
 
 #[test]

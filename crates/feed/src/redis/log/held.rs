@@ -1,6 +1,9 @@
 //! Messages that wait while what was missed before them is read: bounded, in the order of the socket.
 
+use std::collections::HashSet;
+
 use fantail_wire::ChannelName;
+use foldhash::fast::RandomState;
 
 use crate::redis::names::Kind;
 
@@ -14,6 +17,8 @@ pub(crate) struct Held {
     messages: Vec<Message>,
     bytes: usize,
     overflowed: bool,
+    /// The channels of dropped messages that stand in no Stream; no more than are followed.
+    dropped: HashSet<ChannelName, RandomState>,
 }
 
 /// One message as it came.
@@ -28,23 +33,44 @@ impl Held {
     /// Keeps a message, or drops all of them if it is too much.
     pub(crate) fn push(&mut self, message: Message) {
         self.bytes += message.payload.len();
-        if self.overflowed || self.messages.len() == MESSAGES_MAX || self.bytes > BYTES_MAX {
-            *self = Self { overflowed: true, ..Self::default() };
-        } else {
-            self.messages.push(message);
+        self.overflowed |= self.messages.len() == MESSAGES_MAX || self.bytes > BYTES_MAX;
+        self.messages.push(message);
+        if self.overflowed {
+            self.drop_all();
         }
     }
 
     /// Begins anew, if messages were dropped: those that come from now on are kept again.
     pub(crate) fn begin(&mut self) {
-        if self.overflowed {
-            *self = Self::default();
-        }
+        self.overflowed = false;
+    }
+
+    /// The connection is lost: the next one begins with nothing.
+    pub(crate) fn lose(&mut self) {
+        self.drop_all();
+        self.overflowed = false;
+    }
+
+    /// Nobody wants a channel any more.
+    pub(crate) fn forget(&mut self, channel: &ChannelName) {
+        self.dropped.remove(channel);
+    }
+
+    /// The channels of messages that were dropped and cannot be read again, in any order.
+    pub(crate) fn take_dropped(&mut self) -> impl Iterator<Item = ChannelName> {
+        std::mem::take(&mut self.dropped).into_iter()
     }
 
     /// The messages since [`begin`](Self::begin), if all of them are here.
     pub(crate) fn take(&mut self) -> Option<Vec<Message>> {
-        (!self.overflowed).then(|| std::mem::take(self).messages)
+        self.bytes = 0;
+        (!self.overflowed).then(|| std::mem::take(&mut self.messages))
+    }
+
+    fn drop_all(&mut self) {
+        let dropped = std::mem::take(&mut self.messages).into_iter();
+        self.dropped.extend(dropped.filter(|message| message.kind != Kind::Log).map(|message| message.channel));
+        self.bytes = 0;
     }
 }
 
@@ -52,8 +78,12 @@ impl Held {
 mod tests {
     use super::*;
 
+    fn channel(name: &str) -> ChannelName {
+        ChannelName::parse(name).expect("valid")
+    }
+
     fn message(payload: Vec<u8>) -> Message {
-        Message { kind: Kind::Log, channel: ChannelName::parse("a").expect("valid"), payload }
+        Message { kind: Kind::Log, channel: channel("a"), payload }
     }
 
     #[test]
@@ -70,5 +100,24 @@ mod tests {
             held.push(message(Vec::new()));
         }
         assert!(held.take().is_none());
+    }
+    #[test]
+    fn of_dropped_messages_those_that_cannot_be_read_again_are_remembered_by_channel() {
+        let plain = |name| Message { kind: Kind::Plain, channel: channel(name), payload: Vec::new() };
+        let mut held = Held::default();
+        held.push(plain("early"));
+        held.push(message(vec![0; BYTES_MAX + 1]));
+        for name in ["late", "late", "gone"] {
+            held.push(plain(name));
+        }
+        held.forget(&channel("gone"));
+        held.begin();
+        held.push(plain("kept"));
+        let mut dropped: Vec<_> = held.take_dropped().collect();
+        dropped.sort_unstable();
+        assert_eq!(dropped, ["early", "late"].map(channel));
+        held.lose();
+        assert_eq!(held.take_dropped().collect::<Vec<_>>(), [channel("kept")]);
+        assert!(held.take().expect("nothing is missing").is_empty());
     }
 }

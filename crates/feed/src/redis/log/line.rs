@@ -105,6 +105,9 @@ impl Line {
     /// Nobody wants a channel any more. Returns an event that waited for its copy alone.
     pub(crate) fn unfollow(&mut self, channel: &ChannelName) -> Option<Arrived> {
         self.recalls.forget(channel);
+        if let Some(held) = &mut self.held {
+            held.forget(channel);
+        }
         self.forsaken.remove(channel.as_str());
         self.order.unfollow(channel)
     }
@@ -132,6 +135,11 @@ impl Line {
             held.begin();
         }
         std::mem::take(&mut self.fresh)
+    }
+
+    /// The channels of messages that waited, were dropped, and cannot be read again; asked once.
+    pub(crate) fn take_dropped(&mut self) -> impl Iterator<Item = ChannelName> {
+        self.held.as_mut().map(Held::take_dropped).into_iter().flatten()
     }
 
     /// What was missed has gone down. Returns the messages that waited, unless there were too many of them; then they are
@@ -167,7 +175,7 @@ impl Line {
     /// The connection is lost. Says why, if it was given up.
     pub(crate) fn lost(&mut self) -> Option<Broken> {
         self.order.lost();
-        self.held = Some(Held::default());
+        self.held.get_or_insert_default().lose();
         self.passed = None;
         self.fresh.clear();
         self.broken.take()

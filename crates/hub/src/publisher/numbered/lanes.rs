@@ -37,6 +37,7 @@ impl Two {
     fn new() -> Self {
         let settings = HubSettings {
             patterns: Vec::new(),
+            expects_beside: Vec::new(),
             control_events: true,
             numbering: NumberedBy::Feed,
             lanes: Lanes::named([LaneName::parse("b").expect("valid")]).expect("few"),
@@ -104,6 +105,19 @@ fn a_lane_that_is_lost_leaves_the_other_as_it_is() {
     two.follow(1, 500);
     assert_eq!(two.is_confirmed(), [true, true]);
     assert_eq!(two.hub.counters.followed_channels.get(), 2);
+}
+
+#[test]
+fn an_outage_of_one_lane_is_a_gap_where_it_had_unnumbered_events_and_none_in_the_other() {
+    let mut two = Two::new();
+    for name in NAMES {
+        two.publisher.publish_beside(&publication(name)).expect("small");
+    }
+    two.publisher.lost(two.lanes[1]);
+    two.follow(1, 500);
+    assert_eq!([two.entries_above(0, 10), two.entries_above(1, 500)], [1, 2]);
+    let beside = |number, beside| Position { beside, ..Position::new(1, number) };
+    assert_eq!([two.watermark(0), two.watermark(1)], [beside(10, 1), beside(500, 2)]);
 }
 
 #[test]

@@ -19,6 +19,7 @@ fn settings() -> HubSettings {
         shards: 1,
         log: LogLimits { entries_max: 1, bytes_max: 1 << 20, age_ms_max: u64::MAX },
         patterns: Vec::new(),
+        expects_beside: Vec::new(),
         control_events: true,
         logs_bytes_max: 1 << 20,
         event_bytes_max: 1 << 20,

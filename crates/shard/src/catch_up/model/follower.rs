@@ -19,7 +19,7 @@ pub(super) struct Follower {
     pub(super) hub: Arc<Hub>,
     pub(super) publisher: Publisher,
     /// Those events beside the numbering that the hub was told of are below.
-    pub(super) besides: u64,
+    pub(super) besides: usize,
     pub(super) is_connected: bool,
     /// It takes a call in one of so many steps.
     pub(super) lag: usize,
@@ -57,6 +57,12 @@ impl Follower {
             recalls: Vec::new(),
             lingering: Vec::new(),
         }
+    }
+
+    /// So many events beside the numbering were published when those that are still to come here began.
+    pub(super) fn besides_to_come(&self, published: usize) -> usize {
+        let beside = |call: &Call| if let Call::Beside(beside, _) = call { Some(*beside) } else { None };
+        self.calls.iter().find_map(beside).unwrap_or(published)
     }
 
     /// An event is published: it is on its way if it is in one of the channels that are subscribed to.

@@ -116,6 +116,7 @@ impl Node {
             shards: SHARDS,
             log: if weather == Weather::Calm { LogLimits { entries_max: most, ..log } } else { log },
             patterns: (0..CHANNELS).map(|channel| (pattern(channel), of_channel(&mut course.rng))).collect(),
+            expects_beside: Vec::new(),
             control_events: true,
             logs_bytes_max: if course.is_tight(4) { course.rng.usize(500..3000) } else { most },
             event_bytes_max: 1 << 16,

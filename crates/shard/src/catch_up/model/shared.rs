@@ -14,9 +14,10 @@ const SEEDS: [u64; 2] = [1500, 500];
 const STEPS: usize = 1000;
 
 /// What rough weather must bring about.
-const ROUGH: [&str; 14] = [
+const ROUGH: [&str; 15] = [
     "event",
     "beside",
+    "gap beside",
     "gap",
     "unit cut",
     "overrun",
@@ -78,7 +79,17 @@ fn whoever_wanders_between_nodes_gets_each_numbered_event_once_in_order_or_is_to
 fn where_the_feed_keeps_everything_no_outage_and_no_move_costs_a_gap() {
     let happened = run_all(Weather::Calm);
     expect_none(&happened, &["gap", "overrun", "unknown id"]);
-    let calm = ["event", "beside", "replay", "recall", "sync", "moved", "forgotten", "resumed by a publisher's id"];
+    let calm = [
+        "event",
+        "beside",
+        "gap beside",
+        "replay",
+        "recall",
+        "sync",
+        "moved",
+        "forgotten",
+        "resumed by a publisher's id",
+    ];
     expect_all(&happened, &calm);
 }
 

@@ -1,9 +1,10 @@
 //! A browser that comes back to any of the nodes: `client.rs` where a feed numbers for all of them.
 
 use fantail_hub::{Resume, Start};
-use fantail_wire::{EventId, Lane};
+use fantail_wire::{EventId, GapReason, Lane};
 
 use super::account::{Account, Held};
+use super::besides::Besides;
 use super::block::{Block, blocks};
 use super::connection::Connection;
 use super::feed::{CHANNELS, Past, Place};
@@ -23,7 +24,9 @@ pub(super) struct Wanderer {
     place: Option<Place>,
     account: Account,
     /// Events beside the numbering below this were there before its stream began, or have come.
-    besides: u64,
+    besides: usize,
+    /// What it is owed of them.
+    besides_owed: Besides,
 }
 
 impl Wanderer {
@@ -32,7 +35,18 @@ impl Wanderer {
         world.course.note(format!("client {shard} follows {follows:?}"));
         let stays_away = world.course.rng.usize(1..10);
         let (connection, place, account) = (None, None, Account::default());
-        Self { shard, follows, node: 0, connection, ids: Vec::new(), stays_away, place, account, besides: 0 }
+        Self {
+            shard,
+            follows,
+            node: 0,
+            connection,
+            ids: Vec::new(),
+            stays_away,
+            place,
+            account,
+            besides: 0,
+            besides_owed: Besides::default(),
+        }
     }
 
     /// One thing that the client, its connection or its shard does.
@@ -100,6 +114,7 @@ impl Wanderer {
         assert_eq!(connection.state, State::Live, "client {} at rest", self.shard);
         self.disconnect(world, usize::MAX);
         self.account.check_at_rest(world.feed.history.len(), &world.feed);
+        self.besides_owed.check_at_rest(&world.besides);
     }
 
     fn connect(&mut self, world: &mut World) {
@@ -137,6 +152,8 @@ impl Wanderer {
         let Some(connection) = &mut self.connection else { return };
         let Some(start) = connection.start(&mut At { world, node: self.node }) else { return };
         self.besides = world.nodes[self.node].besides;
+        let to_come = world.nodes[self.node].besides_to_come(world.besides.len());
+        self.besides_owed = Besides::at(&self.follows, to_come);
         match connection.resume().clone() {
             Resume::Live => self.begin(world, self.place_of(world, &start)),
             Resume::Replay(_) => self.begin_replay(world, &start),
@@ -214,20 +231,29 @@ impl Wanderer {
 
     fn read_data(&mut self, world: &mut World, block: &Block, data: &str, gaps: &mut Vec<usize>) {
         if block.event.as_deref() == Some("fantail.gap") {
+            let words: Vec<_> = data.split('"').collect();
+            let channel = channel_of(words[3]);
+            self.besides_owed.tell(channel);
+            if words[7] == GapReason::Outage.as_str() {
+                // What is numbered is brought or declared after an outage.
+                assert_eq!(block.id, None);
+                return world.course.happened("gap beside");
+            }
             world.course.happened("gap");
             assert!(world.course.is_rough(), "client {}: nothing is missing", self.shard);
-            gaps.push(channel_of(data.split('"').nth(3).unwrap()));
+            gaps.push(channel);
             if let Some(id) = &block.id {
                 let place = world.feed.place_of(&EventId::parse(id).unwrap());
                 assert!(Some(place) >= self.place, "client {}: a gap at {place:?} is late", self.shard);
                 self.come_to(world, place, gaps, None);
             }
         } else if let Some(beside) = data.strip_prefix('b') {
-            let beside: u64 = beside.parse().unwrap();
+            let beside: usize = beside.parse().unwrap();
             assert!(beside >= self.besides, "client {}: b{beside} was replayed", self.shard);
             // A gap of another channel may stand at its place; it counts from the next id on.
             assert!(block.id.is_none());
             self.besides = beside + 1;
+            self.besides_owed.take(beside, &world.besides);
             world.course.happened("beside");
         } else {
             let seq: usize = data.split(':').next().unwrap().parse().unwrap();

@@ -7,6 +7,7 @@ use fantail_hub::{Following, Hub, HubSettings, LogLimits, NumberedBy, Release, W
 use fantail_telemetry::SlowPolicy;
 use fantail_wire::{GapReason, Lanes};
 
+use super::besides::Published;
 use super::connection::Surroundings;
 use super::course::{Course, Weather, now_ms};
 use super::feed::{CHANNELS, Call, Feed, Recall};
@@ -21,7 +22,7 @@ pub(super) struct World {
     pub(super) feed: Feed,
     pub(super) nodes: Vec<Follower>,
     /// Events beside the numbering so far.
-    besides: u64,
+    pub(super) besides: Published,
     slow_policies: SlowPolicies,
     linger_ms: u64,
     is_at_work: bool,
@@ -75,6 +76,7 @@ impl World {
             shards: SHARDS,
             log,
             patterns: Vec::new(),
+            expects_beside: vec![true],
             control_events: true,
             logs_bytes_max: if course.is_tight(4) { course.rng.usize(500..3000) } else { most },
             event_bytes_max: 250,
@@ -89,7 +91,7 @@ impl World {
             feed: Feed::new(seed, course.is_rough()),
             course,
             nodes,
-            besides: 0,
+            besides: Published::new(),
             slow_policies: SlowPolicies::new(policies[seed as usize % policies.len()], []),
             linger_ms,
             is_at_work: true,
@@ -152,12 +154,12 @@ impl World {
 
     fn publish_beside(&mut self) {
         let channels = self.course.some_channels(CHANNELS);
-        let beside = self.besides;
-        self.besides += 1;
+        let beside = self.besides.len();
         self.course.note(format!("publish b{beside} to {channels:?}"));
         for node in &mut self.nodes {
             node.hear(&channels, |heard| Call::Beside(beside, heard));
         }
+        self.besides.push(channels);
     }
 
     fn lose(&mut self, at: usize) {

@@ -1,0 +1,134 @@
+//! Gaps of what has no number: who is told of them, and who is not.
+
+use fantail_wire::{EventId, Lane};
+
+use super::*;
+use crate::testing::{Feed, LIMITS, ROOM, publication};
+use crate::{Begin, LogLimits, Position, Resume, Start};
+
+const OUTAGE: &str = "event: fantail.gap\ndata: {\"channel\":\"a\",\"reason\":\"outage\"}\n\n";
+const LOST: &str = "event: fantail.gap\ndata: {\"channel\":\"a\",\"reason\":\"lost\"}\n\n";
+const PLAIN: &str = "data: x\n\n";
+
+fn start(feed: &Feed, resume: &Resume) -> Start {
+    match feed.begin(resume) {
+        Begin::At(start) => start,
+        wait @ Begin::Wait(_) => panic!("{wait:?}"),
+    }
+}
+
+fn after(id: EventId) -> Resume {
+    Resume::After(id.to_string())
+}
+
+impl Feed {
+    fn beside(&mut self) {
+        self.publisher.publish_beside(&publication("a")).expect("small");
+    }
+
+    /// Loses the feed, which is back at `number`.
+    fn away(&mut self, number: u64) {
+        self.publisher.lost(Lane::default());
+        self.publisher.synced(Lane::default(), &self.terms(number));
+        self.publisher.followed(&self.name, Some(self.id(number)));
+    }
+}
+
+#[test]
+fn after_an_outage_a_channel_that_had_unnumbered_events_is_told_each_time_and_another_never() {
+    let mut feed = Feed::new(LIMITS);
+    feed.follow_at(10);
+    feed.away(10);
+    feed.publish(11);
+    feed.away(11);
+    assert_eq!(feed.texts(11), [""; 0], "only numbered events were seen");
+    feed.beside();
+    feed.away(11);
+    assert!(feed.take_marks());
+    feed.away(12);
+    feed.publisher.lost(Lane::default());
+    feed.away(12);
+    assert_eq!(feed.texts(11), [PLAIN, OUTAGE, OUTAGE, OUTAGE]);
+}
+
+#[test]
+fn the_gap_of_an_outage_is_for_streams_from_before_it() {
+    let mut feed = Feed::new(LIMITS);
+    feed.follow_at(10);
+    feed.beside();
+    // This one has not caught up yet.
+    let resumed = start(&feed, &after(feed.id(10)));
+    feed.away(10);
+    assert_eq!(feed.resumed_texts(&resumed), [OUTAGE]);
+    for resume in [Resume::Live, after(feed.id(10))] {
+        let late = start(&feed, &resume);
+        assert_eq!(late.opening_id.map(|id| (id.number, id.beside)), Some((10, 0)), "ids name no such place");
+        assert_eq!(feed.resumed_texts(&late), [""; 0]);
+    }
+}
+
+#[test]
+fn what_cannot_be_handed_down_is_told_at_once_and_makes_its_channel_one_with_unnumbered_events() {
+    let mut feed = Feed::new(LIMITS);
+    feed.follow_at(10);
+    feed.publisher.dropped(&feed.name);
+    assert!(feed.take_marks());
+    feed.beside();
+    feed.away(10);
+    assert_eq!(feed.texts(10), [LOST, PLAIN, OUTAGE]);
+}
+
+/// 1. The first unnumbered event of a channel comes over a connection that is lost before it could be handed down.
+/// 2. The feed tells of it before it confirms the channel anew.
+#[test]
+fn what_was_dropped_during_an_outage_is_told_with_it_and_once() {
+    let mut feed = Feed::new(LIMITS);
+    feed.follow_at(10);
+    feed.publisher.lost(Lane::default());
+    feed.publisher.dropped(&feed.name);
+    assert_eq!(feed.texts(10), [""; 0]);
+    feed.away(10);
+    assert_eq!(feed.texts(10), [OUTAGE]);
+}
+
+#[test]
+fn a_gap_that_was_told_in_advance_stands_for_one_beside_the_numbers_below_it() {
+    let mut feed = Feed::new(LIMITS);
+    feed.follow_at(10);
+    feed.beside();
+    feed.publisher.gap(&feed.name, feed.id(14), GapReason::Trimmed);
+    feed.publisher.dropped(&feed.name);
+    feed.away(12);
+    feed.publish(15);
+    let told = feed.texts_above(Position { beside: 1, ..Position::new(1, 10) });
+    assert!(told.len() == 2 && told[0].contains("trimmed"), "{told:?}");
+}
+
+#[test]
+fn an_evicted_gap_beside_the_numbers_is_no_hole_for_who_resumes_later() {
+    let mut feed = Feed::new(LogLimits { entries_max: 1, ..LIMITS });
+    feed.follow_at(10);
+    for _ in 0..2 {
+        feed.publisher.dropped(&feed.name);
+    }
+    assert_eq!(feed.held().1, 10);
+    assert_eq!(feed.join.channel.live_floor().position, Position { beside: 1, ..Position::new(1, 10) });
+}
+
+/// 1. A stream resumes at 10 and has all there is, but has not come to rest.
+/// 2. Two unnumbered events come, of which the log keeps one.
+#[test]
+fn a_stream_that_still_catches_up_is_told_of_an_evicted_event_that_came_since_it_began() {
+    let mut feed = Feed::new(LogLimits { entries_max: 1, ..LIMITS });
+    feed.follow_at(10);
+    let resumed = start(&feed, &after(feed.id(10)));
+    feed.beside();
+    feed.beside();
+    let read = |start: &Start| {
+        let (to, mut out) = (feed.hub.watermark(Lane::default()).position, Vec::new());
+        feed.join.channel.read_resuming(start.cursor, to, start.began, ROOM, &mut out).floor.position
+    };
+    assert!(read(&resumed) > resumed.cursor);
+    let late = start(&feed, &after(feed.id(10)));
+    assert_eq!(read(&late), late.cursor, "it was not there");
+}
