@@ -175,6 +175,10 @@ pub struct Channels {
 pub struct Limits {
     /// Open connections; 0 stands for the descriptor limit minus a reserve of 128.
     pub connections_max: usize,
+    /// Channels that may exist at once.
+    pub channels_max: usize,
+    /// Those that one address may make; 0 stands for a number for public addresses and none for others.
+    pub channels_per_address_max: usize,
     /// Longest time from accept to the first complete request head.
     pub request_deadline: Duration,
     /// Bytes of a request head.
@@ -330,6 +334,8 @@ impl Config {
             channels: Channels { channel: Vec::new() },
             limits: Limits {
                 connections_max: 0,
+                channels_max: 0,
+                channels_per_address_max: 0,
                 request_deadline: Duration::ZERO,
                 head_bytes_max: 0,
                 uri_bytes_max: 0,

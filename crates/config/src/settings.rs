@@ -134,7 +134,7 @@ macro_rules! setting {
 }
 
 /// Every setting, grouped as in [`Config`](crate::Config).
-pub static SETTINGS: [Setting; 55] = [
+pub static SETTINGS: [Setting; 57] = [
     setting!(public.listen: Address() = "127.0.0.1:8080",
         "Where browsers connect. Reachable from this machine only, until set otherwise."),
     setting!(public.listen_shared: Switch() = "false",
@@ -219,6 +219,10 @@ pub static SETTINGS: [Setting; 55] = [
         "Settings for the channels that fit a pattern: slow_policy, plain_events_expected, log_events_max, log_bytes_max, log_age_max, each as above where it is left out. In a pattern * stands for any characters, and the whole name must fit; of several the first that fits holds. In the file a table [[channel]] for each, at its end, or an array of inline tables; elsewhere pattern=news.*,slow_policy=skip,log_events_max=100, several separated by semicolons."),
     setting!(limits.connections_max: Count(min: 0, max: 10_000_000) = "0",
         "Open connections; beyond it newcomers are told to come back later. 0 stands for the descriptor limit less 128, one per worker, an eighth, at most 1024, for the internal listener, 32 for health_listen, and a thirty-second, from 8 to 512, to turn newcomers away."),
+    setting!(limits.channels_max: Count(min: 1, max: 100_000_000) = "1048576",
+        "Channels that may exist on this node at once: those that streams follow or have followed a short while ago, and without Redis those that have events. Beyond it a stream that asks for another channel is told to come back later. A channel costs at most 600 bytes here, beside its log, and in Redis about 440 for the first node that follows it and 260 for each other."),
+    setting!(limits.channels_per_address_max: Count(min: 0, max: 100_000_000) = "0",
+        "Channels that may exist because one client address asked for them first; for IPv6 one /64 network. They count until they are forgotten: without Redis log_age_max, with it linger, after the last stream has left. 0 stands for 65536, and lets addresses of this machine and of private networks alone, which are proxies' mostly; another number holds for every address. The address that one of the trusted_proxies forwards counts in place of the proxy's."),
     setting!(limits.request_deadline: Duration(min: SHORTEST, max: seconds(5 * MINUTE)) = "10s",
         "Longest time from accept to the first complete request head."),
     setting!(limits.head_bytes_max: Size(min: 8 * KIB, max: MIB) = "16KiB",

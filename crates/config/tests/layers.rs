@@ -112,6 +112,8 @@ fn nothing_said_gives_the_documented_defaults() {
     assert_eq!(channels, Channels { channel: Vec::new() });
     let expected = Limits {
         connections_max: 0,
+        channels_max: 1 << 20,
+        channels_per_address_max: 0,
         request_deadline: seconds(10),
         head_bytes_max: 16 << 10,
         uri_bytes_max: 8 << 10,
@@ -167,7 +169,13 @@ fn every_setting_can_be_given_in_every_layer() {
         "log_level" => "warn",
         "log_format" => "json",
         "listen_shared" | "redis_log" | "cors_credentials" | "feed_state_events" | "plain_events_expected" => "true",
-        "workers" | "connections_max" | "channels_per_stream_max" | "log_events_max" | "redis_log_events_max" => "7",
+        "workers"
+        | "connections_max"
+        | "channels_max"
+        | "channels_per_address_max"
+        | "channels_per_stream_max"
+        | "log_events_max"
+        | "redis_log_events_max" => "7",
         "drain_deadline" | "log_age_max" | "redis_log_age_max" => "11s",
         "control_events" => "false",
         "redis_log_lanes" => "orders,users",

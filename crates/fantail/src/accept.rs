@@ -4,6 +4,7 @@
 //! is none gets a place in the reserve, so that the kernel never has to refuse.
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,9 +33,9 @@ pub(crate) async fn run(listener: TcpListener, mut reserve: Reserve, context: Rc
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((socket, _)) => {
+            Ok((socket, peer)) => {
                 pause = PAUSE_MIN;
-                admit(socket, &mut reserve, &context).await;
+                admit(socket, peer, &mut reserve, &context).await;
             }
             Err(error) if is_the_connections_own(&error) => {}
             Err(error) => {
@@ -45,20 +46,20 @@ pub(crate) async fn run(listener: TcpListener, mut reserve: Reserve, context: Rc
         }
     }
     // What the kernel has completed already would be reset with the listener: it is accepted, and told to come back.
-    while let Ok(Ok((socket, _))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-        admit(socket, &mut reserve, &context).await;
+    while let Ok(Ok((socket, peer))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+        admit(socket, peer, &mut reserve, &context).await;
     }
 }
 
 /// Serves the connection, in the reserve if there is no room for it.
-async fn admit(socket: TcpStream, reserve: &mut Reserve, context: &Rc<ShardContext>) {
+async fn admit(socket: TcpStream, peer: SocketAddr, reserve: &mut Reserve, context: &Rc<ShardContext>) {
     context.counters.connections_accepted.add(1);
     match context.admission.try_permit() {
         Some(permit) => {
             let place = Place::open(permit, Arc::clone(&context.counters));
-            spawn_local(connection::serve(socket, place, Rc::clone(context)));
+            spawn_local(connection::serve(socket, peer, place, Rc::clone(context)));
         }
-        None => reserve.serve(socket, context).await,
+        None => reserve.serve(socket, peer, context).await,
     }
 }
 

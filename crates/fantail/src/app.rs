@@ -15,6 +15,7 @@ use fantail_telemetry::{Metrics, logging};
 use fantail_wire::{LaneName, Lanes, Term};
 
 use crate::channel_classes;
+use crate::channel_makers::ChannelMakers;
 use crate::cli::format_of;
 use crate::control::{Control, FeedChoice};
 use crate::descriptors;
@@ -24,9 +25,6 @@ use crate::listener::{self, SocketOptions};
 use crate::public::PublicSettings;
 use crate::redis_reach::redis_settings;
 use crate::shard_thread::{self, ShardThread};
-
-/// Channels that may exist on a node at once. One costs about half a kilobyte.
-const CHANNELS_MAX: usize = 1 << 20;
 
 /// Serves until a signal ends it.
 pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
@@ -73,6 +71,8 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     let Channels { channel } = channels;
     let Limits {
         connections_max,
+        channels_max,
+        channels_per_address_max,
         request_deadline,
         head_bytes_max,
         uri_bytes_max,
@@ -99,6 +99,8 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     let lanes = redis.as_ref().map(RedisSettings::lanes).unwrap_or_default();
     let log = LogLimits { entries_max: log_events_max, bytes_max: log_bytes_max, age_ms_max: millis(log_age_max) };
     let metrics = Arc::new(Metrics::new(workers));
+    metrics.hub().channels_max.set(channels_max as u64);
+    let channel_makers = ChannelMakers::new(channels_per_address_max);
     let (hub, publisher) = Hub::new(
         HubSettings {
             numbering: match &redis {
@@ -114,7 +116,8 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
             control_events,
             logs_bytes_max,
             event_bytes_max,
-            channels_max: CHANNELS_MAX,
+            channels_max,
+            channels_per_address_max: channel_makers.channels_max,
             clock: now_ms,
         },
         metrics.hub(),
@@ -127,6 +130,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         path,
         lanes,
         channels_max: channels_per_stream_max,
+        channel_makers,
         head_bytes_max,
         uri_bytes_max,
         request_deadline,

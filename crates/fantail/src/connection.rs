@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use fantail_shard::{Admission, Shard, Subscribe};
+use fantail_shard::{Admission, Shard, Shed, Subscribe};
 use fantail_telemetry::{ShardCounters, StatusClass};
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
@@ -29,7 +29,7 @@ use tracing::debug;
 use crate::place::Place;
 use crate::problem::Answer;
 use crate::public::{Accepted, Decision, PublicSettings};
-use crate::request_log::{self, RequestLine};
+use crate::request_log::RequestLine;
 use crate::reserve::turn_away;
 use crate::response_head::{shed, stream_head};
 use crate::unflushed::Unflushed;
@@ -61,11 +61,8 @@ struct Noted {
 }
 
 /// Serves a connection until it closes or becomes a stream.
-pub(crate) async fn serve(socket: TcpStream, place: Place, context: Rc<ShardContext>) {
+pub(crate) async fn serve(socket: TcpStream, peer: SocketAddr, place: Place, context: Rc<ShardContext>) {
     let note = Note::default();
-    // Asked of the kernel only if somebody wants to know.
-    let asks = request_log::is_on() || !context.settings.trusted_proxies.is_empty();
-    let peer = asks.then(|| socket.peer_addr().ok()).flatten();
     // A place in the reserve is for one answer.
     let http = http(&context.settings, !place.is_in_reserve());
     let place = RefCell::new(place);
@@ -99,7 +96,7 @@ pub(crate) async fn serve(socket: TcpStream, place: Place, context: Rc<ShardCont
     });
     if let Some(noted) = accepted.await {
         let socket = connection.into_parts().io.into_inner().into_inner();
-        hand_over(socket, noted, place.into_inner(), &context);
+        hand_over(socket, peer, noted, place.into_inner(), &context);
     }
 }
 
@@ -115,7 +112,7 @@ async fn drain_begins(mut draining: watch::Receiver<bool>) {
 
 /// Takes the socket out of this thread's runtime and gives it to the shard. Bytes that came behind the request are
 /// dropped with hyper's buffer: the head says `Connection: close`, so they are no request.
-fn hand_over(socket: TcpStream, noted: Noted, place: Place, context: &ShardContext) {
+fn hand_over(socket: TcpStream, peer: SocketAddr, noted: Noted, place: Place, context: &ShardContext) {
     let socket = match socket.into_std() {
         Ok(socket) => socket,
         Err(error) => return debug!(%error, "a socket could not leave the runtime"),
@@ -123,9 +120,11 @@ fn hand_over(socket: TcpStream, noted: Noted, place: Place, context: &ShardConte
     let Some(permit) = place.into_permit() else { return };
     let Noted { accepted, client: forwarded, line } = noted;
     let Accepted { request, framing, extra, names_stream } = *accepted;
-    let (head, shed) = (stream_head(framing, &extra), (!names_stream).then(|| shed(&extra)));
+    let maker = context.settings.channel_makers.maker(forwarded.unwrap_or(peer.ip()));
+    let head = stream_head(framing, &extra);
+    let shed = (!names_stream).then(|| Box::new(move |reason| shed(reason, &extra)) as Shed);
     let (channels, resume, limit) = (request.channels, request.resume, request.limit);
-    let subscribe = Subscribe { socket, permit, forwarded, channels, resume, limit, framing, head, shed };
+    let subscribe = Subscribe { socket, permit, forwarded, maker, channels, resume, limit, framing, head, shed };
     let connection = context.shard.subscribe(subscribe);
     if let Some(line) = line {
         line.end(StatusCode::OK, Some(connection));
@@ -134,13 +133,13 @@ fn hand_over(socket: TcpStream, noted: Noted, place: Place, context: &ShardConte
 
 async fn answer(
     request: Request<Incoming>,
-    peer: Option<SocketAddr>,
+    peer: SocketAddr,
     context: &ShardContext,
     place: &RefCell<Place>,
     note: &Note,
 ) -> Result<Answer, Infallible> {
     let client = context.settings.client(peer, request.headers());
-    let line = RequestLine::begin("public", peer, client, &request);
+    let line = RequestLine::begin("public", Some(peer), client, &request);
     let requests = &context.counters.requests;
     let answer = match context.settings.decide(&request) {
         Decision::Answer(answer) => answer,

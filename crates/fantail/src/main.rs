@@ -7,6 +7,7 @@ mod app;
 mod banner;
 mod bounded_server;
 mod channel_classes;
+mod channel_makers;
 mod cli;
 mod connection;
 mod control;

@@ -11,6 +11,7 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Body;
 
+use crate::channel_makers::ChannelMakers;
 use crate::problem::{Answer, Problem};
 use crate::response_head::{ExtraHeaders, STREAM_HEADERS, with_headers};
 use crate::subscribe_request::SubscribeRequest;
@@ -23,6 +24,7 @@ pub(crate) struct PublicSettings {
     /// With a leading slash and none at the end.
     pub(crate) path: String,
     pub(crate) channels_max: usize,
+    pub(crate) channel_makers: ChannelMakers,
     /// How channels are divided; a stream follows those of one lane.
     pub(crate) lanes: Lanes,
     pub(crate) head_bytes_max: usize,
@@ -51,12 +53,12 @@ pub(crate) struct Accepted {
 
 impl PublicSettings {
     /// From where the request comes, if `peer` is a proxy that is believed.
-    pub(crate) fn client(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+    pub(crate) fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Option<IpAddr> {
         if self.trusted_proxies.is_empty() {
             return None;
         }
         let values = headers.get_all("x-forwarded-for").iter().map(http::HeaderValue::as_bytes);
-        self.trusted_proxies.client(peer?.ip(), values)
+        self.trusted_proxies.client(peer.ip(), values)
     }
 
     /// Decides what becomes of a request.

@@ -6,6 +6,7 @@
 //! flood of silent sockets takes none away from clients that ask at once.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,11 +47,11 @@ impl Reserve {
     }
 
     /// Serves a connection for which there is no room.
-    pub(crate) async fn serve(&mut self, socket: TcpStream, context: &Rc<ShardContext>) {
+    pub(crate) async fn serve(&mut self, socket: TcpStream, peer: SocketAddr, context: &Rc<ShardContext>) {
         self.tell(TurnedAway::Told, "full: newcomers are told to come back later", context);
         self.make_room(context).await;
         let place = Place::in_reserve(Arc::clone(&context.counters));
-        let connection = connection::serve(socket, place, Rc::clone(context));
+        let connection = connection::serve(socket, peer, place, Rc::clone(context));
         let counters = Arc::clone(&context.counters);
         let deadline = DEADLINE.min(context.settings.request_deadline);
         self.taken.push_back(spawn_local(async move {

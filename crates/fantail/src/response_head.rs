@@ -3,7 +3,9 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use fantail_telemetry::CloseReason;
 use fantail_wire::Framing;
+use http::StatusCode;
 
 use crate::problem::{Answer, Problem};
 
@@ -26,12 +28,22 @@ pub(crate) fn stream_head(framing: Framing, extra: &ExtraHeaders) -> Bytes {
 /// A whole answer for a stream that cannot begin now, for those who did not ask for one by its type. A browser's
 /// `EventSource` gives up for ever on any status but 200 (WHATWG HTML, 9.2.2), so it gets a stream from the shard that
 /// says when to come back and ends.
-pub(crate) fn shed(extra: &ExtraHeaders) -> Bytes {
-    let problem = Problem::new(http::StatusCode::SERVICE_UNAVAILABLE, "the stream cannot begin now, try again");
-    let body = serde_json::to_vec(&problem.to_json()).expect("JSON is written");
-    let headers = [("content-type", "application/problem+json"), ("retry-after", "1")];
+pub(crate) fn shed(reason: CloseReason, extra: &ExtraHeaders) -> Bytes {
+    let (status, retry_after, detail) = match reason {
+        CloseReason::TooManyChannels => {
+            let detail = "your address has made as many channels as one may: follow those that are there, or wait until \
+                          some that nobody follows are forgotten";
+            (StatusCode::TOO_MANY_REQUESTS, "10", detail)
+        }
+        CloseReason::Refused => {
+            (StatusCode::SERVICE_UNAVAILABLE, "10", "this node holds as many channels as it may, try again")
+        }
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "1", "the stream cannot begin now, try again"),
+    };
+    let body = serde_json::to_vec(&Problem::new(status, detail).to_json()).expect("JSON is written");
+    let headers = [("content-type", "application/problem+json"), ("retry-after", retry_after)];
     // Its end is the end of the connection, whatever the version.
-    let mut answer = head("503 Service Unavailable", Framing::CloseDelimited, &headers, extra);
+    let mut answer = head(&status.to_string(), Framing::CloseDelimited, &headers, extra);
     answer.extend_from_slice(&body);
     answer.into()
 }
@@ -67,8 +79,14 @@ mod tests {
 
     #[test]
     fn who_names_no_stream_type_is_shed_with_503() {
-        let plain = String::from_utf8(shed(&Vec::new()).to_vec()).expect("ASCII");
+        let shed = |reason| String::from_utf8(shed(reason, &Vec::new()).to_vec()).expect("ASCII");
+        let plain = shed(CloseReason::Drained);
         assert!(plain.contains(" 503 Service Unavailable\r\n") && plain.contains("\r\nretry-after: 1\r\n"), "{plain}");
         assert!(!plain.contains("chunked"), "{plain}");
+        let many = shed(CloseReason::TooManyChannels);
+        assert!(
+            many.starts_with("HTTP/1.0 429 Too Many Requests\r\n") && many.contains("\r\nretry-after: 10\r\n"),
+            "{many}"
+        );
     }
 }

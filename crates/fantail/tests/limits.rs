@@ -289,6 +289,76 @@ async fn silent_newcomers_of_a_full_node_take_no_place_from_one_that_asks() {
     assert_eq!(log.matches("full, and so is the reserve").count(), 1, "{log}");
 }
 
+/// Asks for a stream that is refused, as a browser and as another program: why, and the other's status.
+async fn refused(node: &Fantail, path: &str, from: &str) -> (String, u16) {
+    let request = SseClient::request(node.public(), path).header("X-Forwarded-For", from);
+    let mut browser = request.header("Accept", "text/event-stream").connect().await.unwrap();
+    assert_eq!(browser.status(), 200);
+    let (events, why) = read_to_close(&mut browser).await;
+    assert_eq!(events, []);
+    let headers = [("Accept", "*/*"), ("X-Forwarded-For", from)];
+    let other = http(node.public(), "GET", path, &headers, "").await.unwrap();
+    assert_eq!(other.header("content-type"), Some("application/problem+json"));
+    assert_eq!(other.header("retry-after"), Some("10"));
+    (why, other.status)
+}
+
+#[tokio::test]
+async fn there_are_so_many_channels_on_a_node_and_a_stream_that_asks_for_another_is_told_so() {
+    let node = node(&["--channels-max", "3"]).await;
+    let mut inside = subscribe(&node, "/sse?channel=a&channel=b").await;
+    publish(&node, "c", "a channel without a stream").await;
+    for channel in ["d", "e"] {
+        assert_eq!(refused(&node, &format!("/sse/{channel}"), "").await, ("refused".to_owned(), 503));
+    }
+    let full = until(&node, "all are told", |m| m.closed("refused") == 4).await;
+    assert_eq!((full.count("fantail_channels"), full.count("fantail_channels_max")), (3, 3));
+    // Those that are there are followed as ever.
+    let mut newcomer = subscribe(&node, "/sse/a").await;
+    publish(&node, "a", "to both").await;
+    for stream in [&mut inside, &mut newcomer] {
+        assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, "to both");
+    }
+    let log = node.output().stderr;
+    assert!((1..=2).contains(&log.matches("this node already holds the most channels it may").count()), "{log}");
+}
+
+/// 1. One address makes three channels, the most that one may, whoever follows them.
+/// 2. It is refused a fourth. It may follow what another has made, and others make theirs.
+/// 3. Its streams are gone, and a while later its channels are forgotten.
+#[tokio::test]
+async fn one_address_makes_so_many_channels_and_no_more_until_they_are_forgotten() {
+    const ONE: &str = "203.0.113.9";
+    let flags =
+        ["--channels-per-address-max", "3", "--trusted-proxies", "127.0.0.1", "--log-age-max", "10ms", "--retry", "1s"];
+    let node = node(&flags).await;
+    let open = async |path: &str, from: &str| {
+        let request = SseClient::request(node.public(), path).header("X-Forwarded-For", from);
+        let stream = request.connect().await.unwrap();
+        assert_eq!(stream.status(), 200);
+        stream
+    };
+    let own = [open("/sse?channel=a&channel=b", ONE).await, open("/sse/c", ONE).await];
+    let mut others = Vec::new();
+    for number in 0..4 {
+        others.push(open(&format!("/sse/of{number}"), &format!("2001:db8:0:{number}::1")).await);
+    }
+    assert_eq!(refused(&node, "/sse/d", ONE).await, ("too-many-channels".to_owned(), 429));
+    until_closed(&node, "too_many_channels", 2).await;
+    let log = node.output().stderr;
+    assert!(log.contains("address=203.0.113.9") && log.contains("the most channels that one may"), "{log}");
+    let mut shared = open("/sse?channel=of1&channel=a", ONE).await;
+    publish(&node, "of1", "for all").await;
+    for stream in [&mut others[1], &mut shared] {
+        assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, "for all");
+    }
+    drop((own, shared));
+    until(&node, "its channels are forgotten", |m| m.count("fantail_channels") == 4).await;
+    let mut again = open("/sse/d", ONE).await;
+    publish(&node, "d", "at last").await;
+    assert_eq!(again.next_event(PATIENCE).await.unwrap().data, "at last");
+}
+
 async fn run_with(listen: SocketAddr, internal: SocketAddr) -> (Option<i32>, String) {
     let (listen, internal) = (listen.to_string(), internal.to_string());
     let arguments = ["serve", "--workers", "2", "--listen", &listen, "--internal-listen", &internal];

@@ -34,11 +34,12 @@ impl Node {
             logs_bytes_max: 256 << 20,
             event_bytes_max: 256 << 10,
             channels_max: 1000,
+            channels_per_address_max: usize::MAX,
             clock: || 1_700_000_000_000,
         };
         let (hub, publisher) = Hub::new(settings, Arc::new(HubCounters::default()));
         let name = ChannelName::parse("news").unwrap();
-        let join = hub.join(&name, 0, 0).unwrap();
+        let join = hub.join(&name, 0, 0, None).unwrap();
         let publication = Publication::new([name], Event::text("x".repeat(128)));
         Self { hub, publisher, join, publication }
     }

@@ -9,11 +9,12 @@ use smallvec::SmallVec;
 
 use crate::log::ChannelLog;
 use crate::recall::{Recall, Ticket};
-use crate::{EntryKind, Floor, Mark, Position};
+use crate::{EntryKind, Floor, Maker, Mark, Position};
 
 /// One channel. Shards hold it by reference count; the lock is held for a few loads and stores at a time.
 pub struct Channel {
     name: ChannelName,
+    maker: Option<Maker>,
     lane: Lane,
     state: Mutex<ChannelState>,
 }
@@ -95,7 +96,15 @@ pub(crate) enum Follow {
 }
 
 impl Channel {
-    pub(crate) fn new(name: ChannelName, lane: Lane, class: u8, floor: Floor, follow: Follow, now_ms: u64) -> Self {
+    pub(crate) fn new(
+        name: ChannelName,
+        maker: Option<Maker>,
+        lane: Lane,
+        class: u8,
+        floor: Floor,
+        follow: Follow,
+        now_ms: u64,
+    ) -> Self {
         let state = ChannelState {
             log: ChannelLog::new(floor),
             class,
@@ -108,12 +117,17 @@ impl Channel {
             idle_since_ms: now_ms,
             forgotten: false,
         };
-        Self { name, lane, state: Mutex::new(state) }
+        Self { name, maker, lane, state: Mutex::new(state) }
     }
 
     /// Its name.
     pub fn name(&self) -> &ChannelName {
         &self.name
+    }
+
+    /// Who is charged for it, if anybody is.
+    pub(crate) fn maker(&self) -> Option<Maker> {
+        self.maker
     }
 
     /// The lane in whose numbering its events stand.
@@ -233,8 +247,9 @@ impl fmt::Debug for Channel {
 mod tests {
     use super::*;
 
-    /// What a channel adds to the hub, as a sum: itself, one shard's mark, both with their counts, its name, and its place
-    /// in the map, which is half empty at worst. Its log's entries are counted in `log_bytes`.
+    /// What a channel adds to the hub, as a sum: itself, one shard's mark, both with their counts, its name, its place in
+    /// the map, and one for its maker, if each has another; maps are half empty at worst. Its log's entries are counted in
+    /// `log_bytes`.
     #[test]
     fn a_channel_costs_the_hub_at_most_400_bytes_beside_its_log() {
         let counts = 2 * size_of::<usize>();
@@ -242,6 +257,8 @@ mod tests {
         let mark = size_of::<Mark>() + counts;
         let name = 32 + counts;
         let in_map = 2 * (size_of::<(ChannelName, Arc<Channel>)>() + 1);
-        assert!(channel + mark + name + in_map <= 400, "{channel} + {mark} + {name} + {in_map}");
+        let maker = 2 * (size_of::<(Maker, usize)>() + 1);
+        let sum = channel + mark + name + in_map + maker;
+        assert!(sum <= 400, "{channel} + {mark} + {name} + {in_map} + {maker}");
     }
 }

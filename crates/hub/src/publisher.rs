@@ -243,7 +243,8 @@ impl Publisher {
         match self.hub.settings.following {
             Following::Always => {
                 let lane = self.hub.lane_of(name);
-                let channel = self.hub.channel(name).inspect_err(|_| self.raise_forgotten_floor(lane, place)).ok();
+                let channel =
+                    self.hub.channel(name, None).inspect_err(|_| self.raise_forgotten_floor(lane, place)).ok();
                 self.count_evictions(EvictReason::Channels, usize::from(channel.is_none()));
                 channel
             }
@@ -303,7 +304,7 @@ impl Publisher {
         if removed.is_some() {
             // Another channel of the name would take the old confirmation for its own.
             self.unplaced.remove(channel.name());
-            self.hub.channel_count.fetch_sub(1, Ordering::Relaxed);
+            self.hub.uncount(channel.maker());
             self.hub.counters.channels_forgotten.add(1);
         }
         self.report();

@@ -11,7 +11,8 @@ use foldhash::fast::RandomState;
 
 use crate::channel::Follow;
 use crate::lane::LaneState;
-use crate::{Channel, Interest, Join, LogLimits, Mailbox, Mark, NumberedBy, Position, Publisher, Watermark};
+use crate::maker::Makers;
+use crate::{Channel, Interest, Join, LogLimits, Mailbox, Maker, Mark, NumberedBy, Position, Publisher, Watermark};
 
 /// Which channels the feed brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct HubSettings {
     pub event_bytes_max: usize,
     /// Channels that may exist at once.
     pub channels_max: usize,
+    /// Those of them that one address may have made.
+    pub channels_per_address_max: usize,
     /// Milliseconds since the Unix epoch.
     pub clock: fn() -> u64,
 }
@@ -64,6 +67,7 @@ pub struct Hub {
     pub(crate) channels: DashMap<ChannelName, Arc<Channel>, RandomState>,
     /// Counted apart: the map's own length locks all its parts.
     pub(crate) channel_count: AtomicUsize,
+    pub(crate) makers: Makers,
     pub(crate) lanes: Box<[LaneState]>,
     pub(crate) mailboxes: Box<[Mailbox]>,
     pub(crate) interest: Interest,
@@ -73,8 +77,14 @@ pub struct Hub {
 
 /// There are as many channels as may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this node already holds the most channels it may")]
-pub struct ChannelsFull;
+pub enum ChannelsFull {
+    /// On this node.
+    #[error("this node already holds the most channels it may")]
+    OfNode,
+    /// Made by this address.
+    #[error("this address has already made the most channels that one may")]
+    OfAddress,
+}
 
 /// One line of the channel listing.
 #[derive(Debug, Clone)]
@@ -104,6 +114,7 @@ impl Hub {
         let hub = Arc::new(Self {
             channels: DashMap::with_hasher(RandomState::default()),
             channel_count: AtomicUsize::new(0),
+            makers: Makers::new(settings.channels_per_address_max),
             lanes,
             mailboxes: (0..settings.shards).map(|_| Mailbox::default()).collect(),
             interest: Interest::default(),
@@ -145,10 +156,11 @@ impl Hub {
     }
 
     /// Registers `shard`, which keeps the channel in its `slot`, with a channel. From now on the shard is told of what
-    /// is appended: whoever reads the watermark after this call misses nothing above it.
-    pub fn join(&self, name: &ChannelName, shard: u16, slot: u32) -> Result<Join, ChannelsFull> {
+    /// is appended: whoever reads the watermark after this call misses nothing above it. If there is no such channel yet it is
+    /// made, and `maker` charged for it.
+    pub fn join(&self, name: &ChannelName, shard: u16, slot: u32, maker: Option<Maker>) -> Result<Join, ChannelsFull> {
         loop {
-            let channel = self.channel(name)?;
+            let channel = self.channel(name, maker)?;
             let mut state = channel.lock();
             if state.forgotten {
                 continue; // it was taken from the map between the look-up and the lock
@@ -209,15 +221,27 @@ impl Hub {
     }
 
     /// The channel of that name, made if need be.
-    pub(crate) fn channel(&self, name: &ChannelName) -> Result<Arc<Channel>, ChannelsFull> {
+    pub(crate) fn channel(&self, name: &ChannelName, maker: Option<Maker>) -> Result<Arc<Channel>, ChannelsFull> {
         if let Some(channel) = self.channels.get(name) {
             return Ok(Arc::clone(channel.value()));
         }
-        if self.channel_count.load(Ordering::Relaxed) >= self.settings.channels_max {
-            return Err(ChannelsFull);
+        // Charged before the map is locked: nobody holds two of these locks.
+        maker.map_or(Ok(()), |maker| self.makers.charge(maker))?;
+        let one_more = |count| (count < self.settings.channels_max).then_some(count + 1);
+        if self.channel_count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err() {
+            if let Some(maker) = maker {
+                self.makers.discharge(maker);
+            }
+            return Err(ChannelsFull::OfNode);
         }
         match self.channels.entry(name.clone()) {
-            MapEntry::Occupied(entry) => Ok(Arc::clone(entry.get())),
+            MapEntry::Occupied(entry) => {
+                // Another shard was faster.
+                let channel = Arc::clone(entry.get());
+                drop(entry);
+                self.uncount(maker);
+                Ok(channel)
+            }
             MapEntry::Vacant(entry) => {
                 let follow = match self.settings.following {
                     Following::Always => Follow::Confirmed,
@@ -227,11 +251,17 @@ impl Hub {
                 let lane = self.lane_of(name);
                 let floor = *self.lane(lane).forgotten_floor.lock();
                 let (class, now_ms) = (self.settings.class_of(name), (self.settings.clock)());
-                let channel = Arc::new(Channel::new(name.clone(), lane, class, floor, follow, now_ms));
-                entry.insert(Arc::clone(&channel));
-                self.channel_count.fetch_add(1, Ordering::Relaxed);
-                Ok(channel)
+                let channel = Channel::new(name.clone(), maker, lane, class, floor, follow, now_ms);
+                Ok(Arc::clone(&entry.insert(Arc::new(channel))))
             }
+        }
+    }
+
+    /// A channel that was counted is gone, or was not made.
+    pub(crate) fn uncount(&self, maker: Option<Maker>) {
+        self.channel_count.fetch_sub(1, Ordering::Relaxed);
+        if let Some(maker) = maker {
+            self.makers.discharge(maker);
         }
     }
 }

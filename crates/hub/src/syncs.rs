@@ -68,7 +68,7 @@ mod tests {
     fn who_comes_while_a_question_is_under_way_waits_for_the_next() {
         let name = ChannelName::parse("a").expect("valid");
         let floor = Floor { position: Position::ORIGIN, at_ms: 0, reason: GapReason::Trimmed };
-        let channel = Arc::new(Channel::new(name, Lane::default(), 0, floor, Follow::Confirmed, 0));
+        let channel = Arc::new(Channel::new(name, None, Lane::default(), 0, floor, Follow::Confirmed, 0));
         let syncs = Syncs::default();
         assert!(!syncs.ask(), "nobody wants to know");
         let first = syncs.want();

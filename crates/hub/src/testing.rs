@@ -48,11 +48,12 @@ impl Feed {
             logs_bytes_max,
             event_bytes_max: 1000,
             channels_max: 10,
+            channels_per_address_max: usize::MAX,
             clock: || NOW_MS.get(),
         };
         let (hub, publisher) = Hub::new(settings, Arc::default());
         let name = ChannelName::parse("a").expect("valid");
-        let join = hub.join(&name, 0, 0).expect("there is room");
+        let join = hub.join(&name, 0, 0, None).expect("there is room");
         Self { hub, publisher, name, join }
     }
 

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use fantail_hub::{Following, Hub, HubSettings, LogLimits, NumberedBy, Position, Publisher, Room};
+use fantail_hub::{ChannelsFull, Following, Hub, HubSettings, LogLimits, Maker, NumberedBy, Position, Publisher, Room};
 use fantail_telemetry::{EvictReason, HubCounters};
 use fantail_wire::{ChannelName, ChannelPattern, Event, Lane, Lanes, Publication, Term};
 
@@ -34,6 +34,7 @@ impl Node {
             logs_bytes_max,
             event_bytes_max: 1 << 20,
             channels_max,
+            channels_per_address_max: 2,
             clock: || NOW_MS.get(),
         };
         let counters = Arc::new(HubCounters::default());
@@ -117,7 +118,7 @@ fn of_logs_of_one_size_those_that_were_quiet_for_longest_pay() {
 fn a_channel_is_forgotten_when_nothing_can_be_kept_of_any_channel_for_as_long_and_is_counted() {
     let long = LogLimits { age_ms_max: 5000, ..LOG };
     let mut node = Node::new(&[("long", long)], 1 << 30, 100);
-    let join = node.hub.join(&name("followed"), 0, 0).expect("there is room");
+    let join = node.hub.join(&name("followed"), 0, 0, None).expect("there is room");
     node.publish("short", 1);
     pass(4000);
     node.publisher.sweep();
@@ -129,6 +130,46 @@ fn a_channel_is_forgotten_when_nothing_can_be_kept_of_any_channel_for_as_long_an
     node.hub.leave(&join);
 }
 
+/// 1. One address makes two channels, the most it may, and is refused a third.
+/// 2. Another makes the third, which the first may then follow.
+/// 3. Nobody follows them any more. They are there still, until they are forgotten.
+#[test]
+fn an_address_is_charged_for_the_channels_that_it_made_until_they_are_forgotten() {
+    let node = Node::new(&[], 1 << 30, 100);
+    let [one, another] =
+        ["203.0.113.9", "203.0.113.8"].map(|address| Some(Maker::at(address.parse().expect("an address"))));
+    let join = |node: &Node, channel, maker| node.hub.join(&name(channel), 0, 0, maker);
+    let joins = ["a", "b"].map(|channel| join(&node, channel, one).expect("it may"));
+    assert_eq!(join(&node, "c", one).map(|_| ()), Err(ChannelsFull::OfAddress));
+    let third = join(&node, "c", another).expect("it has made none");
+    node.hub.leave(&third);
+    let third = join(&node, "c", one).expect("it is there");
+    for join in joins.iter().chain([&third]) {
+        node.hub.leave(join);
+    }
+    assert_eq!(join(&node, "d", one).map(|_| ()), Err(ChannelsFull::OfAddress));
+    pass(2000);
+    let mut node = node;
+    node.publisher.sweep();
+    assert_eq!(node.counters.channels.get(), 0);
+    assert!(join(&node, "d", one).is_ok());
+}
+
+#[test]
+fn there_are_so_many_channels_and_who_is_refused_one_is_not_charged() {
+    let mut node = Node::new(&[], 1 << 30, 2);
+    let maker = Some(Maker::at("203.0.113.9".parse().expect("an address")));
+    let join = |node: &Node, channel, maker| node.hub.join(&name(channel), 0, 0, maker).map(|_| ());
+    node.publish("a", 1);
+    assert_eq!(join(&node, "b", maker), Ok(()));
+    for _ in 0..3 {
+        assert_eq!(join(&node, "c", maker), Err(ChannelsFull::OfNode));
+    }
+    pass(2000);
+    node.publisher.sweep();
+    assert_eq!(join(&node, "c", maker), Ok(()), "a was forgotten, and it is charged for b alone");
+}
+
 #[test]
 fn an_event_for_a_channel_too_many_is_counted_and_leaves_a_floor() {
     let mut node = Node::new(&[], 1 << 30, 1);
@@ -137,7 +178,7 @@ fn an_event_for_a_channel_too_many_is_counted_and_leaves_a_floor() {
     assert_eq!((node.kept("b"), node.evictions()), (0, [0, 0, 0, 0, 2]));
     pass(2000);
     node.publisher.sweep();
-    let join = node.hub.join(&name("b"), 0, 0).expect("there is room now");
+    let join = node.hub.join(&name("b"), 0, 0, None).expect("there is room now");
     let room = Room { entries: 9, bytes: 9999 };
     let reading =
         join.channel.read(Position::ORIGIN, node.hub.watermark(Lane::default()).position, room, &mut Vec::new());

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use fantail_hub::{ChannelsFull, Hub, Join, Mark, Position};
+use fantail_hub::{ChannelsFull, Hub, Join, Maker, Mark, Position};
 use fantail_wire::ChannelName;
 
 use crate::passes::Pass;
@@ -40,13 +40,13 @@ impl Channels {
         Self { slots: Slab::new(), by_name: HashMap::default(), hub, shard }
     }
 
-    /// The channel's slot; joins the channel if this shard has not.
-    pub(crate) fn slot(&mut self, name: &ChannelName) -> Result<u32, ChannelsFull> {
+    /// The channel's slot; joins the channel if this shard has not. `maker` is charged if there is none yet.
+    pub(crate) fn slot(&mut self, name: &ChannelName, maker: Option<Maker>) -> Result<u32, ChannelsFull> {
         if let Some(&slot) = self.by_name.get(name) {
             return Ok(slot);
         }
         let slot = self.slots.vacant_key();
-        let join = self.hub.join(name, self.shard, slot)?;
+        let join = self.hub.join(name, self.shard, slot, maker)?;
         // Read after joining: whatever is above it comes with a mark.
         let delivered = self.hub.watermark(join.channel.lane()).position;
         let subscribers = Vec::new();

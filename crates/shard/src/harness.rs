@@ -43,6 +43,7 @@ impl Harness {
             logs_bytes_max: 1 << 30,
             event_bytes_max: 1 << 20,
             channels_max: 100,
+            channels_per_address_max: usize::MAX,
             clock: || 1000,
         };
         let (hub, publisher) = Hub::new(settings, Arc::default());
@@ -74,6 +75,7 @@ impl Harness {
             socket,
             permit,
             forwarded: None,
+            maker: None,
             channels: channels.iter().map(|name| ChannelName::parse(name).expect("a name")).collect(),
             resume: Resume::Live,
             limit: None,

@@ -35,4 +35,4 @@ pub use command::{Command, ConnectionId, ConnectionSummary};
 pub use fantail_telemetry::{CloseReason, SlowPolicy};
 pub use shard::{Shard, ShardSettings};
 pub use slow_policies::SlowPolicies;
-pub use streams::Subscribe;
+pub use streams::{Shed, Subscribe};

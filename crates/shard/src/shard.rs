@@ -24,8 +24,8 @@ use crate::streams::Subscribe;
 /// Socket events taken from the kernel at a time; what is more waits there.
 const EVENTS_PER_POLL: usize = 1024;
 
-/// A full node stays full for a while: those that it has no room for are told to come back after so many times the usual
-/// time, or their returns would fill its reserve.
+/// What is full stays so for a while: those for which there is no room are told to come back after so many times the usual
+/// time, or their returns would be a load of their own.
 const RETRY_WHEN_FULL: u32 = 4;
 
 /// What a shard is told at its start.
@@ -59,6 +59,10 @@ impl ShardSettings {
         fastrand::u32(self.retry_ms..=self.retry_ms.saturating_mul(2))
     }
 
+    fn retry_when_full(&self) -> u32 {
+        self.retry_jittered().saturating_mul(RETRY_WHEN_FULL)
+    }
+
     /// What a stream gets before its end if we end it of our own accord: why, and a time to come back that is its own.
     /// Who ended it himself, or asked for so many events, knows.
     pub(crate) fn last_words(&self, reason: CloseReason) -> Option<Frame> {
@@ -69,6 +73,7 @@ impl ShardSettings {
             CloseReason::Kicked => Closing::Kicked,
             CloseReason::Refused => Closing::Refused,
             CloseReason::FollowTimeout => Closing::FollowTimeout,
+            CloseReason::TooManyChannels => Closing::TooManyChannels,
             CloseReason::ClientClosed
             | CloseReason::ClientReset
             | CloseReason::WriteFailed
@@ -76,7 +81,11 @@ impl ShardSettings {
             | CloseReason::LimitReached
             | CloseReason::InputFlood => return None,
         };
-        Some(closing_frame(self.control_events.then_some(closing), self.retry_jittered()))
+        let retry_ms = match closing {
+            Closing::Refused | Closing::TooManyChannels => self.retry_when_full(),
+            _ => self.retry_jittered(),
+        };
+        Some(closing_frame(self.control_events.then_some(closing), retry_ms))
     }
 }
 
@@ -109,7 +118,7 @@ impl Shard {
     pub fn words_when_full(&self) -> (Frame, u32) {
         let engine = self.engine.borrow();
         let settings = engine.streams.settings();
-        let retry_ms = settings.retry_jittered().saturating_mul(RETRY_WHEN_FULL);
+        let retry_ms = settings.retry_when_full();
         (closing_frame(settings.control_events.then_some(Closing::Overloaded), retry_ms), retry_ms)
     }
 
@@ -200,6 +209,7 @@ mod tests {
                 | CloseReason::ChannelDeleted
                 | CloseReason::Kicked
                 | CloseReason::Refused
+                | CloseReason::TooManyChannels
                 | CloseReason::FollowTimeout => true,
                 // There is nobody left to tell, nothing can be told any more, or it was asked for.
                 _ => false,

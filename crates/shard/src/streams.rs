@@ -6,10 +6,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fantail_hub::{Delivery, Hub};
-use fantail_telemetry::{CloseReason, ShardCounters};
+use fantail_telemetry::{CloseReason, Sampled, ShardCounters};
 use mio::{Registry, Token};
 use tracing::debug;
 
@@ -33,7 +34,10 @@ pub(crate) use self::stream::{Key, Resuming, State, Stream};
 use self::stream::{RareState, Subscription, Subscriptions, Waiting};
 #[cfg(test)]
 pub(crate) use self::stream::{keep_rest, within_limit};
-pub use self::subscribe::Subscribe;
+pub use self::subscribe::{Shed, Subscribe};
+
+/// How often it is told at most, for one reason, that streams are refused.
+const REFUSALS_TOLD_EACH: Duration = Duration::from_mins(1);
 
 /// All streams of one shard.
 pub(crate) struct Streams {
@@ -54,6 +58,8 @@ pub(crate) struct Streams {
     behind: VecDeque<(Key, u32)>,
     newest_generation: u32,
     turns_newcomers_away: bool,
+    /// Which refused streams are told in the log.
+    refusals: Sampled<CloseReason>,
 }
 
 impl Streams {
@@ -81,6 +87,7 @@ impl Streams {
             behind: VecDeque::new(),
             newest_generation: 0,
             turns_newcomers_away: false,
+            refusals: Sampled::new(1, REFUSALS_TOLD_EACH),
         }
     }
 
@@ -319,8 +326,8 @@ impl Streams {
         (rare.resuming, rare.events_left) = (None, None);
         let waiting = rare.waiting.take().map(|waiting| *waiting);
         self.counters.shed.add(u64::from(waiting.is_some()));
-        if let Some(Waiting { shed: Some(answer), .. }) = waiting {
-            rare.outgoing.push(answer);
+        if let Some(Waiting { shed: Some(shed), .. }) = waiting {
+            rare.outgoing.push(shed(reason));
         } else {
             rare.outgoing.push(waiting.map_or_else(Bytes::new, |waiting| waiting.head));
             rare.outgoing.push(self.settings.last_words(reason).map_or_else(Bytes::new, |frame| frame.share(framing)));

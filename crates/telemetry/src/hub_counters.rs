@@ -67,6 +67,8 @@ pub struct HubFields {
     pub events_rejected: ByLabel<RejectReason, { RejectReason::COUNT }>,
     /// Frames built; one per event, however many streams get it.
     pub encodes: Counter,
+    /// Channels that may be known; set once, at the start.
+    pub channels_max: Gauge,
     /// Channels known now.
     pub channels: Gauge,
     /// Channels that the feed follows now.

@@ -81,7 +81,7 @@ impl Row {
 }
 
 /// Every metric but the build information, which is text and has no number.
-pub(crate) static ROWS: [Row; 50] = [
+pub(crate) static ROWS: [Row; 51] = [
     counter(
         "fantail_connections_accepted",
         Reading::Shards(|shard| shard.connections_accepted.get()),
@@ -190,6 +190,11 @@ pub(crate) static ROWS: [Row; 50] = [
         "Frames built; one per event, however many streams get it",
     ),
     gauge("fantail_channels", Reading::Hub(|hub| hub.channels.get()), "Channels known to this node"),
+    gauge(
+        "fantail_channels_max",
+        Reading::Hub(|hub| hub.channels_max.get()),
+        "Channels that this node may know; beyond it streams are refused and events not kept",
+    ),
     gauge(
         "fantail_followed_channels",
         Reading::Hub(|hub| hub.followed_channels.get()),

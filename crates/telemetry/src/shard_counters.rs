@@ -35,6 +35,8 @@ label! {
         InputFlood = "input_flood",
         /// The node holds as many channels as it may.
         Refused = "refused",
+        /// Its address has made as many channels as one may.
+        TooManyChannels = "too_many_channels",
     }
 }
 

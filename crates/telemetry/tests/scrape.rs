@@ -32,7 +32,7 @@ fn names(page: &str) -> BTreeSet<&str> {
 #[test]
 fn the_names_of_all_metrics() {
     let expected = "\
-        fantail_build_info fantail_channels fantail_channels_forgotten_total fantail_connections_accepted_total fantail_connections_open \
+        fantail_build_info fantail_channels fantail_channels_max fantail_channels_forgotten_total fantail_connections_accepted_total fantail_connections_open \
         fantail_connections_max fantail_connections_turned_away_total fantail_connections_turning_away \
         fantail_delivered_bytes_total fantail_deliveries_total fantail_encodes_total fantail_events_in_total \
         fantail_events_misplaced_total fantail_events_rejected_total fantail_evictions_total \
@@ -81,6 +81,7 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
     shard.connections_turning_away.add(119);
     shard.turned_away.add(TurnedAway::Cut, 120);
     hub.connections_max.set(221);
+    hub.channels_max.set(222);
     shard.shed.add(103);
     shard.streams_opened.add(104);
     shard.streams_open.add(105);
@@ -123,6 +124,7 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
         ("fantail_connections_turning_away", 119),
         ("fantail_connections_turned_away_total{how=\"cut\"}", 120),
         ("fantail_connections_max", 221),
+        ("fantail_channels_max", 222),
         ("fantail_shed_total", 103),
         ("fantail_streams_opened_total", 104),
         ("fantail_streams_open", 105),

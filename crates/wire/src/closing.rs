@@ -17,6 +17,8 @@ reasons! {
         Kicked = "kicked",
         /// The node holds as many channels as it may.
         Refused = "refused",
+        /// Its address has made as many channels as one may.
+        TooManyChannels = "too-many-channels",
         /// The feed did not confirm its channels in time.
         FollowTimeout = "follow-timeout",
         /// As many connections are open as may be.

@@ -9,6 +9,7 @@ use fantail_wire::{Framing, GapReason};
 use smallvec::SmallVec;
 
 use super::carrier::Carrier;
+use super::subscribe::Shed;
 use crate::outgoing::{Outgoing, PIECES_PER_WRITE};
 use crate::tick::{Second, Tick};
 
@@ -85,7 +86,7 @@ pub(crate) struct RareState {
 pub(crate) struct Waiting {
     pub(crate) head: Bytes,
     /// The whole answer if it is turned away; without one it gets the head and last words.
-    pub(crate) shed: Option<Bytes>,
+    pub(crate) shed: Option<Shed>,
     pub(crate) resume: Resume,
     /// What the feed was asked for meanwhile.
     pub(crate) asked: Asked,

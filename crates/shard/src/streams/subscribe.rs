@@ -1,12 +1,14 @@
 //! How a socket becomes a stream.
 
 use std::net::{IpAddr, TcpStream};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use fantail_hub::{Asked, Begin, Resume, Start};
+use fantail_hub::{Asked, Begin, ChannelsFull, Maker, Resume, Start};
 use fantail_telemetry::CloseReason;
 use fantail_wire::{ChannelName, Framing, opening_frame};
 use smallvec::SmallVec;
+use tracing::{field::display, warn};
 
 use super::carrier::Carrier;
 use super::{
@@ -16,7 +18,6 @@ use crate::admission::Permit;
 use crate::command::ConnectionId;
 
 /// An accepted request for a stream, with its socket taken from the HTTP server. Nothing was answered yet.
-#[derive(Debug)]
 pub struct Subscribe {
     /// Non-blocking, and out of every other poll.
     pub socket: TcpStream,
@@ -24,6 +25,8 @@ pub struct Subscribe {
     pub permit: Permit,
     /// From where it comes, if it came through a trusted proxy.
     pub forwarded: Option<IpAddr>,
+    /// Who is charged for channels that it makes.
+    pub maker: Option<Maker>,
     /// At least one channel, each once.
     pub channels: SmallVec<[ChannelName; 1]>,
     /// Where to begin.
@@ -36,14 +39,17 @@ pub struct Subscribe {
     pub head: Bytes,
     /// A whole response, sent instead if that does not happen in time. A client that asked for a stream has none: it
     /// gets the head, is told why and when to come back, and that is the end.
-    pub shed: Option<Bytes>,
+    pub shed: Option<Shed>,
 }
+
+/// Makes a whole response for a stream that cannot begin, from the reason.
+pub type Shed = Box<dyn FnOnce(CloseReason) -> Bytes>;
 
 impl Streams {
     /// Takes the socket over. The stream is behind if the feed brings all its channels already: serve it then. It may also be
     /// gone already.
     pub(crate) fn open(&mut self, request: Subscribe) -> (Key, ConnectionId) {
-        let Subscribe { socket, permit, forwarded, channels, resume, limit, framing, head, shed } = request;
+        let Subscribe { socket, permit, forwarded, maker, channels, resume, limit, framing, head, shed } = request;
         permit.into_stream();
         let waiting = Some(Box::new(Waiting { head, shed, resume, asked: Asked::default() }));
         let rare = RareState { waiting, events_left: limit, ..RareState::default() };
@@ -64,11 +70,11 @@ impl Streams {
         self.counters.streams_opened.add(1);
         self.counters.streams_open.set(self.slab.len() as u64);
         let id = self.connection_id(key);
-        self.begin(key, &channels);
+        self.begin(key, &channels, maker);
         (key, id)
     }
 
-    fn begin(&mut self, key: Key, channels: &[ChannelName]) {
+    fn begin(&mut self, key: Key, channels: &[ChannelName], maker: Option<Maker>) {
         let stream = &mut self.slab[key];
         if let Err(e) = stream.carrier.register(&self.registry, to_token(key, stream.generation)) {
             return self.fail(key, &e);
@@ -76,17 +82,30 @@ impl Streams {
         if self.turns_newcomers_away {
             return self.end(key, CloseReason::Drained);
         }
-        if self.join_all(key, channels).is_err() {
-            return self.end(key, CloseReason::Refused);
+        if let Err(full) = self.join_all(key, channels, maker) {
+            return self.refuse(key, full, maker);
         }
         self.start_or_wait(key);
     }
 
-    fn join_all(&mut self, key: Key, channels: &[ChannelName]) -> Result<(), fantail_hub::ChannelsFull> {
+    /// Ends a stream for whose channels there is no room, and says so now and then.
+    fn refuse(&mut self, key: Key, full: ChannelsFull, maker: Option<Maker>) {
+        let reason = match full {
+            ChannelsFull::OfNode => CloseReason::Refused,
+            ChannelsFull::OfAddress => CloseReason::TooManyChannels,
+        };
+        if let Some(admitted) = self.refusals.admit(reason, Instant::now()) {
+            let (address, suppressed) = (maker.map(display), admitted.suppressed);
+            warn!(address, suppressed, "a stream is refused: {full}; see channels_max and channels_per_address_max");
+        }
+        self.end(key, reason);
+    }
+
+    fn join_all(&mut self, key: Key, channels: &[ChannelName], maker: Option<Maker>) -> Result<(), ChannelsFull> {
         let mut subscriptions: SmallVec<[Subscription; 1]> = SmallVec::new();
         let mut result = Ok(());
         for name in channels {
-            match self.channels.slot(name) {
+            match self.channels.slot(name, maker) {
                 Ok(slot) => subscriptions.push(Subscription { slot, at: self.channels.add(slot, key) }),
                 Err(e) => {
                     result = Err(e);

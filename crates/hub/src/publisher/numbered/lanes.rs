@@ -47,11 +47,12 @@ impl Two {
             logs_bytes_max: 1 << 30,
             event_bytes_max: 1000,
             channels_max: 10,
+            channels_per_address_max: usize::MAX,
             clock: || 2000,
         };
         let lanes = NAMES.map(|name| settings.lanes.of(&channel(name)).expect("served"));
         let (hub, publisher) = Hub::new(settings, Arc::default());
-        let joins = [0, 1].map(|at| hub.join(&channel(NAMES[at]), 0, at as u32).expect("there is room"));
+        let joins = [0, 1].map(|at| hub.join(&channel(NAMES[at]), 0, at as u32, None).expect("there is room"));
         let mut two = Self { hub, publisher, lanes, joins };
         while two.publisher.next_wish().is_some() {}
         for (at, number) in [(0, 10), (1, 500)] {
@@ -138,7 +139,7 @@ fn a_place_ahead_waits_for_its_own_lane() {
     let mut two = Two::new();
     two.publisher.lost(two.lanes[0]);
     let name = channel("late");
-    let join = two.hub.join(&name, 0, 2).expect("there is room");
+    let join = two.hub.join(&name, 0, 2, None).expect("there is room");
     while two.publisher.next_wish().is_some() {}
     two.publisher.followed(&name, Some(id(two.lanes[0], 30)));
     two.publisher.gap(&channel(NAMES[0]), id(two.lanes[0], 40), GapReason::Lost);

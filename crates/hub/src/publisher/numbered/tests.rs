@@ -145,7 +145,7 @@ fn a_confirmation_in_a_term_not_told_of_is_forgotten_with_its_channel() {
     feed.hub.leave(&feed.join);
     let Some(crate::Wish::Linger(channel)) = feed.publisher.next_wish() else { panic!("nobody is left") };
     assert_eq!(feed.publisher.release(&channel, 0), crate::Release::Unfollow);
-    feed.join = feed.hub.join(&feed.name, 0, 0).expect("there is room");
+    feed.join = feed.hub.join(&feed.name, 0, 0, None).expect("there is room");
     feed.ask();
     feed.publisher.synced(Lane::default(), &feed.terms(20));
     assert_eq!(feed.begin(&Resume::Live), Begin::Wait(0), "the feed has not confirmed this one");

@@ -24,6 +24,7 @@ fn settings() -> HubSettings {
         logs_bytes_max: 1 << 20,
         event_bytes_max: 1 << 20,
         channels_max: 2,
+        channels_per_address_max: usize::MAX,
         clock: || 1000,
     }
 }
@@ -53,7 +54,8 @@ impl Node {
     fn new() -> Self {
         let (hub, mut publisher) = Hub::new(settings(), Arc::default());
         publisher.synced(Lane::default(), &terms(1, 90));
-        let joins = [("c", 0), ("d", 1)].map(|(name, slot)| hub.join(&channel(name), 0, slot).expect("there is room"));
+        let joins =
+            [("c", 0), ("d", 1)].map(|(name, slot)| hub.join(&channel(name), 0, slot, None).expect("there is room"));
         while publisher.next_wish().is_some() {}
         for join in &joins {
             publisher.followed(join.channel.name(), Some(id(90)));

@@ -81,7 +81,7 @@ impl Connection {
     pub(super) fn open<N: Surroundings>(shard: u16, channels: &[usize], resume: Resume, node: &mut N) -> Option<Self> {
         let mut joins = Vec::new();
         for (slot, &channel) in channels.iter().enumerate() {
-            let Ok(join) = node.hub().join(&name(channel), shard, slot as u32) else {
+            let Ok(join) = node.hub().join(&name(channel), shard, slot as u32, None) else {
                 node.course().happened("refused");
                 leave_all(joins, &node.hub());
                 return None;

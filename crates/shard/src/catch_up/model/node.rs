@@ -121,6 +121,7 @@ impl Node {
             logs_bytes_max: if course.is_tight(4) { course.rng.usize(500..3000) } else { most },
             event_bytes_max: 1 << 16,
             channels_max: if course.is_tight(4) { course.rng.usize(2..=CHANNELS) } else { CHANNELS },
+            channels_per_address_max: usize::MAX,
             clock: now_ms,
         };
         let linger_ms = course.rng.u64(0..20);
