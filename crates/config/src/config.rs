@@ -144,6 +144,8 @@ pub struct Streams {
     pub slow_policy: SlowPolicy,
     /// Whether each outage is a gap for channels in which no plain event was seen.
     pub plain_events_expected: bool,
+    /// Events that follow the gap of a stream whose client's id is unknown.
+    pub unknown_id_replay_max: usize,
     /// Whether streams get events of the program's own about gaps and their end.
     pub control_events: bool,
     /// Whether streams get an event when the feed is lost or back.
@@ -327,6 +329,7 @@ impl Config {
                 channels_per_stream_max: 0,
                 slow_policy: SlowPolicy::Disconnect,
                 plain_events_expected: false,
+                unknown_id_replay_max: 0,
                 control_events: false,
                 feed_state_events: false,
             },

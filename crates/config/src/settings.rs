@@ -134,7 +134,7 @@ macro_rules! setting {
 }
 
 /// Every setting, grouped as in [`Config`](crate::Config).
-pub static SETTINGS: [Setting; 57] = [
+pub static SETTINGS: [Setting; 58] = [
     setting!(public.listen: Address() = "127.0.0.1:8080",
         "Where browsers connect. Reachable from this machine only, until set otherwise."),
     setting!(public.listen_shared: Switch() = "false",
@@ -203,6 +203,8 @@ pub static SETTINGS: [Setting; 57] = [
         "What becomes of a stream whose client is slower than its channel's log is long. disconnect ends it, and the client comes back with its last id; skip sends a gap and goes on with what is still kept; latest sends a gap and only the newest event of the channel. If several channels of one stream are concerned, the strictest decides; a stream of several channels skips where the policy is latest."),
     setting!(streams.plain_events_expected: Switch() = "false",
         "With redis_log: what becomes of plain events, those that are published beside the log, when the connection to Redis was lost. false tells a gap after each loss in channels in which this node has seen a plain event since it follows them, so a first one that falls into a loss vanishes untold. true tells it in all, and costs channels that only the log serves a gap at each loss; set it for the channels that plain events are published to. Without redis_log all channels are told anyway."),
+    setting!(streams.unknown_id_replay_max: Count(min: 0, max: 1_000_000) = "256",
+        "Events that follow the gap when a client's id is not known here, as after a move to another node without redis_log: the newest of all its channels together, and none that came more than 2s before the time in the id. 0 stands for none."),
     setting!(streams.control_events: Switch() = "true",
         "Tell streams of gaps (fantail.gap) and of their end (fantail.close) with events. Without them a gap is a bare id and an end a bare retry: nothing is sent that a client would hand to its program, and losses are told to nobody."),
     setting!(streams.feed_state_events: Switch() = "false",

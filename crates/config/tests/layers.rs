@@ -102,6 +102,7 @@ fn nothing_said_gives_the_documented_defaults() {
         channels_per_stream_max: 32,
         slow_policy: SlowPolicy::Disconnect,
         plain_events_expected: false,
+        unknown_id_replay_max: 256,
         control_events: true,
         feed_state_events: false,
     };
@@ -174,6 +175,7 @@ fn every_setting_can_be_given_in_every_layer() {
         | "channels_max"
         | "channels_per_address_max"
         | "channels_per_stream_max"
+        | "unknown_id_replay_max"
         | "log_events_max"
         | "redis_log_events_max" => "7",
         "drain_deadline" | "log_age_max" | "redis_log_age_max" => "11s",

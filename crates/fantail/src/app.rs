@@ -64,6 +64,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         channels_per_stream_max,
         slow_policy,
         plain_events_expected,
+        unknown_id_replay_max,
         control_events,
         feed_state_events,
     } = streams;
@@ -113,6 +114,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
             log,
             patterns: channel_classes::log_limits(&channel, log)?,
             expects_beside: channel_classes::plain_events_expected(&channel, plain_events_expected),
+            unknown_id_replay_max,
             control_events,
             logs_bytes_max,
             event_bytes_max,

@@ -10,6 +10,8 @@ mod delivery;
 mod following;
 #[path = "redis_feed/hostile_payloads.rs"]
 mod hostile_payloads;
+#[path = "redis_feed/moving.rs"]
+mod moving;
 #[path = "common/node.rs"]
 mod node;
 #[path = "redis_feed/outage.rs"]

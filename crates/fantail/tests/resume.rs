@@ -75,13 +75,13 @@ async fn an_id_that_is_no_place_here_is_told_and_what_is_retained_follows() {
     let node = node(&["--retry", "10s"]).await;
     let ids = publish_numbers(&node, 3).await;
     let (place, number) = ids[2].rsplit_once('.').unwrap();
-    let (_, ms) = place.split_once('.').unwrap();
+    let (term, _) = place.split_once('.').unwrap();
     let cases: [(&str, Vec<u8>, &str); 11] = [
         ("garbage", b"nonsense".into(), "unknown-id"),
         ("bytes that are no text", b"\xff\xfe".into(), "unknown-id"),
-        ("an id of another numbering", format!("aaaaaaaaaaaa.{ms}.{number}").into(), "unknown-id"),
-        ("a place that was not reached yet", format!("{place}.{}", 1_000_000).into(), "beyond-end"),
-        ("the last place that can be written", format!("{place}.{}", u64::MAX).into(), "beyond-end"),
+        ("an id of another numbering", format!("aaaaaaaaaaaa.0.{number}").into(), "unknown-id"),
+        ("a place that was not reached yet", format!("{term}.0.{}", 1_000_000).into(), "beyond-end"),
+        ("the last place that can be written", format!("{term}.0.{}", u64::MAX).into(), "beyond-end"),
         ("a number that is none", format!("{place}.99999999999999999999999").into(), "unknown-id"),
         ("another spelling of a place", format!("{place}.0{number}").into(), "unknown-id"),
         ("a place with a sign", format!("{place}.+{number}").into(), "unknown-id"),

@@ -30,6 +30,7 @@ impl Node {
             log: LogLimits { entries_max: EVENTS_KEPT, bytes_max: 1 << 20, age_ms_max: 300_000 },
             patterns: Vec::new(),
             expects_beside: Vec::new(),
+            unknown_id_replay_max: 100,
             control_events: true,
             logs_bytes_max: 256 << 20,
             event_bytes_max: 256 << 10,

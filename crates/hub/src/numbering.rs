@@ -62,6 +62,14 @@ pub(crate) struct Unplaced {
     pub(crate) reason: GapReason,
     /// The feed may be further than this node knows.
     pub(crate) may_come: bool,
+    /// Where the next term began, if that of the id has ended below the id. A client that has the id has had nothing from
+    /// there on.
+    pub(crate) next_term: Option<Position>,
+}
+
+impl Unplaced {
+    /// It was given by nobody known here.
+    pub(crate) const UNKNOWN: Self = Self { reason: GapReason::UnknownId, may_come: false, next_term: None };
 }
 
 /// What the feed's terms have told.
@@ -161,12 +169,12 @@ impl Numbering {
 
     /// The place that an id names, or why it names none here.
     pub(crate) fn locate(&self, id: &EventId) -> Result<Position, Unplaced> {
-        let never = |reason| Err(Unplaced { reason, may_come: false });
         match &self.lines {
-            Lines::Own(term) if *term != id.term => never(GapReason::UnknownId),
+            Lines::Own(term) if *term != id.term => Err(Unplaced::UNKNOWN),
             Lines::Own(_) => {
                 let place = Position { generation: OWN_GENERATION, number: id.number, beside: id.beside };
-                if place > self.watermark().position { never(GapReason::BeyondEnd) } else { Ok(place) }
+                let is_beyond = place > self.watermark().position;
+                if is_beyond { Err(Unplaced { reason: GapReason::BeyondEnd, ..Unplaced::UNKNOWN }) } else { Ok(place) }
             }
             Lines::Feed(lines) => locate(&lines.read(), id, self.watermark().position),
         }
@@ -213,13 +221,15 @@ fn line_of(lines: &[Line], id: &EventId) -> Option<Line> {
 fn locate(lines: &[Line], id: &EventId, watermark: Position) -> Result<Position, Unplaced> {
     let Some(line) = line_of(lines, id) else {
         let may_come = !lines.iter().any(|line| line.term == id.term);
-        return Err(Unplaced { reason: GapReason::UnknownId, may_come });
+        return Err(Unplaced { may_come, ..Unplaced::UNKNOWN });
     };
     let place = Position { generation: line.generation, number: id.number, beside: id.beside };
     let may_come = line.end.is_none();
     let end = line.end.unwrap_or(if watermark.generation == line.generation { watermark.number } else { 0 });
     if id.number > end {
-        return Err(Unplaced { reason: GapReason::BeyondEnd, may_come });
+        let next = lines.iter().find(|next| line.end.is_some() && next.generation > line.generation);
+        let next_term = next.map(|next| Position::new(next.generation, next.start).min(watermark));
+        return Err(Unplaced { reason: GapReason::BeyondEnd, may_come, next_term });
     }
     // What stands beside a number on another node is nothing here, and must not hide what is to come.
     Ok(place.min(watermark))

@@ -44,6 +44,8 @@ pub struct HubSettings {
     /// For channels without a pattern, and then for those of each: whether events beside the feed's numbering are expected
     /// there, though none was seen yet. Where nothing is said, they are not.
     pub expects_beside: Vec<bool>,
+    /// Events that follow the gap of a stream whose client's id is unknown, over all its channels.
+    pub unknown_id_replay_max: usize,
     /// Whether gaps are told with an event, or move the client's id in silence.
     pub control_events: bool,
     /// Bytes of all logs together.

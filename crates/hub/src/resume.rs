@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use fantail_wire::{EventId, GapReason, Lane};
+use fantail_wire::{EventId, Lane};
 
 use crate::channel::ChannelState;
+use crate::numbering::Unplaced;
 use crate::recall::{Ticket, Wanted};
-use crate::{Channel, EntryKind, Hub, Position};
+use crate::{Channel, EntryKind, Floor, Hub, Position, Watermark};
 
 /// How often a stream asks how far the feed is before its id counts as unknown. A sync that was on its way for another
 /// reason looks like the answer, and may tell of a time before the stream came.
@@ -15,6 +16,10 @@ const SYNCS_MAX: u8 = 3;
 /// How often a stream asks for the past of its channels. Again if the feed could not read it, or if a log has lost
 /// meanwhile where the answer would have joined.
 const RECALLS_MAX: u8 = 3;
+
+/// What follows the gap of an unknown id reaches back to so long before the time in the id, in milliseconds. The clocks of
+/// two nodes differ, and an event comes to one of them later than to the other.
+const UNKNOWN_ID_SLACK_MS: u64 = 2_000;
 
 /// What a client asks for when it connects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +39,9 @@ pub struct Start {
     pub cursor: Position,
     /// The id to begin the stream with. `None` leaves the client with the one it has: it would get the same answer again.
     pub opening_id: Option<EventId>,
-    /// The client's id could not be honoured: every channel begins with a gap for this reason.
-    pub unknown: Option<GapReason>,
+    /// The client's id could not be honoured: every channel begins with a gap for this reason, at this floor or at its own
+    /// if that is higher.
+    pub unknown: Option<Floor>,
     /// For a replay, the floors of the channels at its start: what is below them was never promised, so it is no gap.
     pub floors: Option<Box<[Position]>>,
     /// Where the watermark was: see [`Channel::read_resuming`].
@@ -136,10 +142,10 @@ impl Hub {
 
     /// Asks for what the channels had, where a log does not reach down to what the stream wants.
     fn recall(&self, resume: &Resume, channels: &[Arc<Channel>]) -> Box<[Option<Ticket>]> {
-        let cursor = self.start(resume, channels).cursor;
+        let wanted = self.wanted(resume, channels);
         let ask = |channel: &Arc<Channel>| {
             let mut state = channel.lock();
-            let wanted = wanted(resume, cursor, &state)?;
+            let wanted = not_held(wanted?, &state)?;
             let room = state.log.room(&self.settings.log_limits(state.class));
             let floor = state.log.floor();
             let is_at_bottom =
@@ -166,7 +172,10 @@ impl Hub {
     fn start(&self, resume: &Resume, channels: &[Arc<Channel>]) -> Start {
         match resume {
             Resume::Live => self.start_live(channels[0].lane()),
-            Resume::After(id) => self.start_after(id, channels),
+            Resume::After(id) => match self.find(id, channels) {
+                Ok(cursor) => self.start_after(cursor, id, channels[0].lane()),
+                Err(unplaced) => self.start_unknown(unplaced, id, channels),
+            },
             Resume::Replay(events) => self.start_replay(*events, channels),
         }
     }
@@ -176,38 +185,50 @@ impl Hub {
         Start { cursor: watermark.position, opening_id, unknown: None, floors: None, began: watermark.position }
     }
 
-    fn start_after(&self, id: &str, channels: &[Arc<Channel>]) -> Start {
-        let lane = channels[0].lane();
-        let began = self.watermark(lane).position;
-        let ours = EventId::parse(id).ok();
-        let place = match &ours {
-            Some(ours) => self.lane(lane).numbering.locate(ours).map_err(|unplaced| unplaced.reason),
-            None => find_publisher_id(id, channels).ok_or(GapReason::UnknownId),
-        };
-        match place {
-            Ok(cursor) => Start { cursor, opening_id: ours, unknown: None, floors: None, began },
-            Err(reason) => {
-                Start { cursor: Position::ORIGIN, opening_id: None, unknown: Some(reason), floors: None, began }
-            }
+    /// The place that a client's id names: one of ours, or one of a publisher's.
+    fn find(&self, id: &str, channels: &[Arc<Channel>]) -> Result<Position, Unplaced> {
+        match EventId::parse(id) {
+            Ok(ours) => self.lane(channels[0].lane()).numbering.locate(&ours),
+            Err(_) => find_publisher_id(id, channels).ok_or(Unplaced::UNKNOWN),
         }
+    }
+
+    fn start_after(&self, cursor: Position, id: &str, lane: Lane) -> Start {
+        let began = self.watermark(lane).position;
+        Start { cursor, opening_id: EventId::parse(id).ok(), unknown: None, floors: None, began }
+    }
+
+    /// A client comes from elsewhere. It is told of a gap, and gets what it may have missed on its way and not all that is
+    /// kept: most of that it had.
+    ///
+    /// Node 1 has given the id with the time 10:00:07. The client comes to node 2 at 10:00:10. It gets what came to node 2
+    /// since 10:00:05; if that is more than the setting allows, the newest of it. The time is the client's word and of
+    /// another clock. It decides only how much is repeated behind a gap.
+    fn start_unknown(&self, unplaced: Unplaced, id: &str, channels: &[Arc<Channel>]) -> Start {
+        let (watermark, opening_id) = self.lane(channels[0].lane()).numbering.opening();
+        let told_ms = EventId::parse(id).map_or(0, |id| id.ms);
+        let since_ms = told_ms.saturating_sub(UNKNOWN_ID_SLACK_MS);
+        let newest = || Newest::of(channels, watermark, since_ms, self.settings.unknown_id_replay_max).oldest;
+        let (position, at_ms) = if let Some(next_term) = unplaced.next_term {
+            (next_term, told_ms.min(watermark.at_ms))
+        } else if let Some((oldest, at_ms)) = newest() {
+            (Position::new(oldest.generation, oldest.number.saturating_sub(1)), at_ms)
+        } else {
+            // As an opening names it: what else stands beside the number is no place for others.
+            let beside = opening_id.map_or(0, |id| id.beside);
+            (Position { beside, ..watermark.position }, watermark.at_ms)
+        };
+        let unknown = Some(Floor { position, at_ms, reason: unplaced.reason });
+        let (cursor, began) = (Position::ORIGIN, watermark.position);
+        Start { cursor, opening_id: None, unknown, floors: None, began }
     }
 
     fn start_replay(&self, events: usize, channels: &[Arc<Channel>]) -> Start {
         let lane = channels[0].lane();
         let watermark = self.watermark(lane);
-        let mut places = Vec::new();
-        let mut floors = Vec::with_capacity(channels.len());
-        for channel in channels {
-            let state = channel.lock();
-            let newest = state.log.range(Position::ORIGIN, watermark.position).rev();
-            places.extend(newest.filter(|e| e.kind == EntryKind::Event).take(events).map(|e| e.position));
-            floors.push(state.log.floor().position);
-        }
-        places.sort_unstable();
-        places.dedup(); // an event for several of the channels is one event
-        let first = places.len().saturating_sub(events);
-        match places.get(first) {
-            Some(place) => Start {
+        let Newest { oldest, floors } = Newest::of(channels, watermark, 0, events);
+        match oldest {
+            Some((place, _)) => Start {
                 cursor: place.before(),
                 opening_id: None,
                 unknown: None,
@@ -217,19 +238,57 @@ impl Hub {
             None => self.start_live(lane),
         }
     }
+
+    /// What a stream wants of the past of its channels.
+    fn wanted(&self, resume: &Resume, channels: &[Arc<Channel>]) -> Option<Wanted> {
+        let newest = |events| Wanted { above: Position::ORIGIN, events };
+        let all_above = |above| Wanted { above, events: usize::MAX };
+        match resume {
+            Resume::Live => None,
+            Resume::Replay(events) => Some(newest(*events)),
+            Resume::After(id) => Some(match self.find(id, channels) {
+                Ok(place) | Err(Unplaced { next_term: Some(place), .. }) => all_above(place),
+                // The event with a publisher's id may stand anywhere.
+                Err(_) if EventId::parse(id).is_err() => all_above(Position::ORIGIN),
+                Err(_) => newest(self.settings.unknown_id_replay_max),
+            }),
+        }
+    }
 }
 
-/// What a log does not hold of what a stream that would begin at `cursor` wants.
-fn wanted(resume: &Resume, cursor: Position, state: &ChannelState) -> Option<Wanted> {
-    match resume {
-        Resume::Live => None,
-        Resume::After(_) => {
-            (state.log.floor().position > cursor).then_some(Wanted { above: cursor, events: usize::MAX })
+/// What a log lacks of what is wanted.
+fn not_held(wanted: Wanted, state: &ChannelState) -> Option<Wanted> {
+    if wanted.events == usize::MAX {
+        return (state.log.floor().position > wanted.above).then_some(wanted);
+    }
+    let events = wanted.events.saturating_sub(state.log.events());
+    (events > 0).then_some(Wanted { events, ..wanted })
+}
+
+/// The newest events of some channels together.
+struct Newest {
+    /// The place and the time of the oldest of them.
+    oldest: Option<(Position, u64)>,
+    /// The floors of the channels, as they were when their events were looked for.
+    floors: Vec<Position>,
+}
+
+impl Newest {
+    /// At most so many, none from before `since_ms`.
+    fn of(channels: &[Arc<Channel>], to: Watermark, since_ms: u64, events: usize) -> Self {
+        let mut found = Vec::new();
+        let mut floors = Vec::with_capacity(channels.len());
+        for channel in channels {
+            let state = channel.lock();
+            let newest = state.log.range(Position::ORIGIN, to.position).rev().filter(|e| e.kind == EntryKind::Event);
+            let newest = newest.take_while(|e| e.at_ms >= since_ms).take(events);
+            found.extend(newest.map(|e| (e.position, e.at_ms)));
+            floors.push(state.log.floor().position);
         }
-        Resume::Replay(events) => {
-            let events = events.saturating_sub(state.log.events());
-            (events > 0).then_some(Wanted { above: Position::ORIGIN, events })
-        }
+        found.sort_unstable();
+        found.dedup_by_key(|(position, _)| *position); // an event for several of the channels is one event
+        let oldest = found.get(found.len().saturating_sub(events)).copied();
+        Self { oldest, floors }
     }
 }
 

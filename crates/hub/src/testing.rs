@@ -11,6 +11,7 @@ use crate::{
 };
 
 pub(crate) const LIMITS: LogLimits = LogLimits { entries_max: 100, bytes_max: 1 << 20, age_ms_max: 60_000 };
+pub(crate) const UNKNOWN_ID_REPLAY_MAX: usize = 8;
 pub(crate) const ROOM: Room = Room { entries: 100, bytes: 1 << 20 };
 
 thread_local! {
@@ -39,6 +40,7 @@ impl Feed {
         let settings = HubSettings {
             patterns: Vec::new(),
             expects_beside: Vec::new(),
+            unknown_id_replay_max: UNKNOWN_ID_REPLAY_MAX,
             control_events: true,
             lanes: Lanes::default(),
             numbering: NumberedBy::Feed,

@@ -30,6 +30,7 @@ impl Node {
             log: LOG,
             patterns: patterns.iter().map(|(text, limits)| (pattern(text), *limits)).collect(),
             expects_beside: Vec::new(),
+            unknown_id_replay_max: 3,
             control_events: true,
             logs_bytes_max,
             event_bytes_max: 1 << 20,

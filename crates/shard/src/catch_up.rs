@@ -106,6 +106,7 @@ fn collect<'a>(
     entries: &mut Vec<Delivery>,
 ) -> Collected {
     let several = channels.len() > 1;
+    let unknown = stream.resuming.and_then(|resuming| resuming.unknown);
     let tells_early = several && stream.resuming.is_some() && stream.ids_are_shared;
     let mut read: SmallVec<[(&Channel, Floor); 4]> = SmallVec::new();
     let mut gaps: SmallVec<[(&Channel, Floor); 2]> = SmallVec::new();
@@ -113,10 +114,12 @@ fn collect<'a>(
     let mut complete_to = stream.watermark;
     for (i, channel) in channels.enumerate() {
         let Standing { cursor, watermark, resuming, .. } = *stream;
+        let above = unknown.map_or(cursor, |unknown| cursor.max(unknown.position));
         let Reading { floor, complete } = match resuming.and_then(|resuming| resuming.began) {
-            None => channel.read(cursor, watermark, room, entries),
-            Some(began) => channel.read_resuming(cursor, watermark, began, room, entries),
+            None => channel.read(above, watermark, room, entries),
+            Some(began) => channel.read_resuming(above, watermark, began, room, entries),
         };
+        let floor = raised(floor, unknown);
         if let Some(last) = entries.last().filter(|_| !complete) {
             complete_to = complete_to.min(last.position);
         }
@@ -130,8 +133,7 @@ fn collect<'a>(
             read.push((channel, floor));
         }
     }
-    let unknown = stream.resuming.and_then(|resuming| resuming.unknown);
-    add_gaps(entries, &gaps, unknown, hub);
+    add_gaps(entries, &gaps, unknown.map(|unknown| unknown.reason), hub);
     if several || !gaps.is_empty() {
         merge(entries, complete_to, room.entries);
     }
@@ -141,6 +143,11 @@ fn collect<'a>(
     if entries.is_empty() { Collected::Nothing } else { Collected::Entries }
 }
 
+/// The floor of a channel for a stream whose client's id is unknown: what that leaves out is not there.
+fn raised(floor: Floor, unknown: Option<Floor>) -> Floor {
+    unknown.filter(|unknown| unknown.position > floor.position).unwrap_or(floor)
+}
+
 /// For a replay, what lies below the floors of its start is no gap.
 fn was_never_promised(resuming: Option<&Resuming>, channel: usize, floor: Floor) -> bool {
     let floors = resuming.and_then(|resuming| resuming.floors.as_ref());
@@ -148,11 +155,11 @@ fn was_never_promised(resuming: Option<&Resuming>, channel: usize, floor: Floor)
 }
 
 /// Puts a gap where a log's floor is, as if it were an entry there.
-fn add_gaps(entries: &mut Vec<Delivery>, gaps: &[(&Channel, Floor)], unknown: Option<GapReason>, hub: &Hub) {
+fn add_gaps(entries: &mut Vec<Delivery>, gaps: &[(&Channel, Floor)], reason: Option<GapReason>, hub: &Hub) {
     for (channel, floor) in gaps {
         let position = floor.position;
         let id = hub.id(channel.lane(), position, floor.at_ms);
-        let frame = hub.gap_frame(channel.name(), unknown.unwrap_or(floor.reason), id);
+        let frame = hub.gap_frame(channel.name(), reason.unwrap_or(floor.reason), id);
         entries.push(Delivery { position, kind: EntryKind::Gap, frame });
     }
 }

@@ -81,7 +81,7 @@ impl Row {
 }
 
 /// Every metric but the build information, which is text and has no number.
-pub(crate) static ROWS: [Row; 51] = [
+pub(crate) static ROWS: [Row; 52] = [
     counter(
         "fantail_connections_accepted",
         Reading::Shards(|shard| shard.connections_accepted.get()),
@@ -169,6 +169,11 @@ pub(crate) static ROWS: [Row; 51] = [
         "fantail_gaps_sent",
         Reading::Shards(|shard| shard.gaps_sent.get()),
         "Gap events written: streams that were told of missing events",
+    ),
+    counter(
+        "fantail_ids_unknown",
+        Reading::Shards(|shard| shard.ids_unknown.get()),
+        "Streams that began with an id that this node does not know: their clients were told of a gap in each channel",
     ),
     counter(
         "fantail_overruns",

@@ -122,6 +122,8 @@ pub struct ShardFields {
     pub keepalives: Counter,
     /// Gap events written.
     pub gaps_sent: Counter,
+    /// Streams that began with a client's id that is not known here.
+    pub ids_unknown: Counter,
     /// Times a live stream had missed something, by what became of it.
     pub overruns: ByLabel<SlowPolicy, { SlowPolicy::COUNT }>,
     /// Passes over a channel's subscribers.

@@ -39,7 +39,7 @@ fn the_names_of_all_metrics() {
         fantail_feed_connect_failures_total fantail_feed_probes_lost_total fantail_feed_recalls_total \
         fantail_feed_reconnects_total fantail_feed_repaired_events_total fantail_feed_repairs_total \
         fantail_feed_state fantail_followed_channels fantail_follows_refused_total fantail_gaps_sent_total \
-        fantail_internal_requests_total fantail_keepalives_total fantail_log_bytes fantail_log_entries \
+        fantail_ids_unknown_total fantail_internal_requests_total fantail_keepalives_total fantail_log_bytes fantail_log_entries \
         fantail_outages_total fantail_overruns_total fantail_passes_total fantail_recalled_total \
         fantail_requests_total \
         fantail_shard_streams_open fantail_shed_total fantail_slices_total fantail_streams_behind \
@@ -93,6 +93,7 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
     shard.write_blocked.add(111);
     shard.keepalives.add(112);
     shard.gaps_sent.add(113);
+    shard.ids_unknown.add(119);
     shard.passes.add(114);
     shard.overruns.add(SlowPolicy::Skip, 118);
     shard.slices.add(115);
@@ -136,6 +137,7 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
         ("fantail_write_blocked_total", 111),
         ("fantail_keepalives_total", 112),
         ("fantail_gaps_sent_total", 113),
+        ("fantail_ids_unknown_total", 119),
         ("fantail_passes_total", 114),
         ("fantail_overruns_total{policy=\"skip\"}", 118),
         ("fantail_slices_total", 115),

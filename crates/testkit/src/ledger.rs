@@ -32,7 +32,7 @@ use crate::{
 const GAP_EVENT: &str = "fantail.gap";
 /// Fantail's own event types begin so. What they say beside gaps is no payload and owes nobody anything.
 const OWN_EVENTS: &str = "fantail.";
-/// A gap's reasons behind which everything retained follows, since nobody knows what the reader had.
+/// A gap's reasons behind which events may come again, since nobody knows what the reader had.
 const REASONS_TO_BEGIN_ANEW: [&str; 2] = ["unknown-id", "beyond-end"];
 
 /// A moment in the ledger's own time: between two published events.

@@ -103,6 +103,9 @@ async fn an_id_of_another_lane_is_declared_unknown() {
         id = publish(&redis, &format!("plain {number}"), &["a"]).await;
         publish(&redis, &format!("order {number}"), &["@orders/7"]).await;
     }
+    // With an early time, for what follows goes by it.
+    let parts: Vec<_> = id.split('.').collect();
+    let id = format!("{}.0.{}", parts[0], parts[2]);
     let events = up_to_live(&node, come_back(&node, "/sse/@orders/7", &id).await).await;
     assert_eq!(words(&events), ["gap @orders/7 unknown-id", "order 1", "order 2", "order 3"]);
 }

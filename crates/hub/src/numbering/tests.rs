@@ -4,10 +4,15 @@ use fantail_wire::EndedTerm;
 
 use super::*;
 
-const NEVER_KNOWN: Unplaced = Unplaced { reason: GapReason::UnknownId, may_come: false };
-const NOT_YET_KNOWN: Unplaced = Unplaced { reason: GapReason::UnknownId, may_come: true };
-const BEYOND: Unplaced = Unplaced { reason: GapReason::BeyondEnd, may_come: false };
-const NOT_YET_HERE: Unplaced = Unplaced { reason: GapReason::BeyondEnd, may_come: true };
+const NEVER_KNOWN: Unplaced = Unplaced { reason: GapReason::UnknownId, may_come: false, next_term: None };
+const NOT_YET_KNOWN: Unplaced = Unplaced { may_come: true, ..NEVER_KNOWN };
+const BEYOND: Unplaced = Unplaced { reason: GapReason::BeyondEnd, ..NEVER_KNOWN };
+const NOT_YET_HERE: Unplaced = Unplaced { may_come: true, ..BEYOND };
+
+/// Beyond the end of a term, behind which the next one began there.
+fn before_term(generation: u32, start: u64) -> Unplaced {
+    Unplaced { next_term: Some(Position::new(generation, start)), ..BEYOND }
+}
 
 fn term(of: u64) -> Term {
     Term::from_random(of)
@@ -60,7 +65,7 @@ fn ids_of_ended_terms_are_valid_up_to_their_end_and_order_before_the_current_one
         .map(|id| numbering.locate(id).expect("a place"))
         .collect();
     assert!(places.is_sorted_by(|a, b| a < b), "{places:?}");
-    assert_eq!(numbering.locate(&id(1, 41)), Err(BEYOND));
+    assert_eq!(numbering.locate(&id(1, 41)), Err(before_term(2, 40)));
     assert_eq!(numbering.locate(&id(2, 39)), Err(NEVER_KNOWN), "before its start");
     assert_eq!(numbering.locate(&id(3, 71)), Err(NOT_YET_HERE));
     assert_eq!(numbering.locate(&id(4, 71)), Err(NOT_YET_KNOWN));
@@ -86,7 +91,7 @@ fn a_term_that_the_feed_forgot_ends_with_what_came_of_it() {
     sync(&numbering, &terms(1, 0, 50, &[]));
     assert_eq!(sync(&numbering, &terms(2, 3, 9, &[])), Some(Position::new(2, 3)), "numbers may begin anew");
     assert_eq!(numbering.locate(&id(1, 50)), Ok(Position::new(1, 50)));
-    assert_eq!(numbering.locate(&id(1, 51)), Err(BEYOND));
+    assert_eq!(numbering.locate(&id(1, 51)), Err(before_term(2, 3)));
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn floor_ahead(
     let now = if resuming.began.is_some() { channel.floor() } else { channel.live_floor() };
     let is_ahead = |floor: &Floor| floor.position > first && !was_never_promised(stream.resuming, i, *floor);
     let floor = [floor, now].into_iter().find(is_ahead)?;
-    Some(hub.gap_frame(channel.name(), resuming.unknown.unwrap_or(floor.reason), None))
+    Some(hub.gap_frame(channel.name(), resuming.unknown.unwrap_or(floor).reason, None))
 }
 
 #[cfg(test)]

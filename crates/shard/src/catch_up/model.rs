@@ -34,7 +34,7 @@ const SEEDS: [u64; 2] = [2500, 500];
 const STEPS: usize = 250;
 
 /// What rough weather must bring about.
-const ROUGH: [&str; 13] = [
+const ROUGH: [&str; 15] = [
     "event",
     "gap",
     "unit cut",
@@ -42,6 +42,8 @@ const ROUGH: [&str; 13] = [
     "skip",
     "latest",
     "unknown id",
+    "repeats were bounded",
+    "all of some time followed",
     "replay",
     "partial write",
     "limit reached",

@@ -3,7 +3,7 @@
 //! Nothing is kept for it. Each round asks anew whether the cursor is below a floor, so a stream that blocks before its
 //! gap was begun is judged again, by what is left then; and once the gap was begun the cursor is above the floor.
 
-use fantail_hub::{Channel, Delivery, EntryKind, Hub, Position, Reading, Room};
+use fantail_hub::{Channel, Delivery, EntryKind, Floor, Hub, Position, Reading, Room};
 use fantail_telemetry::{CloseReason, SlowPolicy};
 use fantail_wire::GapReason;
 
@@ -83,7 +83,8 @@ pub(super) fn go_on<'a>(
         return newest(stream, channel, hub, room, entries);
     }
     // What a stream that resumes is told of its floors, with another reason.
-    let skipping = Resuming { unknown: Some(GapReason::Skipped), floors: None, began: None };
+    let skipped = Floor { position: Position::ORIGIN, at_ms: 0, reason: GapReason::Skipped };
+    let skipping = Resuming { unknown: Some(skipped), floors: None, began: None };
     collect(&Standing { resuming: Some(&skipping), ..*stream }, channels, hub, room, entries)
 }
 

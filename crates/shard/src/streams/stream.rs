@@ -3,9 +3,9 @@
 use std::io::{self, IoSlice};
 
 use bytes::Bytes;
-use fantail_hub::{Asked, Delivery, Position, Resume};
+use fantail_hub::{Asked, Delivery, Floor, Position, Resume};
 use fantail_telemetry::CloseReason;
-use fantail_wire::{Framing, GapReason};
+use fantail_wire::Framing;
 use smallvec::SmallVec;
 
 use super::carrier::Carrier;
@@ -94,8 +94,8 @@ pub(crate) struct Waiting {
 
 /// How missing events are told while a stream catches up.
 pub(crate) struct Resuming {
-    /// Why the client's id could not be honoured.
-    pub(crate) unknown: Option<GapReason>,
+    /// The client's id could not be honoured: no channel has a lower floor than this, and its reason is told.
+    pub(crate) unknown: Option<Floor>,
     /// For a replay: what was below these floors was never promised. One for each channel, in their order.
     pub(crate) floors: Option<Box<[Position]>>,
     /// Where the watermark was when the stream began.

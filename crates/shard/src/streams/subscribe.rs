@@ -156,6 +156,7 @@ impl Streams {
 
     /// Its head goes out first. What is published from here on is above the cursor.
     fn start(&mut self, key: Key, start: Start) {
+        self.counters.ids_unknown.add(u64::from(start.unknown.is_some()));
         let stream = &mut self.slab[key];
         let Some(waiting) = stream.rare().waiting.take() else { return };
         let opening = opening_frame(self.settings.retry_jittered(), start.opening_id);

@@ -246,10 +246,12 @@ fn an_id_that_three_syncs_do_not_explain_is_unknown() {
         }
         let recalled = feed.begin_with(&after(id), &mut asked);
         if recalled == Begin::Wait(0) {
-            feed.answer(&[], Some(10)); // whatever is kept follows the gap
+            feed.answer(&[], Some(10)); // the newest of what is kept follow the gap
         }
         let Begin::At(start) = feed.begin_with(&after(id), &mut asked) else { panic!("it has asked once") };
-        assert_eq!((start.cursor, start.unknown, start.opening_id), (Position::ORIGIN, Some(reason), None));
+        let unknown = start.unknown.map(|floor| (floor.position, floor.reason));
+        assert_eq!((start.cursor, unknown), (Position::ORIGIN, Some((Position::new(1, 10), reason))));
+        assert_eq!(start.opening_id, None);
     }
 }
 
@@ -262,6 +264,20 @@ fn an_id_beyond_the_end_of_an_ended_term_asks_nobody() {
     let mut asked = crate::Asked::default();
     feed.begin_with(&after(old), &mut asked);
     assert!(!matches!(feed.publisher.next_wish(), Some(crate::Wish::Sync(_))));
+}
+
+/// A client has 12. Redis is restarted without 11 and 12, and begins a term behind 10. The client has had nothing of that, so
+/// it gets all of it, however much it is. This node has had 11, and that stays out of it: nobody knows of others there.
+#[test]
+fn an_id_beyond_the_end_of_its_term_goes_on_where_the_next_one_began() {
+    let mut feed = Feed::new(LIMITS);
+    feed.follow_at(5);
+    (6..=11).for_each(|number| feed.publish(number));
+    let lost = feed.id(12);
+    feed.term_ends(2, 10);
+    let start = start(&feed, &after(lost));
+    let floor = start.unknown.expect("it cannot be honoured");
+    assert_eq!((floor.position, floor.reason), (Position::new(2, 10), GapReason::BeyondEnd));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use fantail_wire::{Lane, Term};
 
 use super::*;
 use crate::log::LogLimits;
-use crate::testing::{Feed, LIMITS, NOW_MS};
+use crate::testing::{Feed, LIMITS, NOW_MS, UNKNOWN_ID_REPLAY_MAX};
 use crate::{Asked, Begin, Release, Resume, Start, Wish};
 
 fn after(feed: &Feed, number: u64) -> Resume {
@@ -79,9 +79,21 @@ fn an_answer_that_brought_nothing_is_not_asked_for_again_until_the_floor_moves()
     assert_eq!(feed.question(), Some((None, 20, 100)));
     feed.recalled(&[], Some(20));
     let begin = feed.begin_synced(&garbage, 20);
-    assert!(matches!(begin, Begin::At(Start { unknown: Some(GapReason::UnknownId), .. })), "{begin:?}");
+    let Begin::At(start) = begin else { panic!("{begin:?}") };
+    assert_eq!(start.unknown.map(|floor| floor.reason), Some(GapReason::UnknownId));
     assert!(matches!(feed.begin(&after(&feed, 3)), Begin::At(_)));
     assert_eq!(feed.question(), None);
+}
+
+/// A publisher's id may stand anywhere in the past, so all of it is asked for. An id of ours that is unknown stands nowhere.
+#[test]
+fn of_an_unknown_id_the_feed_is_asked_for_no_more_than_follows_the_gap() {
+    let mut feed = Feed::new(LIMITS);
+    feed.follow_at(20);
+    feed.publish(21);
+    let elsewhere = Resume::After("aaaaaaaaaaaa.0.5".to_owned());
+    assert_eq!(feed.begin_synced(&elsewhere, 21), Begin::Wait(0));
+    assert_eq!(feed.question(), Some((None, 20, UNKNOWN_ID_REPLAY_MAX - 1)));
 }
 
 #[test]

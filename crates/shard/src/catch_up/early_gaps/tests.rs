@@ -20,6 +20,7 @@ fn settings() -> HubSettings {
         log: LogLimits { entries_max: 1, bytes_max: 1 << 20, age_ms_max: u64::MAX },
         patterns: Vec::new(),
         expects_beside: Vec::new(),
+        unknown_id_replay_max: 100,
         control_events: true,
         logs_bytes_max: 1 << 20,
         event_bytes_max: 1 << 20,
@@ -30,6 +31,8 @@ fn settings() -> HubSettings {
 }
 
 const CURSOR: Position = Position::new(1, 90);
+
+const SKIPPED: Floor = Floor { position: Position::ORIGIN, at_ms: 0, reason: GapReason::Skipped };
 
 /// A node that follows c and d from 90 on and keeps one entry of each.
 struct Node {
@@ -132,7 +135,7 @@ fn a_live_stream_that_skips_is_told_early_of_a_floor_that_is_higher_for_it() {
     node.publish(&[(91, "d"), (92, "c"), (93, "c")]);
     node.publish_beside(&["d"]);
     node.publish_beside(&["d"]);
-    let skipping = Resuming { unknown: Some(GapReason::Skipped), floors: None, began: None };
+    let skipping = Resuming { unknown: Some(SKIPPED), floors: None, began: None };
     assert_eq!(
         node.told(CURSOR, &skipping),
         expected(&[
@@ -200,7 +203,7 @@ fn a_gap_keeps_its_id_before_an_event_that_has_none() {
     let mut node = Node::new();
     node.publish_beside(&["c", "d"]);
     node.publish_beside(&["c"]);
-    let skipping = Resuming { unknown: Some(GapReason::Skipped), floors: None, began: None };
+    let skipping = Resuming { unknown: Some(SKIPPED), floors: None, began: None };
     assert_eq!(
         node.told(CURSOR, &skipping),
         expected(&[(Gap, 90, "c", true), (Beside, 90, "cd", false), (Beside, 90, "c", false)])

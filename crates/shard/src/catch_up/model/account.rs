@@ -104,6 +104,14 @@ impl Account {
         }
     }
 
+    /// As [`pass`](Self::pass) with an id of a term that has ended: wherever the client goes on, all its channels get a gap
+    /// at the end of the term. What was told counts all the same.
+    pub(super) fn pass_in_ended_term(&mut self, end: usize) {
+        for owed in self.owed.iter_mut().filter(|owed| owed.is_told) {
+            owed.declared = owed.declared.max(end);
+        }
+    }
+
     /// Nothing more comes: everything below `end` is settled.
     pub(super) fn check_at_rest(&self, end: usize, published: &impl Published) {
         for owed in &self.owed {

@@ -6,7 +6,7 @@ use fantail_wire::{EventId, Lane};
 use super::account::{Account, Held};
 use super::block::{Block, blocks};
 use super::connection::Connection;
-use super::node::{CHANNELS, Node, Past, channel_of};
+use super::node::{CHANNELS, Node, Past, SLACK_MS, channel_of};
 use crate::streams::State;
 
 pub(super) struct Client {
@@ -159,14 +159,27 @@ impl Client {
         };
         assert_eq!(start.unknown.is_none(), is_known, "client {}: {id}", self.shard);
         if !is_known {
-            node.course.happened("unknown id");
-            self.place = None;
-            self.account = Account::of_unknown(&self.follows);
+            self.begin_unknown(node, id, start.unknown.unwrap().position.number);
         } else if self.place != Some(number) {
             assert!(EventId::parse(id).is_err(), "client {}: had not come to {number} with {id}", self.shard);
             node.course.happened("repeated id");
             self.begin(node, number);
         }
+    }
+
+    /// Behind the gaps come the newest events that may have been published since the id was given, and no others.
+    fn begin_unknown(&mut self, node: &mut Node, id: &str, floor: u64) {
+        node.course.happened("unknown id");
+        let since = EventId::parse(id).map_or(0, |id| id.ms.saturating_sub(SLACK_MS));
+        let connection = self.connection.as_ref().unwrap();
+        let events = |max| connection.newest(&node.hub, max, |place| node.ms_of(place.number) >= since);
+        let owed = events(node.unknown_id_replay_max);
+        assert_eq!(floor, owed.last().map_or(node.numbers(), |first| first.number - 1), "client {}", self.shard);
+        let (all, owed) = (events(usize::MAX).len(), owed.len());
+        node.course.happened(if owed < all { "repeats were bounded" } else { "all of some time followed" });
+        // The gap stands at the floor, and nothing comes before it.
+        self.place = floor.checked_sub(1);
+        self.account = Account::of_unknown(&self.follows);
     }
 
     /// The numbers of the events of its channels that have this id of the publisher's.

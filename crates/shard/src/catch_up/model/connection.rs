@@ -190,6 +190,20 @@ impl Connection {
         (newest, floors)
     }
 
+    /// The newest events that a stream which comes back finds in the logs, newest first, as long as they are `wanted`: at
+    /// most `events` of all channels.
+    pub(super) fn newest(&self, hub: &Hub, events: usize, wanted: impl Fn(Position) -> bool) -> Vec<Position> {
+        let mut entries = Vec::new();
+        let room = Room { entries: usize::MAX, bytes: usize::MAX };
+        let to = hub.watermark(Lane::default()).position;
+        for join in &self.joins {
+            join.channel.read_resuming(Position::ORIGIN, to, to, room, &mut entries);
+        }
+        let held = entries.iter().filter(|entry| entry.kind == EntryKind::Event).map(|entry| entry.position);
+        let held: std::collections::BTreeSet<_> = held.collect();
+        held.into_iter().rev().take_while(|position| wanted(*position)).take(events).collect()
+    }
+
     /// As [`CatchUp::serve`](crate::catch_up::CatchUp::serve), with a socket that takes `room` bytes per call.
     pub(super) fn serve<N: Surroundings>(&mut self, node: &mut N, room: impl Fn(&mut N) -> usize) {
         let hub = node.hub();

@@ -84,6 +84,11 @@ impl Feed {
         self.lines[line].end.is_some()
     }
 
+    /// Whether a term that is not the first began at a place.
+    pub(super) fn began(&self, (line, number): Place) -> bool {
+        line > 0 && self.lines[line].start == number
+    }
+
     /// The place that an id of the feed names.
     pub(super) fn place_of(&self, id: &EventId) -> Place {
         let line = self.lines.iter().position(|line| line.term == id.term).expect("a term of this feed");

@@ -17,6 +17,9 @@ pub(super) const SHARDS: u16 = 4;
 
 pub(super) const CHANNELS: usize = 5;
 
+/// By how much the clocks of two nodes may differ before a client that comes from one to the other gets less than it missed.
+pub(super) const SLACK_MS: u64 = 2000;
+
 /// What was published, whether or not the feed brought it here. Its place in the history is its text.
 pub(super) struct Past {
     /// Its number on this node, if it came here, or else the one it came after.
@@ -25,6 +28,7 @@ pub(super) struct Past {
     /// Those of them that the feed brought it to.
     pub(super) brought: Vec<usize>,
     pub(super) publisher_id: Option<String>,
+    ms: u64,
 }
 
 pub(super) struct Node {
@@ -33,6 +37,7 @@ pub(super) struct Node {
     pub(super) history: Vec<Past>,
     /// Each channel is of a class of its own.
     pub(super) slow_policies: SlowPolicies,
+    pub(super) unknown_id_replay_max: usize,
     publisher: Publisher,
     following: Following,
     linger_ms: u64,
@@ -117,6 +122,7 @@ impl Node {
             log: if weather == Weather::Calm { LogLimits { entries_max: most, ..log } } else { log },
             patterns: (0..CHANNELS).map(|channel| (pattern(channel), of_channel(&mut course.rng))).collect(),
             expects_beside: Vec::new(),
+            unknown_id_replay_max: course.rng.usize(..6),
             control_events: true,
             logs_bytes_max: if course.is_tight(4) { course.rng.usize(500..3000) } else { most },
             event_bytes_max: 1 << 16,
@@ -126,12 +132,14 @@ impl Node {
         };
         let linger_ms = course.rng.u64(0..20);
         course.note(format!("{settings:?}, {slow_policies:?}"));
+        let unknown_id_replay_max = settings.unknown_id_replay_max;
         let (hub, publisher) = Hub::new(settings, Arc::default());
         Self {
             course,
             hub,
             history: Vec::new(),
             slow_policies: SlowPolicies::new(SlowPolicy::Disconnect, slow_policies),
+            unknown_id_replay_max,
             publisher,
             following,
             linger_ms,
@@ -146,6 +154,11 @@ impl Node {
     /// How much of the history is at or below the place with this number.
     pub(super) fn up_to(&self, number: u64) -> usize {
         self.history.partition_point(|past| past.place <= (number, false))
+    }
+
+    /// When the event with this number was published.
+    pub(super) fn ms_of(&self, number: u64) -> u64 {
+        self.history.iter().find(|past| past.number() == Some(number)).expect("an event").ms
     }
 
     /// The newest number there is.
@@ -199,7 +212,7 @@ impl Node {
         };
         self.course
             .note(format!("publish {seq} to {channels:?}, brought to {came:?} at {place:?}, id {publisher_id:?}"));
-        self.history.push(Past { place, channels, brought: came, publisher_id });
+        self.history.push(Past { place, channels, brought: came, publisher_id, ms: now_ms() });
     }
 
     /// Now and then one of the publisher's own, and rarely one that it used before.
@@ -285,12 +298,14 @@ impl Node {
         self.course.is_rough() || self.following == Following::Always
     }
 
-    /// An id of this node that nobody was given yet, or of another, or none at all.
+    /// An id of this node that nobody was given yet, or of another, or none at all. Its time lets some of the past follow,
+    /// or all of it, or nothing.
     pub(super) fn strange_id(&mut self) -> String {
         let number = self.numbers();
-        match self.course.rng.u8(..3) {
-            0 => EventId::new(Term::from_random(u64::MAX), 1000, number).to_string(),
-            1 => self.hub.id(Lane::default(), fantail_hub::Position::new(1, number + 1000), 1000).unwrap().to_string(),
+        let ms = SLACK_MS + self.course.rng.u64(900..now_ms() + 50);
+        match self.course.rng.u8(..4) {
+            0 | 1 => EventId::new(Term::from_random(u64::MAX), ms, number).to_string(),
+            2 => self.hub.id(Lane::default(), fantail_hub::Position::new(1, number + 1000), ms).unwrap().to_string(),
             _ => "nobody's".to_owned(),
         }
     }

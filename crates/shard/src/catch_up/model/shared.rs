@@ -14,7 +14,7 @@ const SEEDS: [u64; 2] = [1500, 500];
 const STEPS: usize = 1000;
 
 /// What rough weather must bring about.
-const ROUGH: [&str; 15] = [
+const ROUGH: [&str; 17] = [
     "event",
     "beside",
     "gap beside",
@@ -22,6 +22,8 @@ const ROUGH: [&str; 15] = [
     "unit cut",
     "overrun",
     "unknown id",
+    "behind the end of a term",
+    "with the newest of what there is",
     "replay",
     "term ended",
     "forgotten",

@@ -1,14 +1,15 @@
 //! A browser that comes back to any of the nodes: `client.rs` where a feed numbers for all of them.
 
-use fantail_hub::{Resume, Start};
-use fantail_wire::{EventId, GapReason, Lane};
+use fantail_hub::{Floor, Position, Resume, Start};
+use fantail_wire::{EventId, GapReason, Lane, Term};
 
 use super::account::{Account, Held};
 use super::besides::Besides;
 use super::block::{Block, blocks};
 use super::connection::Connection;
+use super::course::now_ms;
 use super::feed::{CHANNELS, Past, Place};
-use super::node::channel_of;
+use super::node::{SLACK_MS, channel_of};
 use super::world::{At, NODES, World};
 use crate::streams::State;
 
@@ -139,7 +140,7 @@ impl Wanderer {
             };
         }
         let held = match world.course.rng.u8(..12) {
-            0 if world.course.is_rough() => return Resume::After("nobody's".to_owned()),
+            0 if world.course.is_rough() => return Resume::After(strange_id(world)),
             1 => world.course.rng.choice(&self.ids),
             _ => self.ids.last(),
         };
@@ -185,12 +186,8 @@ impl Wanderer {
     }
 
     fn begin_after(&mut self, world: &mut World, id: &str, start: &Start) {
-        if start.unknown.is_some() {
-            world.course.happened("unknown id");
-            assert!(world.course.is_rough(), "client {}: {id} is known", self.shard);
-            self.place = None;
-            self.account = Account::of_unknown(&self.follows);
-            return;
+        if let Some(floor) = start.unknown {
+            return self.begin_unknown(world, id, floor);
         }
         let place = if let Ok(id) = EventId::parse(id) {
             world.feed.place_of(&id)
@@ -201,6 +198,34 @@ impl Wanderer {
         };
         assert_eq!(self.place_of(world, start), place, "client {} with {id}", self.shard);
         assert_eq!(self.place, Some(place), "client {} had come there with {id}", self.shard);
+    }
+
+    /// Behind the gaps comes what followed the end of the id's term, or the newest of what there is.
+    fn begin_unknown(&mut self, world: &mut World, id: &str, floor: Floor) {
+        world.course.happened("unknown id");
+        assert!(world.course.is_rough(), "client {}: {id} is known", self.shard);
+        let hub = &world.nodes[self.node].hub;
+        let place = world.feed.place_of(&hub.id(Lane::default(), floor.position, 0).expect("its term is known"));
+        let ours = EventId::parse(id).ok();
+        let of_term = ours.filter(|_| floor.reason == GapReason::BeyondEnd).map(|id| world.feed.place_of(&id));
+        let begins = if of_term.is_some_and(|of_term| of_term.0 < place.0) && world.feed.began(place) {
+            "behind the end of a term"
+        } else {
+            let since = ours.map_or(0, |id| id.ms.saturating_sub(SLACK_MS));
+            let connection = self.connection.as_ref().unwrap();
+            let owed = connection.newest(hub, world.unknown_id_replay_max, |_| since <= now_ms());
+            let first = owed.last().map(|first| Position::new(first.generation, first.number - 1));
+            let to = hub.watermark(Lane::default()).position;
+            let is_owed = first
+                .map_or((floor.position.number, floor.position.generation) == (to.number, to.generation), |first| {
+                    first == floor.position
+                });
+            assert!(is_owed, "client {}: {floor:?} and not below {owed:?}, at {to:?}", self.shard);
+            "with the newest of what there is"
+        };
+        world.course.happened(begins);
+        self.place = Some(place);
+        self.account = Account::of_unknown(&self.follows);
     }
 
     /// The connection is cut: so many bytes have come through.
@@ -274,9 +299,20 @@ impl Wanderer {
         if let Some(seq) = event {
             self.account.take(seq, &world.feed.history[seq].channels, &world.feed);
         }
-        // Wherever it comes with an id of a term that has ended, all channels get a gap.
-        if !world.feed.has_ended(place) {
+        if world.feed.has_ended(place) {
+            self.account.pass_in_ended_term(end);
+        } else {
             self.account.pass(end, &world.feed);
         }
     }
+}
+
+/// An id that no node knows: with no time, with one from which all there is may follow, and with one that is to come.
+fn strange_id(world: &mut World) -> String {
+    let ms = match world.course.rng.u8(..3) {
+        0 => return "nobody's".to_owned(),
+        1 => now_ms(),
+        _ => now_ms() + 2 * SLACK_MS,
+    };
+    EventId::new(Term::from_random(u64::MAX), ms, world.feed.newest().1).to_string()
 }

@@ -25,6 +25,7 @@ pub(super) struct World {
     pub(super) besides: Published,
     slow_policies: SlowPolicies,
     linger_ms: u64,
+    pub(super) unknown_id_replay_max: usize,
     is_at_work: bool,
     /// Nodes tell of no gap early: what the judge must see.
     pub(super) is_mute: bool,
@@ -77,6 +78,7 @@ impl World {
             log,
             patterns: Vec::new(),
             expects_beside: vec![true],
+            unknown_id_replay_max: course.rng.usize(..6),
             control_events: true,
             logs_bytes_max: if course.is_tight(4) { course.rng.usize(500..3000) } else { most },
             event_bytes_max: 250,
@@ -84,7 +86,7 @@ impl World {
             channels_per_address_max: usize::MAX,
             clock: now_ms,
         };
-        let linger_ms = course.rng.u64(0..20);
+        let (linger_ms, unknown_id_replay_max) = (course.rng.u64(0..20), settings.unknown_id_replay_max);
         course.note(format!("{settings:?}"));
         let nodes = (0..NODES).map(|_| Follower::new(settings.clone(), course.rng.usize(1..5))).collect();
         let policies = [SlowPolicy::Disconnect, SlowPolicy::Skip, SlowPolicy::Latest];
@@ -95,6 +97,7 @@ impl World {
             besides: Published::new(),
             slow_policies: SlowPolicies::new(policies[seed as usize % policies.len()], []),
             linger_ms,
+            unknown_id_replay_max,
             is_at_work: true,
             is_mute: false,
         }
