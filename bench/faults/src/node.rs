@@ -14,7 +14,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What every node is told. Short times, so that a trial sees them pass; the drain is as short as two seconds allow.
 const FLAGS: &str = "--workers 2 --send-buffer-bytes 4KiB --keepalive-interval 1s --retry 50ms --linger 1s \
-                     --follow-deadline 5s --channels-per-stream-max 128 --drain-window 1s --drain-deadline 5s";
+                     --follow-deadline 5s --channels-per-stream-max 128 --drain-delay 0s --drain-window 1s \
+                     --drain-deadline 5s";
 
 /// A node.
 #[derive(Debug)]

@@ -79,7 +79,7 @@ impl Places {
     pub(crate) fn fantail_at(&self, listen: &str, internal: &str, more: &[&str], port: Port) -> anyhow::Result<Server> {
         let mut command = self.pinned(&self.programs.join("fantail"));
         command.args(["serve", "--listen", listen, "--internal-listen", internal, "--workers", "1"]);
-        command.args(["--drain-window", "0s", "--drain-deadline", "1s"]).args(more);
+        command.args(["--drain-delay", "0s", "--drain-window", "0s", "--drain-deadline", "1s"]).args(more);
         let (subscribe, publish) =
             (format!("http://{listen}/sse/{{channel}}"), format!("http://{internal}/publish/{{channel}}"));
         Server::start(command, target("fantail", &subscribe, &publish)?, port)
