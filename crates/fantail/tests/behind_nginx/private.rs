@@ -115,6 +115,12 @@ async fn with_the_private_file_a_browser_comes_back_when_the_service_that_knows_
     private.gate.kill();
     let told = private.curled("session-of-ann", &["--header", "Accept: text/event-stream"], &["/sse/news"]).await;
     assert!(told.starts_with(": no node answers\nretry: "), "{told}");
+    // A page of another origin that sends cookies could not read it otherwise, and would give up.
+    let options = ["--include", "--header", "Accept: text/event-stream", "--header", "Origin: https://app.example.com"];
+    let told = private.curled("session-of-ann", &options, &["/sse/news"]).await;
+    for header in ["origin: https://app.example.com", "credentials: true"] {
+        assert!(told.contains(&format!("access-control-allow-{header}\r\n")), "{header} in {told}");
+    }
     assert_eq!(private.status("session-of-ann", "text/event-stream", "/sse/news").await, "200");
     assert_eq!(private.status("session-of-ann", "*/*", "/sse/news").await, "503");
 }
