@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 /// What the script may use beside the stand-ins.
-const TOOLS: [&str; 10] = ["bash", "env", "dirname", "sed", "awk", "mktemp", "tee", "rm", "cat", "chmod"];
+const TOOLS: [&str; 11] = ["bash", "env", "dirname", "sed", "awk", "mktemp", "tee", "rm", "cat", "chmod", "realpath"];
 /// Answers as Cargo does. Each question is written down.
 const CARGO: &str = r#"#!/usr/bin/env bash
 echo "$*" >>"$STAND_INS/asked"
@@ -81,7 +81,7 @@ impl StandIns {
             symlink(found.unwrap(), this.0.path().join(tool)).unwrap();
         }
         this.program("cargo", CARGO);
-        for server in ["redis-server", "nginx", "chromium"] {
+        for server in ["redis-server", "nginx", "chromium", "cargo-deny"] {
             this.program(server, "");
         }
         fs::create_dir_all(this.0.path().join("target/release")).unwrap();
@@ -135,8 +135,15 @@ fn all_of_it_passes_when_each_part_does() {
     let stand_ins = StandIns::new();
     let output = stand_ins.run(&[]);
     assert!(output.status.success(), "{output:?}");
-    let expected =
-        ["ok formatting", "ok lints", "ok documentation", "ok tests 2 tests", "ok faults", "ok schedules 3 tests"];
+    let expected = [
+        "ok formatting",
+        "ok lints",
+        "ok documentation",
+        "ok dependencies",
+        "ok tests 2 tests",
+        "ok faults",
+        "ok schedules 3 tests",
+    ];
     assert_eq!(in_the_end(&output), expected);
     assert_eq!(stand_ins.asked(), ["fmt", "clippy", "doc", "test", "build", "test"]);
 }
@@ -146,6 +153,8 @@ fn the_rest_runs_though_a_part_has_failed_and_the_end_says_how_to_run_that_alone
     let stand_ins = StandIns::new();
     stand_ins.cargo_answers("101", RED, "101");
     stand_ins.program("target/release/fantail-faults", "#!/usr/bin/env bash\nexit 3\n");
+    // Nor can it be installed.
+    fs::remove_file(stand_ins.0.path().join("cargo-deny")).unwrap();
     let output = stand_ins.run(&[]);
     assert_eq!(output.status.code(), Some(1));
     let expected = [
@@ -153,6 +162,8 @@ fn the_rest_runs_though_a_part_has_failed_and_the_end_says_how_to_run_that_alone
         "FAILED lints",
         "cargo clippy --locked --workspace --all-targets --quiet -- -D warnings",
         "ok documentation",
+        "FAILED dependencies",
+        "scripts/dependencies",
         "FAILED tests 5 tests passed; run what failed alone by",
         "cargo test --locked -p fantail-a --lib -- --exact 'sea::rises'",
         "cargo test --locked -p fantail-a --lib -- --exact 'sea::falls'",
@@ -163,7 +174,7 @@ fn the_rest_runs_though_a_part_has_failed_and_the_end_says_how_to_run_that_alone
         "ok schedules 3 tests",
     ];
     assert_eq!(in_the_end(&output), expected);
-    assert_eq!(stand_ins.asked(), ["fmt", "clippy", "doc", "test", "build", "test"]);
+    assert_eq!(stand_ins.asked(), ["fmt", "clippy", "doc", "install", "test", "build", "test"]);
 }
 
 #[test]

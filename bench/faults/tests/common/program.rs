@@ -1,5 +1,8 @@
 //! The program under test, which is another package's: it is built here, so that it is never missing and never old.
+//!
+//! `FANTAIL_PROGRAM` names one that was built already, as by `scripts/test`.
 
+use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -7,12 +10,12 @@ use std::sync::OnceLock;
 /// Builds it in the profile of this test, once.
 pub(crate) fn fantail() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(build).clone()
+    BUILT.get_or_init(|| env::var_os("FANTAIL_PROGRAM").map_or_else(build, PathBuf::from)).clone()
 }
 
 fn build() -> PathBuf {
     // This test is target/<profile>/deps/<name>.
-    let own = std::env::current_exe().unwrap();
+    let own = env::current_exe().unwrap();
     let folder = own.parent().and_then(|deps| deps.parent()).unwrap();
     let mut command = Command::new(env!("CARGO"));
     command.args(["build", "--quiet", "--locked", "--package", "fantail", "--bin", "fantail"]);
