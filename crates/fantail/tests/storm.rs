@@ -21,7 +21,9 @@ mod weather;
 
 use std::time::Duration;
 
-use fantail_testkit::{Defect, FaultProxy, FaultyServer, Ledger, PATIENCE, Random, RedisServer, Start, Verdict};
+use fantail_testkit::{
+    Defect, Fantail, FaultProxy, FaultyServer, Ledger, PATIENCE, Random, RedisServer, Start, Verdict,
+};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -35,6 +37,10 @@ static SKY: Mutex<()> = Mutex::const_new(());
 const LARGE: Weather =
     Weather { clients: 3_000, publishers: 6, pause_ms_max: 60, duration: Duration::from_secs(6), ends: Ends::Kicks };
 
+/// What all nodes have. A client thread with a thousand readers may leave a connection waiting for its request for longer
+/// than a node does, which would end it without an answer.
+const FLAGS: [&str; 2] = ["--request-deadline", "5m"];
+
 /// On a machine that has much else to do a storm may be too gentle to try what it is for. Then another one follows.
 const STORMS_MAX: usize = 5;
 
@@ -43,7 +49,7 @@ async fn with_room_for_everything_in_the_logs_every_event_reaches_every_stream()
     let _alone = SKY.lock().await;
     let flags = "--workers 3 --send-buffer-bytes 4KiB --keepalive-interval 500ms \
                  --log-events-max 1000000 --log-bytes-max 256MiB --logs-bytes-max 1GiB --log-age-max 1h";
-    let node = node(&flags.split_whitespace().collect::<Vec<_>>()).await;
+    let node = stormy(flags).await;
     let before = metrics(&node).await.number("process_open_fds");
     let storm = Storm::new(&LARGE, &node, seed());
     let verdict = storm.rage(&node, None).await;
@@ -59,8 +65,7 @@ async fn with_room_for_everything_in_the_logs_every_event_reaches_every_stream()
 #[tokio::test]
 async fn with_short_logs_every_loss_is_declared() {
     let _alone = SKY.lock().await;
-    let flags = "--workers 3 --send-buffer-bytes 4KiB --progress-deadline 1s --log-events-max 12";
-    let node = node(&flags.split_whitespace().collect::<Vec<_>>()).await;
+    let node = stormy("--workers 3 --send-buffer-bytes 4KiB --progress-deadline 1s --log-events-max 12").await;
     let weather = Weather { clients: 1_200, duration: Duration::from_secs(4), ends: Ends::KicksAndSlow, ..LARGE };
     let (mut storms, mut declared) = (0, 0);
     loop {
@@ -83,7 +88,7 @@ async fn where_slow_streams_go_on_behind_a_gap_every_loss_is_declared() {
         let flags = format!(
             "--workers 3 --send-buffer-bytes 4KiB --progress-deadline 1s --log-events-max 12 --slow-policy {policy}"
         );
-        let node = node(&flags.split_whitespace().collect::<Vec<_>>()).await;
+        let node = stormy(&flags).await;
         let weather = Weather { clients: 800, duration: Duration::from_secs(3), ends: Ends::KicksAndSlow, ..LARGE };
         let (mut storms, mut declared) = (0, 0);
         loop {
@@ -106,9 +111,8 @@ async fn through_redis_every_loss_is_declared_also_when_its_connection_is_cut() 
     let _alone = SKY.lock().await;
     let redis = RedisServer::start().await.unwrap();
     let proxy = FaultProxy::start(redis.addr()).unwrap();
-    let url = format!("redis://{}", proxy.addr());
-    let flags = "--workers 3 --send-buffer-bytes 4KiB --linger 50ms --follow-deadline 5m";
-    let node = node(&[&["--redis-url", &url], &flags.split_whitespace().collect::<Vec<_>>()[..]].concat()).await;
+    let flags = "--workers 3 --send-buffer-bytes 4KiB --linger 50ms --follow-deadline 5m --redis-url redis://";
+    let node = stormy(&format!("{flags}{}", proxy.addr())).await;
     until(&node, "redis is there", |m| m.count("fantail_feed_state{state=\"connected\"}") == 1).await;
     let duration = Duration::from_secs(4);
     let weather = Weather { clients: 1_500, duration, ..LARGE };
@@ -182,6 +186,11 @@ async fn a_build_that_drops_doubles_swaps_cuts_tears_misroutes_or_hides_a_gap_is
     }
 }
 
+/// A node for a storm.
+async fn stormy(flags: &str) -> Fantail {
+    node(&flags.split_whitespace().chain(FLAGS).collect::<Vec<_>>()).await
+}
+
 /// How often the fault was made, and what the ledger says.
 async fn small_storm(defect: Defect, seed: u64) -> (Defect, u64, Verdict) {
     let hides_gaps = defect == Defect::HideGaps;
@@ -195,7 +204,7 @@ async fn small_storm(defect: Defect, seed: u64) -> (Defect, u64, Verdict) {
         ends: if hides_gaps { Ends::KicksAndSlow } else { Ends::Never },
     };
     // With short logs there are gaps to be hidden.
-    let node = node(&["--log-events-max", if hides_gaps { "2" } else { "1024" }]).await;
+    let node = stormy(&format!("--log-events-max {}", if hides_gaps { 2 } else { 1024 })).await;
     let server = FaultyServer::start(node.public(), defect, seed).await.unwrap();
     let verdict = Storm::new(&weather, &node, seed).behind(server.addr()).rage(&node, None).await;
     (defect, server.faults(), verdict)
