@@ -65,7 +65,7 @@ async fn publish_burst(
         let body = serde_json::Value::Array(events.iter().map(item).collect()).to_string();
         let answer = http(storm.internal, "POST", "/publish", &[], body).await.unwrap();
         let results = answer.json().unwrap();
-        accepted = results.as_array().unwrap().iter().map(|result| result.get("status").is_none()).collect();
+        accepted = results.as_array().unwrap().iter().map(|result| result["status"] == 202).collect();
     }
     for ((_, event), accepted) in events.iter().zip(accepted) {
         if accepted {
