@@ -49,13 +49,24 @@ impl Away {
         ]
     }
 
+    /// By which the node beside sees that the page has had an event from the one that goes away.
+    pub(crate) fn answer(&self) -> (String, String) {
+        (self.source.to_owned(), format!("http://{}/sse/{}", self.beside.public(), self.answer_channel()))
+    }
+
+    fn answer_channel(&self) -> String {
+        format!("{}-told", self.source)
+    }
+
     /// Goes away for longer than `retry` and comes back; what the source must have seen by its end.
     pub(crate) async fn play(mut self) -> (String, Vec<Told>) {
         let (channel, mut owed) = (self.source, Vec::new());
-        // Only a stream that has begun has an id to come back with.
         until_live(&self.node, channel).await;
         until_live(&self.node, &format!("bare-{channel}")).await;
         owed.push(publish_told(&self.beside, channel, "before").await.0);
+        // A browser drops what it has received and not read yet when a connection is cut, ids too. The page must have one to
+        // come back with.
+        until_streams(&self.beside, &self.answer_channel(), 1).await;
         self.node.signal(self.signal).unwrap();
         self.node.wait(PATIENCE).await.unwrap();
         owed.push(publish_told(&self.beside, channel, "while it is away").await.0);

@@ -56,13 +56,16 @@ pub(crate) struct Sources {
     pub(crate) failing: Vec<(String, String)>,
     /// Until it has given up for ever.
     pub(crate) giving_up: Vec<(String, String)>,
+    /// Which other stream the page opens when a source has told its first event: a node sees by that how far the page is.
+    pub(crate) answering: Vec<(String, String)>,
 }
 
 /// The page's text. It reports when each source has come to its end.
 pub(crate) fn html(sources: &Sources) -> String {
-    let Sources { ending, failing, giving_up } = sources;
+    let Sources { ending, failing, giving_up, answering } = sources;
+    let answers: BTreeMap<_, _> = answering.iter().cloned().collect();
     let sources = json!({ "end": ending, "error": failing, "closed": giving_up });
-    SCRIPT.replace("SOURCES", &sources.to_string())
+    SCRIPT.replace("SOURCES", &sources.to_string()).replace("ANSWERS", &json!(answers).to_string())
 }
 
 /// The logs by source.
@@ -72,6 +75,7 @@ pub(crate) fn logs(report: Value) -> BTreeMap<String, Log> {
 
 const SCRIPT: &str = "<!doctype html><meta charset=utf-8><script>
 const sources = SOURCES;
+const answers = ANSWERS;
 const logs = {};
 const open = new Set();
 
@@ -92,6 +96,8 @@ function watch(name, url, until) {
     for (const kind of ['message', 'tick', 'fantail.gap']) {
         source.addEventListener(kind, event => {
             log.push({Event: {kind: event.type, data: event.data, id: event.lastEventId}});
+            if (name in answers) new EventSource(answers[name]);
+            delete answers[name];
             if (until == 'end' && event.data == 'end') ended(name);
         });
     }

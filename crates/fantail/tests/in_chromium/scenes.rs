@@ -70,9 +70,11 @@ async fn run() -> Report {
     let (killed, terminated) = tokio::join!(killed, terminated);
 
     let mut sources = stage.sources(&restarted);
-    for [recipe, bare] in [&killed, &terminated].map(Away::sources) {
+    for away in [&killed, &terminated] {
+        let [recipe, bare] = away.sources();
         sources.ending.push(recipe);
         sources.giving_up.push(bare);
+        sources.answering.push(away.answer());
     }
     let html = page::html(&sources);
     let Stage { node, doors, slow, shedding, redis, full, .. } = &stage;
