@@ -196,7 +196,7 @@ impl Channel {
     ) -> Reading {
         let state = self.state.lock();
         let complete = state.read(cursor, to, began, room, out);
-        Reading { floor: state.log.resuming_floor(began), complete }
+        Reading { floor: state.log.resuming_floor(cursor, began), complete }
     }
 
     pub(crate) fn is_recalled(&self, ticket: Ticket) -> bool {

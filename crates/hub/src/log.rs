@@ -110,10 +110,11 @@ impl ChannelLog {
         Floor { position: self.live_floor, reason: GapReason::Trimmed, ..self.floor }
     }
 
-    /// The floor for a stream that resumed at `began` and still catches up: what stands beside the numbering is for it
-    /// from there on.
-    pub(crate) fn resuming_floor(&self, began: Position) -> Floor {
-        if self.live_floor > began { self.live_floor() } else { self.floor }
+    /// The floor for a stream that resumed when the watermark was at `began`, and has come to `cursor` since: what stands
+    /// beside the numbering is for it from there on. A recall may have sunk the floor below the other one, and then it is
+    /// told of first: behind it comes what was recalled.
+    pub(crate) fn resuming_floor(&self, cursor: Position, began: Position) -> Floor {
+        if self.floor.position <= cursor && self.live_floor > began { self.live_floor() } else { self.floor }
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -315,6 +316,22 @@ mod tests {
             log.append(entry(n, 0), &LIMITS);
         }
         assert_eq!((log.floor().position.number, log.live_floor().position.number), (2, 2));
+    }
+
+    /// 1. Event 12 is evicted, and an unnumbered one behind it.
+    /// 2. Another stream wants the past, and 10 and 12 are recalled: 9 and all before it are gone.
+    #[test]
+    fn a_stream_that_catches_up_is_told_of_the_floor_before_what_was_recalled_and_then_of_what_it_missed_live() {
+        let mut log = ChannelLog::new(BOTTOM);
+        log.append(entry(12, 0), &LIMITS);
+        let beside = Position { beside: 1, ..Position::new(1, 12) };
+        log.append(Entry { position: beside, kind: EntryKind::Beside, ..entry(12, 0) }, &LIMITS);
+        log.evict_to(0);
+        log.prepend(vec![entry(10, 0), entry(12, 0)], Floor { position: Position::new(1, 9), ..BOTTOM }, 0);
+        let floor = |cursor, began| log.resuming_floor(Position::new(1, cursor), Position::new(1, began)).position;
+        assert_eq!(floor(5, 11), Position::new(1, 9));
+        assert_eq!(floor(10, 11), beside);
+        assert_eq!(floor(10, 13), Position::new(1, 9), "it was not there when that came");
     }
 
     #[test]
