@@ -187,7 +187,7 @@ mod tests {
         let started = Instant::now();
         while !std::fs::read_to_string("/proc/net/tcp").unwrap().lines().any(is_closed) {
             assert!(started.elapsed() < Duration::from_secs(30), "the connection is not closed");
-            thread::sleep(Duration::from_millis(1));
+            thread::yield_now();
         }
     }
 
@@ -198,7 +198,7 @@ mod tests {
     async fn an_event_behind_a_close_that_nobody_has_seen_goes_over_a_new_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (close, told_to_close) = mpsc::channel::<()>();
+        let (close, told_to_close) = mpsc::sync_channel::<()>(1);
         let server = thread::spawn(move || {
             let socket = answer(&listener);
             let _ = told_to_close.recv();

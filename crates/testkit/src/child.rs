@@ -66,7 +66,7 @@ impl Child {
             source,
         })?;
         let (sender, output) = watch::channel(Output { open_pipes: 2, ..Output::default() });
-        let (breath, drained) = mpsc::channel();
+        let (breath, drained) = mpsc::sync_channel(0);
         if let Some(pipe) = process.stdout.take() {
             drain(pipe, sender.clone(), breath.clone(), |output| &mut output.stdout);
         }
@@ -178,7 +178,7 @@ impl Drop for Child {
 fn drain(
     mut pipe: impl Read + Send + 'static,
     sender: watch::Sender<Output>,
-    breath: mpsc::Sender<()>,
+    breath: mpsc::SyncSender<()>,
     side: fn(&mut Output) -> &mut String,
 ) {
     thread::spawn(move || {
@@ -199,6 +199,7 @@ fn wait_until_ended(group: Pid) {
     let deadline = Instant::now() + PATIENCE;
     // While the group exists, its id is not given to a process: nobody else's is looked at.
     while test_kill_process_group(group).is_ok() && has_running(group) && Instant::now() < deadline {
+        #[allow(clippy::disallowed_methods, reason = "the kernel tells nobody but a parent that a process has ended")]
         thread::sleep(LOOK_INTERVAL);
     }
 }

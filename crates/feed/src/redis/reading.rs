@@ -53,7 +53,7 @@ mod tests {
     #[tokio::test]
     async fn a_filesystem_that_hangs_holds_one_thread_however_often_it_is_given_up() {
         let reading = Reading::default();
-        let (wake, hangs) = mpsc::channel();
+        let (wake, hangs) = mpsc::sync_channel(1);
         let others = reading.clone();
         let give_up = async |read: Box<dyn FnOnce() -> u8 + Send>| {
             tokio::select! {

@@ -1,0 +1,212 @@
+//! The rules of ARCHITECTURE.md that no compiler checks, held against the files of this repository.
+//!
+//! Each rule is a function from files to breaches, and each is shown a breach that it must find.
+
+#![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file's path from the top of the repository, and its text.
+type File = (String, String);
+
+/// Which crates of ours each crate may use. A new arrow is added here and in ARCHITECTURE.md, after a second look.
+const ARROWS: [(&str, &[&str]); 9] = [
+    ("access", &["wire"]),
+    ("config", &[]),
+    ("fantail", &["access", "config", "feed", "hub", "shard", "telemetry", "wire"]),
+    ("feed", &["wire"]),
+    ("hub", &["telemetry", "wire"]),
+    ("shard", &["hub", "telemetry", "wire"]),
+    ("telemetry", &[]),
+    ("testkit", &[]),
+    ("wire", &[]),
+];
+
+/// Libraries that one crate alone may depend on.
+const HOMES: [(&str, &str); 4] = [("hyper", "fantail"), ("hyper-util", "fantail"), ("redis", "feed"), ("mio", "shard")];
+
+#[test]
+fn hyper_redis_and_mio_are_named_in_their_own_places_alone() {
+    assert_eq!(strangers(&manifests()), Vec::<String>::new());
+    let breach = "[dependencies]\nbytes.workspace = true\nhyper.workspace = true\n";
+    assert_eq!(strangers(&[("crates/hub/Cargo.toml".into(), breach.into())]), ["hub depends on hyper"]);
+
+    assert_eq!(redis_outside_its_folder(&sources()), Vec::<String>::new());
+    let breach = ("crates/feed/src/memory.rs".into(), "let url: redis::ConnectionInfo;".into());
+    let allowed = ("crates/feed/src/feed.rs".into(), "use crate::redis::RedisFeed; // as redis::Client".into());
+    assert_eq!(redis_outside_its_folder(&[breach, allowed]), ["crates/feed/src/memory.rs"]);
+}
+
+#[test]
+fn crates_use_each_other_along_the_drawn_arrows_alone() {
+    assert_eq!(arrows_not_drawn(&manifests()), Vec::<String>::new());
+    let breach = "[dependencies]\nfantail-shard.workspace = true\n[dev-dependencies]\nfantail-feed.workspace = true\n";
+    assert_eq!(arrows_not_drawn(&[("crates/hub/Cargo.toml".into(), breach.into())]), ["hub -> shard"]);
+}
+
+/// Where it is still done: the drain waits until no connection is counted any more.
+const READS_ITS_COUNTERS: [&str; 1] = ["crates/shard/src/drain.rs"];
+
+/// A counter that a part reads becomes state that two places rely on: the parts count, and only the scrape reads.
+#[test]
+fn no_part_reads_what_it_counts() {
+    assert_eq!(counters_read(&sources()), READS_ITS_COUNTERS);
+    let breach = "let none_left = self.counters.connections_open.get() == 0;";
+    assert_eq!(counters_read(&[("crates/shard/src/drain.rs".into(), breach.into())]).len(), 1);
+    let in_a_test = format!("#[cfg(test)]\nmod tests {{\n{breach}\n}}");
+    assert_eq!(counters_read(&[("crates/shard/src/drain.rs".into(), in_a_test)]), Vec::<String>::new());
+}
+
+#[test]
+fn files_that_pages_name_exist() {
+    let mut pages = files(&["docs", "bench", ".github"], "md");
+    pages.extend(top_level_pages());
+    pages.retain(|(path, _)| !path.starts_with("bench/results"));
+    assert!(pages.len() > 8, "{} pages", pages.len());
+    let exists = |path: &str| root().join(path).exists();
+    assert_eq!(missing_targets(&pages, &exists), Vec::<String>::new());
+    let breach = "See [the log](docs/log.md#x), `crates/hub/src/gone.rs` and [a site](https://example.com).";
+    let missing = missing_targets(&[("README.md".into(), breach.into())], &|_| false);
+    assert_eq!(missing, ["README.md names docs/log.md", "README.md names crates/hub/src/gone.rs"]);
+}
+
+fn strangers(manifests: &[File]) -> Vec<String> {
+    let mut breaches = Vec::new();
+    for (path, text) in manifests {
+        for (library, home) in HOMES {
+            let is_named = dependencies(text).any(|name| name == library);
+            if is_named && crate_of(path) != home {
+                breaches.push(format!("{} depends on {library}", crate_of(path)));
+            }
+        }
+    }
+    breaches
+}
+
+/// Files of `feed` that name the Redis library but are not in its folder. `lib.rs` passes our own module on.
+fn redis_outside_its_folder(sources: &[File]) -> Vec<String> {
+    let is_outside = |path: &str| path.starts_with("crates/feed/src/") && !path.starts_with("crates/feed/src/redis");
+    let outside = sources.iter().filter(|(path, _)| is_outside(path) && !path.ends_with("/lib.rs"));
+    let naming = outside.filter(|(_, text)| code(text).any(names_redis));
+    naming.map(|(path, _)| path.clone()).collect()
+}
+
+/// Whether a line names the library, and not our own module of that name.
+fn names_redis(line: &str) -> bool {
+    line.match_indices("redis::")
+        .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c)))
+}
+
+fn arrows_not_drawn(manifests: &[File]) -> Vec<String> {
+    let drawn: BTreeMap<_, _> = ARROWS.into_iter().collect();
+    let mut breaches = Vec::new();
+    for (path, text) in manifests {
+        for to in dependencies(text).filter_map(|name| name.strip_prefix("fantail-")) {
+            if !drawn[crate_of(path)].contains(&to) {
+                breaches.push(format!("{} -> {to}", crate_of(path)));
+            }
+        }
+    }
+    breaches
+}
+
+/// What a crate needs to run: what only its tests need stands in another table.
+fn dependencies(manifest: &str) -> impl Iterator<Item = &str> {
+    let rows = manifest.lines().skip_while(|line| *line != "[dependencies]").skip(1);
+    rows.take_while(|line| !line.starts_with('[')).filter_map(|row| row.split(['.', ' ', '=']).next())
+}
+
+fn crate_of(manifest: &str) -> &str {
+    manifest.strip_prefix("crates/").and_then(|path| path.strip_suffix("/Cargo.toml")).unwrap()
+}
+
+fn counters_read(sources: &[File]) -> Vec<String> {
+    let parts = ["crates/shard/src/", "crates/hub/src/", "crates/feed/src/"];
+    let mut breaches = Vec::new();
+    for (path, text) in sources.iter().filter(|(path, _)| parts.iter().any(|part| path.starts_with(part))) {
+        let of_the_part = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let reads = |line: &&str| line.split("counters.").skip(1).any(|after| after.contains(".get()"));
+        let is_a_test = path.contains("/tests") || text.contains("#[test]") && !text.contains("#[cfg(test)]");
+        if !is_a_test && code(of_the_part).any(|line| reads(&line)) {
+            breaches.push(path.clone());
+        }
+    }
+    breaches
+}
+
+/// Links to files, and paths in backticks, that lead nowhere. A path is looked for from the page and from the top.
+fn missing_targets(pages: &[File], exists: &dyn Fn(&str) -> bool) -> Vec<String> {
+    let mut missing = Vec::new();
+    for (path, text) in pages {
+        let folder = Path::new(path).parent().unwrap().to_string_lossy().into_owned();
+        let links = text.split("](").skip(1).filter_map(|after| after.split([')', '#']).next());
+        let quoted = text.split('`').skip(1).step_by(2).filter(|quoted| looks_like_a_path(quoted));
+        for target in links.chain(quoted).filter(|target| !target.is_empty() && !target.contains("://")) {
+            let from_page = if folder.is_empty() { target.to_owned() } else { format!("{folder}/{target}") };
+            let from_crates = format!("crates/{}", with_source_folder(target));
+            if ![from_page.as_str(), target, &from_crates].iter().any(|candidate| exists(candidate)) {
+                missing.push(format!("{path} names {target}"));
+            }
+        }
+    }
+    missing
+}
+
+/// Pages may leave out `crates/` and `src/`: `hub/log.rs` is `crates/hub/src/log.rs`.
+fn with_source_folder(path: &str) -> String {
+    path.split_once('/').map_or(path.to_owned(), |(name, rest)| format!("{name}/src/{rest}"))
+}
+
+fn looks_like_a_path(quoted: &str) -> bool {
+    let is_plain = !quoted.contains(|c: char| c.is_whitespace() || "<>*{}()=$,".contains(c));
+    let is_ours =
+        ["crates/", "docs/", "bench/", "deploy/", "scripts/", "examples/"].iter().any(|p| quoted.starts_with(p));
+    is_plain && (is_ours || (quoted.contains('/') && Path::new(quoted).extension().is_some_and(|it| it == "rs")))
+}
+
+/// Lines without what stands behind `//`.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(|line| line.split("//").next().unwrap_or_default())
+}
+
+fn manifests() -> Vec<File> {
+    let manifests: Vec<File> =
+        files(&["crates"], "toml").into_iter().filter(|(path, _)| path.ends_with("/Cargo.toml")).collect();
+    assert_eq!(manifests.len(), ARROWS.len(), "each crate has a row in ARROWS");
+    manifests
+}
+
+fn sources() -> Vec<File> {
+    let sources = files(&["crates"], "rs");
+    assert!(sources.len() > 200, "{} sources", sources.len());
+    sources
+}
+
+fn top_level_pages() -> Vec<File> {
+    let names = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"];
+    let present = names.into_iter().filter_map(|name| Some((name.into(), fs::read_to_string(root().join(name)).ok()?)));
+    present.collect()
+}
+
+fn files(folders: &[&str], extension: &str) -> Vec<File> {
+    let mut found = Vec::new();
+    let mut folders: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            if path.is_dir() && !path.ends_with("node_modules") && !path.ends_with("target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|it| it == extension) {
+                let from_top = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+                found.push((from_top, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
