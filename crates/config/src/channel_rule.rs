@@ -113,7 +113,7 @@ impl ChannelRule {
 }
 
 fn unknown_key(key: &str) -> String {
-    match suggest::nearest(&key.replace('-', "_"), KEYS.into_iter().chain(["pattern"])) {
+    match suggest::nearest(key, KEYS.into_iter().chain(["pattern"])) {
         Some(known) => format!("unknown key {key:?}; did you mean {known}?"),
         None => format!("unknown key {key:?}; there are pattern, {}", KEYS.join(", ")),
     }

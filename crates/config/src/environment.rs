@@ -88,7 +88,7 @@ mod tests {
             read_pairs(&[("FANTAIL_REDIS_ULR", "redis://:hunter2@db"), ("FANTAIL_PORT", "8080"), ("FANTAIL_", "x")]);
         let expected = [
             "FANTAIL_: unknown variable; --help lists all settings",
-            "FANTAIL_PORT: unknown variable; --help lists all settings",
+            "FANTAIL_PORT: unknown variable; did you mean FANTAIL_LISTEN?",
             "FANTAIL_REDIS_ULR: unknown variable; did you mean FANTAIL_REDIS_URL?",
         ];
         assert_eq!(faults, expected);

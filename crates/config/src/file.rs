@@ -127,7 +127,7 @@ fn unknown_key(key: &str, value: &DeValue<'_>) -> String {
         return format!("unknown table {key:?}; settings stand at the top level, without tables");
     }
     let keys = SETTINGS.iter().filter(|setting| setting.belongs_in_file()).map(|setting| setting.key);
-    format!("unknown setting {key:?}; {}", suggest::advice(&key.replace('-', "_"), keys))
+    format!("unknown setting {key:?}; {}", suggest::advice(key, keys))
 }
 
 /// The value as texts, or nothing if its type cannot be meant.

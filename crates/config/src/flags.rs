@@ -193,8 +193,7 @@ fn unknown(command: &Command, named: &str) -> (Place, String) {
         return (Place::CommandLine, format!("unexpected argument {:?}; settings are given as flags", hide_url(named)));
     }
     let flags: Vec<_> = command.get_arguments().filter_map(|arg| Some(format!("--{}", arg.get_long()?))).collect();
-    let written = named.trim_start_matches('-').replace('_', "-");
-    let advice = suggest::advice(&format!("--{written}"), flags.iter().map(String::as_str));
+    let advice = suggest::advice(named, flags.iter().map(String::as_str));
     (Place::Flag(named.to_owned()), format!("unknown flag; {advice}"))
 }
 

@@ -29,12 +29,14 @@ fn the_arguments_are_consistent_in_the_eyes_of_clap() {
 
 #[test]
 fn each_fault_of_a_command_line_is_told_once() {
-    let table: [(&[&str], &[&str]); 13] = [
+    let table: [(&[&str], &[&str]); 15] = [
         (&[], &[]),
         (&["--workers=2", "--retry", "1s"], &[]),
         (&["--worker", "2"], &["--worker: unknown flag; did you mean --workers?"]),
         (&["--worker=2"], &["--worker: unknown flag; did you mean --workers?"]),
         (&["--log_level", "info"], &["--log_level: unknown flag; did you mean --log-level?"]),
+        (&["--prot", "1"], &["--prot: unknown flag; did you mean --listen?"]),
+        (&["--keepalive=1s"], &["--keepalive: unknown flag; did you mean --keepalive-interval?"]),
         (&["--frobnicate"], &["--frobnicate: unknown flag; --help lists all settings"]),
         (&["-x"], &["-x: unknown flag; --help lists all settings"]),
         (&["--workers"], &["--workers: the value is missing"]),
