@@ -7,6 +7,7 @@ mod overview;
 mod publish;
 mod redis;
 mod serve;
+mod server;
 mod subscribe;
 
 use std::ffi::OsString;

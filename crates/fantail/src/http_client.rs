@@ -1,7 +1,11 @@
 //! One HTTP/1.1 connection to a server that the command line names, for `subscribe` and `publish`.
 //!
-//! Plain HTTP only. An error names the server's address and nothing else of the URL: its query may hold a token.
+//! With TLS if the URL begins with https. An error names the server's address and nothing else of the URL: its query may
+//! hold a token.
 
+mod trust;
+
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,11 +17,16 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::{Host, Url};
 
-/// Longest time to look up a name and connect.
+pub(crate) use self::trust::Refused;
+
+use self::trust::Trust;
+
+/// Longest time to look up a name and connect, and then for a TLS handshake.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Longest time from a request to the head of its answer. A server may hold it until its feed has confirmed.
@@ -34,9 +43,31 @@ const PROBLEM_DEADLINE: Duration = Duration::from_secs(5);
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// An `http://` URL, taken apart.
+/// A server, and which authorities must vouch for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    pub(crate) url: ServerUrl,
+    /// For https.
+    trust: Option<Trust>,
+}
+
+impl Server {
+    /// Trusts the authorities in the file `ca`, or else those of the system. An error is of the file, or of the system.
+    pub(crate) fn new(url: ServerUrl, ca: Option<&Path>) -> Result<Self, String> {
+        let trust = match (url.is_tls, ca) {
+            (true, Some(ca)) => Some(Trust::of_file(ca)?),
+            (true, None) => Some(Trust::of_system()?),
+            (false, Some(_)) => return Err("an http:// server shows no certificate; give an https:// url".to_owned()),
+            (false, None) => None,
+        };
+        Ok(Self { url, trust })
+    }
+}
+
+/// An `http://` or `https://` URL, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServerUrl {
+    is_tls: bool,
     host: String,
     port: u16,
     /// What stands in the `Host` header, and in messages.
@@ -49,14 +80,14 @@ impl ServerUrl {
     /// Checks `text`. The reason does not quote it.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if !text.contains("://") {
-            return Err("begin with http://, as in http://127.0.0.1:8080/sse/demo".into());
+            return Err("begin with http:// or https://, as in http://127.0.0.1:8080/sse/demo".into());
         }
         let url = Url::parse(text).map_err(|error| format!("not a url: {error}"))?;
-        match url.scheme() {
-            "http" => {}
-            "https" => return Err("this command does not support TLS yet; give an http:// url".into()),
-            _ => return Err("the scheme is http".into()),
-        }
+        let is_tls = match url.scheme() {
+            "http" => false,
+            "https" => true,
+            _ => return Err("the scheme is http or https".into()),
+        };
         if !url.username().is_empty() || url.password().is_some() {
             return Err("a user name or password in the url is not sent; leave it out".into());
         }
@@ -66,8 +97,9 @@ impl ServerUrl {
             None => return Err("the host is missing".into()),
         };
         Ok(Self {
+            is_tls,
             host,
-            port: url.port().unwrap_or(80),
+            port: url.port().unwrap_or(if is_tls { 443 } else { 80 }),
             authority: url.authority().to_owned(),
             path: url.path().to_owned(),
             query: url.query().map(str::to_owned),
@@ -90,8 +122,10 @@ impl ServerUrl {
     }
 }
 
-/// Connects. The connection closes when the sender and the last answer's body are dropped.
-pub(crate) async fn connect(url: &ServerUrl) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+/// Connects. The connection closes when the sender and the last answer's body are dropped. An error that is [`Refused`]
+/// comes again however often this is tried.
+pub(crate) async fn connect(server: &Server) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    let url = &server.url;
     let connecting = TcpStream::connect((url.host.as_str(), url.port));
     let socket = timeout(CONNECT_DEADLINE, connecting)
         .await
@@ -101,6 +135,22 @@ pub(crate) async fn connect(url: &ServerUrl) -> anyhow::Result<SendRequest<Full<
     let keepalive = TcpKeepalive::new().with_time(SILENCE_MAX).with_interval(KEEPALIVE_INTERVAL).with_retries(3);
     let _ = SockRef::from(&socket).set_tcp_keepalive(&keepalive);
     let _ = socket.set_nodelay(true);
+    match &server.trust {
+        None => speak(socket, url).await,
+        Some(trust) => {
+            let handshake = timeout(CONNECT_DEADLINE, trust.connect(&url.host, &url.authority, socket));
+            let socket = handshake
+                .await
+                .with_context(|| format!("{} did not answer with TLS within {CONNECT_DEADLINE:?}", url.authority))??;
+            speak(socket, url).await
+        }
+    }
+}
+
+async fn speak<S>(socket: S, url: &ServerUrl) -> anyhow::Result<SendRequest<Full<Bytes>>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (sender, connection) = http1::handshake(TokioIo::new(socket))
         .await
         .with_context(|| format!("cannot speak HTTP with {}", url.authority))?;
@@ -148,7 +198,8 @@ mod tests {
     #[test]
     fn a_url_is_taken_apart() {
         let parts = |text| {
-            let ServerUrl { host, port, authority, path, query } = ServerUrl::parse(text).unwrap();
+            let ServerUrl { is_tls, host, port, authority, path, query } = ServerUrl::parse(text).unwrap();
+            assert_eq!(is_tls, text.starts_with("https"));
             (host, port, authority, path, query)
         };
         let expected = |host: &str, port, authority: &str, path: &str, query: Option<&str>| {
@@ -157,6 +208,8 @@ mod tests {
         assert_eq!(parts("http://localhost/"), expected("localhost", 80, "localhost", "/", None));
         assert_eq!(parts("http://[::1]:81/a?b=c#d"), expected("::1", 81, "[::1]:81", "/a", Some("b=c")));
         assert_eq!(parts("HTTP://Host:80"), expected("host", 80, "host", "/", None));
+        assert_eq!(parts("https://h"), expected("h", 443, "h", "/", None));
+        assert_eq!(parts("https://[::1]:81/"), expected("::1", 81, "[::1]:81", "/", None));
         assert_eq!(parts("http://h/a b?c d"), expected("h", 80, "h", "/a%20b", Some("c%20d")));
     }
 
@@ -166,8 +219,8 @@ mod tests {
             ("", "http://"),
             ("demo", "http://"),
             ("localhost:8080/sse/demo", "begin with http://"),
-            ("https://hunter2.example/sse/demo", "TLS"),
-            ("redis://hunter2", "the scheme is http"),
+            ("redis://hunter2", "the scheme is http or https"),
+            ("https://hunter2@h/", "password"),
             ("http://edge:hunter2@h/", "password"),
             ("http://hunter2@h/", "password"),
             ("http://", "not a url"),

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use self::http_publisher::HttpPublisher;
 use self::input::Input;
-use crate::http_client::ServerUrl;
+use crate::http_client::Server;
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct Publish {
 #[derive(Debug)]
 pub(crate) enum Destination {
     /// To the internal listener of a node.
-    Http(ServerUrl),
+    Http(Server),
     /// Past the nodes, to the Redis that they follow.
     Redis(Box<RedisSettings>),
 }
@@ -105,7 +105,7 @@ impl Publish {
 
     async fn publisher(&self) -> anyhow::Result<Publisher> {
         match &self.destination {
-            Destination::Http(url) => Ok(Publisher::Http(HttpPublisher::new(url.clone()))),
+            Destination::Http(server) => Ok(Publisher::Http(HttpPublisher::new(server.clone()))),
             Destination::Redis(settings) => {
                 // The TLS of the Redis client asks for the process's default provider.
                 let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -162,6 +162,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::http_client::ServerUrl;
 
     /// Answers one request on a connection of its own, which is closed when the result is dropped.
     fn answer(listener: &TcpListener) -> TcpStream {
@@ -206,7 +207,9 @@ mod tests {
             answer(&listener);
         });
         let publish = Publish {
-            destination: Destination::Http(ServerUrl::parse(&format!("http://127.0.0.1:{port}")).unwrap()),
+            destination: Destination::Http(
+                Server::new(ServerUrl::parse(&format!("http://127.0.0.1:{port}")).unwrap(), None).unwrap(),
+            ),
             channels: vec![ChannelName::parse("a").unwrap()],
             template: Event::text(""),
             source: Source::Lines,

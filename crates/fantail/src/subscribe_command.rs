@@ -29,14 +29,14 @@ pub(crate) use self::output::Form;
 use self::event_reader::EventReader;
 use self::output::{Output, Progress};
 use self::wait::Wait;
-use crate::http_client::{self, ANSWER_DEADLINE, ServerUrl, printable};
+use crate::http_client::{self, ANSWER_DEADLINE, Refused, Server, printable};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// What the command line asks for.
 #[derive(Debug)]
 pub(crate) struct Subscribe {
-    pub(crate) url: ServerUrl,
+    pub(crate) server: Server,
     /// More headers; they win over our own.
     pub(crate) headers: HeaderMap,
     /// Where to go on, if not live.
@@ -76,7 +76,7 @@ enum Ended {
 
 /// What lives longer than a connection.
 struct Follower {
-    url: ServerUrl,
+    server: Server,
     headers: HeaderMap,
     reconnect: bool,
     /// Empty for none.
@@ -87,9 +87,9 @@ struct Follower {
 
 impl Follower {
     fn new(subscribe: Subscribe) -> Self {
-        let Subscribe { url, headers, last_event_id, limit, reconnect, form } = subscribe;
+        let Subscribe { server, headers, last_event_id, limit, reconnect, form } = subscribe;
         let last_event_id = last_event_id.unwrap_or_default();
-        Self { url, headers, reconnect, last_event_id, wait: Wait::default(), output: Output::new(form, limit) }
+        Self { server, headers, reconnect, last_event_id, wait: Wait::default(), output: Output::new(form, limit) }
     }
 
     async fn follow(mut self) -> anyhow::Result<()> {
@@ -111,6 +111,7 @@ impl Follower {
     async fn stream_once(&mut self) -> anyhow::Result<Ended> {
         let response = match self.request().await {
             Ok(response) => response,
+            Err(error) if error.is::<Refused>() => return Err(error),
             Err(error) => return Ok(Ended::Away(format!("{error:#}"))),
         };
         match response.status() {
@@ -126,15 +127,15 @@ impl Follower {
             }
         }
         check_content_type(response.headers())?;
-        note(&format!("connected to {}", self.url.authority()));
+        note(&format!("connected to {}", self.server.url.authority()));
         self.wait.connected();
         self.read(response.into_body()).await
     }
 
     async fn request(&self) -> anyhow::Result<Response<Incoming>> {
         let request = self.head();
-        let mut sender = http_client::connect(&self.url).await?;
-        let address = self.url.authority();
+        let mut sender = http_client::connect(&self.server).await?;
+        let address = self.server.url.authority();
         timeout(ANSWER_DEADLINE, sender.send_request(request))
             .await
             .with_context(|| format!("{address} did not answer within {ANSWER_DEADLINE:?}"))?
@@ -143,11 +144,12 @@ impl Follower {
 
     fn head(&self) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::default());
-        let query = self.url.query().map_or_else(String::new, |query| format!("?{query}"));
-        let target = format!("{}{query}", self.url.path());
+        let url = &self.server.url;
+        let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
+        let target = format!("{}{query}", url.path());
         *request.uri_mut() = target.parse().expect("the path and query of a URL are a request target");
         let headers = request.headers_mut();
-        let host = HeaderValue::from_str(self.url.authority()).expect("the host of a URL is a header's value");
+        let host = HeaderValue::from_str(url.authority()).expect("the host of a URL is a header's value");
         headers.insert(HOST, host);
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -14,3 +14,5 @@ mod running;
 mod serve;
 #[path = "command_line/subscribe.rs"]
 mod subscribe;
+#[path = "command_line/tls.rs"]
+mod tls;

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd};
 use tempfile::TempDir;
 
 use crate::{
@@ -35,6 +35,18 @@ impl Certificates {
         certificates.write("ca.pem", &pem)?;
         certificates.write_signed("server", names, &authority)?;
         certificates.write_signed("client", &["client.example"], &authority)?;
+        Ok(certificates)
+    }
+
+    /// The same with a server certificate that was valid up to the last century.
+    pub fn make_expired() -> Result<Self> {
+        let directory = TempDir::with_prefix("fantail-certificates-").doing("making a directory for certificates")?;
+        let (authority, pem) = authority().map_err(unmakable)?;
+        let certificates = Self { directory };
+        certificates.write("ca.pem", &pem)?;
+        let mut params = CertificateParams::new(["localhost".into(), "127.0.0.1".into()]).map_err(unmakable)?;
+        (params.not_before, params.not_after) = (date_time_ymd(1998, 1, 1), date_time_ymd(1999, 1, 1));
+        certificates.write_params("server", &params, &authority)?;
         Ok(certificates)
     }
 
@@ -81,9 +93,13 @@ impl Certificates {
     }
 
     fn write_signed(&self, name: &str, names: &[&str], authority: &Issuer<'_, KeyPair>) -> Result<()> {
-        let key = KeyPair::generate().map_err(unmakable)?;
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let signed = CertificateParams::new(names).and_then(|params| params.signed_by(&key, authority));
+        self.write_params(name, &CertificateParams::new(names).map_err(unmakable)?, authority)
+    }
+
+    fn write_params(&self, name: &str, params: &CertificateParams, authority: &Issuer<'_, KeyPair>) -> Result<()> {
+        let key = KeyPair::generate().map_err(unmakable)?;
+        let signed = params.signed_by(&key, authority);
         self.write(&format!("{name}.pem"), &signed.map_err(unmakable)?.pem())?;
         self.write(&format!("{name}.key"), &key.serialize_pem())
     }

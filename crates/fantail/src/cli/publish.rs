@@ -5,7 +5,7 @@ use fantail_config::{Faults, Place};
 use fantail_feed::CHANNELS_PER_EVENT_MAX;
 use fantail_wire::{ChannelName, Event, EventFields};
 
-use super::{redis, text, texts};
+use super::{redis, server, text, texts};
 use crate::http_client::ServerUrl;
 use crate::publish_command::{Destination, Publish, Source};
 
@@ -53,6 +53,7 @@ pub(super) fn command() -> Command {
                 .default_value("http://127.0.0.1:8081")
                 .help("A node's internal listener"),
         )
+        .arg(server::ca().conflicts_with_all(["redis_url", "redis_sentinels", "redis_cluster_nodes"]))
         .arg(valued("channel", "CHANNEL").action(ArgAction::Append).help("A channel for the event. May be repeated"))
         .arg(valued("event", "TYPE").help("The event type; message if missing"))
         .arg(valued("id", "ID").conflicts_with("lines").help("The event's id, instead of one given by Fantail"))
@@ -152,11 +153,11 @@ fn destination(matches: &ArgMatches, faults: &mut Faults) -> Option<Destination>
     if faults.len() > faults_before {
         return None;
     }
-    let url = ServerUrl::parse(text(matches, "url").unwrap_or_default()).and_then(|url| match url.query() {
+    let has_no_query = |url: &ServerUrl| match url.query() {
         Some(_) => Err("it has no query; --event, --id and --retry are flags".to_owned()),
-        None => Ok(url),
-    });
-    url.map_err(|reason| faults.push(Place::Flag("--url".into()), reason)).ok().map(Destination::Http)
+        None => Ok(()),
+    };
+    server::read(matches, (Place::Flag("--url".into()), ""), has_no_query, faults).map(Destination::Http)
 }
 
 #[cfg(test)]
@@ -223,6 +224,9 @@ mod tests {
             &["--url=http://h", "--redis-cluster-nodes=n1", "a", "x"],
             &["--redis-url=redis://h", "--redis-cluster-nodes=n1", "a", "x"],
             &["--redis-tls-ca=/x", "a", "x"],
+            &["--ca=/x", "--redis-url=redis://h", "a", "x"],
+            &["--ca=/no/such/file", "--url=https://h", "a", "x"],
+            &["--ca=/dev/null", "--url=http://h", "a", "x"],
             &["--redis-password=hunter2", "--redis-url=redis://h", "a", "x"],
             &["--redis-url=redis://h", "--redis-url=redis://h", "a", "x"],
             &["--redis-url=redis://h", "--redis-password-file=/no/such/file", "a", "x"],

@@ -4,8 +4,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use fantail_config::{Faults, Place};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{text, texts};
-use crate::http_client::ServerUrl;
+use super::{server, text, texts};
 use crate::subscribe_command::{Form, Subscribe};
 
 pub(super) const NAME: &str = "subscribe";
@@ -22,12 +21,13 @@ const AFTER_HELP: &str = "\
 Examples:
   fantail subscribe http://127.0.0.1:8080/sse/demo
   fantail subscribe --json 'http://127.0.0.1:8080/sse?channel=a&channel=b' | jq .data
+  fantail subscribe --ca internal-ca.pem https://events.example/sse/demo
   fantail subscribe --no-reconnect --limit 1 'http://127.0.0.1:8080/sse/demo?replay=1'
 
 When the stream ends or the server is away, it connects again with the id of the last event; the server's retry: \
 says how soon. Where events may be missing (event fantail.gap), a note on standard error says so, and so it does of the server's other \
 events; with --json they are objects like any other. It ends by --limit, when the server answers 204 or an error that trying again would not \
-change, and when nobody reads its output any more.
+change, when its certificate is not accepted, and when nobody reads its output any more.
 
 Exit status: 0 ended as asked, 1 the server refused or the stream was lost, 2 wrong usage.";
 
@@ -37,7 +37,8 @@ pub(super) fn command() -> Command {
     Command::new(NAME)
         .about("Print a stream's events as they come, and reconnect by itself")
         .after_help(AFTER_HELP)
-        .arg(Arg::new("url").value_name("URL").required(true).help("The stream: http://host[:port]/path[?query]"))
+        .arg(Arg::new("url").value_name("URL").required(true).help("The stream: http[s]://host[:port]/path[?query]"))
+        .arg(server::ca())
         .arg(flag("json").conflicts_with("data").help("Print one JSON object per line: event, data, id, retry"))
         .arg(flag("data").help("Print the data alone, as it is"))
         .arg(Arg::new("last-event-id").long("last-event-id").value_name("ID").help("Go on after this event"))
@@ -61,8 +62,7 @@ pub(super) fn command() -> Command {
 /// What the arguments say, or everything that is wrong with them.
 pub(super) fn read(matches: &ArgMatches) -> Result<Subscribe, Faults> {
     let mut faults = Faults::default();
-    let url = ServerUrl::parse(text(matches, "url").unwrap_or_default());
-    let url = url.map_err(|reason| faults.push(Place::CommandLine, format!("URL: {reason}"))).ok();
+    let server = server::read(matches, (Place::CommandLine, "URL: "), |_| Ok(()), &mut faults);
     let mut headers = HeaderMap::new();
     for given in texts(matches, "header") {
         match header(given) {
@@ -74,9 +74,9 @@ pub(super) fn read(matches: &ArgMatches) -> Result<Subscribe, Faults> {
     if last_event_id.as_ref().is_some_and(|id| HeaderValue::from_bytes(id.as_bytes()).is_err()) {
         faults.push(Place::Flag("--last-event-id".into()), "an id holds no control characters");
     }
-    match url {
-        Some(url) if faults.is_empty() => Ok(Subscribe {
-            url,
+    match server {
+        Some(server) if faults.is_empty() => Ok(Subscribe {
+            server,
             headers,
             last_event_id,
             limit: matches.get_one("limit").copied(),
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn every_fault_is_told_and_no_value_of_a_header_quoted() {
         let faults = parse(&[
-            "https://h/",
+            "redis://h/",
             "--header=hunter2",
             "--header=a b: hunter2",
             "--header=x: hunter2\n",

@@ -12,14 +12,14 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::http_client::{self, ANSWER_DEADLINE, ServerUrl};
+use crate::http_client::{self, ANSWER_DEADLINE, Server};
 
 /// A receipt has a few dozen bytes.
 const RECEIPT_BYTES_MAX: usize = 16 * 1024;
 
 /// Publishes to one node.
 pub(super) struct HttpPublisher {
-    url: ServerUrl,
+    server: Server,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
@@ -38,13 +38,13 @@ struct Item<'a> {
 
 impl HttpPublisher {
     /// Connects when there is something to publish.
-    pub(super) fn new(url: ServerUrl) -> Self {
-        Self { url, sender: None }
+    pub(super) fn new(server: Server) -> Self {
+        Self { server, sender: None }
     }
 
     /// Publishes an event and returns its receipt.
     pub(super) async fn publish(&mut self, publication: &Publication) -> anyhow::Result<Value> {
-        let address = self.url.authority().to_owned();
+        let address = self.server.url.authority().to_owned();
         let exchange = async {
             let response = self.send(self.request(publication)).await?;
             receipt(response).await
@@ -65,10 +65,10 @@ impl HttpPublisher {
         }
         let mut sender = match kept {
             Some(sender) => sender,
-            None => http_client::connect(&self.url).await?,
+            None => http_client::connect(&self.server).await?,
         };
         let sent = sender.send_request(request).await;
-        let address = self.url.authority();
+        let address = self.server.url.authority();
         let response = sent.with_context(|| format!("{address} did not answer; the event may have been published"))?;
         self.sender = Some(sender);
         Ok(response)
@@ -86,10 +86,10 @@ impl HttpPublisher {
         let body = serde_json::to_vec(&item).expect("strings and numbers have a JSON form");
         let mut request = Request::new(Full::from(body));
         *request.method_mut() = Method::POST;
-        let target = format!("{}/publish", self.url.path().trim_end_matches('/'));
+        let target = format!("{}/publish", self.server.url.path().trim_end_matches('/'));
         *request.uri_mut() = target.parse().expect("the path of a URL is a request target");
         let headers = request.headers_mut();
-        let host = HeaderValue::from_str(self.url.authority()).expect("the host of a URL is a header's value");
+        let host = HeaderValue::from_str(self.server.url.authority()).expect("the host of a URL is a header's value");
         headers.insert(HOST, host);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(http_client::USER_AGENT));

@@ -196,7 +196,8 @@ async fn what_trying_again_would_not_change_ends_it_with_the_servers_reason() {
 async fn wrong_usage_is_told_at_once() {
     for (arguments, reason) in [
         (&[][..], "<URL>"),
-        (&["https://127.0.0.1/sse/demo"], "does not support TLS yet"),
+        (&["https://127.0.0.1/sse/demo", "--ca", "/no/such/file"], "--ca: /no/such/file: cannot be read"),
+        (&["http://127.0.0.1/sse/demo", "--ca", "/dev/null"], "--ca: an http:// server shows no certificate"),
         (&["127.0.0.1:8080/sse/demo"], "begin with http://"),
         (&["http://127.0.0.1/", "--limit", "0"], "--limit"),
         (&["http://127.0.0.1/", "--header", "x"], "--header: "),

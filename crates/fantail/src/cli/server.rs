@@ -1,0 +1,31 @@
+//! The server that a command talks to: its URL, and the authorities that vouch for it.
+
+use std::path::Path;
+
+use clap::{Arg, ArgMatches};
+use fantail_config::{Faults, Place};
+
+use super::text;
+use crate::http_client::{Server, ServerUrl};
+
+/// The flag for the authorities.
+pub(super) fn ca() -> Arg {
+    let help = "PEM file with the authorities that vouch for an https:// server, instead of the system's";
+    Arg::new("ca").long("ca").value_name("FILE").help(help)
+}
+
+/// The server in the argument `url`, if it passes the command's own `check`. Faults of the URL are told at `place`, behind
+/// `prefix`.
+pub(super) fn read(
+    matches: &ArgMatches,
+    (place, prefix): (Place, &str),
+    check: impl FnOnce(&ServerUrl) -> Result<(), String>,
+    faults: &mut Faults,
+) -> Option<Server> {
+    let url = ServerUrl::parse(text(matches, "url").unwrap_or_default()).and_then(|url| check(&url).map(|()| url));
+    let url = url.map_err(|reason| faults.push(place.clone(), format!("{prefix}{reason}"))).ok()?;
+    let ca = text(matches, "ca").map(Path::new);
+    // Without the flag it is the URL that asks for what the system does not have.
+    let (place, prefix) = if ca.is_some() { (Place::Flag("--ca".into()), "") } else { (place, prefix) };
+    Server::new(url, ca).map_err(|reason| faults.push(place, format!("{prefix}{reason}"))).ok()
+}
