@@ -46,6 +46,11 @@ impl Problem {
         Self { field: Some(field), ..self }
     }
 
+    /// The same in these words.
+    pub(crate) fn saying(self, detail: impl Into<String>) -> Self {
+        Self { detail: detail.into(), ..self }
+    }
+
     pub(crate) fn not_found(what: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, what).of("path")
     }

@@ -18,6 +18,9 @@ use crate::subscribe_request::SubscribeRequest;
 
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
+/// How the listener names itself to those who want to publish at it.
+pub(crate) const PUBLIC_LISTENER: &str = "this is the public listener";
+
 /// What the operator decided about public requests.
 #[derive(Debug)]
 pub(crate) struct PublicSettings {
@@ -78,11 +81,11 @@ impl PublicSettings {
     fn route<B: Body>(&self, request: &Request<B>, cors: &CorsDecision) -> Result<Decision, Problem> {
         self.check_sizes(request)?;
         check_host(request)?;
-        let in_path = self.channel_in_path(request.uri().path())?;
+        let in_path = self.channel_in_path(request.uri().path()).map_err(|problem| for_publishers(problem, request))?;
         match *request.method() {
             Method::OPTIONS => return Ok(Decision::Answer(empty(StatusCode::NO_CONTENT))),
             Method::GET | Method::HEAD => {}
-            _ => return Err(Problem::method(METHODS)),
+            _ => return Err(for_publishers(Problem::method(METHODS), request)),
         }
         if !request.body().is_end_stream() {
             return Err(Problem::field("body", "a subscribe has no body"));
@@ -130,6 +133,14 @@ impl PublicSettings {
             _ => Err(Problem::not_found(&format!("streams are at {}/{{channel}}", self.path))),
         }
     }
+}
+
+/// A `POST` is meant for another port.
+fn for_publishers<B>(problem: Problem, request: &Request<B>) -> Problem {
+    if request.method() != Method::POST {
+        return problem;
+    }
+    problem.saying(format!("{PUBLIC_LISTENER}; publishing is on the internal one, by default 127.0.0.1:8081"))
 }
 
 /// A request without a `Host`, with two, or with one that names no host is refused (RFC 9112, section 3.2): whoever

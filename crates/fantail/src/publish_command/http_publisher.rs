@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::http_client::{self, ANSWER_DEADLINE, Server};
+use crate::public::PUBLIC_LISTENER;
 
 /// A receipt has a few dozen bytes.
 const RECEIPT_BYTES_MAX: usize = 16 * 1024;
@@ -101,7 +102,14 @@ impl HttpPublisher {
 async fn receipt(response: Response<Incoming>) -> anyhow::Result<Value> {
     let status = response.status();
     if status != StatusCode::ACCEPTED {
-        bail!(http_client::problem(status, response.into_body()).await);
+        let problem = http_client::problem(status, response.into_body()).await;
+        match status {
+            // A node's public listener says itself what it is.
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED if !problem.contains(PUBLIC_LISTENER) => {
+                bail!("{problem}; is this a node's internal listener?")
+            }
+            _ => bail!(problem),
+        }
     }
     let body = Limited::new(response.into_body(), RECEIPT_BYTES_MAX).collect().await;
     let body = body.map_err(|error| anyhow!("the receipt did not arrive whole: {error}"))?;

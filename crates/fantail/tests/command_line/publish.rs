@@ -273,3 +273,20 @@ async fn a_redis_that_is_away_or_refuses_the_event_is_told_without_its_password(
         assert!(outcome.stderr.contains(reason) && !outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
     }
 }
+
+#[tokio::test]
+async fn the_public_listener_says_where_publishing_is() {
+    let advice = "this is the public listener; publishing is on the internal one, by default 127.0.0.1:8081";
+    let node = node(&[]).await;
+    for path in ["", "/sse"] {
+        let url = format!("http://{}{path}", node.public());
+        let outcome = run(&["publish", "--url", &url, "demo", "x"]).await;
+        assert_eq!(outcome.status, Some(1));
+        assert!(outcome.stderr.contains(advice), "{}", outcome.stderr);
+    }
+    let server = Canned::listen().await;
+    let (url, elsewhere) = (server.url(""), answer("404 Not Found", "text/plain", "no such page"));
+    let arguments = ["publish", "--url", &url, "demo", "x"];
+    let (outcome, _) = tokio::join!(run(&arguments), server.answer(&elsewhere));
+    assert!(outcome.stderr.contains("no such page; is this a node's internal listener?"), "{}", outcome.stderr);
+}
