@@ -281,8 +281,10 @@ async fn silent_newcomers_of_a_full_node_take_no_place_from_one_that_asks() {
     })
     .await
     .expect("none is left hanging");
-    let end = metrics(&node).await;
-    let counts = ["told", "silent", "cut"].map(|how| turned_away(&end, how));
+    // A client may see its end before that is counted.
+    let counts = |metrics: &Metrics| ["told", "silent", "cut"].map(|how| turned_away(metrics, how));
+    let end = until(&node, "all are counted", |metrics| counts(metrics).iter().sum::<u64>() >= 110).await;
+    let counts = counts(&end);
     assert_eq!((counts[0], counts[1] + counts[2]), (10, 100), "{counts:?}");
     assert!(counts[2] > 0 && counts[1] > 0, "{counts:?}");
     let log = node.output().stderr;
