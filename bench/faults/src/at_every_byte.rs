@@ -12,8 +12,8 @@ use fantail_testkit::proxy::Cut;
 use fantail_testkit::{FaultProxy, Ledger, Mark, PATIENCE, Random, Reader, SseClient, Start, Verdict};
 use tokio::task::JoinSet;
 
-use crate::ground::Ground;
 use crate::mode::Mode;
+use crate::quiet_setup::QuietSetup;
 use crate::sender::{Form, Way};
 
 /// The events of the response, by their size. Some have several lines.
@@ -54,8 +54,8 @@ pub(crate) struct Response {
 
 /// Cuts at every byte, with HTTP/1.1 and HTTP/1.0, by an orderly close and by a reset.
 pub async fn run(fantail: &Path, mode: Mode, seed: u64) -> Result<Tally> {
-    let ground = Ground::start(fantail, mode, &[]).await?;
-    let (response, _follower) = Response::publish(&ground, seed).await?;
+    let setup = QuietSetup::start(fantail, mode, &[]).await?;
+    let (response, _follower) = Response::publish(&setup, seed).await?;
     let response = Arc::new(response);
     let mut actors = JoinSet::new();
     for number in 0..ACTORS {
@@ -126,10 +126,10 @@ fn request(addr: SocketAddr, http_1_0: bool) -> Request {
 
 impl Response {
     /// Publishes the events. The follower has seen them all.
-    pub(crate) async fn publish(ground: &Ground, seed: u64) -> Result<(Self, SseClient)> {
-        let first = ground.nodes[0].public();
+    pub(crate) async fn publish(setup: &QuietSetup, seed: u64) -> Result<(Self, SseClient)> {
+        let first = setup.nodes[0].public();
         // A place in the log is known to every node, another one to the node that gave it.
-        let second = if ground.mode.has_log() { ground.nodes[1].public() } else { first };
+        let second = if setup.mode.has_log() { setup.nodes[1].public() } else { first };
         let mut follower = SseClient::connect(first, TARGET).await?;
         while follower.last_event_id().is_empty() {
             follower.read_more(PATIENCE).await?;
@@ -137,7 +137,7 @@ impl Response {
         let start_id = follower.last_event_id().to_owned();
         let ledger = Ledger::new();
         let mut publisher = ledger.publisher(Random::from_seed(seed));
-        let mut sender = ground.sender();
+        let mut sender = setup.sender();
         let mut events = Vec::new();
         for (number, size) in SIZES.into_iter().enumerate() {
             let event = publisher.compose(CHANNELS[number % CHANNELS.len()], size);

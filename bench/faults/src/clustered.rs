@@ -1,4 +1,4 @@
-//! A Redis Cluster on the stage, and which of its nodes a fault is about.
+//! A Redis Cluster of a trial, and which of its nodes a fault is about.
 
 use anyhow::{Context, Result, bail};
 use fantail_testkit::RedisCluster;
@@ -37,7 +37,7 @@ impl Clustered {
         if !spared.is_empty() {
             // By default all masters refuse everything while one slot is nobody's.
             for server in servers.nodes() {
-                crate::stage::ask(server, &["CONFIG", "SET", "cluster-require-full-coverage", "no"]).await?;
+                crate::trial_setup::ask(server, &["CONFIG", "SET", "cluster-require-full-coverage", "no"]).await?;
             }
         }
         Ok(Self { servers, slot, owner, replica, spared })

@@ -1,6 +1,6 @@
 //! Under which conditions a fault is played: what nodes are told, which channels there are, and who reads.
 
-use fantail_testkit::Sea;
+use fantail_testkit::ChannelSet;
 
 /// All that differs between faults before anything breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Conditions {
 /// Those who come to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readers {
-    /// As many as are asked for, each in a manner of its own. All but the rare channels are followed on both nodes all
+    /// As many as are asked for, each with a habit of its own. All but the rare channels are followed on both nodes all
     /// the time.
     Various,
     /// So few that most channels are followed on a node only now and then; each goes to the other node once a second.
@@ -50,16 +50,16 @@ impl Conditions {
     }
 
     /// The channels of one lane.
-    pub fn sea(self) -> Sea {
+    pub fn channel_set(self) -> ChannelSet {
         let (busy, ordinary, rare) = self.channels;
-        Sea::new(busy, ordinary, rare)
+        ChannelSet::new(busy, ordinary, rare)
     }
 
     /// The channels of a lane that are followed on both nodes all the time.
-    pub fn watched(self, sea: &Sea) -> Vec<&str> {
+    pub fn watched(self, channel_set: &ChannelSet) -> Vec<&str> {
         match self.readers {
-            Readers::Various => sea.frequented(),
-            Readers::Moving { .. } => sea.busy(),
+            Readers::Various => channel_set.frequented(),
+            Readers::Moving { .. } => channel_set.busy(),
         }
     }
 

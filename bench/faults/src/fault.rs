@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::conditions::Conditions;
 use crate::faults::{cluster, failover, load, log, network, node, redis};
 use crate::mode::Mode;
-use crate::stage::{Servers, Stage};
+use crate::trial_setup::{Servers, TrialSetup};
 
 /// A fault being played: injected, held and healed.
 pub type Play<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
@@ -42,7 +42,7 @@ pub struct Fault {
     /// Seconds for which it is held, and how many when time is short; none if it is not tried then.
     pub seconds: (u64, Option<u64>),
     /// Injects, holds and heals it.
-    pub play: for<'a> fn(&'a mut Stage, Duration) -> Play<'a>,
+    pub play: for<'a> fn(&'a mut TrialSetup, Duration) -> Play<'a>,
 }
 
 impl Fault {
@@ -79,7 +79,7 @@ macro_rules! fault {
             conditions: Conditions::$conditions,
             after: $after,
             seconds: $seconds,
-            play: |stage, hold| Box::pin($play(stage, hold)),
+            play: |setup, hold| Box::pin($play(setup, hold)),
         }
     };
 }

@@ -12,8 +12,8 @@ use fantail_testkit::proxy::Cut;
 use tokio::task::JoinSet;
 
 use crate::at_every_byte::{Response, Tally};
-use crate::ground::Ground;
 use crate::mode::Mode;
+use crate::quiet_setup::QuietSetup;
 
 /// How many try it at the same time, each with nodes and a Redis of its own, every so many bytes.
 const ACTORS: u64 = 4;
@@ -30,23 +30,23 @@ pub async fn run(fantail: &Path, seed: u64) -> Result<Vec<Tally>> {
 
 /// Every so many bytes, up to where the first event comes whole.
 async fn kill_everywhere(fantail: &Path, number: u64, seed: u64) -> Result<Tally> {
-    let mut ground = Ground::start(fantail, Mode::Log, &[]).await?;
-    let (response, follower) = Response::publish(&ground, seed).await?;
+    let mut setup = QuietSetup::start(fantail, Mode::Log, &[]).await?;
+    let (response, follower) = Response::publish(&setup, seed).await?;
     drop(follower);
-    let proxy = FaultProxy::start(ground.nodes[0].public())?;
+    let proxy = FaultProxy::start(setup.nodes[0].public())?;
     let mut cuts = 0;
     loop {
         let bytes = number + cuts * ACTORS;
         proxy.cut_after(bytes, Cut::Reset);
         let begun = response.begin(proxy.addr(), format!("killed behind byte {bytes}"), false).await?;
-        ground.nodes[0].kill();
+        setup.nodes[0].kill();
         let came = begun.came;
         begun.go_on().await.with_context(|| format!("after the node was killed behind byte {bytes}"))?;
         cuts += 1;
         if came > 0 {
             return Ok(Tally { cuts, bytes, verdict: response.judge() });
         }
-        ground.nodes[0].restart().await?;
-        ground.nodes[0].wait_until_ready().await?;
+        setup.nodes[0].restart().await?;
+        setup.nodes[0].wait_until_ready().await?;
     }
 }

@@ -1,6 +1,6 @@
 //! The lanes of channels: a part of the channel's name, and a key of its own in Redis.
 
-use fantail_testkit::Sea;
+use fantail_testkit::ChannelSet;
 
 /// The lane of every channel whose name tells none.
 const UNNAMED: &str = "0";
@@ -16,8 +16,8 @@ pub fn key_of(lane: &str) -> String {
 }
 
 /// The same channels in this lane.
-pub fn within(lane: &str, sea: Sea) -> Sea {
-    if lane == UNNAMED { sea } else { sea.behind(&format!("@{lane}/")) }
+pub fn within(lane: &str, channel_set: ChannelSet) -> ChannelSet {
+    if lane == UNNAMED { channel_set } else { channel_set.behind(&format!("@{lane}/")) }
 }
 
 #[cfg(test)]
@@ -27,8 +27,8 @@ mod tests {
     #[test]
     fn a_channel_is_in_the_lane_that_its_name_tells() {
         for lane in ["0", "orders"] {
-            let sea = within(lane, Sea::new(1, 1, 1));
-            assert!(sea.all().iter().all(|channel| lane_of(channel) == lane), "{sea:?}");
+            let channel_set = within(lane, ChannelSet::new(1, 1, 1));
+            assert!(channel_set.all().iter().all(|channel| lane_of(channel) == lane), "{channel_set:?}");
         }
         assert_eq!(key_of(lane_of("@orders/busy/0")), "fantail-log:{orders}");
         assert_eq!(key_of(lane_of("busy/0")), "fantail-log:{0}");

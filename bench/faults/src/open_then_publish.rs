@@ -12,8 +12,8 @@ use fantail_testkit::{PATIENCE, Random, SseClient};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::ground::Ground;
 use crate::mode::Mode;
+use crate::quiet_setup::QuietSetup;
 use crate::sender::{Form, Sender, Way};
 
 /// How many do it at the same time.
@@ -50,13 +50,13 @@ struct Counts {
 /// Does it so many times in one mode.
 pub async fn run(fantail: &Path, mode: Mode, times: u64, seed: u64) -> Result<Tally> {
     let began = Instant::now();
-    let ground = Arc::new(Ground::start(fantail, mode, &FLAGS).await?);
-    let _followers = follow(&ground).await?;
+    let setup = Arc::new(QuietSetup::start(fantail, mode, &FLAGS).await?);
+    let _followers = follow(&setup).await?;
     let counts = Arc::new(Counts::default());
     let mut actors = JoinSet::new();
     for number in 0..ACTORS {
         let random = Random::from_seed(seed ^ (number << 32));
-        actors.spawn(act(Arc::clone(&ground), Arc::clone(&counts), random, times));
+        actors.spawn(act(Arc::clone(&setup), Arc::clone(&counts), random, times));
     }
     while let Some(ended) = actors.join_next().await {
         ended??;
@@ -67,17 +67,17 @@ pub async fn run(fantail: &Path, mode: Mode, times: u64, seed: u64) -> Result<Ta
 }
 
 /// Keeps some channels followed on every node.
-async fn follow(ground: &Ground) -> Result<Vec<SseClient>> {
+async fn follow(setup: &QuietSetup) -> Result<Vec<SseClient>> {
     let names: Vec<_> = (0..FOLLOWED).map(|number| format!("channel=followed/{number}")).collect();
     let mut followers = Vec::new();
-    for node in &ground.nodes {
+    for node in &setup.nodes {
         followers.push(SseClient::connect(node.public(), &format!("/sse?{}", names.join("&"))).await?);
     }
     Ok(followers)
 }
 
-async fn act(ground: Arc<Ground>, counts: Arc<Counts>, mut random: Random, times: u64) -> Result<()> {
-    let mut sender = ground.sender();
+async fn act(setup: Arc<QuietSetup>, counts: Arc<Counts>, mut random: Random, times: u64) -> Result<()> {
+    let mut sender = setup.sender();
     loop {
         let number = counts.begun.fetch_add(1, Ordering::Relaxed);
         if number >= times {
@@ -91,17 +91,17 @@ async fn act(ground: Arc<Ground>, counts: Arc<Counts>, mut random: Random, times
             })
             .collect();
         let way = match random.below(3) {
-            0 if ground.mode != Mode::Memory => Way::Redis,
-            1 => Way::Node(ground.nodes.len() - 1),
+            0 if setup.mode != Mode::Memory => Way::Redis,
+            1 => Way::Node(setup.nodes.len() - 1),
             _ => Way::Node(0),
         };
         sender.prepare(way).await?;
-        try_once(&ground, &counts, &mut random, &mut sender, way, number, &channels).await?;
+        try_once(&setup, &counts, &mut random, &mut sender, way, number, &channels).await?;
     }
 }
 
 async fn try_once(
-    ground: &Ground,
+    setup: &QuietSetup,
     counts: &Counts,
     random: &mut Random,
     sender: &mut Sender,
@@ -109,7 +109,7 @@ async fn try_once(
     number: u64,
     channels: &[String],
 ) -> Result<()> {
-    let node = &ground.nodes[random.below(ground.nodes.len() as u64) as usize];
+    let node = &setup.nodes[random.below(setup.nodes.len() as u64) as usize];
     let source = IpAddr::V4(Ipv4Addr::new(127, 0, 1, 1 + random.below(SOURCES) as u8));
     let path = format!("/sse?channel={}", channels.join("&channel="));
     let mut stream = SseClient::request(node.public(), &path).from(source).send().await?;

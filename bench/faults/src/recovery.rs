@@ -11,9 +11,9 @@ use std::time::Duration;
 use fantail_testkit::Payload;
 use tokio::time::{Instant, sleep};
 
-use crate::publishing::Voice;
-use crate::scene::{Scene, lock};
 use crate::sender::Way;
+use crate::trial_publisher::TrialPublisher;
+use crate::trial_state::{TrialState, lock};
 
 /// How often each channel gets an event while it is watched: the precision of the figures.
 const ROUND_INTERVAL: Duration = Duration::from_millis(50);
@@ -93,22 +93,22 @@ impl Recovery {
 }
 
 /// Publishes to every watched channel until all of them deliver.
-pub async fn measure(scene: &Scene, voice: &mut Voice, healed: Instant) -> Recovered {
-    let channels = scene.watched();
-    scene.recovery.begin(&channels, healed);
+pub async fn measure(state: &TrialState, publisher: &mut TrialPublisher, healed: Instant) -> Recovered {
+    let channels = state.watched();
+    state.recovery.begin(&channels, healed);
     let started = Instant::now();
-    while scene.recovery.recovered().all.is_none() {
+    while state.recovery.recovered().all.is_none() {
         for channel in &channels {
-            scene.recovery.add_publisher(voice.number());
-            voice.publish(Way::Redis, &[channel], PROBE_BYTES).await;
+            state.recovery.add_publisher(publisher.number());
+            publisher.publish(Way::Redis, &[channel], PROBE_BYTES).await;
         }
         if started.elapsed() > PATIENCE {
-            let awaited = scene.recovery.awaited().join(", ");
-            scene.offence(format!("{PATIENCE:?} after the healing nothing came of {awaited}"));
+            let awaited = state.recovery.awaited().join(", ");
+            state.offence(format!("{PATIENCE:?} after the healing nothing came of {awaited}"));
             break;
         }
         sleep(ROUND_INTERVAL).await;
     }
-    scene.recovery.is_watching.store(false, Ordering::Relaxed);
-    scene.recovery.recovered()
+    state.recovery.is_watching.store(false, Ordering::Relaxed);
+    state.recovery.recovered()
 }

@@ -13,12 +13,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::fault::{After, Fault};
 use crate::mode::Mode;
-use crate::publishing::Voice;
 use crate::recovery::{self, Recovered};
-use crate::scene::{Part, Scene};
 use crate::sender::Way;
-use crate::stage::Stage;
-use crate::traveller::Traveller;
+use crate::trial_publisher::TrialPublisher;
+use crate::trial_reader::TrialReader;
+use crate::trial_setup::TrialSetup;
+use crate::trial_state::{Part, TrialState};
 
 /// How long everything runs before something breaks, and after it recovered.
 const CALM: Duration = Duration::from_millis(1_200);
@@ -85,49 +85,49 @@ impl Outcome {
 /// Tries one fault.
 pub async fn run(fault: &'static Fault, plan: &Plan) -> Result<Outcome> {
     let began = Instant::now();
-    let mut stage = Stage::start(&plan.fantail, plan.mode, fault, plan.defect, plan.seed).await?;
-    let scene = Arc::clone(&stage.scene);
+    let mut setup = TrialSetup::start(&plan.fantail, plan.mode, fault, plan.defect, plan.seed).await?;
+    let state = Arc::clone(&setup.state);
     let mut readers = JoinSet::new();
-    for (lane, node) in (0..scene.seas.len()).flat_map(|lane| [(lane, 0), (lane, 1)]) {
-        readers.spawn(Traveller::watcher(&scene, node, lane).live());
+    for (lane, node) in (0..state.channel_sets.len()).flat_map(|lane| [(lane, 0), (lane, 1)]) {
+        readers.spawn(TrialReader::watcher(&state, node, lane).live());
     }
     for number in 0..fault.conditions.readers_of(plan.crowd.0) {
-        readers.spawn(Traveller::new(&scene, number).live());
+        readers.spawn(TrialReader::new(&state, number).live());
     }
     let mut publishers = JoinSet::new();
     for number in 0..plan.crowd.1 {
-        publishers.spawn(Voice::new(&scene, scene.random(Part::Publisher, number)).publish_until_the_end());
+        publishers.spawn(TrialPublisher::new(&state, state.random(Part::Publisher, number)).publish_until_the_end());
     }
     sleep(CALM).await;
-    (fault.play)(&mut stage, fault.hold(plan.quick)).await.with_context(|| fault.name)?;
-    let mut voice = Voice::new(&scene, scene.random(Part::Closing, 0));
-    let healed = stage.healed.unwrap_or_else(Instant::now);
-    let recovered = recovery::measure(&scene, &mut voice, healed).await;
+    (fault.play)(&mut setup, fault.hold(plan.quick)).await.with_context(|| fault.name)?;
+    let mut publisher = TrialPublisher::new(&state, state.random(Part::Closing, 0));
+    let healed = setup.healed.unwrap_or_else(Instant::now);
+    let recovered = recovery::measure(&state, &mut publisher, healed).await;
     sleep(CALM).await;
 
-    scene.end_publishing();
+    state.end_publishing();
     while let Some(ended) = publishers.join_next().await {
-        note_panic(&scene, &ended);
+        note_panic(&state, &ended);
     }
-    stage.spoilers.iter().for_each(fantail_testkit::FaultyServer::retire);
-    let _keepers = keep(&scene).await?;
-    scene.end();
-    tell_that_it_is_over(&scene, &mut voice, &mut readers).await;
+    setup.spoilers.iter().for_each(fantail_testkit::FaultyServer::retire);
+    let _keepers = keep(&state).await?;
+    state.end();
+    tell_that_it_is_over(&state, &mut publisher, &mut readers).await;
     readers.shutdown().await;
-    let felt = felt(&stage).await?;
-    let judged = Arc::clone(&scene);
+    let felt = felt(&setup).await?;
+    let judged = Arc::clone(&state);
     let verdict = tokio::task::spawn_blocking(move || judged.ledger.judge()).await?;
     if fault.after == After::Promises && verdict.declared > 0 {
-        scene.offence(format!("{} events were declared lost, and none may be", verdict.declared));
+        state.offence(format!("{} events were declared lost, and none may be", verdict.declared));
     }
     Ok(Outcome {
         recovered,
-        offences: scene.offences(),
+        offences: state.offences(),
         felt,
-        gaps: scene.gaps(),
-        diaries: diaries(&scene, &verdict),
+        gaps: state.gaps(),
+        diaries: diaries(&state, &verdict),
         gave_up: plan.mode.has_log() && fault.after != After::Loses && verdict.declared > 0,
-        remarks: std::mem::take(&mut stage.remarks),
+        remarks: std::mem::take(&mut setup.remarks),
         took: began.elapsed(),
         verdict,
     })
@@ -135,11 +135,11 @@ pub async fn run(fault: &'static Fault, plan: &Plan) -> Result<Outcome> {
 
 /// Streams on each node that follow all channels while a trial is closed: a channel that nobody follows would be
 /// given up, and the gap that tells so would stand behind the event that sends readers away.
-async fn keep(scene: &Arc<Scene>) -> Result<Vec<SseClient>> {
+async fn keep(state: &Arc<TrialState>) -> Result<Vec<SseClient>> {
     let mut keepers = Vec::new();
-    for sea in &scene.seas {
-        let path = format!("/sse?channel={}", sea.all().join("&channel="));
-        for addr in scene.public {
+    for channel_set in &state.channel_sets {
+        let path = format!("/sse?channel={}", channel_set.all().join("&channel="));
+        for addr in state.public {
             keepers.push(SseClient::connect(addr, &path).await.context("following all channels at the end")?);
         }
     }
@@ -147,35 +147,35 @@ async fn keep(scene: &Arc<Scene>) -> Result<Vec<SseClient>> {
 }
 
 /// Publishes closing events until all readers are gone. One is not enough: a reader may take it just when it breaks off.
-async fn tell_that_it_is_over(scene: &Arc<Scene>, voice: &mut Voice, readers: &mut JoinSet<()>) {
+async fn tell_that_it_is_over(state: &Arc<TrialState>, publisher: &mut TrialPublisher, readers: &mut JoinSet<()>) {
     let started = Instant::now();
     for round in 0.. {
-        for sea in &scene.seas {
-            voice.close(Way::Node(round % 2), sea).await;
+        for channel_set in &state.channel_sets {
+            publisher.close(Way::Node(round % 2), channel_set).await;
         }
         let all_gone = async {
             while let Some(ended) = readers.join_next().await {
-                note_panic(scene, &ended);
+                note_panic(state, &ended);
             }
         };
         if timeout(CLOSING_INTERVAL, all_gone).await.is_ok() {
             return;
         }
         if started.elapsed() > CLOSING_PATIENCE {
-            return scene.offence(format!("{} readers do not hear that it is over", readers.len()));
+            return state.offence(format!("{} readers do not hear that it is over", readers.len()));
         }
     }
 }
 
 /// One that fell over is not there to complain.
-fn note_panic(scene: &Scene, ended: &Result<(), JoinError>) {
+fn note_panic(state: &TrialState, ended: &Result<(), JoinError>) {
     if let Err(error) = ended {
-        scene.offence(format!("a reader or publisher of the trial broke down: {error}"));
+        state.offence(format!("a reader or publisher of the trial broke down: {error}"));
     }
 }
 
 /// Of the first readers that were wronged, and of those who published what they should have got otherwise.
-fn diaries(scene: &Scene, verdict: &Verdict) -> Vec<(String, Vec<String>)> {
+fn diaries(state: &TrialState, verdict: &Verdict) -> Vec<(String, Vec<String>)> {
     let mut readers = BTreeSet::new();
     let mut names = BTreeSet::new();
     for example in &verdict.examples {
@@ -187,13 +187,13 @@ fn diaries(scene: &Scene, verdict: &Verdict) -> Vec<(String, Vec<String>)> {
         let publisher = example.split_once(" of ").and_then(|(_, rest)| rest.split_once(')'));
         names.extend([Some(reader), publisher.map(|(publisher, _)| publisher)].into_iter().flatten());
     }
-    names.into_iter().filter_map(|name| Some((name.to_owned(), scene.diary(name)?))).collect()
+    names.into_iter().filter_map(|name| Some((name.to_owned(), state.diary(name)?))).collect()
 }
 
-async fn felt(stage: &Stage) -> Result<Vec<(&'static str, u64)>> {
-    let tallies = &stage.scene.tallies;
+async fn felt(setup: &TrialSetup) -> Result<Vec<(&'static str, u64)>> {
+    let tallies = &setup.state.tallies;
     let mut outages = 0;
-    for node in &stage.nodes {
+    for node in &setup.nodes {
         outages += node.count("fantail_outages_total").await?;
     }
     Ok(vec![
@@ -202,6 +202,6 @@ async fn felt(stage: &Stage) -> Result<Vec<(&'static str, u64)>> {
         ("resumed", tallies.resumed.load(Ordering::Relaxed)),
         ("moved", tallies.moved.load(Ordering::Relaxed)),
         ("turned_away", tallies.turned_away.load(Ordering::Relaxed)),
-        ("spoiled", stage.spoilers.iter().map(fantail_testkit::FaultyServer::faults).sum()),
+        ("spoiled", setup.spoilers.iter().map(fantail_testkit::FaultyServer::faults).sum()),
     ])
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::fleet::Opening;
 use crate::report::{self, Setting, Subject, Table, Workload};
-use crate::round::{RoundReport, Stage};
+use crate::round::{LoadedTarget, RoundReport};
 use crate::run;
 use crate::target::Target;
 use crate::verdict::Verdict;
@@ -86,18 +86,18 @@ pub(crate) fn compare(options: CompareOptions) -> anyhow::Result<Verdict> {
     let CompareOptions { a, b, rounds, rest, streams, opening, publishing, output } = options;
     let pace = publishing.pace()?;
     let [a, b] = [("a", a), ("b", b)].map(|(name, words)| checked_target(name, &words));
-    let (mut stage_a, opening_a) = run::set(&a?, streams, &opening, &publishing)?;
-    let (mut stage_b, opening_b) = run::set(&b?, streams, &opening, &publishing)?;
+    let (mut loaded_a, opening_a) = run::set(&a?, streams, &opening, &publishing)?;
+    let (mut loaded_b, opening_b) = run::set(&b?, streams, &opening, &publishing)?;
     let (rounds_a, rounds_b) =
-        play_pairs((&mut stage_a, &publishing), (&mut stage_b, &publishing), rounds, Duration::from_secs(rest))?;
-    let channels = stage_a.fleet.channels();
+        play_pairs((&mut loaded_a, &publishing), (&mut loaded_b, &publishing), rounds, Duration::from_secs(rest))?;
+    let channels = loaded_a.fleet.channels();
     let report = CompareReport {
         setting: Setting::read()?,
         workload: Workload { streams, channels, opening, publishing: Some(publishing), pace: Some(pace) },
         rest_seconds: rest,
         cpu_ratio: Ratio::of(&rounds_a[1..], &rounds_b[1..])?,
-        a: Side::of(&stage_a, opening_a, rounds_a)?,
-        b: Side::of(&stage_b, opening_b, rounds_b)?,
+        a: Side::of(&loaded_a, opening_a, rounds_a)?,
+        b: Side::of(&loaded_b, opening_b, rounds_b)?,
     };
     print!("\n{}", report.table());
     if let Some(path) = &output.json {
@@ -111,18 +111,18 @@ pub(crate) fn compare(options: CompareOptions) -> anyhow::Result<Verdict> {
 
 /// The same rounds on both in turn, one pair more than asked for: the first is the warm-up.
 pub(crate) fn play_pairs(
-    (stage_a, publishing_a): (&mut Stage, &PublishOptions),
-    (stage_b, publishing_b): (&mut Stage, &PublishOptions),
+    (loaded_a, publishing_a): (&mut LoadedTarget, &PublishOptions),
+    (loaded_b, publishing_b): (&mut LoadedTarget, &PublishOptions),
     rounds: u32,
     rest: Duration,
 ) -> anyhow::Result<(Vec<RoundReport>, Vec<RoundReport>)> {
     let mut play_a = || {
         std::thread::sleep(rest);
-        stage_a.play(publishing_a)
+        loaded_a.play(publishing_a)
     };
     let mut play_b = || {
         std::thread::sleep(rest);
-        stage_b.play(publishing_b)
+        loaded_b.play(publishing_b)
     };
     let mut rounds_a = Vec::new();
     let mut rounds_b = Vec::new();
@@ -156,8 +156,8 @@ fn print_pair(number: u32, a: &RoundReport, b: &RoundReport) {
 }
 
 impl Side {
-    fn of(stage: &Stage, opening: Opening, rounds: Vec<RoundReport>) -> anyhow::Result<Self> {
-        Ok(Self { server: Subject::of(&stage.target)?, opening, rounds })
+    fn of(loaded: &LoadedTarget, opening: Opening, rounds: Vec<RoundReport>) -> anyhow::Result<Self> {
+        Ok(Self { server: Subject::of(&loaded.target)?, opening, rounds })
     }
 
     fn median(&self, of: impl Fn(&RoundReport) -> f64) -> f64 {

@@ -25,7 +25,7 @@ const LINGER: Duration = Duration::from_millis(200);
 
 /// A server with its streams and its publishing connections.
 #[derive(Debug)]
-pub(crate) struct Stage {
+pub(crate) struct LoadedTarget {
     pub(crate) target: Target,
     pub(crate) fleet: Fleet,
     pub(crate) publisher: Publisher,
@@ -79,7 +79,7 @@ struct Readings {
     workers: Vec<Cpu>,
 }
 
-impl Stage {
+impl LoadedTarget {
     /// Publishes the events of `options` and waits for them.
     pub(crate) fn play(&mut self, options: &PublishOptions) -> anyhow::Result<RoundReport> {
         let pace = options.pace()?;

@@ -7,7 +7,7 @@ use crate::fleet::{Fleet, Opening};
 use crate::proc::{self, Kernel};
 use crate::publisher::Publisher;
 use crate::report::{self, Setting, Subject, Table, Workload};
-use crate::round::{RoundReport, Stage};
+use crate::round::{LoadedTarget, RoundReport};
 use crate::target::{Target, TargetOptions};
 use crate::verdict::Verdict;
 use crate::workload::{OpeningOptions, OutputOptions, PublishOptions};
@@ -51,10 +51,10 @@ pub(crate) fn run(options: RunOptions) -> anyhow::Result<Verdict> {
     let pace = publishing.pace()?;
     let target = target.into_target()?;
     let kernel_before = proc::kernel()?;
-    let (mut stage, opened) = set(&target, streams, &opening, &publishing)?;
+    let (mut loaded, opened) = set(&target, streams, &opening, &publishing)?;
     let kernel_open = proc::kernel()?;
-    let round = stage.play(&publishing)?;
-    let channels = stage.fleet.channels();
+    let round = loaded.play(&publishing)?;
+    let channels = loaded.fleet.channels();
     let report = RunReport {
         setting: Setting::read()?,
         server: Subject::of(&target)?,
@@ -79,12 +79,12 @@ pub(crate) fn set(
     streams: u32,
     opening: &OpeningOptions,
     publishing: &PublishOptions,
-) -> anyhow::Result<(Stage, Opening)> {
+) -> anyhow::Result<(LoadedTarget, Opening)> {
     let mut fleet = Fleet::start(target, opening, streams)?;
     let opened = fleet.open(streams)?;
     let publisher =
         Publisher::connect(target, publishing.publish_connections, publishing.payload, fleet.channel_prefix())?;
-    Ok((Stage { target: target.clone(), fleet, publisher }, opened))
+    Ok((LoadedTarget { target: target.clone(), fleet, publisher }, opened))
 }
 
 impl RunReport {

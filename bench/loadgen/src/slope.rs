@@ -12,7 +12,7 @@ use crate::fleet::{Fleet, Opening};
 use crate::proc::{self, Kernel, Memory};
 use crate::publisher::Publisher;
 use crate::report::{self, Setting, Subject, Table, Workload, bytes};
-use crate::round::{RoundReport, Stage};
+use crate::round::{LoadedTarget, RoundReport};
 use crate::target::TargetOptions;
 use crate::verdict::Verdict;
 use crate::workload::{OpeningOptions, OutputOptions, PublishOptions};
@@ -95,22 +95,22 @@ pub(crate) fn slope(options: SlopeOptions) -> anyhow::Result<Verdict> {
     let fleet = Fleet::start(&target, &opening, to)?;
     let publisher =
         Publisher::connect(&target, publishing.publish_connections, publishing.payload, fleet.channel_prefix())?;
-    let mut stage = Stage { target, fleet, publisher };
+    let mut loaded = LoadedTarget { target, fleet, publisher };
     let mut warm_rounds = Vec::new();
     let mut measure = |streams: u32| -> anyhow::Result<Point> {
-        let opened = stage.fleet.open(streams - stage.fleet.streams())?;
+        let opened = loaded.fleet.open(streams - loaded.fleet.streams())?;
         if warm {
-            warm_rounds.push(stage.play(&publishing)?);
+            warm_rounds.push(loaded.play(&publishing)?);
         }
-        let settled = settle(&stage.target.pids, Duration::from_secs(settle_deadline))?;
-        let server = proc::memory(&stage.target.pids)?;
+        let settled = settle(&loaded.target.pids, Duration::from_secs(settle_deadline))?;
+        let server = proc::memory(&loaded.target.pids)?;
         Ok(Point { streams, opening: opened, server, kernel: proc::kernel()?, settled })
     };
     let (from, to) = (measure(from)?, measure(to)?);
-    let channels = stage.fleet.channels();
+    let channels = loaded.fleet.channels();
     let report = SlopeReport {
         setting: Setting::read()?,
-        server: Subject::of(&stage.target)?,
+        server: Subject::of(&loaded.target)?,
         workload: Workload {
             streams: to.streams,
             channels,

@@ -12,16 +12,16 @@ mod node;
 mod page;
 #[path = "common/recipe.rs"]
 mod recipe;
-#[path = "in_chromium/scenes.rs"]
-mod scenes;
+#[path = "in_chromium/scenarios.rs"]
+mod scenarios;
 
-use scenes::told;
+use scenarios::told;
 
 /// How a source names that it is between two connections, and that it has given up for ever.
 const CONNECTING: u64 = 0;
 const CLOSED: u64 = 2;
 
-/// The ways to a node that serves the same scene twice.
+/// The ways to a node that serves the same scenario twice.
 const WAYS: [&str; 2] = ["direct", "nginx"];
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn a_stream_that_is_ended_among_events_resumes_by_its_id_without_loss() {
         let told = told().await;
         let source = format!("{way}-kicked");
         assert_eq!(told.log(&source).events(), told.owed(&source));
-        assert!(told.log(&source).opened() > scenes::KICKS);
+        assert!(told.log(&source).opened() > scenarios::KICKS);
     }
 }
 
@@ -87,7 +87,7 @@ async fn after_a_restart_the_gap_is_an_event_that_a_page_can_listen_to() {
 async fn the_reconnection_time_is_honoured() {
     let told = told().await;
     // Both were ended at once. A browser that takes no notice would bring them back together.
-    assert!(told.log("quick").opened() > scenes::RETURNS);
+    assert!(told.log("quick").opened() > scenarios::RETURNS);
     assert_eq!((told.log("slow").opened(), told.log("slow").errors()), (1, vec![CONNECTING]));
 }
 
@@ -103,7 +103,7 @@ async fn shedding_ends_in_a_reconnect_and_not_in_giving_up() {
     for source in WAYS.iter().flat_map(|way| [format!("{way}-shed"), format!("{way}-full")]) {
         let told = told().await;
         let log = told.log(&source);
-        assert!(log.before_the_first_event().opened() > scenes::SHEDS, "{log:?}");
+        assert!(log.before_the_first_event().opened() > scenarios::SHEDS, "{log:?}");
         assert!(log.errors().iter().all(|state| *state == CONNECTING), "{log:?}");
         assert_eq!(log.events().last().map(|event| event.data.as_str()), Some("end"));
     }

@@ -18,6 +18,8 @@ mod ids;
 mod lanes;
 #[path = "redis_log/losses.rs"]
 mod losses;
+#[path = "redis_log/moving_clients.rs"]
+mod moving_clients;
 #[path = "common/node.rs"]
 mod node;
 #[path = "redis_log/opening.rs"]
@@ -32,5 +34,3 @@ mod replay;
 mod rights;
 #[path = "redis_log/several.rs"]
 mod several;
-#[path = "redis_log/wandering.rs"]
-mod wandering;

@@ -8,6 +8,8 @@
 
 #[path = "storm/client.rs"]
 mod client;
+#[path = "storm/disturbances.rs"]
+mod disturbances;
 #[path = "storm/keeper.rs"]
 mod keeper;
 #[path = "common/node.rs"]
@@ -16,8 +18,6 @@ mod node;
 mod operator;
 #[path = "storm/publishing.rs"]
 mod publishing;
-#[path = "storm/weather.rs"]
-mod weather;
 
 use std::time::Duration;
 
@@ -28,14 +28,19 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
+use disturbances::{Disturbances, Ends, Storm, seed};
 use node::{metrics, node, publish_json, subscribe, until};
-use weather::{Ends, Storm, Weather, seed};
 
 /// One storm at a time: each is made to fill the machine.
-static SKY: Mutex<()> = Mutex::const_new(());
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-const LARGE: Weather =
-    Weather { clients: 3_000, publishers: 6, pause_ms_max: 60, duration: Duration::from_secs(6), ends: Ends::Kicks };
+const LARGE: Disturbances = Disturbances {
+    clients: 3_000,
+    publishers: 6,
+    pause_ms_max: 60,
+    duration: Duration::from_secs(6),
+    ends: Ends::Kicks,
+};
 
 /// What all nodes have. A client thread with a thousand readers may leave a connection waiting for its request for longer
 /// than a node does, which would end it without an answer.
@@ -46,13 +51,13 @@ const STORMS_MAX: usize = 5;
 
 #[tokio::test]
 async fn with_room_for_everything_in_the_logs_every_event_reaches_every_stream() {
-    let _alone = SKY.lock().await;
+    let _alone = ONE_AT_A_TIME.lock().await;
     let flags = "--workers 3 --send-buffer-bytes 4KiB --keepalive-interval 500ms \
                  --log-events-max 1000000 --log-bytes-max 256MiB --logs-bytes-max 1GiB --log-age-max 1h";
     let node = stormy(flags).await;
     let before = metrics(&node).await.number("process_open_fds");
     let storm = Storm::new(&LARGE, &node, seed());
-    let verdict = storm.rage(&node, None).await;
+    let verdict = storm.run(&node, None).await;
     verdict.assert_whole();
 
     let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
@@ -64,12 +69,13 @@ async fn with_room_for_everything_in_the_logs_every_event_reaches_every_stream()
 
 #[tokio::test]
 async fn with_short_logs_every_loss_is_declared() {
-    let _alone = SKY.lock().await;
+    let _alone = ONE_AT_A_TIME.lock().await;
     let node = stormy("--workers 3 --send-buffer-bytes 4KiB --progress-deadline 1s --log-events-max 12").await;
-    let weather = Weather { clients: 1_200, duration: Duration::from_secs(4), ends: Ends::KicksAndSlow, ..LARGE };
+    let disturbances =
+        Disturbances { clients: 1_200, duration: Duration::from_secs(4), ends: Ends::KicksAndSlow, ..LARGE };
     let (mut storms, mut declared) = (0, 0);
     loop {
-        let verdict = Storm::new(&weather, &node, seed()).rage(&node, None).await;
+        let verdict = Storm::new(&disturbances, &node, seed()).run(&node, None).await;
         verdict.assert_clean();
         let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
         (storms, declared) = (storms + 1, declared + verdict.declared);
@@ -83,16 +89,17 @@ async fn with_short_logs_every_loss_is_declared() {
 
 #[tokio::test]
 async fn where_slow_streams_go_on_behind_a_gap_every_loss_is_declared() {
-    let _alone = SKY.lock().await;
+    let _alone = ONE_AT_A_TIME.lock().await;
     for policy in ["skip", "latest"] {
         let flags = format!(
             "--workers 3 --send-buffer-bytes 4KiB --progress-deadline 1s --log-events-max 12 --slow-policy {policy}"
         );
         let node = stormy(&flags).await;
-        let weather = Weather { clients: 800, duration: Duration::from_secs(3), ends: Ends::KicksAndSlow, ..LARGE };
+        let disturbances =
+            Disturbances { clients: 800, duration: Duration::from_secs(3), ends: Ends::KicksAndSlow, ..LARGE };
         let (mut storms, mut declared) = (0, 0);
         loop {
-            let verdict = Storm::new(&weather, &node, seed()).rage(&node, None).await;
+            let verdict = Storm::new(&disturbances, &node, seed()).run(&node, None).await;
             verdict.assert_clean();
             let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
             assert_eq!(after.closed("overrun"), 0, "{policy} lets slow streams go on");
@@ -108,19 +115,19 @@ async fn where_slow_streams_go_on_behind_a_gap_every_loss_is_declared() {
 
 #[tokio::test]
 async fn through_redis_every_loss_is_declared_also_when_its_connection_is_cut() {
-    let _alone = SKY.lock().await;
+    let _alone = ONE_AT_A_TIME.lock().await;
     let redis = RedisServer::start().await.unwrap();
     let proxy = FaultProxy::start(redis.addr()).unwrap();
     let flags = "--workers 3 --send-buffer-bytes 4KiB --linger 50ms --follow-deadline 5m --redis-url redis://";
     let node = stormy(&format!("{flags}{}", proxy.addr())).await;
     until(&node, "redis is there", |m| m.count("fantail_feed_state{state=\"connected\"}") == 1).await;
     let duration = Duration::from_secs(4);
-    let weather = Weather { clients: 1_500, duration, ..LARGE };
-    let verdict = Storm::new(&weather, &node, seed()).through(&redis).rage(&node, Some(&proxy)).await;
+    let disturbances = Disturbances { clients: 1_500, duration, ..LARGE };
+    let verdict = Storm::new(&disturbances, &node, seed()).through(&redis).run(&node, Some(&proxy)).await;
     verdict.assert_clean();
-    assert!(verdict.gaps > weather.clients, "not everyone was told of the outages: {verdict}");
+    assert!(verdict.gaps > disturbances.clients, "not everyone was told of the outages: {verdict}");
     let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
-    assert_eq!(after.count("fantail_outages_total"), weather::CUTS);
+    assert_eq!(after.count("fantail_outages_total"), disturbances::CUTS);
     until(&node, "nothing is followed any more", |m| m.count("fantail_followed_channels") == 0).await;
 }
 
@@ -128,7 +135,7 @@ async fn through_redis_every_loss_is_declared_also_when_its_connection_is_cut() 
 /// is published than one pass takes.
 #[tokio::test]
 async fn the_last_events_of_a_burst_arrive_though_nothing_follows_them() {
-    let _alone = SKY.lock().await;
+    let _alone = ONE_AT_A_TIME.lock().await;
     let node = node(&["--keepalive-interval", "1h"]).await;
     let ledger = Ledger::new();
     let mut readers = Vec::new();
@@ -160,7 +167,7 @@ async fn the_last_events_of_a_burst_arrive_though_nothing_follows_them() {
 /// The judge judged, on streams and not on paper: a server between client and node behaves as a faulty build would.
 #[tokio::test]
 async fn a_build_that_drops_doubles_swaps_cuts_tears_misroutes_or_hides_a_gap_is_found_out() {
-    let _alone = SKY.lock().await;
+    let _alone = ONE_AT_A_TIME.lock().await;
     let seed = seed();
     let mut storms = JoinSet::new();
     for defect in Defect::ALL {
@@ -194,7 +201,7 @@ async fn stormy(flags: &str) -> Fantail {
 /// How often the fault was made, and what the ledger says.
 async fn small_storm(defect: Defect, seed: u64) -> (Defect, u64, Verdict) {
     let hides_gaps = defect == Defect::HideGaps;
-    let weather = Weather {
+    let disturbances = Disturbances {
         clients: 120,
         // The ledger knows the order of each publisher's own events only, and any two may be swapped.
         publishers: 1,
@@ -206,6 +213,6 @@ async fn small_storm(defect: Defect, seed: u64) -> (Defect, u64, Verdict) {
     // With short logs there are gaps to be hidden.
     let node = stormy(&format!("--log-events-max {}", if hides_gaps { 2 } else { 1024 })).await;
     let server = FaultyServer::start(node.public(), defect, seed).await.unwrap();
-    let verdict = Storm::new(&weather, &node, seed).behind(server.addr()).rage(&node, None).await;
+    let verdict = Storm::new(&disturbances, &node, seed).behind(server.addr()).run(&node, None).await;
     (defect, server.faults(), verdict)
 }

@@ -61,7 +61,7 @@ struct State {
 }
 
 impl FaultyServer {
-    /// Starts one before `upstream`. It spoils streams whose target says `manner=Steady`: what is lost by one that breaks
+    /// Starts one before `upstream`. It spoils streams whose target says `habit=Steady`: what is lost by one that breaks
     /// off comes again when it is back.
     pub async fn start(upstream: SocketAddr, defect: Defect, seed: u64) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.doing("binding a port for the faulty server")?;
@@ -183,7 +183,7 @@ impl State {
             return vec![frame, held];
         }
         // What is lost by one that breaks off comes again when it is back.
-        if !target.contains("manner=Steady") {
+        if !target.contains("habit=Steady") {
             return vec![frame];
         }
         let seen = self.seen.fetch_add(1, Ordering::SeqCst);

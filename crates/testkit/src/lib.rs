@@ -5,6 +5,7 @@
 //! A program that a test needs and that is missing is an error, never a skipped test.
 
 pub mod certificates;
+pub mod channel_set;
 pub mod child;
 pub mod chromium;
 pub mod client;
@@ -24,10 +25,10 @@ pub mod redis_sentinel;
 pub mod redis_server;
 pub mod resp;
 pub mod response;
-pub mod sea;
 pub mod sse;
 
 pub use certificates::Certificates;
+pub use channel_set::ChannelSet;
 pub use child::Signal;
 pub use chromium::{Browser, Page};
 pub use client::{Close, SseClient};
@@ -46,7 +47,6 @@ pub use redis_sentinel::RedisSentinel;
 pub use redis_server::RedisServer;
 pub use resp::{Reply, RespConnection};
 pub use response::End;
-pub use sea::Sea;
 pub use sse::Event;
 
 use std::time::Duration;

@@ -8,11 +8,11 @@ use fantail_testkit::RedisServer;
 use tokio::time::{Instant, sleep};
 
 use crate::clustered::Clustered;
-use crate::publishing::Voice;
 use crate::recovery;
-use crate::scene::{Part, Scene};
 use crate::sender::Way;
-use crate::stage::{Stage, ask, info, wait_until_linked};
+use crate::trial_publisher::TrialPublisher;
+use crate::trial_setup::{TrialSetup, ask, info, wait_until_linked};
+use crate::trial_state::{Part, TrialState};
 
 /// Every way of publishing to the lanes to which nothing happens.
 const WAYS: [Way; 3] = [Way::Node(0), Way::Node(1), Way::Redis];
@@ -21,9 +21,9 @@ const SPARED_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Kills the slot's master after its replica has heard nothing of it for a while. The Cluster makes the replica the master
 /// all the same, and what was killed comes back as its replica.
-pub async fn failover(stage: &mut Stage, hold: Duration) -> Result<()> {
-    let (scene, cluster) = on_stage(stage)?;
-    scene.spare(cluster.spared);
+pub async fn failover(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    let (state, cluster) = cluster_of(setup)?;
+    state.spare(cluster.spared);
     let [owner, replica] = [cluster.owner, cluster.replica].map(|at| &cluster.servers.nodes()[at]);
     replica.stop_signal()?;
     // What is on its way to it would still be read.
@@ -33,40 +33,40 @@ pub async fn failover(stage: &mut Stage, hold: Duration) -> Result<()> {
     let unheard = written(owner).await? - from;
     cluster.servers.node(cluster.owner).kill();
     cluster.servers.nodes()[cluster.replica].cont()?;
-    stage.remarks.push(format!("the replica lacked {unheard} bytes"));
-    replaced(stage).await?;
-    let (_, cluster) = on_stage(stage)?;
+    setup.remarks.push(format!("the replica lacked {unheard} bytes"));
+    replaced(setup).await?;
+    let (_, cluster) = cluster_of(setup)?;
     let owner = cluster.servers.node(cluster.owner);
     owner.restart().await?;
     wait_until_linked(owner).await
 }
 
 /// Freezes the slot's master until long after the Cluster has made its replica the master, and lets it go on.
-pub async fn owner_frozen(stage: &mut Stage, hold: Duration) -> Result<()> {
-    let (scene, cluster) = on_stage(stage)?;
-    scene.spare(cluster.spared);
+pub async fn owner_frozen(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    let (state, cluster) = cluster_of(setup)?;
+    state.spare(cluster.spared);
     cluster.servers.nodes()[cluster.owner].stop_signal()?;
-    replaced(stage).await?;
+    replaced(setup).await?;
     sleep(hold).await;
-    let (_, cluster) = on_stage(stage)?;
+    let (_, cluster) = cluster_of(setup)?;
     let owner = &cluster.servers.nodes()[cluster.owner];
     owner.cont()?;
     wait_until_linked(owner).await
 }
 
 /// Moves the slot with all its keys to another master.
-pub async fn slot_moved(stage: &mut Stage, hold: Duration) -> Result<()> {
-    move_slot(stage, hold, 1).await
+pub async fn slot_moved(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    move_slot(setup, hold, 1).await
 }
 
 /// Moves the slot there and back, and once more.
-pub async fn slot_back_and_forth(stage: &mut Stage, hold: Duration) -> Result<()> {
-    move_slot(stage, hold, 4).await
+pub async fn slot_back_and_forth(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    move_slot(setup, hold, 4).await
 }
 
-async fn move_slot(stage: &mut Stage, hold: Duration, times: usize) -> Result<()> {
-    let (scene, cluster) = on_stage(stage)?;
-    scene.spare(cluster.spared);
+async fn move_slot(setup: &mut TrialSetup, hold: Duration, times: usize) -> Result<()> {
+    let (state, cluster) = cluster_of(setup)?;
+    state.spare(cluster.spared);
     let mut ends = [cluster.owner, cluster.other()];
     for _ in 0..times {
         sleep(hold).await;
@@ -77,33 +77,33 @@ async fn move_slot(stage: &mut Stage, hold: Duration, times: usize) -> Result<()
 }
 
 /// Waits until the replica is the master, and then until all channels deliver. What is healed later is measured again.
-async fn replaced(stage: &mut Stage) -> Result<()> {
-    let (scene, cluster) = on_stage(stage)?;
-    let accepted = until_replaced(scene, cluster).await?;
-    let mut voice = Voice::new(scene, scene.random(Part::Fault, 2));
-    let all = recovery::measure(scene, &mut voice, Instant::now()).await.all;
+async fn replaced(setup: &mut TrialSetup) -> Result<()> {
+    let (state, cluster) = cluster_of(setup)?;
+    let accepted = until_replaced(state, cluster).await?;
+    let mut publisher = TrialPublisher::new(state, state.random(Part::Fault, 2));
+    let all = recovery::measure(state, &mut publisher, Instant::now()).await.all;
     let all = all.map(|all| format!("all channels {:.2} s after the replica was the master", all.as_secs_f64()));
-    stage.remarks.extend(accepted.into_iter().chain(all));
+    setup.remarks.extend(accepted.into_iter().chain(all));
     Ok(())
 }
 
 /// Waits until the replica is the master. Meanwhile every event for another lane must be accepted; how many were.
-async fn until_replaced(scene: &Arc<Scene>, cluster: &Clustered) -> Result<Option<String>> {
+async fn until_replaced(state: &Arc<TrialState>, cluster: &Clustered) -> Result<Option<String>> {
     let mut accepted = 0;
     let publish = async {
         if cluster.spared.is_empty() {
             return std::future::pending().await;
         }
-        let mut voice = Voice::new(scene, scene.random(Part::Fault, 0));
-        let mut random = scene.random(Part::Fault, 1);
-        let spared = &scene.seas[..cluster.spared.len()];
+        let mut publisher = TrialPublisher::new(state, state.random(Part::Fault, 0));
+        let mut random = state.random(Part::Fault, 1);
+        let spared = &state.channel_sets[..cluster.spared.len()];
         loop {
-            for (sea, way) in spared.iter().flat_map(|sea| WAYS.map(|way| (sea, way))) {
-                let channels = sea.choose_for_event(&mut random);
-                if voice.publish(way, &channels, SMALL).await {
+            for (channel_set, way) in spared.iter().flat_map(|channel_set| WAYS.map(|way| (channel_set, way))) {
+                let channels = channel_set.choose_for_event(&mut random);
+                if publisher.publish(way, &channels, SMALL).await {
                     accepted += 1;
                 } else {
-                    scene.offence(format!("an event for {channels:?} was refused while another lane had no master"));
+                    state.offence(format!("an event for {channels:?} was refused while another lane had no master"));
                 }
             }
             sleep(SPARED_INTERVAL).await;
@@ -124,6 +124,6 @@ async fn written(master: &RedisServer) -> Result<u64> {
     Ok(offset.context("redis tells no offset")?.parse()?)
 }
 
-fn on_stage(stage: &mut Stage) -> Result<(&Arc<Scene>, &mut Clustered)> {
-    Ok((&stage.scene, stage.cluster.as_mut().context("there is a cluster")?))
+fn cluster_of(setup: &mut TrialSetup) -> Result<(&Arc<TrialState>, &mut Clustered)> {
+    Ok((&setup.state, setup.cluster.as_mut().context("there is a cluster")?))
 }

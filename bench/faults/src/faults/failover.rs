@@ -6,23 +6,23 @@ use anyhow::{Context, Result};
 use fantail_testkit::proxy::Cut;
 use tokio::time::sleep;
 
-use crate::stage::{Stage, ask, wait_until_linked};
+use crate::trial_setup::{TrialSetup, ask, wait_until_linked};
 
 /// How often a node asks where its connections lead, and a little more.
 const ASK_INTERVAL: Duration = Duration::from_secs(12);
 
 /// The replica hears its master no more, and the master goes on and acknowledges. Then it dies, the replica is made
 /// master, and everyone goes there.
-pub async fn tail_lost(stage: &mut Stage, hold: Duration) -> Result<()> {
-    let replication = stage.replication.as_ref().context("there is a replica")?;
+pub async fn tail_lost(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    let replication = setup.replication.as_ref().context("there is a replica")?;
     replication.pause();
     sleep(hold).await;
-    stage.redis[0].kill();
+    setup.redis[0].kill();
     replication.refuse().await?;
     replication.cut(Cut::Reset).await?;
-    ask(&stage.redis[1], &["REPLICAOF", "NO", "ONE"]).await?;
-    let new_master = stage.redis[1].addr();
-    for proxy in stage.to_redis.iter().chain(&stage.publishers) {
+    ask(&setup.redis[1], &["REPLICAOF", "NO", "ONE"]).await?;
+    let new_master = setup.redis[1].addr();
+    for proxy in setup.to_redis.iter().chain(&setup.publishers) {
         proxy.retarget(new_master);
         proxy.cut(Cut::Reset).await?;
     }
@@ -32,16 +32,16 @@ pub async fn tail_lost(stage: &mut Stage, hold: Duration) -> Result<()> {
 /// The replica is made master and the master its replica. Publishers move; the nodes' connections stay where they are, and
 /// only new ones go to the new master. Then the old master is detached for a while: what passes then, nodes that still
 /// listen to it will never hear. It is attached again, and never closed a connection.
-pub async fn detached(stage: &mut Stage, hold: Duration) -> Result<()> {
-    let (old, new) = (&stage.redis[0], &stage.redis[1]);
-    let replication = stage.replication.as_ref().context("there is a replica")?;
+pub async fn detached(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    let (old, new) = (&setup.redis[0], &setup.redis[1]);
+    let replication = setup.replication.as_ref().context("there is a replica")?;
     ask(new, &["REPLICAOF", "NO", "ONE"]).await?;
     replication.retarget(new.addr());
     replication.cut(Cut::Reset).await?;
-    for proxy in stage.to_redis.iter().chain(&stage.publishers) {
+    for proxy in setup.to_redis.iter().chain(&setup.publishers) {
         proxy.retarget(new.addr());
     }
-    stage.publishers.as_ref().context("publishers have a proxy")?.cut(Cut::Reset).await?;
+    setup.publishers.as_ref().context("publishers have a proxy")?.cut(Cut::Reset).await?;
     ask(old, &["REPLICAOF", "127.0.0.1", &replication.addr().port().to_string()]).await?;
     wait_until_linked(old).await?;
     sleep(hold / 10).await;
@@ -58,9 +58,9 @@ pub async fn detached(stage: &mut Stage, hold: Duration) -> Result<()> {
 ///
 /// Not for plain pub/sub: there a replica takes events as well, and the gap stands where the node found out, behind those that
 /// it heard in between. The judge wants it in its place.
-pub async fn there_and_back(stage: &mut Stage, hold: Duration) -> Result<()> {
-    let (old, new) = (&stage.redis[0], &stage.redis[1]);
-    let publishers = stage.publishers.as_ref().context("publishers have a proxy")?;
+pub async fn there_and_back(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    let (old, new) = (&setup.redis[0], &setup.redis[1]);
+    let publishers = setup.publishers.as_ref().context("publishers have a proxy")?;
     ask(old, &["REPLICAOF", "127.0.0.1", "1"]).await?;
     ask(new, &["REPLICAOF", "NO", "ONE"]).await?;
     publishers.retarget(new.addr());

@@ -10,10 +10,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::redis::channels_followed;
-use crate::publishing::Voice;
-use crate::scene::{Part, Scene};
 use crate::sender::Way;
-use crate::stage::Stage;
+use crate::trial_publisher::TrialPublisher;
+use crate::trial_setup::TrialSetup;
+use crate::trial_state::{Part, TrialState};
 
 /// How many come and go at the same time, how many channels each follows, and of how many.
 const CHURNERS: u64 = 40;
@@ -26,31 +26,36 @@ const CHANNELS_PER_STREAM: usize = 100;
 const SMALL: usize = 64;
 
 /// Lets time pass.
-pub async fn nothing(_: &mut Stage, hold: Duration) -> Result<()> {
+pub async fn nothing(_: &mut TrialSetup, hold: Duration) -> Result<()> {
     sleep(hold).await;
     Ok(())
 }
 
 /// Follows and leaves as fast as it goes. What is published the moment a stream stands must come.
-pub async fn churn(stage: &mut Stage, hold: Duration) -> Result<()> {
+pub async fn churn(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     let until = Instant::now() + hold;
     let followed = Arc::new(AtomicU64::new(0));
     let mut churners = JoinSet::new();
     for number in 0..CHURNERS {
-        let scene = Arc::clone(&stage.scene);
-        let random = scene.random(Part::Fault, number);
-        churners.spawn(come_and_go(scene, random, until, Arc::clone(&followed)));
+        let state = Arc::clone(&setup.state);
+        let random = state.random(Part::Fault, number);
+        churners.spawn(come_and_go(state, random, until, Arc::clone(&followed)));
     }
     while let Some(ended) = churners.join_next().await {
         ended??;
     }
     let per_second = followed.load(Ordering::Relaxed) / hold.as_secs().max(1);
-    stage.remarks.push(format!("{per_second} channels followed per second"));
+    setup.remarks.push(format!("{per_second} channels followed per second"));
     Ok(())
 }
 
-async fn come_and_go(scene: Arc<Scene>, mut random: Random, until: Instant, followed: Arc<AtomicU64>) -> Result<()> {
-    let mut voice = Voice::new(&scene, Random::from_seed(random.next_u64()));
+async fn come_and_go(
+    state: Arc<TrialState>,
+    mut random: Random,
+    until: Instant,
+    followed: Arc<AtomicU64>,
+) -> Result<()> {
+    let mut publisher = TrialPublisher::new(&state, Random::from_seed(random.next_u64()));
     while Instant::now() < until {
         let mut channels: Vec<_> = (0..CHURNED_AT_ONCE).map(|_| format!("churn/{}", random.below(CHURNED))).collect();
         channels.sort_unstable();
@@ -58,17 +63,17 @@ async fn come_and_go(scene: Arc<Scene>, mut random: Random, until: Instant, foll
         let names: Vec<&str> = channels.iter().map(String::as_str).collect();
         let node = random.below(2) as usize;
         let path = format!("/sse?channel={}", names.join("&channel="));
-        let mut stream = SseClient::connect(scene.public[node], &path).await?;
+        let mut stream = SseClient::connect(state.public[node], &path).await?;
         if stream.status() != 200 {
             bail!("a stream of {} channels was answered with {}", names.len(), stream.status());
         }
         followed.fetch_add(names.len() as u64, Ordering::Relaxed);
-        let reader = scene.ledger.reader("churner", &names, Start::Live(scene.ledger.mark()));
-        let number = voice.number();
+        let reader = state.ledger.reader("churner", &names, Start::Live(state.ledger.mark()));
+        let number = publisher.number();
         let way = [Way::Node(0), Way::Node(1), Way::Redis][random.below(3) as usize];
         let channel = *random.pick(&names).context("there are channels")?;
-        if voice.publish(way, &[channel], SMALL).await {
-            read_until_from(&scene, &mut stream, &reader, number).await;
+        if publisher.publish(way, &[channel], SMALL).await {
+            read_until_from(&state, &mut stream, &reader, number).await;
         }
         reader.left();
         let _ = stream.reset();
@@ -77,7 +82,7 @@ async fn come_and_go(scene: Arc<Scene>, mut random: Random, until: Instant, foll
 }
 
 /// Reads up to the first event of this publisher.
-async fn read_until_from(scene: &Scene, stream: &mut SseClient, reader: &Reader, publisher: u32) {
+async fn read_until_from(state: &TrialState, stream: &mut SseClient, reader: &Reader, publisher: u32) {
     loop {
         match stream.next_event(PATIENCE).await {
             Ok(event) => {
@@ -87,33 +92,33 @@ async fn read_until_from(scene: &Scene, stream: &mut SseClient, reader: &Reader,
                     return;
                 }
             }
-            Err(error) => return scene.offence(format!("what was published to an open stream did not come: {error}")),
+            Err(error) => return state.offence(format!("what was published to an open stream did not come: {error}")),
         }
     }
 }
 
 /// A hundred streams follow ten thousand channels while Redis is killed and comes back. Each channel gets an event as soon
 /// as all are followed again, and each must come.
-pub async fn resubscribe(stage: &mut Stage, hold: Duration) -> Result<()> {
-    let scene = Arc::clone(&stage.scene);
+pub async fn resubscribe(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    let state = Arc::clone(&setup.state);
     let name = |number: usize| format!("bulk/{number}");
     let channels: Vec<String> = (0..STREAMS * CHANNELS_PER_STREAM).map(name).collect();
     let mut streams = Vec::new();
     for (number, names) in channels.chunks(CHANNELS_PER_STREAM).enumerate() {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let path = format!("/sse?channel={}", names.join("&channel="));
-        let stream = SseClient::connect(scene.public[number % 2], &path).await?;
-        streams.push((scene.ledger.reader(format!("bulk {number}"), &names, Start::Live(scene.ledger.mark())), stream));
+        let stream = SseClient::connect(state.public[number % 2], &path).await?;
+        streams.push((state.ledger.reader(format!("bulk {number}"), &names, Start::Live(state.ledger.mark())), stream));
     }
-    let mut voice = Voice::new(&scene, scene.random(Part::Fault, 0));
-    voice.publish_to_each(&channels, SMALL).await?;
+    let mut publisher = TrialPublisher::new(&state, state.random(Part::Fault, 0));
+    publisher.publish_to_each(&channels, SMALL).await?;
 
-    stage.master().kill();
+    setup.master().kill();
     sleep(hold).await;
-    stage.master().restart().await?;
-    stage.heal();
+    setup.master().restart().await?;
+    setup.heal();
     let healed = Instant::now();
-    let mut connection: RespConnection = stage.redis[0].connection().await?;
+    let mut connection: RespConnection = setup.redis[0].connection().await?;
     // Each channel has at least one Redis channel, and there are others.
     while channels_followed(&mut connection).await? < channels.len() {
         if healed.elapsed() > PATIENCE {
@@ -121,16 +126,16 @@ pub async fn resubscribe(stage: &mut Stage, hold: Duration) -> Result<()> {
         }
         sleep(Duration::from_millis(10)).await;
     }
-    for node in &stage.nodes {
+    for node in &setup.nodes {
         node.wait_until_ready().await?;
     }
-    stage.remarks.push(format!("10,000 channels followed again after {:.2} s", healed.elapsed().as_secs_f64()));
+    setup.remarks.push(format!("10,000 channels followed again after {:.2} s", healed.elapsed().as_secs_f64()));
 
-    let accepted = voice.publish_to_each(&channels, SMALL).await?;
+    let accepted = publisher.publish_to_each(&channels, SMALL).await?;
     if accepted < channels.len() {
         bail!("only {accepted} events were accepted after the restart");
     }
-    let last = voice.number();
+    let last = publisher.number();
     for (reader, mut stream) in streams {
         let mut awaited = CHANNELS_PER_STREAM;
         while awaited > 0 {
@@ -142,7 +147,7 @@ pub async fn resubscribe(stage: &mut Stage, hold: Duration) -> Result<()> {
                 awaited -= 1;
             }
         }
-        reader.stopped(scene.ledger.mark());
+        reader.stopped(state.ledger.mark());
     }
     Ok(())
 }

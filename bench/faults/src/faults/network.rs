@@ -8,44 +8,44 @@ use fantail_testkit::{Direction, FaultProxy};
 use tokio::time::sleep;
 
 use crate::node::Node;
-use crate::stage::Stage;
+use crate::trial_setup::TrialSetup;
 
 /// Nothing of the first node reaches Redis.
-pub async fn partition_to_redis(stage: &mut Stage, hold: Duration) -> Result<()> {
-    partition(stage, hold, &[0], &[Direction::ToTarget]).await
+pub async fn partition_to_redis(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    partition(setup, hold, &[0], &[Direction::ToTarget]).await
 }
 
 /// Nothing of Redis reaches the first node.
-pub async fn partition_from_redis(stage: &mut Stage, hold: Duration) -> Result<()> {
-    partition(stage, hold, &[0], &[Direction::FromTarget]).await
+pub async fn partition_from_redis(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    partition(setup, hold, &[0], &[Direction::FromTarget]).await
 }
 
 /// Neither node hears or is heard.
-pub async fn partition_both_ways(stage: &mut Stage, hold: Duration) -> Result<()> {
-    partition(stage, hold, &[0, 1], &[Direction::ToTarget, Direction::FromTarget]).await
+pub async fn partition_both_ways(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    partition(setup, hold, &[0, 1], &[Direction::ToTarget, Direction::FromTarget]).await
 }
 
 /// Bytes wait, as they do in the kernel of whoever sends into a partition, and go through at the healing if the
 /// connection was not given up.
-async fn partition(stage: &Stage, hold: Duration, nodes: &[usize], directions: &[Direction]) -> Result<()> {
+async fn partition(setup: &TrialSetup, hold: Duration, nodes: &[usize], directions: &[Direction]) -> Result<()> {
     for node in nodes {
         for direction in directions {
-            stage.to_redis[*node].pause_direction(*direction);
+            setup.to_redis[*node].pause_direction(*direction);
         }
     }
     sleep(hold).await;
-    stage.to_redis.iter().for_each(FaultProxy::resume);
+    setup.to_redis.iter().for_each(FaultProxy::resume);
     Ok(())
 }
 
 /// Cuts what there is and lets nobody in.
-pub async fn connections_cut(stage: &mut Stage, hold: Duration) -> Result<()> {
-    for (proxy, how) in stage.to_redis.iter().zip([Cut::Reset, Cut::Fin]) {
+pub async fn connections_cut(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    for (proxy, how) in setup.to_redis.iter().zip([Cut::Reset, Cut::Fin]) {
         proxy.refuse().await?;
         proxy.cut(how).await?;
     }
     sleep(hold).await;
-    for proxy in &stage.to_redis {
+    for proxy in &setup.to_redis {
         proxy.accept().await?;
     }
     Ok(())
@@ -68,13 +68,13 @@ const NONSENSE: [&[u8]; 12] = [
 ];
 
 /// Says one piece of nonsense after the other, half of them to each node, and each to a sound connection.
-pub async fn malformed(stage: &mut Stage, hold: Duration) -> Result<()> {
+pub async fn malformed(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     let each = hold / NONSENSE.len() as u32;
     let (first, second) = NONSENSE.split_at(NONSENSE.len() / 2);
-    let talk = |node: usize, pieces| talk_nonsense(&stage.nodes[node], &stage.to_redis[node], pieces, each);
+    let talk = |node: usize, pieces| talk_nonsense(&setup.nodes[node], &setup.to_redis[node], pieces, each);
     let (first, second) = tokio::try_join!(talk(0, first), talk(1, second))?;
-    stage.remarks.push(format!("{} of {} pieces of nonsense ended a connection", first + second, NONSENSE.len()));
-    remark_memory(stage)
+    setup.remarks.push(format!("{} of {} pieces of nonsense ended a connection", first + second, NONSENSE.len()));
+    remark_memory(setup)
 }
 
 /// How many of the pieces a node did not put up with.
@@ -90,7 +90,7 @@ async fn talk_nonsense(node: &Node, proxy: &FaultProxy, pieces: &[&'static [u8]]
 }
 
 /// Lines, strings, lists and messages that never come to their end, at full speed.
-pub async fn endless(stage: &mut Stage, hold: Duration) -> Result<()> {
+pub async fn endless(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     let message = b">3\r\n$7\r\nmessage\r\n$14\r\nfantail:nobody\r\n$1\r\nx\r\n";
     let pieces: [Vec<u8>; 4] = [
         vec![b'+'; 64 << 10],
@@ -99,11 +99,11 @@ pub async fn endless(stage: &mut Stage, hold: Duration) -> Result<()> {
         message.repeat(1_000),
     ];
     for piece in pieces {
-        stage.nodes[0].wait_until_ready().await?;
-        stage.to_redis[0].forge_endlessly(piece);
+        setup.nodes[0].wait_until_ready().await?;
+        setup.to_redis[0].forge_endlessly(piece);
         sleep(hold / 4).await;
-        remark_memory(stage)?;
-        end_forgery(&stage.to_redis[0]).await?;
+        remark_memory(setup)?;
+        end_forgery(&setup.to_redis[0]).await?;
     }
     Ok(())
 }
@@ -117,8 +117,8 @@ async fn end_forgery(proxy: &FaultProxy) -> Result<()> {
     Ok(proxy.accept().await?)
 }
 
-fn remark_memory(stage: &mut Stage) -> Result<()> {
-    let (now, most) = stage.nodes[0].resident_bytes()?;
-    stage.remarks.push(format!("the node holds {} MiB, at most {}", now >> 20, most >> 20));
+fn remark_memory(setup: &mut TrialSetup) -> Result<()> {
+    let (now, most) = setup.nodes[0].resident_bytes()?;
+    setup.remarks.push(format!("the node holds {} MiB, at most {}", now >> 20, most >> 20));
     Ok(())
 }

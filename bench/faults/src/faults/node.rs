@@ -7,55 +7,55 @@ use anyhow::Result;
 use fantail_testkit::Signal;
 use tokio::time::{Instant, sleep};
 
-use crate::publishing::Voice;
-use crate::scene::{Part, Scene};
 use crate::sender::Way;
-use crate::stage::Stage;
+use crate::trial_publisher::TrialPublisher;
+use crate::trial_setup::TrialSetup;
+use crate::trial_state::{Part, TrialState};
 
 const LARGE_BYTES: usize = 100_000;
 const LARGE_PAUSE: Duration = Duration::from_millis(30);
 
 /// Kills one node.
-pub async fn killed(stage: &mut Stage, hold: Duration) -> Result<()> {
-    stage.nodes[1].kill();
+pub async fn killed(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    setup.nodes[1].kill();
     sleep(hold).await;
-    stage.heal();
-    stage.nodes[1].restart().await
+    setup.heal();
+    setup.nodes[1].restart().await
 }
 
 /// Kills both.
-pub async fn both_killed(stage: &mut Stage, hold: Duration) -> Result<()> {
-    stage.nodes.iter_mut().for_each(crate::node::Node::kill);
+pub async fn both_killed(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    setup.nodes.iter_mut().for_each(crate::node::Node::kill);
     sleep(hold).await;
-    stage.heal();
-    for node in &mut stage.nodes {
+    setup.heal();
+    for node in &mut setup.nodes {
         node.restart().await?;
     }
     Ok(())
 }
 
 /// Kills one node or the other at moments of the seed's choice while all streams are full of large frames.
-pub async fn killed_mid_frame(stage: &mut Stage, hold: Duration) -> Result<()> {
+pub async fn killed_mid_frame(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     let until = Instant::now() + hold;
-    let flood = tokio::spawn(flood(Arc::clone(&stage.scene), until));
-    let mut random = stage.scene.random(Part::Fault, 0);
+    let flood = tokio::spawn(flood(Arc::clone(&setup.state), until));
+    let mut random = setup.state.random(Part::Fault, 0);
     let mut kills = 0;
     while Instant::now() < until {
         sleep(Duration::from_millis(100 + random.below(600))).await;
-        let node = &mut stage.nodes[random.below(2) as usize];
+        let node = &mut setup.nodes[random.below(2) as usize];
         node.kill();
         node.restart().await?;
         kills += 1;
     }
-    stage.heal();
-    stage.remarks.push(format!("{kills} kills"));
+    setup.heal();
+    setup.remarks.push(format!("{kills} kills"));
     Ok(flood.await?)
 }
 
-async fn flood(scene: Arc<Scene>, until: Instant) {
-    let mut voice = Voice::new(&scene, scene.random(Part::Fault, 1));
+async fn flood(state: Arc<TrialState>, until: Instant) {
+    let mut publisher = TrialPublisher::new(&state, state.random(Part::Fault, 1));
     while Instant::now() < until {
-        voice.publish(Way::Redis, &["busy/0"], LARGE_BYTES).await;
+        publisher.publish(Way::Redis, &["busy/0"], LARGE_BYTES).await;
         sleep(LARGE_PAUSE).await;
     }
 }
@@ -66,12 +66,12 @@ const FROZEN_MS_MAX: u64 = 4_000;
 const BETWEEN_MS_MAX: u64 = 1_000;
 
 /// Kills, drains or freezes one node or the other, each as the seed chooses, over and over.
-pub async fn in_turn(stage: &mut Stage, hold: Duration) -> Result<()> {
+pub async fn in_turn(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     let until = Instant::now() + hold;
-    let mut random = stage.scene.random(Part::Fault, 0);
+    let mut random = setup.state.random(Part::Fault, 0);
     let mut counts = [0; 3];
     while Instant::now() < until {
-        let node = &mut stage.nodes[random.below(2) as usize];
+        let node = &mut setup.nodes[random.below(2) as usize];
         let how = random.below(3) as usize;
         counts[how] += 1;
         match how {
@@ -89,25 +89,25 @@ pub async fn in_turn(stage: &mut Stage, hold: Duration) -> Result<()> {
         node.wait_until_ready().await?;
         sleep(Duration::from_millis(random.below(BETWEEN_MS_MAX))).await;
     }
-    stage.heal();
+    setup.heal();
     let [kills, drains, freezes] = counts;
-    stage.remarks.push(format!("{kills} kills, {drains} drains, {freezes} freezes"));
+    setup.remarks.push(format!("{kills} kills, {drains} drains, {freezes} freezes"));
     Ok(())
 }
 
 /// Freezes one node.
-pub async fn stopped(stage: &mut Stage, hold: Duration) -> Result<()> {
-    stage.nodes[1].signal(Signal::STOP)?;
+pub async fn stopped(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    setup.nodes[1].signal(Signal::STOP)?;
     sleep(hold).await;
-    stage.nodes[1].signal(Signal::CONT)
+    setup.nodes[1].signal(Signal::CONT)
 }
 
 /// Ends one node as an operator would.
-pub async fn drained(stage: &mut Stage, hold: Duration) -> Result<()> {
+pub async fn drained(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     let began = Instant::now();
-    stage.nodes[1].drain().await?;
-    stage.remarks.push(format!("the drain took {:.1} s", began.elapsed().as_secs_f64()));
+    setup.nodes[1].drain().await?;
+    setup.remarks.push(format!("the drain took {:.1} s", began.elapsed().as_secs_f64()));
     sleep(hold).await;
-    stage.heal();
-    stage.nodes[1].restart().await
+    setup.heal();
+    setup.nodes[1].restart().await
 }

@@ -6,10 +6,10 @@ use anyhow::Result;
 use fantail_testkit::{Direction, RespConnection, SseClient};
 use tokio::time::{Instant, sleep};
 
-use crate::publishing::Voice;
-use crate::scene::Part;
 use crate::sender::Way;
-use crate::stage::{LOGIN, Stage, info};
+use crate::trial_publisher::TrialPublisher;
+use crate::trial_setup::{LOGIN, TrialSetup, info};
+use crate::trial_state::Part;
 
 const KILL_INTERVAL: Duration = Duration::from_millis(500);
 /// Keys that make loading take its time.
@@ -18,45 +18,45 @@ const FILLERS: usize = 5_000;
 const BURST: (usize, usize) = (160, 120_000);
 
 /// Kills it and lets it come back with what it has on disk.
-pub async fn killed(stage: &mut Stage, hold: Duration) -> Result<()> {
-    stage.master().kill();
+pub async fn killed(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    setup.master().kill();
     sleep(hold).await;
-    Ok(stage.master().restart().await?)
+    Ok(setup.master().restart().await?)
 }
 
 /// Freezes it.
-pub async fn stopped(stage: &mut Stage, hold: Duration) -> Result<()> {
-    stage.master().stop_signal()?;
+pub async fn stopped(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    setup.master().stop_signal()?;
     sleep(hold).await;
-    Ok(stage.master().cont()?)
+    Ok(setup.master().cont()?)
 }
 
 /// Kills it when it has so much data that it answers LOADING for seconds.
-pub async fn loading(stage: &mut Stage, _: Duration) -> Result<()> {
+pub async fn loading(setup: &mut TrialSetup, _: Duration) -> Result<()> {
     let script = format!("for i = 1, {FILLERS} do redis.call('SET', 'filler:' .. i, i) end");
-    stage.ask(&["EVAL", &script, "0"]).await?;
-    stage.master().kill();
+    setup.ask(&["EVAL", &script, "0"]).await?;
+    setup.master().kill();
     let began = Instant::now();
-    stage.master().restart().await?;
-    stage.remarks.push(format!("redis took {:.1} s to load", began.elapsed().as_secs_f64()));
+    setup.master().restart().await?;
+    setup.remarks.push(format!("redis took {:.1} s to load", began.elapsed().as_secs_f64()));
     Ok(())
 }
 
 /// Throws subscribers out.
-pub async fn subscribers_killed(stage: &mut Stage, hold: Duration) -> Result<()> {
-    kill_clients(stage, hold, &["pubsub"]).await
+pub async fn subscribers_killed(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    kill_clients(setup, hold, &["pubsub"]).await
 }
 
 /// Throws everyone out.
-pub async fn clients_killed(stage: &mut Stage, hold: Duration) -> Result<()> {
-    kill_clients(stage, hold, &["pubsub", "normal"]).await
+pub async fn clients_killed(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    kill_clients(setup, hold, &["pubsub", "normal"]).await
 }
 
-async fn kill_clients(stage: &Stage, hold: Duration, kinds: &[&str]) -> Result<()> {
+async fn kill_clients(setup: &TrialSetup, hold: Duration, kinds: &[&str]) -> Result<()> {
     let until = Instant::now() + hold;
     while Instant::now() < until {
         for kind in kinds {
-            stage.ask(&["CLIENT", "KILL", "TYPE", kind]).await?;
+            setup.ask(&["CLIENT", "KILL", "TYPE", kind]).await?;
         }
         sleep(KILL_INTERVAL).await;
     }
@@ -64,84 +64,84 @@ async fn kill_clients(stage: &Stage, hold: Duration, kinds: &[&str]) -> Result<(
 }
 
 /// Lets nodes fall behind while a burst goes out.
-pub async fn output_buffer_overrun(stage: &mut Stage, hold: Duration) -> Result<()> {
-    let mut random = stage.scene.random(Part::Fault, 0);
-    let channel = stage.scene.seas[0].choose_rare(&mut random).to_owned();
+pub async fn output_buffer_overrun(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    let mut random = setup.state.random(Part::Fault, 0);
+    let channel = setup.state.channel_sets[0].choose_rare(&mut random).to_owned();
     let path = format!("/sse/{channel}");
     let mut followers = Vec::new();
-    for addr in stage.scene.public {
+    for addr in setup.state.public {
         followers.push(SseClient::connect(addr, &path).await?);
     }
     let limit = ["CONFIG", "SET", "client-output-buffer-limit"];
-    stage.ask(&[&limit[..], &["pubsub 1mb 1mb 1"]].concat()).await?;
-    for proxy in &stage.to_redis {
+    setup.ask(&[&limit[..], &["pubsub 1mb 1mb 1"]].concat()).await?;
+    for proxy in &setup.to_redis {
         proxy.pause_direction(Direction::FromTarget);
     }
-    let mut voice = Voice::new(&stage.scene, random);
+    let mut publisher = TrialPublisher::new(&setup.state, random);
     for _ in 0..BURST.0 {
-        voice.publish(Way::Redis, &[&channel], BURST.1).await;
+        publisher.publish(Way::Redis, &[&channel], BURST.1).await;
     }
     sleep(hold).await;
-    for proxy in &stage.to_redis {
+    for proxy in &setup.to_redis {
         proxy.pass();
     }
-    stage.ask(&[&limit[..], &["pubsub 32mb 8mb 60"]].concat()).await?;
-    let clients = info(&stage.redis[0], "stats").await?;
+    setup.ask(&[&limit[..], &["pubsub 32mb 8mb 60"]].concat()).await?;
+    let clients = info(&setup.redis[0], "stats").await?;
     let dropped = clients.lines().find(|line| line.starts_with("client_output_buffer_limit_disconnections"));
-    stage.remarks.extend(dropped.map(ToOwned::to_owned));
+    setup.remarks.extend(dropped.map(ToOwned::to_owned));
     Ok(())
 }
 
 /// Locks the nodes out.
-pub async fn password_changed(stage: &mut Stage, hold: Duration) -> Result<()> {
+pub async fn password_changed(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     let (user, password) = LOGIN;
-    stage.ask(&["ACL", "SETUSER", user, "resetpass", ">another"]).await?;
-    stage.ask(&["CLIENT", "KILL", "USER", user]).await?;
+    setup.ask(&["ACL", "SETUSER", user, "resetpass", ">another"]).await?;
+    setup.ask(&["CLIENT", "KILL", "USER", user]).await?;
     sleep(hold).await;
-    stage.ask(&["ACL", "SETUSER", user, "resetpass", &format!(">{password}")]).await?;
+    setup.ask(&["ACL", "SETUSER", user, "resetpass", &format!(">{password}")]).await?;
     Ok(())
 }
 
 /// Takes the nodes' right to their channels. Redis drops those who follow what they may not.
-pub async fn channels_forbidden(stage: &mut Stage, hold: Duration) -> Result<()> {
-    stage.ask(&["ACL", "SETUSER", LOGIN.0, "resetchannels", "&fantail-service:*"]).await?;
+pub async fn channels_forbidden(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    setup.ask(&["ACL", "SETUSER", LOGIN.0, "resetchannels", "&fantail-service:*"]).await?;
     sleep(hold).await;
-    stage.ask(&["ACL", "SETUSER", LOGIN.0, "allchannels"]).await?;
+    setup.ask(&["ACL", "SETUSER", LOGIN.0, "allchannels"]).await?;
     Ok(())
 }
 
 /// Leaves no memory for writes.
-pub async fn out_of_memory(stage: &mut Stage, hold: Duration) -> Result<()> {
-    stage.ask(&["CONFIG", "SET", "maxmemory", "1"]).await?;
+pub async fn out_of_memory(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    setup.ask(&["CONFIG", "SET", "maxmemory", "1"]).await?;
     sleep(hold).await;
-    stage.ask(&["CONFIG", "SET", "maxmemory", "0"]).await?;
+    setup.ask(&["CONFIG", "SET", "maxmemory", "0"]).await?;
     Ok(())
 }
 
 /// Leaves no memory for all keys, and takes any.
-pub async fn evicting(stage: &mut Stage, hold: Duration) -> Result<()> {
-    evict(stage, hold, "allkeys-random").await
+pub async fn evicting(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    evict(setup, hold, "allkeys-random").await
 }
 
 /// The same, and takes those that were not used for longest.
-pub async fn evicting_oldest(stage: &mut Stage, hold: Duration) -> Result<()> {
-    evict(stage, hold, "allkeys-lru").await
+pub async fn evicting_oldest(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    evict(setup, hold, "allkeys-lru").await
 }
 
 /// The same, and takes events alone.
-pub async fn evicting_streams(stage: &mut Stage, hold: Duration) -> Result<()> {
-    evict(stage, hold, "volatile-random").await
+pub async fn evicting_streams(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    evict(setup, hold, "volatile-random").await
 }
 
-async fn evict(stage: &mut Stage, hold: Duration, policy: &str) -> Result<()> {
-    let memory = info(&stage.redis[0], "memory").await?;
+async fn evict(setup: &mut TrialSetup, hold: Duration, policy: &str) -> Result<()> {
+    let memory = info(&setup.redis[0], "memory").await?;
     let used = memory.lines().find_map(|line| line.strip_prefix("used_memory:")?.parse::<u64>().ok()).unwrap_or(0);
-    stage.ask(&["CONFIG", "SET", "maxmemory-policy", policy]).await?;
-    stage.ask(&["CONFIG", "SET", "maxmemory", &(used - used / 50).to_string()]).await?;
+    setup.ask(&["CONFIG", "SET", "maxmemory-policy", policy]).await?;
+    setup.ask(&["CONFIG", "SET", "maxmemory", &(used - used / 50).to_string()]).await?;
     sleep(hold).await;
-    stage.ask(&["CONFIG", "SET", "maxmemory", "0"]).await?;
-    let stats = info(&stage.redis[0], "stats").await?;
-    stage.remarks.extend(stats.lines().find(|line| line.starts_with("evicted_keys")).map(ToOwned::to_owned));
+    setup.ask(&["CONFIG", "SET", "maxmemory", "0"]).await?;
+    let stats = info(&setup.redis[0], "stats").await?;
+    setup.remarks.extend(stats.lines().find(|line| line.starts_with("evicted_keys")).map(ToOwned::to_owned));
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::compare::{Ratio, median, play_pairs};
 use crate::publisher::Publisher;
 use crate::report;
-use crate::round::{RoundReport, Stage};
+use crate::round::{LoadedTarget, RoundReport};
 use crate::run;
 use crate::suite::figure::{Figure, Findings, Of, Unit};
 use crate::suite::scenario::{FLOOR, Load};
@@ -29,15 +29,15 @@ pub(crate) fn play(
     let ours = bench.places.fantail(&[])?;
     let theirs = bench.places.other(other)?;
     let first = options(bench, &loads[0]);
-    let (mut stage_a, opening_a) = run::set(&ours.target, bench.scale.streams, &ours.opening(layout), &first)?;
-    let (mut stage_b, opening_b) = run::set(&theirs.target, bench.scale.streams, &theirs.opening(layout), &first)?;
+    let (mut loaded_a, opening_a) = run::set(&ours.target, bench.scale.streams, &ours.opening(layout), &first)?;
+    let (mut loaded_b, opening_b) = run::set(&theirs.target, bench.scale.streams, &theirs.opening(layout), &first)?;
     for (number, load) in loads.iter().enumerate() {
         let options = options(bench, load);
-        for stage in [&mut stage_a, &mut stage_b] {
-            stage.publisher = publisher(&stage.target, &options, stage)?;
+        for loaded in [&mut loaded_a, &mut loaded_b] {
+            loaded.publisher = publisher(&loaded.target, &options, loaded)?;
         }
         let rounds = load.rounds.min(bench.scale.rounds_most);
-        let (a, b) = play_pairs((&mut stage_a, &options), (&mut stage_b, &options), rounds, REST)?;
+        let (a, b) = play_pairs((&mut loaded_a, &options), (&mut loaded_b, &options), rounds, REST)?;
         let name = format!("{scenario}-{other}-{number}");
         bench.write_raw(&name, &json!({ "load": load.label, "workload": options, "openings": [opening_a, opening_b], "ours": a, "other": b }))?;
         tell(bench, scenario, load, other, &a, &b, findings)?;
@@ -45,8 +45,8 @@ pub(crate) fn play(
     Ok(())
 }
 
-fn publisher(target: &Target, options: &PublishOptions, stage: &Stage) -> anyhow::Result<Publisher> {
-    Publisher::connect(target, options.publish_connections, options.payload, stage.fleet.channel_prefix())
+fn publisher(target: &Target, options: &PublishOptions, loaded: &LoadedTarget) -> anyhow::Result<Publisher> {
+    Publisher::connect(target, options.publish_connections, options.payload, loaded.fleet.channel_prefix())
 }
 
 fn options(bench: &Bench, load: &Load) -> PublishOptions {

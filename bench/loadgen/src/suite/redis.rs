@@ -32,13 +32,13 @@ pub(crate) fn play(
     let fantail = bench.places.fantail(&["--redis-url", "redis://127.0.0.1:18260"])?;
     let target = Target { publish: redis.target.publish.clone(), ..fantail.target.clone() };
     let streams = if channels == ChannelLayout::PerStream { bench.scale.streams } else { 1 };
-    let (mut stage, opened) = run::set(&target, streams, &fantail.opening(channels), &publishing(1, 128, 1))?;
+    let (mut loaded, opened) = run::set(&target, streams, &fantail.opening(channels), &publishing(1, 128, 1))?;
     let mut rounds = Vec::new();
     let mut best = 0.0;
     for window in WINDOWS {
         let events = (window * EVENTS_PER_WINDOW).min(EVENTS_MOST) / bench.scale.events_divisor;
         let before = proc::threads(fantail.pid())?;
-        let round = stage.play(&publishing(events, 128, window))?;
+        let round = loaded.play(&publishing(events, 128, window))?;
         let threads: Vec<(String, Cpu)> = proc::threads(fantail.pid())?
             .into_iter()
             .map(|(name, cpu)| (name.clone(), cpu.since(before.get(&name).copied().unwrap_or_default())))
@@ -61,7 +61,7 @@ pub(crate) fn play(
     };
     let reach = format!(
         "{} channels, one stream each, 128 B, {window} messages on their way",
-        report::grouped(stage.fleet.channels().into())
+        report::grouped(loaded.fleet.channels().into())
     );
     let mut tell = |what: String, unit, ours| {
         let figure = Figure { scenario, what, unit, ours, other: None, ratio: None::<Ratio>, reach: reach.clone() };

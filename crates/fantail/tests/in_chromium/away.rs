@@ -6,7 +6,7 @@ use fantail_testkit::{Fantail, Nginx, PATIENCE, RedisServer, Signal};
 use crate::node::node;
 use crate::page::Told;
 use crate::recipe::recipe;
-use crate::scenes::{look_until, publish_told, until_live, until_streams};
+use crate::scenarios::{look_until, publish_told, until_live, until_streams};
 
 /// How a node goes away, by the name of the source that sees it.
 pub(crate) const ENDS: [(&str, Signal); 2] = [("killed", Signal::KILL), ("terminated", Signal::TERM)];

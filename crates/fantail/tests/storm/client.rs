@@ -10,7 +10,7 @@ use fantail_testkit::client::Request;
 use fantail_testkit::{End, Error, Event, Mark, PATIENCE, Random, Reader, SseClient, Start};
 use tokio::time::{Instant, sleep};
 
-use crate::weather::{Ends, Storm};
+use crate::disturbances::{Ends, Storm};
 
 /// A client.
 pub(crate) struct Client {
@@ -21,7 +21,7 @@ pub(crate) struct Client {
 
 /// How a client behaves while it follows something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Manner {
+enum ReaderHabit {
     /// Reads all the time.
     Steady,
     /// Breaks off, and comes back or goes away.
@@ -33,7 +33,7 @@ enum Manner {
 /// One reader of the ledger, over as many connections as it takes.
 struct Visit<'a> {
     client: &'a mut Client,
-    manner: Manner,
+    habit: ReaderHabit,
     path: String,
     http_1_0: bool,
     stream: SseClient,
@@ -61,30 +61,30 @@ impl Client {
 
     /// Follows something until it is left for good. False when the storm is over.
     async fn follow_something(&mut self) -> bool {
-        let manner = match self.random.below(100) {
-            0..40 => Manner::Steady,
-            40..97 => Manner::Restless,
-            _ => Manner::Sleepy,
+        let habit = match self.random.below(100) {
+            0..40 => ReaderHabit::Steady,
+            40..97 => ReaderHabit::Restless,
+            _ => ReaderHabit::Sleepy,
         };
         let storm = Arc::clone(&self.storm);
-        let channels = match manner {
-            Manner::Sleepy => storm.sea.choose_busy(&mut self.random),
-            Manner::Steady | Manner::Restless => storm.sea.choose(&mut self.random),
+        let channels = match habit {
+            ReaderHabit::Sleepy => storm.channel_set.choose_busy(&mut self.random),
+            ReaderHabit::Steady | ReaderHabit::Restless => storm.channel_set.choose(&mut self.random),
         };
         // The node passes over what it does not know; the faulty server does not.
-        let path = format!("/sse?manner={manner:?}&channel={}", channels.join("&channel="));
-        let http_1_0 = manner != Manner::Steady && self.random.chance(1, 4);
+        let path = format!("/sse?habit={habit:?}&channel={}", channels.join("&channel="));
+        let http_1_0 = habit != ReaderHabit::Steady && self.random.chance(1, 4);
 
         let joining = storm.joining.read().await;
         if storm.is_over() {
             return false;
         }
-        let stream = request(self.address(http_1_0), &path, manner, http_1_0).connect().await.unwrap();
+        let stream = request(self.address(http_1_0), &path, habit, http_1_0).connect().await.unwrap();
         drop(joining);
         assert_eq!(stream.status(), 200);
-        let name = format!("client {}, {manner:?}", self.number);
+        let name = format!("client {}, {habit:?}", self.number);
         let reader = storm.ledger.reader(name, &channels, Start::Live(storm.ledger.mark()));
-        Visit { client: self, manner, path, http_1_0, stream, reader, id: String::new() }.stay().await
+        Visit { client: self, habit, path, http_1_0, stream, reader, id: String::new() }.stay().await
     }
 
     fn address(&self, http_1_0: bool) -> SocketAddr {
@@ -116,20 +116,20 @@ impl Visit<'_> {
                     }
                     self = self.come_back().await;
                 }
-                Read::TimeIsUp => match self.manner {
-                    Manner::Steady => {}
+                Read::TimeIsUp => match self.habit {
+                    ReaderHabit::Steady => {}
                     // A window this small opens slowly, so nobody sleeps once the storm is over.
-                    Manner::Sleepy if self.client.storm.is_over() => {}
-                    Manner::Sleepy => {
+                    ReaderHabit::Sleepy if self.client.storm.is_over() => {}
+                    ReaderHabit::Sleepy => {
                         let time = self.client.millis(50, 1_500);
                         sleep(time).await;
                     }
                     // Nobody leaves for good once the storm is over: whoever comes back proves more.
-                    Manner::Restless if self.client.random.chance(1, 8) && !self.client.storm.is_over() => {
+                    ReaderHabit::Restless if self.client.random.chance(1, 8) && !self.client.storm.is_over() => {
                         self.reader.left();
                         return true;
                     }
-                    Manner::Restless => {
+                    ReaderHabit::Restless => {
                         self.prepare_to_leave().await;
                         if self.id.is_empty() {
                             self.reader.left();
@@ -189,7 +189,7 @@ impl Visit<'_> {
     /// Gives the connection up, if it still stands, and opens another where it ended, at once or later.
     async fn come_back(self) -> Self {
         assert!(!self.id.is_empty(), "a stream has an id from its first bytes");
-        let Self { client, manner, path, http_1_0, mut stream, reader, id } = self;
+        let Self { client, habit, path, http_1_0, mut stream, reader, id } = self;
         match client.random.below(3) {
             0 => stream.reset().unwrap_or_default(),
             // Reads no more, but is still there for a while.
@@ -203,38 +203,38 @@ impl Visit<'_> {
         };
         sleep(away).await;
         let address = client.address(http_1_0);
-        let in_query = |id: &str| request(address, &format!("{path}&last_event_id={id}"), manner, http_1_0);
+        let in_query = |id: &str| request(address, &format!("{path}&last_event_id={id}"), habit, http_1_0);
         let request = match client.random.below(4) {
             0 => in_query(&id),
             1 => in_query("the-header-wins").last_event_id(&id),
-            _ => request(address, &path, manner, http_1_0).last_event_id(&id),
+            _ => request(address, &path, habit, http_1_0).last_event_id(&id),
         };
         stream = request
             .connect()
             .await
-            .unwrap_or_else(|e| panic!("{e}: client {}, {manner:?}, http 1.0 {http_1_0}, {path}", client.number));
+            .unwrap_or_else(|e| panic!("{e}: client {}, {habit:?}, http 1.0 {http_1_0}, {path}", client.number));
         assert_eq!(stream.status(), 200);
         client.storm.resumed.fetch_add(1, Ordering::Relaxed);
-        Self { client, manner, path, http_1_0, stream, reader, id }
+        Self { client, habit, path, http_1_0, stream, reader, id }
     }
 
     fn check_end(&self, end: End) {
         let storm = &self.client.storm;
         let is_allowed = match end {
-            End::Clean => storm.weather.ends != Ends::Never && !self.stream.parser().in_mid_block(),
-            End::Reset => storm.weather.ends == Ends::KicksAndSlow,
+            End::Clean => storm.disturbances.ends != Ends::Never && !self.stream.parser().in_mid_block(),
+            End::Reset => storm.disturbances.ends == Ends::KicksAndSlow,
             End::Cut => false,
         };
         let unknown_lines = self.stream.parser().unknown_lines();
         if !is_allowed || unknown_lines > 0 {
-            let (number, manner) = (self.client.number, self.manner);
-            storm.offence(format!("client {number}, {manner:?}: ended {end}, unknown lines {unknown_lines}"));
+            let (number, habit) = (self.client.number, self.habit);
+            storm.offence(format!("client {number}, {habit:?}: ended {end}, unknown lines {unknown_lines}"));
         }
     }
 }
 
-fn request(address: SocketAddr, path: &str, manner: Manner, http_1_0: bool) -> Request {
+fn request(address: SocketAddr, path: &str, habit: ReaderHabit, http_1_0: bool) -> Request {
     let request = SseClient::request(address, path);
-    let request = if manner == Manner::Sleepy { request.receive_buffer(8_192) } else { request };
+    let request = if habit == ReaderHabit::Sleepy { request.receive_buffer(8_192) } else { request };
     if http_1_0 { request.http_1_0() } else { request }
 }

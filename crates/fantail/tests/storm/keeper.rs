@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fantail_testkit::{PATIENCE, SseClient};
 use tokio::task::JoinSet;
 
-use crate::weather::Storm;
+use crate::disturbances::Storm;
 
 /// A stream follows no more than this.
 const CHANNELS_PER_STREAM: usize = 32;
@@ -18,7 +18,7 @@ const CHANNELS_PER_STREAM: usize = 32;
 /// operator may still end one.
 pub(crate) async fn keep(storm: &Arc<Storm>) -> JoinSet<()> {
     let mut keepers = JoinSet::new();
-    let all = storm.sea.all();
+    let all = storm.channel_set.all();
     for channels in all.chunks(CHANNELS_PER_STREAM).chain(all.chunks(CHANNELS_PER_STREAM)) {
         let path = format!("/sse?channel={}", channels.join("&channel="));
         let address = storm.public;

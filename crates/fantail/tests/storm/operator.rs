@@ -6,7 +6,7 @@ use std::time::Duration;
 use fantail_testkit::{Random, http};
 use tokio::time::sleep;
 
-use crate::weather::Storm;
+use crate::disturbances::Storm;
 
 /// Ends a few streams now and then until the storm is over.
 pub(crate) async fn kick_until_over(storm: Arc<Storm>, mut random: Random) {

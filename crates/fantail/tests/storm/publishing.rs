@@ -9,7 +9,7 @@ use fantail_testkit::{Publisher, Random, RespConnection, http};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::weather::Storm;
+use crate::disturbances::Storm;
 
 /// Publishes one event after the other until the storm is over.
 pub(crate) async fn publish_until_over(storm: Arc<Storm>, mut random: Random) {
@@ -22,7 +22,7 @@ pub(crate) async fn publish_until_over(storm: Arc<Storm>, mut random: Random) {
         if random.chance(1, 150) {
             publish_burst(&storm, &mut publisher, redis.as_mut(), &mut random).await;
         }
-        let channels = storm.sea.choose_for_event(&mut random);
+        let channels = storm.channel_set.choose_for_event(&mut random);
         let event = publisher.compose_for(&channels, size(&mut random));
         let accepted = match (&mut redis, channels.as_slice()) {
             (Some(redis), [channel]) if random.chance(1, 2) => {
@@ -34,7 +34,7 @@ pub(crate) async fn publish_until_over(storm: Arc<Storm>, mut random: Random) {
         if accepted {
             publisher.confirm(&event);
         }
-        sleep(Duration::from_millis(random.below(storm.weather.pause_ms_max))).await;
+        sleep(Duration::from_millis(random.below(storm.disturbances.pause_ms_max))).await;
     }
 }
 
@@ -45,7 +45,7 @@ async fn publish_burst(
     redis: Option<&mut RespConnection>,
     random: &mut Random,
 ) {
-    let channels = [storm.sea.choose_busy(random)[0], storm.sea.choose(random)[0]];
+    let channels = [storm.channel_set.choose_busy(random)[0], storm.channel_set.choose(random)[0]];
     let count = 100 + random.below(100);
     let mut compose = || {
         let channel = channels[random.below(2) as usize];

@@ -4,7 +4,7 @@
 //! bytes its socket takes, where its connection is cut, and what the control thread does between two steps of the shard.
 //! `node.rs` is the control thread with its feed, `connection.rs` one stream of a shard, and `client.rs` a browser that
 //! keeps account of what it is owed (`account.rs`). Each client has a shard of its own, so that marks and bells are part
-//! of the schedule. `shared.rs` does the same with a feed that numbers and two nodes: `world.rs` and `wanderer.rs`.
+//! of the schedule. `shared.rs` does the same with a feed that numbers and two nodes: `world.rs` and `roaming_client.rs`.
 //!
 //! Not here: passes (`fanout.rs`) and threads. A step of the control thread is whole, so an append without its watermark
 //! is never seen; `hub/mailbox` has its own model of that.
@@ -20,21 +20,21 @@ mod course;
 mod feed;
 mod follower;
 mod node;
+mod roaming_client;
 mod shared;
-mod wanderer;
 mod world;
 
 use client::Client;
-use course::{Happened, Weather, expect_all, expect_none, run_seeds};
+use course::{Disturbances, Happened, expect_all, expect_none, run_seeds};
 use node::Node;
 
-/// Seeds in each weather: a few seconds without optimization. A calm run takes longer, since its logs keep everything.
+/// Seeds with each kind of disturbances: a few seconds without optimization. A harmless run takes longer, since its logs keep everything.
 const SEEDS: [u64; 2] = [2500, 500];
 
 const STEPS: usize = 250;
 
-/// What rough weather must bring about.
-const ROUGH: [&str; 15] = [
+/// These must happen in a run with all disturbances.
+const MUST_HAPPEN: [&str; 15] = [
     "event",
     "gap",
     "unit cut",
@@ -58,8 +58,8 @@ struct Run {
 }
 
 impl Run {
-    fn new(seed: u64, weather: Weather) -> Self {
-        let mut node = Node::new(seed, weather);
+    fn new(seed: u64, disturbances: Disturbances) -> Self {
+        let mut node = Node::new(seed, disturbances);
         let clients = (0..node::SHARDS).map(|shard| Client::new(shard, &mut node)).collect();
         Self { node, clients }
     }
@@ -91,18 +91,18 @@ impl Run {
     }
 }
 
-fn run_all(weather: Weather) -> Happened {
-    run_seeds(SEEDS[weather as usize], |seed| Run::new(seed, weather).go())
+fn run_all(disturbances: Disturbances) -> Happened {
+    run_seeds(SEEDS[disturbances as usize], |seed| Run::new(seed, disturbances).go())
 }
 
 #[test]
 fn whatever_happens_each_event_comes_once_in_order_or_a_gap_tells_of_it() {
-    expect_all(&run_all(Weather::Rough), &ROUGH);
+    expect_all(&run_all(Disturbances::All), &MUST_HAPPEN);
 }
 
 #[test]
 fn where_nothing_is_lost_no_gap_is_told_and_no_stream_overrun() {
-    let happened = run_all(Weather::Calm);
+    let happened = run_all(Disturbances::Harmless);
     expect_none(&happened, &["gap", "overrun", "skip", "latest", "unknown id"]);
     expect_all(&happened, &["event", "partial write"]);
 }

@@ -107,7 +107,7 @@ impl Client {
             };
         }
         let held = match node.course.rng.u8(..20) {
-            0 if node.course.is_rough() => return Resume::After(node.strange_id()),
+            0 if node.course.may_lose() => return Resume::After(node.strange_id()),
             1..3 => node.course.rng.choice(&self.ids),
             _ => self.ids.last(),
         };

@@ -1,15 +1,15 @@
-//! The course of a run: the weather, the chance and the clock that its seed decides, and what came of them.
+//! The course of a run: the disturbances, the chance and the clock that its seed decides, and what came of them.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// What may happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Weather {
+pub(super) enum Disturbances {
     /// Everything.
-    Rough,
+    All,
     /// Nothing that could cost a client an event that it comes back for: then nothing may be declared missing either.
-    Calm,
+    Harmless,
 }
 
 /// What happened and how often, so that a run in which nothing can go wrong is noticed.
@@ -18,7 +18,7 @@ pub(super) type Happened = BTreeMap<&'static str, u64>;
 /// Tells the seed and its schedule if the run panics.
 pub(super) struct Course {
     pub(super) rng: fastrand::Rng,
-    pub(super) weather: Weather,
+    pub(super) disturbances: Disturbances,
     pub(super) happened: Happened,
     seed: u64,
     trace: Vec<String>,
@@ -44,14 +44,14 @@ impl Drop for Course {
 }
 
 impl Course {
-    pub(super) fn new(seed: u64, weather: Weather) -> Self {
+    pub(super) fn new(seed: u64, disturbances: Disturbances) -> Self {
         NOW_MS.set(1000);
         let rng = fastrand::Rng::with_seed(seed);
-        Self { rng, weather, happened: Happened::new(), seed, trace: Vec::new() }
+        Self { rng, disturbances, happened: Happened::new(), seed, trace: Vec::new() }
     }
 
-    pub(super) fn is_rough(&self) -> bool {
-        self.weather == Weather::Rough
+    pub(super) fn may_lose(&self) -> bool {
+        self.disturbances == Disturbances::All
     }
 
     pub(super) fn happened(&mut self, what: &'static str) {
@@ -67,9 +67,9 @@ impl Course {
         self.rng.usize(..of) == 0
     }
 
-    /// Whether a limit is one that is reached: in rough weather, in one of `of` cases.
+    /// Whether a limit is one that is reached: with all disturbances, in one of `of` cases.
     pub(super) fn is_tight(&mut self, of: usize) -> bool {
-        self.is_rough() && self.chance(of)
+        self.may_lose() && self.chance(of)
     }
 
     /// Up to three of so many channels.

@@ -9,7 +9,7 @@ use fantail_wire::{ChannelName, ChannelPattern, EventFields, EventId, Lane, Lane
 
 use super::account::Published;
 use super::connection::Surroundings;
-use super::course::{Course, Weather, now_ms};
+use super::course::{Course, Disturbances, now_ms};
 use crate::slow_policies::SlowPolicies;
 
 /// One for each client.
@@ -96,8 +96,8 @@ impl Surroundings for Node {
 }
 
 impl Node {
-    pub(super) fn new(seed: u64, weather: Weather) -> Self {
-        let mut course = Course::new(seed, weather);
+    pub(super) fn new(seed: u64, disturbances: Disturbances) -> Self {
+        let mut course = Course::new(seed, disturbances);
         let following = if course.rng.bool() { Following::Always } else { Following::OnDemand };
         let most = usize::MAX / 2;
         let log = LogLimits {
@@ -105,10 +105,10 @@ impl Node {
             bytes_max: if course.is_tight(3) { course.rng.usize(100..1000) } else { most },
             age_ms_max: if course.is_tight(2) { course.rng.u64(1..60) } else { u64::MAX },
         };
-        let of_channel = |rng: &mut fastrand::Rng| match weather {
-            Weather::Calm => LogLimits { entries_max: most, ..log },
-            Weather::Rough if rng.bool() => LogLimits { entries_max: rng.usize(1..=6), ..log },
-            Weather::Rough => log,
+        let of_channel = |rng: &mut fastrand::Rng| match disturbances {
+            Disturbances::Harmless => LogLimits { entries_max: most, ..log },
+            Disturbances::All if rng.bool() => LogLimits { entries_max: rng.usize(1..=6), ..log },
+            Disturbances::All => log,
         };
         let policies = [SlowPolicy::Disconnect, SlowPolicy::Skip, SlowPolicy::Latest];
         // One seed in two has a single policy for all, else the strictest would leave the others little to do.
@@ -119,7 +119,7 @@ impl Node {
             numbering: NumberedBy::Node(Term::from_random(seed)),
             following,
             shards: SHARDS,
-            log: if weather == Weather::Calm { LogLimits { entries_max: most, ..log } } else { log },
+            log: if disturbances == Disturbances::Harmless { LogLimits { entries_max: most, ..log } } else { log },
             patterns: (0..CHANNELS).map(|channel| (pattern(channel), of_channel(&mut course.rng))).collect(),
             expects_beside: Vec::new(),
             unknown_id_replay_max: course.rng.usize(..6),
@@ -174,14 +174,14 @@ impl Node {
 
     /// One thing that the control thread does.
     pub(super) fn step(&mut self) {
-        let rough = self.course.is_rough();
+        let may_lose = self.course.may_lose();
         match self.course.rng.u8(..20) {
             0..8 => self.publish(),
             8..11 => self.course.pass_time(),
             11..13 => self.publisher.sweep(),
-            13 if rough && self.course.chance(2) => self.delete(),
-            14 if rough => self.release(),
-            15 if rough && self.following == Following::OnDemand => self.lose_or_find_the_feed(),
+            13 if may_lose && self.course.chance(2) => self.delete(),
+            14 if may_lose => self.release(),
+            15 if may_lose && self.following == Following::OnDemand => self.lose_or_find_the_feed(),
             _ => self.wish_or_confirm(),
         }
     }
@@ -295,7 +295,7 @@ impl Node {
     /// then, and a client that is cut off there and comes back is told of a gap of that channel: nobody remembers that
     /// it was promised nothing of it.
     pub(super) fn may_replay(&self) -> bool {
-        self.course.is_rough() || self.following == Following::Always
+        self.course.may_lose() || self.following == Following::Always
     }
 
     /// An id of this node that nobody was given yet, or of another, or none at all. Its time lets some of the past follow,

@@ -1,20 +1,20 @@
-//! The promise over several nodes that share a feed which numbers and keeps its events: clients wander between the nodes
+//! The promise over several nodes that share a feed which numbers and keeps its events: clients roam between the nodes
 //! with their ids, nodes lose their connections and forget channels, terms end and take their last events along.
 //!
 //! A client is judged by the truth of each of its channels (`account.rs`) and not by the id with which it comes to a node:
 //! that id says nothing of what it lacks below.
 
-use super::course::{Happened, Weather, expect_all, expect_none, run_seeds};
+use super::course::{Disturbances, Happened, expect_all, expect_none, run_seeds};
 use super::node::SHARDS;
-use super::wanderer::Wanderer;
+use super::roaming_client::RoamingClient;
 use super::world::World;
 
 const SEEDS: [u64; 2] = [1500, 500];
 
 const STEPS: usize = 1000;
 
-/// What rough weather must bring about.
-const ROUGH: [&str; 17] = [
+/// These must happen in a run with all disturbances.
+const MUST_HAPPEN: [&str; 17] = [
     "event",
     "beside",
     "gap beside",
@@ -36,13 +36,13 @@ const ROUGH: [&str; 17] = [
 
 struct Run {
     world: World,
-    clients: Vec<Wanderer>,
+    clients: Vec<RoamingClient>,
 }
 
 impl Run {
-    fn new(seed: u64, weather: Weather) -> Self {
-        let mut world = World::new(seed, weather);
-        let clients = (0..SHARDS).map(|shard| Wanderer::new(shard, &mut world)).collect();
+    fn new(seed: u64, disturbances: Disturbances) -> Self {
+        let mut world = World::new(seed, disturbances);
+        let clients = (0..SHARDS).map(|shard| RoamingClient::new(shard, &mut world)).collect();
         Self { world, clients }
     }
 
@@ -68,20 +68,20 @@ impl Run {
     }
 }
 
-fn run_all(weather: Weather) -> Happened {
-    run_seeds(SEEDS[weather as usize], |seed| Run::new(seed, weather).go())
+fn run_all(disturbances: Disturbances) -> Happened {
+    run_seeds(SEEDS[disturbances as usize], |seed| Run::new(seed, disturbances).go())
 }
 
 #[test]
-fn whoever_wanders_between_nodes_gets_each_numbered_event_once_in_order_or_is_told() {
-    expect_all(&run_all(Weather::Rough), &ROUGH);
+fn a_client_that_roams_between_nodes_gets_each_numbered_event_once_in_order_or_is_told() {
+    expect_all(&run_all(Disturbances::All), &MUST_HAPPEN);
 }
 
 #[test]
 fn where_the_feed_keeps_everything_no_outage_and_no_move_costs_a_gap() {
-    let happened = run_all(Weather::Calm);
+    let happened = run_all(Disturbances::Harmless);
     expect_none(&happened, &["gap", "overrun", "unknown id"]);
-    let calm = [
+    let harmless = [
         "event",
         "beside",
         "gap beside",
@@ -92,14 +92,14 @@ fn where_the_feed_keeps_everything_no_outage_and_no_move_costs_a_gap() {
         "forgotten",
         "resumed by a publisher's id",
     ];
-    expect_all(&happened, &calm);
+    expect_all(&happened, &harmless);
 }
 
 #[test]
 #[should_panic(expected = "silently")]
 fn the_judge_sees_nodes_that_tell_of_a_gap_only_where_it_ends() {
-    for seed in 0..SEEDS[Weather::Rough as usize] {
-        let mut run = Run::new(seed, Weather::Rough);
+    for seed in 0..SEEDS[Disturbances::All as usize] {
+        let mut run = Run::new(seed, Disturbances::All);
         run.world.is_mute = true;
         run.go();
     }

@@ -9,7 +9,7 @@ use fantail_wire::{GapReason, Lanes};
 
 use super::besides::Published;
 use super::connection::Surroundings;
-use super::course::{Course, Weather, now_ms};
+use super::course::{Course, Disturbances, now_ms};
 use super::feed::{CHANNELS, Call, Feed, Recall};
 use super::follower::Follower;
 use super::node::{SHARDS, channel_of, name};
@@ -62,8 +62,8 @@ impl Surroundings for At<'_> {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, weather: Weather) -> Self {
-        let mut course = Course::new(seed, weather);
+    pub(super) fn new(seed: u64, disturbances: Disturbances) -> Self {
+        let mut course = Course::new(seed, disturbances);
         let most = usize::MAX / 2;
         let log = LogLimits {
             entries_max: if course.is_tight(2) { course.rng.usize(1..=6) } else { most },
@@ -91,7 +91,7 @@ impl World {
         let nodes = (0..NODES).map(|_| Follower::new(settings.clone(), course.rng.usize(1..5))).collect();
         let policies = [SlowPolicy::Disconnect, SlowPolicy::Skip, SlowPolicy::Latest];
         Self {
-            feed: Feed::new(seed, course.is_rough()),
+            feed: Feed::new(seed, course.may_lose()),
             course,
             nodes,
             besides: Published::new(),
@@ -105,7 +105,7 @@ impl World {
 
     /// One thing that happens to the feed or to a node.
     pub(super) fn step(&mut self) {
-        let rough = self.course.is_rough();
+        let may_lose = self.course.may_lose();
         let node = self.course.rng.usize(..NODES);
         match self.course.rng.u8(..30) {
             0..5 => self.publish(),
@@ -114,10 +114,10 @@ impl World {
             8.. if self.nodes[node].missed > 0 => drop(self.call(node)),
             8 => self.nodes[node].publisher.sweep(),
             9 if self.course.chance(3) => self.lose(node),
-            10 if rough && self.course.chance(6) => self.end_term(),
-            11 if rough && self.course.chance(2) => self.trim(),
-            12 if rough && self.course.chance(4) => self.find_gap(node),
-            13 if rough && self.course.chance(10) => self.delete(node),
+            10 if may_lose && self.course.chance(6) => self.end_term(),
+            11 if may_lose && self.course.chance(2) => self.trim(),
+            12 if may_lose && self.course.chance(4) => self.find_gap(node),
+            13 if may_lose && self.course.chance(10) => self.delete(node),
             14 => self.release(node),
             15..18 => drop(self.answer_recall(node)),
             18 => drop(self.connect(node)),
@@ -271,7 +271,7 @@ impl World {
         let which = self.course.rng.usize(..node.recalls.len());
         let recall = node.recalls.swap_remove(which);
         let (brought, from) = self.feed.recall(&recall);
-        let from = (!self.course.is_rough() || !self.course.chance(8)).then_some(from);
+        let from = (!self.course.may_lose() || !self.course.chance(8)).then_some(from);
         let entries = brought.iter().map(|&seq| (self.feed.id_of(seq), self.feed.event(seq))).collect();
         self.course.note(format!("node {at} recalls {brought:?} of {} from {from:?}", recall.channel));
         node.publisher.recalled(&name(recall.channel), entries, from);

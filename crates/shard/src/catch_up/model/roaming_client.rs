@@ -13,7 +13,7 @@ use super::node::{SLACK_MS, channel_of};
 use super::world::{At, NODES, World};
 use crate::streams::State;
 
-pub(super) struct Wanderer {
+pub(super) struct RoamingClient {
     shard: u16,
     follows: Vec<usize>,
     node: usize,
@@ -30,7 +30,7 @@ pub(super) struct Wanderer {
     besides_owed: Besides,
 }
 
-impl Wanderer {
+impl RoamingClient {
     pub(super) fn new(shard: u16, world: &mut World) -> Self {
         let follows = world.course.some_channels(CHANNELS);
         world.course.note(format!("client {shard} follows {follows:?}"));
@@ -140,7 +140,7 @@ impl Wanderer {
             };
         }
         let held = match world.course.rng.u8(..12) {
-            0 if world.course.is_rough() => return Resume::After(strange_id(world)),
+            0 if world.course.may_lose() => return Resume::After(strange_id(world)),
             1 => world.course.rng.choice(&self.ids),
             _ => self.ids.last(),
         };
@@ -203,7 +203,7 @@ impl Wanderer {
     /// Behind the gaps comes what followed the end of the id's term, or the newest of what there is.
     fn begin_unknown(&mut self, world: &mut World, id: &str, floor: Floor) {
         world.course.happened("unknown id");
-        assert!(world.course.is_rough(), "client {}: {id} is known", self.shard);
+        assert!(world.course.may_lose(), "client {}: {id} is known", self.shard);
         let hub = &world.nodes[self.node].hub;
         let place = world.feed.place_of(&hub.id(Lane::default(), floor.position, 0).expect("its term is known"));
         let ours = EventId::parse(id).ok();
@@ -265,7 +265,7 @@ impl Wanderer {
                 return world.course.happened("gap beside");
             }
             world.course.happened("gap");
-            assert!(world.course.is_rough(), "client {}: nothing is missing", self.shard);
+            assert!(world.course.may_lose(), "client {}: nothing is missing", self.shard);
             gaps.push(channel);
             if let Some(id) = &block.id {
                 let place = world.feed.place_of(&EventId::parse(id).unwrap());

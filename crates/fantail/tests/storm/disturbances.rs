@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use fantail_testkit::proxy::Cut;
-use fantail_testkit::{Fantail, FaultProxy, Ledger, Mark, PATIENCE, Random, RedisServer, Sea, Verdict, http};
+use fantail_testkit::{ChannelSet, Fantail, FaultProxy, Ledger, Mark, PATIENCE, Random, RedisServer, Verdict, http};
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -32,7 +32,7 @@ const CLOSING_INTERVAL: Duration = Duration::from_millis(300);
 
 /// What kind of storm.
 #[derive(Debug, Clone)]
-pub(crate) struct Weather {
+pub(crate) struct Disturbances {
     pub(crate) clients: u64,
     pub(crate) publishers: u64,
     /// The longest pause of a publisher between two events, in milliseconds.
@@ -55,9 +55,9 @@ pub(crate) enum Ends {
 /// What all parts of a storm share.
 #[derive(Debug)]
 pub(crate) struct Storm {
-    pub(crate) weather: Weather,
+    pub(crate) disturbances: Disturbances,
     pub(crate) ledger: Ledger,
-    pub(crate) sea: Sea,
+    pub(crate) channel_set: ChannelSet,
     /// Where streams are opened.
     pub(crate) public: SocketAddr,
     /// And where with HTTP/1.0.
@@ -83,11 +83,11 @@ pub(crate) fn seed() -> u64 {
 }
 
 impl Storm {
-    pub(crate) fn new(weather: &Weather, node: &Fantail, seed: u64) -> Self {
+    pub(crate) fn new(disturbances: &Disturbances, node: &Fantail, seed: u64) -> Self {
         Self {
-            weather: weather.clone(),
+            disturbances: disturbances.clone(),
             ledger: Ledger::new(),
-            sea: Sea::new(BUSY, ORDINARY, RARE),
+            channel_set: ChannelSet::new(BUSY, ORDINARY, RARE),
             public: node.public(),
             public_1_0: node.public(),
             internal: node.internal(),
@@ -111,16 +111,16 @@ impl Storm {
         Self { public, ..self }
     }
 
-    /// Rages, calms down, and is judged. `broker` is the way to Redis, to be cut.
-    pub(crate) async fn rage(self, node: &Fantail, broker: Option<&FaultProxy>) -> Verdict {
+    /// Runs, comes to its end, and is judged. `broker` is the way to Redis, to be cut.
+    pub(crate) async fn run(self, node: &Fantail, broker: Option<&FaultProxy>) -> Verdict {
         allow_many_descriptors();
         let storm = Arc::new(self);
         let clients: Vec<_> = (0..CLIENT_THREADS).map(|number| storm.release_clients(number)).collect();
         let mut actors = JoinSet::new();
-        for number in 0..storm.weather.publishers {
+        for number in 0..storm.disturbances.publishers {
             actors.spawn(publishing::publish_until_over(Arc::clone(&storm), storm.random(1, number)));
         }
-        if storm.weather.ends != Ends::Never {
+        if storm.disturbances.ends != Ends::Never {
             actors.spawn(operator::kick_until_over(Arc::clone(&storm), storm.random(2, 0)));
         }
         storm.wait(broker).await;
@@ -141,7 +141,7 @@ impl Storm {
 
     /// Lets time pass, and cuts the connection to Redis in between.
     async fn wait(&self, broker: Option<&FaultProxy>) {
-        let part = self.weather.duration / (CUTS as u32 + 1);
+        let part = self.disturbances.duration / (CUTS as u32 + 1);
         sleep(part).await;
         for cut in [Cut::Reset, Cut::Fin].into_iter().cycle().take(CUTS as usize) {
             if let Some(broker) = broker {
@@ -157,7 +157,7 @@ impl Storm {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let mut clients = JoinSet::new();
-                for number in (thread..storm.weather.clients).step_by(CLIENT_THREADS as usize) {
+                for number in (thread..storm.disturbances.clients).step_by(CLIENT_THREADS as usize) {
                     clients.spawn(Client::new(number, storm.random(3, number), Arc::clone(&storm)).live());
                 }
                 while let Some(ended) = clients.join_next().await {
@@ -173,9 +173,9 @@ impl Storm {
         let mut publisher = self.ledger.publisher(self.random(4, 0));
         let started = tokio::time::Instant::now();
         while !clients.iter().all(thread::JoinHandle::is_finished) {
-            let event = publisher.compose_for(&self.sea.all(), 0);
+            let event = publisher.compose_for(&self.channel_set.all(), 0);
             self.closings.lock().unwrap().push((event.text.clone(), self.ledger.mark()));
-            if publishing::publish_over_http(self.internal, &self.sea.all(), &event.text).await {
+            if publishing::publish_over_http(self.internal, &self.channel_set.all(), &event.text).await {
                 publisher.confirm(&event);
             }
             if started.elapsed() > PATIENCE {
@@ -208,7 +208,7 @@ impl Storm {
         let verdict = self.ledger.judge();
         let resumed = self.resumed.load(Ordering::Relaxed);
         println!("seed {}, node {}: resumed {resumed}, {verdict}", self.seed, node.pid());
-        assert!(resumed * 4 > self.weather.clients, "hardly a stream was resumed");
+        assert!(resumed * 4 > self.disturbances.clients, "hardly a stream was resumed");
         verdict
     }
 

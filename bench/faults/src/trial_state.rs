@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use fantail_testkit::{Ledger, Mark, Random, Sea};
+use fantail_testkit::{ChannelSet, Ledger, Mark, Random};
 use tokio::time::Instant;
 
 use crate::conditions::Conditions;
@@ -17,7 +17,7 @@ use crate::recovery::Recovery;
 
 /// The shared state of one trial.
 #[derive(Debug)]
-pub struct Scene {
+pub struct TrialState {
     /// How events travel.
     pub mode: Mode,
     /// What is special before anything breaks.
@@ -25,7 +25,7 @@ pub struct Scene {
     /// Who judges.
     pub ledger: Ledger,
     /// All channels, lane by lane: what is for several channels is for those of one lane.
-    pub seas: Vec<Sea>,
+    pub channel_sets: Vec<ChannelSet>,
     /// Where each node's streams are opened.
     pub public: [SocketAddr; 2],
     /// Where each node takes events.
@@ -74,7 +74,7 @@ pub enum Part {
     Closing,
 }
 
-impl Scene {
+impl TrialState {
     /// At its beginning.
     pub fn new(
         (mode, conditions): (Mode, Conditions),
@@ -87,7 +87,7 @@ impl Scene {
             mode,
             conditions,
             ledger: Ledger::new(),
-            seas: mode.lanes().iter().map(|lane| lane::within(lane, conditions.sea())).collect(),
+            channel_sets: mode.lanes().iter().map(|lane| lane::within(lane, conditions.channel_set())).collect(),
             public,
             internal,
             redis,
@@ -111,16 +111,16 @@ impl Scene {
     }
 
     /// All channels of a lane.
-    pub fn choose_sea(&self, random: &mut Random) -> &Sea {
-        match &self.seas[..] {
-            [sea] => sea,
-            seas => &seas[random.below(seas.len() as u64) as usize],
+    pub fn choose_set(&self, random: &mut Random) -> &ChannelSet {
+        match &self.channel_sets[..] {
+            [channel_set] => channel_set,
+            channel_sets => &channel_sets[random.below(channel_sets.len() as u64) as usize],
         }
     }
 
     /// The channels of all lanes that are followed on both nodes all the time.
     pub fn watched(&self) -> Vec<&str> {
-        self.seas.iter().flat_map(|sea| self.conditions.watched(sea)).collect()
+        self.channel_sets.iter().flat_map(|channel_set| self.conditions.watched(channel_set)).collect()
     }
 
     /// From here on nothing may be missing in these lanes, declared or not.
@@ -230,15 +230,15 @@ mod tests {
     #[test]
     fn a_gap_in_a_lane_to_which_nothing_happened_is_an_offence() {
         let addr = SocketAddr::from(([127, 0, 0, 1], 1));
-        let scene = Scene::new((Mode::Lanes, Conditions::USUAL), [addr; 2], [addr; 2], vec![addr], 1);
+        let state = TrialState::new((Mode::Lanes, Conditions::USUAL), [addr; 2], [addr; 2], vec![addr], 1);
         let gap = |channel| format!(r#"{{"channel":"{channel}","reason":"term-ended"}}"#);
-        scene.count_gap(&gap("busy/0"));
-        scene.spare(&["0"]);
-        scene.count_gap(&gap("@orders/busy/0"));
-        assert_eq!(scene.offences(), [""; 0]);
-        scene.count_gap(&gap("busy/1"));
-        assert_eq!(scene.offences().len(), 1);
+        state.count_gap(&gap("busy/0"));
+        state.spare(&["0"]);
+        state.count_gap(&gap("@orders/busy/0"));
+        assert_eq!(state.offences(), [""; 0]);
+        state.count_gap(&gap("busy/1"));
+        assert_eq!(state.offences().len(), 1);
         let told = [("0: term-ended", 2), ("orders: term-ended", 1)];
-        assert_eq!(scene.gaps(), told.map(|(name, count)| (name.to_owned(), count)).into());
+        assert_eq!(state.gaps(), told.map(|(name, count)| (name.to_owned(), count)).into());
     }
 }

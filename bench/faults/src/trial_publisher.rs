@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Result;
-use fantail_testkit::{Composed, Publisher, Random, RespConnection, Sea};
+use fantail_testkit::{ChannelSet, Composed, Publisher, Random, RespConnection};
 use tokio::time::{sleep, timeout};
 
-use crate::scene::Scene;
 use crate::sender::{Form, Sender, Unexpected, Way, command, is_accepted};
+use crate::trial_state::TrialState;
 
 /// How long a publisher waits for an answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
@@ -23,19 +23,19 @@ const PAUSE_MS_MAX: u64 = 80;
 
 /// Publishes one event after the other.
 #[derive(Debug)]
-pub struct Voice {
-    scene: Arc<Scene>,
+pub struct TrialPublisher {
+    state: Arc<TrialState>,
     publisher: Publisher,
     random: Random,
     sender: Sender,
 }
 
-impl Voice {
+impl TrialPublisher {
     /// A new one, with no connection yet.
-    pub fn new(scene: &Arc<Scene>, mut random: Random) -> Self {
-        let publisher = scene.ledger.publisher(Random::from_seed(random.next_u64()));
-        let sender = Sender::new(scene.mode, scene.internal, scene.redis.clone());
-        Self { scene: Arc::clone(scene), publisher, random, sender }
+    pub fn new(state: &Arc<TrialState>, mut random: Random) -> Self {
+        let publisher = state.ledger.publisher(Random::from_seed(random.next_u64()));
+        let sender = Sender::new(state.mode, state.internal, state.redis.clone());
+        Self { state: Arc::clone(state), publisher, random, sender }
     }
 
     /// Its name in the ledger, until an event fails.
@@ -51,13 +51,13 @@ impl Voice {
 
     /// Publishes one event to each channel straight to Redis, all at once. How many were accepted.
     pub async fn publish_to_each(&mut self, channels: &[String], size: usize) -> Result<usize> {
-        let mut redis = RespConnection::connect(self.scene.redis[0]).await?;
+        let mut redis = RespConnection::connect(self.state.redis[0]).await?;
         let mut accepted = 0;
         for batch in channels.chunks(500) {
             let compose = |channel: &String| (channel.clone(), self.publisher.compose(channel, size));
             let events: Vec<_> = batch.iter().map(compose).collect();
             for (channel, event) in &events {
-                redis.send(&command(self.scene.mode, &[channel], &event.text, Form::Envelope)).await?;
+                redis.send(&command(self.state.mode, &[channel], &event.text, Form::Envelope)).await?;
             }
             for (_, event) in &events {
                 if is_accepted(&redis.reply().await?) {
@@ -71,9 +71,9 @@ impl Voice {
 
     /// Publishes at random until it is to stop.
     pub async fn publish_until_the_end(mut self) {
-        let scene = Arc::clone(&self.scene);
-        while !scene.has_publishing_ended() {
-            let channels = scene.choose_sea(&mut self.random).choose_for_event(&mut self.random);
+        let state = Arc::clone(&self.state);
+        while !state.has_publishing_ended() {
+            let channels = state.choose_set(&mut self.random).choose_for_event(&mut self.random);
             let way = match self.random.below(3) {
                 0 => Way::Node(0),
                 1 => Way::Node(1),
@@ -88,11 +88,11 @@ impl Voice {
     }
 
     /// Publishes an event to all channels of a lane and makes it a sign to go. Nothing if it was not accepted.
-    pub async fn close(&mut self, way: Way, sea: &Sea) {
-        let scene = Arc::clone(&self.scene);
-        let all = sea.all();
+    pub async fn close(&mut self, way: Way, channel_set: &ChannelSet) {
+        let state = Arc::clone(&self.state);
+        let all = channel_set.all();
         let event = self.publisher.compose_for(&all, 0);
-        scene.add_closing(event.text.clone(), scene.ledger.mark());
+        state.add_closing(event.text.clone(), state.ledger.mark());
         self.send_composed(way, &all, &event).await;
     }
 
@@ -101,14 +101,14 @@ impl Voice {
         let number = self.publisher.number();
         let form = self.choose_form();
         let what = format!("event {}: by {way:?}, {form:?}, to {}", event.order(), channels.join(" "));
-        self.scene.write_down_publishing(number, &what);
+        self.state.write_down_publishing(number, &what);
         let sent = timeout(ANSWER_PATIENCE, self.send(way, channels, &event.text, form)).await;
         let told = match &sent {
             Ok(Ok(())) => "accepted".to_owned(),
             Ok(Err(error)) => format!("in doubt: {error}"),
             Err(_) => "in doubt: no answer".to_owned(),
         };
-        self.scene.write_down_publishing(number, &format!("event {}: {told}", event.order()));
+        self.state.write_down_publishing(number, &format!("event {}: {told}", event.order()));
         let is_accepted = matches!(sent, Ok(Ok(())));
         if is_accepted {
             self.publisher.confirm(event);
@@ -132,15 +132,15 @@ impl Voice {
         if let Err(error) = &sent
             && let Some(refusal) = error.downcast_ref::<Unexpected>()
         {
-            self.scene.offence(refusal.to_string());
+            self.state.offence(refusal.to_string());
         }
         sent
     }
 
     fn fail(&mut self, way: Way) {
         self.sender.forget(way);
-        self.publisher = self.scene.ledger.publisher(Random::from_seed(self.random.next_u64()));
-        self.scene.tallies.refused.fetch_add(1, Ordering::Relaxed);
+        self.publisher = self.state.ledger.publisher(Random::from_seed(self.random.next_u64()));
+        self.state.tallies.refused.fetch_add(1, Ordering::Relaxed);
     }
 }
 

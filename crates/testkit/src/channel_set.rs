@@ -4,13 +4,13 @@ use crate::random::Random;
 
 /// All channels by name.
 #[derive(Debug, Clone)]
-pub struct Sea {
+pub struct ChannelSet {
     names: Vec<String>,
     busy: usize,
     ordinary: usize,
 }
 
-impl Sea {
+impl ChannelSet {
     /// So many channels of each kind; at least one of each.
     pub fn new(busy: usize, ordinary: usize, rare: usize) -> Self {
         let (busy, ordinary, rare) = (busy.max(1), ordinary.max(1), rare.max(1));

@@ -9,7 +9,7 @@ use fantail_testkit::{Error, Event, Mark, Random, Reader, SseClient, Start};
 use tokio::time::{Instant, sleep};
 
 use crate::conditions::Readers;
-use crate::scene::{Part, Scene};
+use crate::trial_state::{Part, TrialState};
 
 /// How long a reader waits for a response head before it tries the other node. Longer than a node waits for Redis.
 const HEAD_PATIENCE: Duration = Duration::from_secs(8);
@@ -24,7 +24,7 @@ const DIARY_CHARS: usize = 90;
 
 /// How a reader behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
+pub enum ReaderHabit {
     /// Follows all watched channels of one lane on one node, for as long as the trial takes.
     Watcher {
         /// Which node.
@@ -44,19 +44,19 @@ pub enum Manner {
 
 /// A reader.
 #[derive(Debug)]
-pub struct Traveller {
+pub struct TrialReader {
     number: u64,
     random: Random,
-    scene: Arc<Scene>,
-    kind: Option<Manner>,
+    state: Arc<TrialState>,
+    kind: Option<ReaderHabit>,
     visits: u64,
 }
 
 /// One reader of the ledger, over as many connections as it takes.
 struct Visit<'a> {
-    traveller: &'a mut Traveller,
+    trial_reader: &'a mut TrialReader,
     name: String,
-    manner: Manner,
+    habit: ReaderHabit,
     path: String,
     node: usize,
     http_1_0: bool,
@@ -71,7 +71,7 @@ struct Visit<'a> {
 
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
-        self.traveller.scene.keep_diary(std::mem::take(&mut self.name), std::mem::take(&mut self.diary));
+        self.trial_reader.state.keep_diary(std::mem::take(&mut self.name), std::mem::take(&mut self.diary));
     }
 }
 
@@ -82,16 +82,16 @@ enum Read {
     Ended,
 }
 
-impl Traveller {
+impl TrialReader {
     /// One that behaves at random.
-    pub fn new(scene: &Arc<Scene>, number: u64) -> Self {
-        Self { number, random: scene.random(Part::Reader, number), scene: Arc::clone(scene), kind: None, visits: 0 }
+    pub fn new(state: &Arc<TrialState>, number: u64) -> Self {
+        Self { number, random: state.random(Part::Reader, number), state: Arc::clone(state), kind: None, visits: 0 }
     }
 
     /// One that watches a lane on a node.
-    pub fn watcher(scene: &Arc<Scene>, node: usize, lane: usize) -> Self {
+    pub fn watcher(state: &Arc<TrialState>, node: usize, lane: usize) -> Self {
         let number = u64::MAX - (2 * lane + node) as u64;
-        Self { kind: Some(Manner::Watcher { node, lane }), ..Self::new(scene, number) }
+        Self { kind: Some(ReaderHabit::Watcher { node, lane }), ..Self::new(state, number) }
     }
 
     /// Lives until the trial is over.
@@ -104,40 +104,47 @@ impl Traveller {
 
     /// Follows something until it is left for good. False when the trial is over.
     async fn follow_something(&mut self) -> bool {
-        let manner = self.choose_manner();
-        let scene = Arc::clone(&self.scene);
-        let channels = match manner {
-            Manner::Watcher { lane, .. } => scene.conditions.watched(&scene.seas[lane]),
-            Manner::Sleepy => scene.choose_sea(&mut self.random).choose_busy(&mut self.random),
-            Manner::Steady | Manner::Restless | Manner::Moving => {
-                scene.choose_sea(&mut self.random).choose(&mut self.random)
+        let habit = self.choose_habit();
+        let state = Arc::clone(&self.state);
+        let channels = match habit {
+            ReaderHabit::Watcher { lane, .. } => state.conditions.watched(&state.channel_sets[lane]),
+            ReaderHabit::Sleepy => state.choose_set(&mut self.random).choose_busy(&mut self.random),
+            ReaderHabit::Steady | ReaderHabit::Restless | ReaderHabit::Moving => {
+                state.choose_set(&mut self.random).choose(&mut self.random)
             }
         };
-        let word = if manner == Manner::Steady { "Steady" } else { "other" };
-        let path = format!("/sse?manner={word}&channel={}", channels.join("&channel="));
-        let http_1_0 = matches!(manner, Manner::Restless | Manner::Sleepy) && self.random.chance(1, 8);
-        let mut node = self.choose_node(manner, None);
+        let word = if habit == ReaderHabit::Steady { "Steady" } else { "other" };
+        let path = format!("/sse?habit={word}&channel={}", channels.join("&channel="));
+        let http_1_0 = matches!(habit, ReaderHabit::Restless | ReaderHabit::Sleepy) && self.random.chance(1, 8);
+        let mut node = self.choose_node(habit, None);
         let stream = loop {
-            if scene.is_over() {
+            if state.is_over() {
                 return false;
             }
-            match self.open(node, &path, manner, http_1_0, "").await {
+            match self.open(node, &path, habit, http_1_0, "").await {
                 Some(stream) => break stream,
-                None => node = self.choose_node(manner, Some(node)),
+                None => node = self.choose_node(habit, Some(node)),
             }
         };
         self.visits += 1;
-        let name = format!("reader {}.{}, {manner:?}", self.number, self.visits);
-        let reader = Some(scene.ledger.reader(&name, &channels, Start::Live(scene.ledger.mark())));
-        let diary = vec![format!("{:.4} node {node}: {path}", scene.seconds())];
+        let name = format!("reader {}.{}, {habit:?}", self.number, self.visits);
+        let reader = Some(state.ledger.reader(&name, &channels, Start::Live(state.ledger.mark())));
+        let diary = vec![format!("{:.4} node {node}: {path}", state.seconds())];
         let id = String::new();
-        Visit { traveller: self, name, manner, path, node, http_1_0, reader, stream, id, diary }.stay().await
+        Visit { trial_reader: self, name, habit, path, node, http_1_0, reader, stream, id, diary }.stay().await
     }
 
     /// One try; after a failure a rest.
-    async fn open(&mut self, node: usize, path: &str, manner: Manner, http_1_0: bool, id: &str) -> Option<SseClient> {
-        let mut request = SseClient::request(self.scene.public[node], path);
-        if manner == Manner::Sleepy {
+    async fn open(
+        &mut self,
+        node: usize,
+        path: &str,
+        habit: ReaderHabit,
+        http_1_0: bool,
+        id: &str,
+    ) -> Option<SseClient> {
+        let mut request = SseClient::request(self.state.public[node], path);
+        if habit == ReaderHabit::Sleepy {
             request = request.receive_buffer(SMALL_BUFFER_BYTES);
         }
         if http_1_0 {
@@ -152,30 +159,30 @@ impl Traveller {
             match head.status {
                 200 => return Some(stream),
                 503 => {}
-                status => self.scene.offence(format!("reader {}: {path} was answered with {status}", self.number)),
+                status => self.state.offence(format!("reader {}: {path} was answered with {status}", self.number)),
             }
         }
-        self.scene.tallies.turned_away.fetch_add(1, Ordering::Relaxed);
+        self.state.tallies.turned_away.fetch_add(1, Ordering::Relaxed);
         self.rest(20, 200).await;
         None
     }
 
-    fn choose_manner(&mut self) -> Manner {
-        self.kind.unwrap_or(match (self.scene.conditions.readers, self.random.below(100)) {
-            (Readers::Moving { staying }, drawn) if drawn < staying => Manner::Steady,
-            (Readers::Moving { .. }, _) => Manner::Moving,
-            (Readers::Various, 0..30) => Manner::Steady,
-            (Readers::Various, 30..94) => Manner::Restless,
-            (Readers::Various, _) => Manner::Sleepy,
+    fn choose_habit(&mut self) -> ReaderHabit {
+        self.kind.unwrap_or(match (self.state.conditions.readers, self.random.below(100)) {
+            (Readers::Moving { staying }, drawn) if drawn < staying => ReaderHabit::Steady,
+            (Readers::Moving { .. }, _) => ReaderHabit::Moving,
+            (Readers::Various, 0..30) => ReaderHabit::Steady,
+            (Readers::Various, 30..94) => ReaderHabit::Restless,
+            (Readers::Various, _) => ReaderHabit::Sleepy,
         })
     }
 
     /// Mostly not the one where it was.
-    fn choose_node(&mut self, manner: Manner, last: Option<usize>) -> usize {
-        match (manner, last) {
-            (Manner::Watcher { node, .. }, _) => node,
+    fn choose_node(&mut self, habit: ReaderHabit, last: Option<usize>) -> usize {
+        match (habit, last) {
+            (ReaderHabit::Watcher { node, .. }, _) => node,
             (_, None) => self.random.below(2) as usize,
-            (Manner::Moving, Some(last)) => 1 - last,
+            (ReaderHabit::Moving, Some(last)) => 1 - last,
             (_, Some(last)) if self.random.chance(2, 3) => 1 - last,
             (_, Some(last)) => last,
         }
@@ -195,9 +202,9 @@ impl Visit<'_> {
     /// Until the reader leaves, or the trial is over; then false.
     async fn stay(mut self) -> bool {
         loop {
-            let time = match self.manner {
-                Manner::Moving => MOVING_INTERVAL,
-                _ => self.traveller.millis(20, 1_000),
+            let time = match self.habit {
+                ReaderHabit::Moving => MOVING_INTERVAL,
+                _ => self.trial_reader.millis(20, 1_000),
             };
             match self.read_for(time).await {
                 Read::Over(mark) => {
@@ -216,16 +223,18 @@ impl Visit<'_> {
                     }
                     self.come_back().await;
                 }
-                Read::TimeIsUp => match self.manner {
-                    Manner::Watcher { .. } | Manner::Steady => {}
-                    Manner::Sleepy if self.traveller.scene.is_over() => {}
-                    Manner::Sleepy => self.traveller.rest(50, 1_500).await,
+                Read::TimeIsUp => match self.habit {
+                    ReaderHabit::Watcher { .. } | ReaderHabit::Steady => {}
+                    ReaderHabit::Sleepy if self.trial_reader.state.is_over() => {}
+                    ReaderHabit::Sleepy => self.trial_reader.rest(50, 1_500).await,
                     // Nobody leaves for good once the trial is over: whoever comes back proves more.
-                    Manner::Restless if self.traveller.random.chance(1, 8) && !self.traveller.scene.is_over() => {
+                    ReaderHabit::Restless
+                        if self.trial_reader.random.chance(1, 8) && !self.trial_reader.state.is_over() =>
+                    {
                         self.leave();
                         return true;
                     }
-                    Manner::Restless | Manner::Moving => {
+                    ReaderHabit::Restless | ReaderHabit::Moving => {
                         if !self.move_on().await {
                             return true;
                         }
@@ -241,7 +250,7 @@ impl Visit<'_> {
             match self.stream.next_event(until.saturating_duration_since(Instant::now())).await {
                 Ok(event) => {
                     self.take(&event);
-                    if let Some(mark) = self.traveller.scene.closing(&event.data) {
+                    if let Some(mark) = self.trial_reader.state.closing(&event.data) {
                         return Read::Over(mark);
                     }
                     if Instant::now() > until {
@@ -266,10 +275,10 @@ impl Visit<'_> {
         self.write_down(&format!("{} {} {start:?}", event.id, event.event));
         self.id.clone_from(&event.id);
         if event.event == "fantail.gap" {
-            self.traveller.scene.count_gap(&event.data);
+            self.trial_reader.state.count_gap(&event.data);
         }
-        if let Manner::Watcher { node, .. } = self.manner {
-            self.traveller.scene.recovery.saw(node, &event.data);
+        if let ReaderHabit::Watcher { node, .. } = self.habit {
+            self.trial_reader.state.recovery.saw(node, &event.data);
         }
     }
 
@@ -287,7 +296,7 @@ impl Visit<'_> {
     /// Chooses the id to come back with: of the last event that was taken, as if everything behind it had been lost on
     /// its way; or the one that a browser has after taking what has come so far, which may be that of the opening.
     async fn prepare_to_leave(&mut self) {
-        if self.id.is_empty() || self.traveller.random.chance(1, 2) {
+        if self.id.is_empty() || self.trial_reader.random.chance(1, 2) {
             for event in self.stream.take_up_to_now(HEAD_PATIENCE).await {
                 self.take(&event);
             }
@@ -307,26 +316,26 @@ impl Visit<'_> {
     async fn come_back(&mut self) {
         self.check_lines();
         let left_at = self.node;
-        match self.traveller.random.below(3) {
-            _ if self.manner == Manner::Moving => {}
-            0 => self.traveller.rest(0, 50).await,
-            1 => self.traveller.rest(50, 1_000).await,
+        match self.trial_reader.random.below(3) {
+            _ if self.habit == ReaderHabit::Moving => {}
+            0 => self.trial_reader.rest(0, 50).await,
+            1 => self.trial_reader.rest(50, 1_000).await,
             _ => {}
         }
         loop {
-            self.node = self.traveller.choose_node(self.manner, Some(self.node));
-            let opened = self.traveller.open(self.node, &self.path, self.manner, self.http_1_0, &self.id).await;
+            self.node = self.trial_reader.choose_node(self.habit, Some(self.node));
+            let opened = self.trial_reader.open(self.node, &self.path, self.habit, self.http_1_0, &self.id).await;
             if let Some(stream) = opened {
                 // Only now the old one goes, half the time with a reset and in the middle of a frame.
                 let old = std::mem::replace(&mut self.stream, stream);
-                if self.traveller.random.chance(1, 2) {
+                if self.trial_reader.random.chance(1, 2) {
                     let _ = old.reset();
                 }
                 break;
             }
         }
         self.write_down(&format!("node {}: comes back with {:?}", self.node, self.id));
-        let tallies = &self.traveller.scene.tallies;
+        let tallies = &self.trial_reader.state.tallies;
         tallies.resumed.fetch_add(1, Ordering::Relaxed);
         tallies.moved.fetch_add(u64::from(self.node != left_at), Ordering::Relaxed);
     }
@@ -346,10 +355,10 @@ impl Visit<'_> {
     }
 
     fn write_down(&mut self, what: &str) {
-        self.diary.push(format!("{:.4} {what}", self.traveller.scene.seconds()));
+        self.diary.push(format!("{:.4} {what}", self.trial_reader.state.seconds()));
     }
 
     fn offence(&self, what: &str) {
-        self.traveller.scene.offence(format!("{}: {what}", self.name));
+        self.trial_reader.state.offence(format!("{}: {what}", self.name));
     }
 }

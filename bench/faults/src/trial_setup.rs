@@ -12,7 +12,7 @@ use crate::clustered::Clustered;
 use crate::fault::Fault;
 use crate::mode::Mode;
 use crate::node::Node;
-use crate::scene::Scene;
+use crate::trial_state::TrialState;
 
 /// How nodes log in. Publishers and replicas need no name, so that taking rights from nodes hits nodes alone.
 pub const LOGIN: (&str, &str) = ("app", "secret");
@@ -34,9 +34,9 @@ pub enum Servers {
 
 /// Everything that runs.
 #[derive(Debug)]
-pub struct Stage {
+pub struct TrialSetup {
     /// What everyone shares.
-    pub scene: Arc<Scene>,
+    pub state: Arc<TrialState>,
     /// The first is the master at the beginning. None if there is a Cluster.
     pub redis: Vec<RedisServer>,
     /// The Cluster, if there is one.
@@ -57,7 +57,7 @@ pub struct Stage {
     pub remarks: Vec<String>,
 }
 
-impl Stage {
+impl TrialSetup {
     /// Starts everything and waits until the nodes are ready.
     pub async fn start(fantail: &Path, mode: Mode, fault: &Fault, defect: Defect, seed: u64) -> Result<Self> {
         let Fault { servers, conditions, .. } = *fault;
@@ -89,10 +89,10 @@ impl Stage {
             Some(cluster) => cluster.servers.nodes().iter().map(RedisServer::addr).collect(),
             None => publishers.iter().map(FaultProxy::addr).collect(),
         };
-        let scene =
-            Arc::new(Scene::new((mode, conditions), public, nodes.each_ref().map(Node::internal), takers, seed));
-        let stage = Self {
-            scene,
+        let state =
+            Arc::new(TrialState::new((mode, conditions), public, nodes.each_ref().map(Node::internal), takers, seed));
+        let setup = Self {
+            state,
             redis,
             cluster,
             nodes,
@@ -103,10 +103,10 @@ impl Stage {
             healed: None,
             remarks: Vec::new(),
         };
-        for node in &stage.nodes {
+        for node in &setup.nodes {
             node.wait_until_ready().await.with_context(|| format!("the node said:\n{}", node.last_words()))?;
         }
-        Ok(stage)
+        Ok(setup)
     }
 
     /// The Redis that is master at the beginning.

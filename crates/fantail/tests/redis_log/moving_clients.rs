@@ -244,7 +244,7 @@ async fn kill_again_and_again(load: Rc<Load>, mut nodes: Vec<Fantail>) -> (Vec<F
 }
 
 #[tokio::test]
-async fn clients_that_wander_under_load_between_nodes_that_are_killed_lose_nothing_and_get_nothing_twice() {
+async fn clients_that_move_under_load_between_nodes_that_are_killed_lose_nothing_and_get_nothing_twice() {
     const SEED: u64 = 30;
     let redis = RedisServer::start().await.unwrap();
     let mut nodes = Vec::new();

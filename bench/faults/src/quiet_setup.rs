@@ -11,7 +11,7 @@ use crate::sender::Sender;
 
 /// What runs.
 #[derive(Debug)]
-pub struct Ground {
+pub struct QuietSetup {
     /// How events travel.
     pub mode: Mode,
     /// One node with its own memory, or two with one Redis.
@@ -19,7 +19,7 @@ pub struct Ground {
     redis: Option<RedisServer>,
 }
 
-impl Ground {
+impl QuietSetup {
     /// Starts everything and waits until it is ready.
     pub async fn start(fantail: &Path, mode: Mode, flags: &[&str]) -> Result<Self> {
         let redis = if mode == Mode::Memory { None } else { Some(RedisServer::start().await?) };

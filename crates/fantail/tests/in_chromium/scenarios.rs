@@ -42,7 +42,7 @@ pub(crate) async fn told() -> &'static Report {
 }
 
 /// Everything that a page is shown.
-struct Stage {
+struct ScenarioServers {
     node: Fantail,
     nginx: Nginx,
     /// In front of the node and of nginx, to be shut while a source is away.
@@ -59,7 +59,7 @@ struct Stage {
 async fn run() -> Report {
     let page = Page::bind().await.unwrap();
     let origin = page.origin();
-    let stage = Stage::set(&origin).await;
+    let servers = ScenarioServers::set(&origin).await;
     // A port that a client's own connection cannot be given, so that the node can have it again.
     let address = format!("127.0.0.1:{}", free_port().unwrap());
     let restarted_flags = ["--listen", &address, "--cors-origin", &origin, "--retry", "50ms", "--drain-window", "0s"];
@@ -69,7 +69,7 @@ async fn run() -> Report {
     let [killed, terminated] = ENDS.map(|end| Away::set(end, &logging, &origin));
     let (killed, terminated) = tokio::join!(killed, terminated);
 
-    let mut sources = stage.sources(&restarted);
+    let mut sources = servers.sources(&restarted);
     for away in [&killed, &terminated] {
         let [recipe, bare] = away.sources();
         sources.ending.push(recipe);
@@ -77,11 +77,11 @@ async fn run() -> Report {
         sources.answering.push(away.answer());
     }
     let html = page::html(&sources);
-    let Stage { node, doors, slow, shedding, redis, full, .. } = &stage;
+    let ScenarioServers { node, doors, slow, shedding, redis, full, .. } = &servers;
     let (report, direct, nginx, killed, terminated, ..) = tokio::join!(
         page.run(&html, PATIENCE * 3),
-        serve_scenes(node, &doors[0], WAYS[0]),
-        serve_scenes(node, &doors[1], WAYS[1]),
+        serve_scenarios(node, &doors[0], WAYS[0]),
+        serve_scenarios(node, &doors[1], WAYS[1]),
         killed.play(),
         terminated.play(),
         end_two_together(node, slow),
@@ -93,7 +93,7 @@ async fn run() -> Report {
     Report { logs: page::logs(report.unwrap()), owed }
 }
 
-impl Stage {
+impl ScenarioServers {
     async fn set(origin: &str) -> Self {
         let redis = RedisServer::start().await.unwrap();
         let allow = ["--cors-origin", origin];
@@ -122,7 +122,7 @@ impl Stage {
         }
     }
 
-    /// The sources of all scenes but those in which a node is away. A browser opens six connections to one address at most.
+    /// The sources of all scenarios but those in which a node is away. A browser opens six connections to one address at most.
     fn sources(&self, restarted: &Fantail) -> Sources {
         let source = |name: &str, address, query| (name.to_owned(), format!("http://{address}/sse/{name}{query}"));
         let mut ending = vec![
@@ -135,8 +135,8 @@ impl Stage {
         ];
         let ways = WAYS.into_iter().zip([self.node.public(), self.nginx.addr()]).zip(&self.doors);
         for ((way, address), door) in ways {
-            for (scene, query) in [("named", ""), ("limited", "?limit=2"), ("kicked", "")] {
-                ending.push(source(&format!("{way}-{scene}"), address, query));
+            for (scenario, query) in [("named", ""), ("limited", "?limit=2"), ("kicked", "")] {
+                ending.push(source(&format!("{way}-{scenario}"), address, query));
             }
             ending.push(source(&format!("{way}-quiet"), door.addr(), ""));
         }
@@ -145,8 +145,8 @@ impl Stage {
     }
 }
 
-async fn serve_scenes(node: &Fantail, door: &FaultProxy, way: &str) -> Vec<(String, Vec<Told>)> {
-    let channel = |scene: &str| format!("{way}-{scene}");
+async fn serve_scenarios(node: &Fantail, door: &FaultProxy, way: &str) -> Vec<(String, Vec<Told>)> {
+    let channel = |scenario: &str| format!("{way}-{scenario}");
     let channels = ["named", "limited", "kicked", "quiet"].map(channel);
     let (named, limited, kicked, quiet) = tokio::join!(
         show_fields(node, &channels[0]),
