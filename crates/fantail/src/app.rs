@@ -113,7 +113,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
             shards: u16::try_from(workers).context("too many workers")?,
             log,
             patterns: channel_classes::log_limits(&channel, log)?,
-            expects_beside: channel_classes::plain_events_expected(&channel, plain_events_expected),
+            expects_unnumbered: channel_classes::plain_events_expected(&channel, plain_events_expected),
             unknown_id_replay_max,
             control_events,
             logs_bytes_max,

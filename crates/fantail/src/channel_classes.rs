@@ -29,7 +29,7 @@ pub(crate) fn slow_policies(rules: &[ChannelRule], default: Written) -> SlowPoli
     SlowPolicies::new(policy(default), of_rules)
 }
 
-/// Whether events beside the log are expected in channels without a rule, and in those of each; `default` holds where a rule
+/// Whether unnumbered events are expected in channels without a rule, and in those of each; `default` holds where a rule
 /// says nothing.
 pub(crate) fn plain_events_expected(rules: &[ChannelRule], default: bool) -> Vec<bool> {
     let of_rules = rules.iter().map(|rule| rule.plain_events_expected.unwrap_or(default));

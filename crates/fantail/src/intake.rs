@@ -23,7 +23,7 @@ impl Intake for NodeIntake {
         let published = match place {
             Place::Next => self.publisher.publish(publication),
             Place::Numbered(id) => self.publisher.publish_numbered(publication, id),
-            Place::Beside => self.publisher.publish_beside(publication),
+            Place::Beside => self.publisher.publish_unnumbered(publication),
         }?;
         Ok(Receipt { id: published.id, subscribers: Some(published.subscribers) })
     }

@@ -2,8 +2,6 @@
 //! and get what they miss, once and in order, or are told what is missing.
 #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
-#[path = "redis_log/beside.rs"]
-mod beside;
 #[path = "redis_log/broker.rs"]
 mod broker;
 #[path = "redis_log/cluster.rs"]
@@ -34,3 +32,5 @@ mod replay;
 mod rights;
 #[path = "redis_log/several.rs"]
 mod several;
+#[path = "redis_log/unnumbered.rs"]
+mod unnumbered;

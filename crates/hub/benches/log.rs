@@ -5,12 +5,12 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use fantail_bench_micro::{Bench, main as run};
-use fantail_hub::{Following, Hub, HubSettings, Join, LogLimits, NumberedBy, Position, Publisher, Room};
+use fantail_hub::{Following, Hub, HubSettings, Join, LogLimits, NumberedBy, Position, Publisher, ReadLimit};
 use fantail_telemetry::HubCounters;
 use fantail_wire::{ChannelName, Event, Lane, Lanes, Publication, Term};
 
 const EVENTS_KEPT: usize = 1024;
-const ROOM: Room = Room { entries: 64, bytes: 64 * 1024 };
+const READ_LIMIT: ReadLimit = ReadLimit { entries: 64, bytes: 64 * 1024 };
 
 /// A hub with one channel that one shard follows.
 struct Node {
@@ -29,7 +29,7 @@ impl Node {
             shards: 1,
             log: LogLimits { entries_max: EVENTS_KEPT, bytes_max: 1 << 20, age_ms_max: 300_000 },
             patterns: Vec::new(),
-            expects_beside: Vec::new(),
+            expects_unnumbered: Vec::new(),
             unknown_id_replay_max: 100,
             control_events: true,
             logs_bytes_max: 256 << 20,
@@ -67,10 +67,10 @@ fn main() {
     };
     let (read_node, _, positions) = full(Node::new());
     let (last, one_before, many_before) =
-        (positions[EVENTS_KEPT - 1], positions[EVENTS_KEPT - 2], positions[EVENTS_KEPT - 1 - ROOM.entries]);
+        (positions[EVENTS_KEPT - 1], positions[EVENTS_KEPT - 2], positions[EVENTS_KEPT - 1 - READ_LIMIT.entries]);
     let read = |from: Position| {
-        let mut out = Vec::with_capacity(ROOM.entries);
-        read_node.join.channel.read(from, last, ROOM, &mut out);
+        let mut out = Vec::with_capacity(READ_LIMIT.entries);
+        read_node.join.channel.read(from, last, READ_LIMIT, &mut out);
         out.len() as u64
     };
     // The shard never looks: marks coalesce and the log evicts, as with a shard that is far behind.
@@ -79,7 +79,7 @@ fn main() {
     let (served, _, _) = full(Node::new());
     let served = RefCell::new(served);
     assert!(served.borrow().take() && !served.borrow().take(), "marks coalesce");
-    assert_eq!((read(one_before), read(many_before)), (1, ROOM.entries as u64));
+    assert_eq!((read(one_before), read(many_before)), (1, READ_LIMIT.entries as u64));
     run(&mut [
         Bench::new("publish_128_bytes_shard_behind", || behind.borrow_mut().publish().number),
         Bench::new("publish_128_bytes_post_and_take_mark", || {

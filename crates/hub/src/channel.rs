@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use crate::log::ChannelLog;
-use crate::recall::{Recall, Ticket};
+use crate::recall_state::{RecallState, Ticket};
 use crate::{EntryKind, Floor, Maker, Mark, Position};
 
 /// One channel. Shards hold it by reference count; the lock is held for a few loads and stores at a time.
@@ -41,14 +41,14 @@ pub struct Delivery {
 
 /// How much a reader takes at a time.
 #[derive(Debug, Clone, Copy)]
-pub struct Room {
+pub struct ReadLimit {
     /// Entries.
     pub entries: usize,
     /// Bytes of their frames, or of entries with their frames.
     pub bytes: usize,
 }
 
-/// What a reader learns beside the entries, under the same lock.
+/// Facts that a reader learns with the entries, under the same lock.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading {
     /// Nothing is known of what is below.
@@ -66,11 +66,11 @@ pub(crate) struct ChannelState {
     pub(crate) marks: SmallVec<[(u16, Arc<Mark>); 1]>,
     pub(crate) follow: Follow,
     /// Something without a place in the feed's numbering was published to it since it was made.
-    pub(crate) has_beside: bool,
+    pub(crate) has_unnumbered: bool,
     /// The channel stands in the queue of wishes.
     pub(crate) wish_posted: bool,
     /// Set once somebody has asked for what the channel got before.
-    pub(crate) recall: Option<Box<Recall>>,
+    pub(crate) recall: Option<Box<RecallState>>,
     /// The control thread watches the channel for the end of its linger time.
     pub(crate) lingering: bool,
     /// When the last shard left, or the channel was made, in milliseconds since the Unix epoch.
@@ -110,7 +110,7 @@ impl Channel {
             class,
             marks: SmallVec::new(),
             follow,
-            has_beside: false,
+            has_unnumbered: false,
             wish_posted: false,
             recall: None,
             lingering: false,
@@ -163,7 +163,7 @@ impl Channel {
     /// Copies entries above `cursor` and up to `to`, oldest first, to the end of `out`: as many as `room` allows, but
     /// one at least. `to` must be a watermark that was read before this call. For a live stream, whose cursor is where
     /// it came to.
-    pub fn read(&self, cursor: Position, to: Position, room: Room, out: &mut Vec<Delivery>) -> Reading {
+    pub fn read(&self, cursor: Position, to: Position, room: ReadLimit, out: &mut Vec<Delivery>) -> Reading {
         let state = self.state.lock();
         let floor = state.log.live_floor();
         // What was recalled is for streams that resume: a live one below the floor has missed what stood among it.
@@ -173,7 +173,7 @@ impl Channel {
 
     /// As [`read`](Self::read), but whoever has missed something, since his cursor is below the floor, gets of what is
     /// left only the newest event, and what is no event behind it.
-    pub fn read_newest(&self, cursor: Position, to: Position, room: Room, out: &mut Vec<Delivery>) -> Reading {
+    pub fn read_newest(&self, cursor: Position, to: Position, room: ReadLimit, out: &mut Vec<Delivery>) -> Reading {
         let state = self.state.lock();
         let floor = state.log.live_floor();
         let above = cursor.max(floor.position);
@@ -184,14 +184,14 @@ impl Channel {
         Reading { floor, complete }
     }
 
-    /// As [`read`](Self::read) for a stream that resumes and began when the watermark was at `began`: what stands beside
-    /// the numbering is for streams that are open when it comes, so it gets none of it from before, and misses none of that.
+    /// As [`read`](Self::read) for a stream that resumes and began when the watermark was at `began`: unnumbered
+    /// entries are for streams that are open when they come, so it gets none from before, and misses none.
     pub fn read_resuming(
         &self,
         cursor: Position,
         to: Position,
         began: Position,
-        room: Room,
+        room: ReadLimit,
         out: &mut Vec<Delivery>,
     ) -> Reading {
         let state = self.state.lock();
@@ -210,10 +210,10 @@ impl Channel {
 
 impl ChannelState {
     /// Copies entries as `room` allows. True if there are no more.
-    fn read(&self, cursor: Position, to: Position, began: Position, room: Room, out: &mut Vec<Delivery>) -> bool {
+    fn read(&self, cursor: Position, to: Position, began: Position, room: ReadLimit, out: &mut Vec<Delivery>) -> bool {
         let (mut entries, mut bytes) = (0, 0);
         for entry in self.log.range(cursor, to) {
-            if entry.kind.is_beside() && entry.position <= began {
+            if entry.kind.is_unnumbered() && entry.position <= began {
                 continue;
             }
             if entries == room.entries || (entries > 0 && bytes + entry.frame.len() > room.bytes) {
@@ -251,7 +251,7 @@ mod tests {
     /// the map, and one for its maker, if each has another; maps are half empty at worst. Its log's entries are counted in
     /// `log_bytes`.
     #[test]
-    fn a_channel_costs_the_hub_at_most_400_bytes_beside_its_log() {
+    fn a_channel_costs_the_hub_at_most_400_bytes_without_its_log() {
         let counts = 2 * size_of::<usize>();
         let channel = size_of::<Channel>() + counts;
         let mark = size_of::<Mark>() + counts;

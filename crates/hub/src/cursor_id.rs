@@ -39,9 +39,9 @@ impl Hub {
                 Told::Before(ms) => at_ms = at_ms.max(ms),
             }
         }
-        // Beside a number only gaps have an id of their own.
-        let beside = if is_gap || !self.ids_are_shared() { cursor.beside } else { 0 };
-        self.id(lane, Position { beside, ..cursor }, at_ms).map(|id| id.to_string())
+        // Of unnumbered entries only gaps have an id of their own.
+        let unnumbered = if is_gap || !self.ids_are_shared() { cursor.unnumbered } else { 0 };
+        self.id(lane, Position { unnumbered, ..cursor }, at_ms).map(|id| id.to_string())
     }
 }
 
@@ -102,14 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn beside_a_number_only_a_gap_is_named() {
+    fn of_unnumbered_entries_only_a_gap_has_an_id() {
         let mut feed = Feed::new(LIMITS);
         feed.follow_at(10);
-        feed.publisher.publish_beside(&publication("a")).expect("small");
-        let beside = Position { beside: 1, ..Position::new(1, 10) };
-        assert_eq!(feed.hub.watermark(Lane::default()).position, beside);
-        let id = EventId::parse(&shown(&feed, beside).expect("known")).expect("ours");
-        assert_eq!((id.number, id.beside), (10, 0));
+        feed.publisher.publish_unnumbered(&publication("a")).expect("small");
+        let unnumbered = Position { unnumbered: 1, ..Position::new(1, 10) };
+        assert_eq!(feed.hub.watermark(Lane::default()).position, unnumbered);
+        let id = EventId::parse(&shown(&feed, unnumbered).expect("known")).expect("ours");
+        assert_eq!((id.number, id.unnumbered), (10, 0));
         let Begin::At(start) = feed.begin(&Resume::After(id.to_string())) else { panic!("it waits") };
         assert_eq!(start.cursor, Position::new(1, 10));
     }

@@ -117,6 +117,6 @@ fn recall(channel: &Channel, state: &mut ChannelState, hub: &Hub) -> Option<Wish
     let above = question.wanted.above;
     let above = (above > Position::ORIGIN).then(|| hub.id(channel.lane(), above, 0)).flatten();
     let events_max = room.entries.clamp(1, question.wanted.events.max(1));
-    let [above, up_to] = [above, Some(up_to)].map(|id| id.map(|id| EventId { beside: 0, ..id }));
+    let [above, up_to] = [above, Some(up_to)].map(|id| id.map(|id| EventId { unnumbered: 0, ..id }));
     Some(Wish::Recall { channel: channel.name().clone(), above, up_to: up_to?, events_max })
 }

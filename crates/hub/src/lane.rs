@@ -4,7 +4,7 @@ use fantail_wire::GapReason;
 use parking_lot::Mutex;
 
 use crate::numbering::Numbering;
-use crate::syncs::Syncs;
+use crate::sync_requests::SyncRequests;
 use crate::{Floor, NumberedBy};
 
 /// What the channels of a lane have in common.
@@ -13,7 +13,7 @@ pub(crate) struct LaneState {
     pub(crate) numbering: Numbering,
     /// Stands for every channel that was forgotten: the floor of a channel that is made anew.
     pub(crate) forgotten_floor: Mutex<Floor>,
-    pub(crate) syncs: Syncs,
+    pub(crate) sync_requests: SyncRequests,
 }
 
 impl LaneState {
@@ -21,6 +21,6 @@ impl LaneState {
         let numbering = Numbering::new(by, now_ms);
         let start = numbering.watermark();
         let floor = Floor { position: start.position, at_ms: start.at_ms, reason: GapReason::Trimmed };
-        Self { numbering, forgotten_floor: Mutex::new(floor), syncs: Syncs::default() }
+        Self { numbering, forgotten_floor: Mutex::new(floor), sync_requests: SyncRequests::default() }
     }
 }

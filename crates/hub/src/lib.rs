@@ -22,15 +22,14 @@ mod maker;
 mod numbering;
 mod position;
 mod publisher;
-mod recall;
+mod recall_state;
 mod registry;
 mod resume;
-mod sync;
-mod syncs;
+mod sync_requests;
 #[cfg(test)]
 mod testing;
 
-pub use channel::{Channel, Delivery, Join, Reading, Room};
+pub use channel::{Channel, Delivery, Join, ReadLimit, Reading};
 pub use interest::{Interest, Release, Wish};
 pub use log::{EntryKind, Floor, LogLimits};
 pub use mailbox::{Mailbox, Mark};

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use fantail_wire::{Frame, GapReason, PublisherId};
 
-use crate::{Position, Room};
+use crate::{Position, ReadLimit};
 
 /// One thing that streams of a channel get, in its place.
 #[derive(Debug, Clone)]
@@ -27,23 +27,22 @@ pub enum EntryKind {
     /// An event.
     Event,
     /// An event without a place in the feed's numbering: for streams that are open when it comes, and never replayed.
-    Beside,
+    Unnumbered,
     /// A gap: something before it may be missing. It does not count against `limit` and is no event to replay.
     Gap,
-    /// A gap beside the feed's numbering: something that has no place there may be missing. Like that it is for streams
-    /// that are open when it comes, and has no id.
-    BesideGap,
+    /// A gap that tells of unnumbered events. Like them it is for streams that are open when it comes, and has no id.
+    UnnumberedGap,
 }
 
 impl EntryKind {
     /// Whether it is an event, numbered or not.
     pub fn is_event(self) -> bool {
-        matches!(self, Self::Event | Self::Beside)
+        matches!(self, Self::Event | Self::Unnumbered)
     }
 
     /// Whether it has no place in the feed's numbering, and is never replayed.
-    pub fn is_beside(self) -> bool {
-        matches!(self, Self::Beside | Self::BesideGap)
+    pub fn is_unnumbered(self) -> bool {
+        matches!(self, Self::Unnumbered | Self::UnnumberedGap)
     }
 }
 
@@ -110,9 +109,9 @@ impl ChannelLog {
         Floor { position: self.live_floor, reason: GapReason::Trimmed, ..self.floor }
     }
 
-    /// The floor for a stream that resumed when the watermark was at `began`, and has come to `cursor` since: what stands
-    /// beside the numbering is for it from there on. A recall may have sunk the floor below the other one, and then it is
-    /// told of first: behind it comes what was recalled.
+    /// The floor for a stream that resumed when the watermark was at `began`, and has come to `cursor` since: unnumbered
+    /// entries are for it from there on. A recall may have sunk the floor below the live one. Then the floor is told first,
+    /// since recalled events come behind it.
     pub(crate) fn resuming_floor(&self, cursor: Position, began: Position) -> Floor {
         if self.floor.position <= cursor && self.live_floor > began { self.live_floor() } else { self.floor }
     }
@@ -205,9 +204,9 @@ impl ChannelLog {
     }
 
     /// How many entries and bytes may still be added.
-    pub(crate) fn room(&self, limits: &LogLimits) -> Room {
+    pub(crate) fn room(&self, limits: &LogLimits) -> ReadLimit {
         let entries = limits.entries_max.saturating_sub(self.entries.len());
-        Room { entries, bytes: limits.bytes_max.saturating_sub(self.bytes) }
+        ReadLimit { entries, bytes: limits.bytes_max.saturating_sub(self.bytes) }
     }
 
     /// Events that could be replayed.
@@ -227,7 +226,7 @@ impl ChannelLog {
             self.gaps.pop_front();
         }
         self.live_floor = self.live_floor.max(oldest.position);
-        if !oldest.kind.is_beside() {
+        if !oldest.kind.is_unnumbered() {
             self.floor = Floor { position: oldest.position, at_ms: oldest.at_ms, reason: GapReason::Trimmed };
         }
     }
@@ -304,14 +303,14 @@ mod tests {
     }
 
     #[test]
-    fn an_evicted_event_beside_the_numbering_is_a_hole_for_live_streams_only() {
+    fn an_evicted_unnumbered_event_is_a_hole_for_live_streams_only() {
         let mut log = ChannelLog::new(BOTTOM);
         log.append(entry(1, 0), &LIMITS);
-        let beside = Position { beside: 1, ..Position::new(1, 1) };
-        log.append(Entry { position: beside, kind: EntryKind::Beside, ..entry(1, 0) }, &LIMITS);
+        let unnumbered = Position { unnumbered: 1, ..Position::new(1, 1) };
+        log.append(Entry { position: unnumbered, kind: EntryKind::Unnumbered, ..entry(1, 0) }, &LIMITS);
         log.evict_to(0);
         assert_eq!(log.floor().position, Position::new(1, 1));
-        assert_eq!((log.live_floor().position, log.top()), (beside, beside));
+        assert_eq!((log.live_floor().position, log.top()), (unnumbered, unnumbered));
         for n in 2..=5 {
             log.append(entry(n, 0), &LIMITS);
         }
@@ -324,13 +323,13 @@ mod tests {
     fn a_stream_that_catches_up_is_told_of_the_floor_before_what_was_recalled_and_then_of_what_it_missed_live() {
         let mut log = ChannelLog::new(BOTTOM);
         log.append(entry(12, 0), &LIMITS);
-        let beside = Position { beside: 1, ..Position::new(1, 12) };
-        log.append(Entry { position: beside, kind: EntryKind::Beside, ..entry(12, 0) }, &LIMITS);
+        let unnumbered = Position { unnumbered: 1, ..Position::new(1, 12) };
+        log.append(Entry { position: unnumbered, kind: EntryKind::Unnumbered, ..entry(12, 0) }, &LIMITS);
         log.evict_to(0);
         log.prepend(vec![entry(10, 0), entry(12, 0)], Floor { position: Position::new(1, 9), ..BOTTOM }, 0);
         let floor = |cursor, began| log.resuming_floor(Position::new(1, cursor), Position::new(1, began)).position;
         assert_eq!(floor(5, 11), Position::new(1, 9));
-        assert_eq!(floor(10, 11), beside);
+        assert_eq!(floor(10, 11), unnumbered);
         assert_eq!(floor(10, 13), Position::new(1, 9), "it was not there when that came");
     }
 

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
 
-use crate::sync::{AtomicBool, AtomicU32, Notify, Ordering, SegQueue};
-
+mod primitives;
 #[cfg(all(test, loom))]
 mod schedules;
+
+use self::primitives::{AtomicBool, AtomicU32, Notify, Ordering, SegQueue};
 
 /// One shard's registration with one channel.
 #[derive(Debug)]

@@ -16,9 +16,9 @@ use crate::channel::{ChannelState, Follow};
 use crate::log::Entry;
 use crate::{Channel, EntryKind, Floor, Following, Hub, LogLimits, Position, Release, Watermark, Wish};
 
-mod beside;
 mod numbered;
 mod recalled;
+mod unnumbered;
 
 /// After the budget was passed, logs are cut to this part of it, so that cutting is rare.
 const BUDGET_AFTER_CUT: (usize, usize) = (9, 10);
@@ -164,7 +164,7 @@ impl Publisher {
     /// What the shards want next of the feed.
     pub fn next_wish(&mut self) -> Option<Wish> {
         let mut lanes = self.hub.settings.lanes.iter().map(|(lane, _)| lane);
-        match lanes.find(|lane| self.hub.lane(*lane).syncs.ask()) {
+        match lanes.find(|lane| self.hub.lane(*lane).sync_requests.ask()) {
             Some(lane) => Some(Wish::Sync(lane)),
             None => self.hub.interest.next(&self.hub),
         }
@@ -321,7 +321,7 @@ impl Publisher {
     fn append(&mut self, state: &mut ChannelState, entry: Entry) {
         let limits = self.hub.settings.log_limits(state.class);
         let (at_ms, too_many) = (entry.at_ms, (state.log.len() + 1).saturating_sub(limits.entries_max));
-        state.has_beside |= entry.kind == EntryKind::Beside;
+        state.has_unnumbered |= entry.kind == EntryKind::Unnumbered;
         // Age apart, so that each bound is counted by itself.
         let at_any_age = LogLimits { age_ms_max: u64::MAX, ..limits };
         let evicted = self.changing(state, |state| state.log.append(entry, &at_any_age));

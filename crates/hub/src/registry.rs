@@ -41,9 +41,9 @@ pub struct HubSettings {
     pub log: LogLimits,
     /// Bounds of channels that fit a pattern; the first that fits holds. At most [`CLASSES_MAX`] of them.
     pub patterns: Vec<(ChannelPattern, LogLimits)>,
-    /// For channels without a pattern, and then for those of each: whether events beside the feed's numbering are expected
-    /// there, though none was seen yet. Where nothing is said, they are not.
-    pub expects_beside: Vec<bool>,
+    /// For channels without a pattern, and then for those of each: whether unnumbered events are expected there,
+    /// though none was seen yet. The default is that they are not.
+    pub expects_unnumbered: Vec<bool>,
     /// Events that follow the gap of a stream whose client's id is unknown, over all its channels.
     pub unknown_id_replay_max: usize,
     /// Whether gaps are told with an event, or move the client's id in silence.
@@ -280,9 +280,9 @@ impl HubSettings {
         usize::from(class).checked_sub(1).map_or(self.log, |at| self.patterns[at].1)
     }
 
-    /// Whether events beside the feed's numbering are expected in channels of this class.
-    pub(crate) fn expects_beside(&self, class: u8) -> bool {
-        self.expects_beside.get(usize::from(class)).is_some_and(|expects| *expects)
+    /// Whether unnumbered events are expected in channels of this class.
+    pub(crate) fn expects_unnumbered(&self, class: u8) -> bool {
+        self.expects_unnumbered.get(usize::from(class)).is_some_and(|expects| *expects)
     }
 
     /// The longest that anything is kept in any log.

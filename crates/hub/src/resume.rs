@@ -6,16 +6,16 @@ use fantail_wire::{EventId, Lane};
 
 use crate::channel::ChannelState;
 use crate::numbering::Unplaced;
-use crate::recall::{Ticket, Wanted};
+use crate::recall_state::{Ticket, Wanted};
 use crate::{Channel, EntryKind, Floor, Hub, Position, Watermark};
 
 /// How often a stream asks how far the feed is before its id counts as unknown. A sync that was on its way for another
 /// reason looks like the answer, and may tell of a time before the stream came.
-const SYNCS_MAX: u8 = 3;
+const SYNC_ROUNDS_MAX: u8 = 3;
 
 /// How often a stream asks for the past of its channels. Again if the feed could not read it, or if a log has lost
 /// meanwhile where the answer would have joined.
-const RECALLS_MAX: u8 = 3;
+const RECALL_ROUNDS_MAX: u8 = 3;
 
 /// What follows the gap of an unknown id reaches back to so long before the time in the id, in milliseconds. The clocks of
 /// two nodes differ, and an event comes to one of them later than to the other.
@@ -53,10 +53,10 @@ pub struct Start {
 pub struct Asked {
     /// How far the feed's numbering is: the question that is open, and how many there were.
     sync: Option<u64>,
-    syncs: u8,
+    sync_rounds: u8,
     /// What the channels got before, for those that may have had what the stream wants; one for each channel.
     recalls: Option<Box<[Option<Ticket>]>>,
-    rounds: u8,
+    recall_rounds: u8,
 }
 
 /// Whether a stream may start.
@@ -103,18 +103,18 @@ impl Hub {
 
     /// Whether the feed has told often enough how far it is, since the stream came.
     fn is_synced(&self, asked: &mut Asked, channel: &Arc<Channel>) -> bool {
-        let syncs = &self.lane(channel.lane()).syncs;
+        let requests = &self.lane(channel.lane()).sync_requests;
         loop {
             let question = *asked.sync.get_or_insert_with(|| {
-                asked.syncs += 1;
-                let question = syncs.want();
+                asked.sync_rounds += 1;
+                let question = requests.want();
                 self.interest.ring();
                 question
             });
-            if !syncs.is_answered(question, channel) {
+            if !requests.is_answered(question, channel) {
                 return false;
             }
-            if asked.syncs == SYNCS_MAX {
+            if asked.sync_rounds == SYNC_ROUNDS_MAX {
                 return true;
             }
             asked.sync = None;
@@ -128,14 +128,14 @@ impl Hub {
                 ticket.is_some_and(|ticket| !channel.is_recalled(ticket))
             };
             let open = asked.recalls.iter().flat_map(|recalls| channels.iter().zip(recalls)).position(is_open);
-            if open.is_some() || asked.rounds == RECALLS_MAX {
+            if open.is_some() || asked.recall_rounds == RECALL_ROUNDS_MAX {
                 return open;
             }
             let recalls = self.recall(resume, channels);
             if recalls.iter().all(Option::is_none) {
                 return None;
             }
-            asked.rounds += 1;
+            asked.recall_rounds += 1;
             asked.recalls = Some(recalls);
         }
     }
@@ -214,9 +214,9 @@ impl Hub {
         } else if let Some((oldest, at_ms)) = newest() {
             (Position::new(oldest.generation, oldest.number.saturating_sub(1)), at_ms)
         } else {
-            // As an opening names it: what else stands beside the number is no place for others.
-            let beside = opening_id.map_or(0, |id| id.beside);
-            (Position { beside, ..watermark.position }, watermark.at_ms)
+            // As an opening names it: the other unnumbered places mean nothing on other nodes.
+            let unnumbered = opening_id.map_or(0, |id| id.unnumbered);
+            (Position { unnumbered, ..watermark.position }, watermark.at_ms)
         };
         let unknown = Some(Floor { position, at_ms, reason: unplaced.reason });
         let (cursor, began) = (Position::ORIGIN, watermark.position);

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use fantail_wire::{ChannelName, EndedTerm, Event, EventId, Framing, GapReason, Lane, Lanes, Publication, Term, Terms};
 
 use crate::{
-    Asked, Begin, Delivery, Following, Hub, HubSettings, Join, LogLimits, NumberedBy, Position, Publisher, Resume,
-    Room, Start, Wish,
+    Asked, Begin, Delivery, Following, Hub, HubSettings, Join, LogLimits, NumberedBy, Position, Publisher, ReadLimit,
+    Resume, Start, Wish,
 };
 
 pub(crate) const LIMITS: LogLimits = LogLimits { entries_max: 100, bytes_max: 1 << 20, age_ms_max: 60_000 };
 pub(crate) const UNKNOWN_ID_REPLAY_MAX: usize = 8;
-pub(crate) const ROOM: Room = Room { entries: 100, bytes: 1 << 20 };
+pub(crate) const READ_LIMIT: ReadLimit = ReadLimit { entries: 100, bytes: 1 << 20 };
 
 thread_local! {
     pub(crate) static NOW_MS: Cell<u64> = const { Cell::new(2000) };
@@ -39,7 +39,7 @@ impl Feed {
         NOW_MS.set(2000);
         let settings = HubSettings {
             patterns: Vec::new(),
-            expects_beside: Vec::new(),
+            expects_unnumbered: Vec::new(),
             unknown_id_replay_max: UNKNOWN_ID_REPLAY_MAX,
             control_events: true,
             lanes: Lanes::default(),
@@ -112,7 +112,7 @@ impl Feed {
         let mut asked = Asked::default();
         loop {
             let begin = self.begin_with(resume, &mut asked);
-            if begin != Begin::Wait(0) || !self.hub.lane(Lane::default()).syncs.ask() {
+            if begin != Begin::Wait(0) || !self.hub.lane(Lane::default()).sync_requests.ask() {
                 return begin;
             }
             self.publisher.synced(Lane::default(), &self.terms(number));
@@ -159,14 +159,14 @@ impl Feed {
 
     pub(crate) fn texts_above(&self, cursor: Position) -> Vec<String> {
         let mut out = Vec::new();
-        self.join.channel.read(cursor, self.hub.watermark(Lane::default()).position, ROOM, &mut out);
+        self.join.channel.read(cursor, self.hub.watermark(Lane::default()).position, READ_LIMIT, &mut out);
         texts(&out)
     }
 
     pub(crate) fn resumed_texts(&self, start: &Start) -> Vec<String> {
         let mut out = Vec::new();
         let to = self.hub.watermark(Lane::default()).position;
-        self.join.channel.read_resuming(start.cursor, to, start.began, ROOM, &mut out);
+        self.join.channel.read_resuming(start.cursor, to, start.began, READ_LIMIT, &mut out);
         texts(&out)
     }
 

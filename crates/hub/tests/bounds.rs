@@ -3,7 +3,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use fantail_hub::{ChannelsFull, Following, Hub, HubSettings, LogLimits, Maker, NumberedBy, Position, Publisher, Room};
+use fantail_hub::{
+    ChannelsFull, Following, Hub, HubSettings, LogLimits, Maker, NumberedBy, Position, Publisher, ReadLimit,
+};
 use fantail_telemetry::{EvictReason, HubCounters};
 use fantail_wire::{ChannelName, ChannelPattern, Event, Lane, Lanes, Publication, Term};
 
@@ -29,7 +31,7 @@ impl Node {
             shards: 1,
             log: LOG,
             patterns: patterns.iter().map(|(text, limits)| (pattern(text), *limits)).collect(),
-            expects_beside: Vec::new(),
+            expects_unnumbered: Vec::new(),
             unknown_id_replay_max: 3,
             control_events: true,
             logs_bytes_max,
@@ -180,7 +182,7 @@ fn an_event_for_a_channel_too_many_is_counted_and_leaves_a_floor() {
     pass(2000);
     node.publisher.sweep();
     let join = node.hub.join(&name("b"), 0, 0, None).expect("there is room now");
-    let room = Room { entries: 9, bytes: 9999 };
+    let room = ReadLimit { entries: 9, bytes: 9999 };
     let reading =
         join.channel.read(Position::ORIGIN, node.hub.watermark(Lane::default()).position, room, &mut Vec::new());
     assert_eq!(reading.floor.position, node.hub.watermark(Lane::default()).position, "what was not kept is below it");

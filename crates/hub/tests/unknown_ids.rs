@@ -27,7 +27,7 @@ impl Node {
             shards: 1,
             log: LogLimits { entries_max: 100, bytes_max: 1 << 20, age_ms_max: u64::MAX },
             patterns: Vec::new(),
-            expects_beside: Vec::new(),
+            expects_unnumbered: Vec::new(),
             unknown_id_replay_max: 3,
             control_events: true,
             logs_bytes_max: 1 << 20,

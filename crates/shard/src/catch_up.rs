@@ -3,13 +3,13 @@
 //! Here are the streams that resume, that were blocked, that follow several channels or count their events. Each round
 //! takes what the logs have above the cursor, merges it, and writes it with one `writev`.
 
-use fantail_hub::{Channel, Delivery, EntryKind, Floor, Hub, Position, Reading, Room};
+use fantail_hub::{Channel, Delivery, EntryKind, Floor, Hub, Position, ReadLimit, Reading};
 use fantail_wire::{GapReason, Lane, gap_frame_without_id};
 use smallvec::SmallVec;
 
 use early_gaps::add_early_gaps;
 
-use crate::outgoing::ROOM;
+use crate::outgoing::READ_LIMIT;
 use crate::slice::Slice;
 use crate::streams::{Key, Resuming, State, Streams};
 
@@ -94,7 +94,7 @@ fn collect_for(streams: &Streams, key: Key, watermark: Position, entries: &mut V
     let Some(stream) = streams.get(key) else { return Collected::Nothing };
     let ids_are_shared = streams.hub().ids_are_shared();
     let standing = Standing { cursor: stream.cursor(), watermark, resuming: stream.resuming(), ids_are_shared };
-    collect(&standing, streams.channels_of(key), streams.hub(), ROOM, entries)
+    collect(&standing, streams.channels_of(key), streams.hub(), READ_LIMIT, entries)
 }
 
 /// Finds what a stream gets next: about one `writev` of entries, all entries of one position together.
@@ -102,7 +102,7 @@ fn collect<'a>(
     stream: &Standing<'_>,
     channels: impl ExactSizeIterator<Item = &'a Channel>,
     hub: &Hub,
-    room: Room,
+    room: ReadLimit,
     entries: &mut Vec<Delivery>,
 ) -> Collected {
     let several = channels.len() > 1;
@@ -176,8 +176,8 @@ fn merge(entries: &mut Vec<Delivery>, complete_to: Position, entries_max: usize)
         later.position == earlier.position && later.kind.is_event() && earlier.kind.is_event()
     });
     for i in 1..entries.len() {
-        // What stands beside the numbering has no id and does not come again.
-        if entries[i - 1].position == entries[i].position && !entries[i].kind.is_beside() {
+        // Unnumbered entries have no id and do not come again.
+        if entries[i - 1].position == entries[i].position && !entries[i].kind.is_unnumbered() {
             entries[i - 1].frame = gap_frame_without_id(&entries[i - 1].frame);
         }
     }

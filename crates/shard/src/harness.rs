@@ -38,7 +38,7 @@ impl Harness {
             log,
             // Nothing is kept of it, so its floor is its newest event.
             patterns: vec![(ChannelPattern::parse("none").expect("a pattern"), LogLimits { entries_max: 0, ..log })],
-            expects_beside: Vec::new(),
+            expects_unnumbered: Vec::new(),
             unknown_id_replay_max: 100,
             control_events: true,
             logs_bytes_max: 1 << 30,

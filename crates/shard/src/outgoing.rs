@@ -10,7 +10,8 @@ pub(crate) const PIECES_PER_WRITE: usize = 64;
 
 /// What one stream or pass takes out of a log at a time: one `writev`, and a bound on the bytes that it keeps alive
 /// while the log moves on.
-pub(crate) const ROOM: fantail_hub::Room = fantail_hub::Room { entries: PIECES_PER_WRITE, bytes: 256 * 1024 };
+pub(crate) const READ_LIMIT: fantail_hub::ReadLimit =
+    fantail_hub::ReadLimit { entries: PIECES_PER_WRITE, bytes: 256 * 1024 };
 
 /// Shared pieces, oldest first: nearly always the rest of a single frame.
 #[derive(Default)]

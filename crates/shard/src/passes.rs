@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::fanout::{Batch, Exception, Tally, fan_out};
-use crate::outgoing::ROOM;
+use crate::outgoing::READ_LIMIT;
 use crate::slice::Slice;
 use crate::streams::Streams;
 
@@ -132,7 +132,7 @@ fn begin(streams: &mut Streams, slot: u32) -> bool {
     }
     let watermark = streams.hub().watermark(channel.join.channel.lane()).position;
     let mut entries = Vec::new();
-    let reading = channel.join.channel.read(channel.delivered, watermark, ROOM, &mut entries);
+    let reading = channel.join.channel.read(channel.delivered, watermark, READ_LIMIT, &mut entries);
     let floor = reading.floor.position;
     let is_nothing = entries.is_empty() && floor <= channel.delivered;
     let channel = streams.channels_mut().get_mut(slot);

@@ -143,7 +143,7 @@ impl Streams {
         self.slab.get(key).map(Stream::state)
     }
 
-    /// A channel, and all streams beside it: what a pass needs.
+    /// A channel and all streams: what a pass needs.
     pub(crate) fn with_channel(&mut self, slot: u32) -> (&mut LocalChannel, &mut Slab<Stream>) {
         (self.channels.get_mut(slot), &mut self.slab)
     }
@@ -274,7 +274,7 @@ impl Streams {
         }
     }
 
-    /// Writes something beside the logs to a stream that stands between two frames. True if it was begun.
+    /// Writes something that is in no log to a stream that stands between two frames. True if it was begun.
     pub(crate) fn write_between(&mut self, key: Key, piece: &Bytes) -> bool {
         let now = self.now;
         let stream = &mut self.slab[key];

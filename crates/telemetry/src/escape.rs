@@ -18,7 +18,7 @@ pub fn escape<T: AsRef<[u8]> + ?Sized>(text: &T) -> Escaped<'_> {
 }
 
 /// Printable ASCII stays, quote and backslash get a backslash, every other byte becomes `\xNN`.
-/// Letters beyond ASCII are escaped too: some of them reverse or hide what stands beside them.
+/// Letters beyond ASCII are escaped too: some of them reverse or hide the text around them.
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (shown, rest) = self.0.split_at(self.0.len().min(ESCAPED_BYTES_MAX));

@@ -15,7 +15,7 @@ const ID_CHARS_MAX: usize = TERM_CHARS + 2 * (1 + 20) + 1 + 10;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Term([u8; TERM_CHARS]);
 
-/// `<term>.<ms>.<number>`, and `.<beside>` behind it for what stands between two numbers.
+/// `<term>.<ms>.<number>`, and a fourth part `.<unnumbered>` for a gap between two numbers.
 ///
 /// Made of `[a-z0-9.]` alone: browsers send it back as `Last-Event-ID`, and a colon or a length over 128 bytes would
 /// make every cross-origin reconnect cost a CORS preflight. The longest has 12 + 1 + 20 + 1 + 20 + 1 + 10 = 65
@@ -28,8 +28,8 @@ pub struct EventId {
     pub ms: u64,
     /// The number within the term, from 1; 0 is the place before the first event.
     pub number: u64,
-    /// What follows `number` without having one: 0 for the event itself.
-    pub beside: u32,
+    /// Counts unnumbered entries behind `number`: 0 for the numbered event itself.
+    pub unnumbered: u32,
 }
 
 /// Not an id of ours.
@@ -63,7 +63,7 @@ impl Term {
 impl EventId {
     /// The id of an event that has a number.
     pub fn new(term: Term, ms: u64, number: u64) -> Self {
-        Self { term, ms, number, beside: 0 }
+        Self { term, ms, number, unnumbered: 0 }
     }
 
     /// Reads an id back. Only the one canonical spelling is read: no sign, no leading zero.
@@ -72,11 +72,11 @@ impl EventId {
         let term = Term::parse(parts.next().ok_or(IdError)?)?;
         let ms = decimal(parts.next())?;
         let number = decimal(parts.next())?;
-        let beside = match parts.next() {
+        let unnumbered = match parts.next() {
             None => 0,
             part => u32::try_from(decimal(part)?).ok().filter(|&n| n > 0).ok_or(IdError)?,
         };
-        parts.next().is_none().then_some(Self { term, ms, number, beside }).ok_or(IdError)
+        parts.next().is_none().then_some(Self { term, ms, number, unnumbered }).ok_or(IdError)
     }
 
     /// Whether `text` could be taken for one of ours: a term, then two or three groups of digits, even impossible ones.
@@ -99,8 +99,8 @@ impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0; ID_CHARS_MAX];
         let mut start = text.len();
-        if self.beside > 0 {
-            start = write_part(&mut text[..start], self.beside.into());
+        if self.unnumbered > 0 {
+            start = write_part(&mut text[..start], self.unnumbered.into());
         }
         start = write_part(&mut text[..start], self.number);
         start = write_part(&mut text[..start], self.ms);
@@ -144,8 +144,8 @@ mod tests {
     #[test]
     fn an_id_reads_back_as_what_was_written() {
         let term = Term::from_random(0x0123_4567_89ab_cdef);
-        for (number, beside) in [(0, 0), (1, 0), (u64::MAX, u32::MAX)] {
-            let id = EventId { term, ms: 1_760_000_000_000, number, beside };
+        for (number, unnumbered) in [(0, 0), (1, 0), (u64::MAX, u32::MAX)] {
+            let id = EventId { term, ms: 1_760_000_000_000, number, unnumbered };
             assert_eq!(EventId::parse(&id.to_string()), Ok(id));
             assert!(EventId::has_our_form(&id.to_string()));
         }
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_longest_id_needs_no_preflight() {
-        let id = EventId { term: Term::from_random(u64::MAX), ms: u64::MAX, number: u64::MAX, beside: u32::MAX };
+        let id = EventId { term: Term::from_random(u64::MAX), ms: u64::MAX, number: u64::MAX, unnumbered: u32::MAX };
         let text = id.to_string();
         assert_eq!(text.len(), ID_CHARS_MAX);
         assert!(text.len() <= 128 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'), "{text}");

@@ -60,7 +60,7 @@ fn rows(ids: &[String]) -> Vec<Row> {
         let term = term.map_or_else(|| parts(11)[0].clone(), str::to_owned);
         format!("{term}.0.{number}").into_bytes()
     };
-    let beside = |number: usize, beside: u32| format!("{}.{beside}", ids[number - 1]).into_bytes();
+    let behind = |number: usize, unnumbered: u32| format!("{}.{unnumbered}", ids[number - 1]).into_bytes();
     let (unknown, beyond, trimmed) = (Some("unknown-id"), Some("beyond-end"), Some("trimmed"));
     vec![
         ("the newest", id(11), None, 0),
@@ -84,10 +84,10 @@ fn rows(ids: &[String]) -> Vec<Row> {
         ("with the time of no event, late", with(9, 1, &u64::MAX.to_string()), None, 2),
         ("of an ended term with an early time", with(4, 1, "0"), None, 8),
         ("of an ended term with a late time", with(4, 1, &u64::MAX.to_string()), None, 8),
-        ("beside a number of the running term", beside(9, 3), None, 2),
-        ("beside the newest", beside(11, 3), None, 0),
-        ("beside the end of an ended term", beside(8, u32::MAX), None, 4),
-        ("beside a number that was trimmed", beside(2, 1), trimmed, 9),
+        ("unnumbered, behind a number of the running term", behind(9, 3), None, 2),
+        ("unnumbered, behind the newest", behind(11, 3), None, 0),
+        ("unnumbered, behind the end of an ended term", behind(8, u32::MAX), None, 4),
+        ("unnumbered, behind a number that was trimmed", behind(2, 1), trimmed, 9),
         ("beside a number that is to come", early("12.1", None), beyond, 9),
         ("a publisher's own", b"once".into(), None, 6),
         ("a publisher's own, given twice", b"twice".into(), unknown, 9),

@@ -186,7 +186,7 @@ async fn open(settings: &RedisSettings) -> Result<(Link, Option<LogStore>), Link
 
 /// As long as an id can be: it is part of the frame that other nodes will encode.
 pub(super) fn longest_id() -> String {
-    EventId { term: Term::from_random(u64::MAX), ms: u64::MAX, number: u64::MAX, beside: u32::MAX }.to_string()
+    EventId { term: Term::from_random(u64::MAX), ms: u64::MAX, number: u64::MAX, unnumbered: u32::MAX }.to_string()
 }
 
 /// Publishes to all channels of the event or to none, through the log if there is one. The receipt tells the most nodes

@@ -1,6 +1,6 @@
 //! Every order in which a control thread and a shard may meet at a mailbox, tried by loom (`scripts/loom`).
 //!
-//! The marks, the mailbox and its bell are the real ones; the queue and the wake-up below them are models (`sync.rs`).
+//! The marks, the mailbox and its bell are the real ones; the queue and the wake-up below them are models (`primitives.rs`).
 //! A wake-up that is lost shows as a deadlock: the shard sleeps and nobody is left to ring.
 
 use std::pin::pin;

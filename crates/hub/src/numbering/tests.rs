@@ -109,50 +109,50 @@ fn only_rising_numbers_of_the_current_term_are_places_of_events() {
     let numbering = Numbering::new(NumberedBy::Feed, 0);
     sync(&numbering, &terms(2, 40, 50, &[(1, 0, 40)]));
     numbering.advance(numbering.next(0));
-    assert_eq!(numbering.next_numbered(&id(2, 50)), None, "it stands before what is beside it");
+    assert_eq!(numbering.next_numbered(&id(2, 50)), None, "it stands before the unnumbered entry behind it");
     assert_eq!(numbering.next_numbered(&id(1, 51)), None);
     let next = numbering.next_numbered(&id(2, 51)).expect("the next");
     assert_eq!(next.position, Position::new(2, 51));
 }
 
 #[test]
-fn an_opening_id_names_a_gap_beside_the_number_and_nothing_else_there() {
+fn an_opening_id_names_an_unnumbered_gap_and_no_unnumbered_event() {
     let numbering = Numbering::new(NumberedBy::Feed, 0);
     sync(&numbering, &terms(1, 0, 50, &[]));
-    let beside = |numbering: &Numbering| numbering.opening().1.expect("known").beside;
+    let unnumbered = |numbering: &Numbering| numbering.opening().1.expect("known").unnumbered;
     numbering.advance(numbering.next(0));
-    assert_eq!(beside(&numbering), 0, "an event");
+    assert_eq!(unnumbered(&numbering), 0, "an event");
     numbering.advance_to_gap(numbering.next(0));
     numbering.advance(numbering.next(0));
-    assert_eq!(beside(&numbering), 2, "the gap, but not the event behind it");
+    assert_eq!(unnumbered(&numbering), 2, "the gap, but not the event behind it");
     numbering.advance(numbering.next_numbered(&id(1, 51)).expect("the next"));
-    assert_eq!(beside(&numbering), 0);
+    assert_eq!(unnumbered(&numbering), 0);
 }
 
 #[test]
-fn what_stands_beside_a_number_on_another_node_hides_nothing_here() {
+fn an_unnumbered_place_of_another_node_hides_nothing_here() {
     let numbering = Numbering::new(NumberedBy::Feed, 0);
     sync(&numbering, &terms(1, 0, 50, &[]));
-    let elsewhere = EventId { beside: 7, ..id(1, 50) };
+    let elsewhere = EventId { unnumbered: 7, ..id(1, 50) };
     assert_eq!(numbering.locate(&elsewhere), Ok(Position::new(1, 50)));
 }
 
 #[test]
 fn terms_are_remembered_up_to_a_bound_and_the_oldest_is_forgotten_first() {
     let numbering = Numbering::new(NumberedBy::Feed, 0);
-    let remembered = || match &numbering.lines {
-        Lines::Feed(lines) => lines.read().len(),
-        Lines::Own(_) => unreachable!("the feed numbers"),
+    let remembered = || match &numbering.terms {
+        KnownTerms::Feed(known_terms) => known_terms.read().len(),
+        KnownTerms::Own(_) => unreachable!("the feed numbers"),
     };
     // Each look tells of two terms that ended, of which one began and ended since the last, and of a new one.
     let ended = |of: u64| (of, of * 10, of * 10 + 10);
-    let newest = 2 * LINES_MAX as u64;
+    let newest = 2 * KNOWN_TERMS_MAX as u64;
     for current in (2..=newest).step_by(2) {
         let start = current * 10;
         sync(&numbering, &terms(current, start, start + 5, &[ended(current - 2), ended(current - 1)]));
-        assert!(remembered() <= LINES_MAX, "{}", remembered());
+        assert!(remembered() <= KNOWN_TERMS_MAX, "{}", remembered());
     }
-    assert_eq!(remembered(), LINES_MAX);
+    assert_eq!(remembered(), KNOWN_TERMS_MAX);
     assert_eq!(numbering.locate(&id(1, 15)), Err(NOT_YET_KNOWN));
     for known in [newest, newest - 1, newest - 2] {
         assert!(numbering.locate(&id(known, known * 10 + 5)).is_ok());

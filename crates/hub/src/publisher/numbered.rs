@@ -51,7 +51,7 @@ impl Publisher {
         if learned.to.position > self.hub.watermark(lane).position {
             self.hub.lane(lane).numbering.advance(learned.to);
         }
-        let (waiting, is_asked_again) = self.hub.lane(lane).syncs.answered();
+        let (waiting, is_asked_again) = self.hub.lane(lane).sync_requests.answered();
         for channel in told.iter().chain(waiting.values()) {
             self.mark(channel, false);
         }
@@ -64,7 +64,7 @@ impl Publisher {
     }
 
     /// What `name` got up to `at` may be missing. The gap stands there if nothing of the channel was handed out that far,
-    /// and otherwise beside the watermark.
+    /// and otherwise behind the watermark, unnumbered.
     pub fn gap(&mut self, name: &ChannelName, at: EventId, reason: GapReason) {
         let Some(channel) = self.lookup(name).filter(|_| self.hub.is_numbered_by_feed()) else { return };
         let watermark = self.hub.watermark(channel.lane()).position;
@@ -77,7 +77,7 @@ impl Publisher {
         match above {
             _ if !is_followed => {}
             Some(position) if position > top => self.gap_ahead(&channel, Watermark { position, at_ms: at.ms }, reason),
-            None if watermark >= top => self.gap_beside(&channel, reason),
+            None if watermark >= top => self.gap_behind_watermark(&channel, reason),
             Some(_) | None => {}
         }
     }
@@ -88,7 +88,7 @@ impl Publisher {
         self.report();
     }
 
-    fn gap_beside(&mut self, channel: &Arc<Channel>, reason: GapReason) {
+    fn gap_behind_watermark(&mut self, channel: &Arc<Channel>, reason: GapReason) {
         let place = self.next_place(channel.lane());
         self.append_gap(channel, &mut channel.lock(), place, reason);
         self.hub.lane(channel.lane()).numbering.advance_to_gap(place);
@@ -112,7 +112,7 @@ impl Publisher {
         }
         let watermark = self.hub.watermark(channel.lane());
         let Position { generation, number, .. } = watermark.position;
-        // A deletion before may have raised it beside the watermark.
+        // A deletion before may have raised it to an unnumbered place behind the watermark.
         let here = Position::new(generation, number).max(state.log.floor().position);
         let mut floor = Watermark { position: here, ..watermark };
         if let Some(from) = from {

@@ -5,7 +5,7 @@ use fantail_wire::{ChannelName, Event, EventId, GapReason};
 use super::Publisher;
 use crate::channel::ChannelState;
 use crate::log::Entry;
-use crate::recall::{Question, Wanted};
+use crate::recall_state::{Question, Wanted};
 use crate::{Channel, EntryKind, Floor, Position};
 
 impl Publisher {

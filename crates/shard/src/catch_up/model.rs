@@ -12,7 +12,6 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it found by panicking")]
 
 mod account;
-mod besides;
 mod block;
 mod client;
 mod connection;
@@ -22,6 +21,7 @@ mod follower;
 mod node;
 mod roaming_client;
 mod shared;
+mod unnumbered_events;
 mod world;
 
 use client::Client;

@@ -3,12 +3,12 @@
 //! Nothing is kept for it. Each round asks anew whether the cursor is below a floor, so a stream that blocks before its
 //! gap was begun is judged again, by what is left then; and once the gap was begun the cursor is above the floor.
 
-use fantail_hub::{Channel, Delivery, EntryKind, Floor, Hub, Position, Reading, Room};
+use fantail_hub::{Channel, Delivery, EntryKind, Floor, Hub, Position, ReadLimit, Reading};
 use fantail_telemetry::{CloseReason, SlowPolicy};
 use fantail_wire::GapReason;
 
 use super::{Collected, Standing, add_gaps, collect, merge};
-use crate::outgoing::ROOM;
+use crate::outgoing::READ_LIMIT;
 use crate::slow_policies::{SlowPolicies, strictest};
 use crate::streams::{Key, Resuming, Streams};
 
@@ -38,7 +38,7 @@ pub(super) fn overrun(streams: &mut Streams, key: Key, watermark: Position, entr
     if let Some(reason) = reason {
         return streams.end(key, reason);
     }
-    match go_on(policy, &standing, streams.channels_of(key), streams.hub(), ROOM, entries) {
+    match go_on(policy, &standing, streams.channels_of(key), streams.hub(), READ_LIMIT, entries) {
         Collected::Nothing => streams.become_live(key, watermark),
         Collected::Entries | Collected::Overrun => streams.write(key, entries),
     }
@@ -74,7 +74,7 @@ pub(super) fn go_on<'a>(
     stream: &Standing<'_>,
     mut channels: impl ExactSizeIterator<Item = &'a Channel>,
     hub: &Hub,
-    room: Room,
+    room: ReadLimit,
     entries: &mut Vec<Delivery>,
 ) -> Collected {
     if policy == SlowPolicy::Latest
@@ -90,7 +90,13 @@ pub(super) fn go_on<'a>(
 
 /// Of the one channel, the newest event alone, behind a gap. The gap has no id of its own: who is cut off in between comes
 /// back with the id before, and is told of the floor.
-fn newest(stream: &Standing<'_>, channel: &Channel, hub: &Hub, room: Room, entries: &mut Vec<Delivery>) -> Collected {
+fn newest(
+    stream: &Standing<'_>,
+    channel: &Channel,
+    hub: &Hub,
+    room: ReadLimit,
+    entries: &mut Vec<Delivery>,
+) -> Collected {
     let Reading { floor, .. } = channel.read_newest(stream.cursor, stream.watermark, room, entries);
     let newest = entries.first().filter(|entry| entry.kind == EntryKind::Event).map(|entry| entry.position);
     if let Some(position) = newest {

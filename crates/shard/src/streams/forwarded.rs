@@ -1,6 +1,6 @@
 //! From where the streams come that came through a trusted proxy.
 //!
-//! Beside the slab and not in it: a stream that came by itself must not pay for it, and nothing on the way of an event
+//! Next to the slab and not in it: a stream that came by itself must not pay for it, and nothing on the way of an event
 //! looks here. One address of 16 bytes per slot, in pages like the slab's, which are there only once one of their slots
 //! has an address.
 

@@ -158,7 +158,7 @@ impl Stream {
         self.rare.get_or_insert_default()
     }
 
-    /// Whether something beside the logs may be written now: nothing is begun, and nothing is at its end.
+    /// Whether something that is in no log may be written now: nothing is begun, and nothing is at its end.
     pub(crate) fn is_between_frames(&self) -> bool {
         let is_open = matches!(self.state, State::Live | State::Behind);
         is_open && self.rare.as_ref().is_none_or(|rare| rare.outgoing.is_empty() && rare.ending.is_none())
@@ -282,7 +282,7 @@ mod tests {
         let key = size_of::<Key>();
         assert!(slot + 2 * key <= 72, "slot {slot}, key {key}");
     }
-    /// What a stopped stream costs beside the bytes of frames that it is in the middle of, which `fantail_unsent_bytes`
+    /// What a stopped stream costs without the bytes of frames that it is in the middle of, which `fantail_unsent_bytes`
     /// counts: its idle self, the state of the few, and room for the pieces: a rest, last words and an end. Gaps of several
     /// channels at one place are a piece each, and their frames are counted as unsent.
     #[test]

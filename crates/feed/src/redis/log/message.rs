@@ -57,7 +57,7 @@ impl<'a> LogMessage<'a> {
 
 /// Only an event has a number of its own.
 fn numbered(id: EventId) -> Result<EventId, IdError> {
-    if id.number > 0 && id.beside == 0 { Ok(id) } else { Err(IdError) }
+    if id.number > 0 && id.unnumbered == 0 { Ok(id) } else { Err(IdError) }
 }
 
 /// Reads the number of the event before `id`.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fantail_wire::{ChannelName, EventId, GapReason, Lane, LaneName, Lanes, Term, Terms};
 
-use crate::testing::{LIMITS, ROOM, publication};
+use crate::testing::{LIMITS, READ_LIMIT, publication};
 use crate::{Asked, Begin, Following, Hub, HubSettings, Join, NumberedBy, Position, Publisher, Resume, Wish};
 
 const NAMES: [&str; 2] = ["a", "@b/x"];
@@ -37,7 +37,7 @@ impl Two {
     fn new() -> Self {
         let settings = HubSettings {
             patterns: Vec::new(),
-            expects_beside: Vec::new(),
+            expects_unnumbered: Vec::new(),
             unknown_id_replay_max: 100,
             control_events: true,
             numbering: NumberedBy::Feed,
@@ -78,7 +78,7 @@ impl Two {
     /// How many entries a live stream gets that was at that number.
     fn entries_above(&self, at: usize, number: u64) -> usize {
         let mut out = Vec::new();
-        self.joins[at].channel.read(Position::new(1, number), self.watermark(at), ROOM, &mut out);
+        self.joins[at].channel.read(Position::new(1, number), self.watermark(at), READ_LIMIT, &mut out);
         out.len()
     }
 
@@ -113,13 +113,13 @@ fn a_lane_that_is_lost_leaves_the_other_as_it_is() {
 fn an_outage_of_one_lane_is_a_gap_where_it_had_unnumbered_events_and_none_in_the_other() {
     let mut two = Two::new();
     for name in NAMES {
-        two.publisher.publish_beside(&publication(name)).expect("small");
+        two.publisher.publish_unnumbered(&publication(name)).expect("small");
     }
     two.publisher.lost(two.lanes[1]);
     two.follow(1, 500);
     assert_eq!([two.entries_above(0, 10), two.entries_above(1, 500)], [1, 2]);
-    let beside = |number, beside| Position { beside, ..Position::new(1, number) };
-    assert_eq!([two.watermark(0), two.watermark(1)], [beside(10, 1), beside(500, 2)]);
+    let unnumbered = |number, unnumbered| Position { unnumbered, ..Position::new(1, number) };
+    assert_eq!([two.watermark(0), two.watermark(1)], [unnumbered(10, 1), unnumbered(500, 2)]);
 }
 
 #[test]

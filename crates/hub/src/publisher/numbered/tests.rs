@@ -4,7 +4,7 @@
 use fantail_wire::{EndedTerm, Term};
 
 use super::*;
-use crate::testing::{Feed, LIMITS, ROOM, publication};
+use crate::testing::{Feed, LIMITS, READ_LIMIT, publication};
 use crate::{Begin, LogLimits, Resume, Start};
 
 fn start(feed: &Feed, resume: &Resume) -> Start {
@@ -57,14 +57,14 @@ fn what_has_no_number_reaches_open_streams_and_nobody_who_resumes() {
     let live = start(&feed, &Resume::Live);
     let mut with_id = publication("a");
     with_id.event.id = fantail_wire::PublisherId::parse("mine").ok();
-    assert_eq!(feed.publisher.publish_beside(&with_id).expect("small").id, None);
+    assert_eq!(feed.publisher.publish_unnumbered(&with_id).expect("small").id, None);
     assert_eq!(feed.texts_above(live.cursor), ["data: x\n\n"], "no id, not even its publisher's");
 
     let resumed = start(&feed, &after(live.opening_id.expect("known")));
     assert_eq!(feed.resumed_texts(&resumed), [""; 0], "it may have had that one");
-    feed.publisher.publish_beside(&publication("a")).expect("small");
+    feed.publisher.publish_unnumbered(&publication("a")).expect("small");
     assert_eq!(feed.resumed_texts(&resumed), ["data: x\n\n"], "this one came since");
-    let place = |start: Start| start.opening_id.map(|id| (id.number, id.beside));
+    let place = |start: Start| start.opening_id.map(|id| (id.number, id.unnumbered));
     assert_eq!(place(start(&feed, &Resume::Live)), Some((10, 0)), "ids name no such place");
     assert_eq!(feed.begin(&Resume::Replay(9)), Begin::Wait(0), "what is there is not replayed");
 }
@@ -75,14 +75,14 @@ fn an_evicted_event_without_a_number_is_no_hole_for_who_resumes() {
     feed.follow_at(10);
     let live = start(&feed, &Resume::Live);
     for _ in 0..2 {
-        feed.publisher.publish_beside(&publication("a")).expect("small");
+        feed.publisher.publish_unnumbered(&publication("a")).expect("small");
     }
     let mut out = Vec::new();
     let to = feed.hub.watermark(Lane::default()).position;
-    let floor = feed.join.channel.read(live.cursor, to, ROOM, &mut out).floor;
+    let floor = feed.join.channel.read(live.cursor, to, READ_LIMIT, &mut out).floor;
     assert!(floor.position > live.cursor, "a live stream was overrun");
     let resumed = start(&feed, &after(live.opening_id.expect("known")));
-    let floor = feed.join.channel.read_resuming(resumed.cursor, to, resumed.began, ROOM, &mut out).floor;
+    let floor = feed.join.channel.read_resuming(resumed.cursor, to, resumed.began, READ_LIMIT, &mut out).floor;
     assert!(floor.position <= resumed.cursor);
 }
 
@@ -190,17 +190,17 @@ fn a_gap_ahead_waits_for_the_watermark_and_covers_what_comes_below() {
 }
 
 #[test]
-fn a_gap_that_is_found_late_stands_beside_the_watermark_and_is_told_once() {
+fn a_gap_found_late_stands_behind_the_watermark_and_is_told_once() {
     let mut feed = Feed::new(LIMITS);
     feed.follow_at(10);
     let before = start(&feed, &Resume::Live);
     feed.publisher.gap(&feed.name, feed.id(9), GapReason::Lost);
     let behind = start(&feed, &Resume::Live);
     let id = behind.opening_id.expect("known");
-    assert_eq!((id.number, id.beside), (10, 1));
+    assert_eq!((id.number, id.unnumbered), (10, 1));
     assert_eq!(feed.texts_above(before.cursor).len(), 1);
     assert_eq!(feed.texts_above(start(&feed, &after(id)).cursor), [""; 0]);
-    let elsewhere = EventId { beside: 9, ..id };
+    let elsewhere = EventId { unnumbered: 9, ..id };
     assert_eq!(start(&feed, &after(elsewhere)).cursor, behind.cursor);
 }
 
@@ -211,7 +211,7 @@ fn a_deletion_raises_the_floor_above_everything_that_was() {
     feed.publisher.gap(&feed.name, feed.id(20), GapReason::Lost);
     assert!(feed.publisher.delete(&feed.name));
     assert_eq!(feed.join.channel.lock().log.floor().position, Position::new(1, 20));
-    assert_eq!(feed.hub.watermark(Lane::default()).position, Position { beside: 1, ..Position::new(1, 10) });
+    assert_eq!(feed.hub.watermark(Lane::default()).position, Position { unnumbered: 1, ..Position::new(1, 10) });
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use fantail_hub::EntryKind::{Beside, Event as Numbered, Gap};
+use fantail_hub::EntryKind::{Event as Numbered, Gap, Unnumbered};
 use fantail_hub::{Following, HubSettings, Join, LogLimits, NumberedBy, Publisher};
 use fantail_wire::{ChannelName, EndedTerm, Event, EventId, Framing, GapReason, Lane, Lanes, Publication, Term, Terms};
 
 use super::super::{Collected, collect};
 use super::*;
-use crate::outgoing::ROOM;
+use crate::outgoing::READ_LIMIT;
 use crate::streams::Resuming;
 
 fn settings() -> HubSettings {
@@ -19,7 +19,7 @@ fn settings() -> HubSettings {
         shards: 1,
         log: LogLimits { entries_max: 1, bytes_max: 1 << 20, age_ms_max: u64::MAX },
         patterns: Vec::new(),
-        expects_beside: Vec::new(),
+        expects_unnumbered: Vec::new(),
         unknown_id_replay_max: 100,
         control_events: true,
         logs_bytes_max: 1 << 20,
@@ -73,9 +73,9 @@ impl Node {
         }
     }
 
-    fn publish_beside(&mut self, names: &[&str]) {
+    fn publish_unnumbered(&mut self, names: &[&str]) {
         let publication = Publication::new(names.iter().map(|name| channel(name)), Event::text(names.concat()));
-        self.publisher.publish_beside(&publication).expect("small");
+        self.publisher.publish_unnumbered(&publication).expect("small");
     }
 
     /// What a stream at `cursor` gets: the kind, the number of its place, the channel if it is a gap, and whether an id
@@ -95,7 +95,7 @@ fn told_of<'a>(
     let watermark = hub.watermark(Lane::default()).position;
     let standing = Standing { cursor, watermark, resuming: Some(resuming), ids_are_shared: true };
     let mut entries = Vec::new();
-    assert_eq!(collect(&standing, channels, hub, ROOM, &mut entries), Collected::Entries);
+    assert_eq!(collect(&standing, channels, hub, READ_LIMIT, &mut entries), Collected::Entries);
     entries.iter().map(told).collect()
 }
 
@@ -126,15 +126,15 @@ fn a_stream_of_several_channels_is_told_what_it_misses_before_it_gets_an_id_behi
 }
 
 /// 1. A live stream stands still at 90.
-/// 2. d gets 91, c gets 92 and 93, and d two events beside 93. Of the numbered events d lacks 91, which is below the place
+/// 2. d gets 91, c gets 92 and 93, and d two unnumbered events behind 93. Of the numbered events d lacks 91, which is below the place
 ///    of c's gap; but a live stream is told where the last is that d lacks, whatever it was.
 /// 3. The stream skips, and is cut off behind c's gap. It goes on elsewhere with 92.
 #[test]
 fn a_live_stream_that_skips_is_told_early_of_a_floor_that_is_higher_for_it() {
     let mut node = Node::new();
     node.publish(&[(91, "d"), (92, "c"), (93, "c")]);
-    node.publish_beside(&["d"]);
-    node.publish_beside(&["d"]);
+    node.publish_unnumbered(&["d"]);
+    node.publish_unnumbered(&["d"]);
     let skipping = Resuming { unknown: Some(SKIPPED), floors: None, began: None };
     assert_eq!(
         node.told(CURSOR, &skipping),
@@ -143,7 +143,7 @@ fn a_live_stream_that_skips_is_told_early_of_a_floor_that_is_higher_for_it() {
             (Gap, 92, "c", true),
             (Numbered, 93, "c", true),
             (Gap, 93, "d", true),
-            (Beside, 93, "d", false)
+            (Unnumbered, 93, "d", false)
         ])
     );
 }
@@ -196,16 +196,16 @@ fn the_end_of_a_term_is_told_in_its_place_alone_since_every_node_tells_of_it() {
     );
 }
 
-/// 1. c and d get an event beside 90, and c another, so that c has lost the first.
+/// 1. c and d get an unnumbered event behind 90, and c another, so that c has lost the first.
 /// 2. A live stream skips: c's gap stands at the place of the event, which has no id to give for both.
 #[test]
 fn a_gap_keeps_its_id_before_an_event_that_has_none() {
     let mut node = Node::new();
-    node.publish_beside(&["c", "d"]);
-    node.publish_beside(&["c"]);
+    node.publish_unnumbered(&["c", "d"]);
+    node.publish_unnumbered(&["c"]);
     let skipping = Resuming { unknown: Some(SKIPPED), floors: None, began: None };
     assert_eq!(
         node.told(CURSOR, &skipping),
-        expected(&[(Gap, 90, "c", true), (Beside, 90, "cd", false), (Beside, 90, "c", false)])
+        expected(&[(Gap, 90, "c", true), (Unnumbered, 90, "cd", false), (Unnumbered, 90, "c", false)])
     );
 }

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use fantail_hub::{Asked, Begin, Delivery, EntryKind, Hub, Join, Mark, Position, Resume, Room, Start};
+use fantail_hub::{Asked, Begin, Delivery, EntryKind, Hub, Join, Mark, Position, ReadLimit, Resume, Start};
 use fantail_telemetry::SlowPolicy;
 use fantail_wire::{Framing, Lane, end_of_body, opening_frame};
 
@@ -180,7 +180,7 @@ impl Connection {
     /// The newest events still held, as logs are read: the last `events` of all channels, and each channel's floor.
     pub(super) fn held(&self, hub: &Hub, events: usize) -> (Vec<u64>, Vec<u64>) {
         let mut entries = Vec::new();
-        let room = Room { entries: usize::MAX, bytes: usize::MAX };
+        let room = ReadLimit { entries: usize::MAX, bytes: usize::MAX };
         let to = hub.watermark(Lane::default()).position;
         let read = |join: &Join| join.channel.read(Position::ORIGIN, to, room, &mut entries).floor.position.number;
         let floors = self.joins.iter().map(read).collect();
@@ -194,7 +194,7 @@ impl Connection {
     /// most `events` of all channels.
     pub(super) fn newest(&self, hub: &Hub, events: usize, wanted: impl Fn(Position) -> bool) -> Vec<Position> {
         let mut entries = Vec::new();
-        let room = Room { entries: usize::MAX, bytes: usize::MAX };
+        let room = ReadLimit { entries: usize::MAX, bytes: usize::MAX };
         let to = hub.watermark(Lane::default()).position;
         for join in &self.joins {
             join.channel.read_resuming(Position::ORIGIN, to, to, room, &mut entries);
@@ -236,7 +236,7 @@ impl Connection {
         let mut entries = Vec::new();
         let resuming = self.resuming.as_ref();
         let standing = Standing { cursor: self.cursor, watermark, resuming, ids_are_shared: node.ids_are_shared() };
-        let take = Room { entries: node.course().rng.usize(1..5), bytes: node.course().rng.usize(1..1000) };
+        let take = ReadLimit { entries: node.course().rng.usize(1..5), bytes: node.course().rng.usize(1..1000) };
         // The control thread goes on while the logs are read one by one.
         let channels = self.joins.iter().map(|join| {
             node.sometimes_step();
@@ -270,7 +270,7 @@ impl Connection {
         node: &mut N,
         hub: &Hub,
         watermark: Position,
-        take: Room,
+        take: ReadLimit,
         room: &impl Fn(&mut N) -> usize,
     ) {
         let joins = self.joins.clone();

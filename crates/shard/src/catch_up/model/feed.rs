@@ -47,7 +47,7 @@ pub(super) struct Feed {
 #[derive(Debug)]
 pub(super) enum Call {
     Event(usize, Vec<usize>),
-    Beside(usize, Vec<usize>),
+    Unnumbered(usize, Vec<usize>),
     Followed(usize, EventId),
     Synced(Terms, Place),
     Gap(usize, EventId),

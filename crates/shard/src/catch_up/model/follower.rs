@@ -18,8 +18,8 @@ const SYNCS_ON_THE_WAY_MAX: usize = 2;
 pub(super) struct Follower {
     pub(super) hub: Arc<Hub>,
     pub(super) publisher: Publisher,
-    /// Those events beside the numbering that the hub was told of are below.
-    pub(super) besides: usize,
+    /// The hub was told of the unnumbered events below this.
+    pub(super) unnumbered: usize,
     pub(super) is_connected: bool,
     /// It takes a call in one of so many steps.
     pub(super) lag: usize,
@@ -44,7 +44,7 @@ impl Follower {
         Self {
             hub,
             publisher,
-            besides: 0,
+            unnumbered: 0,
             is_connected: false,
             lag,
             calls: VecDeque::new(),
@@ -59,10 +59,11 @@ impl Follower {
         }
     }
 
-    /// So many events beside the numbering were published when those that are still to come here began.
-    pub(super) fn besides_to_come(&self, published: usize) -> usize {
-        let beside = |call: &Call| if let Call::Beside(beside, _) = call { Some(*beside) } else { None };
-        self.calls.iter().find_map(beside).unwrap_or(published)
+    /// The first unnumbered event that is still to come here, of so many published.
+    pub(super) fn unnumbered_to_come(&self, published: usize) -> usize {
+        let unnumbered =
+            |call: &Call| if let Call::Unnumbered(unnumbered, _) = call { Some(*unnumbered) } else { None };
+        self.calls.iter().find_map(unnumbered).unwrap_or(published)
     }
 
     /// An event is published: it is on its way if it is in one of the channels that are subscribed to.
@@ -149,10 +150,10 @@ impl Follower {
                 // One that is too large is a gap.
                 let _ = self.publisher.publish_numbered(&feed.publication(seq, &channels), feed.id_of(seq));
             }
-            Call::Beside(beside, channels) => {
-                let event = Event::text(format!("b{beside}"));
-                self.besides = beside + 1;
-                self.publisher.publish_beside(&Publication::new(channels.into_iter().map(name), event)).unwrap();
+            Call::Unnumbered(unnumbered, channels) => {
+                let event = Event::text(format!("b{unnumbered}"));
+                self.unnumbered = unnumbered + 1;
+                self.publisher.publish_unnumbered(&Publication::new(channels.into_iter().map(name), event)).unwrap();
             }
             Call::Followed(channel, from) => {
                 self.followed.insert(channel);

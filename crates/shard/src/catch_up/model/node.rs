@@ -121,7 +121,7 @@ impl Node {
             shards: SHARDS,
             log: if disturbances == Disturbances::Harmless { LogLimits { entries_max: most, ..log } } else { log },
             patterns: (0..CHANNELS).map(|channel| (pattern(channel), of_channel(&mut course.rng))).collect(),
-            expects_beside: Vec::new(),
+            expects_unnumbered: Vec::new(),
             unknown_id_replay_max: course.rng.usize(..6),
             control_events: true,
             logs_bytes_max: if course.is_tight(4) { course.rng.usize(500..3000) } else { most },

@@ -4,12 +4,12 @@ use fantail_hub::{Floor, Position, Resume, Start};
 use fantail_wire::{EventId, GapReason, Lane, Term};
 
 use super::account::{Account, Held};
-use super::besides::Besides;
 use super::block::{Block, blocks};
 use super::connection::Connection;
 use super::course::now_ms;
 use super::feed::{CHANNELS, Past, Place};
 use super::node::{SLACK_MS, channel_of};
+use super::unnumbered_events::UnnumberedOwed;
 use super::world::{At, NODES, World};
 use crate::streams::State;
 
@@ -24,10 +24,10 @@ pub(super) struct RoamingClient {
     /// The last place that it was told of: no event at or below it may come any more.
     place: Option<Place>,
     account: Account,
-    /// Events beside the numbering below this were there before its stream began, or have come.
-    besides: usize,
+    /// Unnumbered events below this were there before its stream began, or have come.
+    unnumbered: usize,
     /// What it is owed of them.
-    besides_owed: Besides,
+    unnumbered_owed: UnnumberedOwed,
 }
 
 impl RoamingClient {
@@ -45,8 +45,8 @@ impl RoamingClient {
             stays_away,
             place,
             account,
-            besides: 0,
-            besides_owed: Besides::default(),
+            unnumbered: 0,
+            unnumbered_owed: UnnumberedOwed::default(),
         }
     }
 
@@ -115,7 +115,7 @@ impl RoamingClient {
         assert_eq!(connection.state, State::Live, "client {} at rest", self.shard);
         self.disconnect(world, usize::MAX);
         self.account.check_at_rest(world.feed.history.len(), &world.feed);
-        self.besides_owed.check_at_rest(&world.besides);
+        self.unnumbered_owed.check_at_rest(&world.unnumbered);
     }
 
     fn connect(&mut self, world: &mut World) {
@@ -152,9 +152,9 @@ impl RoamingClient {
     fn start(&mut self, world: &mut World) {
         let Some(connection) = &mut self.connection else { return };
         let Some(start) = connection.start(&mut At { world, node: self.node }) else { return };
-        self.besides = world.nodes[self.node].besides;
-        let to_come = world.nodes[self.node].besides_to_come(world.besides.len());
-        self.besides_owed = Besides::at(&self.follows, to_come);
+        self.unnumbered = world.nodes[self.node].unnumbered;
+        let to_come = world.nodes[self.node].unnumbered_to_come(world.unnumbered.len());
+        self.unnumbered_owed = UnnumberedOwed::at(&self.follows, to_come);
         match connection.resume().clone() {
             Resume::Live => self.begin(world, self.place_of(world, &start)),
             Resume::Replay(_) => self.begin_replay(world, &start),
@@ -258,11 +258,11 @@ impl RoamingClient {
         if block.event.as_deref() == Some("fantail.gap") {
             let words: Vec<_> = data.split('"').collect();
             let channel = channel_of(words[3]);
-            self.besides_owed.tell(channel);
+            self.unnumbered_owed.tell(channel);
             if words[7] == GapReason::Outage.as_str() {
                 // What is numbered is brought or declared after an outage.
                 assert_eq!(block.id, None);
-                return world.course.happened("gap beside");
+                return world.course.happened("unnumbered gap");
             }
             world.course.happened("gap");
             assert!(world.course.may_lose(), "client {}: nothing is missing", self.shard);
@@ -272,14 +272,14 @@ impl RoamingClient {
                 assert!(Some(place) >= self.place, "client {}: a gap at {place:?} is late", self.shard);
                 self.come_to(world, place, gaps, None);
             }
-        } else if let Some(beside) = data.strip_prefix('b') {
-            let beside: usize = beside.parse().unwrap();
-            assert!(beside >= self.besides, "client {}: b{beside} was replayed", self.shard);
+        } else if let Some(unnumbered) = data.strip_prefix('b') {
+            let unnumbered: usize = unnumbered.parse().unwrap();
+            assert!(unnumbered >= self.unnumbered, "client {}: b{unnumbered} was replayed", self.shard);
             // A gap of another channel may stand at its place; it counts from the next id on.
             assert!(block.id.is_none());
-            self.besides = beside + 1;
-            self.besides_owed.take(beside, &world.besides);
-            world.course.happened("beside");
+            self.unnumbered = unnumbered + 1;
+            self.unnumbered_owed.take(unnumbered, &world.unnumbered);
+            world.course.happened("unnumbered");
         } else {
             let seq: usize = data.split(':').next().unwrap().parse().unwrap();
             let place = world.feed.history[seq].place;

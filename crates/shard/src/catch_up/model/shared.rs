@@ -16,8 +16,8 @@ const STEPS: usize = 1000;
 /// These must happen in a run with all disturbances.
 const MUST_HAPPEN: [&str; 17] = [
     "event",
-    "beside",
-    "gap beside",
+    "unnumbered",
+    "unnumbered gap",
     "gap",
     "unit cut",
     "overrun",
@@ -83,8 +83,8 @@ fn where_the_feed_keeps_everything_no_outage_and_no_move_costs_a_gap() {
     expect_none(&happened, &["gap", "overrun", "unknown id"]);
     let harmless = [
         "event",
-        "beside",
-        "gap beside",
+        "unnumbered",
+        "unnumbered gap",
         "replay",
         "recall",
         "sync",

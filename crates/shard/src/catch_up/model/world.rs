@@ -7,12 +7,12 @@ use fantail_hub::{Following, Hub, HubSettings, LogLimits, NumberedBy, Release, W
 use fantail_telemetry::SlowPolicy;
 use fantail_wire::{GapReason, Lanes};
 
-use super::besides::Published;
 use super::connection::Surroundings;
 use super::course::{Course, Disturbances, now_ms};
 use super::feed::{CHANNELS, Call, Feed, Recall};
 use super::follower::Follower;
 use super::node::{SHARDS, channel_of, name};
+use super::unnumbered_events::UnnumberedEvents;
 use crate::slow_policies::SlowPolicies;
 
 pub(super) const NODES: usize = 2;
@@ -21,8 +21,8 @@ pub(super) struct World {
     pub(super) course: Course,
     pub(super) feed: Feed,
     pub(super) nodes: Vec<Follower>,
-    /// Events beside the numbering so far.
-    pub(super) besides: Published,
+    /// Unnumbered events so far.
+    pub(super) unnumbered: UnnumberedEvents,
     slow_policies: SlowPolicies,
     linger_ms: u64,
     pub(super) unknown_id_replay_max: usize,
@@ -77,7 +77,7 @@ impl World {
             shards: SHARDS,
             log,
             patterns: Vec::new(),
-            expects_beside: vec![true],
+            expects_unnumbered: vec![true],
             unknown_id_replay_max: course.rng.usize(..6),
             control_events: true,
             logs_bytes_max: if course.is_tight(4) { course.rng.usize(500..3000) } else { most },
@@ -94,7 +94,7 @@ impl World {
             feed: Feed::new(seed, course.may_lose()),
             course,
             nodes,
-            besides: Published::new(),
+            unnumbered: UnnumberedEvents::new(),
             slow_policies: SlowPolicies::new(policies[seed as usize % policies.len()], []),
             linger_ms,
             unknown_id_replay_max,
@@ -109,7 +109,7 @@ impl World {
         let node = self.course.rng.usize(..NODES);
         match self.course.rng.u8(..30) {
             0..5 => self.publish(),
-            5 | 6 => self.publish_beside(),
+            5 | 6 => self.publish_unnumbered(),
             7 => self.course.pass_time(),
             8.. if self.nodes[node].missed > 0 => drop(self.call(node)),
             8 => self.nodes[node].publisher.sweep(),
@@ -156,14 +156,14 @@ impl World {
         }
     }
 
-    fn publish_beside(&mut self) {
+    fn publish_unnumbered(&mut self) {
         let channels = self.course.some_channels(CHANNELS);
-        let beside = self.besides.len();
-        self.course.note(format!("publish b{beside} to {channels:?}"));
+        let unnumbered = self.unnumbered.len();
+        self.course.note(format!("publish b{unnumbered} to {channels:?}"));
         for node in &mut self.nodes {
-            node.hear(&channels, |heard| Call::Beside(beside, heard));
+            node.hear(&channels, |heard| Call::Unnumbered(unnumbered, heard));
         }
-        self.besides.push(channels);
+        self.unnumbered.push(channels);
     }
 
     fn lose(&mut self, at: usize) {

@@ -3,7 +3,7 @@
 use fantail_wire::{EventId, Lane};
 
 use super::*;
-use crate::testing::{Feed, LIMITS, ROOM, publication};
+use crate::testing::{Feed, LIMITS, READ_LIMIT, publication};
 use crate::{Begin, LogLimits, Position, Resume, Start};
 
 const OUTAGE: &str = "event: fantail.gap\ndata: {\"channel\":\"a\",\"reason\":\"outage\"}\n\n";
@@ -22,8 +22,8 @@ fn after(id: EventId) -> Resume {
 }
 
 impl Feed {
-    fn beside(&mut self) {
-        self.publisher.publish_beside(&publication("a")).expect("small");
+    fn publish_unnumbered(&mut self) {
+        self.publisher.publish_unnumbered(&publication("a")).expect("small");
     }
 
     /// Loses the feed, which is back at `number`.
@@ -42,7 +42,7 @@ fn after_an_outage_a_channel_that_had_unnumbered_events_is_told_each_time_and_an
     feed.publish(11);
     feed.away(11);
     assert_eq!(feed.texts(11), [""; 0], "only numbered events were seen");
-    feed.beside();
+    feed.publish_unnumbered();
     feed.away(11);
     assert!(feed.take_marks());
     feed.away(12);
@@ -55,14 +55,14 @@ fn after_an_outage_a_channel_that_had_unnumbered_events_is_told_each_time_and_an
 fn the_gap_of_an_outage_is_for_streams_from_before_it() {
     let mut feed = Feed::new(LIMITS);
     feed.follow_at(10);
-    feed.beside();
+    feed.publish_unnumbered();
     // This one has not caught up yet.
     let resumed = start(&feed, &after(feed.id(10)));
     feed.away(10);
     assert_eq!(feed.resumed_texts(&resumed), [OUTAGE]);
     for resume in [Resume::Live, after(feed.id(10))] {
         let late = start(&feed, &resume);
-        assert_eq!(late.opening_id.map(|id| (id.number, id.beside)), Some((10, 0)), "ids name no such place");
+        assert_eq!(late.opening_id.map(|id| (id.number, id.unnumbered)), Some((10, 0)), "ids name no such place");
         assert_eq!(feed.resumed_texts(&late), [""; 0]);
     }
 }
@@ -73,7 +73,7 @@ fn what_cannot_be_handed_down_is_told_at_once_and_makes_its_channel_one_with_unn
     feed.follow_at(10);
     feed.publisher.dropped(&feed.name);
     assert!(feed.take_marks());
-    feed.beside();
+    feed.publish_unnumbered();
     feed.away(10);
     assert_eq!(feed.texts(10), [LOST, PLAIN, OUTAGE]);
 }
@@ -92,27 +92,27 @@ fn what_was_dropped_during_an_outage_is_told_with_it_and_once() {
 }
 
 #[test]
-fn a_gap_that_was_told_in_advance_stands_for_one_beside_the_numbers_below_it() {
+fn a_gap_told_in_advance_covers_the_unnumbered_gap_below_it() {
     let mut feed = Feed::new(LIMITS);
     feed.follow_at(10);
-    feed.beside();
+    feed.publish_unnumbered();
     feed.publisher.gap(&feed.name, feed.id(14), GapReason::Trimmed);
     feed.publisher.dropped(&feed.name);
     feed.away(12);
     feed.publish(15);
-    let told = feed.texts_above(Position { beside: 1, ..Position::new(1, 10) });
+    let told = feed.texts_above(Position { unnumbered: 1, ..Position::new(1, 10) });
     assert!(told.len() == 2 && told[0].contains("trimmed"), "{told:?}");
 }
 
 #[test]
-fn an_evicted_gap_beside_the_numbers_is_no_hole_for_who_resumes_later() {
+fn an_evicted_unnumbered_gap_is_no_hole_for_a_later_resume() {
     let mut feed = Feed::new(LogLimits { entries_max: 1, ..LIMITS });
     feed.follow_at(10);
     for _ in 0..2 {
         feed.publisher.dropped(&feed.name);
     }
     assert_eq!(feed.held().1, 10);
-    assert_eq!(feed.join.channel.live_floor().position, Position { beside: 1, ..Position::new(1, 10) });
+    assert_eq!(feed.join.channel.live_floor().position, Position { unnumbered: 1, ..Position::new(1, 10) });
 }
 
 /// 1. A stream resumes at 10 and has all there is, but has not come to rest.
@@ -122,11 +122,11 @@ fn a_stream_that_still_catches_up_is_told_of_an_evicted_event_that_came_since_it
     let mut feed = Feed::new(LogLimits { entries_max: 1, ..LIMITS });
     feed.follow_at(10);
     let resumed = start(&feed, &after(feed.id(10)));
-    feed.beside();
-    feed.beside();
+    feed.publish_unnumbered();
+    feed.publish_unnumbered();
     let read = |start: &Start| {
         let (to, mut out) = (feed.hub.watermark(Lane::default()).position, Vec::new());
-        feed.join.channel.read_resuming(start.cursor, to, start.began, ROOM, &mut out).floor.position
+        feed.join.channel.read_resuming(start.cursor, to, start.began, READ_LIMIT, &mut out).floor.position
     };
     assert!(read(&resumed) > resumed.cursor);
     let late = start(&feed, &after(feed.id(10)));

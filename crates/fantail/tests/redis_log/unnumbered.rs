@@ -58,9 +58,9 @@ async fn plain_events_are_never_replayed_wherever_a_client_comes_back() {
     }
 }
 
-/// What stands beside a number differs from node to node, and only a gap's id names such a place.
+/// Unnumbered entries differ from node to node, and only a gap's id names such a place.
 #[tokio::test]
-async fn an_id_from_beside_a_number_on_another_node_hides_no_plain_event_here() {
+async fn an_id_of_another_nodes_unnumbered_gap_hides_no_plain_event_here() {
     let redis = RedisServer::start().await.unwrap();
     let node = logging(&redis).await;
     let id = publish(&redis, "1", &["c"]).await;

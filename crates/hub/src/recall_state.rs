@@ -11,7 +11,7 @@ pub(crate) type Ticket = u32;
 
 /// The state of a channel whose past somebody asked for.
 #[derive(Debug, Default)]
-pub(crate) struct Recall {
+pub(crate) struct RecallState {
     /// Wishes for which the feed was not asked yet.
     wanted: Option<Wanted>,
     under_way: Option<Question>,
@@ -48,7 +48,7 @@ impl Wanted {
     }
 }
 
-impl Recall {
+impl RecallState {
     /// Notes a wish and says which answer to wait for; `None` if the answer is known to bring nothing new.
     pub(crate) fn want(&mut self, wanted: Wanted, floor: Position) -> Option<Ticket> {
         if self.answered.is_some_and(|(answered, left)| left == floor && answered.covers(wanted)) {
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn many_wishes_are_one_question_for_the_lowest_place() {
-        let mut recall = Recall::default();
+        let mut recall = RecallState::default();
         let tickets = [20, 10, 30].map(|number| recall.want(above(number), FLOOR));
         assert_eq!(tickets, [Some(1); 3]);
         assert_eq!(recall.ask(FLOOR).map(|question| question.wanted), Some(above(10)));
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_lower_wish_waits_for_the_next_question() {
-        let mut recall = Recall::default();
+        let mut recall = RecallState::default();
         recall.want(above(20), FLOOR);
         recall.ask(FLOOR);
         assert_eq!(recall.want(above(10), FLOOR), Some(2));
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn who_wants_more_events_is_not_answered_with_fewer() {
         let newest = |events| Wanted { above: Position::ORIGIN, events };
-        let mut recall = Recall::default();
+        let mut recall = RecallState::default();
         recall.want(newest(5), FLOOR);
         let question = recall.ask(FLOOR).expect("wanted");
         assert_eq!([recall.want(newest(4), FLOOR), recall.want(newest(9), FLOOR)], [Some(1), Some(2)]);
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_remembered_until_the_floor_moves() {
-        let mut recall = Recall::default();
+        let mut recall = RecallState::default();
         recall.want(above(20), FLOOR);
         let question = recall.ask(FLOOR).expect("wanted");
         recall.answer();

@@ -1,8 +1,9 @@
-//! What has no number of the feed's: events for whoever is there when they come, and the gaps that tell of such events.
+//! Unnumbered events, for streams that are open when they come, and the gaps that tell of them.
 //!
-//! A feed that numbers can bring or declare whatever it numbered, after an outage too. Of what was published beside its
-//! numbering it can do neither, so this node declares it: in a channel that carries such events, when the channel is
-//! confirmed again. Streams that are not open get none of them, and lose none: these gaps are never replayed.
+//! After an outage a feed that numbers brings or declares each event that it numbered. It can do neither for unnumbered
+//! events. So this node declares them, in a channel that carries such events, when the channel is confirmed again. Example:
+//! the node stands at 10 and has seen an unnumbered event of `c`. The connection is lost and comes back: `c` gets a gap at
+//! (1, 10, 2). Streams that are not open lose none of these events, so the gaps are never replayed.
 
 use fantail_wire::{ChannelName, EncodeError, Event, GapReason, Publication};
 
@@ -13,7 +14,7 @@ use crate::{Channel, EntryKind};
 
 impl Publisher {
     /// Hands out an event that has no place in the feed's numbering, to the streams that are open now.
-    pub fn publish_beside(&mut self, publication: &Publication) -> Result<Published, EncodeError> {
+    pub fn publish_unnumbered(&mut self, publication: &Publication) -> Result<Published, EncodeError> {
         let lane = self.lane_of(publication);
         let place = self.next_place(lane);
         let frame = match &publication.event.id {
@@ -21,7 +22,7 @@ impl Publisher {
             // A client that came back with it would find nothing.
             Some(_) => self.encode(&Event { id: None, ..publication.event.clone() }, None),
         }?;
-        Ok(self.hand_out(publication, (lane, place), EntryKind::Beside, None, &frame))
+        Ok(self.hand_out(publication, (lane, place), EntryKind::Unnumbered, None, &frame))
     }
 
     /// An event without a number of the feed's came for `name` and cannot be handed out. Its streams are told: where this
@@ -30,14 +31,14 @@ impl Publisher {
         let Some(channel) = self.lookup(name) else { return };
         let place = self.next_place(channel.lane());
         let mut state = channel.lock();
-        state.has_beside |= self.hub.is_numbered_by_feed();
+        state.has_unnumbered |= self.hub.is_numbered_by_feed();
         match state.follow {
             Follow::Confirmed => {}
             // The gap that follows an outage stands behind this.
             Follow::Idle | Follow::Asked | Follow::Ahead | Follow::Lost => return,
         }
         if self.hub.is_numbered_by_feed() {
-            self.gap_beside_numbers(&channel, &mut state, GapReason::Lost);
+            self.append_unnumbered_gap(&channel, &mut state, GapReason::Lost);
         } else {
             self.append_gap(&channel, &mut state, place, GapReason::Lost);
             self.hub.lane(channel.lane()).numbering.advance(place);
@@ -50,20 +51,20 @@ impl Publisher {
 
     /// A channel is about to be confirmed after an outage. What the feed numbered has been handed down or declared.
     pub(super) fn declare_missed(&mut self, channel: &Channel, state: &mut ChannelState) {
-        if state.has_beside || self.hub.settings.expects_beside(state.class) {
-            self.gap_beside_numbers(channel, state, GapReason::Outage);
+        if state.has_unnumbered || self.hub.settings.expects_unnumbered(state.class) {
+            self.append_unnumbered_gap(channel, state, GapReason::Outage);
         }
     }
 
     /// Each channel's gap has a place of its own: only what is one event may stand at one place without an id.
-    fn gap_beside_numbers(&mut self, channel: &Channel, state: &mut ChannelState, reason: GapReason) {
+    fn append_unnumbered_gap(&mut self, channel: &Channel, state: &mut ChannelState, reason: GapReason) {
         let place = self.next_place(channel.lane());
         // A top above the watermark is a gap of which the feed told in advance: it tells of this as well.
         if place.position <= state.log.top() {
             return;
         }
         let frame = self.hub.gap_frame(channel.name(), reason, None);
-        let (position, kind, at_ms) = (place.position, EntryKind::BesideGap, place.at_ms);
+        let (position, kind, at_ms) = (place.position, EntryKind::UnnumberedGap, place.at_ms);
         self.append(state, Entry { position, kind, frame, publisher_id: None, at_ms });
         self.hub.lane(channel.lane()).numbering.advance(place);
     }

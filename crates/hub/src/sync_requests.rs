@@ -10,7 +10,7 @@ use crate::Channel;
 
 /// Who waits for the feed's numbering. At most one question is under way; who comes meanwhile waits for the next.
 #[derive(Debug, Default)]
-pub(crate) struct Syncs(Mutex<State>);
+pub(crate) struct SyncRequests(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -22,7 +22,7 @@ struct State {
     waiting: BTreeMap<ChannelName, Arc<Channel>>,
 }
 
-impl Syncs {
+impl SyncRequests {
     /// A question that is asked from now on.
     pub(crate) fn want(&self) -> u64 {
         let mut state = self.0.lock();
@@ -69,18 +69,18 @@ mod tests {
         let name = ChannelName::parse("a").expect("valid");
         let floor = Floor { position: Position::ORIGIN, at_ms: 0, reason: GapReason::Trimmed };
         let channel = Arc::new(Channel::new(name, None, Lane::default(), 0, floor, Follow::Confirmed, 0));
-        let syncs = Syncs::default();
-        assert!(!syncs.ask(), "nobody wants to know");
-        let first = syncs.want();
-        assert!(syncs.ask());
-        let second = syncs.want();
-        assert!(first != second && !syncs.ask(), "one at a time");
-        assert!(!syncs.is_answered(first, &channel) && !syncs.is_answered(second, &channel));
-        let (woken, more) = syncs.answered();
+        let requests = SyncRequests::default();
+        assert!(!requests.ask(), "nobody wants to know");
+        let first = requests.want();
+        assert!(requests.ask());
+        let second = requests.want();
+        assert!(first != second && !requests.ask(), "one at a time");
+        assert!(!requests.is_answered(first, &channel) && !requests.is_answered(second, &channel));
+        let (woken, more) = requests.answered();
         assert_eq!((woken.len(), more), (1, true));
-        assert!(syncs.is_answered(first, &channel) && !syncs.is_answered(second, &channel));
-        assert!(syncs.ask());
-        assert_eq!(syncs.answered().0.len(), 1);
-        assert!(syncs.is_answered(second, &channel));
+        assert!(requests.is_answered(first, &channel) && !requests.is_answered(second, &channel));
+        assert!(requests.ask());
+        assert_eq!(requests.answered().0.len(), 1);
+        assert!(requests.is_answered(second, &channel));
     }
 }

@@ -1,14 +1,14 @@
-//! What a client is owed of the events beside the numbering: each that comes to one of its channels while its stream is
+//! What a client is owed of the unnumbered events: each that comes to one of its channels while its stream is
 //! open is delivered, or a gap of that channel tells. A new stream owes nothing of what was before it.
 
 use std::collections::BTreeSet;
 
 /// Those that were published, each as its channels. Their places are their texts.
-pub(super) type Published = Vec<Vec<usize>>;
+pub(super) type UnnumberedEvents = Vec<Vec<usize>>;
 
 /// The account of one stream.
 #[derive(Debug, Default)]
-pub(super) struct Besides {
+pub(super) struct UnnumberedOwed {
     had: BTreeSet<usize>,
     owed: Vec<Owed>,
 }
@@ -22,7 +22,7 @@ struct Owed {
     is_told: bool,
 }
 
-impl Besides {
+impl UnnumberedOwed {
     /// Of a stream of `channels` that begins when so many were published.
     pub(super) fn at(channels: &[usize], settled: usize) -> Self {
         let owed = channels.iter().map(|&channel| Owed { channel, settled, is_told: false }).collect();
@@ -36,18 +36,19 @@ impl Besides {
     }
 
     /// One came. If it is of several channels of the stream, it may have come by one whose gap is not due yet.
-    pub(super) fn take(&mut self, beside: usize, published: &Published) {
-        self.had.insert(beside);
-        let mut mine: Vec<_> = self.owed.iter_mut().filter(|owed| published[beside].contains(&owed.channel)).collect();
-        assert!(!mine.is_empty(), "b{beside} is of none of its channels");
+    pub(super) fn take(&mut self, unnumbered: usize, published: &UnnumberedEvents) {
+        self.had.insert(unnumbered);
+        let mut mine: Vec<_> =
+            self.owed.iter_mut().filter(|owed| published[unnumbered].contains(&owed.channel)).collect();
+        assert!(!mine.is_empty(), "b{unnumbered} is of none of its channels");
         if let [owed] = mine.as_mut_slice() {
-            owed.check(beside, &self.had, published);
-            (owed.settled, owed.is_told) = (beside + 1, false);
+            owed.check(unnumbered, &self.had, published);
+            (owed.settled, owed.is_told) = (unnumbered + 1, false);
         }
     }
 
     /// Nothing more comes.
-    pub(super) fn check_at_rest(&self, published: &Published) {
+    pub(super) fn check_at_rest(&self, published: &UnnumberedEvents) {
         for owed in &self.owed {
             owed.check(published.len(), &self.had, published);
         }
@@ -55,9 +56,10 @@ impl Besides {
 }
 
 impl Owed {
-    fn check(&self, end: usize, had: &BTreeSet<usize>, published: &Published) {
-        let is_missing = |beside: &usize| published[*beside].contains(&self.channel) && !had.contains(beside);
+    fn check(&self, end: usize, had: &BTreeSet<usize>, published: &UnnumberedEvents) {
+        let is_missing =
+            |unnumbered: &usize| published[*unnumbered].contains(&self.channel) && !had.contains(unnumbered);
         let missing = (self.settled..end).find(is_missing).filter(|_| !self.is_told);
-        assert_eq!(missing, None, "an event beside the numbering is missing silently before b{end}: {self:?}");
+        assert_eq!(missing, None, "an unnumbered event is missing silently before b{end}: {self:?}");
     }
 }
