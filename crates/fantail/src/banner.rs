@@ -53,7 +53,7 @@ impl Banner<'_> {
         if !self.listen.ip().to_canonical().is_loopback() {
             warn!(
                 listen = %self.listen,
-                "everyone who reaches this address reads every channel; docs/deploying.md tells how a proxy decides who may"
+                "everyone who reaches this address reads every channel; docs/behind-a-proxy.md tells how a proxy decides who may"
             );
         }
         let Self { shards, feed, public, internal, health, .. } = self;

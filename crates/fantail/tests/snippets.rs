@@ -1,6 +1,6 @@
-//! The programs in docs/publishing.md are run as they stand there, against a real Redis and a node that it feeds.
+//! The programs in `examples/` are run as they stand there: against a real Redis, nodes that it feeds, and a real browser.
 //!
-//! They need `python3` and `npm`, and the packages that the page names, which are fetched once into the target directory.
+//! Those in Python, for Node.js and in Go need packages, which are fetched once into the target directory.
 #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
 #[path = "common/node.rs"]
@@ -12,24 +12,21 @@ use std::process::Command;
 use std::time::Duration;
 
 use fantail_testkit::child::Child;
-use fantail_testkit::{Event, PATIENCE, RedisServer};
+use fantail_testkit::{Fantail, PATIENCE, Page, RedisServer, SseClient};
+use serde_json::Value;
+use tokio::time::timeout;
 
-use node::{node, subscribe, until_ready, until_state};
+use node::{ask, connections, node, publish, subscribe, until, until_ready, until_state};
 
 /// A registry may be slow.
 const FETCH_PATIENCE: Duration = Duration::from_mins(5);
 
-/// What the page's plain programs publish on `demo` and on `demo` and `news`, and what its programs for the log do.
-const PLAIN: [(&str, &str); 2] = [("message", "hello"), ("greeting", "hello")];
+/// What the programs publish on `demo`, and on `demo` and `news`; those for the log publish the second alone.
+const BOTH: [(&str, &str); 2] = [("message", "hello"), ("greeting", "hello")];
 const LOGGED: [(&str, &str); 1] = [("greeting", "hello")];
 
-/// The page's program in this language that holds this text.
-fn program(language: &str, holds: &str) -> String {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/publishing.md");
-    let page = fs::read_to_string(page).unwrap();
-    let fence = format!("```{language}\n");
-    let mut programs = page.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap());
-    programs.find(|text| text.contains("import") && text.contains(holds)).unwrap().to_owned()
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
 }
 
 /// Where the packages are, as far as they were fetched.
@@ -48,62 +45,157 @@ async fn run(what: &str, command: &mut Command, limit: Duration) -> String {
     output.stdout
 }
 
-/// Runs a program of the page against this Redis.
-async fn run_program(language: &str, text: &str, redis: &RedisServer) -> String {
+/// The command that runs this program, whose packages are there then.
+async fn command(name: &str) -> Command {
     let packages = packages();
-    let text = text.replace("6379", &redis.addr().port().to_string());
-    let file = packages.join(format!("{}.{}", redis.addr().port(), if language == "js" { "mjs" } else { "py" }));
-    fs::write(&file, text).unwrap();
-    let mut command = if language == "js" {
-        if !packages.join("node_modules/redis").exists() {
-            let mut npm = Command::new("npm");
-            npm.args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(&packages).arg("redis");
-            run("npm", &mut npm, FETCH_PATIENCE).await;
+    match Path::new(name).extension().and_then(|it| it.to_str()) {
+        Some("py") => {
+            if !packages.join("redis").exists() {
+                let mut pip = Command::new("python3");
+                pip.args(["-m", "pip", "install", "--quiet", "--target"]).arg(&packages).arg("redis");
+                run("pip", &mut pip, FETCH_PATIENCE).await;
+            }
+            let mut python = Command::new("python3");
+            python.env("PYTHONPATH", &packages).arg(example(name));
+            python
         }
-        Command::new("node")
-    } else {
-        if !packages.join("redis").exists() {
-            let mut pip = Command::new("python3");
-            pip.args(["-m", "pip", "install", "--quiet", "--target"]).arg(&packages).arg("redis");
-            run("pip", &mut pip, FETCH_PATIENCE).await;
+        Some("mjs") => {
+            if !packages.join("node_modules/redis").exists() {
+                let mut npm = Command::new("npm");
+                npm.args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(&packages).arg("redis");
+                run("npm", &mut npm, FETCH_PATIENCE).await;
+            }
+            // Node.js looks for packages from where the program is.
+            let copy = packages.join(name);
+            fs::copy(example(name), &copy).unwrap();
+            let mut node = Command::new("node");
+            node.arg(copy);
+            node
         }
-        let mut python = Command::new("python3");
-        python.env("PYTHONPATH", &packages);
-        python
-    };
-    run(language, command.arg(&file), PATIENCE).await
+        Some("sh") => {
+            let mut shell = Command::new("sh");
+            shell.arg(example(name));
+            shell
+        }
+        _ => {
+            let program = packages.join(name);
+            let mut build = Command::new("go");
+            build.current_dir(example(name)).args(["build", "-o"]).arg(&program);
+            run("go", &mut build, FETCH_PATIENCE).await;
+            Command::new(program)
+        }
+    }
 }
 
-/// The program publishes these events, and prints what it was told.
-async fn assert_publishes(language: &str, holds: &str, flags: &[&str], owed: &[(&str, &str)]) -> String {
+/// The program publishes these events, once each, and prints what it was told.
+async fn assert_publishes(name: &str, flags: &[&str], owed: &[(&str, &str)]) -> String {
     let redis = RedisServer::start().await.unwrap();
     let node = node(&[&["--redis-url", &redis.url()], flags].concat()).await;
     until_ready(&node, true).await;
     let mut stream = subscribe(&node, "/sse?channel=demo&channel=news").await;
     until_state(&node, stream.local_addr().unwrap(), "live").await;
-    let printed = run_program(language, &program(language, holds), &redis).await;
-    // One more shows that nothing came twice.
-    node::publish(&node, "demo", "the end").await;
-    let events = stream.next_events(owed.len() + 1, PATIENCE).await.unwrap();
-    let told = |event: &Event| (event.event.clone(), event.data.clone());
-    let owed =
-        owed.iter().chain([&("message", "the end")]).map(|(kind, data)| ((*kind).to_owned(), (*data).to_owned()));
-    assert_eq!(events.iter().map(told).collect::<Vec<_>>(), owed.collect::<Vec<_>>());
+    let mut command = command(name).await;
+    command.env("REDIS_URL", redis.url()).env("FANTAIL_URL", format!("http://{}", node.internal()));
+    let printed = run(name, &mut command, PATIENCE).await;
+    let events = events_before_the_end(&node, &mut stream, owed.len()).await;
+    let events: Vec<_> = events.iter().map(|(kind, data)| (kind.as_str(), data.as_str())).collect();
+    assert_eq!(events, owed);
     printed
+}
+
+/// Publishes one more, which shows that nothing came twice.
+async fn events_before_the_end(node: &Fantail, stream: &mut SseClient, count: usize) -> Vec<(String, String)> {
+    publish(node, "demo", "the end").await;
+    let mut events = stream.next_events(count + 1, PATIENCE).await.unwrap();
+    assert_eq!(events.pop().map(|event| event.data).as_deref(), Some("the end"), "{events:?}");
+    events.into_iter().map(|event| (event.event, event.data)).collect()
+}
+
+#[tokio::test]
+async fn the_programs_for_a_shell_publish() {
+    assert_publishes("publish_http.sh", &[], &BOTH).await;
+    assert_publishes("publish_http.sh", &["--redis-log"], &BOTH).await;
+    let printed = assert_publishes("publish_pubsub.sh", &[], &BOTH).await;
+    assert_eq!(printed.split_whitespace().collect::<Vec<_>>(), ["1", "OK", "QUEUED", "QUEUED", "1", "1"]);
+    let printed = assert_publishes("publish_log.sh", &["--redis-log"], &LOGGED).await;
+    assert!(printed.ends_with(".1\n1\n"), "{printed}");
 }
 
 #[tokio::test]
 #[ignore = "fetches a package; scripts/test runs it"]
 async fn the_programs_in_python_publish() {
-    assert_eq!(assert_publishes("python", "fantail-event:", &[], &PLAIN).await, "1\n1\n");
-    let printed = assert_publishes("python", "fcall", &["--redis-log"], &LOGGED).await;
+    assert_eq!(assert_publishes("publish_pubsub.py", &[], &BOTH).await, "1\n1\n");
+    let printed = assert_publishes("publish_log.py", &["--redis-log"], &LOGGED).await;
     assert!(printed.ends_with(".1 1\n"), "{printed}");
 }
 
 #[tokio::test]
 #[ignore = "fetches a package; scripts/test runs it"]
 async fn the_programs_in_node_publish() {
-    assert_eq!(assert_publishes("js", "fantail-event:", &[], &PLAIN).await, "1\n1\n");
-    let printed = assert_publishes("js", "fCall", &["--redis-log"], &LOGGED).await;
+    assert_eq!(assert_publishes("publish_pubsub.mjs", &[], &BOTH).await, "1\n1\n");
+    let printed = assert_publishes("publish_log.mjs", &["--redis-log"], &LOGGED).await;
     assert!(printed.ends_with(".1 1\n"), "{printed}");
+}
+
+#[tokio::test]
+#[ignore = "needs Go and fetches a package; scripts/test runs it where Go is there"]
+async fn the_program_in_go_publishes() {
+    let printed = assert_publishes("publish_log_go", &["--redis-log"], &LOGGED).await;
+    assert!(printed.ends_with(".1 1\n"), "{printed}");
+}
+
+/// Reports the page's lines when one of them ends in "the end".
+const REPORT: &str = "<script>
+const lines = () => [...document.querySelectorAll('#log li')].map((line) => line.textContent);
+new MutationObserver(() => {
+  if (lines().at(-1)?.endsWith('the end')) fetch('/result', { method: 'POST', body: JSON.stringify(lines()) });
+}).observe(document.getElementById('log'), { childList: true });
+</script>";
+
+#[tokio::test]
+async fn the_page_comes_back_by_itself_and_fetches_its_state_after_a_gap() {
+    let page = Page::bind().await.unwrap();
+    let node = node(&["--cors-origin", &page.origin(), "--retry", "50ms"]).await;
+    let html = fs::read_to_string(example("page.html")).unwrap();
+    let html = html.replace("http://localhost:8080", &format!("http://{}", node.public())) + REPORT;
+    let (report, played) = tokio::join!(page.run(&html, PATIENCE), timeout(PATIENCE, play(&node)));
+    played.expect("the page's stream was live three times");
+    let lines: Vec<String> = serde_json::from_value(report.unwrap()).unwrap();
+    assert_eq!(lines, LINES);
+}
+
+const LINES: [&str; 8] = [
+    "state fetched: first connection",
+    "message: one",
+    "closed by the node: kicked",
+    "greeting: while it was away",
+    "closed by the node: channel-deleted",
+    "state fetched: gap in demo, deleted",
+    "message: after the gap",
+    "message: the end",
+];
+
+/// What happens to the page's stream: it is ended, its channel is deleted, and the end comes.
+async fn play(node: &Fantail) {
+    let first = live_stream(node, "").await;
+    publish(node, "demo", "one").await;
+    ask(node, "DELETE", &format!("/connections/{first}")).await;
+    publish(node, "news?event=greeting", "while it was away").await;
+    let second = live_stream(node, &first).await;
+    until(node, "the greeting was sent", |metrics| metrics.sum("fantail_deliveries_total") >= 2).await;
+    ask(node, "DELETE", "/channels/demo").await;
+    live_stream(node, &second).await;
+    publish(node, "demo", "after the gap").await;
+    publish(node, "demo", "the end").await;
+}
+
+/// The page's stream, once it is live and another one than before.
+async fn live_stream(node: &Fantail, before: &str) -> String {
+    let is_live = |connection: &&Value| connection["state"] == "live" && connection["id"] != before;
+    loop {
+        if let Some(connection) = connections(node).await.iter().find(is_live) {
+            return connection["id"].as_str().unwrap().to_owned();
+        }
+        tokio::task::yield_now().await;
+    }
 }
