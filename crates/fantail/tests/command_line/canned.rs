@@ -1,5 +1,4 @@
 //! A server that answers just what the test says, one connection after the other.
-#![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,4 @@
 //! `fantail publish`: over HTTP and through Redis, from arguments and from standard input.
-#![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
 use std::time::Duration;
 

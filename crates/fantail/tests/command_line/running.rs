@@ -1,5 +1,4 @@
 //! The program, run with these arguments and this input, and what came of it.
-#![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
 use std::process::{Command, Stdio};
 

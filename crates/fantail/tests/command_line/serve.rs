@@ -1,5 +1,4 @@
 //! Faults and texts: what is told before anything runs.
-#![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
 use std::net::TcpListener;
 

@@ -1,5 +1,4 @@
 //! `fantail subscribe`: what it prints, what it comes back with, and how it ends.
-#![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
 use fantail_testkit::Fantail;
 use fantail_testkit::port::free_port;

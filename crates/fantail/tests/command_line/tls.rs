@@ -1,5 +1,4 @@
 //! `fantail subscribe` and `fantail publish` with https, against a real nginx in front of a node.
-#![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
 use std::net::SocketAddr;
 

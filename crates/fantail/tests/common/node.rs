@@ -1,7 +1,6 @@
 //! A running node, and what tests ask of it in a word: publish, subscribe, look at a number, wait for a state.
 //!
 //! Never waits for a time: it waits for something to become true, and gives up only after the kit's long patience.
-#![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 #![allow(dead_code)] // each test program uses its part of this file
 
 use std::net::SocketAddr;

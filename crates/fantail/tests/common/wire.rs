@@ -1,5 +1,4 @@
 //! A bare connection for tests about bytes: sends anything, reads one response after another.
-#![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 #![allow(dead_code)] // each test program uses its part of this file
 
 use std::io;

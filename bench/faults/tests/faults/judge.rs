@@ -1,0 +1,100 @@
+//! The tool is tried itself: a server that does wrong stands before two sound nodes, and the trial must say so.
+
+use fantail_faults::{Fault, Mode, Outcome, Plan, trial};
+use fantail_testkit::Defect;
+
+use crate::program::fantail;
+
+const SEED: u64 = 11;
+
+/// Where every reader is told a gap each second, and most of what came may come again.
+const MOVING: &str = "streams-moving";
+
+/// Plays one fault with a server before each node that has this defect.
+async fn tried(fault: &str, defect: Defect) -> Outcome {
+    fantail_faults::allow_many_descriptors().unwrap();
+    let fantail = fantail();
+    // The ledger knows the order of each publisher's own events only, so what is swapped must be of one.
+    let crowd = (80, 1);
+    let quick = fault == MOVING;
+    let plan = Plan { fantail, mode: Mode::Pubsub, seed: SEED, quick, crowd, defect };
+    let fault = Fault::named(fault).next().unwrap();
+    let outcome = trial::run(fault, &plan).await.unwrap();
+    println!("{defect:?}: {}, {:?}", outcome.verdict, outcome.felt);
+    outcome
+}
+
+/// The defect was made, and so the promise broken.
+async fn found(fault: &str, defect: Defect) -> Outcome {
+    let outcome = tried(fault, defect).await;
+    assert!(outcome.felt("spoiled") > 0, "{defect:?} was never made, so nothing was tried");
+    assert!(!outcome.is_kept(), "{defect:?} was not found");
+    outcome
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sound_build_keeps_the_promise() {
+    let outcome = tried("calm", Defect::None).await;
+    assert!(outcome.is_kept(), "{}, {:?}", outcome.verdict, outcome.offences);
+    assert!(outcome.felt("moved") > 0, "nobody went to the other node");
+    assert!(outcome.recovered.all.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_drops_an_event_is_found_out() {
+    assert!(found("calm", Defect::Drop).await.verdict.silent > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_sends_an_event_twice_is_found_out() {
+    assert!(found("calm", Defect::Double).await.verdict.duplicated > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_swaps_two_events_is_found_out() {
+    let verdict = found("calm", Defect::Swap).await.verdict;
+    assert!(verdict.reordered + verdict.silent > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_cuts_an_event_is_found_out() {
+    assert!(found("calm", Defect::Cut).await.verdict.cut > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_sends_an_event_of_a_foreign_channel_is_found_out() {
+    assert!(found("calm", Defect::Misroute).await.verdict.foreign > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_does_not_tell_of_a_gap_is_found_out() {
+    assert!(found("connections-cut", Defect::HideGaps).await.verdict.silent > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sound_build_keeps_the_promise_to_readers_that_move() {
+    let outcome = tried(MOVING, Defect::None).await;
+    assert!(outcome.is_kept(), "{}, {:?}", outcome.verdict, outcome.offences);
+    assert!(outcome.felt("moved") > 100 && outcome.verdict.repeated > 0, "{}, {:?}", outcome.verdict, outcome.felt);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gaps_between_nodes_do_not_hide_an_event_that_is_dropped_or_doubled_or_swapped() {
+    assert!(found(MOVING, Defect::Drop).await.verdict.silent > 0);
+    assert!(found(MOVING, Defect::Double).await.verdict.duplicated > 0);
+    let verdict = found(MOVING, Defect::Swap).await.verdict;
+    assert!(verdict.reordered + verdict.silent > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_again_without_a_gap_is_found_out() {
+    assert!(found(MOVING, Defect::HideGaps).await.verdict.duplicated > 0);
+}
+
+/// And what it is found to be worth: the same fault with every gap told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_tells_of_every_gap_keeps_the_promise_though_events_are_lost() {
+    let outcome = tried("connections-cut", Defect::None).await;
+    assert!(outcome.is_kept(), "{}, {:?}", outcome.verdict, outcome.offences);
+    assert!(outcome.verdict.declared > 0 && outcome.felt("outages") >= 2);
+}

@@ -1,0 +1,14 @@
+//! The command line as people meet it: faults, help, and the two clients against real servers.
+//!
+//! Runs the built program only. What its clients send is checked against a server that says just what it is told to.
+#![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
+
+mod banner;
+mod canned;
+#[path = "../common/node.rs"]
+mod node;
+mod publish;
+mod running;
+mod serve;
+mod subscribe;
+mod tls;

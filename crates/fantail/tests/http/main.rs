@@ -1,0 +1,22 @@
+//! A node over HTTP, with its own memory as the feed: what clients, publishers and operators are promised.
+#![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
+
+mod api_pages;
+mod bad_input;
+mod control_events;
+mod cors;
+mod drain;
+mod internal_listener;
+mod keepalive;
+mod limits;
+#[path = "../common/node.rs"]
+mod node;
+mod operations;
+mod publish_api;
+mod request_log;
+mod resume;
+mod slow_streams;
+mod streams;
+mod takeover;
+#[path = "../common/wire.rs"]
+mod wire;

@@ -1,0 +1,213 @@
+//! Thousands of streams that join, leave, stall, break off and come back at random, while several publishers go on.
+//! The ledger then proves for every stream and channel: in order, nothing twice, nothing foreign, nothing cut, and
+//! nothing missing but what a gap told of.
+//!
+//! Everything random comes from one seed, which is printed; `FANTAIL_STORM_SEED` brings a storm back, as far as the
+//! machine's timing allows.
+#![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
+
+mod client;
+mod disturbances;
+mod keeper;
+#[path = "../common/node.rs"]
+mod node;
+mod operator;
+mod publishing;
+
+use std::time::Duration;
+
+use fantail_testkit::{
+    Defect, Fantail, FaultProxy, FaultyServer, Ledger, PATIENCE, Random, RedisServer, Start, Verdict,
+};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+use disturbances::{Disturbances, Ends, Storm, seed};
+use node::{metrics, node, publish_json, subscribe, until};
+
+/// One storm at a time: each is made to fill the machine.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+const LARGE: Disturbances = Disturbances {
+    clients: 3_000,
+    publishers: 6,
+    pause_ms_max: 60,
+    duration: Duration::from_secs(6),
+    ends: Ends::Kicks,
+};
+
+/// What all nodes have. A client thread with a thousand readers may leave a connection waiting for its request for longer
+/// than a node does, which would end it without an answer.
+const FLAGS: [&str; 2] = ["--request-deadline", "5m"];
+
+/// On a machine that has much else to do a storm may be too gentle to try what it is for. Then another one follows.
+const STORMS_MAX: usize = 5;
+
+#[tokio::test]
+async fn with_room_for_everything_in_the_logs_every_event_reaches_every_stream() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let flags = "--workers 3 --send-buffer-bytes 4KiB --keepalive-interval 500ms \
+                 --log-events-max 1000000 --log-bytes-max 256MiB --logs-bytes-max 1GiB --log-age-max 1h";
+    let node = stormy(flags).await;
+    let before = metrics(&node).await.number("process_open_fds");
+    let storm = Storm::new(&LARGE, &node, seed());
+    let verdict = storm.run(&node, None).await;
+    verdict.assert_whole();
+
+    let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
+    assert_eq!(after.sum("fantail_gaps_sent_total"), 0);
+    assert_eq!(after.count("fantail_encodes_total"), after.count("fantail_events_in_total"), "one encode per event");
+    assert!(after.count("fantail_write_blocked_total") > 100, "hardly a stream was ever blocked");
+    assert!(after.number("process_open_fds") < before + 20.0, "descriptors are left open: {}", after.0);
+}
+
+#[tokio::test]
+async fn with_short_logs_every_loss_is_declared() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let node = stormy("--workers 3 --send-buffer-bytes 4KiB --progress-deadline 1s --log-events-max 12").await;
+    let disturbances =
+        Disturbances { clients: 1_200, duration: Duration::from_secs(4), ends: Ends::KicksAndSlow, ..LARGE };
+    let (mut storms, mut declared) = (0, 0);
+    loop {
+        let verdict = Storm::new(&disturbances, &node, seed()).run(&node, None).await;
+        verdict.assert_clean();
+        let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
+        (storms, declared) = (storms + 1, declared + verdict.declared);
+        let never = ["stalled", "overrun", "kicked"].into_iter().find(|reason| after.closed(reason) == 0);
+        if declared > 100 && never.is_none() {
+            break;
+        }
+        assert!(storms < STORMS_MAX, "{declared} losses, and no stream ended as {never:?}");
+    }
+}
+
+#[tokio::test]
+async fn where_slow_streams_go_on_behind_a_gap_every_loss_is_declared() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    for policy in ["skip", "latest"] {
+        let flags = format!(
+            "--workers 3 --send-buffer-bytes 4KiB --progress-deadline 1s --log-events-max 12 --slow-policy {policy}"
+        );
+        let node = stormy(&flags).await;
+        let disturbances =
+            Disturbances { clients: 800, duration: Duration::from_secs(3), ends: Ends::KicksAndSlow, ..LARGE };
+        let (mut storms, mut declared) = (0, 0);
+        loop {
+            let verdict = Storm::new(&disturbances, &node, seed()).run(&node, None).await;
+            verdict.assert_clean();
+            let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
+            assert_eq!(after.closed("overrun"), 0, "{policy} lets slow streams go on");
+            let went_on = after.count(&format!("fantail_overruns_total{{policy=\"{policy}\"}}"));
+            (storms, declared) = (storms + 1, declared + verdict.declared);
+            if declared > 100 && went_on > 20 {
+                break;
+            }
+            assert!(storms < STORMS_MAX, "{declared} losses, and {went_on} streams went on");
+        }
+    }
+}
+
+#[tokio::test]
+async fn through_redis_every_loss_is_declared_also_when_its_connection_is_cut() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let redis = RedisServer::start().await.unwrap();
+    let proxy = FaultProxy::start(redis.addr()).unwrap();
+    let flags = "--workers 3 --send-buffer-bytes 4KiB --linger 50ms --follow-deadline 5m --redis-url redis://";
+    let node = stormy(&format!("{flags}{}", proxy.addr())).await;
+    until(&node, "redis is there", |m| m.count("fantail_feed_state{state=\"connected\"}") == 1).await;
+    let duration = Duration::from_secs(4);
+    let disturbances = Disturbances { clients: 1_500, duration, ..LARGE };
+    let verdict = Storm::new(&disturbances, &node, seed()).through(&redis).run(&node, Some(&proxy)).await;
+    verdict.assert_clean();
+    assert!(verdict.gaps > disturbances.clients, "not everyone was told of the outages: {verdict}");
+    let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
+    assert_eq!(after.count("fantail_outages_total"), disturbances::CUTS);
+    until(&node, "nothing is followed any more", |m| m.count("fantail_followed_channels") == 0).await;
+}
+
+/// In a storm the next event wakes whoever was forgotten; here nothing follows. While a pass goes over the streams more
+/// is published than one pass takes.
+#[tokio::test]
+async fn the_last_events_of_a_burst_arrive_though_nothing_follows_them() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let node = node(&["--keepalive-interval", "1h"]).await;
+    let ledger = Ledger::new();
+    let mut readers = Vec::new();
+    for number in 0..100 {
+        let channels = if number % 4 == 0 { &["a", "b"][..] } else { &["a"][..] };
+        let stream = subscribe(&node, &format!("/sse?channel={}", channels.join("&channel="))).await;
+        readers.push((ledger.reader(number.to_string(), channels, Start::Live(ledger.mark())), stream));
+    }
+    for burst in 0..5 {
+        let mut publisher = ledger.publisher(Random::from_seed(burst));
+        let events: Vec<_> = (0..200).map(|_| publisher.compose("a", 64)).collect();
+        let items: Vec<_> = events.iter().map(|event| json!({ "channel": "a", "data": event.text })).collect();
+        assert_eq!(publish_json(&node, Value::Array(items).to_string()).await.status, 202);
+        for event in &events {
+            publisher.confirm(event);
+        }
+        for (reader, stream) in &mut readers {
+            for event in stream.next_events(events.len(), PATIENCE).await.unwrap() {
+                reader.record(&event);
+            }
+        }
+    }
+    for (reader, _) in readers {
+        reader.stopped(ledger.mark());
+    }
+    ledger.judge().assert_whole();
+}
+
+/// The judge judged, on streams and not on paper: a server between client and node behaves as a faulty build would.
+#[tokio::test]
+async fn a_build_that_drops_doubles_swaps_cuts_tears_misroutes_or_hides_a_gap_is_found_out() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let seed = seed();
+    let mut storms = JoinSet::new();
+    for defect in Defect::ALL {
+        storms.spawn(small_storm(defect, seed));
+    }
+    while let Some(ended) = storms.join_next().await {
+        let (defect, faults_made, verdict) = ended.unwrap();
+        println!("{defect:?} made {faults_made} times: {verdict}");
+        let found = match defect {
+            Defect::None => {
+                verdict.assert_clean();
+                continue;
+            }
+            Defect::Drop | Defect::HideGaps => verdict.silent,
+            Defect::Double => verdict.duplicated,
+            Defect::Swap => verdict.reordered + verdict.silent,
+            Defect::Cut => verdict.cut,
+            Defect::Tear => verdict.cut + verdict.corrupted,
+            Defect::Misroute => verdict.foreign,
+        };
+        assert!(faults_made > 0, "{defect:?} was never made, so nothing was tried");
+        assert!(found > 0 && !verdict.is_clean(), "{defect:?} was not found: {verdict}");
+    }
+}
+
+/// A node for a storm.
+async fn stormy(flags: &str) -> Fantail {
+    node(&flags.split_whitespace().chain(FLAGS).collect::<Vec<_>>()).await
+}
+
+/// How often the fault was made, and what the ledger says.
+async fn small_storm(defect: Defect, seed: u64) -> (Defect, u64, Verdict) {
+    let hides_gaps = defect == Defect::HideGaps;
+    let disturbances = Disturbances {
+        clients: 120,
+        // The ledger knows the order of each publisher's own events only, and any two may be swapped.
+        publishers: 1,
+        pause_ms_max: 5,
+        duration: Duration::from_millis(1_500),
+        // What was spoiled for a stream that is ended may come again, sound, when its client is back.
+        ends: if hides_gaps { Ends::KicksAndSlow } else { Ends::Never },
+    };
+    // With short logs there are gaps to be hidden.
+    let node = stormy(&format!("--log-events-max {}", if hides_gaps { 2 } else { 1024 })).await;
+    let server = FaultyServer::start(node.public(), defect, seed).await.unwrap();
+    let verdict = Storm::new(&disturbances, &node, seed).behind(server.addr()).run(&node, None).await;
+    (defect, server.faults(), verdict)
+}
