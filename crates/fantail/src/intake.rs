@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fantail_feed::{FeedState, Intake, Place, Recalled, Receipt};
+use fantail_feed::{FeedState, Intake, Placement, Recalled, Receipt};
 use fantail_hub::Publisher;
 use fantail_telemetry::HubCounters;
 use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Lane, Publication, Terms};
@@ -19,11 +19,11 @@ pub(crate) struct NodeIntake {
 }
 
 impl Intake for NodeIntake {
-    fn event(&mut self, publication: &Publication, place: Place) -> Result<Receipt, EncodeError> {
-        let published = match place {
-            Place::Next => self.publisher.publish(publication),
-            Place::Numbered(id) => self.publisher.publish_numbered(publication, id),
-            Place::Beside => self.publisher.publish_unnumbered(publication),
+    fn event(&mut self, publication: &Publication, placement: Placement) -> Result<Receipt, EncodeError> {
+        let published = match placement {
+            Placement::Next => self.publisher.publish(publication),
+            Placement::Numbered(id) => self.publisher.publish_numbered(publication, id),
+            Placement::Unnumbered => self.publisher.publish_unnumbered(publication),
         }?;
         Ok(Receipt { id: published.id, subscribers: Some(published.subscribers) })
     }

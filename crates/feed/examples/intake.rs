@@ -12,7 +12,7 @@ use std::process::{ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fantail_feed::{FeedState, Intake, Place, Recalled, Receipt, RedisFeed, RedisSettings};
+use fantail_feed::{FeedState, Intake, Placement, Recalled, Receipt, RedisFeed, RedisSettings};
 use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Lane, Publication, Terms, encode};
 use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
@@ -35,17 +35,17 @@ struct Counter {
     bytes: usize,
     /// Lets the publisher go on: one byte for each [`CREDIT`] that has arrived.
     credit: Option<ChildStdin>,
-    done: watch::Sender<Progress>,
+    done: watch::Sender<FollowProgress>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Progress {
+enum FollowProgress {
     Following(usize),
     Done,
 }
 
 impl Intake for Counter {
-    fn event(&mut self, publication: &Publication, _place: Place) -> Result<Receipt, EncodeError> {
+    fn event(&mut self, publication: &Publication, _placement: Placement) -> Result<Receipt, EncodeError> {
         if self.encodes {
             let frame = encode(&publication.event, Some("aaaaaaaaaaaa.1760000000000.1"), 1 << 20)?;
             self.bytes += frame.len();
@@ -60,14 +60,14 @@ impl Intake for Counter {
             let _ = credit.write_all(b".");
         }
         if self.events == self.expected {
-            self.done.send_replace(Progress::Done);
+            self.done.send_replace(FollowProgress::Done);
         }
         Ok(Receipt::default())
     }
 
     fn followed(&mut self, _channel: &ChannelName, _from: Option<EventId>) {
         self.done.send_modify(|progress| {
-            if let Progress::Following(channels) = progress {
+            if let FollowProgress::Following(channels) = progress {
                 *channels += 1;
             }
         });
@@ -75,7 +75,7 @@ impl Intake for Counter {
 
     fn lost(&mut self, _lane: Lane) {
         self.in_order = false;
-        self.done.send_replace(Progress::Done);
+        self.done.send_replace(FollowProgress::Done);
     }
 
     fn state(&mut self, _state: FeedState) {}
@@ -117,14 +117,14 @@ fn number(text: &str) -> usize {
 fn measure(url: &str, kind: &str, messages: usize, bytes: usize, burst: usize, encodes: bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let (done, mut progress) = watch::channel(Progress::Following(0));
+        let (done, mut progress) = watch::channel(FollowProgress::Following(0));
         let counter = Counter { encodes, events: 0, expected: messages, in_order: true, bytes: 0, credit: None, done };
         let intake = Arc::new(Mutex::new(counter));
         let feed = RedisFeed::start(&RedisSettings::parse(url).expect("a redis url"), &intake);
         for channel in 0..CHANNELS {
             feed.follow(&ChannelName::parse(&format!("bench/{channel}")).expect("valid"));
         }
-        let all_followed = progress.wait_for(|progress| *progress == Progress::Following(CHANNELS));
+        let all_followed = progress.wait_for(|progress| *progress == FollowProgress::Following(CHANNELS));
         tokio::time::timeout(Duration::from_secs(10), all_followed).await.expect("redis answers").expect("open");
 
         let before = thread_cpu();
@@ -135,7 +135,7 @@ fn measure(url: &str, kind: &str, messages: usize, bytes: usize, burst: usize, e
         let mut publisher =
             Command::new(program).args(arguments).stdin(Stdio::piped()).spawn().expect("a second process");
         intake.lock().credit = publisher.stdin.take();
-        progress.wait_for(|progress| *progress == Progress::Done).await.expect("open");
+        progress.wait_for(|progress| *progress == FollowProgress::Done).await.expect("open");
         let nanoseconds = thread_cpu().saturating_sub(before).as_nanos() / messages as u128;
         assert!(intake.lock().in_order, "messages were lost or came out of order");
         assert!(publisher.wait().expect("the publisher").success());

@@ -212,7 +212,7 @@ impl<'de> Visitor<'de> for EventVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut reading = Reading::default();
+        let mut reading = MemberReader::default();
         while let Some(member) = map.next_key()? {
             if member == Member::Unknown {
                 map.next_value::<IgnoredAny>()?;
@@ -259,14 +259,14 @@ impl<'de> Visitor<'de> for EventVisitor {
 
 /// The members that have come so far.
 #[derive(Default)]
-struct Reading {
+struct MemberReader {
     event: EventJson,
     seen: [bool; NAMES.len()],
     has_data: bool,
     fault: Option<EventJsonError>,
 }
 
-impl Reading {
+impl MemberReader {
     fn take(&mut self, member: Member, value: Value) -> Result<(), EventJsonError> {
         if std::mem::replace(&mut self.seen[member as usize], true) {
             return Err(EventJsonError::Twice(member.name()));

@@ -9,7 +9,7 @@ use crate::Receipt;
 /// A feed may call it from within `follow` and `publish`, so nothing here calls the feed, and nobody who holds the
 /// intake's lock does: that would wait for itself.
 ///
-/// A feed either leaves the numbering to the node ([`Place::Next`]) or numbers by itself, each lane for itself: then it
+/// A feed either leaves the numbering to the node ([`Placement::Next`]) or numbers by itself, each lane for itself: then it
 /// tells of its terms by [`synced`](Self::synced) before it hands down the first event of a term. Where a term ended,
 /// the rest of it comes first, then a `synced` whose `number` is the new term's `start`, then the new term's events.
 pub trait Intake: Send + 'static {
@@ -18,7 +18,7 @@ pub trait Intake: Send + 'static {
     /// An error says that the event cannot be sent; the feed counts and logs it. What the feed had numbered is declared
     /// missing then, otherwise nothing else happened: if its publisher does not learn of it, [`dropped`](Self::dropped)
     /// tells the channels.
-    fn event(&mut self, publication: &Publication, place: Place) -> Result<Receipt, EncodeError>;
+    fn event(&mut self, publication: &Publication, placement: Placement) -> Result<Receipt, EncodeError>;
 
     /// What is published to `channel` from now on arrives, until [`lost`](Self::lost) or an unfollow. A feed that
     /// numbers by itself says `from` where: above this place the channel is complete.
@@ -54,13 +54,13 @@ pub trait Intake: Send + 'static {
 
 /// Where an event stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Placement {
     /// Behind everything before it: the node numbers it.
     Next,
     /// The feed numbered it. Numbers rise from call to call within a term.
     Numbered(EventId),
-    /// Beside the feed's numbering: live only, without an id, never replayed.
-    Beside,
+    /// Outside the feed's numbering: live only, without an id, never replayed.
+    Unnumbered,
 }
 
 /// Older events of a channel, all at or below the place up to which they were asked for.

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use crate::counters::{FeedCounters, Refusal, add_one};
 use crate::publish::check_channels;
-use crate::{FeedState, Intake, Place, PublishError, Recalled, Receipt};
+use crate::{FeedState, Intake, Placement, PublishError, Recalled, Receipt};
 
 /// The feed without a broker.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl<I: Intake> MemoryFeed<I> {
     /// Hands the event down before it returns.
     pub fn publish(&self, publication: &Publication) -> Result<Receipt, PublishError> {
         check_channels(publication)?;
-        let result = self.intake.lock().event(publication, Place::Next);
+        let result = self.intake.lock().event(publication, Placement::Next);
         match &result {
             Ok(_) => add_one(&self.counters.events),
             Err(_) => self.counters.refuse(Refusal::TooLarge),
@@ -68,16 +68,16 @@ mod tests {
     use crate::CHANNELS_PER_EVENT_MAX;
 
     #[derive(Default)]
-    struct Recorder {
+    struct MemoryRecorder {
         told: Vec<String>,
     }
 
-    impl Intake for Recorder {
-        fn event(&mut self, publication: &Publication, place: Place) -> Result<Receipt, EncodeError> {
+    impl Intake for MemoryRecorder {
+        fn event(&mut self, publication: &Publication, placement: Placement) -> Result<Receipt, EncodeError> {
             if publication.event.data == "large" {
                 return Err(EncodeError::TooLarge { max: 1, found: 2 });
             }
-            assert_eq!(place, Place::Next);
+            assert_eq!(placement, Placement::Next);
             self.told.push(format!("{:?} {}", publication.channels, publication.event.data));
             Ok(Receipt { id: None, subscribers: Some(7) })
         }
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_is_published_has_arrived_when_publish_returns() {
-        let intake = Arc::new(Mutex::new(Recorder::default()));
+        let intake = Arc::new(Mutex::new(MemoryRecorder::default()));
         let feed = MemoryFeed::new(Arc::clone(&intake));
         feed.follow(&ChannelName::parse("a").expect("valid"));
         assert_eq!(feed.publish(&publication("x", 1)), Ok(Receipt { id: None, subscribers: Some(7) }));
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_recall_is_answered_at_once_with_nothing() {
-        let intake = Arc::new(Mutex::new(Recorder::default()));
+        let intake = Arc::new(Mutex::new(MemoryRecorder::default()));
         let feed = MemoryFeed::new(Arc::clone(&intake));
         feed.recall(&ChannelName::parse("a").expect("valid"));
         assert_eq!(intake.lock().told, ["Connected", "recalled a Recalled { entries: [], from: None }"]);
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn an_event_that_cannot_be_sent_is_refused_to_its_publisher() {
-        let feed = MemoryFeed::new(Arc::new(Mutex::new(Recorder::default())));
+        let feed = MemoryFeed::new(Arc::new(Mutex::new(MemoryRecorder::default())));
         let too_large = EncodeError::TooLarge { max: 1, found: 2 };
         assert_eq!(feed.publish(&publication("large", 1)), Err(PublishError::Encode(too_large)));
         assert_eq!(feed.counters().refused(Refusal::TooLarge), 1);

@@ -9,31 +9,31 @@ mod address;
 mod arrivals;
 mod backoff;
 mod cluster;
-mod commands;
+mod discovery;
 mod envelope;
 mod files;
-mod hello;
 mod link;
 mod link_error;
 mod log;
 mod login;
 mod lookup;
 mod names;
+mod publish_connection;
 mod publisher;
 mod random;
-mod reach;
-mod reading;
-mod recent;
+mod recent_uids;
 mod redis_cli;
+mod redis_reach;
 mod sentinels;
 mod server_info;
+mod server_role;
 mod settings;
+mod shared_read;
 mod slot;
 mod subscriber;
 mod subscriptions;
 mod tls;
 mod trouble;
-mod witnesses;
 
 use std::sync::Arc;
 
@@ -44,12 +44,12 @@ use tokio::task::JoinHandle;
 pub use files::FileError;
 pub use log::LogRetention;
 pub use publisher::RedisPublisher;
-pub use reach::RedisReach;
+pub use redis_reach::RedisReach;
 pub use settings::{RedisSettings, SettingsError};
 
 use self::arrivals::{Arrivals, LaneStates};
-use self::commands::Commands;
-use self::log::{Recall, Turns};
+use self::log::{ReadPermits, RecallRequest};
+use self::publish_connection::PublishConnection;
 use self::subscriber::Subscriber;
 use self::trouble::Trouble;
 use crate::{FeedCounters, FeedState, Intake, PublishError, Receipt};
@@ -68,7 +68,7 @@ pub struct RedisFeed<I> {
 #[derive(Debug)]
 struct LaneFeed<I> {
     arrivals: Arc<Arrivals<I>>,
-    commands: Arc<Commands>,
+    publish_connection: Arc<PublishConnection>,
     trouble: Arc<Trouble>,
     tasks: [JoinHandle<()>; 2],
 }
@@ -79,12 +79,12 @@ impl<I: Intake> RedisFeed<I> {
         let lanes = settings.lanes();
         let counters = Arc::<FeedCounters>::default();
         let states = Arc::new(LaneStates::new(lanes.iter().len()));
-        let turns = Arc::<Turns>::default();
+        let permits = Arc::<ReadPermits>::default();
         let start = |(lane, name): (Lane, &LaneName)| {
             let settings = settings.for_lane(name);
             let lane = (lane, Arc::clone(&states));
             let arrivals = Arrivals::new(Arc::clone(intake), lane, Arc::clone(&counters), settings.log.is_some());
-            LaneFeed::start(settings, Arc::new(arrivals), Arc::clone(&counters), Arc::clone(&turns))
+            LaneFeed::start(settings, Arc::new(arrivals), Arc::clone(&counters), Arc::clone(&permits))
         };
         let of_lanes = lanes.iter().map(start).collect();
         Self { lanes, of_lanes, states, counters }
@@ -108,7 +108,7 @@ impl<I: Intake> RedisFeed<I> {
     /// Wants older events of a channel, see [`Feed::recall`](crate::Feed::recall). Without a log there are none.
     pub fn recall(&self, channel: &ChannelName, above: Option<EventId>, up_to: EventId, events_max: usize) {
         if let Some(lane) = self.of(channel) {
-            lane.arrivals.recall(Recall { channel: channel.clone(), above, up_to, events_max });
+            lane.arrivals.recall(RecallRequest { channel: channel.clone(), above, up_to, events_max });
         }
     }
 
@@ -120,7 +120,7 @@ impl<I: Intake> RedisFeed<I> {
     /// Publishes as an envelope. The event comes back to this node as to every other.
     pub async fn publish(&self, publication: &Publication) -> Result<Receipt, PublishError> {
         let lane = self.lanes.of_all(&publication.channels)?;
-        self.of_lanes[lane.index()].commands.publish(publication).await
+        self.of_lanes[lane.index()].publish_connection.publish(publication).await
     }
 
     /// How the subscriptions are.
@@ -149,18 +149,19 @@ impl<I: Intake> LaneFeed<I> {
         settings: RedisSettings,
         arrivals: Arc<Arrivals<I>>,
         counters: Arc<FeedCounters>,
-        turns: Arc<Turns>,
+        permits: Arc<ReadPermits>,
     ) -> Self {
-        let commands = Arc::new(Commands::new(&settings));
+        let publish_connection = Arc::new(PublishConnection::new(&settings));
         let publishing = tokio::spawn({
-            let (commands, settings) = (Arc::clone(&commands), settings.clone());
-            async move { commands.maintain(settings).await }
+            let (publish_connection, settings) = (Arc::clone(&publish_connection), settings.clone());
+            async move { publish_connection.maintain(settings).await }
         });
         let trouble = Arc::<Trouble>::default();
         let told = Arc::clone(&trouble);
-        let subscriber = Subscriber::new(settings, Arc::clone(&arrivals), Arc::clone(&commands), counters, turns, told);
+        let subscriber =
+            Subscriber::new(settings, Arc::clone(&arrivals), Arc::clone(&publish_connection), counters, permits, told);
         let subscribing = tokio::spawn(subscriber.run());
-        Self { arrivals, commands, trouble, tasks: [publishing, subscribing] }
+        Self { arrivals, publish_connection, trouble, tasks: [publishing, subscribing] }
     }
 }
 

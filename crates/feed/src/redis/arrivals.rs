@@ -15,19 +15,19 @@ use smallvec::{SmallVec, smallvec};
 use tokio::sync::{Notify, watch};
 
 use super::envelope::{Envelope, Siblings};
-use super::log::{Broken, Line, Message};
-use super::names::{self, Kind};
-use super::recent::RecentUids;
-use super::subscriptions::{Command, Part, Reach, Subscriptions, Unexpected, Verb};
+use super::log::{ContinuityError, LaneLog, Message};
+use super::names::{self, ChannelKind};
+use super::recent_uids::RecentUids;
+use super::subscriptions::{Part, SubscribeCommand, SubscribeScope, Subscriptions, Unexpected, Verb};
 use crate::counters::{FeedCounters, Refusal, add_one};
 use crate::log_gate::LogGate;
-use crate::{Intake, Place};
+use crate::{Intake, Placement};
 
 mod lane_states;
 mod logged;
 
 pub(super) use lane_states::LaneStates;
-pub(super) use logged::Missing;
+pub(super) use logged::MissedRange;
 
 /// Lines a minute about messages that were refused, and as many about channels.
 const LOG_LINES_PER_MINUTE: u32 = 10;
@@ -35,13 +35,14 @@ const LOG_LINES_PER_MINUTE: u32 = 10;
 const ERROR_CHARS_MAX: usize = 200;
 
 /// Without a log.
-const PLAIN: &[Part] = &[Part { reach: Reach::Everywhere, kinds: &[Kind::Plain, Kind::Event] }];
+const PLAIN: &[Part] = &[Part { scope: SubscribeScope::Everywhere, kinds: &[ChannelKind::Plain, ChannelKind::Event] }];
 /// With a log whose events travel like all others.
-const LOGGED: &[Part] = &[Part { reach: Reach::Everywhere, kinds: &[Kind::Plain, Kind::Event, Kind::Log] }];
+const LOGGED: &[Part] =
+    &[Part { scope: SubscribeScope::Everywhere, kinds: &[ChannelKind::Plain, ChannelKind::Event, ChannelKind::Log] }];
 /// With a log in one slot of a Cluster.
 const SHARDED: &[Part] = &[
-    Part { reach: Reach::Everywhere, kinds: &[Kind::Plain, Kind::Event] },
-    Part { reach: Reach::Slot, kinds: &[Kind::Log] },
+    Part { scope: SubscribeScope::Everywhere, kinds: &[ChannelKind::Plain, ChannelKind::Event] },
+    Part { scope: SubscribeScope::Slot, kinds: &[ChannelKind::Log] },
 ];
 
 /// The state that the subscription's connection, the wishes from above and the intake share.
@@ -67,7 +68,7 @@ struct Inner {
     subscriptions: Subscriptions,
     recent: RecentUids,
     /// The log, if one is followed.
-    line: Option<Line>,
+    log: Option<LaneLog>,
     /// Which connection is listened to. A connection that was given up may still have pushes to tell.
     session: Session,
     is_open: bool,
@@ -88,7 +89,7 @@ impl<I: Intake> Arrivals<I> {
         let inner = Inner {
             subscriptions: Subscriptions::new(if follows_log { LOGGED } else { PLAIN }),
             recent: RecentUids::default(),
-            line: follows_log.then(Line::new),
+            log: follows_log.then(LaneLog::new),
             session: Session::default(),
             is_open: false,
         };
@@ -153,13 +154,13 @@ impl<I: Intake> Arrivals<I> {
 
     /// Listens to the connection no longer; the node learns that events may be missing. Says why, if it was we who gave
     /// the connection up.
-    pub(super) fn lost(&self) -> Option<Broken> {
+    pub(super) fn lost(&self) -> Option<ContinuityError> {
         let mut intake = self.intake.lock();
-        let broken = {
+        let error = {
             let mut inner = self.inner.lock();
             inner.is_open = false;
             inner.subscriptions.lost();
-            inner.line.as_mut().and_then(Line::lost)
+            inner.log.as_mut().and_then(LaneLog::lost)
         };
         intake.lost(self.lane);
         if self.is_connected() {
@@ -168,11 +169,11 @@ impl<I: Intake> Arrivals<I> {
         if let Some(state) = self.lanes.set(self.lane, false) {
             intake.state(state);
         }
-        broken
+        error
     }
 
     /// The command to send next, if there is one.
-    pub(super) fn next_command(&self) -> Option<Command> {
+    pub(super) fn next_command(&self) -> Option<SubscribeCommand> {
         self.inner.lock().subscriptions.next_command()
     }
 
@@ -230,10 +231,16 @@ impl<I: Intake> Arrivals<I> {
             (PushKind::Message | PushKind::SMessage, Some(Value::BulkString(payload))) => {
                 self.message(session, &redis_channel, payload)
             }
-            (PushKind::Subscribe, _) => self.confirmed(session, Verb::Subscribe, Reach::Everywhere, &redis_channel),
-            (PushKind::Unsubscribe, _) => self.confirmed(session, Verb::Unsubscribe, Reach::Everywhere, &redis_channel),
-            (PushKind::SSubscribe, _) => self.confirmed(session, Verb::Subscribe, Reach::Slot, &redis_channel),
-            (PushKind::SUnsubscribe, _) => self.confirmed(session, Verb::Unsubscribe, Reach::Slot, &redis_channel),
+            (PushKind::Subscribe, _) => {
+                self.confirmed(session, Verb::Subscribe, SubscribeScope::Everywhere, &redis_channel)
+            }
+            (PushKind::Unsubscribe, _) => {
+                self.confirmed(session, Verb::Unsubscribe, SubscribeScope::Everywhere, &redis_channel)
+            }
+            (PushKind::SSubscribe, _) => self.confirmed(session, Verb::Subscribe, SubscribeScope::Slot, &redis_channel),
+            (PushKind::SUnsubscribe, _) => {
+                self.confirmed(session, Verb::Unsubscribe, SubscribeScope::Slot, &redis_channel)
+            }
             _ => Ok(()),
         }
     }
@@ -241,7 +248,7 @@ impl<I: Intake> Arrivals<I> {
     /// Redis does not let this node follow a channel.
     fn turn_away(&self, intake: &mut I, inner: &mut Inner, channel: &ChannelName) {
         // Its streams are told now, and again of what it missed until it is followed.
-        if let Some(from) = inner.line.as_mut().and_then(|line| line.refused(channel)) {
+        if let Some(from) = inner.log.as_mut().and_then(|log| log.refused(channel)) {
             intake.gap(channel, from, GapReason::NotFollowed);
         }
         add_one(&self.counters.follows_refused);
@@ -251,8 +258,14 @@ impl<I: Intake> Arrivals<I> {
         }
     }
 
-    fn confirmed(&self, session: Session, verb: Verb, reach: Reach, redis_channel: &[u8]) -> Result<(), Unexpected> {
-        let is_service = matches!(names::split(redis_channel), Some((Kind::Service, _)));
+    fn confirmed(
+        &self,
+        session: Session,
+        verb: Verb,
+        scope: SubscribeScope,
+        redis_channel: &[u8],
+    ) -> Result<(), Unexpected> {
+        let is_service = matches!(names::split(redis_channel), Some((ChannelKind::Service, _)));
         if is_service && verb == Verb::Subscribe {
             return Ok(());
         }
@@ -263,15 +276,15 @@ impl<I: Intake> Arrivals<I> {
         }
         // Redis itself ends subscriptions within a slot when that goes elsewhere: with those that were asked to be ended
         // also that of the probes, which never is.
-        let confirmed = inner.subscriptions.confirmed(verb, reach, redis_channel);
-        if is_service || (confirmed.is_err() && (verb, reach) == (Verb::Unsubscribe, Reach::Slot)) {
-            return Err(inner.give_up(Broken::Moved));
+        let confirmed = inner.subscriptions.confirmed(verb, scope, redis_channel);
+        if is_service || (confirmed.is_err() && (verb, scope) == (Verb::Unsubscribe, SubscribeScope::Slot)) {
+            return Err(inner.give_up(ContinuityError::Moved));
         }
         if let Some(channel) = confirmed? {
-            match &mut inner.line {
+            match &mut inner.log {
                 None => intake.followed(&channel, None),
                 // From a number on that is still to be read.
-                Some(line) => line.subscribed(channel),
+                Some(log) => log.subscribed(channel),
             }
         }
         Ok(())
@@ -279,7 +292,7 @@ impl<I: Intake> Arrivals<I> {
 
     fn message(&self, session: Session, redis_channel: &[u8], payload: Vec<u8>) -> Result<(), Unexpected> {
         let Some((kind, name)) = names::split(redis_channel) else { return Ok(()) };
-        if kind == Kind::Service {
+        if kind == ChannelKind::Service {
             self.probe_came_back(&payload);
             return Ok(());
         }
@@ -294,22 +307,22 @@ impl<I: Intake> Arrivals<I> {
             return Ok(());
         };
         let message = Message { kind, channel, payload };
-        if inner.line.is_some() {
+        if inner.log.is_some() {
             return self.logged(&mut intake, &mut inner, message);
         }
-        self.live(&mut intake, &mut inner, message, Place::Next);
+        self.live(&mut intake, &mut inner, message, Placement::Next);
         Ok(())
     }
 
     /// An event that is not in the log.
-    fn live(&self, intake: &mut I, inner: &mut Inner, message: Message, place: Place) {
+    fn live(&self, intake: &mut I, inner: &mut Inner, message: Message, placement: Placement) {
         let Message { kind, channel, payload } = message;
         let read = match kind {
-            Kind::Plain => plain(channel.clone(), payload),
+            ChannelKind::Plain => plain(channel.clone(), payload),
             _ => enveloped(inner, channel.clone(), &payload),
         };
         match read {
-            Ok(Some(publication)) => match intake.event(&publication, place) {
+            Ok(Some(publication)) => match intake.event(&publication, placement) {
                 Ok(_) => add_one(&self.counters.events),
                 // Its other copies count as repeated, so all of its channels are told now.
                 Err(error) => self.drop_event(intake, Refusal::TooLarge, &publication.channels, &error),
@@ -355,7 +368,7 @@ impl Inner {
     fn first_arrival(&mut self, siblings: &Siblings) -> Option<SmallVec<[ChannelName; 1]>> {
         // With a log the node takes nothing of a channel until it is known from which number that is complete.
         let is_open =
-            |channel: &&ChannelName| self.line.as_ref().is_none_or(|line| line.order.is_followed(channel.as_str()));
+            |channel: &&ChannelName| self.log.as_ref().is_none_or(|log| log.detector.is_followed(channel.as_str()));
         let followed = siblings.channels.iter().filter_map(|name| self.subscriptions.followed(name)).filter(is_open);
         let mut channels = self.recent.insert(&siblings.uid, followed);
         channels.sort_unstable();

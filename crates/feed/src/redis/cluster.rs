@@ -13,15 +13,15 @@ use fantail_wire::LaneName;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ConnectionAddr, ErrorKind, RedisError, ServerErrorKind, cmd};
 
-use self::map::Map;
+use self::map::ClusterMap;
 use super::address::Address;
-use super::lookup::Only;
+use super::discovery::{MasterClaim, Unanswered, ask_all};
+use super::lookup::FixedAddress;
 use super::names;
 use super::random::random_below;
-use super::reach::RedisReach;
-use super::settings::{Papers, RedisSettings, SettingsError};
+use super::redis_reach::RedisReach;
+use super::settings::{Credentials, RedisSettings, SettingsError};
 use super::slot;
-use super::witnesses::{Answer, Unanswered, ask_all};
 
 /// The most nodes that are asked besides those that the operator named.
 const ASKED_MAX: usize = 8;
@@ -34,7 +34,7 @@ pub(super) struct Cluster {
 
 /// What they are asked for.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Question {
+pub(super) enum ClusterQuery {
     /// The owner of a slot.
     Owner(u16),
     /// The same, if that is who is asked.
@@ -46,13 +46,13 @@ pub(super) enum Question {
 /// Nobody tells where the slot is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no node of the cluster tells which of them to use: {}", .0.join("; "))]
-pub(super) struct Unknown(Vec<String>);
+pub(super) struct NoOwnerKnown(Vec<String>);
 
 /// What a node says of itself and of the others.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct SlotOwner {
     /// The owner of the slot, as this node knows it.
-    pub(super) owner: Answer,
+    pub(super) owner: MasterClaim,
     /// Whether it is this node itself.
     pub(super) is_here: bool,
     others: Vec<Address>,
@@ -88,7 +88,7 @@ impl Cluster {
     }
 
     /// The same, with some of the nodes that one of them told of.
-    pub(super) fn with(&self, told: &Told) -> Self {
+    pub(super) fn with(&self, told: &SlotOwner) -> Self {
         let mut others: Vec<_> = told.others.iter().filter(|other| !self.nodes.contains(other)).cloned().collect();
         let mut nodes = self.nodes.clone();
         while !others.is_empty() && nodes.len() < self.nodes.len() + ASKED_MAX {
@@ -100,30 +100,31 @@ impl Cluster {
     /// Asks all of them.
     pub(super) async fn ask(
         &self,
-        question: Question,
+        question: ClusterQuery,
         settings: &RedisSettings,
-        papers: &Arc<Papers>,
-    ) -> Result<Answer, Unknown> {
-        let (settings_of, papers) = (settings.clone(), Arc::clone(papers));
+        credentials: &Arc<Credentials>,
+    ) -> Result<MasterClaim, NoOwnerKnown> {
+        let (settings_of, credentials) = (settings.clone(), Arc::clone(credentials));
         let answer = ask_all(&self.nodes, settings.lookups(), move |asked, ip| {
-            let (papers, location) = (Arc::clone(&papers), settings_of.location_at(asked.host.clone(), asked.port));
+            let (credentials, location) =
+                (Arc::clone(&credentials), settings_of.location_at(asked.host.clone(), asked.port));
             let prefers_names = settings_of.is_tls();
             // A node that does not know its own host is at the address that answers.
             let asked = if prefers_names { asked } else { Address { host: ip.to_string(), ..asked } };
             async move {
                 let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-                let client = papers.of_server(location)?;
-                let config = config.set_dns_resolver(Only(ip));
+                let client = credentials.of_server(location)?;
+                let config = config.set_dns_resolver(FixedAddress(ip));
                 let mut node = client.get_multiplexed_async_connection_with_config(&config).await?;
                 question.answer(&ask(&mut node, prefers_names).await?, &asked)
             }
         });
-        answer.await.map_err(Unknown)
+        answer.await.map_err(NoOwnerKnown)
     }
 }
 
-impl Question {
-    fn answer(self, map: &Map, asked: &Address) -> Result<Answer, Unanswered> {
+impl ClusterQuery {
+    fn answer(self, map: &ClusterMap, asked: &Address) -> Result<MasterClaim, Unanswered> {
         match self {
             Self::Claim(slot) if !map.is_here(slot) => Err(Unanswered::NoOwner(slot)),
             Self::Owner(slot) | Self::Claim(slot) => map.owner(slot, asked),
@@ -149,22 +150,27 @@ pub(super) async fn ask_here(
     settings: &RedisSettings,
     location: &ConnectionAddr,
     connection: &mut MultiplexedConnection,
-) -> Result<Told, Unanswered> {
+) -> Result<SlotOwner, Unanswered> {
     let asked = address_of(location).unwrap_or_else(|| Address { host: "localhost".into(), port: 0 });
     let map = ask(connection, settings.is_tls()).await?;
-    Ok(Told { owner: map.owner(slot, &asked)?, is_here: map.is_here(slot), others: map.others(&asked) })
+    Ok(SlotOwner { owner: map.owner(slot, &asked)?, is_here: map.is_here(slot), others: map.others(&asked) })
 }
 
 /// What the node at this place says of itself, if it says that it owns a slot.
-pub(super) async fn claim(slot: u16, at: &Address, settings: &RedisSettings, papers: &Arc<Papers>) -> Option<Answer> {
-    Cluster { nodes: vec![at.clone()] }.ask(Question::Claim(slot), settings, papers).await.ok()
+pub(super) async fn claim(
+    slot: u16,
+    at: &Address,
+    settings: &RedisSettings,
+    credentials: &Arc<Credentials>,
+) -> Option<MasterClaim> {
+    Cluster { nodes: vec![at.clone()] }.ask(ClusterQuery::Claim(slot), settings, credentials).await.ok()
 }
 
-async fn ask(connection: &mut MultiplexedConnection, prefers_names: bool) -> Result<Map, Unanswered> {
+async fn ask(connection: &mut MultiplexedConnection, prefers_names: bool) -> Result<ClusterMap, Unanswered> {
     let told: Result<String, RedisError> = cmd("CLUSTER").arg("NODES").query_async(connection).await;
     match told {
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => Err(Unanswered::Forbidden),
-        told => Ok(Map::read(&told?, prefers_names)),
+        told => Ok(ClusterMap::read(&told?, prefers_names)),
     }
 }
 

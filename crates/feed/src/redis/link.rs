@@ -16,14 +16,14 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use self::watch::{Astray, Found, Watch};
-use super::cluster::{self, Cluster, Question, Told};
-use super::hello::{self, Nature};
+use self::watch::{DiscoveredBy, Watch, WrongServer};
+use super::cluster::{self, Cluster, ClusterQuery, SlotOwner};
+use super::discovery::MasterClaim;
 use super::link_error::LinkError;
-use super::lookup::Only;
+use super::lookup::FixedAddress;
 use super::server_info;
-use super::settings::{Papers, RedisSettings};
-use super::witnesses::Answer;
+use super::server_role::{self, ServerRole};
+use super::settings::{Credentials, RedisSettings};
 
 /// How often it is connected to a server that turns out to have been replaced meanwhile, before that is an error.
 const CONNECTS_MAX: usize = 2;
@@ -33,7 +33,7 @@ const CONNECTS_MAX: usize = 2;
 pub(super) struct Link {
     pub(super) connection: MultiplexedConnection,
     /// What the server is.
-    pub(super) nature: Nature,
+    pub(super) role: ServerRole,
     /// The name of the server, if somebody told it.
     named: Option<String>,
     ended: Arc<Notify>,
@@ -59,14 +59,14 @@ struct Driver {
 struct Candidate {
     location: ConnectionAddr,
     connection: MultiplexedConnection,
-    nature: Nature,
+    role: ServerRole,
     ended: Arc<Notify>,
 }
 
 /// How a candidate is made.
 struct Connector<'a, F> {
     settings: &'a RedisSettings,
-    papers: Arc<Papers>,
+    credentials: Arc<Credentials>,
     on_push: Arc<F>,
 }
 
@@ -79,19 +79,19 @@ impl Link {
         on_push: impl Fn(PushInfo) -> bool + Send + Sync + 'static,
     ) -> Result<Self, LinkError> {
         let connector = Connector::new(settings, on_push).await?;
-        let (candidate, found) = connector.connect_confirmed().await?;
-        tell(candidate.nature, &candidate.location.to_string(), settings);
-        let Candidate { mut connection, nature, ended, location } = candidate;
-        let history = match (purpose, nature) {
-            (Purpose::Subscribe, Nature::Master) => history(&mut connection, &location).await?,
+        let (candidate, discovered) = connector.connect_confirmed().await?;
+        tell(candidate.role, &candidate.location.to_string(), settings);
+        let Candidate { mut connection, role, ended, location } = candidate;
+        let history = match (purpose, role) {
+            (Purpose::Subscribe, ServerRole::Master) => history(&mut connection, &location).await?,
             _ => None,
         };
         let keeps_log = purpose == Purpose::Subscribe && settings.log.is_some();
-        let named = found.as_ref().map(|found| found.answer().name.clone());
+        let named = discovered.as_ref().map(|discovered| discovered.answer().name.clone());
         let (settings, watched) = (settings.clone(), connection.clone());
-        let watch = Watch { settings, found, location, connection: watched, history, keeps_log };
+        let watch = Watch { settings, discovered, location, connection: watched, history, keeps_log };
         let watch = tokio::spawn(watch.run(Arc::clone(&ended)));
-        Ok(Self { connection, nature, named, ended, watch })
+        Ok(Self { connection, role, named, ended, watch })
     }
 
     /// The server that the Sentinels or the Cluster named for it.
@@ -107,19 +107,21 @@ impl Link {
 
 impl<'a, F: Fn(PushInfo) -> bool + Send + Sync + 'static> Connector<'a, F> {
     async fn new(settings: &'a RedisSettings, on_push: F) -> Result<Self, LinkError> {
-        let papers = in_time(settings.connect_deadline, settings.read_papers()).await?;
-        Ok(Self { settings, papers: Arc::new(papers), on_push: Arc::new(on_push) })
+        let credentials = in_time(settings.connect_deadline, settings.read_credentials()).await?;
+        Ok(Self { settings, credentials: Arc::new(credentials), on_push: Arc::new(on_push) })
     }
 
     /// A server that stands still can be replaced while it is connected to, and will not know it when it goes on: who is
     /// connected to must be named still when the connection is there.
-    async fn connect_confirmed(&self) -> Result<(Candidate, Option<Found>), LinkError> {
+    async fn connect_confirmed(&self) -> Result<(Candidate, Option<DiscoveredBy>), LinkError> {
         let mut connects = 1;
         loop {
-            let (candidate, found) = self.connect().await?;
-            let Some(astray) = self.replaced_meanwhile(found.as_ref()).await else { return Ok((candidate, found)) };
+            let (candidate, discovered) = self.connect().await?;
+            let Some(wrong_server) = self.replaced_meanwhile(discovered.as_ref()).await else {
+                return Ok((candidate, discovered));
+            };
             if connects == CONNECTS_MAX {
-                let (address, why) = (candidate.location.to_string(), astray.to_string());
+                let (address, why) = (candidate.location.to_string(), wrong_server.to_string());
                 return Err(LinkError::Replaced { address, why });
             }
             connects += 1;
@@ -127,18 +129,18 @@ impl<'a, F: Fn(PushInfo) -> bool + Send + Sync + 'static> Connector<'a, F> {
     }
 
     /// An answer that does not come says nothing.
-    async fn replaced_meanwhile(&self, found: Option<&Found>) -> Option<Astray> {
-        timeout(self.settings.connect_deadline, found?.replaced(self.settings, &mut None)).await.ok()?
+    async fn replaced_meanwhile(&self, discovered: Option<&DiscoveredBy>) -> Option<WrongServer> {
+        timeout(self.settings.connect_deadline, discovered?.replaced(self.settings, &mut None)).await.ok()?
     }
 
     /// To where the log's events come from, or if there is none, any. Who told so is asked again while it stands.
-    async fn connect(&self) -> Result<(Candidate, Option<Found>), LinkError> {
+    async fn connect(&self) -> Result<(Candidate, Option<DiscoveredBy>), LinkError> {
         match (self.settings.sentinels(), self.settings.cluster()) {
             (Some(sentinels), _) => {
                 let answer =
-                    in_time(self.settings.connect_deadline, sentinels.master(self.settings, &self.papers)).await?;
+                    in_time(self.settings.connect_deadline, sentinels.master(self.settings, &self.credentials)).await?;
                 let candidate = self.connect_named(&answer).await?;
-                Ok((candidate, Some(Found::BySentinels { sentinels: sentinels.clone(), answer })))
+                Ok((candidate, Some(DiscoveredBy::BySentinels { sentinels: sentinels.clone(), answer })))
             }
             (None, Some(cluster)) => self.connect_in(cluster).await,
             (None, None) => self.connect_at_url().await,
@@ -146,35 +148,35 @@ impl<'a, F: Fn(PushInfo) -> bool + Send + Sync + 'static> Connector<'a, F> {
     }
 
     /// To the server of the URL, or if that is a node of a Cluster and there is a log, to the one that owns its slot.
-    async fn connect_at_url(&self) -> Result<(Candidate, Option<Found>), LinkError> {
+    async fn connect_at_url(&self) -> Result<(Candidate, Option<DiscoveredBy>), LinkError> {
         let mut candidate = self.connect_to(self.settings.location().clone()).await?;
-        let Some(slot) = self.slot().filter(|_| candidate.nature == Nature::ClusterNode) else {
+        let Some(slot) = self.slot().filter(|_| candidate.role == ServerRole::ClusterNode) else {
             return Ok((candidate, None));
         };
         let cluster = Cluster::at(&candidate.location);
         let told = self.ask_here(&mut candidate, slot).await?;
         if told.is_here {
-            return Ok((candidate, Some(Found::in_cluster(&cluster, slot, &told))));
+            return Ok((candidate, Some(DiscoveredBy::in_cluster(&cluster, slot, &told))));
         }
         self.connect_to_owner(&cluster, slot, &told.owner).await
     }
 
     /// To the node that owns the log's slot, or without a log to any.
-    async fn connect_in(&self, cluster: &Cluster) -> Result<(Candidate, Option<Found>), LinkError> {
+    async fn connect_in(&self, cluster: &Cluster) -> Result<(Candidate, Option<DiscoveredBy>), LinkError> {
         if let Some(slot) = self.slot() {
-            let owner = self.ask(cluster, Question::Owner(slot)).await?;
+            let owner = self.ask(cluster, ClusterQuery::Owner(slot)).await?;
             // Whoever is named and is not the owner should know who is.
             return match self.connect_to_owner(cluster, slot, &owner).await {
                 Err(LinkError::NotOwner { owner, .. }) => self.connect_to_owner(cluster, slot, &owner).await,
                 connected => connected,
             };
         }
-        let master = self.ask(cluster, Question::AnyMaster).await?;
+        let master = self.ask(cluster, ClusterQuery::AnyMaster).await?;
         Ok((self.connect_named(&master).await?, None))
     }
 
-    async fn ask(&self, cluster: &Cluster, question: Question) -> Result<Answer, LinkError> {
-        in_time(self.settings.connect_deadline, cluster.ask(question, self.settings, &self.papers)).await
+    async fn ask(&self, cluster: &Cluster, question: ClusterQuery) -> Result<MasterClaim, LinkError> {
+        in_time(self.settings.connect_deadline, cluster.ask(question, self.settings, &self.credentials)).await
     }
 
     /// It must say itself that it is the owner.
@@ -182,23 +184,23 @@ impl<'a, F: Fn(PushInfo) -> bool + Send + Sync + 'static> Connector<'a, F> {
         &self,
         cluster: &Cluster,
         slot: u16,
-        owner: &Answer,
-    ) -> Result<(Candidate, Option<Found>), LinkError> {
+        owner: &MasterClaim,
+    ) -> Result<(Candidate, Option<DiscoveredBy>), LinkError> {
         let mut candidate = self.connect_named(owner).await?;
         let told = self.ask_here(&mut candidate, slot).await?;
         if !told.is_here {
             return Err(LinkError::NotOwner { address: candidate.location.to_string(), owner: told.owner });
         }
-        Ok((candidate, Some(Found::in_cluster(cluster, slot, &told))))
+        Ok((candidate, Some(DiscoveredBy::in_cluster(cluster, slot, &told))))
     }
 
-    async fn ask_here(&self, candidate: &mut Candidate, slot: u16) -> Result<Told, LinkError> {
+    async fn ask_here(&self, candidate: &mut Candidate, slot: u16) -> Result<SlotOwner, LinkError> {
         let Candidate { location, connection, .. } = candidate;
         let told = cluster::ask_here(slot, self.settings, location, connection).await;
         told.map_err(|error| LinkError::Untold { address: location.to_string(), error })
     }
 
-    async fn connect_named(&self, answer: &Answer) -> Result<Candidate, LinkError> {
+    async fn connect_named(&self, answer: &MasterClaim) -> Result<Candidate, LinkError> {
         let location = self.settings.location_at(answer.address.host.clone(), answer.address.port);
         let address = location.to_string();
         self.connect_to(location).await.map_err(|error| match error {
@@ -251,15 +253,15 @@ impl<'a, F: Fn(PushInfo) -> bool + Send + Sync + 'static> Connector<'a, F> {
             .set_response_timeout(Some(self.settings.response_deadline))
             .set_push_sender(push_sender);
         if let Some(address) = address {
-            config = config.set_dns_resolver(Only(*address));
+            config = config.set_dns_resolver(FixedAddress(*address));
         }
-        let client = self.papers.of_server(location.clone())?;
+        let client = self.credentials.of_server(location.clone())?;
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        let nature = hello::ask(&mut connection).await?;
-        match nature {
-            Nature::Replica => Err(LinkError::Replica(location.to_string())),
-            Nature::Sentinel => Err(LinkError::Sentinel(location.to_string())),
-            Nature::Master | Nature::ClusterNode => Ok(Candidate { location, connection, nature, ended }),
+        let role = server_role::ask(&mut connection).await?;
+        match role {
+            ServerRole::Replica => Err(LinkError::Replica(location.to_string())),
+            ServerRole::Sentinel => Err(LinkError::Sentinel(location.to_string())),
+            ServerRole::Master | ServerRole::ClusterNode => Ok(Candidate { location, connection, role, ended }),
         }
     }
 
@@ -312,12 +314,12 @@ async fn history(
     Ok(history)
 }
 
-fn tell(nature: Nature, address: &str, settings: &RedisSettings) {
-    match nature {
-        Nature::ClusterNode if settings.log.is_some() => {
+fn tell(role: ServerRole, address: &str, settings: &RedisSettings) {
+    match role {
+        ServerRole::ClusterNode if settings.log.is_some() => {
             tracing::debug!(address, lane = %settings.lane, "redis is the node of a cluster that has the log");
         }
-        Nature::ClusterNode => tracing::warn!(
+        ServerRole::ClusterNode => tracing::warn!(
             address,
             "redis is a node of a cluster: messages that its nodes lose between \
             each other are lost unnoticed, see docs/redis.md"

@@ -7,10 +7,10 @@ use std::time::Duration;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use super::cluster;
+use super::discovery::{MasterClaim, Unanswered};
 use super::files::FileError;
 use super::lookup::NoAddress;
 use super::sentinels;
-use super::witnesses::{Answer, Unanswered};
 
 const UNKNOWN_AUTHORITY: &str = "; name the authority that signed the server's certificate in redis_tls_ca";
 const UNTRUSTED: &str = "; redis does not trust redis_tls_cert, its authority is not among those that redis knows";
@@ -34,10 +34,10 @@ pub(super) enum LinkError {
     File(#[from] FileError),
     /// No Sentinel helps.
     #[error(transparent)]
-    Sentinels(#[from] sentinels::Unknown),
+    Sentinels(#[from] sentinels::NoMasterKnown),
     /// No node of the Cluster helps.
     #[error(transparent)]
-    Cluster(#[from] cluster::Unknown),
+    Cluster(#[from] cluster::NoOwnerKnown),
     /// The node of a Cluster to which the connection leads does not tell who owns the slot.
     #[error("{address} is a node of a cluster and {error}")]
     Untold {
@@ -52,7 +52,7 @@ pub(super) enum LinkError {
         /// Which.
         address: String,
         /// Whom it takes for the owner.
-        owner: Answer,
+        owner: MasterClaim,
     },
     /// The server is not the one any more that it was when it was named.
     #[error("{address} was replaced while it was connected to: {why}")]

@@ -28,10 +28,10 @@ pub(super) struct Lookups {
     names: Arc<Mutex<HashMap<String, Lookup>>>,
 }
 
-type Lookup = watch::Receiver<Option<Found>>;
+type Lookup = watch::Receiver<Option<Resolved>>;
 
 #[derive(Debug, Clone)]
-struct Found {
+struct Resolved {
     at: Instant,
     addresses: Result<Vec<IpAddr>, NoAddress>,
 }
@@ -65,10 +65,10 @@ impl Lookups {
         resolve: impl Future<Output = io::Result<Vec<IpAddr>>> + Send + 'static,
     ) -> Result<Vec<IpAddr>, NoAddress> {
         let mut lookup = self.join(name, resolve);
-        let found = lookup.wait_for(Option::is_some).await.ok().and_then(|found| found.clone());
+        let resolved = lookup.wait_for(Option::is_some).await.ok().and_then(|resolved| resolved.clone());
         self.taken(name, &lookup);
         // Without an answer the lookup's runtime has ended, and with it everyone who could ask.
-        found.map_or_else(|| Err(no_address(name, "the lookup was broken off")), |found| found.addresses)
+        resolved.map_or_else(|| Err(no_address(name, "the lookup was broken off")), |resolved| resolved.addresses)
     }
 
     fn join(&self, name: &str, resolve: impl Future<Output = io::Result<Vec<IpAddr>>> + Send + 'static) -> Lookup {
@@ -86,7 +86,7 @@ impl Lookups {
                 Ok(addresses) => Ok(addresses),
                 Err(error) => Err(no_address(&name, &error.to_string())),
             };
-            answer.send_replace(Some(Found { at: Instant::now(), addresses }));
+            answer.send_replace(Some(Resolved { at: Instant::now(), addresses }));
         });
         lookup
     }
@@ -102,9 +102,9 @@ impl Lookups {
 
 /// Leads a connection to this address, whatever the name in whose name it is made. The server's certificate is checked
 /// against the name.
-pub(super) struct Only(pub(super) IpAddr);
+pub(super) struct FixedAddress(pub(super) IpAddr);
 
-impl AsyncDNSResolver for Only {
+impl AsyncDNSResolver for FixedAddress {
     fn resolve<'a, 'b: 'a>(
         &'a self,
         _host: &'b str,
@@ -117,7 +117,7 @@ impl AsyncDNSResolver for Only {
 
 fn is_of_use(lookup: &Lookup) -> bool {
     match &*lookup.borrow() {
-        Some(found) => found.at.elapsed() < ANSWER_AGE_MAX,
+        Some(resolved) => resolved.at.elapsed() < ANSWER_AGE_MAX,
         None => lookup.has_changed().is_ok(),
     }
 }

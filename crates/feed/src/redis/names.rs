@@ -17,7 +17,7 @@ const LOG_PREFIX: &str = "fantail-log:";
 
 /// What a Redis channel is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ChannelKind {
     Plain,
     Event,
     Log,
@@ -25,13 +25,17 @@ pub(super) enum Kind {
 }
 
 /// Takes a Redis channel apart. What follows the prefix is not checked: a lookup does that.
-pub(super) fn split(redis_channel: &[u8]) -> Option<(Kind, &str)> {
+pub(super) fn split(redis_channel: &[u8]) -> Option<(ChannelKind, &str)> {
     let redis_channel = std::str::from_utf8(redis_channel).ok()?;
     if let Some(tagged) = redis_channel.strip_prefix(LOG_PREFIX) {
         let (lane, name) = tagged.strip_prefix('{')?.split_once("}:")?;
-        return (LaneName::named_in(name) == lane).then_some((Kind::Log, name));
+        return (LaneName::named_in(name) == lane).then_some((ChannelKind::Log, name));
     }
-    let kinds = [(Kind::Plain, PLAIN_PREFIX), (Kind::Event, EVENT_PREFIX), (Kind::Service, SERVICE_PREFIX)];
+    let kinds = [
+        (ChannelKind::Plain, PLAIN_PREFIX),
+        (ChannelKind::Event, EVENT_PREFIX),
+        (ChannelKind::Service, SERVICE_PREFIX),
+    ];
     kinds.into_iter().find_map(|(kind, prefix)| redis_channel.strip_prefix(prefix).map(|name| (kind, name)))
 }
 
@@ -56,12 +60,12 @@ pub(super) fn event(channel: &ChannelName) -> String {
 }
 
 /// The Redis channel of one kind for `channel`.
-pub(super) fn of(kind: Kind, channel: &ChannelName) -> String {
+pub(super) fn of(kind: ChannelKind, channel: &ChannelName) -> String {
     match kind {
-        Kind::Plain => plain(channel),
-        Kind::Event => event(channel),
-        Kind::Log => log(channel),
-        Kind::Service => format!("{SERVICE_PREFIX}{channel}"),
+        ChannelKind::Plain => plain(channel),
+        ChannelKind::Event => event(channel),
+        ChannelKind::Log => log(channel),
+        ChannelKind::Service => format!("{SERVICE_PREFIX}{channel}"),
     }
 }
 
@@ -91,12 +95,12 @@ mod tests {
 
     #[test]
     fn a_redis_channel_is_of_one_kind_only() {
-        assert_eq!(split(b"fantail:a"), Some((Kind::Plain, "a")));
-        assert_eq!(split(b"fantail:fantail-event:a"), Some((Kind::Plain, "fantail-event:a")));
-        assert_eq!(split(b"fantail-event:a:b"), Some((Kind::Event, "a:b")));
-        assert_eq!(split(log(&ChannelName::parse("a:b").expect("valid")).as_bytes()), Some((Kind::Log, "a:b")));
-        assert_eq!(split(b"fantail-log:{x}:@x/a"), Some((Kind::Log, "@x/a")));
-        assert_eq!(split(service(7).as_bytes()), Some((Kind::Service, "0000000000000007")));
+        assert_eq!(split(b"fantail:a"), Some((ChannelKind::Plain, "a")));
+        assert_eq!(split(b"fantail:fantail-event:a"), Some((ChannelKind::Plain, "fantail-event:a")));
+        assert_eq!(split(b"fantail-event:a:b"), Some((ChannelKind::Event, "a:b")));
+        assert_eq!(split(log(&ChannelName::parse("a:b").expect("valid")).as_bytes()), Some((ChannelKind::Log, "a:b")));
+        assert_eq!(split(b"fantail-log:{x}:@x/a"), Some((ChannelKind::Log, "@x/a")));
+        assert_eq!(split(service(7).as_bytes()), Some((ChannelKind::Service, "0000000000000007")));
         for foreign in [
             b"fantail".as_slice(),
             b"fantail-",

@@ -1,6 +1,6 @@
 //! Publishing from outside a node: one connection, and no feed behind it.
 //!
-//! For a program that publishes and ends. A node publishes over the connection that it keeps, see `commands.rs`.
+//! For a program that publishes and ends. A node publishes over the connection that it keeps, see `publish_connection.rs`.
 
 use std::fmt::Display;
 use std::future::ready;
@@ -8,11 +8,11 @@ use std::future::ready;
 use fantail_wire::{ChannelName, Event, LaneError, LaneName, Publication, encode};
 use redis::{RedisResult, cmd};
 
-use super::commands::{longest_id, send};
 use super::link::{Link, Purpose};
 use super::link_error::{Advised, is_elsewhere};
 use super::log::LogStore;
 use super::names;
+use super::publish_connection::{longest_id, send};
 use super::settings::RedisSettings;
 use crate::publish::check_channels;
 use crate::{PublishError, Receipt};
@@ -22,13 +22,13 @@ use crate::{PublishError, Receipt};
 pub struct RedisPublisher {
     settings: RedisSettings,
     /// None after a try that failed.
-    open: Option<Open>,
+    open: Option<LaneConnection>,
     longest_id: String,
 }
 
 /// A connection, and the log of its lane if there is one.
 #[derive(Debug)]
-struct Open {
+struct LaneConnection {
     lane: LaneName,
     link: Link,
     log: Option<LogStore>,
@@ -37,7 +37,7 @@ struct Open {
 impl RedisPublisher {
     /// Connects and logs in.
     pub async fn connect(settings: RedisSettings) -> Result<Self, PublishError> {
-        let open = Open::new(&settings, &LaneName::default()).await?;
+        let open = LaneConnection::new(&settings, &LaneName::default()).await?;
         Ok(Self { settings, open: Some(open), longest_id: longest_id() })
     }
 
@@ -50,12 +50,12 @@ impl RedisPublisher {
         // Whatever fails below leaves none behind, so that the next event does not go where this one failed.
         let open = match self.open.take() {
             Some(open) if open.lane == lane && !open.has_ended().await => open,
-            _ => Open::new(&self.settings, &lane).await?,
+            _ => LaneConnection::new(&self.settings, &lane).await?,
         };
         let (open, sent) = match open.send(publication).await {
             // The slot of the log is at another node by now, and this one did nothing.
             Err(error) if is_elsewhere(&error) => {
-                let open = Open::new(&self.settings, &lane).await?;
+                let open = LaneConnection::new(&self.settings, &lane).await?;
                 let sent = open.send(publication).await;
                 (open, sent)
             }
@@ -66,7 +66,7 @@ impl RedisPublisher {
     }
 }
 
-impl Open {
+impl LaneConnection {
     async fn new(settings: &RedisSettings, lane: &LaneName) -> Result<Self, PublishError> {
         let settings = settings.for_lane(lane);
         let link = Link::open(&settings, Purpose::Publish, |_| true).await;

@@ -89,7 +89,7 @@ fn quoted(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use crate::redis::log::LogRetention;
-    use crate::redis::reach::RedisReach;
+    use crate::redis::redis_reach::RedisReach;
 
     use super::*;
 

@@ -8,11 +8,11 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ConnectionAddr, cmd};
 
 use super::address::Address;
+use super::discovery::{MasterClaim, Unanswered, ask_all};
 use super::login::{Login, Password};
-use super::lookup::Only;
-use super::reach::RedisReach;
-use super::settings::{Papers, RedisSettings, SettingsError};
-use super::witnesses::{Answer, Unanswered, ask_all};
+use super::lookup::FixedAddress;
+use super::redis_reach::RedisReach;
+use super::settings::{Credentials, RedisSettings, SettingsError};
 
 /// The Sentinels of one master.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ pub(super) struct Sentinels {
 /// Nobody tells where the master is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no sentinel tells where the master {master} is: {}", .reasons.join("; "))]
-pub(super) struct Unknown {
+pub(super) struct NoMasterKnown {
     master: String,
     reasons: Vec<String>,
 }
@@ -50,14 +50,18 @@ impl Sentinels {
     }
 
     /// Asks where the master is now.
-    pub(super) async fn master(&self, settings: &RedisSettings, papers: &Arc<Papers>) -> Result<Answer, Unknown> {
-        let (settings_of, papers, master) = (settings.clone(), Arc::clone(papers), self.master.clone());
-        let answer = ask_all(&self.addresses, settings.lookups(), move |witness, ip| {
-            let location = settings_of.location_at(witness.host, witness.port);
-            let (papers, master) = (Arc::clone(&papers), master.clone());
-            async move { ask(&papers, location, ip, &master).await }
+    pub(super) async fn master(
+        &self,
+        settings: &RedisSettings,
+        credentials: &Arc<Credentials>,
+    ) -> Result<MasterClaim, NoMasterKnown> {
+        let (settings_of, credentials, master) = (settings.clone(), Arc::clone(credentials), self.master.clone());
+        let answer = ask_all(&self.addresses, settings.lookups(), move |sentinel, ip| {
+            let location = settings_of.location_at(sentinel.host, sentinel.port);
+            let (credentials, master) = (Arc::clone(&credentials), master.clone());
+            async move { ask(&credentials, location, ip, &master).await }
         });
-        answer.await.map_err(|reasons| Unknown { master: self.master.clone(), reasons })
+        answer.await.map_err(|reasons| NoMasterKnown { master: self.master.clone(), reasons })
     }
 }
 
@@ -68,17 +72,22 @@ impl fmt::Display for Sentinels {
     }
 }
 
-async fn ask(papers: &Papers, location: ConnectionAddr, ip: IpAddr, master: &str) -> Result<Answer, Unanswered> {
+async fn ask(
+    credentials: &Credentials,
+    location: ConnectionAddr,
+    ip: IpAddr,
+    master: &str,
+) -> Result<MasterClaim, Unanswered> {
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-    let config = config.set_dns_resolver(Only(ip));
-    let client = papers.of_sentinel(location)?;
+    let config = config.set_dns_resolver(FixedAddress(ip));
+    let client = credentials.of_sentinel(location)?;
     let mut sentinel = client.get_multiplexed_async_connection_with_config(&config).await?;
     let mut question = cmd("SENTINEL");
     question.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
     let told: Option<(String, u16)> = question.query_async(&mut sentinel).await?;
     let (host, port) = told.ok_or(Unanswered::NoSuchMaster)?;
     let address = Address { host, port };
-    Ok(Answer { name: address.to_string(), address, epoch: epoch(&mut sentinel, master).await })
+    Ok(MasterClaim { name: address.to_string(), address, epoch: epoch(&mut sentinel, master).await })
 }
 
 /// The epoch of the Sentinel's configuration. Its user may be forbidden to ask for it: then every answer is as good as

@@ -15,9 +15,9 @@ use super::cluster::Cluster;
 use super::files::FileError;
 use super::login::{Login, Password};
 use super::lookup::Lookups;
-use super::reach::RedisReach;
-use super::reading::Reading;
+use super::redis_reach::RedisReach;
 use super::sentinels::Sentinels;
+use super::shared_read::SharedRead;
 use super::tls::TlsFiles;
 
 use super::log::LogRetention;
@@ -44,7 +44,7 @@ pub struct RedisSettings {
     /// Shared by all clones, and so by all connections of a feed.
     lookups: Lookups,
     /// So is this.
-    reading: Reading<Result<Papers, FileError>>,
+    reading: SharedRead<Result<Credentials, FileError>>,
     cluster: Option<Cluster>,
     /// Bytes of one event after encoding, as on every other node: larger ones are refused to their publisher.
     pub event_bytes_max: usize,
@@ -93,7 +93,7 @@ pub enum SettingsError {
 }
 
 /// Everything secret that one connection needs, freshly read.
-pub(super) struct Papers {
+pub(super) struct Credentials {
     server: RedisConnectionInfo,
     sentinel: RedisConnectionInfo,
     tls: Option<TlsCertificates>,
@@ -146,7 +146,7 @@ impl RedisSettings {
             tls: TlsFiles { ca: reach.tls_ca, client: client_files(reach.tls_cert, reach.tls_key)? },
             sentinels,
             lookups: Lookups::default(),
-            reading: Reading::default(),
+            reading: SharedRead::default(),
             cluster,
             event_bytes_max: 256 * 1024,
             probe_interval: Duration::from_secs(10),
@@ -160,8 +160,8 @@ impl RedisSettings {
 
     /// Reads every file once, to tell at start what would fail at the first connection.
     pub fn check_files(&self) -> Result<(), SettingsError> {
-        let papers = self.papers()?;
-        let checked = papers.client(self.connection.addr().clone(), &papers.server);
+        let credentials = self.credentials()?;
+        let checked = credentials.client(self.connection.addr().clone(), &credentials.server);
         checked.map(drop).map_err(|error| SettingsError::Certificates(error.to_string()))
     }
 
@@ -176,17 +176,17 @@ impl RedisSettings {
     }
 
     /// Reads what may have been changed since the last connection.
-    pub(super) async fn read_papers(&self) -> Result<Papers, FileError> {
+    pub(super) async fn read_credentials(&self) -> Result<Credentials, FileError> {
         let settings = self.clone();
-        self.reading.read(move || settings.papers()).await
+        self.reading.read(move || settings.credentials()).await
     }
 
     /// Touches the disk.
-    fn papers(&self) -> Result<Papers, FileError> {
+    fn credentials(&self) -> Result<Credentials, FileError> {
         let server = self.login.apply(self.connection.redis_settings().clone())?;
         let sentinel = self.sentinels.as_ref().map(Sentinels::login).cloned().unwrap_or_default();
         let sentinel = sentinel.apply(RedisConnectionInfo::default().set_skip_set_lib_name())?;
-        Ok(Papers { server, sentinel, tls: self.is_tls().then(|| self.tls.read()).transpose()? })
+        Ok(Credentials { server, sentinel, tls: self.is_tls().then(|| self.tls.read()).transpose()? })
     }
 
     /// Where Redis is, unless Sentinels or a Cluster tell it.
@@ -246,7 +246,7 @@ impl RedisSettings {
     }
 }
 
-impl Papers {
+impl Credentials {
     /// A client of Redis itself.
     pub(super) fn of_server(&self, location: ConnectionAddr) -> RedisResult<Client> {
         self.client(location, &self.server)
@@ -354,7 +354,7 @@ mod tests {
         };
         for reach in [whole, apart] {
             let settings = RedisSettings::new(reach).expect("settings");
-            let server = settings.papers().expect("no files are needed").server;
+            let server = settings.credentials().expect("no files are needed").server;
             assert_eq!((server.username(), server.password(), server.db()), (Some("edge"), Some("hunter2"), 3));
         }
     }

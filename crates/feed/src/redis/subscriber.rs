@@ -14,14 +14,14 @@ use tokio::time::{sleep, timeout};
 
 use super::arrivals::Arrivals;
 use super::backoff::Backoff;
-use super::commands::Commands;
 use super::link::{Link, Purpose};
 use super::link_error::LinkError;
-use super::log::{Broken, FollowError, Follower, LogStore, Turns};
+use super::log::{ContinuityError, FollowError, Follower, LogStore, ReadPermits};
 use super::names;
+use super::publish_connection::PublishConnection;
 use super::random::random_u64;
 use super::settings::RedisSettings;
-use super::subscriptions::{Command, Reach, Unexpected, Verb};
+use super::subscriptions::{SubscribeCommand, SubscribeScope, Unexpected, Verb};
 use super::trouble::Trouble;
 use crate::Intake;
 use crate::counters::{FeedCounters, add_one};
@@ -36,10 +36,10 @@ const LOG_LINES_PER_MINUTE: u32 = 2;
 pub(super) struct Subscriber<I> {
     settings: RedisSettings,
     arrivals: Arc<Arrivals<I>>,
-    commands: Arc<Commands>,
+    publish_connection: Arc<PublishConnection>,
     counters: Arc<FeedCounters>,
     /// The right to read the log.
-    turns: Arc<Turns>,
+    permits: Arc<ReadPermits>,
     trouble: Arc<Trouble>,
     /// This node's own Redis channel, on which its probes come back.
     service_channel: String,
@@ -51,17 +51,17 @@ pub(super) struct Subscriber<I> {
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
-enum Lost {
+enum SessionEnd {
     #[error("the connection ended")]
     Ended,
     #[error("redis did not confirm a subscription: {0}")]
     Unconfirmed(#[from] RedisError),
     #[error("redis confirmed less than was asked for")]
     Incomplete,
-    #[error("a probe did not come back: redis answers, but its messages do not reach this node")]
+    #[error("a probe did not come back: redis answers, but its messages do not scope this node")]
     Deaf,
     #[error("{0}")]
-    Broken(#[from] Broken),
+    Continuity(#[from] ContinuityError),
     #[error("the log cannot be followed: {0}")]
     Log(#[from] FollowError),
 }
@@ -70,18 +70,18 @@ impl<I: Intake> Subscriber<I> {
     pub(super) fn new(
         settings: RedisSettings,
         arrivals: Arc<Arrivals<I>>,
-        commands: Arc<Commands>,
+        publish_connection: Arc<PublishConnection>,
         counters: Arc<FeedCounters>,
-        turns: Arc<Turns>,
+        permits: Arc<ReadPermits>,
         trouble: Arc<Trouble>,
     ) -> Self {
         let log_service_channel = names::log_service(&settings.lane, random_u64());
         Self {
             settings,
             arrivals,
-            commands,
+            publish_connection,
             counters,
-            turns,
+            permits,
             trouble,
             service_channel: names::service(random_u64()),
             log_service_channel,
@@ -98,14 +98,14 @@ impl<I: Intake> Subscriber<I> {
             match self.connect().await {
                 Ok(link) => {
                     backoff.connected();
-                    self.commands.hurry(&link);
+                    self.publish_connection.hurry(&link);
                     if sessions > 0 {
                         add_one(&self.counters.reconnects);
                     }
                     sessions += 1;
                     let lost = self.session(&link).await;
                     drop(link);
-                    let lost = self.arrivals.lost().map_or(lost, Lost::Broken);
+                    let lost = self.arrivals.lost().map_or(lost, SessionEnd::Continuity);
                     self.trouble.is("redis is lost", &self.settings.address(), &lost);
                     tracing::warn!(address = self.settings.address(), lane = %self.settings.lane, %lost, "redis is lost; events may be missed until it is back");
                 }
@@ -132,7 +132,7 @@ impl<I: Intake> Subscriber<I> {
         Ok(link)
     }
 
-    async fn session(&self, link: &Link) -> Lost {
+    async fn session(&self, link: &Link) -> SessionEnd {
         let follow = async {
             let follower = match self.follower(link).await {
                 Ok(follower) => follower,
@@ -141,17 +141,17 @@ impl<I: Intake> Subscriber<I> {
             tokio::select! {
                 lost = self.subscribe(link.connection.clone(), follower.as_ref()) => lost,
                 lost = self.probe(follower.as_ref()) => lost,
-                error = answer_recalls(follower.as_ref()) => Lost::Log(error),
+                error = answer_recalls(follower.as_ref()) => SessionEnd::Log(error),
             }
         };
         tokio::select! {
-            () = link.ended() => Lost::Ended,
+            () = link.ended() => SessionEnd::Ended,
             lost = follow => lost,
         }
     }
 
     /// What follows the log, if there is one.
-    async fn follower(&self, link: &Link) -> Result<Option<Follower<I>>, Lost> {
+    async fn follower(&self, link: &Link) -> Result<Option<Follower<I>>, SessionEnd> {
         let Some(retention) = self.settings.log else { return Ok(None) };
         let store = LogStore::load(link, &self.settings.lane, retention).await.map_err(FollowError::from)?;
         let arrivals = Arc::clone(&self.arrivals);
@@ -160,17 +160,17 @@ impl<I: Intake> Subscriber<I> {
             let subscribed = apart(&link.connection, "SSUBSCRIBE", from_ref(&self.log_service_channel)).await?;
             subscribed.into_iter().try_for_each(|refused| refused.map_or(Ok(()), Err))?;
         }
-        let (turns, events_max) = (Arc::clone(&self.turns), self.settings.log_events_max);
-        Ok(Some(Follower::new(store, link.connection.clone(), arrivals, turns, events_max)))
+        let (permits, events_max) = (Arc::clone(&self.permits), self.settings.log_events_max);
+        Ok(Some(Follower::new(store, link.connection.clone(), arrivals, permits, events_max)))
     }
 
     /// Sends one command after the other, as wishes come.
-    async fn subscribe(&self, mut connection: MultiplexedConnection, follower: Option<&Follower<I>>) -> Lost {
+    async fn subscribe(&self, mut connection: MultiplexedConnection, follower: Option<&Follower<I>>) -> SessionEnd {
         loop {
             if let Some(follower) = follower
                 && let Err(error) = follower.keep_up().await
             {
-                return Lost::Log(error);
+                return SessionEnd::Log(error);
             }
             let Some(command) = self.arrivals.next_command() else {
                 self.settled();
@@ -184,16 +184,22 @@ impl<I: Intake> Subscriber<I> {
     }
 
     /// Sends a command's parts one after the other. What Redis does not permit is told.
-    async fn carry_out(&self, connection: &mut MultiplexedConnection, command: &Command) -> Result<(), Lost> {
+    async fn carry_out(
+        &self,
+        connection: &mut MultiplexedConnection,
+        command: &SubscribeCommand,
+    ) -> Result<(), SessionEnd> {
         let is_subscribe = command.verb == Verb::Subscribe;
-        for (reach, redis_channels) in command.parts() {
-            let answer = match (reach, command.verb) {
-                (Reach::Everywhere, Verb::Subscribe) => connection.subscribe(redis_channels).await.map(|()| Vec::new()),
-                (Reach::Everywhere, Verb::Unsubscribe) => {
+        for (scope, redis_channels) in command.parts() {
+            let answer = match (scope, command.verb) {
+                (SubscribeScope::Everywhere, Verb::Subscribe) => {
+                    connection.subscribe(redis_channels).await.map(|()| Vec::new())
+                }
+                (SubscribeScope::Everywhere, Verb::Unsubscribe) => {
                     connection.unsubscribe(redis_channels).await.map(|()| Vec::new())
                 }
-                (Reach::Slot, Verb::Subscribe) => apart(connection, "SSUBSCRIBE", &redis_channels).await,
-                (Reach::Slot, Verb::Unsubscribe) => apart(connection, "SUNSUBSCRIBE", &redis_channels).await,
+                (SubscribeScope::Slot, Verb::Subscribe) => apart(connection, "SSUBSCRIBE", &redis_channels).await,
+                (SubscribeScope::Slot, Verb::Unsubscribe) => apart(connection, "SUNSUBSCRIBE", &redis_channels).await,
             };
             let refusals = match answer {
                 Err(error) if is_forbidden(&error) && is_subscribe => {
@@ -203,14 +209,14 @@ impl<I: Intake> Subscriber<I> {
                 answer => answer?,
             };
             if let Some(error) = refusals.iter().flatten().find(|error| !is_forbidden(error) || !is_subscribe) {
-                return Err(Lost::Unconfirmed(error.clone()));
+                return Err(SessionEnd::Unconfirmed(error.clone()));
             }
             let refused = refusals.iter().flatten().count();
             if refused > 0 {
-                self.arrivals.refused_apart(refused).map_err(|Unexpected| Lost::Incomplete)?;
+                self.arrivals.refused_apart(refused).map_err(|Unexpected| SessionEnd::Incomplete)?;
             }
         }
-        if self.arrivals.is_waiting() { Err(Lost::Incomplete) } else { Ok(()) }
+        if self.arrivals.is_waiting() { Err(SessionEnd::Incomplete) } else { Ok(()) }
     }
 
     /// Nothing is left to be asked: everything wanted is followed.
@@ -224,18 +230,18 @@ impl<I: Intake> Subscriber<I> {
 
     /// Sends probes round until one does not come back, and looks whether the log is complete. A PING would prove
     /// nothing: the answer comes from a server that may be cut off from those who publish.
-    async fn probe(&self, follower: Option<&Follower<I>>) -> Lost {
+    async fn probe(&self, follower: Option<&Follower<I>>) -> SessionEnd {
         loop {
             sleep(self.settings.probe_interval).await;
             self.arrivals.ask_refused_again();
             if !self.is_heard(follower.is_some_and(Follower::is_sharded)).await {
                 add_one(&self.counters.probes_lost);
-                return Lost::Deaf;
+                return SessionEnd::Deaf;
             }
             if let Some(follower) = follower
                 && let Err(error) = follower.verify().await
             {
-                return Lost::Log(error);
+                return SessionEnd::Log(error);
             }
         }
     }
@@ -246,7 +252,7 @@ impl<I: Intake> Subscriber<I> {
         let mut heard = self.arrivals.heard();
         let (command, redis_channel) =
             if by_slot { ("SPUBLISH", &self.log_service_channel) } else { ("PUBLISH", &self.service_channel) };
-        if let Err(error) = self.commands.probe(command, redis_channel, nonce).await {
+        if let Err(error) = self.publish_connection.probe(command, redis_channel, nonce).await {
             if let Some(suppressed) = self.probe_log.pass() {
                 tracing::warn!(%error, suppressed, "cannot probe redis; its user needs to publish to fantail-service:*");
             }
@@ -274,11 +280,11 @@ async fn apart(
     command: &'static str,
     redis_channels: &[String],
 ) -> Result<Vec<Option<RedisError>>, RedisError> {
-    let mut commands = pipe();
+    let mut publish_connection = pipe();
     for redis_channel in redis_channels {
-        commands.cmd(command).arg(redis_channel);
+        publish_connection.cmd(command).arg(redis_channel);
     }
-    let answers = connection.clone().send_packed_commands(&commands, 0, redis_channels.len()).await?;
+    let answers = connection.clone().send_packed_commands(&publish_connection, 0, redis_channels.len()).await?;
     Ok(answers
         .into_iter()
         .map(|answer| match answer {

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use fantail_wire::ChannelName;
 use foldhash::fast::RandomState;
 
-use super::names::{self, Kind};
+use super::names::{self, ChannelKind};
 
 /// The most channels in one command. Redis does nothing else meanwhile, about a millisecond for so many.
 const BATCH_MAX: usize = 512;
@@ -27,7 +27,7 @@ pub(super) enum Verb {
 
 /// How the messages of a Redis channel travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(super) enum SubscribeScope {
     /// To whoever is subscribed anywhere: `SUBSCRIBE`. One command for all names, which is carried out or refused whole.
     Everywhere,
     /// Within one slot of a Cluster: `SSUBSCRIBE`. One command for each name, which is carried out or refused by itself.
@@ -37,14 +37,14 @@ pub(super) enum Reach {
 /// The Redis channels of a channel that travel in one way, side by side.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    pub(super) reach: Reach,
-    pub(super) kinds: &'static [Kind],
+    pub(super) scope: SubscribeScope,
+    pub(super) kinds: &'static [ChannelKind],
 }
 
 /// What is to be sent for some channels, part by part. Redis carries out a part for everywhere in one step, so nothing is
 /// published between its names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Command {
+pub(super) struct SubscribeCommand {
     pub(super) verb: Verb,
     channels: Vec<ChannelName>,
     parts: &'static [Part],
@@ -59,7 +59,7 @@ pub(super) struct Unexpected;
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     parts: &'static [Part],
-    channels: HashMap<ChannelName, State, RandomState>,
+    channels: HashMap<ChannelName, ChannelRecord, RandomState>,
     /// In order of asking. Each channel stands in at most one of the two, so they grow no further than `channels`.
     to_subscribe: BTreeMap<u64, ChannelName>,
     to_unsubscribe: BTreeMap<u64, ChannelName>,
@@ -69,9 +69,9 @@ pub(super) struct Subscriptions {
 }
 
 #[derive(Debug)]
-struct State {
+struct ChannelRecord {
     wanted: bool,
-    link: Link,
+    subscription: SubscriptionState,
     /// What is unsubscribed is given up because the rest of it was refused.
     is_barred: bool,
     /// Where it stands in `to_subscribe` or `to_unsubscribe`.
@@ -82,7 +82,7 @@ struct State {
 
 /// What Redis does for a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Link {
+enum SubscriptionState {
     Absent,
     Subscribing,
     Subscribed,
@@ -95,29 +95,29 @@ enum Link {
 
 #[derive(Debug)]
 struct Outstanding {
-    command: Command,
+    command: SubscribeCommand,
     /// Confirmations seen or passed over; each channel gets one for each of its Redis channels.
     seen: usize,
     /// Channels whose confirmation was passed over: Redis must have refused them.
     passed: Vec<usize>,
 }
 
-impl Command {
+impl SubscribeCommand {
     /// The Redis channels of each part: all of each channel, side by side.
-    pub(super) fn parts(&self) -> impl Iterator<Item = (Reach, Vec<String>)> {
+    pub(super) fn parts(&self) -> impl Iterator<Item = (SubscribeScope, Vec<String>)> {
         self.parts.iter().map(|part| {
             let of = |channel| part.kinds.iter().map(move |kind| names::of(*kind, channel));
-            (part.reach, self.channels.iter().flat_map(of).collect())
+            (part.scope, self.channels.iter().flat_map(of).collect())
         })
     }
 
     /// What is confirmed after `seen` others: the part, the channel's place among the channels, and the Redis channel.
-    fn at(&self, mut seen: usize) -> Option<(&'static Part, usize, (Kind, &str))> {
+    fn at(&self, mut seen: usize) -> Option<(&'static Part, usize, (ChannelKind, &str))> {
         for part in self.parts {
             let names = part.kinds.len() * self.channels.len();
             if seen < names {
-                let (place, kind) = (seen / part.kinds.len(), part.kinds[seen % part.kinds.len()]);
-                return Some((part, place, (kind, self.channels[place].as_str())));
+                let (index, kind) = (seen / part.kinds.len(), part.kinds[seen % part.kinds.len()]);
+                return Some((part, index, (kind, self.channels[index].as_str())));
             }
             seen -= names;
         }
@@ -132,9 +132,9 @@ impl Command {
     /// The channel that has all of its confirmations with this one.
     fn complete_with(&self, seen: usize) -> Option<&ChannelName> {
         let last = self.parts.last()?;
-        let (part, place, _) = self.at(seen)?;
+        let (part, index, _) = self.at(seen)?;
         let before = self.len() - last.kinds.len() * self.channels.len();
-        (part == last && (seen - before) % last.kinds.len() == last.kinds.len() - 1).then(|| &self.channels[place])
+        (part == last && (seen - before) % last.kinds.len() == last.kinds.len() - 1).then(|| &self.channels[index])
     }
 }
 
@@ -143,10 +143,10 @@ impl Outstanding {
     fn take(&mut self, redis_channel: &[u8]) -> Result<usize, Unexpected> {
         let named = names::split(redis_channel).ok_or(Unexpected)?;
         let (awaited, ..) = self.command.at(self.seen).ok_or(Unexpected)?;
-        let may_pass = self.command.verb == Verb::Subscribe && awaited.reach == Reach::Slot;
+        let may_pass = self.command.verb == Verb::Subscribe && awaited.scope == SubscribeScope::Slot;
         let mut passed = Vec::new();
         let mut seen = self.seen;
-        while let Some((part, place, expected)) = self.command.at(seen).filter(|(part, ..)| *part == awaited) {
+        while let Some((part, index, expected)) = self.command.at(seen).filter(|(part, ..)| *part == awaited) {
             if expected == named {
                 self.passed.append(&mut passed);
                 self.seen = seen + 1;
@@ -156,7 +156,7 @@ impl Outstanding {
                 break;
             }
             debug_assert_eq!(part.kinds.len(), 1, "a channel is refused by one name");
-            passed.push(place);
+            passed.push(index);
             seen += 1;
         }
         Err(Unexpected)
@@ -179,42 +179,43 @@ impl Subscriptions {
 
     /// Wants a channel. Returns whether it is confirmed already.
     pub(super) fn follow(&mut self, channel: &ChannelName) -> bool {
-        let state = self.channels.entry(channel.clone()).or_insert_with(State::new);
-        state.wanted = true;
-        if state.link == Link::Refused {
-            state.link = Link::Absent;
+        let record = self.channels.entry(channel.clone()).or_insert_with(ChannelRecord::new);
+        record.wanted = true;
+        if record.subscription == SubscriptionState::Refused {
+            record.subscription = SubscriptionState::Absent;
         }
-        let confirmed = state.link == Link::Subscribed;
+        let confirmed = record.subscription == SubscriptionState::Subscribed;
         self.settle(channel);
         confirmed
     }
 
     /// Wants a channel no longer.
     pub(super) fn unfollow(&mut self, channel: &ChannelName) {
-        if let Some(state) = self.channels.get_mut(channel.as_str()) {
-            state.wanted = false;
+        if let Some(record) = self.channels.get_mut(channel.as_str()) {
+            record.wanted = false;
             self.settle(channel);
         }
     }
 
     /// The channel of that name, if everything published to it arrives. The hot path's only lookup.
     pub(super) fn followed(&self, name: &str) -> Option<&ChannelName> {
-        let (channel, state) = self.channels.get_key_value(name)?;
-        state.is_followed().then_some(channel)
+        let (channel, record) = self.channels.get_key_value(name)?;
+        record.is_followed().then_some(channel)
     }
 
     /// The command to send now, which is then outstanding.
-    pub(super) fn next_command(&mut self) -> Option<Command> {
+    pub(super) fn next_command(&mut self) -> Option<SubscribeCommand> {
         if self.outstanding.is_some() {
             return None;
         }
         let verb = self.next_verb()?;
-        let command = Command { verb, channels: self.take_batch(verb), parts: self.parts };
-        let link = if verb == Verb::Subscribe { Link::Subscribing } else { Link::Unsubscribing };
+        let command = SubscribeCommand { verb, channels: self.take_batch(verb), parts: self.parts };
+        let link =
+            if verb == Verb::Subscribe { SubscriptionState::Subscribing } else { SubscriptionState::Unsubscribing };
         for channel in &command.channels {
-            let state = self.state(channel);
-            state.link = link;
-            state.ticket = None;
+            let record = self.record(channel);
+            record.subscription = link;
+            record.ticket = None;
         }
         self.last_verb = Some(verb);
         self.outstanding = Some(Outstanding { command: command.clone(), seen: 0, passed: Vec::new() });
@@ -225,12 +226,12 @@ impl Subscriptions {
     pub(super) fn confirmed(
         &mut self,
         verb: Verb,
-        reach: Reach,
+        scope: SubscribeScope,
         redis_channel: &[u8],
     ) -> Result<Option<ChannelName>, Unexpected> {
         let outstanding = self.outstanding.as_mut().ok_or(Unexpected)?;
-        let expected = outstanding.command.at(outstanding.seen).map(|(part, ..)| part.reach);
-        if outstanding.command.verb != verb || expected != Some(reach) {
+        let expected = outstanding.command.at(outstanding.seen).map(|(part, ..)| part.scope);
+        if outstanding.command.verb != verb || expected != Some(scope) {
             return Err(Unexpected);
         }
         let seen = outstanding.take(redis_channel)?;
@@ -238,15 +239,15 @@ impl Subscriptions {
         if outstanding.seen == outstanding.command.len() && outstanding.passed.is_empty() {
             self.outstanding = None;
         }
-        let state = self.state(&channel);
-        state.link = match verb {
-            Verb::Subscribe => Link::Subscribed,
-            Verb::Unsubscribe if state.is_barred => Link::Refused,
-            Verb::Unsubscribe => Link::Absent,
+        let record = self.record(&channel);
+        record.subscription = match verb {
+            Verb::Subscribe => SubscriptionState::Subscribed,
+            Verb::Unsubscribe if record.is_barred => SubscriptionState::Refused,
+            Verb::Unsubscribe => SubscriptionState::Absent,
         };
-        state.is_barred = false;
-        state.batch_max = BATCH_MAX;
-        let followed = state.is_followed();
+        record.is_barred = false;
+        record.batch_max = BATCH_MAX;
+        let followed = record.is_followed();
         self.settle(&channel);
         Ok(followed.then_some(channel))
     }
@@ -256,21 +257,21 @@ impl Subscriptions {
     pub(super) fn refused_apart(&mut self, refused: usize) -> Result<Vec<ChannelName>, Unexpected> {
         let Some(mut outstanding) = self.outstanding.take() else { return Err(Unexpected) };
         let command = outstanding.command;
-        while let Some((part, place, _)) = command.at(outstanding.seen) {
-            if part.reach != Reach::Slot {
+        while let Some((part, index, _)) = command.at(outstanding.seen) {
+            if part.scope != SubscribeScope::Slot {
                 return Err(Unexpected);
             }
-            outstanding.passed.push(place);
+            outstanding.passed.push(index);
             outstanding.seen += 1;
         }
         if outstanding.passed.len() != refused {
             return Err(Unexpected);
         }
-        let channels: Vec<_> = outstanding.passed.iter().map(|place| command.channels[*place].clone()).collect();
+        let channels: Vec<_> = outstanding.passed.iter().map(|index| command.channels[*index].clone()).collect();
         for channel in &channels {
-            let state = self.state(channel);
-            state.link = Link::Half;
-            state.is_barred = true;
+            let record = self.record(channel);
+            record.subscription = SubscriptionState::Half;
+            record.is_barred = true;
             self.settle(channel);
         }
         Ok(channels)
@@ -282,9 +283,9 @@ impl Subscriptions {
         let channels = self.outstanding.take()?.command.channels;
         let alone = channels.len() == 1;
         for channel in &channels {
-            let state = self.state(channel);
-            state.batch_max = (channels.len() / 2).max(1);
-            state.link = if alone { Link::Refused } else { Link::Absent };
+            let record = self.record(channel);
+            record.batch_max = (channels.len() / 2).max(1);
+            record.subscription = if alone { SubscriptionState::Refused } else { SubscriptionState::Absent };
             self.settle(channel);
         }
         channels.into_iter().next().filter(|_| alone)
@@ -292,11 +293,11 @@ impl Subscriptions {
 
     /// Asks again for what Redis did not permit: its operator may have changed that. Returns whether there is any.
     pub(super) fn ask_refused_again(&mut self) -> bool {
-        let is_refused = |state: &State| state.wanted && state.link == Link::Refused;
+        let is_refused = |record: &ChannelRecord| record.wanted && record.subscription == SubscriptionState::Refused;
         let refused: Vec<_> =
-            self.channels.iter().filter(|(_, state)| is_refused(state)).map(|(name, _)| name.clone()).collect();
+            self.channels.iter().filter(|(_, record)| is_refused(record)).map(|(name, _)| name.clone()).collect();
         for channel in &refused {
-            self.state(channel).link = Link::Absent;
+            self.record(channel).subscription = SubscriptionState::Absent;
             self.settle(channel);
         }
         !refused.is_empty()
@@ -317,10 +318,10 @@ impl Subscriptions {
         self.outstanding = None;
         self.to_subscribe.clear();
         self.to_unsubscribe.clear();
-        self.channels.retain(|_, state| state.wanted);
+        self.channels.retain(|_, record| record.wanted);
         let channels: Vec<_> = self.channels.keys().cloned().collect();
         for channel in channels {
-            *self.state(&channel) = State { wanted: true, ..State::new() };
+            *self.record(&channel) = ChannelRecord { wanted: true, ..ChannelRecord::new() };
             self.settle(&channel);
         }
     }
@@ -345,7 +346,7 @@ impl Subscriptions {
         let mut batch = Vec::new();
         let mut batch_max = BATCH_MAX;
         while let Some(first) = waiting.first_entry() {
-            batch_max = batch_max.min(self.channels.get(first.get().as_str()).map_or(1, |state| state.batch_max));
+            batch_max = batch_max.min(self.channels.get(first.get().as_str()).map_or(1, |record| record.batch_max));
             if batch.len() >= batch_max {
                 break;
             }
@@ -356,17 +357,18 @@ impl Subscriptions {
 
     /// Puts a channel where its wish and its link say: into one of the two queues, out of them, or out of the map.
     fn settle(&mut self, channel: &ChannelName) {
-        let state = self.state(channel);
-        let wish = match (state.wanted, state.link) {
-            (true, Link::Absent) => Some(Verb::Subscribe),
-            (false, Link::Subscribed) | (_, Link::Half) => Some(Verb::Unsubscribe),
+        let record = self.record(channel);
+        let wish = match (record.wanted, record.subscription) {
+            (true, SubscriptionState::Absent) => Some(Verb::Subscribe),
+            (false, SubscriptionState::Subscribed) | (_, SubscriptionState::Half) => Some(Verb::Unsubscribe),
             _ => None,
         };
-        let forgotten = !state.wanted && matches!(state.link, Link::Absent | Link::Refused);
-        match (wish, state.ticket) {
+        let forgotten =
+            !record.wanted && matches!(record.subscription, SubscriptionState::Absent | SubscriptionState::Refused);
+        match (wish, record.ticket) {
             (Some(verb), None) => self.enqueue(verb, channel),
             (None, Some(ticket)) => {
-                state.ticket = None;
+                record.ticket = None;
                 self.to_subscribe.remove(&ticket);
                 self.to_unsubscribe.remove(&ticket);
             }
@@ -382,24 +384,30 @@ impl Subscriptions {
     fn enqueue(&mut self, verb: Verb, channel: &ChannelName) {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.state(channel).ticket = Some(ticket);
+        self.record(channel).ticket = Some(ticket);
         let waiting = if verb == Verb::Subscribe { &mut self.to_subscribe } else { &mut self.to_unsubscribe };
         waiting.insert(ticket, channel.clone());
     }
 
     /// A channel that a wish or a command names is in the map until both are gone.
-    fn state(&mut self, channel: &ChannelName) -> &mut State {
-        self.channels.entry(channel.clone()).or_insert_with(State::new)
+    fn record(&mut self, channel: &ChannelName) -> &mut ChannelRecord {
+        self.channels.entry(channel.clone()).or_insert_with(ChannelRecord::new)
     }
 }
 
-impl State {
+impl ChannelRecord {
     fn new() -> Self {
-        Self { wanted: false, link: Link::Absent, is_barred: false, ticket: None, batch_max: BATCH_MAX }
+        Self {
+            wanted: false,
+            subscription: SubscriptionState::Absent,
+            is_barred: false,
+            ticket: None,
+            batch_max: BATCH_MAX,
+        }
     }
 
     fn is_followed(&self) -> bool {
-        self.wanted && self.link == Link::Subscribed
+        self.wanted && self.subscription == SubscriptionState::Subscribed
     }
 }
 

@@ -5,7 +5,7 @@ use fantail_testkit::{RedisServer, Reply};
 use fantail_wire::EventFields;
 
 use crate::log;
-use crate::node::{Node, Told, channel, eventually, publication, text};
+use crate::node::{FeedNode, Told, channel, eventually, publication, text};
 use crate::patience::{count, hellos, impatient, losses, until_failed, until_state};
 
 const PAGE: &str = include_str!("../../../../docs/redis.md");
@@ -66,7 +66,7 @@ async fn the_documented_publisher_may_publish_and_nothing_else() {
     documented_user(&redis, "publisher").await;
     let settings = || RedisSettings::new(reach(&redis, "publisher", PASSWORD)).unwrap();
     let mut publisher = RedisPublisher::connect(settings()).await.unwrap();
-    let mut node = Node::following(&redis.url(), &["a"]).await;
+    let mut node = FeedNode::following(&redis.url(), &["a"]).await;
     assert_eq!(publisher.publish(&publication(&["a"], text("1"))).await.unwrap().subscribers, Some(1));
     assert_eq!(node.data(1).await, ["1"]);
     let typed = EventFields { data: "2".into(), event: Some("tick".into()), ..EventFields::default() };

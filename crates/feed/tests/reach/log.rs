@@ -9,7 +9,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 static LINES: LazyLock<Arc<Mutex<Vec<u8>>>> = LazyLock::new(|| {
     let lines = Arc::<Mutex<Vec<u8>>>::default();
-    let writer = Log(Arc::clone(&lines));
+    let writer = LogLines(Arc::clone(&lines));
     let format = tracing_subscriber::fmt().with_ansi(false).with_max_level(LevelFilter::DEBUG);
     tracing::subscriber::set_global_default(format.with_writer(move || writer.clone()).finish()).unwrap();
     lines
@@ -31,9 +31,9 @@ pub(crate) fn lines_with(part: &str) -> String {
 }
 
 #[derive(Clone)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+struct LogLines(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Log {
+impl Write for LogLines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().extend_from_slice(bytes);
         // Not to the standard output itself: what `print` prints belongs to the test that runs on this thread.

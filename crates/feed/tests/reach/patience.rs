@@ -8,18 +8,18 @@ use fantail_feed::{FeedState, RedisReach, RedisSettings};
 use fantail_testkit::{PATIENCE, RedisServer};
 
 use crate::log;
-use crate::node::{Node, Told, eventually};
+use crate::node::{FeedNode, Told, eventually};
 
 /// Starts a node that looks after its connections often.
-pub(crate) fn impatient(reach: RedisReach) -> Node {
-    Node::start_with(often_looking(reach))
+pub(crate) fn impatient(reach: RedisReach) -> FeedNode {
+    FeedNode::start_with(often_looking(reach))
 }
 
 /// Starts a node that looks after its connections so rarely that something can happen in between.
-pub(crate) fn rarely_looking(reach: RedisReach) -> Node {
+pub(crate) fn rarely_looking(reach: RedisReach) -> FeedNode {
     let mut settings = often_looking(reach);
     settings.probe_interval = Duration::from_secs(3);
-    Node::start_with(settings)
+    FeedNode::start_with(settings)
 }
 
 /// For connections that wait for as long as it takes, and are not looked after while they stand.
@@ -48,7 +48,7 @@ fn settings(reach: RedisReach) -> RedisSettings {
 }
 
 /// Waits for so many failures to connect, and for a log line about `address` that holds `text`.
-pub(crate) async fn until_failed(node: &Node, address: &str, text: &str) {
+pub(crate) async fn until_failed(node: &FeedNode, address: &str, text: &str) {
     eventually("failures to connect", async || count(&node.feed.counters().connect_failures) >= 2).await;
     let told = log::lines_with(address);
     assert!(told.contains(text), "{text:?} is not told:\n{told}");
@@ -56,7 +56,7 @@ pub(crate) async fn until_failed(node: &Node, address: &str, text: &str) {
 }
 
 /// Waits until the state has become this one for the `times`-th time.
-pub(crate) async fn until_state(node: &mut Node, state: FeedState, times: usize) {
+pub(crate) async fn until_state(node: &mut FeedNode, state: FeedState, times: usize) {
     let is_it = |told: &&Told| **told == Told::State(state);
     node.wait_for("the state", |told| told.iter().filter(is_it).count() >= times).await;
 }
@@ -69,7 +69,7 @@ pub(crate) async fn hellos(redis: &RedisServer) -> u64 {
 }
 
 /// How often the node was told of a loss.
-pub(crate) fn losses(node: &Node) -> usize {
+pub(crate) fn losses(node: &FeedNode) -> usize {
     node.times(&Told::Lost)
 }
 

@@ -4,7 +4,7 @@ use fantail_feed::{FeedState, RedisPublisher, RedisReach, RedisSettings};
 use fantail_testkit::{Certificates, FaultProxy, RedisSentinel, RedisServer, port::free_port};
 
 use crate::log;
-use crate::node::{Node, Told, eventually, publication, text};
+use crate::node::{FeedNode, Told, eventually, publication, text};
 use crate::patience::{hellos, impatient, losses, trusting, until_failed, until_state};
 
 const PAGE: &str = include_str!("../../../../docs/redis.md");
@@ -35,7 +35,7 @@ fn reach(sentinels: &[String]) -> RedisReach {
 }
 
 /// Publishes to `redis` and sees each event arrive: nothing behind the return is missed.
-async fn hears(node: &mut Node, redis: &RedisServer, names: &[&str]) {
+async fn hears(node: &mut FeedNode, redis: &RedisServer, names: &[&str]) {
     let before = node.events().len();
     let mut publisher = redis.connection().await.unwrap();
     for number in 0..50 {
@@ -110,7 +110,7 @@ async fn a_master_that_is_replaced_while_it_is_connected_to_is_not_used() {
     to_sentinel.wait_for_accepted(1).await.unwrap();
     eventually("the answer", async || to_sentinel.connections() == 0).await;
     trio.sentinel.wait_for_master(trio.replica.addr()).await.unwrap();
-    let mut node = Node::following(&trio.replica.url(), &["a"]).await;
+    let mut node = FeedNode::following(&trio.replica.url(), &["a"]).await;
     trio.master.cont().unwrap();
     let mut publisher = connecting.await.unwrap().unwrap();
     assert_eq!(publisher.publish(&publication(&["a"], text("x"))).await.unwrap().subscribers, Some(1));
@@ -124,7 +124,7 @@ async fn a_master_that_is_replaced_while_it_is_connected_to_is_not_used() {
 #[tokio::test]
 async fn events_are_published_where_the_subscription_is() {
     let trio = Trio::start().await;
-    let mut node = Node::start_with(trusting(trio.reach()));
+    let mut node = FeedNode::start_with(trusting(trio.reach()));
     node.follow(&["a"]).await;
     node.feed.publish(&publication(&["a"], text("before"))).await.unwrap();
     trio.master.stop_signal().unwrap();

@@ -6,15 +6,15 @@ use fantail_feed::{FeedState, RedisReach, RedisSettings};
 use fantail_testkit::{RedisSentinel, RedisServer};
 
 use crate::log;
-use crate::node::Node;
+use crate::node::FeedNode;
 use crate::patience::{until_failed, until_state};
 
 /// Starts a node that gives a connection so much time.
-fn with_deadline(reach: RedisReach, connect_deadline: Duration) -> Node {
+fn with_deadline(reach: RedisReach, connect_deadline: Duration) -> FeedNode {
     log::listen();
     let mut settings = RedisSettings::new(reach).unwrap();
     settings.connect_deadline = connect_deadline;
-    Node::start_with(settings)
+    FeedNode::start_with(settings)
 }
 
 #[tokio::test]

@@ -4,12 +4,12 @@ use fantail_feed::{CHANNELS_PER_EVENT_MAX, PublishError, Receipt, RedisSettings,
 use fantail_testkit::RedisServer;
 use fantail_wire::{Event, EventFields};
 
-use crate::node::{Node, channel, publication, text};
+use crate::node::{FeedNode, channel, publication, text};
 
 #[tokio::test]
 async fn events_of_both_kinds_arrive_in_the_order_in_which_redis_took_them() {
     let server = RedisServer::start().await.unwrap();
-    let mut node = Node::following(&server.url(), &["a"]).await;
+    let mut node = FeedNode::following(&server.url(), &["a"]).await;
     let mut publisher = server.connection().await.unwrap();
     for number in 0..1_000 {
         let (name, payload) = match number % 2 {
@@ -25,8 +25,8 @@ async fn events_of_both_kinds_arrive_in_the_order_in_which_redis_took_them() {
 #[tokio::test]
 async fn every_field_of_an_event_arrives_at_every_node() {
     let server = RedisServer::start().await.unwrap();
-    let mut here = Node::following(&server.url(), &["a"]).await;
-    let mut there = Node::following(&server.url(), &["a"]).await;
+    let mut here = FeedNode::following(&server.url(), &["a"]).await;
+    let mut there = FeedNode::following(&server.url(), &["a"]).await;
     let fields = EventFields {
         data: "l1\r\nl2\0 \u{2028}é\"\\".into(),
         event: Some("tick".into()),
@@ -45,8 +45,8 @@ async fn every_field_of_an_event_arrives_at_every_node() {
 #[tokio::test]
 async fn an_event_for_several_channels_comes_once_and_names_those_followed() {
     let server = RedisServer::start().await.unwrap();
-    let mut node = Node::following(&server.url(), &["a", "b", "c"]).await;
-    let mut other = Node::following(&server.url(), &["c", "x"]).await;
+    let mut node = FeedNode::following(&server.url(), &["a", "b", "c"]).await;
+    let mut other = FeedNode::following(&server.url(), &["c", "x"]).await;
     let receipt = node.feed.publish(&publication(&["d", "c", "a"], text("1"))).await.unwrap();
     assert_eq!(receipt.subscribers, Some(2));
     node.feed.publish(&publication(&["a", "b"], text("2"))).await.unwrap();
@@ -68,7 +68,7 @@ async fn what_is_accepted_here_fits_into_every_node() {
     let server = RedisServer::start().await.unwrap();
     let mut settings = RedisSettings::parse(&server.url()).unwrap();
     settings.event_bytes_max = 200;
-    let mut node = Node::start_with(settings);
+    let mut node = FeedNode::start_with(settings);
     node.follow(&["a"]).await;
     let mut accepted = Vec::new();
     for length in 0..200 {
@@ -90,7 +90,7 @@ async fn what_is_accepted_here_fits_into_every_node() {
 #[tokio::test]
 async fn hostile_payloads_neither_stop_nor_shift_the_stream() {
     let server = RedisServer::start().await.unwrap();
-    let mut node = Node::following(&server.url(), &["a"]).await;
+    let mut node = FeedNode::following(&server.url(), &["a"]).await;
     let mut publisher = server.connection().await.unwrap();
 
     // Each with the attack: forged protocol, forged SSE, not UTF-8, memory, depth, width, a forged sibling list.
@@ -136,7 +136,7 @@ async fn a_unix_socket_serves_as_well() {
     let server = RedisServer::start_with(&["--unixsocket", "redis.sock"]).await.unwrap();
     let reply = server.command(&["CONFIG", "GET", "dir"]).await.unwrap();
     let directory = reply.array().unwrap()[1].text().unwrap();
-    let mut node = Node::following(&format!("unix://{directory}/redis.sock"), &["a"]).await;
+    let mut node = FeedNode::following(&format!("unix://{directory}/redis.sock"), &["a"]).await;
     server.publish("fantail:a", "x").await.unwrap();
     assert_eq!(node.data(1).await, ["x"]);
 }

@@ -11,7 +11,7 @@ use fantail_testkit::proxy::Cut;
 use fantail_testkit::{Direction, FaultProxy, RedisServer};
 use parking_lot::Mutex;
 
-use crate::node::{Node, Told, channel, eventually, publication, text};
+use crate::node::{FeedNode, Told, channel, eventually, publication, text};
 
 const CONNECTED: Told = Told::State(FeedState::Connected);
 const CONNECTING: Told = Told::State(FeedState::Connecting);
@@ -30,7 +30,7 @@ fn count(counter: &AtomicU64) -> u64 {
 }
 
 /// Waits for the `times`-th loss and the confirmations of all `names` after it.
-async fn back_after_loss(node: &mut Node, times: usize, names: &[String]) {
+async fn back_after_loss(node: &mut FeedNode, times: usize, names: &[String]) {
     node.wait_for("the loss and the return of all channels", |told| {
         let losses: Vec<_> = (0..told.len()).filter(|at| told[*at] == Told::Lost).collect();
         losses.get(times - 1).is_some_and(|loss| {
@@ -55,7 +55,7 @@ async fn back_after_loss(node: &mut Node, times: usize, names: &[String]) {
 async fn after_a_kill_of_redis_every_channel_is_confirmed_anew_and_delivers() {
     let mut server = RedisServer::start().await.unwrap();
     let names: Vec<_> = (0..2_000).map(|number| format!("c{number}")).collect();
-    let mut node = Node::following(&server.url(), &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let mut node = FeedNode::following(&server.url(), &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
     assert_eq!(node.feed.state(), FeedState::Connected);
     server.kill();
     node.wait_for("the loss", |told| told.contains(&Told::Lost)).await;
@@ -80,7 +80,7 @@ async fn after_a_kill_of_redis_every_channel_is_confirmed_anew_and_delivers() {
 async fn a_subscription_that_is_cut_again_and_again_comes_back_each_time() {
     let server = RedisServer::start().await.unwrap();
     let names = ["a".to_string(), "b".to_string()];
-    let mut node = Node::following(&server.url(), &["a", "b"]).await;
+    let mut node = FeedNode::following(&server.url(), &["a", "b"]).await;
     for times in 1..=5 {
         server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await.unwrap();
         back_after_loss(&mut node, times, &names).await;
@@ -95,7 +95,7 @@ async fn a_subscription_that_is_cut_again_and_again_comes_back_each_time() {
 async fn a_connection_cut_in_the_middle_of_a_message_delivers_nothing_of_it() {
     let server = RedisServer::start().await.unwrap();
     let proxy = FaultProxy::start(server.addr()).unwrap();
-    let mut node = Node::following(&format!("redis://{}", proxy.addr()), &["a"]).await;
+    let mut node = FeedNode::following(&format!("redis://{}", proxy.addr()), &["a"]).await;
     proxy.slice(100, Duration::from_millis(1));
     server.publish("fantail:a", "whole").await.unwrap();
     assert_eq!(node.data(1).await, ["whole"]);
@@ -116,7 +116,7 @@ async fn a_subscription_that_stays_open_but_hears_nothing_is_found_out() {
     let old = RedisServer::start().await.unwrap();
     let new = RedisServer::start().await.unwrap();
     let proxy = FaultProxy::start(old.addr()).unwrap();
-    let mut node = Node::start_with(impatient(&format!("redis://{}", proxy.addr())));
+    let mut node = FeedNode::start_with(impatient(&format!("redis://{}", proxy.addr())));
     node.follow(&["a"]).await;
     proxy.retarget(new.addr());
     old.command(&["CLIENT", "KILL", "TYPE", "normal"]).await.unwrap();
@@ -132,7 +132,7 @@ async fn a_subscription_that_hears_its_probes_is_left_alone() {
     let server = RedisServer::start().await.unwrap();
     let mut settings = RedisSettings::parse(&server.url()).unwrap();
     settings.probe_interval = Duration::from_millis(20);
-    let mut node = Node::start_with(settings);
+    let mut node = FeedNode::start_with(settings);
     node.follow(&["a"]).await;
     let publishes = async || {
         let stats = server.command(&["INFO", "commandstats"]).await.unwrap().text().unwrap();
@@ -150,7 +150,7 @@ async fn a_confirmation_that_does_not_come_is_a_loss() {
     let mut settings = impatient(&format!("redis://{}", proxy.addr()));
     // Not the probe shall find it.
     settings.probe_interval = Duration::from_mins(10);
-    let mut node = Node::start_with(settings);
+    let mut node = FeedNode::start_with(settings);
     node.follow(&["a"]).await;
     proxy.pause_direction(Direction::FromTarget);
     node.feed.follow(&channel("b"));
@@ -163,7 +163,7 @@ async fn a_confirmation_that_does_not_come_is_a_loss() {
 #[tokio::test]
 async fn without_redis_publishing_fails_soon_and_works_again_when_it_is_back() {
     let mut server = RedisServer::start().await.unwrap();
-    let mut node = Node::following(&server.url(), &["a"]).await;
+    let mut node = FeedNode::following(&server.url(), &["a"]).await;
     server.kill();
     let failed = node.feed.publish(&publication(&["a"], text("lost"))).await;
     assert!(matches!(failed, Err(PublishError::Unavailable(_))), "{failed:?}");
@@ -178,7 +178,7 @@ async fn a_frozen_redis_lets_no_publisher_wait_for_ever() {
     let server = RedisServer::start().await.unwrap();
     let mut settings = RedisSettings::parse(&server.url()).unwrap();
     settings.response_deadline = Duration::from_millis(300);
-    let mut node = Node::start_with(settings);
+    let mut node = FeedNode::start_with(settings);
     node.follow(&["a"]).await;
     eventually("the first event", async || node.feed.publish(&publication(&["a"], text("1"))).await.is_ok()).await;
     server.stop_signal().unwrap();
@@ -208,7 +208,7 @@ async fn a_wrong_password_is_logged_without_being_shown_and_tried_again_until_it
         text.lines().filter(|line| line.contains(&address)).collect::<Vec<_>>().join("\n")
     };
 
-    let mut node = Node::start(&format!("redis://:hunter2@{}", server.addr()));
+    let mut node = FeedNode::start(&format!("redis://:hunter2@{}", server.addr()));
     node.feed.follow(&channel("a"));
     eventually("three failures", async || count(&node.feed.counters().connect_failures) >= 3).await;
     assert_eq!(node.feed.state(), FeedState::Connecting);
@@ -226,7 +226,7 @@ async fn a_wrong_password_is_logged_without_being_shown_and_tried_again_until_it
 #[tokio::test]
 async fn a_dropped_feed_leaves_no_connection_behind() {
     let server = RedisServer::start().await.unwrap();
-    let node = Node::following(&server.url(), &["a"]).await;
+    let node = FeedNode::following(&server.url(), &["a"]).await;
     drop(node);
     server.wait_for_subscribers("fantail:a", 0).await.unwrap();
     eventually("the end of both connections", async || {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fantail_feed::RedisSettings;
 use fantail_testkit::{Random, RedisServer};
 
-use crate::node::{Node, Told, channel, eventually};
+use crate::node::{FeedNode, Told, channel, eventually};
 
 const CHANNELS: usize = 8;
 
@@ -20,7 +20,7 @@ async fn subscribe_commands(server: &RedisServer) -> u64 {
 #[tokio::test]
 async fn a_channel_costs_one_subscribe_however_often_it_is_followed() {
     let server = RedisServer::start().await.unwrap();
-    let mut node = Node::following(&server.url(), &["a"]).await;
+    let mut node = FeedNode::following(&server.url(), &["a"]).await;
     let before = subscribe_commands(&server).await;
     for _ in 0..100 {
         node.feed.follow(&channel("b"));
@@ -35,7 +35,7 @@ async fn a_channel_costs_one_subscribe_however_often_it_is_followed() {
 #[tokio::test]
 async fn an_unfollowed_channel_has_no_subscriber_left_and_says_nothing_more() {
     let server = RedisServer::start().await.unwrap();
-    let mut node = Node::following(&server.url(), &["a", "b"]).await;
+    let mut node = FeedNode::following(&server.url(), &["a", "b"]).await;
     node.feed.unfollow(&channel("a"));
     server.publish("fantail:a", "unfollow means now").await.unwrap();
     server.wait_for_subscribers("fantail:a", 0).await.unwrap();
@@ -48,7 +48,7 @@ async fn an_unfollowed_channel_has_no_subscriber_left_and_says_nothing_more() {
 async fn ten_thousand_channels_are_asked_for_in_a_few_commands() {
     let server = RedisServer::start().await.unwrap();
     let names: Vec<_> = (0..10_000).map(|number| format!("c/{number}")).collect();
-    let mut node = Node::start(&server.url());
+    let mut node = FeedNode::start(&server.url());
     let before = subscribe_commands(&server).await;
     for name in &names {
         node.feed.follow(&channel(name));
@@ -74,7 +74,7 @@ async fn a_forbidden_channel_keeps_neither_others_nor_the_feed_out() {
     let arguments: Vec<_> = user.into_iter().chain(allowed.iter().map(String::as_str)).collect();
     assert_eq!(server.command(&arguments).await.unwrap().text().unwrap(), "OK");
 
-    let mut node = Node::start(&format!("redis://edge:secret@{}", server.addr()));
+    let mut node = FeedNode::start(&format!("redis://edge:secret@{}", server.addr()));
     for name in ["open/1", "open/2", "closed", "open/3"] {
         node.feed.follow(&channel(name));
     }
@@ -96,7 +96,7 @@ async fn whatever_is_published_while_a_channel_is_confirmed_arrives_through_any_
     println!("seed {seed}");
     let mut random = Random::from_seed(seed);
     let server = RedisServer::start().await.unwrap();
-    let mut node = Node::following(&server.url(), &["seed"]).await;
+    let mut node = FeedNode::following(&server.url(), &["seed"]).await;
     let mut publisher = server.connection().await.unwrap();
     let names: Vec<_> = (0..CHANNELS).map(|number| format!("c{number}")).collect();
     // Of each followed channel: where in the record it was asked for, and what was published since it was confirmed.
@@ -142,7 +142,7 @@ async fn whatever_is_published_while_a_channel_is_confirmed_arrives_through_any_
     assert_eq!(node.times(&Told::Lost), 0);
 }
 
-async fn arrived(node: &mut Node, name: &str, from: usize, owed: &[String]) {
+async fn arrived(node: &mut FeedNode, name: &str, from: usize, owed: &[String]) {
     let what = format!("the arrival of {owed:?} on {name}");
     node.wait_for(&what, |told| {
         let data: Vec<_> = told[from..].iter().filter_map(|told| data_on(told, name)).collect();
@@ -168,7 +168,7 @@ async fn a_channel_that_was_refused_comes_back_when_its_right_does() {
     server.command(&user).await.unwrap();
     let mut settings = RedisSettings::parse(&format!("redis://edge:secret@{}", server.addr())).unwrap();
     settings.probe_interval = Duration::from_millis(100);
-    let mut node = Node::start_with(settings);
+    let mut node = FeedNode::start_with(settings);
     node.follow(&["a"]).await;
     server.command(&["ACL", "SETUSER", "edge", "resetchannels", "&fantail-service:*"]).await.unwrap();
     eventually("the refusal", async || node.feed.counters().follows_refused.load(Relaxed) >= 1).await;

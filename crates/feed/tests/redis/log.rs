@@ -5,7 +5,7 @@ use std::time::Duration;
 use fantail_feed::{LogRetention, PublishError, RedisPublisher, RedisSettings};
 use fantail_testkit::{RedisServer, Reply};
 
-use crate::node::{Node, eventually, publication, text};
+use crate::node::{FeedNode, eventually, publication, text};
 
 const STREAM: &str = "fantail-stream:{0}:a";
 
@@ -22,7 +22,7 @@ async fn kept(server: &RedisServer) -> i64 {
 #[tokio::test]
 async fn an_event_has_its_id_when_it_is_accepted_and_the_node_sets_what_is_kept() {
     let server = RedisServer::start().await.unwrap();
-    let node = Node::start_with(with_log(&server.url()));
+    let node = FeedNode::start_with(with_log(&server.url()));
     let mut reader = server.connection().await.unwrap();
     reader.command(&["SUBSCRIBE", "fantail-log:{0}:a"]).await.unwrap();
     for number in 1..=5 {
@@ -38,7 +38,7 @@ async fn an_event_has_its_id_when_it_is_accepted_and_the_node_sets_what_is_kept(
 #[tokio::test]
 async fn a_publisher_without_a_node_uses_the_same_log_and_leaves_its_bounds_alone() {
     let server = RedisServer::start().await.unwrap();
-    let node = Node::start_with(with_log(&server.url()));
+    let node = FeedNode::start_with(with_log(&server.url()));
     let first = node.feed.publish(&publication(&["a"], text("x"))).await.unwrap().id.unwrap();
     let mut settings = with_log(&server.url());
     settings.log = Some(LogRetention::default());
@@ -55,7 +55,7 @@ async fn an_error_of_the_log_is_told_in_its_own_words() {
     let server = RedisServer::start().await.unwrap();
     server.command(&["SET", STREAM, "foreign"]).await.unwrap();
     let expected = format!("the key {STREAM} holds something else; delete or rename it");
-    let node = Node::start_with(with_log(&server.url()));
+    let node = FeedNode::start_with(with_log(&server.url()));
     let error = node.feed.publish(&publication(&["a"], text("x"))).await.unwrap_err();
     assert_eq!(error, PublishError::Unavailable(expected.clone()));
     let mut publisher = RedisPublisher::connect(with_log(&server.url())).await.unwrap();
@@ -69,7 +69,7 @@ async fn an_error_of_the_log_is_told_in_its_own_words() {
 #[tokio::test]
 async fn a_master_that_became_a_replica_is_left() {
     let server = RedisServer::start().await.unwrap();
-    let node = Node::start_with(with_log(&server.url()));
+    let node = FeedNode::start_with(with_log(&server.url()));
     node.feed.publish(&publication(&["a"], text("x"))).await.unwrap();
     server.command(&["REPLICAOF", "127.0.0.1", "1"]).await.unwrap();
     let error = node.feed.publish(&publication(&["a"], text("x"))).await.unwrap_err();
@@ -89,7 +89,7 @@ async fn a_master_that_became_a_replica_is_left() {
 #[tokio::test]
 async fn a_restart_of_redis_begins_a_term_and_publishing_goes_on() {
     let mut server = RedisServer::start_durable().await.unwrap();
-    let node = Node::start_with(with_log(&server.url()));
+    let node = FeedNode::start_with(with_log(&server.url()));
     let before = node.feed.publish(&publication(&["a"], text("x"))).await.unwrap().id.unwrap();
     server.restart().await.unwrap();
     eventually("the way back", async || {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fantail_feed::{FeedState, Intake, Place, Recalled, Receipt, RedisFeed, RedisSettings};
+use fantail_feed::{FeedState, Intake, Placement, Recalled, Receipt, RedisFeed, RedisSettings};
 use fantail_testkit::PATIENCE;
 use fantail_wire::{
     ChannelName, EncodeError, Event, EventFields, EventId, GapReason, Lane, Publication, Terms, encode,
@@ -23,28 +23,28 @@ pub(crate) enum Told {
 
 /// An intake that keeps all it is told.
 #[derive(Debug)]
-pub(crate) struct Recorder {
+pub(crate) struct FeedRecorder {
     pub(crate) told: Vec<Told>,
     event_bytes_max: usize,
     count: watch::Sender<usize>,
 }
 
 /// A feed and its intake.
-pub(crate) struct Node {
-    pub(crate) feed: RedisFeed<Recorder>,
-    pub(crate) intake: Arc<Mutex<Recorder>>,
+pub(crate) struct FeedNode {
+    pub(crate) feed: RedisFeed<FeedRecorder>,
+    pub(crate) intake: Arc<Mutex<FeedRecorder>>,
     count: watch::Receiver<usize>,
 }
 
-impl Recorder {
+impl FeedRecorder {
     fn write_down(&mut self, told: Told) {
         self.told.push(told);
         self.count.send_replace(self.told.len());
     }
 }
 
-impl Intake for Recorder {
-    fn event(&mut self, publication: &Publication, _place: Place) -> Result<Receipt, EncodeError> {
+impl Intake for FeedRecorder {
+    fn event(&mut self, publication: &Publication, _placement: Placement) -> Result<Receipt, EncodeError> {
         encode(&publication.event, Some("aaaaaaaaaaaa.1760000000000.1"), self.event_bytes_max)?;
         let channels = publication.channels.iter().map(ToString::to_string).collect();
         self.write_down(Told::Event(channels, publication.event.clone()));
@@ -80,7 +80,7 @@ impl Intake for Recorder {
     }
 }
 
-impl Node {
+impl FeedNode {
     /// Starts a node with the usual settings.
     pub(crate) fn start(url: &str) -> Self {
         Self::start_with(RedisSettings::parse(url).unwrap())
@@ -89,7 +89,7 @@ impl Node {
     #[allow(clippy::needless_pass_by_value, reason = "they are made for this node")]
     pub(crate) fn start_with(settings: RedisSettings) -> Self {
         let (count, seen) = watch::channel(0);
-        let recorder = Recorder { told: Vec::new(), event_bytes_max: settings.event_bytes_max, count };
+        let recorder = FeedRecorder { told: Vec::new(), event_bytes_max: settings.event_bytes_max, count };
         let intake = Arc::new(Mutex::new(recorder));
         Self { feed: RedisFeed::start(&settings, &intake), intake, count: seen }
     }

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::node::{Node, channel, publish, settings};
+use crate::node::{LogNode, channel, publish, settings};
 
 mod moves;
 
@@ -26,8 +26,8 @@ fn seeded(nodes: &[String]) -> RedisSettings {
     settings
 }
 
-async fn following(settings: RedisSettings, names: &[&str]) -> Node {
-    let mut node = Node::start_with(settings);
+async fn following(settings: RedisSettings, names: &[&str]) -> LogNode {
+    let mut node = LogNode::start_with(settings);
     node.follow(names).await;
     node
 }
@@ -69,7 +69,7 @@ async fn shard_subscribers(server: &RedisServer, name: &str) -> i64 {
     reply.array().unwrap()[1].integer().unwrap()
 }
 
-fn terms(node: &Node) -> usize {
+fn terms(node: &LogNode) -> usize {
     node.told().iter().filter(|line| *line == "term").count()
 }
 
@@ -78,7 +78,7 @@ async fn whichever_node_of_the_cluster_is_named_the_one_with_the_slot_is_followe
     let (cluster, _, owner, _) = start().await;
     let mut nodes = Vec::new();
     for server in cluster.nodes() {
-        nodes.push(Node::following(&server.url(), &["a", "b"]).await);
+        nodes.push(LogNode::following(&server.url(), &["a", "b"]).await);
     }
     nodes.push(following(seeded(&cluster.addresses()), &["a", "b"]).await);
     publish(&cluster.nodes()[owner], "1", &["a"]).await;
@@ -102,7 +102,7 @@ async fn whichever_node_of_the_cluster_is_named_the_one_with_the_slot_is_followe
 #[tokio::test]
 async fn plain_text_from_any_node_of_the_cluster_comes_beside_the_log() {
     let (cluster, _, owner, other) = start().await;
-    let mut node = Node::following(&cluster.nodes()[other].url(), &["a"]).await;
+    let mut node = LogNode::following(&cluster.nodes()[other].url(), &["a"]).await;
     publish(&cluster.nodes()[owner], "1", &["a"]).await;
     node.until_data("1").await;
     cluster.nodes()[other].publish("fantail:a", "text").await.unwrap();
@@ -114,7 +114,7 @@ async fn channels_come_and_go_on_a_cluster_by_hundreds() {
     let (cluster, _, owner, other) = start().await;
     let names: Vec<_> = (0..700).map(|number| format!("c{number}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
-    let mut node = Node::following(&cluster.nodes()[other].url(), &names).await;
+    let mut node = LogNode::following(&cluster.nodes()[other].url(), &names).await;
     let redis = &cluster.nodes()[owner];
     for name in &names[..600] {
         node.feed.unfollow(&channel(name));
@@ -180,7 +180,7 @@ async fn a_failover_by_hand_takes_every_node_along() {
     for how in [&[][..], &["FORCE"], &["TAKEOVER"]] {
         let (cluster, master, replica) = RedisCluster::start_with_replica_for(KEY).await.unwrap();
         let slot = cluster.slot_of(KEY).await.unwrap();
-        let mut node = Node::following(&cluster.nodes()[(master + 1) % 3].url(), &["a"]).await;
+        let mut node = LogNode::following(&cluster.nodes()[(master + 1) % 3].url(), &["a"]).await;
         publish(&cluster.nodes()[master], "1", &["a"]).await;
         node.until_data("1").await;
         replicated(&cluster.nodes()[master]).await;
@@ -246,7 +246,7 @@ async fn a_master_that_was_away_and_still_names_itself_is_outdone_by_the_others(
 async fn a_program_that_only_publishes_finds_the_slot_and_follows_it() {
     let (cluster, slot, owner, other) = start().await;
     let url = cluster.nodes()[other].url();
-    let mut node = Node::following(&url, &["a"]).await;
+    let mut node = LogNode::following(&url, &["a"]).await;
     let mut named = RedisSettings::parse(&url).unwrap();
     named.log = Some(LogRetention::default());
     for settings in [named, seeded(&cluster.addresses())] {
@@ -319,7 +319,7 @@ async fn a_channel_whose_log_the_user_may_not_read_is_refused_and_the_others_are
     let (cluster, _, owner, _) = start().await;
     let in_cluster = "+cluster|nodes +ssubscribe +sunsubscribe +spublish +exists";
     make_user(&cluster, "node", &[PUBLISHER, NODE, in_cluster, "&fantail-log:{0}:a", "&fantail-log:{0}:c"]).await;
-    let mut node = Node::start_with(as_user("node", &cluster.addresses()));
+    let mut node = LogNode::start_with(as_user("node", &cluster.addresses()));
     node.feed.follow(&channel("b"));
     node.follow(&["a", "c"]).await;
     let redis = &cluster.nodes()[owner];

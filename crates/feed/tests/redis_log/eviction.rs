@@ -6,7 +6,7 @@ use fantail_feed::Recalled;
 use fantail_testkit::{FaultProxy, PATIENCE, RedisServer};
 
 use crate::log;
-use crate::node::{Node, channel, publish, settings};
+use crate::node::{LogNode, channel, publish, settings};
 
 const STREAM: &str = "fantail-stream:{0}:a";
 const TOPS: &str = "fantail-tops:{0}";
@@ -45,7 +45,7 @@ async fn what_is_evicted_while_a_node_reads_what_it_missed_is_declared() {
         let server = RedisServer::start().await.unwrap();
         server.command(&["FUNCTION", "LOAD", &evicting_library()]).await.unwrap();
         let proxy = FaultProxy::start(server.addr()).unwrap();
-        let mut node = Node::following(&format!("redis://{}", proxy.addr()), &["a"]).await;
+        let mut node = LogNode::following(&format!("redis://{}", proxy.addr()), &["a"]).await;
         publish(&server, "1", &["a"]).await;
         node.until_data("1").await;
         node.cut_off(&proxy).await;
@@ -71,7 +71,7 @@ async fn a_recall_claims_nothing_once_the_newest_numbers_were_evicted() {
         let server = RedisServer::start().await.unwrap();
         let mut settings = settings(&server.url());
         settings.probe_interval = Duration::from_mins(10);
-        let mut node = Node::start_with(settings);
+        let mut node = LogNode::start_with(settings);
         node.follow(&["other"]).await;
         let mut ids = Vec::new();
         for number in 0..10 {
@@ -93,7 +93,7 @@ async fn a_recall_claims_nothing_once_the_newest_numbers_were_evicted() {
 async fn a_recall_does_not_pass_over_what_is_missing_at_the_end() {
     for is_last in [true, false] {
         let server = RedisServer::start().await.unwrap();
-        let mut node = Node::following(&server.url(), &["other"]).await;
+        let mut node = LogNode::following(&server.url(), &["other"]).await;
         let mut ids = Vec::new();
         for number in 0..6 {
             ids.push(publish(&server, &number.to_string(), &["a"]).await);
@@ -123,7 +123,7 @@ async fn a_redis_that_may_evict_the_numbering_is_warned_of_once_for_each_policy(
         let is_it = |line: &&str| line.contains("may evict the numbering") && line.contains(policy);
         lines.lines().filter(is_it).count()
     };
-    let _node = Node::following(&server.url(), &["a"]).await;
+    let _node = LogNode::following(&server.url(), &["a"]).await;
     for policy in ["allkeys-lru", "allkeys-random"] {
         assert_eq!(warnings(policy), 0);
         set("maxmemory-policy", policy).await;
@@ -132,7 +132,7 @@ async fn a_redis_that_may_evict_the_numbering_is_warned_of_once_for_each_policy(
     let before = looks(&server).await;
     eventually("more looks", async || looks(&server).await >= before + 5).await;
     assert_eq!((warnings("allkeys-lru"), warnings("allkeys-random")), (1, 1));
-    let _other = Node::following(&server.url(), &["a"]).await;
+    let _other = LogNode::following(&server.url(), &["a"]).await;
     eventually("a warning of the other node", async || warnings("allkeys-random") == 2).await;
 }
 

@@ -3,13 +3,13 @@
 use fantail_testkit::RedisServer;
 use fantail_wire::Lane;
 
-use crate::node::{Node, channel, publish};
+use crate::node::{LogNode, channel, publish};
 
 #[tokio::test]
 async fn every_node_gets_every_event_with_the_number_that_redis_gave_it() {
     let server = RedisServer::start().await.unwrap();
-    let mut here = Node::following(&server.url(), &["a", "b"]).await;
-    let mut there = Node::following(&server.url(), &["b"]).await;
+    let mut here = LogNode::following(&server.url(), &["a", "b"]).await;
+    let mut there = LogNode::following(&server.url(), &["b"]).await;
     publish(&server, "1", &["a"]).await;
     publish(&server, "2", &["b"]).await;
     publish(&server, "3", &["a", "b", "x"]).await;
@@ -24,7 +24,7 @@ async fn every_node_gets_every_event_with_the_number_that_redis_gave_it() {
 #[tokio::test]
 async fn plain_events_beside_the_log_come_live_and_have_no_number() {
     let server = RedisServer::start().await.unwrap();
-    let mut node = Node::following(&server.url(), &["a"]).await;
+    let mut node = LogNode::following(&server.url(), &["a"]).await;
     publish(&server, "1", &["a"]).await;
     server.publish("fantail:a", "plain").await.unwrap();
     server.publish("fantail-event:a", "{\"data\":\"enveloped\"}").await.unwrap();
@@ -36,7 +36,7 @@ async fn plain_events_beside_the_log_come_live_and_have_no_number() {
 #[tokio::test]
 async fn a_channel_followed_later_is_complete_from_its_confirmation_on() {
     let server = RedisServer::start().await.unwrap();
-    let mut node = Node::following(&server.url(), &["a"]).await;
+    let mut node = LogNode::following(&server.url(), &["a"]).await;
     for round in 0..50 {
         let name = format!("c{round}");
         publish(&server, "early", &[&name]).await;
@@ -50,7 +50,7 @@ async fn a_channel_followed_later_is_complete_from_its_confirmation_on() {
 #[tokio::test]
 async fn a_channel_that_is_let_go_and_followed_again_at_once_has_no_hole() {
     let server = RedisServer::start().await.unwrap();
-    let mut node = Node::following(&server.url(), &["a"]).await;
+    let mut node = LogNode::following(&server.url(), &["a"]).await;
     for round in 0..50 {
         node.feed.unfollow(&channel("a"));
         publish(&server, "between", &["a"]).await;
@@ -64,9 +64,10 @@ async fn a_channel_that_is_let_go_and_followed_again_at_once_has_no_hole() {
 #[tokio::test]
 async fn a_quiet_node_learns_how_far_the_log_is_when_it_asks() {
     let server = RedisServer::start().await.unwrap();
-    let mut node = Node::following(&server.url(), &["a"]).await;
+    let mut node = LogNode::following(&server.url(), &["a"]).await;
     let id = publish(&server, "x", &["not-followed"]).await;
     node.feed.sync(Lane::default());
-    let knows = |node: &crate::node::Recorder| node.terms.as_ref().is_some_and(|terms| terms.number >= id.number);
+    let knows =
+        |node: &crate::node::LogNodeRecorder| node.terms.as_ref().is_some_and(|terms| terms.number >= id.number);
     node.wait_for("the answer", knows).await;
 }

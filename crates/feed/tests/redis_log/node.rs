@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fantail_feed::{FeedState, Intake, LogRetention, Place, Recalled, Receipt, RedisFeed, RedisSettings};
+use fantail_feed::{FeedState, Intake, LogRetention, Placement, Recalled, Receipt, RedisFeed, RedisSettings};
 use fantail_testkit::proxy::Cut;
 use fantail_testkit::{FaultProxy, PATIENCE, RedisServer};
 use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Lane, Publication, Term, Terms};
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 /// What the intake was told, as lines: `11 a hello`, `beside a hello`, `gap a 12 trimmed`, `followed a`, `term`, `lost`.
 #[derive(Debug)]
-pub(crate) struct Recorder {
+pub(crate) struct LogNodeRecorder {
     pub(crate) told: Vec<String>,
     pub(crate) ids: Vec<EventId>,
     pub(crate) recalled: BTreeMap<String, Recalled>,
@@ -24,25 +24,25 @@ pub(crate) struct Recorder {
 }
 
 /// A feed with a log, and its intake.
-pub(crate) struct Node {
-    pub(crate) feed: RedisFeed<Recorder>,
-    pub(crate) intake: Arc<Mutex<Recorder>>,
+pub(crate) struct LogNode {
+    pub(crate) feed: RedisFeed<LogNodeRecorder>,
+    pub(crate) intake: Arc<Mutex<LogNodeRecorder>>,
     count: watch::Receiver<usize>,
 }
 
-impl Recorder {
+impl LogNodeRecorder {
     fn write_down(&mut self, told: String) {
         self.told.push(told);
         self.count.send_replace(self.told.len());
     }
 }
 
-impl Intake for Recorder {
-    fn event(&mut self, publication: &Publication, place: Place) -> Result<Receipt, EncodeError> {
+impl Intake for LogNodeRecorder {
+    fn event(&mut self, publication: &Publication, placement: Placement) -> Result<Receipt, EncodeError> {
         let names: Vec<_> = publication.channels.iter().map(ChannelName::as_str).collect();
         let (names, data) = (names.join("+"), &publication.event.data);
-        match place {
-            Place::Numbered(id) => {
+        match placement {
+            Placement::Numbered(id) => {
                 let (term, number) = self.watermark.expect("terms are told before events");
                 assert_eq!(id.term, term, "an event of a term that was not told");
                 assert!(id.number > number, "{} {names} {data} came behind number {number}", id.number);
@@ -50,8 +50,8 @@ impl Intake for Recorder {
                 self.ids.push(id);
                 self.write_down(format!("{} {names} {data}", id.number));
             }
-            Place::Beside => self.write_down(format!("beside {names} {data}")),
-            Place::Next => unreachable!("the log numbers"),
+            Placement::Unnumbered => self.write_down(format!("beside {names} {data}")),
+            Placement::Next => unreachable!("the log numbers"),
         }
         Ok(Receipt::default())
     }
@@ -100,7 +100,7 @@ impl Intake for Recorder {
     }
 }
 
-impl Node {
+impl LogNode {
     pub(crate) fn start(url: &str) -> Self {
         Self::start_with(settings(url))
     }
@@ -108,7 +108,7 @@ impl Node {
     #[allow(clippy::needless_pass_by_value, reason = "they are made for this node")]
     pub(crate) fn start_with(settings: RedisSettings) -> Self {
         let (count, seen) = watch::channel(0);
-        let recorder = Recorder {
+        let recorder = LogNodeRecorder {
             told: Vec::new(),
             ids: Vec::new(),
             recalled: BTreeMap::new(),
@@ -138,7 +138,7 @@ impl Node {
     }
 
     /// Waits until the intake is as wanted; fails the test when it is not in time.
-    pub(crate) async fn wait_for(&mut self, what: &str, is_so: impl Fn(&Recorder) -> bool) {
+    pub(crate) async fn wait_for(&mut self, what: &str, is_so: impl Fn(&LogNodeRecorder) -> bool) {
         let intake = Arc::clone(&self.intake);
         let in_time = tokio::time::timeout(PATIENCE, self.count.wait_for(|_| is_so(&intake.lock()))).await.is_ok();
         let told = self.intake.lock().told.clone();

@@ -3,7 +3,7 @@
 use fantail_testkit::proxy::Cut;
 use fantail_testkit::{FaultProxy, RedisServer};
 
-use crate::node::{Node, channel, publish};
+use crate::node::{LogNode, channel, publish};
 
 fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
     range.map(|number| number.to_string()).collect()
@@ -14,7 +14,7 @@ async fn what_was_published_while_the_connection_was_cut_comes_when_it_is_back()
     let server = RedisServer::start().await.unwrap();
     let proxy = FaultProxy::start(server.addr()).unwrap();
     let names = ["a", "b", "c"];
-    let mut node = Node::following(&format!("redis://{}", proxy.addr()), &names).await;
+    let mut node = LogNode::following(&format!("redis://{}", proxy.addr()), &names).await;
     for number in 0..300 {
         if number % 50 == 20 {
             proxy.cut(Cut::Reset).await.unwrap();
@@ -29,7 +29,7 @@ async fn what_was_published_while_the_connection_was_cut_comes_when_it_is_back()
 #[tokio::test]
 async fn a_restart_with_its_data_begins_a_term_and_loses_nothing_that_redis_kept() {
     let mut server = RedisServer::start_durable().await.unwrap();
-    let mut node = Node::following(&server.url(), &["a"]).await;
+    let mut node = LogNode::following(&server.url(), &["a"]).await;
     publish(&server, "1", &["a"]).await;
     node.until_data("1").await;
     server.kill();
@@ -43,7 +43,7 @@ async fn a_restart_with_its_data_begins_a_term_and_loses_nothing_that_redis_kept
 #[tokio::test]
 async fn an_empty_restart_begins_a_term_of_its_own() {
     let mut server = RedisServer::start().await.unwrap();
-    let mut node = Node::following(&server.url(), &["a"]).await;
+    let mut node = LogNode::following(&server.url(), &["a"]).await;
     for number in 0..5 {
         publish(&server, &number.to_string(), &["a"]).await;
     }
@@ -66,7 +66,7 @@ async fn everything_that_redis_forgets_while_the_node_is_connected_is_noticed() 
         &["HSET", "fantail-log:{0}", "number", "2"],
     ] {
         let server = RedisServer::start().await.unwrap();
-        let mut node = Node::following(&server.url(), &["a", "b"]).await;
+        let mut node = LogNode::following(&server.url(), &["a", "b"]).await;
         for number in 0..5 {
             publish(&server, &number.to_string(), &["a"]).await;
         }
@@ -91,7 +91,7 @@ async fn everything_that_redis_forgets_while_the_node_is_connected_is_noticed() 
 async fn newest_numbers_that_were_set_back_hide_nothing() {
     let server = RedisServer::start().await.unwrap();
     let proxy = FaultProxy::start(server.addr()).unwrap();
-    let mut node = Node::following(&format!("redis://{}", proxy.addr()), &["a", "b"]).await;
+    let mut node = LogNode::following(&format!("redis://{}", proxy.addr()), &["a", "b"]).await;
     for (data, name) in [("1", "a"), ("2", "b"), ("3", "a")] {
         publish(&server, data, &[name]).await;
     }
@@ -116,7 +116,7 @@ async fn newest_numbers_that_were_set_back_hide_nothing() {
 #[tokio::test]
 async fn a_lost_last_event_is_found_though_its_number_was_lost_too() {
     let server = RedisServer::start().await.unwrap();
-    let mut node = Node::following(&server.url(), &["a", "b"]).await;
+    let mut node = LogNode::following(&server.url(), &["a", "b"]).await;
     publish(&server, "1", &["a"]).await;
     let id = publish(&server, "2", &["b"]).await;
     node.until_data("2").await;
@@ -131,7 +131,7 @@ async fn a_lost_last_event_is_found_though_its_number_was_lost_too() {
 #[tokio::test]
 async fn newest_numbers_that_were_set_back_are_not_told_as_the_numbers_before() {
     let server = RedisServer::start().await.unwrap();
-    let mut node = Node::following(&server.url(), &["a"]).await;
+    let mut node = LogNode::following(&server.url(), &["a"]).await;
     publish(&server, "1", &["a"]).await;
     let tops = "fantail-tops:{0}";
     server.command(&["RENAME", tops, "aside"]).await.unwrap();
@@ -150,7 +150,7 @@ async fn newest_numbers_that_were_set_back_are_not_told_as_the_numbers_before() 
 async fn a_stream_that_is_gone_when_the_node_comes_back_is_a_gap() {
     let server = RedisServer::start().await.unwrap();
     let proxy = FaultProxy::start(server.addr()).unwrap();
-    let mut node = Node::following(&format!("redis://{}", proxy.addr()), &["a", "b"]).await;
+    let mut node = LogNode::following(&format!("redis://{}", proxy.addr()), &["a", "b"]).await;
     publish(&server, "1", &["a"]).await;
     node.until_data("1").await;
     node.cut_off(&proxy).await;
@@ -169,8 +169,8 @@ async fn a_stream_that_is_gone_when_the_node_comes_back_is_a_gap() {
 #[tokio::test]
 async fn what_another_master_accepted_in_between_is_declared_though_the_old_one_numbers_on() {
     let [server, other] = [RedisServer::start().await.unwrap(), RedisServer::start().await.unwrap()];
-    let _elsewhere = Node::following(&other.url(), &["a"]).await;
-    let mut node = Node::following(&server.url(), &["a"]).await;
+    let _elsewhere = LogNode::following(&other.url(), &["a"]).await;
+    let mut node = LogNode::following(&server.url(), &["a"]).await;
     publish(&server, "1", &["a"]).await;
     node.until_data("1").await;
     server.command(&["REPLICAOF", "127.0.0.1", "1"]).await.unwrap();
@@ -185,7 +185,7 @@ async fn what_another_master_accepted_in_between_is_declared_though_the_old_one_
 async fn channels_come_and_go_while_redis_is_away() {
     let server = RedisServer::start().await.unwrap();
     let proxy = FaultProxy::start(server.addr()).unwrap();
-    let mut node = Node::following(&format!("redis://{}", proxy.addr()), &["stays", "leaves"]).await;
+    let mut node = LogNode::following(&format!("redis://{}", proxy.addr()), &["stays", "leaves"]).await;
     node.cut_off(&proxy).await;
     node.feed.unfollow(&channel("leaves"));
     node.feed.follow(&channel("joins"));
@@ -201,7 +201,7 @@ async fn channels_come_and_go_while_redis_is_away() {
 async fn a_channel_of_which_redis_forgot_everything_while_the_node_was_away_is_a_gap() {
     let server = RedisServer::start().await.unwrap();
     let proxy = FaultProxy::start(server.addr()).unwrap();
-    let mut node = Node::following(&format!("redis://{}", proxy.addr()), &["a", "b"]).await;
+    let mut node = LogNode::following(&format!("redis://{}", proxy.addr()), &["a", "b"]).await;
     publish(&server, "1", &["a"]).await;
     node.until_data("1").await;
     node.cut_off(&proxy).await;

@@ -4,9 +4,9 @@ use fantail_feed::Recalled;
 use fantail_testkit::RedisServer;
 use fantail_wire::EventId;
 
-use crate::node::{Node, channel, publish};
+use crate::node::{LogNode, channel, publish};
 
-async fn recall(node: &mut Node, name: &str, above: Option<EventId>, up_to: EventId, events_max: usize) -> Recalled {
+async fn recall(node: &mut LogNode, name: &str, above: Option<EventId>, up_to: EventId, events_max: usize) -> Recalled {
     node.intake.lock().recalled.clear();
     node.feed.recall(&channel(name), above, up_to, events_max);
     node.wait_for("the answer", |node| node.recalled.contains_key(name)).await;
@@ -25,7 +25,7 @@ fn data(recalled: &Recalled) -> Vec<&str> {
 #[tokio::test]
 async fn a_recall_brings_what_lies_between_two_places_and_says_that_it_is_all() {
     let server = RedisServer::start().await.unwrap();
-    let mut node = Node::following(&server.url(), &["other"]).await;
+    let mut node = LogNode::following(&server.url(), &["other"]).await;
     let mut ids = Vec::new();
     for number in 0..700 {
         let name = if number % 7 == 0 { "b" } else { "a" };
@@ -54,7 +54,7 @@ async fn a_recall_brings_what_lies_between_two_places_and_says_that_it_is_all() 
 #[tokio::test]
 async fn a_recall_from_a_stream_that_was_deleted_or_trimmed_claims_nothing_that_it_does_not_know() {
     let server = RedisServer::start().await.unwrap();
-    let mut node = Node::following(&server.url(), &["other"]).await;
+    let mut node = LogNode::following(&server.url(), &["other"]).await;
     let mut ids = Vec::new();
     for number in 0..10 {
         ids.push(publish(&server, &number.to_string(), &["a"]).await);
@@ -77,7 +77,7 @@ async fn a_recall_from_a_stream_that_was_deleted_or_trimmed_claims_nothing_that_
 #[tokio::test]
 async fn a_recall_does_not_pass_over_what_is_missing_in_the_middle() {
     let server = RedisServer::start().await.unwrap();
-    let mut node = Node::following(&server.url(), &["other"]).await;
+    let mut node = LogNode::following(&server.url(), &["other"]).await;
     let mut ids = Vec::new();
     for number in 0..6 {
         ids.push(publish(&server, &number.to_string(), &["a"]).await);
@@ -92,7 +92,7 @@ async fn a_recall_does_not_pass_over_what_is_missing_in_the_middle() {
 #[tokio::test]
 async fn a_key_that_is_no_stream_fails_its_own_recall_and_nothing_else() {
     let server = RedisServer::start().await.unwrap();
-    let mut node = Node::following(&server.url(), &["a", "b"]).await;
+    let mut node = LogNode::following(&server.url(), &["a", "b"]).await;
     let id = publish(&server, "1", &["b"]).await;
     node.until_data("1").await;
     server.command(&["SET", "fantail-stream:{0}:a", "foreign"]).await.unwrap();
@@ -104,7 +104,7 @@ async fn a_key_that_is_no_stream_fails_its_own_recall_and_nothing_else() {
 #[tokio::test]
 async fn a_recall_brings_the_newest_of_what_is_too_much_and_says_from_where_on() {
     let server = RedisServer::start().await.unwrap();
-    let mut node = Node::following(&server.url(), &["other"]).await;
+    let mut node = LogNode::following(&server.url(), &["other"]).await;
     let large = "x".repeat(1 << 20);
     let mut ids = vec![publish(&server, "small", &["a"]).await];
     for _ in 0..20 {

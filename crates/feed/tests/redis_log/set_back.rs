@@ -5,7 +5,7 @@ use fantail_feed::RedisPublisher;
 use fantail_testkit::{FaultProxy, RedisServer};
 use fantail_wire::{EventFields, EventId, Publication};
 
-use crate::node::{Node, channel, settings};
+use crate::node::{LogNode, channel, settings};
 
 /// All keys are kept in another database, from where they are put back by `SWAPDB`.
 const KEEP: [&str; 3] =
@@ -32,7 +32,7 @@ impl Log {
     }
 }
 
-async fn until_term(node: &mut Node) {
+async fn until_term(node: &mut LogNode) {
     node.wait_for("another term", |node| node.told.iter().any(|line| line == "term")).await;
 }
 
@@ -42,7 +42,7 @@ async fn until_term(node: &mut Node) {
 async fn events_with_numbers_that_a_node_has_seen_of_others_are_declared() {
     for has_functions in [true, false] {
         let mut log = Log::start(has_functions).await;
-        let mut node = Node::following(&log.server.url(), &["a", "b"]).await;
+        let mut node = LogNode::following(&log.server.url(), &["a", "b"]).await;
         log.publish("1", "a").await;
         log.publish("2", "b").await;
         log.server.command(&KEEP).await.unwrap();
@@ -69,7 +69,7 @@ async fn events_with_numbers_that_a_node_has_seen_of_others_are_declared() {
 async fn a_numbering_that_went_back_is_found_out_without_an_event() {
     for has_functions in [true, false] {
         let mut log = Log::start(has_functions).await;
-        let mut node = Node::following(&log.server.url(), &["a"]).await;
+        let mut node = LogNode::following(&log.server.url(), &["a"]).await;
         log.publish("1", "a").await;
         log.server.command(&KEEP).await.unwrap();
         log.publish("2", "a").await;
@@ -86,7 +86,7 @@ async fn a_node_that_was_away_when_the_numbering_went_back_is_told_of_another_te
     for has_functions in [true, false] {
         let mut log = Log::start(has_functions).await;
         let proxy = FaultProxy::start(log.server.addr()).unwrap();
-        let mut node = Node::following(&format!("redis://{}", proxy.addr()), &["a"]).await;
+        let mut node = LogNode::following(&format!("redis://{}", proxy.addr()), &["a"]).await;
         log.publish("1", "a").await;
         log.server.command(&KEEP).await.unwrap();
         log.publish("2", "a").await;

@@ -1,9 +1,9 @@
 //! Messages without a number that reach the node and not its streams: their channels are told, since nobody can bring them.
 
-use super::holes::{Node, channel, terms};
+use super::holes::{FollowingNode, channel, terms};
 use super::*;
 
-impl Node {
+impl FollowingNode {
     /// Reads that Redis is at number 10, and hands down what waited.
     fn repair(&self) {
         let missing = self.arrivals.begin_repair();
@@ -28,7 +28,7 @@ impl Node {
 
 #[test]
 fn an_unnumbered_event_that_cannot_be_sent_is_told_in_its_channel() {
-    let node = Node::following(&["a", "b"]);
+    let node = FollowingNode::following(&["a", "b"]);
     node.plain("a", b"\xff".to_vec()).expect("no fault of the connection");
     node.plain("b", "fine").expect("in order");
     assert_eq!(node.told(), ["dropped a", "beside b"]);
@@ -38,7 +38,7 @@ fn an_unnumbered_event_that_cannot_be_sent_is_told_in_its_channel() {
 /// 2. The repair ends and confirms the channels. Before the next one begins, another channel gets its first as well.
 #[test]
 fn the_channels_of_dropped_messages_are_told_before_they_are_confirmed_or_after_the_next_repair() {
-    let mut node = Node::following(&["a", "b", "flood"]);
+    let mut node = FollowingNode::following(&["a", "b", "flood"]);
     node.reconnect();
     let missing = node.arrivals.begin_repair();
     node.plain("a", "x").expect("held");
@@ -53,7 +53,7 @@ fn the_channels_of_dropped_messages_are_told_before_they_are_confirmed_or_after_
 
 #[test]
 fn a_second_loss_during_a_repair_forgets_no_channel_of_which_a_message_waited() {
-    let mut node = Node::following(&["a", "b"]);
+    let mut node = FollowingNode::following(&["a", "b"]);
     node.reconnect();
     node.plain("a", "x").expect("held");
     node.reconnect();
@@ -67,7 +67,7 @@ fn a_second_loss_during_a_repair_forgets_no_channel_of_which_a_message_waited() 
 /// 2. The connection is given up at the one, and the other will not come again.
 #[test]
 fn what_stands_behind_a_hole_among_the_messages_that_waited_is_told() {
-    let mut node = Node::following(&["a", "b"]);
+    let mut node = FollowingNode::following(&["a", "b"]);
     node.reconnect();
     node.message("a", 12, 11, "a").expect("held");
     node.plain("b", "x").expect("held");
@@ -78,7 +78,7 @@ fn what_stands_behind_a_hole_among_the_messages_that_waited_is_told() {
 
 #[test]
 fn a_channel_that_is_let_go_of_is_told_nothing() {
-    let mut node = Node::following(&["a", "b"]);
+    let mut node = FollowingNode::following(&["a", "b"]);
     node.reconnect();
     node.plain("a", "x").expect("held");
     node.reconnect();

@@ -4,20 +4,20 @@ use fantail_wire::{EncodeError, EventId, GapReason, LaneName, Term, Terms};
 
 use super::tests::one_lane;
 use super::*;
-use crate::redis::log::{LogEntry, Missed};
+use crate::redis::log::{LogEntry, MissedEvents};
 use crate::{FeedState, Recalled, Receipt};
 
 /// Writes down what it is told.
 #[derive(Debug, Default)]
-pub(super) struct Recorder(Vec<String>);
+pub(super) struct LogRecorder(Vec<String>);
 
-impl Intake for Recorder {
-    fn event(&mut self, publication: &Publication, place: Place) -> Result<Receipt, EncodeError> {
+impl Intake for LogRecorder {
+    fn event(&mut self, publication: &Publication, placement: Placement) -> Result<Receipt, EncodeError> {
         let channels: Vec<_> = publication.channels.iter().map(ChannelName::as_str).collect();
-        let number = match place {
-            Place::Numbered(id) => id.number.to_string(),
-            Place::Beside => "beside".to_owned(),
-            Place::Next => unreachable!("the log numbers"),
+        let number = match placement {
+            Placement::Numbered(id) => id.number.to_string(),
+            Placement::Unnumbered => "beside".to_owned(),
+            Placement::Next => unreachable!("the log numbers"),
         };
         self.0.push(format!("{number} {}", channels.join("+")));
         Ok(Receipt::default())
@@ -46,8 +46,8 @@ impl Intake for Recorder {
     fn recalled(&mut self, _channel: &ChannelName, _recalled: Recalled) {}
 }
 
-pub(super) struct Node {
-    pub(super) arrivals: Arrivals<Recorder>,
+pub(super) struct FollowingNode {
+    pub(super) arrivals: Arrivals<LogRecorder>,
     pub(super) session: Session,
 }
 
@@ -67,7 +67,7 @@ fn push(kind: PushKind, redis_channel: &str, second: Value) -> PushInfo {
     PushInfo { kind, data: vec![Value::BulkString(redis_channel.into()), second] }
 }
 
-impl Node {
+impl FollowingNode {
     /// A node that follows `channels` from number 10 on.
     pub(super) fn following(channels: &[&str]) -> Self {
         let arrivals = Arrivals::new(Arc::default(), one_lane(), Arc::default(), true);
@@ -87,12 +87,12 @@ impl Node {
 
     pub(super) fn carry_out(&self) {
         while let Some(command) = self.arrivals.next_command() {
-            for (reach, names) in command.parts() {
-                let kind = match (command.verb, reach) {
-                    (Verb::Subscribe, Reach::Everywhere) => PushKind::Subscribe,
-                    (Verb::Subscribe, Reach::Slot) => PushKind::SSubscribe,
-                    (Verb::Unsubscribe, Reach::Everywhere) => PushKind::Unsubscribe,
-                    (Verb::Unsubscribe, Reach::Slot) => PushKind::SUnsubscribe,
+            for (scope, names) in command.parts() {
+                let kind = match (command.verb, scope) {
+                    (Verb::Subscribe, SubscribeScope::Everywhere) => PushKind::Subscribe,
+                    (Verb::Subscribe, SubscribeScope::Slot) => PushKind::SSubscribe,
+                    (Verb::Unsubscribe, SubscribeScope::Everywhere) => PushKind::Unsubscribe,
+                    (Verb::Unsubscribe, SubscribeScope::Slot) => PushKind::SUnsubscribe,
                 };
                 for name in names {
                     self.arrivals.push(self.session, push(kind.clone(), &name, Value::Int(1))).expect("in turn");
@@ -105,13 +105,13 @@ impl Node {
     pub(super) fn message(&self, by: &str, number: u64, previous: u64, channels: &str) -> Result<(), Unexpected> {
         let id = EventId::new(Term::from_random(1), number, number);
         let payload = format!("{id} {previous} {channels}\n{{\"data\":\"x\"}}");
-        let redis_channel = names::of(Kind::Log, &channel(by));
+        let redis_channel = names::of(ChannelKind::Log, &channel(by));
         self.arrivals.push(self.session, push(PushKind::Message, &redis_channel, Value::BulkString(payload.into())))
     }
 
     /// An event that is not in the log.
     pub(super) fn plain(&self, name: &str, payload: impl Into<Vec<u8>>) -> Result<(), Unexpected> {
-        let redis_channel = names::of(Kind::Plain, &channel(name));
+        let redis_channel = names::of(ChannelKind::Plain, &channel(name));
         self.arrivals.push(self.session, push(PushKind::Message, &redis_channel, Value::BulkString(payload.into())))
     }
 
@@ -144,7 +144,7 @@ impl Node {
 
 #[test]
 fn an_event_that_waits_for_a_copy_is_not_passed_by_a_channel_that_nobody_wants() {
-    let mut node = Node::following(&["a", "b", "c"]);
+    let mut node = FollowingNode::following(&["a", "b", "c"]);
     node.arrivals.unfollow(&channel("c"));
     // Who publishes 11 may not publish to b.
     node.message("a", 11, 0, "a,b").expect("in order");
@@ -160,12 +160,12 @@ fn an_event_that_waits_for_a_copy_is_not_passed_by_a_channel_that_nobody_wants()
 /// 2. That is read, a stream of `b` opens, and then the second copy goes out: it must come.
 #[test]
 fn a_copy_beside_the_log_that_is_sent_after_its_channel_was_followed_arrives() {
-    let node = Node::following(&["a"]);
+    let node = FollowingNode::following(&["a"]);
     node.arrivals.follow(&channel("b"));
     node.carry_out();
     let copy = |by: &str| {
         let payload = r#"{"data":"x","channels":["a","b"],"uid":"1"}"#;
-        let redis_channel = names::of(Kind::Event, &channel(by));
+        let redis_channel = names::of(ChannelKind::Event, &channel(by));
         node.arrivals.push(node.session, push(PushKind::Message, &redis_channel, Value::BulkString(payload.into())))
     };
     copy("a").expect("sound");
@@ -177,7 +177,7 @@ fn a_copy_beside_the_log_that_is_sent_after_its_channel_was_followed_arrives() {
 
 #[test]
 fn every_channel_that_lacks_its_newest_event_is_repaired_or_declared() {
-    let mut node = Node::following(&["a", "b"]);
+    let mut node = FollowingNode::following(&["a", "b"]);
     // 11 of a and 12 of b do not reach the node.
     assert!(node.arrivals.synced(&terms(12), Vec::new(), Some(&tops(&[("a", 11), ("b", 12)]))).is_err());
     let from = node.come_back(12);
@@ -188,7 +188,7 @@ fn every_channel_that_lacks_its_newest_event_is_repaired_or_declared() {
 
 #[test]
 fn a_hole_in_one_channel_does_not_hide_that_of_another() {
-    let mut node = Node::following(&["a", "b", "c"]);
+    let mut node = FollowingNode::following(&["a", "b", "c"]);
     // 11 of a and 12 of b do not reach the node; c goes on, and a shows its hole.
     node.message("c", 13, 0, "c").expect("in order");
     assert!(node.message("a", 14, 11, "a").is_err());
@@ -201,14 +201,14 @@ fn a_hole_in_one_channel_does_not_hide_that_of_another() {
 
 #[test]
 fn what_is_lost_while_the_log_is_looked_at_is_found_afterwards() {
-    let node = Node::following(&["a"]);
+    let node = FollowingNode::following(&["a"]);
     // As `Follower::verify` reads: the number, then 11 of a is published and does not come, then the tops.
     assert!(node.arrivals.synced(&terms(10), Vec::new(), Some(&tops(&[("a", 11)]))).is_err());
 }
 
 #[test]
 fn a_copy_that_comes_after_another_channel_was_let_go_is_not_left_behind() {
-    let node = Node::following(&["a", "b", "z"]);
+    let node = FollowingNode::following(&["a", "b", "z"]);
     // The copies of 11 come in two reads of the socket. In between somebody lets go of z.
     node.message("a", 11, 0, "a,b").expect("in order");
     node.arrivals.unfollow(&channel("z"));
@@ -219,7 +219,7 @@ fn a_copy_that_comes_after_another_channel_was_let_go_is_not_left_behind() {
 
 #[test]
 fn a_copy_that_comes_after_its_channel_was_asked_for_again_is_not_left_behind() {
-    let node = Node::following(&["a", "b"]);
+    let node = FollowingNode::following(&["a", "b"]);
     // The copies of 11 come in two reads of the socket. In between somebody asks for b once more.
     node.message("a", 11, 0, "a,b").expect("in order");
     node.arrivals.follow(&channel("b"));
@@ -229,7 +229,7 @@ fn a_copy_that_comes_after_its_channel_was_asked_for_again_is_not_left_behind() 
 
 #[test]
 fn a_copy_that_comes_after_an_older_number_was_told_is_not_left_behind() {
-    let node = Node::following(&["a", "b"]);
+    let node = FollowingNode::following(&["a", "b"]);
     // The answer 10 stands before the copies of 11 on the socket; its task runs between them.
     node.message("a", 11, 0, "a,b").expect("in order");
     node.arrivals.synced(&terms(10), Vec::new(), Some(&[])).expect("in order");
@@ -241,7 +241,7 @@ fn a_copy_that_comes_after_an_older_number_was_told_is_not_left_behind() {
 /// 2. Who may begin before 14 went down would come to it without having been told of 13.
 #[test]
 fn after_an_outage_channels_are_confirmed_behind_all_that_was_missed_and_before_what_is_live() {
-    let mut node = Node::following(&["c", "d"]);
+    let mut node = FollowingNode::following(&["c", "d"]);
     node.arrivals.lost();
     node.session = node.arrivals.open();
     node.carry_out();
@@ -250,7 +250,7 @@ fn after_an_outage_channels_are_confirmed_behind_all_that_was_missed_and_before_
     let id = EventId::new(Term::from_random(1), 14, 14);
     let entry = LogEntry { id, previous: 0, event: Event::text("x") };
     let missed = [("c", 13, vec![]), ("d", 14, vec![entry])];
-    let missed = missed.map(|(name, top, entries)| Missed { channel: channel(name), top, entries });
+    let missed = missed.map(|(name, top, entries)| MissedEvents { channel: channel(name), top, entries });
     assert_eq!(node.arrivals.repair(&terms(14), missing, missed.into()), Ok(true));
     let mut told = node.everything();
     told[4..6].sort();
@@ -263,8 +263,8 @@ fn after_an_outage_channels_are_confirmed_behind_all_that_was_missed_and_before_
 /// 3. Nothing of it moves the node, which comes back and asks from where it was.
 #[test]
 fn nothing_is_believed_from_the_moment_in_which_redis_ends_a_subscription_by_itself() {
-    for ended in [names::of(Kind::Log, &channel("a")), names::log_service(&LaneName::default(), 7)] {
-        let mut node = Node::following(&[]);
+    for ended in [names::of(ChannelKind::Log, &channel("a")), names::log_service(&LaneName::default(), 7)] {
+        let mut node = FollowingNode::following(&[]);
         node.arrivals.lost();
         node.session = node.arrivals.open();
         node.arrivals.follow_log(true);
@@ -281,7 +281,7 @@ fn nothing_is_believed_from_the_moment_in_which_redis_ends_a_subscription_by_its
         assert_eq!(node.arrivals.synced(&terms(99), Vec::new(), Some(&[])), Err(Unexpected));
         let missing = node.arrivals.begin_repair();
         assert_eq!(node.arrivals.repair(&terms(99), missing, Vec::new()), Err(Unexpected));
-        assert_eq!(node.arrivals.lost(), Some(Broken::Moved));
+        assert_eq!(node.arrivals.lost(), Some(ContinuityError::Moved));
         node.session = node.arrivals.open();
         node.carry_out();
         assert_eq!(node.arrivals.begin_repair().from.map(|from| from.number), Some(11));
@@ -293,7 +293,7 @@ fn nothing_is_believed_from_the_moment_in_which_redis_ends_a_subscription_by_its
 /// 3. The repair ends with number 10: x is not complete from there.
 #[test]
 fn a_channel_that_was_let_go_of_and_wanted_again_during_a_repair_is_complete_from_the_next_number() {
-    let mut node = Node::following(&["z"]);
+    let mut node = FollowingNode::following(&["z"]);
     node.arrivals.lost();
     node.arrivals.follow(&channel("x"));
     node.session = node.arrivals.open();
@@ -316,7 +316,7 @@ fn a_channel_that_was_let_go_of_and_wanted_again_during_a_repair_is_complete_fro
 /// 3. 11 is for y and x, and the copy for y comes before the answer.
 #[test]
 fn a_channel_that_was_wanted_again_while_a_number_was_read_gets_its_copy() {
-    let node = Node::following(&["y"]);
+    let node = FollowingNode::following(&["y"]);
     node.arrivals.follow(&channel("x"));
     node.carry_out();
     let fresh = node.arrivals.begin_sync();

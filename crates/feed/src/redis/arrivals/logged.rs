@@ -8,14 +8,16 @@ use fantail_wire::{ChannelName, EventId, GapReason, Publication, Term, Terms};
 use super::{Arrivals, Inner};
 use crate::counters::{Refusal, add_one};
 use crate::redis::envelope::Envelope;
-use crate::redis::log::{Arrived, Broken, Line, LogMessage, Message, Missed, Recall, Step, plan};
-use crate::redis::names::Kind;
+use crate::redis::log::{
+    ContinuityError, LaneLog, LogMessage, Message, MissedEvents, ReadyEvent, RecallRequest, RepairStep, plan,
+};
+use crate::redis::names::ChannelKind;
 use crate::redis::subscriptions::Unexpected;
-use crate::{Intake, Place, Recalled};
+use crate::{Intake, Placement, Recalled};
 
 /// What has to be read before the node can go on.
 #[derive(Debug)]
-pub(in crate::redis) struct Missing {
+pub(in crate::redis) struct MissedRange {
     /// Up to where everything has gone down; none for a node that never followed anything.
     pub(in crate::redis) from: Option<EventId>,
     /// The channels that were followed then, and still are.
@@ -25,17 +27,17 @@ pub(in crate::redis) struct Missing {
 }
 
 impl Inner {
-    fn line(&mut self) -> &mut Line {
-        self.line.as_mut().expect("only a feed that follows a log comes here")
+    fn log(&mut self) -> &mut LaneLog {
+        self.log.as_mut().expect("only a feed that follows a log comes here")
     }
 }
 
 impl<I: Intake> Arrivals<I> {
     /// A message of a channel that nobody wants moves the place from which the channel would be complete.
-    pub(super) fn pass_over(&self, intake: &mut I, inner: &mut Inner, kind: Kind, payload: &[u8]) {
-        if let (Some(line), Kind::Log) = (&mut inner.line, kind)
+    pub(super) fn pass_over(&self, intake: &mut I, inner: &mut Inner, kind: ChannelKind, payload: &[u8]) {
+        if let (Some(log), ChannelKind::Log) = (&mut inner.log, kind)
             && let Ok(message) = LogMessage::read(payload)
-            && let Some(waited) = line.pass(message.id)
+            && let Some(waited) = log.pass(message.id)
         {
             self.deliver(intake, waited);
         }
@@ -43,7 +45,7 @@ impl<I: Intake> Arrivals<I> {
 
     /// A message, while a log is followed.
     pub(super) fn logged(&self, intake: &mut I, inner: &mut Inner, message: Message) -> Result<(), Unexpected> {
-        match inner.line().hold(message) {
+        match inner.log().hold(message) {
             Ok(()) => Ok(()),
             Err(message) => self.hand_down(intake, inner, message),
         }
@@ -52,51 +54,52 @@ impl<I: Intake> Arrivals<I> {
     /// Whether messages wait for what was missed to be read, and everything that was followed is subscribed to again.
     pub(in crate::redis) fn can_repair(&self) -> bool {
         let inner = self.inner.lock();
-        let Inner { line, subscriptions, .. } = &*inner;
-        line.as_ref().is_some_and(|line| {
-            line.is_holding() && line.order.followed().all(|channel| subscriptions.followed(channel.as_str()).is_some())
+        let Inner { log, subscriptions, .. } = &*inner;
+        log.as_ref().is_some_and(|log| {
+            log.is_holding()
+                && log.detector.followed().all(|channel| subscriptions.followed(channel.as_str()).is_some())
         })
     }
 
     /// Whether anything was followed before the connection was lost, and has to be read.
     pub(in crate::redis) fn has_followed(&self) -> bool {
-        self.inner.lock().line().order.followed().next().is_some()
+        self.inner.lock().log().detector.followed().next().is_some()
     }
 
     /// The channels that are followed.
     pub(in crate::redis) fn followed(&self) -> Vec<ChannelName> {
-        self.inner.lock().line().order.followed().cloned().collect()
+        self.inner.lock().log().detector.followed().cloned().collect()
     }
 
     /// Up to which number of a term Redis has come for certain.
     pub(in crate::redis) fn witnessed(&self) -> Option<(Term, u64)> {
-        self.inner.lock().line().order.witnessed()
+        self.inner.lock().log().detector.witnessed()
     }
 
     /// Whether the newest number is asked for.
     pub(in crate::redis) fn needs_sync(&self) -> bool {
-        self.inner.lock().line.as_ref().is_some_and(Line::needs_sync)
+        self.inner.lock().log.as_ref().is_some_and(LaneLog::needs_sync)
     }
 
     /// Asks for the newest number.
     pub(in crate::redis) fn sync(&self) {
-        if let Some(line) = &mut self.inner.lock().line {
-            line.want_sync();
+        if let Some(log) = &mut self.inner.lock().log {
+            log.want_sync();
         }
         self.wishes.notify_one();
     }
 
     /// The newest number is about to be read. Returns the channels that are complete from it on.
     pub(in crate::redis) fn begin_sync(&self) -> Vec<ChannelName> {
-        self.inner.lock().line().begin_sync()
+        self.inner.lock().log().begin_sync()
     }
 
     /// The same, for a node that has to read what it missed.
-    pub(in crate::redis) fn begin_repair(&self) -> Missing {
+    pub(in crate::redis) fn begin_repair(&self) -> MissedRange {
         let mut inner = self.inner.lock();
-        let line = inner.line();
-        let fresh = line.begin_sync();
-        Missing { from: line.order.seen(), channels: line.order.followed().cloned().collect(), fresh }
+        let log = inner.log();
+        let fresh = log.begin_sync();
+        MissedRange { from: log.detector.seen(), channels: log.detector.followed().cloned().collect(), fresh }
     }
 
     /// The newest number was read while messages went down. With `tops`, what Redis said after that is the newest event
@@ -110,21 +113,21 @@ impl<I: Intake> Arrivals<I> {
         let mut intake = self.intake.lock();
         let mut inner = self.inner.lock();
         inner.expect_open()?;
-        if inner.line().order.terms().is_none_or(|before| before.current != terms.current) {
-            return Err(inner.give_up(Broken::Term));
+        if inner.log().detector.terms().is_none_or(|before| before.current != terms.current) {
+            return Err(inner.give_up(ContinuityError::Term));
         }
-        if let Some(channel) = tops.and_then(|tops| inner.line().order.lacking(tops).next().cloned()) {
-            return Err(inner.give_up(Broken::Hole { channel, number: terms.number }));
+        if let Some(channel) = tops.and_then(|tops| inner.log().detector.lacking(tops).next().cloned()) {
+            return Err(inner.give_up(ContinuityError::Hole { channel, number: terms.number }));
         }
-        if let Some(arrived) = inner.line().order.flush_up_to(terms.number) {
+        if let Some(arrived) = inner.log().detector.flush_up_to(terms.number) {
             self.deliver(&mut intake, arrived);
         }
-        let to = inner.line().order.synced(terms);
+        let to = inner.log().detector.synced(terms);
         if tops.is_some() {
-            inner.line().order.verify(terms.number);
+            inner.log().detector.verify(terms.number);
         }
         intake.synced(self.lane, &terms_up_to(terms, to));
-        let from = inner.line().order.newest().unwrap_or(to);
+        let from = inner.log().detector.newest().unwrap_or(to);
         let fresh = inner.still_fresh(fresh);
         follow_from(&mut *intake, &mut inner, fresh, from);
         Ok(())
@@ -133,20 +136,20 @@ impl<I: Intake> Arrivals<I> {
     /// The number up to which it was last proved that nothing is missing; none before the log is followed.
     pub(in crate::redis) fn verified(&self) -> Option<u64> {
         let inner = self.inner.lock();
-        let line = inner.line.as_ref().filter(|line| !line.is_holding())?;
-        Some(line.order.verified_up_to())
+        let log = inner.log.as_ref().filter(|log| !log.is_holding())?;
+        Some(log.detector.verified_up_to())
     }
 
     /// The numbering as it is known now.
     pub(in crate::redis) fn terms(&self) -> Option<Terms> {
-        self.inner.lock().line().order.terms().cloned()
+        self.inner.lock().log().detector.terms().cloned()
     }
 
     /// Asks for older events of a channel. Without a log there are none.
-    pub(in crate::redis) fn recall(&self, recall: Recall) {
+    pub(in crate::redis) fn recall(&self, recall: RecallRequest) {
         let mut intake = self.intake.lock();
-        match &mut self.inner.lock().line {
-            Some(line) => line.recalls.ask(recall),
+        match &mut self.inner.lock().log {
+            Some(log) => log.recalls.ask(recall),
             None => return intake.recalled(&recall.channel, Recalled::default()),
         }
         self.recalls.notify_one();
@@ -154,12 +157,12 @@ impl<I: Intake> Arrivals<I> {
 
     /// Asks for all that is unanswered, over a new connection.
     pub(in crate::redis) fn recall_again(&self) {
-        self.inner.lock().line().recalls.again();
+        self.inner.lock().log().recalls.again();
     }
 
     /// The next recall to be read.
-    pub(in crate::redis) fn next_recall(&self) -> Option<Recall> {
-        self.inner.lock().line().recalls.next()
+    pub(in crate::redis) fn next_recall(&self) -> Option<RecallRequest> {
+        self.inner.lock().log().recalls.next()
     }
 
     /// Waits until there may be another one. One that was asked before the call left a permit.
@@ -168,12 +171,12 @@ impl<I: Intake> Arrivals<I> {
     }
 
     /// Older events of a channel were read.
-    pub(in crate::redis) fn recalled(&self, asked: &Recall, recalled: Recalled) {
+    pub(in crate::redis) fn recalled(&self, asked: &RecallRequest, recalled: Recalled) {
         let mut intake = self.intake.lock();
         let is_asked = {
             let mut inner = self.inner.lock();
             // Otherwise it is asked again.
-            inner.is_open && inner.line().recalls.answered(asked)
+            inner.is_open && inner.log().recalls.answered(asked)
         };
         if is_asked {
             add_one(&self.counters.recalls);
@@ -186,14 +189,14 @@ impl<I: Intake> Arrivals<I> {
     pub(in crate::redis) fn repair(
         &self,
         terms: &Terms,
-        missing: Missing,
-        missed: Vec<Missed>,
+        missing: MissedRange,
+        missed: Vec<MissedEvents>,
     ) -> Result<bool, Unexpected> {
         let mut intake = self.intake.lock();
         let mut inner = self.inner.lock();
         inner.expect_open()?;
         if let Some(from) = missing.from {
-            for channel in inner.line().take_holes() {
+            for channel in inner.log().take_holes() {
                 intake.gap(&channel, from, GapReason::Lost);
             }
             add_one(&self.counters.repairs);
@@ -201,58 +204,58 @@ impl<I: Intake> Arrivals<I> {
                 self.take_step(&mut intake, step);
             }
         }
-        let to = inner.line().order.synced(terms);
-        inner.line().order.verify(terms.number);
+        let to = inner.log().detector.synced(terms);
+        inner.log().detector.verify(terms.number);
         intake.synced(self.lane, terms);
         // Before they are confirmed: where something was missed anyway, one gap tells of both.
-        for channel in inner.line().take_dropped() {
+        for channel in inner.log().take_dropped() {
             intake.dropped(&channel);
         }
         for channel in &missing.channels {
-            if inner.line().order.is_followed(channel.as_str()) {
+            if inner.log().detector.is_followed(channel.as_str()) {
                 intake.followed(channel, Some(to));
             }
         }
         let fresh = inner.still_fresh(missing.fresh);
         follow_from(&mut *intake, &mut inner, fresh, to);
-        let Some(messages) = inner.line().release() else { return Ok(false) };
+        let Some(messages) = inner.log().release() else { return Ok(false) };
         let mut messages = messages.into_iter();
         while let Some(message) = messages.next() {
             if let Err(unexpected) = self.hand_down(&mut intake, &mut inner, message) {
                 // All others that are left will be read again.
-                messages.filter(|left| left.kind != Kind::Log).for_each(|left| intake.dropped(&left.channel));
+                messages.filter(|left| left.kind != ChannelKind::Log).for_each(|left| intake.dropped(&left.channel));
                 return Err(unexpected);
             }
         }
-        inner.line().released();
+        inner.log().released();
         Ok(true)
     }
 
     pub(super) fn stop_following(&self, intake: &mut I, inner: &mut Inner, channel: &ChannelName) {
-        if let Some(arrived) = inner.line.as_mut().and_then(|line| line.unfollow(channel)) {
+        if let Some(arrived) = inner.log.as_mut().and_then(|log| log.unfollow(channel)) {
             self.deliver(intake, arrived);
         }
     }
 
     /// Hands down an event that waits for copies which did not come.
     fn flush(&self, intake: &mut I, inner: &mut Inner) {
-        if let Some(arrived) = inner.line().order.flush() {
+        if let Some(arrived) = inner.log().detector.flush() {
             self.deliver(intake, arrived);
         }
     }
 
     fn hand_down(&self, intake: &mut I, inner: &mut Inner, message: Message) -> Result<(), Unexpected> {
-        if message.kind != Kind::Log {
-            if inner.line().order.is_followed(message.channel.as_str()) {
+        if message.kind != ChannelKind::Log {
+            if inner.log().detector.is_followed(message.channel.as_str()) {
                 self.flush(intake, inner);
-                self.live(intake, inner, message, Place::Beside);
+                self.live(intake, inner, message, Placement::Unnumbered);
             }
             return Ok(());
         }
         match LogMessage::read(&message.payload) {
-            Ok(read) => match inner.line().order.take(&message.channel, &read) {
+            Ok(read) => match inner.log().detector.take(&message.channel, &read) {
                 Ok(ready) => ready.into_iter().for_each(|arrived| self.deliver(intake, arrived)),
-                Err(broken) => return Err(inner.give_up(broken)),
+                Err(error) => return Err(inner.give_up(error)),
             },
             // If it was an event, the next message shows the hole.
             Err(error) => self.refuse(Refusal::Envelope, &message.channel, &error),
@@ -260,8 +263,8 @@ impl<I: Intake> Arrivals<I> {
         Ok(())
     }
 
-    fn deliver(&self, intake: &mut I, arrived: Arrived) {
-        let Arrived { id, channels, envelope } = arrived;
+    fn deliver(&self, intake: &mut I, arrived: ReadyEvent) {
+        let ReadyEvent { id, channels, envelope } = arrived;
         match Envelope::read_alone(&envelope) {
             Ok(event) => self.place(intake, &Publication { channels, event }, id),
             Err(error) => {
@@ -273,20 +276,20 @@ impl<I: Intake> Arrivals<I> {
 
     /// Whatever cannot be sent was published all the same: the node declares it in its place.
     fn place(&self, intake: &mut I, publication: &Publication, id: EventId) {
-        match intake.event(publication, Place::Numbered(id)) {
+        match intake.event(publication, Placement::Numbered(id)) {
             Ok(_) => add_one(&self.counters.events),
             Err(error) => self.refuse(Refusal::TooLarge, &publication.channels[0], &error),
         }
     }
 
-    fn take_step(&self, intake: &mut I, step: Step) {
+    fn take_step(&self, intake: &mut I, step: RepairStep) {
         match step {
-            Step::Event { id, channels, event } => {
+            RepairStep::Event { id, channels, event } => {
                 add_one(&self.counters.repaired);
                 self.place(intake, &Publication { channels, event }, id);
             }
-            Step::Gap { channel, at, reason } => intake.gap(&channel, at, reason),
-            Step::Term(terms) => intake.synced(self.lane, &terms),
+            RepairStep::Gap { channel, at, reason } => intake.gap(&channel, at, reason),
+            RepairStep::Term(terms) => intake.synced(self.lane, &terms),
         }
     }
 }
@@ -295,16 +298,16 @@ impl Inner {
     /// Of the channels that waited for a number which was then read, those that still do. One that was let go of and wanted
     /// again meanwhile is followed from elsewhere already, or waits for the next number: events of before were passed over.
     fn still_fresh(&mut self, channels: Vec<ChannelName>) -> Vec<ChannelName> {
-        let line = self.line();
-        let is_fresh = |channel: &ChannelName| !line.order.is_followed(channel.as_str()) && !line.is_fresh(channel);
+        let log = self.log();
+        let is_fresh = |channel: &ChannelName| !log.detector.is_followed(channel.as_str()) && !log.is_fresh(channel);
         channels.into_iter().filter(is_fresh).collect()
     }
 
     /// Stops listening at once: what still comes over this connection would move the node past what is missing.
-    pub(super) fn give_up(&mut self, broken: Broken) -> Unexpected {
+    pub(super) fn give_up(&mut self, error: ContinuityError) -> Unexpected {
         self.is_open = false;
-        if let Some(line) = &mut self.line {
-            line.give_up(broken);
+        if let Some(log) = &mut self.log {
+            log.give_up(error);
         }
         Unexpected
     }
@@ -319,11 +322,11 @@ impl Inner {
 /// A wish that Redis fulfils already: the channel is complete above what was shown last. One that was asked for before
 /// stays as it is: it may wait for its copy of an event.
 pub(super) fn confirm<I: Intake>(intake: &mut I, inner: &mut Inner, channel: ChannelName) {
-    let Some(line) = &mut inner.line else { return intake.followed(&channel, None) };
-    match line.order.newest().filter(|_| !line.is_holding()) {
-        Some(_) if line.order.is_followed(channel.as_str()) => intake.followed(&channel, line.order.seen()),
+    let Some(log) = &mut inner.log else { return intake.followed(&channel, None) };
+    match log.detector.newest().filter(|_| !log.is_holding()) {
+        Some(_) if log.detector.is_followed(channel.as_str()) => intake.followed(&channel, log.detector.seen()),
         Some(newest) => follow_from(intake, inner, vec![channel], newest),
-        None => line.subscribed(channel),
+        None => log.subscribed(channel),
     }
 }
 
@@ -333,10 +336,10 @@ fn follow_from<I: Intake>(intake: &mut I, inner: &mut Inner, channels: Vec<Chann
         if inner.subscriptions.followed(channel.as_str()).is_none() {
             continue;
         }
-        if inner.line().was_forsaken(&channel) {
+        if inner.log().was_forsaken(&channel) {
             intake.gap(&channel, from, GapReason::NotFollowed);
         }
-        inner.line().order.follow(&channel, from);
+        inner.log().detector.follow(&channel, from);
         intake.followed(&channel, Some(from));
     }
 }

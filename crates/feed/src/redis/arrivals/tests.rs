@@ -3,16 +3,16 @@
 use fantail_wire::{EncodeError, EventId, GapReason, Terms};
 
 use super::*;
-use crate::redis::log::Recall;
+use crate::redis::log::RecallRequest;
 use crate::{FeedState, Recalled, Receipt};
 
 /// Writes down what it is told, and finds every event too large that says so.
 #[derive(Debug, Default)]
-struct Recorder(Vec<String>);
+struct PlainRecorder(Vec<String>);
 
-impl Intake for Recorder {
-    fn event(&mut self, publication: &Publication, place: Place) -> Result<Receipt, EncodeError> {
-        assert_eq!(place, Place::Next);
+impl Intake for PlainRecorder {
+    fn event(&mut self, publication: &Publication, placement: Placement) -> Result<Receipt, EncodeError> {
+        assert_eq!(placement, Placement::Next);
         if publication.event.data == "too large" {
             return Err(EncodeError::TooLarge { max: 1, found: 2 });
         }
@@ -51,8 +51,8 @@ impl Intake for Recorder {
     }
 }
 
-struct Node {
-    arrivals: Arrivals<Recorder>,
+struct PlainNode {
+    arrivals: Arrivals<PlainRecorder>,
     session: Session,
 }
 
@@ -68,7 +68,7 @@ fn push(kind: PushKind, redis_channel: &str, second: Value) -> PushInfo {
     PushInfo { kind, data: vec![Value::BulkString(redis_channel.into()), second] }
 }
 
-impl Node {
+impl PlainNode {
     /// A node that follows `channels` over an open connection, and has been told so.
     fn following(channels: &[&str]) -> Self {
         let arrivals = Arrivals::new(Arc::default(), one_lane(), Arc::default(), false);
@@ -110,7 +110,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 #[test]
 fn both_kinds_of_messages_reach_the_node_in_their_order() {
-    let node = Node::following(&["a"]);
+    let node = PlainNode::following(&["a"]);
     node.message("fantail:a", "1");
     node.message("fantail-event:a", r#"{"data":"2"}"#);
     node.message("fantail:a", "3");
@@ -120,7 +120,7 @@ fn both_kinds_of_messages_reach_the_node_in_their_order() {
 
 #[test]
 fn an_event_for_several_channels_is_placed_once_in_those_that_are_followed() {
-    let node = Node::following(&["a", "b"]);
+    let node = PlainNode::following(&["a", "b"]);
     let copy = r#"{"data":"x","channels":["b","a","c","a"],"uid":"1"}"#;
     node.message("fantail-event:b", copy);
     node.message("fantail-event:a", copy);
@@ -133,7 +133,7 @@ fn an_event_for_several_channels_is_placed_once_in_those_that_are_followed() {
 /// 2. A stream of `b` and `c` opens, and all is confirmed before the second copy goes out: it must come, and once.
 #[test]
 fn a_copy_that_is_sent_after_its_channel_was_followed_arrives_though_another_came_before() {
-    let node = Node::following(&["a"]);
+    let node = PlainNode::following(&["a"]);
     let copy = r#"{"data":"x","channels":["a","b","c"],"uid":"1"}"#;
     node.message("fantail-event:a", copy);
     for name in ["b", "c"] {
@@ -150,7 +150,7 @@ fn a_copy_that_is_sent_after_its_channel_was_followed_arrives_though_another_cam
 /// 2. A stream of `b` opens, and then the second copy goes out: it must come.
 #[test]
 fn a_copy_that_is_sent_after_its_channel_was_followed_anew_arrives() {
-    let node = Node::following(&["a", "b"]);
+    let node = PlainNode::following(&["a", "b"]);
     let copy = r#"{"data":"x","channels":["a","b"],"uid":"1"}"#;
     node.message("fantail-event:a", copy);
     node.arrivals.unfollow(&channel("b"));
@@ -161,7 +161,7 @@ fn a_copy_that_is_sent_after_its_channel_was_followed_anew_arrives() {
 
 #[test]
 fn a_copy_on_a_channel_that_is_let_go_does_not_use_up_the_event() {
-    let node = Node::following(&["a", "b"]);
+    let node = PlainNode::following(&["a", "b"]);
     node.arrivals.unfollow(&channel("a"));
     let copy = r#"{"data":"x","channels":["a","b"],"uid":"1"}"#;
     node.message("fantail-event:a", copy);
@@ -172,7 +172,7 @@ fn a_copy_on_a_channel_that_is_let_go_does_not_use_up_the_event() {
 
 #[test]
 fn what_cannot_be_an_event_is_counted_by_reason_and_stops_nothing() {
-    let node = Node::following(&["a"]);
+    let node = PlainNode::following(&["a"]);
     node.message("fantail:a", b"\xff".to_vec());
     node.message("fantail:a", "too large");
     node.message("fantail-event:a", "{");
@@ -190,7 +190,7 @@ fn what_cannot_be_an_event_is_counted_by_reason_and_stops_nothing() {
 
 #[test]
 fn an_unusable_event_for_several_channels_is_told_once_in_each() {
-    let node = Node::following(&["a", "b"]);
+    let node = PlainNode::following(&["a", "b"]);
     for data in ["too large", "x"] {
         let copy = format!(r#"{{"data":"{data}","event":"EVENT","channels":["b","a"],"uid":"{data}"}}"#);
         // The first is found out when it is placed, once; the second from each copy.
@@ -205,7 +205,7 @@ fn an_unusable_event_for_several_channels_is_told_once_in_each() {
 
 #[test]
 fn pushes_of_any_other_shape_are_passed_over() {
-    let node = Node::following(&["a"]);
+    let node = PlainNode::following(&["a"]);
     let odd = [
         PushInfo { kind: PushKind::Message, data: vec![] },
         PushInfo { kind: PushKind::Message, data: vec![Value::BulkString("fantail:a".into())] },
@@ -226,13 +226,13 @@ fn pushes_of_any_other_shape_are_passed_over() {
 
 #[test]
 fn a_connection_that_was_given_up_is_not_listened_to() {
-    let node = Node::following(&["a"]);
+    let node = PlainNode::following(&["a"]);
     node.arrivals.connected();
     node.arrivals.lost();
     node.message("fantail:a", "late");
-    let Node { arrivals, session: old } = node;
+    let PlainNode { arrivals, session: old } = node;
     let session = arrivals.open();
-    let node = Node { arrivals, session };
+    let node = PlainNode { arrivals, session };
     node.carry_out();
     let late = push(PushKind::Message, "fantail:a", Value::BulkString("later".into()));
     assert_eq!(node.arrivals.push(old, late), Ok(()));
@@ -243,15 +243,15 @@ fn a_connection_that_was_given_up_is_not_listened_to() {
 
 #[test]
 fn a_recall_is_answered_at_once_with_nothing() {
-    let node = Node::following(&["a"]);
+    let node = PlainNode::following(&["a"]);
     let up_to = EventId::new(fantail_wire::Term::from_random(1), 1, 1);
-    node.arrivals.recall(Recall { channel: channel("a"), above: None, up_to, events_max: 1 });
+    node.arrivals.recall(RecallRequest { channel: channel("a"), above: None, up_to, events_max: 1 });
     assert_eq!(node.told(), ["recalled a Recalled { entries: [], from: None }"]);
 }
 
 #[test]
 fn a_confirmation_out_of_turn_ends_the_connection() {
-    let node = Node::following(&["a"]);
+    let node = PlainNode::following(&["a"]);
     for kind in [PushKind::Subscribe, PushKind::Unsubscribe] {
         assert_eq!(node.arrivals.push(node.session, push(kind, "fantail:a", Value::Int(0))), Err(Unexpected));
     }
@@ -259,7 +259,7 @@ fn a_confirmation_out_of_turn_ends_the_connection() {
 
 #[test]
 fn a_log_line_shows_neither_control_characters_nor_a_whole_payload() {
-    let node = Node::following(&["a"]);
+    let node = PlainNode::following(&["a"]);
     let error = Envelope::read(br#"{"data":"x","retry":"\u001b[2J\n"}"#, &channel("a")).expect_err("not a number");
     assert!(!clipped(&error.to_string()).chars().any(char::is_control));
     assert!(clipped(&"\n".repeat(1 << 20)).len() <= 2 * ERROR_CHARS_MAX);

@@ -6,19 +6,19 @@
 use std::ops::RangeInclusive;
 
 use crate::redis::address::Address;
-use crate::redis::witnesses::{Answer, Unanswered};
+use crate::redis::discovery::{MasterClaim, Unanswered};
 
 /// The nodes.
 #[derive(Debug)]
-pub(super) struct Map {
-    nodes: Vec<Node>,
+pub(super) struct ClusterMap {
+    nodes: Vec<MapNode>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Node {
+struct MapNode {
     id: String,
     /// None if nobody has told the answering node where this one is; its own host may be unknown to it.
-    place: Option<Place>,
+    address: Option<NodeAddress>,
     is_asked: bool,
     is_master: bool,
     has_failed: bool,
@@ -27,19 +27,19 @@ struct Node {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
+struct NodeAddress {
     host: Option<String>,
     port: u16,
 }
 
-impl Map {
+impl ClusterMap {
     /// Reads it. Certificates hold names rather than numbers, so with TLS names are preferred where there are some.
     pub(super) fn read(text: &str, prefers_names: bool) -> Self {
-        Self { nodes: text.lines().filter_map(|line| Node::read(line, prefers_names)).collect() }
+        Self { nodes: text.lines().filter_map(|line| MapNode::read(line, prefers_names)).collect() }
     }
 
     /// Who owns a slot, as the node at `asked` knows it.
-    pub(super) fn owner(&self, slot: u16, asked: &Address) -> Result<Answer, Unanswered> {
+    pub(super) fn owner(&self, slot: u16, asked: &Address) -> Result<MasterClaim, Unanswered> {
         let owner = self.nodes.iter().find(|node| node.owns(slot)).ok_or(Unanswered::NoOwner(slot))?;
         let answer = owner.answer(asked).ok_or(Unanswered::NoOwner(slot))?;
         if owner.has_failed { Err(Unanswered::OwnerFailed(answer.address)) } else { Ok(answer) }
@@ -51,7 +51,7 @@ impl Map {
     }
 
     /// All masters with slots.
-    pub(super) fn masters(&self, asked: &Address) -> Vec<Answer> {
+    pub(super) fn masters(&self, asked: &Address) -> Vec<MasterClaim> {
         let serving = self.nodes.iter().filter(|node| node.is_master && !node.has_failed && !node.slots.is_empty());
         serving.filter_map(|node| node.answer(asked)).collect()
     }
@@ -63,10 +63,10 @@ impl Map {
     }
 }
 
-impl Node {
+impl MapNode {
     fn read(line: &str, prefers_names: bool) -> Option<Self> {
         let mut words = line.split(' ');
-        let (id, place, flags) = (words.next()?, words.next()?, words.next()?);
+        let (id, address, flags) = (words.next()?, words.next()?, words.next()?);
         let epoch = words.nth(3)?.parse().ok()?;
         let has = |flag: &str| flags.split(',').any(|found| found == flag);
         if has("handshake") {
@@ -74,7 +74,7 @@ impl Node {
         }
         Some(Self {
             id: id.to_owned(),
-            place: if has("noaddr") { None } else { Place::read(place, prefers_names) },
+            address: if has("noaddr") { None } else { NodeAddress::read(address, prefers_names) },
             is_asked: has("myself"),
             is_master: has("master"),
             // Not `fail?`, which is the suspicion of one node.
@@ -89,21 +89,21 @@ impl Node {
     }
 
     /// The node that was asked is where it was asked, whatever it takes for its own address.
-    fn answer(&self, asked: &Address) -> Option<Answer> {
+    fn answer(&self, asked: &Address) -> Option<MasterClaim> {
         let address = if self.is_asked {
             asked.clone()
         } else {
-            let Place { host, port } = self.place.clone()?;
+            let NodeAddress { host, port } = self.address.clone()?;
             Address { host: host.unwrap_or_else(|| asked.host.clone()), port }
         };
-        Some(Answer { address, name: self.id.clone(), epoch: self.epoch })
+        Some(MasterClaim { address, name: self.id.clone(), epoch: self.epoch })
     }
 }
 
-impl Place {
+impl NodeAddress {
     fn read(text: &str, prefers_names: bool) -> Option<Self> {
-        let (place, rest) = text.split_once('@').unwrap_or((text, ""));
-        let (number, port) = place.rsplit_once(':')?;
+        let (address, rest) = text.split_once('@').unwrap_or((text, ""));
+        let (number, port) = address.rsplit_once(':')?;
         // Behind the port of the bus comes the name, then what is written with an equals sign.
         let name = rest.split(',').nth(1).filter(|name| !name.is_empty() && !name.contains('='));
         let number = Some(number).filter(|number| !number.is_empty());
@@ -139,7 +139,7 @@ what is this
     }
 
     fn owner(slot: u16, prefers_names: bool) -> Result<(String, String, u64), String> {
-        let answer = Map::read(TOLD, prefers_names).owner(slot, &asked());
+        let answer = ClusterMap::read(TOLD, prefers_names).owner(slot, &asked());
         answer.map(|it| (it.name, it.address.to_string(), it.epoch)).map_err(|error| error.to_string())
     }
 
@@ -161,7 +161,7 @@ what is this
 
     #[test]
     fn a_node_knows_whether_it_is_the_owner_and_who_else_may_be_asked() {
-        let map = Map::read(TOLD, false);
+        let map = ClusterMap::read(TOLD, false);
         assert!(map.is_here(0) && !map.is_here(100));
         let others: Vec<_> = map.others(&asked()).iter().map(ToString::to_string).collect();
         assert_eq!(others, ["10.0.0.2:7001", "[::1]:7002"]);
@@ -172,7 +172,7 @@ what is this
     /// A node that was never told its own address names the others by theirs, and itself by nothing.
     #[test]
     fn a_node_without_a_host_is_where_the_one_is_that_tells_of_it() {
-        let map = Map::read("aaaa :7001@17001 master - 0 0 1 connected 0-16383\n", false);
+        let map = ClusterMap::read("aaaa :7001@17001 master - 0 0 1 connected 0-16383\n", false);
         assert_eq!(map.owner(5, &asked()).unwrap().address.to_string(), "seed:7001");
     }
 }

@@ -10,17 +10,17 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::redis::address::Address;
-use crate::redis::cluster::{self, Cluster, Question, Told};
-use crate::redis::hello::{self, Nature};
+use crate::redis::cluster::{self, Cluster, ClusterQuery, SlotOwner};
+use crate::redis::discovery::MasterClaim;
 use crate::redis::sentinels::Sentinels;
 use crate::redis::server_info::{self, Eviction};
+use crate::redis::server_role::{self, ServerRole};
 use crate::redis::settings::RedisSettings;
-use crate::redis::witnesses::Answer;
 
 /// One connection, as it was when it was made.
 pub(super) struct Watch {
     pub(super) settings: RedisSettings,
-    pub(super) found: Option<Found>,
+    pub(super) discovered: Option<DiscoveredBy>,
     pub(super) location: ConnectionAddr,
     pub(super) connection: MultiplexedConnection,
     /// The server's replication id, if it is to stay the same and was told.
@@ -30,14 +30,14 @@ pub(super) struct Watch {
 }
 
 /// Who told where the connection is to lead, and what they said.
-pub(super) enum Found {
-    BySentinels { sentinels: Sentinels, answer: Answer },
-    InCluster { cluster: Cluster, slot: u16, answer: Answer },
+pub(super) enum DiscoveredBy {
+    BySentinels { sentinels: Sentinels, answer: MasterClaim },
+    InCluster { cluster: Cluster, slot: u16, answer: MasterClaim },
 }
 
 /// Why a connection that stands must not be used any more.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Astray {
+pub(super) enum WrongServer {
     #[error("this server is a replica now")]
     Demoted,
     #[error("this server was a replica for a while")]
@@ -50,40 +50,44 @@ pub(super) enum Astray {
     Left,
 }
 
-impl Found {
+impl DiscoveredBy {
     /// As the owner of the slot tells it, who also tells which others may be asked.
-    pub(super) fn in_cluster(cluster: &Cluster, slot: u16, told: &Told) -> Self {
+    pub(super) fn in_cluster(cluster: &Cluster, slot: u16, told: &SlotOwner) -> Self {
         Self::InCluster { cluster: cluster.with(told), slot, answer: told.owner.clone() }
     }
 
-    pub(super) const fn answer(&self) -> &Answer {
+    pub(super) const fn answer(&self) -> &MasterClaim {
         match self {
             Self::BySentinels { answer, .. } | Self::InCluster { answer, .. } => answer,
         }
     }
 
-    /// The master that is named instead of the one that was found. Right after a failover some still name the old one:
+    /// The master that is named instead of the one that was discovered. Right after a failover some still name the old one:
     /// an older configuration counts only when it is told twice, as when an operator begins a new one.
-    pub(super) async fn replaced(&self, settings: &RedisSettings, doubt: &mut Option<Answer>) -> Option<Astray> {
-        let papers = Arc::new(settings.read_papers().await.ok()?);
-        let found = self.answer();
+    pub(super) async fn replaced(
+        &self,
+        settings: &RedisSettings,
+        doubt: &mut Option<MasterClaim>,
+    ) -> Option<WrongServer> {
+        let credentials = Arc::new(settings.read_credentials().await.ok()?);
+        let discovered = self.answer();
         let told = match self {
-            Self::BySentinels { sentinels, .. } => sentinels.master(settings, &papers).await.ok()?,
+            Self::BySentinels { sentinels, .. } => sentinels.master(settings, &credentials).await.ok()?,
             Self::InCluster { cluster, slot, .. } => {
-                cluster.ask(Question::Owner(*slot), settings, &papers).await.ok()?
+                cluster.ask(ClusterQuery::Owner(*slot), settings, &credentials).await.ok()?
             }
         };
-        let is_other = told.name != found.name;
-        let is_certain = told.epoch >= found.epoch || doubt.as_ref().is_some_and(|doubt| doubt.agrees_with(&told));
+        let is_other = told.name != discovered.name;
+        let is_certain = told.epoch >= discovered.epoch || doubt.as_ref().is_some_and(|doubt| doubt.agrees_with(&told));
         *doubt = is_other.then(|| told.clone());
         if !is_other || !is_certain {
             return None;
         }
-        let Self::InCluster { slot, .. } = *self else { return Some(Astray::Replaced(told.address)) };
+        let Self::InCluster { slot, .. } = *self else { return Some(WrongServer::Replaced(told.address)) };
         // The epoch in the map is a node's and not that of its claim to the slot: one that missed a move and hears of the
         // former owner's later doings outdoes those who know. So who is named must say so itself.
-        let owner = cluster::claim(slot, &told.address, settings, &papers).await?;
-        (owner.name != found.name).then_some(Astray::Moved(owner.address))
+        let owner = cluster::claim(slot, &told.address, settings, &credentials).await?;
+        (owner.name != discovered.name).then_some(WrongServer::Moved(owner.address))
     }
 }
 
@@ -95,34 +99,34 @@ impl Watch {
                 self.look_at_eviction(&mut eviction).await;
             }
             sleep(self.settings.probe_interval).await;
-            let replaced = match &self.found {
-                Some(found) => found.replaced(&self.settings, &mut doubt).await,
+            let replaced = match &self.discovered {
+                Some(discovered) => discovered.replaced(&self.settings, &mut doubt).await,
                 None => None,
             };
-            let astray = match replaced {
-                None => self.astray_here().await,
-                astray => astray,
+            let wrong_server = match replaced {
+                None => self.wrong_server_here().await,
+                wrong_server => wrong_server,
             };
-            if let Some(astray) = astray {
-                tracing::warn!(address = self.settings.address(), %astray, "a connection to redis is given up");
+            if let Some(wrong_server) = wrong_server {
+                tracing::warn!(address = self.settings.address(), %wrong_server, "a connection to redis is given up");
                 return ended.notify_one();
             }
         }
     }
 
     /// What the server says itself, over the connection.
-    async fn astray_here(&mut self) -> Option<Astray> {
-        if let Some(Found::InCluster { slot, .. }) = self.found {
+    async fn wrong_server_here(&mut self) -> Option<WrongServer> {
+        if let Some(DiscoveredBy::InCluster { slot, .. }) = self.discovered {
             let told = cluster::ask_here(slot, &self.settings, &self.location, &mut self.connection).await.ok()?;
-            return (!told.is_here).then_some(Astray::Left);
+            return (!told.is_here).then_some(WrongServer::Left);
         }
-        let nature = hello::ask(&mut self.connection).await.ok()?;
-        if nature == Nature::Replica {
-            return Some(Astray::Demoted);
+        let role = server_role::ask(&mut self.connection).await.ok()?;
+        if role == ServerRole::Replica {
+            return Some(WrongServer::Demoted);
         }
         let history = self.history.as_ref()?;
         let now = server_info::replication_id(&mut self.connection).await.ok()??;
-        (now != *history).then_some(Astray::Returned)
+        (now != *history).then_some(WrongServer::Returned)
     }
 
     /// Each eviction is declared like any other loss. But whoever set a bound for a cache should know what it costs here.

@@ -14,13 +14,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::cut::Missed;
 use super::entry::LogEntry;
-use super::recall::{self, Recall};
-use super::room::{CHANNEL_BYTES_MAX, READS_MAX, Room};
+use super::read_budget::{CHANNEL_BYTES_MAX, READS_MAX, ReadBudget};
+use super::recall::{self, RecallRequest};
+use super::repair_plan::MissedEvents;
 use super::store::{LogState, LogStore, StreamPlace};
 use crate::Intake;
-use crate::redis::arrivals::{Arrivals, Missing};
+use crate::redis::arrivals::{Arrivals, MissedRange};
 use crate::redis::link_error::is_elsewhere;
 use crate::redis::subscriptions::Unexpected;
 
@@ -36,14 +36,14 @@ pub(in crate::redis) struct Follower<I> {
     store: LogStore,
     connection: MultiplexedConnection,
     arrivals: Arc<Arrivals<I>>,
-    turns: Arc<Turns>,
+    permits: Arc<ReadPermits>,
     /// Events of one channel that are worth reading: the node keeps no more.
     channel_events_max: usize,
 }
 
 /// The right to read, which the lanes share: what is read is held in memory, and bounded for all of them together.
 #[derive(Debug)]
-pub(in crate::redis) struct Turns {
+pub(in crate::redis) struct ReadPermits {
     repairs: Semaphore,
     recalls: Arc<Semaphore>,
 }
@@ -59,7 +59,7 @@ pub(in crate::redis) enum FollowError {
     Unexpected(#[from] Unexpected),
 }
 
-impl Default for Turns {
+impl Default for ReadPermits {
     fn default() -> Self {
         Self { repairs: Semaphore::new(1), recalls: Arc::new(Semaphore::new(READS_MAX)) }
     }
@@ -70,10 +70,10 @@ impl<I: Intake> Follower<I> {
         store: LogStore,
         connection: MultiplexedConnection,
         arrivals: Arc<Arrivals<I>>,
-        turns: Arc<Turns>,
+        permits: Arc<ReadPermits>,
         channel_events_max: usize,
     ) -> Self {
-        Self { store, connection, arrivals, turns, channel_events_max }
+        Self { store, connection, arrivals, permits, channel_events_max }
     }
 
     /// Whether the log's events come by sharded channels.
@@ -85,7 +85,7 @@ impl<I: Intake> Follower<I> {
     pub(in crate::redis) async fn keep_up(&self) -> Result<(), FollowError> {
         while self.arrivals.can_repair() {
             // A lane that has nothing to read does not wait for those that have.
-            let _turn = if self.arrivals.has_followed() { self.turns.repairs.acquire().await.ok() } else { None };
+            let _permit = if self.arrivals.has_followed() { self.permits.repairs.acquire().await.ok() } else { None };
             let missing = self.arrivals.begin_repair();
             let state = self.state().await?;
             let missed = self.read_missed(&missing, &state).await?;
@@ -140,12 +140,12 @@ impl<I: Intake> Follower<I> {
             while reads.len() < READS_MAX && !is_refused {
                 // In this order: a question that was taken is not there for the next who looks.
                 let (Some(terms), Some(next)) = (self.arrivals.terms(), self.arrivals.next_recall()) else { break };
-                let turns = Arc::clone(&self.turns.recalls);
-                reads.spawn(read(turns, self.store.clone(), self.connection.clone(), terms, next));
+                let permits = Arc::clone(&self.permits.recalls);
+                reads.spawn(read(permits, self.store.clone(), self.connection.clone(), terms, next));
             }
             tokio::select! {
                 Some(answer) = reads.join_next() => match answer {
-                    Ok(Ok((asked, Some(recalled), _turn))) => self.arrivals.recalled(&asked, recalled),
+                    Ok(Ok((asked, Some(recalled), _permit))) => self.arrivals.recalled(&asked, recalled),
                     Ok(Ok((_, None, _))) => {
                         is_refused = true;
                         self.arrivals.sync();
@@ -181,7 +181,7 @@ impl<I: Intake> Follower<I> {
     }
 
     /// Reads the followed channels that have got something above the place up to which this node has come.
-    async fn read_missed(&self, missing: &Missing, state: &LogState) -> Result<Vec<Missed>, FollowError> {
+    async fn read_missed(&self, missing: &MissedRange, state: &LogState) -> Result<Vec<MissedEvents>, FollowError> {
         let Some(from) = missing.from.filter(|_| !missing.channels.is_empty()) else { return Ok(Vec::new()) };
         let base = base(from.number, from.term, &state.terms);
         let (changed, horizon) = self.changed_since(base, state).await?;
@@ -197,16 +197,20 @@ impl<I: Intake> Follower<I> {
         Ok(self.read_all(to_read.collect(), above).await?)
     }
 
-    async fn read_all(&self, to_read: Vec<(ChannelName, u64)>, above: Option<StreamPlace>) -> RedisResult<Vec<Missed>> {
+    async fn read_all(
+        &self,
+        to_read: Vec<(ChannelName, u64)>,
+        above: Option<StreamPlace>,
+    ) -> RedisResult<Vec<MissedEvents>> {
         let mut missed = Vec::with_capacity(to_read.len());
         let mut reads = JoinSet::new();
-        let mut room = Room::new(REPAIR_EVENTS_MAX, REPAIR_BYTES_MAX);
-        let share = Room::new(self.channel_events_max.min(REPAIR_EVENTS_MAX), CHANNEL_BYTES_MAX);
+        let mut budget = ReadBudget::new(REPAIR_EVENTS_MAX, REPAIR_BYTES_MAX);
+        let share = ReadBudget::new(self.channel_events_max.min(REPAIR_EVENTS_MAX), CHANNEL_BYTES_MAX);
         let mut waiting = to_read.into_iter();
         loop {
             while waiting.len() > 0
                 && reads.len() < READS_MAX
-                && let Some(lent) = room.lend(share, !reads.is_empty())
+                && let Some(lent) = budget.lend(share, !reads.is_empty())
                 && let Some((channel, top)) = waiting.next()
             {
                 let read = read_newest(self.store.clone(), self.connection.clone(), channel, top, above, lent);
@@ -215,26 +219,26 @@ impl<I: Intake> Follower<I> {
             let Some(read) = reads.join_next().await else { return Ok(missed) };
             if let Ok(read) = read {
                 let (read, lent) = read?;
-                room.give_back(lent, &read.entries);
+                budget.give_back(lent, &read.entries);
                 missed.push(read);
             }
         }
     }
 }
 
-/// Reads a channel backwards until there is no room. What is below is declared, as it is if the channel cannot be read.
+/// Reads a channel backwards until the budget is used up. What is below is declared, as it is if the channel cannot be read.
 async fn read_newest(
     store: LogStore,
     mut connection: MultiplexedConnection,
     channel: ChannelName,
     top: u64,
     above: Option<StreamPlace>,
-    mut room: Room,
-) -> RedisResult<Missed> {
+    mut budget: ReadBudget,
+) -> RedisResult<MissedEvents> {
     let mut newest_first: Vec<LogEntry> = Vec::new();
     let mut up_to = None;
-    while room.page() > 0 {
-        let page = room.page();
+    while budget.page() > 0 {
+        let page = budget.page();
         let read = match store.entries(&mut connection, &channel, above, up_to, page).await {
             Ok(read) => read,
             Err(error) if is_of_the_key(&error) => break,
@@ -243,13 +247,13 @@ async fn read_newest(
         let is_last = read.entries.len() + read.malformed.len() < page;
         let Some(oldest) = read.entries.first() else { break };
         up_to = Some((oldest.id.ms, oldest.id.number.saturating_sub(1)));
-        newest_first.extend(read.entries.into_iter().rev().take_while(|entry| room.take(entry)));
+        newest_first.extend(read.entries.into_iter().rev().take_while(|entry| budget.take(entry)));
         if is_last {
             break;
         }
     }
     newest_first.reverse();
-    Ok(Missed { channel, top, entries: newest_first })
+    Ok(MissedEvents { channel, top, entries: newest_first })
 }
 
 /// Whether the server is well and only the key is not: somebody else wrote it.
@@ -266,21 +270,21 @@ fn base(number: u64, term: Term, terms: &Terms) -> u64 {
     terms.ended.iter().find(|ended| ended.term == term).map_or(0, |ended| ended.end.min(number))
 }
 
-/// Reads when it is its turn, which lasts until the answer has gone down.
+/// Reads when a permit is free, and keeps it until the answer has gone down.
 async fn read(
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     store: LogStore,
     mut connection: MultiplexedConnection,
     terms: Terms,
-    asked: Recall,
-) -> RedisResult<(Recall, Option<crate::Recalled>, Option<OwnedSemaphorePermit>)> {
-    let turn = turns.acquire_owned().await.ok();
+    asked: RecallRequest,
+) -> RedisResult<(RecallRequest, Option<crate::Recalled>, Option<OwnedSemaphorePermit>)> {
+    let permit = permits.acquire_owned().await.ok();
     match recall::read(&store, &mut connection, &terms, &asked).await {
-        Ok(recalled) => Ok((asked, recalled, turn)),
+        Ok(recalled) => Ok((asked, recalled, permit)),
         // There is nothing to be had of it, however often one asks.
         Err(error) if is_of_the_key(&error) => {
             let nothing = crate::Recalled { entries: Vec::new(), from: Some(asked.up_to) };
-            Ok((asked, Some(nothing), turn))
+            Ok((asked, Some(nothing), permit))
         }
         Err(error) => Err(error),
     }

@@ -5,13 +5,13 @@ use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 
 use super::entry::LogEntry;
-use super::room::{CHANNEL_BYTES_MAX, Room};
+use super::read_budget::{CHANNEL_BYTES_MAX, ReadBudget};
 use super::store::{LogStore, Previous};
 use crate::Recalled;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Recall {
+pub(crate) struct RecallRequest {
     pub(crate) channel: ChannelName,
     /// Everything above this place; none for as much as there is.
     pub(crate) above: Option<EventId>,
@@ -28,18 +28,18 @@ pub(crate) async fn read(
     store: &LogStore,
     connection: &mut MultiplexedConnection,
     terms: &Terms,
-    asked: &Recall,
+    asked: &RecallRequest,
 ) -> RedisResult<Option<Recalled>> {
     let place = |id: &EventId| terms.rank(id.term).map(|rank| (rank, id.number));
     let (lowest, highest) = (asked.above.as_ref().and_then(place), place(&asked.up_to));
     let mut newest_first: Vec<LogEntry> = Vec::new();
-    let mut room = Room::new(asked.events_max, CHANNEL_BYTES_MAX);
+    let mut budget = ReadBudget::new(asked.events_max, CHANNEL_BYTES_MAX);
     let mut end = (asked.up_to.ms, asked.up_to.number);
     // The number before the oldest entry above the place: that of the newest that there must be.
     let mut before_later = None;
     let mut reached = false;
-    while !reached && room.page() > 0 {
-        let page = room.page();
+    while !reached && budget.page() > 0 {
+        let page = budget.page();
         let read = store.entries(connection, &asked.channel, None, Some(end), page).await?;
         let is_last = read.entries.len() + read.malformed.len() < page;
         let Some(oldest) = read.entries.first() else { break };
@@ -52,7 +52,7 @@ pub(crate) async fn read(
             }
             // An entry of a term that nobody knows any more ends what can be told.
             reached |= at.is_none() || lowest.is_some_and(|lowest| at <= Some(lowest));
-            if reached || !room.take(&entry) {
+            if reached || !budget.take(&entry) {
                 break;
             }
             newest_first.push(entry);
@@ -92,7 +92,12 @@ fn unbroken(mut entries: Vec<LogEntry>, terms: &Terms) -> Vec<LogEntry> {
 /// What of `entries` is all there was above a place, and that place. `newest` is the number of the last event that there
 /// must be, as the event after it tells, or the newest of all: if it is not known or not among them, nothing is known of
 /// what is below.
-fn whole(entries: Vec<LogEntry>, newest: Option<u64>, terms: &Terms, asked: &Recall) -> (Vec<LogEntry>, EventId) {
+fn whole(
+    entries: Vec<LogEntry>,
+    newest: Option<u64>,
+    terms: &Terms,
+    asked: &RecallRequest,
+) -> (Vec<LogEntry>, EventId) {
     let newest = newest.map(|number| place_of(terms, number, asked.up_to.ms));
     let last = entries.last().map_or(asked.up_to, |entry| entry.id);
     let Some(newest) = newest.filter(|newest| is_at_or_below(terms, newest, &last)) else {

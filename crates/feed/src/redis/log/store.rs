@@ -10,9 +10,9 @@ use redis::{ErrorKind, RedisError, RedisResult, Value, cmd};
 use super::entry::{EntryError, LogEntry};
 use super::library::Library;
 use crate::redis::envelope;
-use crate::redis::hello::Nature;
 use crate::redis::link::Link;
 use crate::redis::names;
+use crate::redis::server_role::ServerRole;
 
 /// How much of its past a channel keeps in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +85,7 @@ impl LogStore {
     pub(crate) async fn attach(link: &Link, lane: &LaneName) -> RedisResult<Self> {
         let library = Library::load(&mut link.connection.clone()).await?;
         // The text knows by itself. As a script it is for servers that have no sharded channels either.
-        let is_sharded = link.nature == Nature::ClusterNode && matches!(library, Library::Functions);
+        let is_sharded = link.role == ServerRole::ClusterNode && matches!(library, Library::Functions);
         Ok(Self::new(library, lane, is_sharded))
     }
 

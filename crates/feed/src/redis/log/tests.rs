@@ -10,13 +10,13 @@ mod retention;
 mod set_back;
 mod terms;
 
-use lane::Lane;
+use lane::TestLane;
 
 /// How the text is called. What holds for one form holds for the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum LibraryForm {
     Functions,
     Script,
 }
 
-const FORMS: [Form; 2] = [Form::Functions, Form::Script];
+const FORMS: [LibraryForm; 2] = [LibraryForm::Functions, LibraryForm::Script];

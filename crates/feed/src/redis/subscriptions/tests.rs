@@ -6,10 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-const PLAIN: &[Part] = &[Part { reach: Reach::Everywhere, kinds: &[Kind::Plain, Kind::Event] }];
+const PLAIN: &[Part] = &[Part { scope: SubscribeScope::Everywhere, kinds: &[ChannelKind::Plain, ChannelKind::Event] }];
 const SHARDED: &[Part] = &[
-    Part { reach: Reach::Everywhere, kinds: &[Kind::Plain, Kind::Event] },
-    Part { reach: Reach::Slot, kinds: &[Kind::Log] },
+    Part { scope: SubscribeScope::Everywhere, kinds: &[ChannelKind::Plain, ChannelKind::Event] },
+    Part { scope: SubscribeScope::Slot, kinds: &[ChannelKind::Log] },
 ];
 
 fn channel(number: usize) -> ChannelName {
@@ -17,16 +17,16 @@ fn channel(number: usize) -> ChannelName {
 }
 
 /// Confirms the whole of `command` and returns what is followed thereby.
-fn confirm(subscriptions: &mut Subscriptions, command: &Command) -> Vec<ChannelName> {
-    let names = command.parts().flat_map(|(reach, names)| names.into_iter().map(move |name| (reach, name)));
+fn confirm(subscriptions: &mut Subscriptions, command: &SubscribeCommand) -> Vec<ChannelName> {
+    let names = command.parts().flat_map(|(scope, names)| names.into_iter().map(move |name| (scope, name)));
     let confirmed =
-        names.map(|(reach, name)| subscriptions.confirmed(command.verb, reach, name.as_bytes()).expect("expected"));
+        names.map(|(scope, name)| subscriptions.confirmed(command.verb, scope, name.as_bytes()).expect("expected"));
     confirmed.flatten().collect()
 }
 
 /// Confirms one name that travels everywhere.
 fn told(subscriptions: &mut Subscriptions, verb: Verb, name: &[u8]) -> Result<Option<ChannelName>, Unexpected> {
-    subscriptions.confirmed(verb, Reach::Everywhere, name)
+    subscriptions.confirmed(verb, SubscribeScope::Everywhere, name)
 }
 
 fn followed(channels: usize) -> Subscriptions {
@@ -46,7 +46,7 @@ fn a_channel_is_followed_when_both_of_its_names_are_confirmed() {
     assert!(!subscriptions.follow(&channel(0)));
     let command = subscriptions.next_command().expect("a command");
     let names = vec!["fantail:c0".into(), "fantail-event:c0".into()];
-    assert_eq!((command.verb, command.parts().collect()), (Verb::Subscribe, vec![(Reach::Everywhere, names)]));
+    assert_eq!((command.verb, command.parts().collect()), (Verb::Subscribe, vec![(SubscribeScope::Everywhere, names)]));
     assert_eq!(told(&mut subscriptions, Verb::Subscribe, b"fantail:c0"), Ok(None));
     assert_eq!(subscriptions.followed("c0"), None);
     assert_eq!(told(&mut subscriptions, Verb::Subscribe, b"fantail-event:c0"), Ok(Some(channel(0))));
@@ -127,11 +127,11 @@ fn a_confirmation_out_of_turn_is_an_error() {
     ] {
         assert_eq!(told(&mut subscriptions, verb, name), Err(Unexpected));
     }
-    assert_eq!(subscriptions.confirmed(Verb::Subscribe, Reach::Slot, b"fantail:c0"), Err(Unexpected));
+    assert_eq!(subscriptions.confirmed(Verb::Subscribe, SubscribeScope::Slot, b"fantail:c0"), Err(Unexpected));
 }
 
 /// A machine with a log in one slot that wants so many channels, and its first command.
-fn sharded(channels: usize) -> (Subscriptions, Command) {
+fn sharded(channels: usize) -> (Subscriptions, SubscribeCommand) {
     let mut subscriptions = Subscriptions::new(SHARDED);
     for number in 0..channels {
         subscriptions.follow(&channel(number));
@@ -141,14 +141,14 @@ fn sharded(channels: usize) -> (Subscriptions, Command) {
 }
 
 /// Confirms what everybody may read, then the log of these channels.
-fn confirm_sharded(subscriptions: &mut Subscriptions, command: &Command, log: &[usize]) -> Vec<ChannelName> {
+fn confirm_sharded(subscriptions: &mut Subscriptions, command: &SubscribeCommand, log: &[usize]) -> Vec<ChannelName> {
     let (_, everywhere) = command.parts().next().expect("two parts");
     for name in everywhere {
         assert_eq!(told(subscriptions, command.verb, name.as_bytes()), Ok(None));
     }
     let confirmed = |number: &usize| {
         let name = names::log(&channel(*number));
-        subscriptions.confirmed(command.verb, Reach::Slot, name.as_bytes()).expect("expected")
+        subscriptions.confirmed(command.verb, SubscribeScope::Slot, name.as_bytes()).expect("expected")
     };
     log.iter().filter_map(confirmed).collect()
 }
@@ -160,13 +160,13 @@ fn with_a_log_in_one_slot_a_channel_is_followed_when_both_commands_are_confirmed
         let of = |number: usize| prefixes.iter().map(move |prefix| format!("{prefix}:c{number}"));
         (0..2).flat_map(of).collect::<Vec<_>>()
     };
-    let everywhere = (Reach::Everywhere, names(&["fantail", "fantail-event"]));
-    assert_eq!(command.parts().collect::<Vec<_>>(), [everywhere, (Reach::Slot, names(&["fantail-log:{0}"]))]);
+    let everywhere = (SubscribeScope::Everywhere, names(&["fantail", "fantail-event"]));
+    assert_eq!(command.parts().collect::<Vec<_>>(), [everywhere, (SubscribeScope::Slot, names(&["fantail-log:{0}"]))]);
     assert_eq!(confirm_sharded(&mut subscriptions, &command, &[]), []);
     assert_eq!((subscriptions.followed("c0"), subscriptions.is_waiting()), (None, true));
-    let by_the_other = subscriptions.confirmed(Verb::Subscribe, Reach::Everywhere, b"fantail-log:{0}:c0");
+    let by_the_other = subscriptions.confirmed(Verb::Subscribe, SubscribeScope::Everywhere, b"fantail-log:{0}:c0");
     assert_eq!(by_the_other, Err(Unexpected));
-    let mut confirmed = |name: &[u8]| subscriptions.confirmed(Verb::Subscribe, Reach::Slot, name);
+    let mut confirmed = |name: &[u8]| subscriptions.confirmed(Verb::Subscribe, SubscribeScope::Slot, name);
     assert_eq!(confirmed(b"fantail-log:{0}:c0"), Ok(Some(channel(0))));
     assert_eq!(confirmed(b"fantail-log:{0}:c0"), Err(Unexpected));
     assert_eq!(confirmed(b"fantail-log:{0}:c1"), Ok(Some(channel(1))));
@@ -203,7 +203,7 @@ fn a_confirmation_that_did_not_come_must_have_been_refused() {
     }
     let (mut subscriptions, command) = sharded(3);
     confirm_sharded(&mut subscriptions, &command, &[1]);
-    let before = subscriptions.confirmed(Verb::Subscribe, Reach::Slot, b"fantail-log:{0}:c0");
+    let before = subscriptions.confirmed(Verb::Subscribe, SubscribeScope::Slot, b"fantail-log:{0}:c0");
     assert_eq!(before, Err(Unexpected), "names are answered in their order");
 }
 
@@ -273,7 +273,7 @@ const CHANNELS: usize = 4;
 
 /// What happens next in a run of the model.
 #[derive(Debug, Clone, Copy)]
-enum Step {
+enum RepairStep {
     Follow(usize),
     Unfollow(usize),
     /// The machine's next command is written to the socket.
@@ -288,23 +288,23 @@ enum Step {
     Permit(usize, bool),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = RepairStep> {
     let channel = 0..CHANNELS;
     prop_oneof![
-        4 => channel.clone().prop_map(Step::Follow),
-        3 => channel.clone().prop_map(Step::Unfollow),
-        4 => Just(Step::Send),
-        4 => Just(Step::Execute),
-        5 => (channel.clone(), any::<bool>()).prop_map(|(number, plain)| Step::Publish(number, plain)),
-        12 => Just(Step::Read),
-        1 => Just(Step::Lose),
-        1 => (channel, any::<bool>()).prop_map(|(number, permitted)| Step::Permit(number, permitted)),
+        4 => channel.clone().prop_map(RepairStep::Follow),
+        3 => channel.clone().prop_map(RepairStep::Unfollow),
+        4 => Just(RepairStep::Send),
+        4 => Just(RepairStep::Execute),
+        5 => (channel.clone(), any::<bool>()).prop_map(|(number, plain)| RepairStep::Publish(number, plain)),
+        12 => Just(RepairStep::Read),
+        1 => Just(RepairStep::Lose),
+        1 => (channel, any::<bool>()).prop_map(|(number, permitted)| RepairStep::Permit(number, permitted)),
     ]
 }
 
 #[derive(Debug)]
 enum Push {
-    Confirmed(Verb, Reach, String),
+    Confirmed(Verb, SubscribeScope, String),
     Message { redis_channel: String, serial: u64 },
     Refused,
     RefusedApart(usize),
@@ -315,7 +315,7 @@ enum Push {
 #[derive(Debug)]
 struct Model {
     subscriptions: Subscriptions,
-    to_redis: Option<Command>,
+    to_redis: Option<SubscribeCommand>,
     /// Which part of it Redis does next.
     part: usize,
     subscribed: BTreeSet<String>,
@@ -343,24 +343,24 @@ impl Model {
         }
     }
 
-    fn take(&mut self, step: Step) {
+    fn take(&mut self, step: RepairStep) {
         match step {
-            Step::Follow(number) => {
+            RepairStep::Follow(number) => {
                 if self.subscriptions.follow(&channel(number)) {
                     self.told.insert(number);
                 }
             }
-            Step::Unfollow(number) => {
+            RepairStep::Unfollow(number) => {
                 self.subscriptions.unfollow(&channel(number));
                 self.let_go(number);
             }
-            Step::Send => self.send(),
-            Step::Execute => self.execute(),
-            Step::Publish(number, plain) => self.publish(number, plain),
-            Step::Read => self.read(),
-            Step::Lose => self.lose(),
-            Step::Permit(number, true) => drop(self.forbidden.remove(&number)),
-            Step::Permit(number, false) => drop(self.forbidden.insert(number)),
+            RepairStep::Send => self.send(),
+            RepairStep::Execute => self.execute(),
+            RepairStep::Publish(number, plain) => self.publish(number, plain),
+            RepairStep::Read => self.read(),
+            RepairStep::Lose => self.lose(),
+            RepairStep::Permit(number, true) => drop(self.forbidden.remove(&number)),
+            RepairStep::Permit(number, false) => drop(self.forbidden.insert(number)),
         }
     }
 
@@ -377,18 +377,18 @@ impl Model {
     /// by the log, if that is apart.
     fn execute(&mut self) {
         let Some(command) = self.to_redis.take() else { return };
-        let Some((reach, names)) = command.parts().nth(self.part) else {
+        let Some((scope, names)) = command.parts().nth(self.part) else {
             self.part = 0;
             return;
         };
         self.part += 1;
         let is_apart = self.subscriptions.parts == SHARDED;
         let is_forbidden = |number: usize| {
-            let is_here = !is_apart || (reach == Reach::Everywhere) == (number % 2 == 1);
+            let is_here = !is_apart || (scope == SubscribeScope::Everywhere) == (number % 2 == 1);
             is_here && command.verb == Verb::Subscribe && self.forbidden.contains(&number)
         };
         let of = |name: &str| (0..CHANNELS).find(|number| name.ends_with(channel(*number).as_str())).expect("known");
-        if reach == Reach::Everywhere && names.iter().any(|name| is_forbidden(of(name))) {
+        if scope == SubscribeScope::Everywhere && names.iter().any(|name| is_forbidden(of(name))) {
             self.part = 0;
             return self.from_redis.push_back(Push::Refused);
         }
@@ -399,7 +399,7 @@ impl Model {
                 Verb::Unsubscribe => self.subscribed.remove(&name),
             };
             assert!(changed || is_apart, "{:?} {name} changes nothing", command.verb);
-            self.from_redis.push_back(Push::Confirmed(command.verb, reach, name));
+            self.from_redis.push_back(Push::Confirmed(command.verb, scope, name));
         }
         if !refused.is_empty() {
             self.from_redis.push_back(Push::RefusedApart(refused.len()));
@@ -408,8 +408,8 @@ impl Model {
     }
 
     fn publish(&mut self, number: usize, plain: bool) {
-        let other = self.subscriptions.parts.last().map_or(Kind::Event, |part| part.kinds[part.kinds.len() - 1]);
-        let redis_channel = names::of(if plain { Kind::Plain } else { other }, &channel(number));
+        let other = self.subscriptions.parts.last().map_or(ChannelKind::Event, |part| part.kinds[part.kinds.len() - 1]);
+        let redis_channel = names::of(if plain { ChannelKind::Plain } else { other }, &channel(number));
         self.serial += 1;
         if self.told.contains(&number) {
             self.owed.insert((number, self.serial));
@@ -426,8 +426,8 @@ impl Model {
             Some(Push::RefusedApart(refused)) => {
                 self.subscriptions.refused_apart(refused).expect("what was passed over");
             }
-            Some(Push::Confirmed(verb, reach, name)) => {
-                if let Some(followed) = self.subscriptions.confirmed(verb, reach, name.as_bytes()).expect("in turn") {
+            Some(Push::Confirmed(verb, scope, name)) => {
+                if let Some(followed) = self.subscriptions.confirmed(verb, scope, name.as_bytes()).expect("in turn") {
                     self.told.extend((0..CHANNELS).filter(|number| channel(*number) == followed));
                 }
             }
@@ -481,8 +481,8 @@ proptest! {
         let mut wanted = BTreeSet::new();
         for step in steps {
             match step {
-                Step::Follow(number) => drop(wanted.insert(number)),
-                Step::Unfollow(number) => drop(wanted.remove(&number)),
+                RepairStep::Follow(number) => drop(wanted.insert(number)),
+                RepairStep::Unfollow(number) => drop(wanted.remove(&number)),
                 _ => {}
             }
             model.take(step);
@@ -491,7 +491,7 @@ proptest! {
         // What was refused while it was forbidden is asked for again by following it again.
         model.forbidden.clear();
         for number in &wanted {
-            model.take(Step::Follow(*number));
+            model.take(RepairStep::Follow(*number));
         }
         model.settle();
         prop_assert!(model.owed.is_empty(), "missed: {:?}", model.owed);

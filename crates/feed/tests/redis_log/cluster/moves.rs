@@ -7,7 +7,7 @@ use fantail_feed::RedisPublisher;
 use fantail_testkit::{RedisServer, Reply};
 
 use super::{KEY, assert_error, call, following, seeded, start, terms};
-use crate::node::{Node, channel, publish};
+use crate::node::{LogNode, channel, publish};
 
 const TOPS: &str = "fantail-tops:{0}";
 const STREAM: &str = "fantail-stream:{0}:a";
@@ -27,7 +27,7 @@ async fn a_slot_that_moves_takes_the_log_along_and_nothing_is_missing() {
     let (cluster, slot, owner, other) = start().await;
     let mut nodes = [
         following(seeded(&cluster.addresses()), &["a"]).await,
-        Node::following(&cluster.nodes()[2].url(), &["a"]).await,
+        LogNode::following(&cluster.nodes()[2].url(), &["a"]).await,
     ];
     let mut number = 0;
     let ways = [(owner, other), (other, owner)];

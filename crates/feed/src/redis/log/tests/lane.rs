@@ -7,7 +7,7 @@ use fantail_wire::{ChannelName, Event, EventId, LaneName, Publication, Term};
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, RedisResult};
 
-use super::Form;
+use super::LibraryForm;
 use crate::RedisSettings;
 use crate::redis::link::{Link, Purpose};
 use crate::redis::log::store::StreamPlace;
@@ -17,21 +17,21 @@ pub(super) const STATE: &str = "fantail-log:{0}";
 pub(super) const TOPS: &str = "fantail-tops:{0}";
 
 /// A log and its server.
-pub(super) struct Lane {
+pub(super) struct TestLane {
     pub(super) server: RedisServer,
-    pub(super) form: Form,
+    pub(super) form: LibraryForm,
     /// Dropping it closes the connection.
     link: Link,
     pub(super) store: LogStore,
     judge: RespConnection,
 }
 
-impl Lane {
-    pub(super) async fn start(form: Form) -> Self {
+impl TestLane {
+    pub(super) async fn start(form: LibraryForm) -> Self {
         Self::over(RedisServer::start().await.unwrap(), form).await
     }
 
-    pub(super) async fn over(server: RedisServer, form: Form) -> Self {
+    pub(super) async fn over(server: RedisServer, form: LibraryForm) -> Self {
         let judge = server.connection().await.unwrap();
         let (link, store) = open(&server.url(), form).await.unwrap();
         Self { server, form, link, store, judge }
@@ -139,11 +139,11 @@ impl Lane {
     }
 }
 
-pub(super) async fn open(url: &str, form: Form) -> RedisResult<(Link, LogStore)> {
+pub(super) async fn open(url: &str, form: LibraryForm) -> RedisResult<(Link, LogStore)> {
     let mut link = Link::open(&RedisSettings::parse(url).unwrap(), Purpose::Publish, |_| true).await.unwrap();
     let store = match form {
-        Form::Functions => LogStore::attach(&link, &LaneName::default()).await?,
-        Form::Script => LogStore::attach_script(&mut link.connection, &LaneName::default()).await?,
+        LibraryForm::Functions => LogStore::attach(&link, &LaneName::default()).await?,
+        LibraryForm::Script => LogStore::attach_script(&mut link.connection, &LaneName::default()).await?,
     };
     Ok((link, store))
 }

@@ -1,12 +1,12 @@
 //! Several lanes in one Redis: a channel's events are where its name says, and nowhere else.
 
 use super::FORMS;
-use super::lane::{Lane, STATE};
+use super::lane::{STATE, TestLane};
 
 const OTHER: &str = "fantail-log:{other}";
 
 /// Publishes as any program does, with any key.
-async fn publish(lane: &Lane, key: &str, channels: &[&str]) -> Result<(String, u64), String> {
+async fn publish(lane: &TestLane, key: &str, channels: &[&str]) -> Result<(String, u64), String> {
     let mut arguments: Vec<&[u8]> = vec![b"{\"data\":\"x\"}"];
     arguments.extend(channels.iter().map(|channel| channel.as_bytes()));
     let published = lane.store.library().call(&mut lane.connection(), key, "publish", &arguments).await;
@@ -16,7 +16,7 @@ async fn publish(lane: &Lane, key: &str, channels: &[&str]) -> Result<(String, u
 #[tokio::test]
 async fn each_lane_has_numbers_and_terms_of_its_own() {
     for form in FORMS {
-        let lane = Lane::start(form).await;
+        let lane = TestLane::start(form).await;
         let mut ids = Vec::new();
         for (key, channel) in [(STATE, "a"), (OTHER, "@other/a"), (OTHER, "@other/b"), (STATE, "@0/a")] {
             ids.push(publish(&lane, key, &[channel]).await.unwrap().0);
@@ -31,7 +31,7 @@ async fn each_lane_has_numbers_and_terms_of_its_own() {
 #[tokio::test]
 async fn an_event_in_another_lane_than_its_channel_names_is_refused_and_leaves_no_trace() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         let before = lane.dump().await;
         let long = format!("@{}/a", "x".repeat(32));
         for (key, channels, right) in [
@@ -56,7 +56,7 @@ async fn an_event_in_another_lane_than_its_channel_names_is_refused_and_leaves_n
 #[tokio::test]
 async fn a_state_that_was_copied_from_another_lane_begins_a_term() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         let (first, _) = publish(&lane, STATE, &["a"]).await.unwrap();
         lane.redis(&["COPY", STATE, OTHER]).await;
         lane.redis(&["COPY", "fantail-tops:{0}", "fantail-tops:{other}"]).await;

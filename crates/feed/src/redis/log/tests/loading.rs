@@ -2,8 +2,8 @@
 
 use fantail_testkit::{RedisServer, Reply};
 
-use super::lane::{Lane, STATE, publication};
-use super::{FORMS, Form};
+use super::lane::{STATE, TestLane, publication};
+use super::{FORMS, LibraryForm};
 use crate::redis::link::{Link, Purpose};
 use crate::redis::log::LogStore;
 use crate::redis::log::library::Library;
@@ -19,13 +19,13 @@ fn library(version: u64) -> String {
     format!("#!lua name=fantail\n{functions}{version}\n")
 }
 
-async fn version(lane: &mut Lane) -> i64 {
+async fn version(lane: &mut TestLane) -> i64 {
     lane.integer(&["FCALL", "fantail_version", "0"]).await
 }
 
 #[tokio::test]
 async fn an_older_library_is_replaced_and_a_newer_one_left_alone() {
-    let mut lane = Lane::start(Form::Functions).await;
+    let mut lane = TestLane::start(LibraryForm::Functions).await;
     let ours = version(&mut lane).await;
     for (there, expected) in [(0, ours), (99, 99)] {
         lane.redis(&["FUNCTION", "LOAD", "REPLACE", &library(there)]).await;
@@ -36,7 +36,7 @@ async fn an_older_library_is_replaced_and_a_newer_one_left_alone() {
 
 #[tokio::test]
 async fn a_library_that_is_there_is_not_loaded_again() {
-    let mut lane = Lane::start(Form::Functions).await;
+    let mut lane = TestLane::start(LibraryForm::Functions).await;
     let term = lane.publish(&["a"], "x").await.term;
     for _ in 0..3 {
         lane.reconnect().await;
@@ -49,7 +49,7 @@ async fn a_foreign_library_of_our_name_is_an_error_and_stays() {
     let server = RedisServer::start().await.unwrap();
     let foreign = "#!lua name=fantail\nredis.register_function('other', function() return 1 end)";
     server.command(&["FUNCTION", "LOAD", foreign]).await.unwrap();
-    let error = super::lane::open(&server.url(), Form::Functions).await.map(drop).unwrap_err();
+    let error = super::lane::open(&server.url(), LibraryForm::Functions).await.map(drop).unwrap_err();
     assert!(error.to_string().contains("already exists"), "{error}");
     assert_eq!(server.command(&["FCALL", "other", "0"]).await.unwrap(), Reply::Integer(1));
 }
@@ -57,7 +57,7 @@ async fn a_foreign_library_of_our_name_is_an_error_and_stays() {
 #[tokio::test]
 async fn what_redis_forgot_is_loaded_again_on_the_way() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         lane.publish(&["a"], "1").await;
         lane.redis(&["FUNCTION", "FLUSH"]).await;
         lane.redis(&["SCRIPT", "FLUSH"]).await;
@@ -86,7 +86,7 @@ async fn a_server_without_functions_is_given_the_script() {
 /// Without a `run_id` from its caller the script asks INFO, and finds the same.
 #[tokio::test]
 async fn the_script_finds_the_run_id_by_itself() {
-    let mut lane = Lane::start(Form::Script).await;
+    let mut lane = TestLane::start(LibraryForm::Script).await;
     let id = lane.publish(&["a"], "x").await;
     let sha = Library::sha();
     let reply = lane.redis(&["EVALSHA", sha, "1", STATE, "state", ""]).await;

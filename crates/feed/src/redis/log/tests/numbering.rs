@@ -4,14 +4,14 @@ use fantail_testkit::Reply;
 use fantail_wire::{Event, EventFields, Terms};
 
 use super::lane::{STATE, TOPS, channel, publication, stream};
-use super::{FORMS, Lane};
+use super::{FORMS, TestLane};
 use crate::CHANNELS_PER_EVENT_MAX;
 use crate::redis::log::LogMessage;
 
 #[tokio::test]
 async fn numbers_rise_over_all_channels_and_each_channel_knows_the_number_before() {
     for form in FORMS {
-        let lane = Lane::start(form).await;
+        let lane = TestLane::start(form).await;
         for (channels, data) in [(&["a"][..], "1"), (&["b"], "2"), (&["a", "c"], "3"), (&["a"], "4"), (&["b"], "5")] {
             let id = lane.publish(channels, data).await;
             assert_eq!(id.number.to_string(), data, "{form:?}");
@@ -31,7 +31,7 @@ async fn numbers_rise_over_all_channels_and_each_channel_knows_the_number_before
 #[tokio::test]
 async fn the_state_tells_term_number_and_time_of_the_newest_event() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         let empty = lane.state().await;
         assert_eq!((empty.terms.number, empty.terms.start, empty.horizon), (0, 0, 0));
         let id = lane.publish(&["a"], "x").await;
@@ -47,7 +47,7 @@ async fn the_state_tells_term_number_and_time_of_the_newest_event() {
 #[tokio::test]
 async fn every_channel_of_an_event_gets_its_own_copy_side_by_side() {
     for form in FORMS {
-        let lane = Lane::start(form).await;
+        let lane = TestLane::start(form).await;
         let mut reader = lane.server.connection().await.unwrap();
         let names = ["a", "b", "c"].map(|name| format!("{STATE}:{name}"));
         reader.send(&[&["SUBSCRIBE".to_owned()], &names[..]].concat()).await.unwrap();
@@ -76,7 +76,7 @@ async fn every_channel_of_an_event_gets_its_own_copy_side_by_side() {
 #[tokio::test]
 async fn an_event_may_be_for_as_many_channels_as_are_allowed() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         let names: Vec<_> = (0..CHANNELS_PER_EVENT_MAX).map(|at| format!("{at}{}", "x".repeat(250))).collect();
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         for number in 1..=2 {
@@ -91,7 +91,7 @@ async fn an_event_may_be_for_as_many_channels_as_are_allowed() {
 #[tokio::test]
 async fn every_field_of_an_event_is_read_back_as_it_was_published() {
     for form in FORMS {
-        let lane = Lane::start(form).await;
+        let lane = TestLane::start(form).await;
         let events = [
             EventFields { data: String::new(), ..EventFields::default() },
             EventFields {
@@ -114,7 +114,7 @@ async fn every_field_of_an_event_is_read_back_as_it_was_published() {
 #[tokio::test]
 async fn a_range_of_a_channel_has_its_newest_entries_that_fit_oldest_first() {
     for form in FORMS {
-        let lane = Lane::start(form).await;
+        let lane = TestLane::start(form).await;
         let mut ids = Vec::new();
         for number in 0..10 {
             ids.push(lane.publish(&["a"], &number.to_string()).await);
@@ -139,7 +139,7 @@ async fn a_range_of_a_channel_has_its_newest_entries_that_fit_oldest_first() {
 #[tokio::test]
 async fn numbers_beyond_fourteen_digits_are_exact_to_the_last() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         lane.publish(&["a"], "x").await;
         let last = 9_007_199_254_740_991_u64;
         lane.redis(&["HSET", STATE, "number", &(last - 3).to_string()]).await;
@@ -157,7 +157,7 @@ async fn numbers_beyond_fourteen_digits_are_exact_to_the_last() {
 #[tokio::test]
 async fn entries_that_nobody_of_ours_wrote_are_named_and_passed_over() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         lane.publish(&["a"], "1").await;
         let term = lane.state().await.terms.current.to_string();
         let key = stream("a");
@@ -198,7 +198,7 @@ async fn entries_that_nobody_of_ours_wrote_are_named_and_passed_over() {
 #[tokio::test]
 async fn a_score_that_is_no_number_is_an_error_that_names_the_key() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         lane.redis(&["ZADD", TOPS, "1.5", "a"]).await;
         let error = lane.store.tops(&mut lane.connection(), &[channel("a")]).await.unwrap_err();
         assert!(error.to_string().contains(TOPS), "{error}");

@@ -4,11 +4,11 @@ use fantail_testkit::Reply;
 use redis::RedisError;
 
 use super::super::store::Previous;
-use super::lane::{Lane, STATE, TOPS, open, said, stream};
-use super::{FORMS, Form};
+use super::lane::{STATE, TOPS, TestLane, open, said, stream};
+use super::{FORMS, LibraryForm};
 
 /// Publishes as any program does.
-async fn raw(lane: &mut Lane, envelope: impl AsRef<[u8]>, channels: &[&[u8]]) -> Result<(String, u64), RedisError> {
+async fn raw(lane: &mut TestLane, envelope: impl AsRef<[u8]>, channels: &[&[u8]]) -> Result<(String, u64), RedisError> {
     let arguments = [&[envelope.as_ref()], channels].concat();
     lane.store.library().call(&mut lane.connection(), STATE, "publish", &arguments).await
 }
@@ -16,7 +16,7 @@ async fn raw(lane: &mut Lane, envelope: impl AsRef<[u8]>, channels: &[&[u8]]) ->
 #[tokio::test]
 async fn what_no_node_could_read_is_refused_and_leaves_no_trace() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         let before = lane.dump().await;
         let of_bytes = |count: usize| "x".repeat(count);
         for (envelope, reason) in [
@@ -101,7 +101,7 @@ async fn what_no_node_could_read_is_refused_and_leaves_no_trace() {
 #[tokio::test]
 async fn unusual_json_is_kept_in_the_usual_form() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         for (envelope, data) in [
             ("{\"data\":\"l1\nl2\t\"}", "l1\nl2\t"),
             (r#"{"data":"x","data":"y","later":[{}],"channels":["b"],"uid":"u"}"#, "y"),
@@ -120,7 +120,7 @@ async fn unusual_json_is_kept_in_the_usual_form() {
 async fn keys_that_hold_something_else_are_named_and_nothing_changes() {
     for form in FORMS {
         for (key, is_stream) in [(STATE.to_owned(), false), (TOPS.to_owned(), false), (stream("b"), true)] {
-            let mut lane = Lane::start(form).await;
+            let mut lane = TestLane::start(form).await;
             lane.publish(&["a"], "x").await;
             lane.redis(&["SET", &key, "foreign"]).await;
             let before = lane.dump().await;
@@ -139,7 +139,7 @@ async fn keys_that_hold_something_else_are_named_and_nothing_changes() {
 #[tokio::test]
 async fn without_memory_nothing_is_published_or_half_done_but_the_log_is_read() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         let old = lane.publish(&["a"], "x").await;
         let state = lane.state().await;
         lane.redis(&["CONFIG", "SET", "maxmemory", "1"]).await;
@@ -162,7 +162,7 @@ async fn without_memory_nothing_is_published_or_half_done_but_the_log_is_read() 
 const COMMANDS: &str = "+fcall +evalsha +eval +info +time +hmget +hgetall +hset +hdel +zrevrange +zrange +zscore \
     +zcard +zcount +zadd +zremrangebyrank +xlen +xinfo +xadd +xdel +xtrim +pexpire +publish";
 
-async fn user(lane: &mut Lane, rules: &str) -> String {
+async fn user(lane: &mut TestLane, rules: &str) -> String {
     let grant = format!("ACL SETUSER edge reset resetchannels on >secret {COMMANDS} {rules}");
     let reply = lane.redis(&grant.split_whitespace().collect::<Vec<_>>()).await;
     assert_eq!(reply, Reply::Simple("OK".into()));
@@ -172,7 +172,7 @@ async fn user(lane: &mut Lane, rules: &str) -> String {
 #[tokio::test]
 async fn a_user_of_one_channel_publishes_to_that_one_only() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         lane.publish(&["b"], "x").await;
         let url = user(&mut lane, &format!("~{STATE} ~{TOPS} ~{} &{STATE}:a", stream("a"))).await;
         let (link, store) = open(&url, form).await.unwrap();
@@ -196,12 +196,12 @@ async fn a_user_of_one_channel_publishes_to_that_one_only() {
 /// What docs/publishing.md grants to a node beside a publisher's commands.
 #[tokio::test]
 async fn a_node_s_user_loads_publishes_and_reads() {
-    let mut lane = Lane::start(Form::Functions).await;
+    let mut lane = TestLane::start(LibraryForm::Functions).await;
     lane.redis(&["FUNCTION", "FLUSH"]).await;
     let rules =
         format!("+function|load +zmscore +zrangebyscore +xrange +xrevrange ~{STATE} ~{TOPS} ~{} &*", stream("*"));
     let url = user(&mut lane, &rules).await;
-    let (link, store) = open(&url, Form::Functions).await.unwrap();
+    let (link, store) = open(&url, LibraryForm::Functions).await.unwrap();
     let mut connection = link.connection.clone();
     store.configure(&mut connection, crate::LogRetention::default()).await.unwrap();
     let publication = super::lane::publication(&["a"], fantail_wire::Event::text("x"));
@@ -221,7 +221,7 @@ async fn a_node_s_user_loads_publishes_and_reads() {
 #[tokio::test]
 async fn what_may_not_be_published_is_not_kept() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         let url = user(&mut lane, &format!("~* &{STATE}:a")).await;
         let (link, store) = open(&url, form).await.unwrap();
         let publish = async |channels: &[&str]| {
@@ -253,7 +253,7 @@ async fn what_may_not_be_published_is_not_kept() {
 #[tokio::test]
 async fn an_event_that_not_all_channels_can_keep_is_kept_by_none() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         lane.publish(&["a"], "x").await;
         let rules = format!("~{STATE} ~{TOPS} ~{} ~{} %R~{} &*", stream("a"), stream("c"), stream("b"));
         let url = user(&mut lane, &rules).await;
@@ -273,11 +273,11 @@ async fn an_event_that_not_all_channels_can_keep_is_kept_by_none() {
 /// A user that lacks a command is told which one.
 #[tokio::test]
 async fn a_missing_permission_is_named() {
-    let mut lane = Lane::start(Form::Functions).await;
+    let mut lane = TestLane::start(LibraryForm::Functions).await;
     lane.publish(&["a"], "x").await;
     for command in ["hmget", "zrevrange", "zscore", "xlen", "time", "hset", "xadd", "publish", "zadd", "pexpire"] {
         let url = user(&mut lane, &format!("~* &* -{command}")).await;
-        let (link, store) = open(&url, Form::Functions).await.unwrap();
+        let (link, store) = open(&url, LibraryForm::Functions).await.unwrap();
         let publication = super::lane::publication(&["a"], fantail_wire::Event::text("x"));
         let error = store.publish(&mut link.connection.clone(), &publication).await.unwrap_err();
         let expected = format!("this user may not {}", command.to_uppercase());
@@ -292,7 +292,7 @@ async fn a_missing_permission_is_named() {
 
 #[tokio::test]
 async fn the_functions_need_the_one_key_of_the_log() {
-    let mut lane = Lane::start(Form::Functions).await;
+    let mut lane = TestLane::start(LibraryForm::Functions).await;
     for call in [
         &["FCALL", "fantail_publish", "0", r#"{"data":"x"}"#, "a"][..],
         &["FCALL", "fantail_publish", "1", "fantail-log", r#"{"data":"x"}"#, "a"],

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::lane::{STATE, TOPS, stream};
-use super::{FORMS, Lane};
+use super::{FORMS, TestLane};
 
 const HOUR: Duration = Duration::from_hours(1);
 const HOUR_MS: u64 = 3_600_000;
 
 /// As if so much time had passed: time in the log never falls.
-async fn pass(lane: &mut Lane, ms: u64) {
+async fn pass(lane: &mut TestLane, ms: u64) {
     let now = lane.state().await.terms.ms;
     lane.redis(&["HSET", STATE, "ms", &(now + ms).to_string()]).await;
 }
@@ -17,7 +17,7 @@ async fn pass(lane: &mut Lane, ms: u64) {
 #[tokio::test]
 async fn a_channel_keeps_exactly_so_many_events_and_tells_what_was_before() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         for (events_max, published) in [(1, 3), (3, 10), (250, 700)] {
             lane.configure(events_max, HOUR).await;
             for _ in 0..published {
@@ -36,7 +36,7 @@ async fn a_channel_keeps_exactly_so_many_events_and_tells_what_was_before() {
 #[tokio::test]
 async fn a_channel_keeps_events_up_to_an_age_and_its_stream_ends_with_the_last() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         lane.configure(100, HOUR).await;
         for passing in [HOUR_MS / 2, HOUR_MS / 4, HOUR_MS / 4 + 2, 0] {
             lane.publish(&["a"], "x").await;
@@ -54,7 +54,7 @@ async fn a_channel_keeps_events_up_to_an_age_and_its_stream_ends_with_the_last()
 #[tokio::test]
 async fn the_retention_is_kept_in_redis_until_it_is_set_anew() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         for retention in [["0", "1"], ["1", "0"], ["-1", "1"], ["1.5", "1"], ["x", "1"], ["1", ""]] {
             let arguments = retention.map(str::as_bytes);
             let library = lane.store.library();
@@ -71,7 +71,7 @@ async fn the_retention_is_kept_in_redis_until_it_is_set_anew() {
 }
 
 /// Whatever is forgotten of a channel, its newest number is not above the horizon.
-async fn check_tops(lane: &Lane, newest: &[(String, u64)]) -> (usize, u64) {
+async fn check_tops(lane: &TestLane, newest: &[(String, u64)]) -> (usize, u64) {
     let names: Vec<_> = newest.iter().map(|(name, _)| name.as_str()).collect();
     let horizon = lane.state().await.horizon;
     let tops = lane.tops(&names).await;
@@ -88,7 +88,7 @@ async fn check_tops(lane: &Lane, newest: &[(String, u64)]) -> (usize, u64) {
 async fn tops_are_bounded_by_count_and_what_is_forgotten_raises_the_horizon() {
     for form in FORMS {
         for channels_per_event in [1, 3, 40] {
-            let mut lane = Lane::start(form).await;
+            let mut lane = TestLane::start(form).await;
             lane.redis(&["HSET", STATE, "tops_max", "50"]).await;
             let mut newest = Vec::new();
             for event in 0..200 {
@@ -108,7 +108,7 @@ async fn tops_are_bounded_by_count_and_what_is_forgotten_raises_the_horizon() {
 #[tokio::test]
 async fn tops_of_channels_that_are_long_quiet_are_forgotten() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         lane.configure(100, HOUR).await;
         let mut newest = Vec::new();
         for number in 0..100 {
@@ -133,7 +133,7 @@ async fn tops_of_channels_that_are_long_quiet_are_forgotten() {
 #[tokio::test]
 async fn tops_of_channels_that_had_events_of_late_are_kept() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         lane.configure(100, HOUR).await;
         lane.publish(&["first"], "x").await;
         for _ in 0..3 {

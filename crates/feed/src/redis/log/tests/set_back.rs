@@ -4,7 +4,7 @@
 use fantail_wire::EndedTerm;
 
 use super::lane::{STATE, stream};
-use super::{FORMS, Form, Lane};
+use super::{FORMS, LibraryForm, TestLane};
 
 /// How somebody keeps all keys, and how they are put back later.
 const WAYS: [[&[&str]; 2]; 2] =
@@ -21,7 +21,7 @@ const RESTORE: &str = "for _, key in ipairs(redis.call('KEYS', 'fantail-*')) do 
 #[tokio::test]
 async fn a_numbering_whose_keys_were_all_set_back_goes_on_in_another_term() {
     for [keep, put_back] in WAYS {
-        let mut lane = Lane::start(Form::Functions).await;
+        let mut lane = TestLane::start(LibraryForm::Functions).await;
         let mut old = lane.publish(&["a"], "1").await;
         for data in ["2", "3"] {
             old = lane.publish(&["a"], data).await;
@@ -45,7 +45,7 @@ async fn a_numbering_whose_keys_were_all_set_back_goes_on_in_another_term() {
 #[tokio::test]
 async fn a_term_that_was_followed_by_another_does_not_run_again() {
     for [keep, put_back] in WAYS {
-        let mut lane = Lane::start(Form::Functions).await;
+        let mut lane = TestLane::start(LibraryForm::Functions).await;
         let first = lane.publish(&["a"], "1").await;
         lane.redis(keep).await;
         lane.redis(&["DEL", STATE, "fantail-tops:{0}", &stream("a")]).await;
@@ -59,7 +59,7 @@ async fn a_term_that_was_followed_by_another_does_not_run_again() {
 
 #[tokio::test]
 async fn keys_that_are_set_back_are_noticed_also_after_more_lanes_than_are_remembered() {
-    let mut lane = Lane::start(Form::Functions).await;
+    let mut lane = TestLane::start(LibraryForm::Functions).await;
     for number in 0..1_100 {
         let (key, channel) = (format!("fantail-log:{{l{number}}}"), format!("@l{number}/a"));
         lane.redis(&["FCALL", "fantail_publish", "1", &key, "{\"data\":\"x\"}", &channel]).await;
@@ -75,7 +75,7 @@ async fn keys_that_are_set_back_are_noticed_also_after_more_lanes_than_are_remem
 /// A number that is given back, as when a key is no Stream, was not given.
 #[tokio::test]
 async fn numbers_that_are_given_back_do_not_look_like_a_numbering_that_was_set_back() {
-    let mut lane = Lane::start(Form::Functions).await;
+    let mut lane = TestLane::start(LibraryForm::Functions).await;
     let old = lane.publish(&["a"], "1").await;
     lane.redis(&["XADD", &stream("b"), "18446744073709551614-1", "t", "x"]).await;
     for _ in 0..3 {
@@ -92,7 +92,7 @@ async fn numbers_that_are_given_back_do_not_look_like_a_numbering_that_was_set_b
 async fn a_node_that_saw_later_numbers_than_the_state_knows_makes_another_term_begin() {
     for form in FORMS {
         for [keep, put_back] in WAYS {
-            let mut lane = Lane::start(form).await;
+            let mut lane = TestLane::start(form).await;
             lane.publish(&["a"], "1").await;
             lane.redis(keep).await;
             let seen = lane.publish(&["a"], "lost 2").await;
@@ -100,7 +100,7 @@ async fn a_node_that_saw_later_numbers_than_the_state_knows_makes_another_term_b
             lane.redis(put_back).await;
             let terms = lane.state_seen(Some((seen.term, 2))).await.terms;
             assert_ne!(terms.current, seen.term, "{form:?} {put_back:?}");
-            assert_eq!(terms.ended.is_empty(), form == Form::Script, "{form:?}: {:?}", terms.ended);
+            assert_eq!(terms.ended.is_empty(), form == LibraryForm::Script, "{form:?}: {:?}", terms.ended);
             let again = lane.state_seen(Some((seen.term, 2))).await.terms;
             assert_eq!(again.current, terms.current, "who saw another term says nothing of this one");
             assert_eq!(lane.state_seen(None).await.terms.current, terms.current);

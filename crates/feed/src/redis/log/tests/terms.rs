@@ -6,10 +6,10 @@ use fantail_testkit::{PATIENCE, RedisServer, Reply};
 use fantail_wire::{EndedTerm, EventId};
 
 use super::lane::{STATE, TOPS, open, stream};
-use super::{FORMS, Form, Lane};
+use super::{FORMS, LibraryForm, TestLane};
 
 /// Publishes to `a` until the log has `number` events.
-async fn publish_up_to(lane: &Lane, number: u64) -> EventId {
+async fn publish_up_to(lane: &TestLane, number: u64) -> EventId {
     loop {
         let id = lane.publish(&["a"], "x").await;
         if id.number == number {
@@ -19,14 +19,14 @@ async fn publish_up_to(lane: &Lane, number: u64) -> EventId {
 }
 
 /// Number and previous number of a channel's newest entry.
-async fn newest(lane: &Lane, name: &str) -> (u64, u64) {
+async fn newest(lane: &TestLane, name: &str) -> (u64, u64) {
     lane.chain(name).await.last().map(|(number, previous, _)| (*number, *previous)).unwrap()
 }
 
 #[tokio::test]
 async fn a_restarted_redis_numbers_on_in_a_new_term_and_remembers_the_old_one() {
     for form in FORMS {
-        let mut lane = Lane::over(RedisServer::start_durable().await.unwrap(), form).await;
+        let mut lane = TestLane::over(RedisServer::start_durable().await.unwrap(), form).await;
         let old = publish_up_to(&lane, 3).await;
         let before = lane.state().await;
         lane.server.restart().await.unwrap();
@@ -45,7 +45,7 @@ async fn a_restarted_redis_numbers_on_in_a_new_term_and_remembers_the_old_one() 
 #[tokio::test]
 async fn a_flushed_redis_begins_anew_and_knows_no_old_term() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         let old = publish_up_to(&lane, 3).await;
         lane.redis(&["FLUSHALL"]).await;
         let new = lane.publish(&["a"], "x").await;
@@ -59,7 +59,7 @@ async fn a_flushed_redis_begins_anew_and_knows_no_old_term() {
 #[tokio::test]
 async fn a_lost_state_is_rebuilt_above_all_that_is_known_and_claims_nothing_of_the_past() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         let old = publish_up_to(&lane, 3).await;
         lane.redis(&["DEL", STATE]).await;
         let new = lane.publish(&["b"], "x").await;
@@ -74,7 +74,7 @@ async fn a_lost_state_is_rebuilt_above_all_that_is_known_and_claims_nothing_of_t
 #[tokio::test]
 async fn a_lost_number_is_rebuilt_and_its_term_not_vouched_for() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         let old = publish_up_to(&lane, 3).await;
         lane.redis(&["HDEL", STATE, "number"]).await;
         let state = lane.state().await;
@@ -87,7 +87,7 @@ async fn a_lost_number_is_rebuilt_and_its_term_not_vouched_for() {
 #[tokio::test]
 async fn a_lost_stream_shows_as_a_hole_and_nothing_else() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         let old = publish_up_to(&lane, 3).await;
         lane.redis(&["DEL", &stream("a")]).await;
         assert!(lane.entries("a").await.is_empty());
@@ -104,7 +104,7 @@ async fn a_lost_stream_shows_as_a_hole_and_nothing_else() {
 async fn lost_tops_raise_the_horizon_to_the_newest_number() {
     for form in FORMS {
         for asks_first in [true, false] {
-            let mut lane = Lane::start(form).await;
+            let mut lane = TestLane::start(form).await;
             lane.publish(&["b"], "x").await;
             let old = publish_up_to(&lane, 5).await;
             lane.redis(&["DEL", TOPS]).await;
@@ -126,7 +126,7 @@ async fn lost_tops_raise_the_horizon_to_the_newest_number() {
 #[tokio::test]
 async fn tops_that_are_lost_together_with_the_process_raise_the_horizon_as_well() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         let old = publish_up_to(&lane, 5).await;
         lane.redis(&["DEL", TOPS]).await;
         lane.redis(&["HSET", STATE, "run_id", "another"]).await;
@@ -141,7 +141,7 @@ async fn tops_that_are_lost_together_with_the_process_raise_the_horizon_as_well(
 #[tokio::test]
 async fn tops_that_lost_their_newest_number_count_as_lost() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         publish_up_to(&lane, 3).await;
         lane.publish(&["b"], "x").await;
         lane.redis(&["ZREM", TOPS, "b"]).await;
@@ -153,7 +153,7 @@ async fn tops_that_lost_their_newest_number_count_as_lost() {
 #[tokio::test]
 async fn numbers_above_the_state_begin_a_term_above_them() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         let old = publish_up_to(&lane, 5).await;
         lane.redis(&["HSET", STATE, "number", "2", "last", "2"]).await;
         let new = lane.publish(&["b"], "x").await;
@@ -173,7 +173,7 @@ async fn numbers_above_the_state_begin_a_term_above_them() {
 async fn a_stream_that_is_ahead_of_the_state_begins_a_term_above_it() {
     for form in FORMS {
         for lost in [&["DEL", STATE, TOPS][..], &["PING"]] {
-            let mut lane = Lane::start(form).await;
+            let mut lane = TestLane::start(form).await;
             let old = publish_up_to(&lane, 3).await;
             lane.redis(&["XADD", &stream("b"), "9000000000000-700", "t", "x"]).await;
             lane.redis(&["XADD", &stream("c"), "8000000000000-800", "t", "x"]).await;
@@ -191,7 +191,7 @@ async fn a_stream_that_is_ahead_of_the_state_begins_a_term_above_it() {
 #[tokio::test]
 async fn an_entry_beyond_any_number_is_told_to_be_deleted() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         publish_up_to(&lane, 3).await;
         lane.redis(&["XADD", &stream("b"), "18446744073709551615-1", "t", "x"]).await;
         let error = lane.try_publish(&["a", "b"], "x").await.unwrap_err();
@@ -204,7 +204,7 @@ async fn an_entry_beyond_any_number_is_told_to_be_deleted() {
 #[tokio::test]
 async fn time_never_falls_when_the_clock_goes_back() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         let old = publish_up_to(&lane, 3).await;
         let ahead = old.ms + 3_600_000;
         lane.redis(&["HSET", STATE, "ms", &ahead.to_string()]).await;
@@ -217,7 +217,7 @@ async fn time_never_falls_when_the_clock_goes_back() {
 #[tokio::test]
 async fn the_newest_sixty_four_ended_terms_are_remembered_oldest_first() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         let mut ended = Vec::new();
         for number in 1..=70 {
             let id = lane.publish(&["a"], "x").await;
@@ -265,14 +265,14 @@ async fn master_and_replica() -> (RedisServer, RedisServer) {
 async fn a_promoted_replica_that_lost_the_tail_ends_the_term_where_its_knowledge_ends() {
     for form in FORMS {
         let (master, replica) = master_and_replica().await;
-        let master = Lane::over(master, form).await;
+        let master = TestLane::over(master, form).await;
         let known = publish_up_to(&master, 3).await;
         caught_up(&replica, &master.server).await;
 
         replica.command(&["REPLICAOF", "127.0.0.1", "1"]).await.unwrap();
         publish_up_to(&master, 5).await;
         replica.command(&["REPLICAOF", "NO", "ONE"]).await.unwrap();
-        let promoted = Lane::over(replica, form).await;
+        let promoted = TestLane::over(replica, form).await;
         let new = promoted.publish(&["a"], "other").await;
         let terms = promoted.state().await.terms;
         assert_eq!((new.number, terms.start), (4, 3), "{form:?}");
@@ -287,7 +287,7 @@ async fn a_promoted_replica_that_lost_the_tail_ends_the_term_where_its_knowledge
 #[tokio::test]
 async fn a_master_that_came_back_from_being_a_replica_does_not_go_on_in_its_term() {
     let (master, replica) = master_and_replica().await;
-    let mut master = Lane::over(master, Form::Functions).await;
+    let mut master = TestLane::over(master, LibraryForm::Functions).await;
     let known = publish_up_to(&master, 3).await;
     caught_up(&replica, &master.server).await;
     replica.command(&["REPLICAOF", "NO", "ONE"]).await.unwrap();
@@ -310,7 +310,7 @@ async fn a_master_that_came_back_from_being_a_replica_does_not_go_on_in_its_term
 #[tokio::test]
 async fn a_master_that_was_a_replica_in_between_ends_its_term_though_its_keys_did_not_change() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         let old = publish_up_to(&lane, 3).await;
         assert_eq!(lane.state().await.terms.current, old.term);
         lane.redis(&["REPLICAOF", "127.0.0.1", "1"]).await;
@@ -320,7 +320,7 @@ async fn a_master_that_was_a_replica_in_between_ends_its_term_though_its_keys_di
         assert_eq!(terms.start, 3);
         let known = [EndedTerm { term: old.term, start: 0, end: 3 }];
         // A script could not tell whether its master's keys came meanwhile, and gave numbers again.
-        assert_eq!(terms.ended, if form == Form::Functions { &known[..] } else { &[] });
+        assert_eq!(terms.ended, if form == LibraryForm::Functions { &known[..] } else { &[] });
         assert_eq!(publish_up_to(&lane, 4).await.term, terms.current);
         assert_eq!(lane.state().await.terms.current, terms.current);
     }
@@ -329,7 +329,7 @@ async fn a_master_that_was_a_replica_in_between_ends_its_term_though_its_keys_di
 #[tokio::test]
 async fn a_replica_neither_tells_the_state_nor_numbers() {
     for form in FORMS {
-        let mut lane = Lane::start(form).await;
+        let mut lane = TestLane::start(form).await;
         publish_up_to(&lane, 3).await;
         lane.redis(&["REPLICAOF", "127.0.0.1", "1"]).await;
         let before = lane.dump().await;
@@ -348,13 +348,13 @@ async fn a_replica_neither_tells_the_state_nor_numbers() {
 /// A library is also loaded anew when a server is filled from another one.
 #[tokio::test]
 async fn a_library_that_was_loaded_anew_begins_a_term() {
-    let mut lane = Lane::start(Form::Functions).await;
+    let mut lane = TestLane::start(LibraryForm::Functions).await;
     let old = publish_up_to(&lane, 3).await;
     lane.redis(&["FUNCTION", "FLUSH"]).await;
     let new = lane.publish(&["a"], "x").await;
     assert_ne!(new.term, old.term);
     assert_eq!(lane.state().await.terms.ended, [EndedTerm { term: old.term, start: 0, end: 3 }]);
-    let (link, store) = open(&lane.server.url(), Form::Script).await.unwrap();
+    let (link, store) = open(&lane.server.url(), LibraryForm::Script).await.unwrap();
     let told = store.state(&mut link.connection.clone(), None).await.unwrap();
     assert_eq!(told.terms.current, new.term, "the script goes on in the term of the functions");
     assert_eq!(lane.publish(&["a"], "x").await.term, new.term);

@@ -11,9 +11,9 @@ use tokio::sync::Mutex;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 /// What is being read, shared by all connections of a feed.
-pub(super) struct Reading<T>(Arc<Mutex<Option<JoinHandle<T>>>>);
+pub(super) struct SharedRead<T>(Arc<Mutex<Option<JoinHandle<T>>>>);
 
-impl<T: Send + 'static> Reading<T> {
+impl<T: Send + 'static> SharedRead<T> {
     /// Waits for what is being read, or begins with `read`. A slow disk does not hold up the thread that asks.
     pub(super) async fn read(&self, read: impl FnOnce() -> T + Send + 'static) -> T {
         let mut under_way = self.0.lock().await;
@@ -25,22 +25,22 @@ impl<T: Send + 'static> Reading<T> {
     }
 }
 
-impl<T> Clone for Reading<T> {
+impl<T> Clone for SharedRead<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<T> Default for Reading<T> {
+impl<T> Default for SharedRead<T> {
     fn default() -> Self {
         Self(Arc::default())
     }
 }
 
 /// What is read is secret.
-impl<T> fmt::Debug for Reading<T> {
+impl<T> fmt::Debug for SharedRead<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reading").finish_non_exhaustive()
+        f.debug_struct("SharedRead").finish_non_exhaustive()
     }
 }
 
@@ -52,7 +52,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_filesystem_that_hangs_holds_one_thread_however_often_it_is_given_up() {
-        let reading = Reading::default();
+        let reading = SharedRead::default();
         let (wake, hangs) = mpsc::sync_channel(1);
         let others = reading.clone();
         let give_up = async |read: Box<dyn FnOnce() -> u8 + Send>| {

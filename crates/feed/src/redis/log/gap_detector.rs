@@ -2,7 +2,7 @@
 //!
 //! Redis carries out one publish after the other and sends what a connection subscribes to in that order, so on one
 //! connection numbers only rise. Each message tells the number of the event before it in its channel: a hole shows at
-//! the next message. What was passed over is known too: everything up to [`Order::seen`] either reached the node or
+//! the next message. What was passed over is known too: everything up to [`GapDetector::seen`] either reached the node or
 //! belongs to a channel that nobody here follows yet.
 
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ const NUMBER_MAX: u64 = (1 << 53) - 1;
 
 /// What has been handed down, by channel.
 #[derive(Debug, Default)]
-pub(crate) struct Order {
+pub(crate) struct GapDetector {
     terms: Option<Terms>,
     /// The newest place that was shown. Stays over a lost connection: what is missed lies above it.
     seen: Option<EventId>,
@@ -27,7 +27,7 @@ pub(crate) struct Order {
     /// All of them are complete up to here, as Redis itself was asked. Where Redis no longer knows the last event of a
     /// quiet channel, a message tells instead how far back that is.
     verified: u64,
-    pending: Option<Pending>,
+    pending: Option<PendingEvent>,
     /// Messages come as Redis sends them, so that numbers only rise: none waits from before the number that was read.
     is_live: bool,
     /// The term gives numbers a second time. Nothing more is taken of it.
@@ -36,7 +36,7 @@ pub(crate) struct Order {
 
 /// An event that may go down.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Arrived {
+pub(crate) struct ReadyEvent {
     pub(crate) id: EventId,
     /// The followed channels whose own copy has arrived; at least one.
     pub(crate) channels: SmallVec<[ChannelName; 1]>,
@@ -46,7 +46,7 @@ pub(crate) struct Arrived {
 
 /// Why the log cannot be followed over this connection any further.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Broken {
+pub(crate) enum ContinuityError {
     #[error("redis numbers events in another term than it said")]
     Term,
     #[error("redis gives numbers a second time: its keys were set back")]
@@ -59,13 +59,13 @@ pub(crate) enum Broken {
 
 /// An event for several channels, of which not all copies have come.
 #[derive(Debug)]
-struct Pending {
-    arrived: Arrived,
+struct PendingEvent {
+    arrived: ReadyEvent,
     /// Those that were followed when the first copy came.
     awaited: SmallVec<[ChannelName; 2]>,
 }
 
-impl Order {
+impl GapDetector {
     /// The newest place that was shown, in any channel.
     pub(crate) fn seen(&self) -> Option<EventId> {
         self.seen
@@ -102,7 +102,7 @@ impl Order {
     }
 
     /// Nothing of the channel is handed down from now on. An event that waited for its copy alone goes down.
-    pub(crate) fn unfollow(&mut self, channel: &ChannelName) -> Option<Arrived> {
+    pub(crate) fn unfollow(&mut self, channel: &ChannelName) -> Option<ReadyEvent> {
         self.complete_to.remove(channel.as_str());
         if let Some(pending) = &mut self.pending {
             pending.arrived.channels.retain(|arrived| arrived != channel);
@@ -158,22 +158,22 @@ impl Order {
         &mut self,
         channel: &ChannelName,
         message: &LogMessage<'_>,
-    ) -> Result<SmallVec<[Arrived; 2]>, Broken> {
+    ) -> Result<SmallVec<[ReadyEvent; 2]>, ContinuityError> {
         let id = message.id;
         if self.terms.as_ref().is_none_or(|terms| terms.current != id.term) {
-            return Err(Broken::Term);
+            return Err(ContinuityError::Term);
         }
         if self.is_behind(id) {
             self.is_set_back = true;
-            return Err(Broken::SetBack);
+            return Err(ContinuityError::SetBack);
         }
         let verified = self.verified;
         let known = self.complete_to.get(channel.as_str()).map(|complete_to| verified.max(*complete_to));
         // Before anything is handed down: what waits for a copy is read again then.
         if known.is_some_and(|known| id.number > known && message.previous > known) {
-            return Err(Broken::Hole { channel: channel.clone(), number: id.number });
+            return Err(ContinuityError::Hole { channel: channel.clone(), number: id.number });
         }
-        let mut ready: SmallVec<[Arrived; 2]> = self.flush_before(id).into_iter().collect();
+        let mut ready: SmallVec<[ReadyEvent; 2]> = self.flush_before(id).into_iter().collect();
         let Some(complete_to) = self.complete_to.get_mut(channel.as_str()) else {
             self.pass(id);
             return Ok(ready);
@@ -206,19 +206,19 @@ impl Order {
 
     /// Gives up waiting for copies that did not come beside the others: whoever published may not publish to all of the
     /// channels that the event names.
-    pub(crate) fn flush(&mut self) -> Option<Arrived> {
+    pub(crate) fn flush(&mut self) -> Option<ReadyEvent> {
         let arrived = self.pending.take()?.arrived;
         self.pass(arrived.id);
         Some(arrived)
     }
 
     /// Gives that up before a message with another id: all copies that come stand before it.
-    pub(crate) fn flush_before(&mut self, id: EventId) -> Option<Arrived> {
+    pub(crate) fn flush_before(&mut self, id: EventId) -> Option<ReadyEvent> {
         self.pending.as_ref().is_some_and(|pending| pending.arrived.id != id).then(|| self.flush()).flatten()
     }
 
     /// As [`flush`](Self::flush), if all copies have come that will: they stand before what was read now.
-    pub(crate) fn flush_up_to(&mut self, number: u64) -> Option<Arrived> {
+    pub(crate) fn flush_up_to(&mut self, number: u64) -> Option<ReadyEvent> {
         self.pending.as_ref().is_some_and(|pending| pending.arrived.id.number <= number).then(|| self.flush()).flatten()
     }
 
@@ -230,21 +230,21 @@ impl Order {
 
     /// An event goes down when the copies of all its followed channels are there: they were sent side by side. A channel
     /// that is followed meanwhile is so from behind this event.
-    fn assemble(&mut self, channel: &ChannelName, message: &LogMessage<'_>) -> Option<Arrived> {
+    fn assemble(&mut self, channel: &ChannelName, message: &LogMessage<'_>) -> Option<ReadyEvent> {
         if let Some(pending) = &mut self.pending {
             pending.arrived.channels.push(channel.clone());
             pending.awaited.retain(|awaited| awaited != channel);
         } else {
             let envelope = message.envelope.to_vec();
-            let arrived = Arrived { id: message.id, channels: smallvec![channel.clone()], envelope };
+            let arrived = ReadyEvent { id: message.id, channels: smallvec![channel.clone()], envelope };
             let followed = message.channels.iter().filter_map(|name| self.complete_to.get_key_value(*name));
             let awaited = followed.map(|(followed, _)| followed).filter(|followed| *followed != channel).cloned();
-            self.pending = Some(Pending { arrived, awaited: awaited.collect() });
+            self.pending = Some(PendingEvent { arrived, awaited: awaited.collect() });
         }
         self.complete()
     }
 
-    fn complete(&mut self) -> Option<Arrived> {
+    fn complete(&mut self) -> Option<ReadyEvent> {
         let is_complete = self.pending.as_ref().is_some_and(|pending| pending.awaited.is_empty());
         let arrived = is_complete.then(|| self.flush()).flatten();
         arrived.filter(|arrived| !arrived.channels.is_empty())
@@ -273,21 +273,27 @@ mod tests {
         ChannelName::parse(name).expect("valid")
     }
 
-    /// An order that follows `names` from number 10 on.
-    fn following(names: &[&str]) -> Order {
-        let mut order = Order::default();
-        let from = order.synced(&terms(10));
+    /// A detector that follows `names` from number 10 on.
+    fn following(names: &[&str]) -> GapDetector {
+        let mut detector = GapDetector::default();
+        let from = detector.synced(&terms(10));
         for name in names {
-            order.follow(&channel(name), from);
+            detector.follow(&channel(name), from);
         }
-        order.go_live();
-        order
+        detector.go_live();
+        detector
     }
 
     /// Takes the message `number previous channels` by `by`. Returns the numbers and channels that go down.
-    fn take(order: &mut Order, by: &str, number: u64, previous: u64, names: &[&str]) -> Result<String, Broken> {
+    fn take(
+        detector: &mut GapDetector,
+        by: &str,
+        number: u64,
+        previous: u64,
+        names: &[&str],
+    ) -> Result<String, ContinuityError> {
         let message = LogMessage { id: id(number), previous, channels: names.iter().copied().collect(), envelope: b"" };
-        let ready = order.take(&channel(by), &message)?;
+        let ready = detector.take(&channel(by), &message)?;
         let told = ready.iter().map(|arrived| {
             let channels: Vec<_> = arrived.channels.iter().map(ChannelName::as_str).collect();
             format!("{}:{}", arrived.id.number, channels.join("+"))
@@ -297,21 +303,21 @@ mod tests {
 
     #[test]
     fn events_go_down_as_they_come_and_each_once() {
-        let mut order = following(&["a", "b"]);
-        assert_eq!(take(&mut order, "a", 11, 7, &["a"]), Ok("11:a".into()));
-        assert_eq!(take(&mut order, "a", 11, 7, &["a"]), Ok(String::new()));
-        assert_eq!(take(&mut order, "b", 15, 3, &["b"]), Ok("15:b".into()));
-        assert_eq!(order.seen(), Some(id(15)));
+        let mut detector = following(&["a", "b"]);
+        assert_eq!(take(&mut detector, "a", 11, 7, &["a"]), Ok("11:a".into()));
+        assert_eq!(take(&mut detector, "a", 11, 7, &["a"]), Ok(String::new()));
+        assert_eq!(take(&mut detector, "b", 15, 3, &["b"]), Ok("15:b".into()));
+        assert_eq!(detector.seen(), Some(id(15)));
     }
 
     #[test]
     fn what_waited_from_before_the_number_that_was_read_has_gone_down_already() {
-        let mut order = following(&["a"]);
-        order.lost();
-        order.synced(&terms(12));
-        order.verify(12);
-        assert_eq!(take(&mut order, "a", 11, 7, &["a"]), Ok(String::new()));
-        assert_eq!(take(&mut order, "a", 13, 12, &["a"]), Ok("13:a".into()));
+        let mut detector = following(&["a"]);
+        detector.lost();
+        detector.synced(&terms(12));
+        detector.verify(12);
+        assert_eq!(take(&mut detector, "a", 11, 7, &["a"]), Ok(String::new()));
+        assert_eq!(take(&mut detector, "a", 13, 12, &["a"]), Ok("13:a".into()));
     }
 
     /// 1. The node has seen number 20, which was read or came in another channel.
@@ -320,66 +326,66 @@ mod tests {
     fn a_number_that_is_given_a_second_time_ends_the_trust_in_its_term() {
         for (number, ms) in [(15, 5_000), (20, 5_000), (20, 1)] {
             for by in ["a", "quiet"] {
-                let mut order = following(&["a", "quiet"]);
-                assert_eq!(take(&mut order, "a", 18, 7, &["a"]), Ok("18:a".into()));
-                order.synced(&terms(20));
-                order.verify(20);
-                assert_eq!(order.witnessed(), Some((term(), 20)));
+                let mut detector = following(&["a", "quiet"]);
+                assert_eq!(take(&mut detector, "a", 18, 7, &["a"]), Ok("18:a".into()));
+                detector.synced(&terms(20));
+                detector.verify(20);
+                assert_eq!(detector.witnessed(), Some((term(), 20)));
                 let message = LogMessage {
                     id: EventId::new(term(), ms, number),
                     previous: 7,
                     channels: smallvec![by],
                     envelope: b"",
                 };
-                assert_eq!(order.take(&channel(by), &message), Err(Broken::SetBack), "{number} {by}");
-                order.lost();
-                assert_eq!(order.witnessed(), Some((term(), NUMBER_MAX)), "however far it comes again");
-                order.synced(&Terms { current: Term::from_random(2), ..terms(20) });
-                assert_eq!(order.witnessed(), Some((Term::from_random(2), 20)));
+                assert_eq!(detector.take(&channel(by), &message), Err(ContinuityError::SetBack), "{number} {by}");
+                detector.lost();
+                assert_eq!(detector.witnessed(), Some((term(), NUMBER_MAX)), "however far it comes again");
+                detector.synced(&Terms { current: Term::from_random(2), ..terms(20) });
+                assert_eq!(detector.witnessed(), Some((Term::from_random(2), 20)));
             }
         }
     }
 
     #[test]
     fn a_number_that_is_given_again_while_its_event_waits_for_a_copy_is_not_taken_for_that_copy() {
-        let mut order = following(&["a", "b"]);
-        assert_eq!(take(&mut order, "a", 11, 0, &["a", "b"]), Ok(String::new()));
+        let mut detector = following(&["a", "b"]);
+        assert_eq!(take(&mut detector, "a", 11, 0, &["a", "b"]), Ok(String::new()));
         let message =
             LogMessage { id: EventId { ms: 9, ..id(11) }, previous: 0, channels: smallvec!["b"], envelope: b"" };
-        assert_eq!(order.take(&channel("b"), &message), Err(Broken::SetBack));
+        assert_eq!(detector.take(&channel("b"), &message), Err(ContinuityError::SetBack));
     }
 
     #[test]
     fn a_hole_shows_at_the_next_message_of_its_channel() {
-        let mut order = following(&["a", "b"]);
-        assert_eq!(take(&mut order, "b", 13, 10, &["b"]), Ok("13:b".into()));
-        let hole = Broken::Hole { channel: channel("a"), number: 14 };
-        assert_eq!(take(&mut order, "a", 14, 12, &["a"]), Err(hole));
+        let mut detector = following(&["a", "b"]);
+        assert_eq!(take(&mut detector, "b", 13, 10, &["b"]), Ok("13:b".into()));
+        let hole = ContinuityError::Hole { channel: channel("a"), number: 14 };
+        assert_eq!(take(&mut detector, "a", 14, 12, &["a"]), Err(hole));
     }
 
     #[test]
     fn what_redis_forgot_of_a_quiet_channel_is_no_hole_once_it_was_asked() {
-        let mut order = following(&["a"]);
-        order.verify(50);
-        assert_eq!(take(&mut order, "a", 50, 49, &["a"]), Ok(String::new()), "a repair has brought it");
-        assert_eq!(take(&mut order, "a", 60, 50, &["a"]), Ok("60:a".into()));
-        assert_eq!(order.lacking(&[("a".into(), 61), ("x".into(), 99)]).next(), Some(&channel("a")));
-        assert_eq!(order.lacking(&[("a".into(), 60)]).next(), None);
+        let mut detector = following(&["a"]);
+        detector.verify(50);
+        assert_eq!(take(&mut detector, "a", 50, 49, &["a"]), Ok(String::new()), "a repair has brought it");
+        assert_eq!(take(&mut detector, "a", 60, 50, &["a"]), Ok("60:a".into()));
+        assert_eq!(detector.lacking(&[("a".into(), 61), ("x".into(), 99)]).next(), Some(&channel("a")));
+        assert_eq!(detector.lacking(&[("a".into(), 60)]).next(), None);
     }
 
     #[test]
     fn an_event_for_several_channels_waits_for_the_copies_of_those_that_are_followed() {
-        let mut order = following(&["a", "b"]);
-        assert_eq!(take(&mut order, "a", 11, 0, &["a", "x", "b"]), Ok(String::new()));
-        assert_eq!(take(&mut order, "b", 11, 0, &["a", "x", "b"]), Ok("11:a+b".into()));
+        let mut detector = following(&["a", "b"]);
+        assert_eq!(take(&mut detector, "a", 11, 0, &["a", "x", "b"]), Ok(String::new()));
+        assert_eq!(take(&mut detector, "b", 11, 0, &["a", "x", "b"]), Ok("11:a+b".into()));
     }
 
     #[test]
     fn a_copy_that_does_not_come_is_waited_for_until_the_next_message() {
-        let mut order = following(&["a", "b"]);
-        assert_eq!(take(&mut order, "a", 11, 0, &["a", "b"]), Ok(String::new()));
-        assert_eq!(order.seen(), Some(id(10)), "not handed down, so after a loss it is read again");
-        assert_eq!(take(&mut order, "b", 12, 0, &["b"]), Ok("11:a 12:b".into()));
+        let mut detector = following(&["a", "b"]);
+        assert_eq!(take(&mut detector, "a", 11, 0, &["a", "b"]), Ok(String::new()));
+        assert_eq!(detector.seen(), Some(id(10)), "not handed down, so after a loss it is read again");
+        assert_eq!(take(&mut detector, "b", 12, 0, &["b"]), Ok("11:a 12:b".into()));
     }
 
     /// 1. The first copy of 11 comes by a; those by b and c are to come.
@@ -388,61 +394,65 @@ mod tests {
     #[test]
     fn a_channel_that_is_followed_between_two_copies_of_an_event_is_so_from_behind_it() {
         for others in [["b", "c"], ["c", "b"]] {
-            let mut order = following(&["a", "c"]);
-            assert_eq!(take(&mut order, "a", 11, 0, &["a", "b", "c"]), Ok(String::new()));
-            order.synced(&terms(10));
-            let from = order.newest().expect("something was seen");
-            order.follow(&channel("b"), from);
-            let told = others.map(|by| take(&mut order, by, 11, 0, &["a", "b", "c"]).expect("in order"));
+            let mut detector = following(&["a", "c"]);
+            assert_eq!(take(&mut detector, "a", 11, 0, &["a", "b", "c"]), Ok(String::new()));
+            detector.synced(&terms(10));
+            let from = detector.newest().expect("something was seen");
+            detector.follow(&channel("b"), from);
+            let told = others.map(|by| take(&mut detector, by, 11, 0, &["a", "b", "c"]).expect("in order"));
             assert_eq!(told.concat(), "11:a+c");
-            assert_eq!(take(&mut order, "b", 12, 11, &["b"]), Ok("12:b".into()));
+            assert_eq!(take(&mut detector, "b", 12, 11, &["b"]), Ok("12:b".into()));
         }
     }
 
     #[test]
     fn an_event_does_not_wait_for_a_channel_that_is_let_go() {
-        let mut order = following(&["a", "b"]);
-        assert_eq!(take(&mut order, "a", 11, 0, &["a", "b"]), Ok(String::new()));
-        let arrived = order.unfollow(&channel("b")).expect("complete without b");
+        let mut detector = following(&["a", "b"]);
+        assert_eq!(take(&mut detector, "a", 11, 0, &["a", "b"]), Ok(String::new()));
+        let arrived = detector.unfollow(&channel("b")).expect("complete without b");
         assert_eq!((arrived.id.number, arrived.channels.len()), (11, 1));
-        assert_eq!(take(&mut order, "a", 12, 11, &["a", "c"]), Ok("12:a".into()));
-        assert_eq!(take(&mut order, "a", 13, 12, &["a"]), Ok("13:a".into()));
+        assert_eq!(take(&mut detector, "a", 12, 11, &["a", "c"]), Ok("12:a".into()));
+        assert_eq!(take(&mut detector, "a", 13, 12, &["a"]), Ok("13:a".into()));
     }
 
     #[test]
     fn a_message_that_is_passed_over_moves_the_place_from_which_its_channel_is_complete() {
-        let mut order = following(&["a"]);
-        assert_eq!(take(&mut order, "b", 20, 19, &["b"]), Ok(String::new()));
-        assert_eq!(order.synced(&terms(15)), id(20), "the number was read before the message came");
+        let mut detector = following(&["a"]);
+        assert_eq!(take(&mut detector, "b", 20, 19, &["b"]), Ok(String::new()));
+        assert_eq!(detector.synced(&terms(15)), id(20), "the number was read before the message came");
     }
 
     #[test]
     fn numbers_of_another_term_are_not_taken() {
-        let mut order = following(&["a"]);
+        let mut detector = following(&["a"]);
         let other = EventId { term: Term::from_random(2), ..id(11) };
         let message = LogMessage { id: other, previous: 10, channels: smallvec!["a"], envelope: b"" };
-        assert_eq!(order.take(&channel("a"), &message), Err(Broken::Term));
-        assert_eq!(Order::default().take(&channel("a"), &message), Err(Broken::Term), "nothing is known yet");
+        assert_eq!(detector.take(&channel("a"), &message), Err(ContinuityError::Term));
+        assert_eq!(
+            GapDetector::default().take(&channel("a"), &message),
+            Err(ContinuityError::Term),
+            "nothing is known yet"
+        );
     }
     #[test]
     fn an_event_that_waits_for_a_copy_is_not_lost_with_the_hole_behind_it() {
-        let mut order = following(&["a", "b"]);
+        let mut detector = following(&["a", "b"]);
         assert_eq!(
-            take(&mut order, "a", 11, 0, &["a", "b"]),
+            take(&mut detector, "a", 11, 0, &["a", "b"]),
             Ok(String::new()),
             "b's copy was refused to its publisher"
         );
-        let hole = Broken::Hole { channel: channel("b"), number: 14 };
-        assert_eq!(take(&mut order, "b", 14, 12, &["b"]), Err(hole));
-        order.lost();
-        assert_eq!(order.seen(), Some(id(10)), "11 was not handed down, so it has to be read again");
+        let hole = ContinuityError::Hole { channel: channel("b"), number: 14 };
+        assert_eq!(take(&mut detector, "b", 14, 12, &["b"]), Err(hole));
+        detector.lost();
+        assert_eq!(detector.seen(), Some(id(10)), "11 was not handed down, so it has to be read again");
     }
     #[test]
     fn a_copy_for_a_channel_that_is_not_followed_yet_does_not_count_the_event_as_shown() {
-        let mut order = following(&["a", "b"]);
-        assert_eq!(take(&mut order, "a", 11, 0, &["a", "f", "b"]), Ok(String::new()));
-        assert_eq!(take(&mut order, "f", 11, 0, &["a", "f", "b"]), Ok(String::new()));
-        order.lost(); // before b's copy
-        assert_eq!(order.seen(), Some(id(10)), "11 was not handed down, so it has to be read again");
+        let mut detector = following(&["a", "b"]);
+        assert_eq!(take(&mut detector, "a", 11, 0, &["a", "f", "b"]), Ok(String::new()));
+        assert_eq!(take(&mut detector, "f", 11, 0, &["a", "f", "b"]), Ok(String::new()));
+        detector.lost(); // before b's copy
+        assert_eq!(detector.seen(), Some(id(10)), "11 was not handed down, so it has to be read again");
     }
 }

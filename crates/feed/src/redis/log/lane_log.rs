@@ -8,17 +8,17 @@ use std::collections::HashSet;
 use fantail_wire::{ChannelName, EventId};
 use foldhash::fast::RandomState;
 
-use super::held::{Held, Message};
-use super::order::{Arrived, Broken, Order};
-use super::recalls::Recalls;
+use super::gap_detector::{ContinuityError, GapDetector, ReadyEvent};
+use super::recall_queue::RecallQueue;
+use super::repair_buffer::{Message, RepairBuffer};
 
 /// What is known of the log, and what waits for it.
 #[derive(Debug)]
-pub(crate) struct Line {
-    pub(crate) order: Order,
-    pub(crate) recalls: Recalls,
+pub(crate) struct LaneLog {
+    pub(crate) detector: GapDetector,
+    pub(crate) recalls: RecallQueue,
     /// Set while messages wait.
-    held: Option<Held>,
+    buffer: Option<RepairBuffer>,
     /// The newest place passed over while others waited.
     passed: Option<EventId>,
     /// Subscribed channels that wait to know from which place on they are complete.
@@ -29,34 +29,34 @@ pub(crate) struct Line {
     holes: Vec<ChannelName>,
     sync_wanted: bool,
     /// Why the connection was given up.
-    broken: Option<Broken>,
+    given_up_for: Option<ContinuityError>,
 }
 
-impl Line {
+impl LaneLog {
     pub(crate) fn new() -> Self {
         Self {
-            order: Order::default(),
-            recalls: Recalls::default(),
-            held: Some(Held::default()),
+            detector: GapDetector::default(),
+            recalls: RecallQueue::default(),
+            buffer: Some(RepairBuffer::default()),
             passed: None,
             fresh: Vec::new(),
             forsaken: HashSet::default(),
             holes: Vec::new(),
             sync_wanted: false,
-            broken: None,
+            given_up_for: None,
         }
     }
 
     /// Whether messages wait for a repair.
     pub(crate) fn is_holding(&self) -> bool {
-        self.held.is_some()
+        self.buffer.is_some()
     }
 
     /// Keeps a message until the repair is done. Gives it back if there is none under way.
     pub(crate) fn hold(&mut self, message: Message) -> Result<(), Message> {
-        match &mut self.held {
-            Some(held) => {
-                held.push(message);
+        match &mut self.buffer {
+            Some(buffer) => {
+                buffer.push(message);
                 Ok(())
             }
             None => Err(message),
@@ -66,20 +66,20 @@ impl Line {
     /// Passes over a message of a channel that is not wanted.
     ///
     /// Returns an event that waited for copies: they have not come before this message.
-    pub(crate) fn pass(&mut self, id: EventId) -> Option<Arrived> {
+    pub(crate) fn pass(&mut self, id: EventId) -> Option<ReadyEvent> {
         if self.is_holding() {
             self.passed = Some(id);
             return None;
         }
-        let waited = self.order.flush_before(id);
-        self.order.pass(id);
+        let waited = self.detector.flush_before(id);
+        self.detector.pass(id);
         waited
     }
 
     /// A channel was subscribed to.
     pub(crate) fn subscribed(&mut self, channel: ChannelName) {
         // One that was followed before the connection was lost is repaired with all others.
-        if !self.order.is_followed(channel.as_str()) {
+        if !self.detector.is_followed(channel.as_str()) {
             self.fresh.push(channel);
         }
     }
@@ -93,23 +93,23 @@ impl Line {
     ///
     /// If it was followed before, the place is returned from which on it has missed something.
     pub(crate) fn refused(&mut self, channel: &ChannelName) -> Option<EventId> {
-        if self.order.is_followed(channel.as_str()) {
+        if self.detector.is_followed(channel.as_str()) {
             // It was not subscribed to over this connection, so no event waits for its copy.
-            let _ = self.order.unfollow(channel);
+            let _ = self.detector.unfollow(channel);
             self.forsaken.insert(channel.clone());
-            return self.order.seen();
+            return self.detector.seen();
         }
         None
     }
 
     /// Nobody wants a channel any more. Returns an event that waited for its copy alone.
-    pub(crate) fn unfollow(&mut self, channel: &ChannelName) -> Option<Arrived> {
+    pub(crate) fn unfollow(&mut self, channel: &ChannelName) -> Option<ReadyEvent> {
         self.recalls.forget(channel);
-        if let Some(held) = &mut self.held {
-            held.forget(channel);
+        if let Some(buffer) = &mut self.buffer {
+            buffer.forget(channel);
         }
         self.forsaken.remove(channel.as_str());
-        self.order.unfollow(channel)
+        self.detector.unfollow(channel)
     }
 
     /// Whether the channel was followed until Redis refused it; asked once.
@@ -131,40 +131,40 @@ impl Line {
     /// before.
     pub(crate) fn begin_sync(&mut self) -> Vec<ChannelName> {
         self.sync_wanted = false;
-        if let Some(held) = &mut self.held {
-            held.begin();
+        if let Some(buffer) = &mut self.buffer {
+            buffer.begin();
         }
         std::mem::take(&mut self.fresh)
     }
 
     /// The channels of messages that waited, were dropped, and cannot be read again; asked once.
     pub(crate) fn take_dropped(&mut self) -> impl Iterator<Item = ChannelName> {
-        self.held.as_mut().map(Held::take_dropped).into_iter().flatten()
+        self.buffer.as_mut().map(RepairBuffer::take_dropped).into_iter().flatten()
     }
 
     /// What was missed has gone down. Returns the messages that waited, unless there were too many of them; then they are
     /// read as well, in another round.
     pub(crate) fn release(&mut self) -> Option<Vec<Message>> {
-        let messages = self.held.as_mut()?.take()?;
-        self.held = None;
+        let messages = self.buffer.as_mut()?.take()?;
+        self.buffer = None;
         Some(messages)
     }
 
     /// Messages that waited have gone down.
     pub(crate) fn released(&mut self) {
         if let Some(id) = self.passed.take() {
-            self.order.pass(id);
+            self.detector.pass(id);
         }
-        self.order.go_live();
+        self.detector.go_live();
     }
 
     /// The connection cannot be trusted any more.
-    pub(crate) fn give_up(&mut self, broken: Broken) {
+    pub(crate) fn give_up(&mut self, error: ContinuityError) {
         // What one channel lacks shows that others may, below what has been handed down since.
-        if matches!(broken, Broken::Hole { .. }) {
-            self.holes = self.order.followed().cloned().collect();
+        if matches!(error, ContinuityError::Hole { .. }) {
+            self.holes = self.detector.followed().cloned().collect();
         }
-        self.broken = Some(broken);
+        self.given_up_for = Some(error);
     }
 
     /// The channels with a hole that cannot be filled in order; asked once.
@@ -173,11 +173,11 @@ impl Line {
     }
 
     /// The connection is lost. Says why, if it was given up.
-    pub(crate) fn lost(&mut self) -> Option<Broken> {
-        self.order.lost();
-        self.held.get_or_insert_default().lose();
+    pub(crate) fn lost(&mut self) -> Option<ContinuityError> {
+        self.detector.lost();
+        self.buffer.get_or_insert_default().lose();
         self.passed = None;
         self.fresh.clear();
-        self.broken.take()
+        self.given_up_for.take()
     }
 }

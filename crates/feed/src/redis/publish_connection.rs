@@ -1,6 +1,6 @@
 //! The connection that publishes: apart from the subscription, so that neither waits behind the other.
 //!
-//! [`Commands::maintain`] keeps it and waits on: the connection's end, a publisher that got no answer, and the pause
+//! [`PublishConnection::maintain`] keeps it and waits on: the connection's end, a publisher that got no answer, and the pause
 //! before the next try, which is over when the subscription has found Redis.
 
 use std::sync::Arc;
@@ -29,7 +29,7 @@ const LOG_LINES_PER_MINUTE: u32 = 2;
 
 /// Publishes over one connection, whoever asks.
 #[derive(Debug)]
-pub(super) struct Commands {
+pub(super) struct PublishConnection {
     live: watch::Sender<Option<Live>>,
     /// The subscription has found Redis: it is worth trying before the pause is over.
     found: Notify,
@@ -47,7 +47,7 @@ struct Live {
     doubted: Arc<Notify>,
 }
 
-impl Commands {
+impl PublishConnection {
     pub(super) fn new(settings: &RedisSettings) -> Self {
         let live = watch::Sender::new(None);
         Self { live, found: Notify::new(), event_bytes_max: settings.event_bytes_max, longest_id: longest_id() }

@@ -21,7 +21,7 @@ const ASK_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What one of them says.
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
+pub(super) struct MasterClaim {
     /// Where the master is reached.
     pub(super) address: Address,
     /// By what it is told apart from another one.
@@ -51,7 +51,7 @@ pub(super) enum Unanswered {
     Late,
 }
 
-impl Answer {
+impl MasterClaim {
     /// Whether both tell the same.
     pub(super) fn agrees_with(&self, other: &Self) -> bool {
         self.name == other.name && self.epoch == other.epoch
@@ -59,35 +59,35 @@ impl Answer {
 }
 
 /// Asks all, and returns the newest answer, or why there is none.
-pub(super) async fn ask_all<A, F>(witnesses: &[Address], lookups: &Lookups, ask: A) -> Result<Answer, Vec<String>>
+pub(super) async fn ask_all<A, F>(servers: &[Address], lookups: &Lookups, ask: A) -> Result<MasterClaim, Vec<String>>
 where
     A: Fn(Address, IpAddr) -> F + Clone + Send + 'static,
-    F: Future<Output = Result<Answer, Unanswered>> + Send + 'static,
+    F: Future<Output = Result<MasterClaim, Unanswered>> + Send + 'static,
 {
     let mut asked = JoinSet::new();
-    for witness in witnesses {
-        asked.spawn(ask_each_of(witness.clone(), lookups.clone(), ask.clone()));
+    for server in servers {
+        asked.spawn(ask_each_of(server.clone(), lookups.clone(), ask.clone()));
     }
-    let (mut answers, mut reasons) = (Vec::new(), Vec::new());
+    let (mut claims, mut reasons) = (Vec::new(), Vec::new());
     while let Some(answer) = asked.join_next().await {
         match answer {
-            Ok(Ok(answer)) => answers.push(answer),
+            Ok(Ok(answer)) => claims.push(answer),
             Ok(Err(reason)) => reasons.push(reason),
             Err(error) => reasons.push(error.to_string()),
         }
-        if answers.len() > witnesses.len() / 2 {
+        if claims.len() > servers.len() / 2 {
             break;
         }
     }
-    newest(answers).ok_or(reasons)
+    newest(claims).ok_or(reasons)
 }
 
 /// Asks everyone at the addresses of one name. Each may have an address of both families, so they are counted in one
 /// family.
-async fn ask_each_of<A, F>(name: Address, lookups: Lookups, ask: A) -> Result<Answer, String>
+async fn ask_each_of<A, F>(name: Address, lookups: Lookups, ask: A) -> Result<MasterClaim, String>
 where
     A: Fn(Address, IpAddr) -> F,
-    F: Future<Output = Result<Answer, Unanswered>> + Send + 'static,
+    F: Future<Output = Result<MasterClaim, Unanswered>> + Send + 'static,
 {
     let ips = look_up(&name, &lookups).await.map_err(|error| format!("{name}: {error}"))?;
     let mut asked = JoinSet::new();
@@ -95,12 +95,12 @@ where
         let answer = timeout(ASK_DEADLINE, ask(name.clone(), ip));
         asked.spawn(async move { (ip, answer.await.unwrap_or(Err(Unanswered::Late))) });
     }
-    let (mut answers, mut reasons, mut told_by) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut claims, mut reasons, mut told_by) = (Vec::new(), Vec::new(), Vec::new());
     while let Some(told) = asked.join_next().await {
         let Ok((ip, answer)) = told else { continue };
         match answer {
             Ok(answer) => {
-                answers.push(answer);
+                claims.push(answer);
                 told_by.push(ip);
             }
             Err(error) if ips.len() == 1 => reasons.push(format!("{name}: {error}")),
@@ -110,7 +110,7 @@ where
             break;
         }
     }
-    newest(answers).ok_or_else(|| reasons.join("; "))
+    newest(claims).ok_or_else(|| reasons.join("; "))
 }
 
 async fn look_up(name: &Address, lookups: &Lookups) -> Result<Vec<IpAddr>, Unanswered> {
@@ -127,8 +127,8 @@ fn is_most(some: &[IpAddr], all: &[IpAddr]) -> bool {
 }
 
 /// The first of those with the highest epoch.
-fn newest(answers: Vec<Answer>) -> Option<Answer> {
-    answers.into_iter().reduce(|one, other| if other.epoch > one.epoch { other } else { one })
+fn newest(claims: Vec<MasterClaim>) -> Option<MasterClaim> {
+    claims.into_iter().reduce(|one, other| if other.epoch > one.epoch { other } else { one })
 }
 
 #[cfg(test)]
@@ -140,8 +140,9 @@ mod tests {
     /// One that was cut off from the others names the old master for as long as it is.
     #[test]
     fn the_newest_configuration_counts_whoever_answers_first() {
-        let answer = |port, epoch| Answer { address: Address { host: "h".into(), port }, name: String::new(), epoch };
-        let port_of = |answers| newest(answers).map(|answer| answer.address.port);
+        let answer =
+            |port, epoch| MasterClaim { address: Address { host: "h".into(), port }, name: String::new(), epoch };
+        let port_of = |claims| newest(claims).map(|answer| answer.address.port);
         assert_eq!(port_of(vec![answer(1, 3), answer(2, 4)]), Some(2));
         assert_eq!(port_of(vec![answer(2, 4), answer(1, 3)]), Some(2));
         assert_eq!(port_of(vec![answer(1, 0), answer(2, 0)]), Some(1));

@@ -11,7 +11,7 @@ use super::entry::LogEntry;
 
 /// What was found in one channel.
 #[derive(Debug)]
-pub(crate) struct Missed {
+pub(crate) struct MissedEvents {
     pub(crate) channel: ChannelName,
     /// The number of its newest event, read before the entries.
     pub(crate) top: u64,
@@ -21,7 +21,7 @@ pub(crate) struct Missed {
 
 /// One step down.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum RepairStep {
     /// An event, in all of its followed channels.
     Event { id: EventId, channels: SmallVec<[ChannelName; 1]>, event: Event },
     /// What the channel had up to `at` may be missing.
@@ -40,9 +40,9 @@ struct Ages<'a> {
 }
 
 /// Brings together what lies above `from` and at or below the newest number of `terms`.
-pub(crate) fn plan(from: EventId, terms: &Terms, missed: Vec<Missed>) -> Vec<Step> {
+pub(crate) fn plan(from: EventId, terms: &Terms, missed: Vec<MissedEvents>) -> Vec<RepairStep> {
     let ages = Ages { from, terms };
-    let mut steps: Vec<(Rank, u64, bool, Step)> = Vec::new();
+    let mut steps: Vec<(Rank, u64, bool, RepairStep)> = Vec::new();
     for channel in missed {
         ages.add(channel, &mut steps);
     }
@@ -53,7 +53,7 @@ pub(crate) fn plan(from: EventId, terms: &Terms, missed: Vec<Missed>) -> Vec<Ste
     for (next, _, _, step) in steps {
         while rank < next {
             rank += 1;
-            plan.push(Step::Term(ages.terms_at(rank)));
+            plan.push(RepairStep::Term(ages.terms_at(rank)));
         }
         join(&mut plan, step);
     }
@@ -61,8 +61,8 @@ pub(crate) fn plan(from: EventId, terms: &Terms, missed: Vec<Missed>) -> Vec<Ste
 }
 
 /// An event for several channels is found in each of them, and goes down once.
-fn join(plan: &mut Vec<Step>, step: Step) {
-    if let (Some(Step::Event { id: before, channels: all, .. }), Step::Event { id, channels, .. }) =
+fn join(plan: &mut Vec<RepairStep>, step: RepairStep) {
+    if let (Some(RepairStep::Event { id: before, channels: all, .. }), RepairStep::Event { id, channels, .. }) =
         (plan.last_mut(), &step)
         && *before == *id
     {
@@ -98,8 +98,8 @@ impl Ages<'_> {
         Terms { current: begun.term, start: begun.start, number: begun.start, ms: self.terms.ms, ended }
     }
 
-    fn add(&self, missed: Missed, steps: &mut Vec<(Rank, u64, bool, Step)>) {
-        let Missed { channel, top, entries } = missed;
+    fn add(&self, missed: MissedEvents, steps: &mut Vec<(Rank, u64, bool, RepairStep)>) {
+        let MissedEvents { channel, top, entries } = missed;
         let newest = self.rank(self.terms.current).unwrap_or(0);
         // Up to where the channel is accounted for.
         let (mut rank, mut number) = (self.rank(self.from.term).unwrap_or(0), self.from.number);
@@ -127,7 +127,7 @@ impl Ages<'_> {
             let id = entry.id;
             // What came after the number was read comes as a message.
             if at < newest || id.number <= self.terms.number {
-                let step = Step::Event { id, channels: smallvec![channel.clone()], event: entry.event };
+                let step = RepairStep::Event { id, channels: smallvec![channel.clone()], event: entry.event };
                 steps.push((at, id.number, false, step));
             }
         }
@@ -155,8 +155,8 @@ impl Ages<'_> {
 
 /// A gap is told at both its ends: live streams are told before anything behind it, also of their other channels, so that
 /// nobody leaves with an id from there and was told nothing; and who comes back with such an id is told as well.
-fn gap(channel: &ChannelName, rank: Rank, at: EventId) -> (Rank, u64, bool, Step) {
-    (rank, at.number, true, Step::Gap { channel: channel.clone(), at, reason: GapReason::Trimmed })
+fn gap(channel: &ChannelName, rank: Rank, at: EventId) -> (Rank, u64, bool, RepairStep) {
+    (rank, at.number, true, RepairStep::Gap { channel: channel.clone(), at, reason: GapReason::Trimmed })
 }
 
 #[cfg(test)]
@@ -179,25 +179,25 @@ mod tests {
     }
 
     /// What was found in a channel: term, number, previous.
-    fn missed(name: &str, top: u64, entries: &[(u64, u64, u64)]) -> Missed {
+    fn missed(name: &str, top: u64, entries: &[(u64, u64, u64)]) -> MissedEvents {
         let entry = |(term, number, previous): &(u64, u64, u64)| LogEntry {
             id: id(*term, *number),
             previous: *previous,
             event: Event::text(""),
         };
         let channel = ChannelName::parse(name).expect("valid");
-        Missed { channel, top, entries: entries.iter().map(entry).collect() }
+        MissedEvents { channel, top, entries: entries.iter().map(entry).collect() }
     }
 
     /// The plan as text: `number:channels`, `gap number:channel`, `term start`.
-    fn told(from: EventId, terms: &Terms, found: Vec<Missed>) -> Vec<String> {
-        let say = |step: &Step| match step {
-            Step::Event { id, channels, .. } => {
+    fn told(from: EventId, terms: &Terms, found: Vec<MissedEvents>) -> Vec<String> {
+        let say = |step: &RepairStep| match step {
+            RepairStep::Event { id, channels, .. } => {
                 let names: Vec<_> = channels.iter().map(ChannelName::as_str).collect();
                 format!("{}:{}", id.number, names.join("+"))
             }
-            Step::Gap { channel, at, .. } => format!("gap {}:{channel}", at.number),
-            Step::Term(terms) => format!("term {}", terms.start),
+            RepairStep::Gap { channel, at, .. } => format!("gap {}:{channel}", at.number),
+            RepairStep::Term(terms) => format!("term {}", terms.start),
         };
         plan(from, terms, found).iter().map(say).collect()
     }

@@ -19,14 +19,14 @@ pub(super) const CHANNEL_BYTES_MAX: usize = 16 << 20;
 
 /// What may still be held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Room {
+pub(super) struct ReadBudget {
     events: usize,
     bytes: usize,
     /// The largest entry so far.
     largest: usize,
 }
 
-impl Room {
+impl ReadBudget {
     pub(super) const fn new(events: usize, bytes: usize) -> Self {
         Self { events, bytes, largest: 0 }
     }
@@ -81,42 +81,42 @@ mod tests {
 
     #[test]
     fn a_step_is_small_until_the_size_of_entries_is_known_and_goes_by_the_largest() {
-        let mut room = Room::new(10_000, CHANNEL_BYTES_MAX);
-        assert_eq!(room.page(), PAGE_FIRST);
-        assert!(room.take(&entry(100)));
-        assert_eq!(room.page(), PAGE_MAX);
-        assert!(room.take(&entry(1 << 20)) && room.take(&entry(100)));
-        assert_eq!(room.page(), 3, "of four a little more than a mebibyte each the last would be too much");
-        assert!(room.take(&entry(PAGE_BYTES * 2)));
-        assert_eq!(room.page(), 1);
-        assert_eq!(Room::new(3, CHANNEL_BYTES_MAX).page(), 3);
+        let mut budget = ReadBudget::new(10_000, CHANNEL_BYTES_MAX);
+        assert_eq!(budget.page(), PAGE_FIRST);
+        assert!(budget.take(&entry(100)));
+        assert_eq!(budget.page(), PAGE_MAX);
+        assert!(budget.take(&entry(1 << 20)) && budget.take(&entry(100)));
+        assert_eq!(budget.page(), 3, "of four a little more than a mebibyte each the last would be too much");
+        assert!(budget.take(&entry(PAGE_BYTES * 2)));
+        assert_eq!(budget.page(), 1);
+        assert_eq!(ReadBudget::new(3, CHANNEL_BYTES_MAX).page(), 3);
     }
 
     #[test]
     fn what_is_older_than_an_entry_that_does_not_fit_is_left_out_however_small_it_is() {
-        let mut room = Room::new(10, 10_000);
-        assert!(room.take(&entry(5_000)));
-        assert!(!room.take(&entry(5_000)));
-        assert_eq!(room.page(), 0);
-        assert!(!room.take(&entry(1)));
-        let mut room = Room::new(2, 10_000);
-        assert!(room.take(&entry(1)) && room.take(&entry(1)) && !room.take(&entry(1)));
-        assert_eq!(room.page(), 0);
+        let mut budget = ReadBudget::new(10, 10_000);
+        assert!(budget.take(&entry(5_000)));
+        assert!(!budget.take(&entry(5_000)));
+        assert_eq!(budget.page(), 0);
+        assert!(!budget.take(&entry(1)));
+        let mut budget = ReadBudget::new(2, 10_000);
+        assert!(budget.take(&entry(1)) && budget.take(&entry(1)) && !budget.take(&entry(1)));
+        assert_eq!(budget.page(), 0);
     }
 
     #[test]
     fn what_is_lent_to_many_at_a_time_is_never_more_than_there_is() {
-        let share = Room::new(4, 4_000);
-        let mut room = Room::new(9, 12_000);
-        assert_eq!([room.lend(share, false), room.lend(share, true)], [Some(share); 2]);
-        assert_eq!(room.lend(share, true), None, "others may leave some of theirs");
-        room.give_back(share, &[entry(100), entry(100)]);
-        assert_eq!((room.events, room.lend(share, true)), (3, None));
-        room.give_back(share, &[]);
-        assert_eq!(room.lend(share, true), Some(share));
-        room.give_back(share, &[entry(100), entry(100), entry(100), entry(100)]);
-        assert_eq!(room.lend(share, true), None);
-        assert_eq!(room.lend(share, false).map(|lent| lent.events), Some(3), "nobody is left to wait for");
-        assert_eq!(room.lend(share, false).map(|lent| lent.page()), Some(0));
+        let share = ReadBudget::new(4, 4_000);
+        let mut budget = ReadBudget::new(9, 12_000);
+        assert_eq!([budget.lend(share, false), budget.lend(share, true)], [Some(share); 2]);
+        assert_eq!(budget.lend(share, true), None, "others may leave some of theirs");
+        budget.give_back(share, &[entry(100), entry(100)]);
+        assert_eq!((budget.events, budget.lend(share, true)), (3, None));
+        budget.give_back(share, &[]);
+        assert_eq!(budget.lend(share, true), Some(share));
+        budget.give_back(share, &[entry(100), entry(100), entry(100), entry(100)]);
+        assert_eq!(budget.lend(share, true), None);
+        assert_eq!(budget.lend(share, false).map(|lent| lent.events), Some(3), "nobody is left to wait for");
+        assert_eq!(budget.lend(share, false).map(|lent| lent.page()), Some(0));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use fantail_wire::ChannelName;
 use foldhash::fast::RandomState;
 
-use crate::redis::names::Kind;
+use crate::redis::names::ChannelKind;
 
 /// What may wait. A repair that takes longer starts over from where it came to, and reads what was dropped here.
 const MESSAGES_MAX: usize = 65_536;
@@ -13,7 +13,7 @@ const BYTES_MAX: usize = 32 << 20;
 
 /// The messages.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct RepairBuffer {
     messages: Vec<Message>,
     bytes: usize,
     overflowed: bool,
@@ -24,12 +24,12 @@ pub(crate) struct Held {
 /// One message as it came.
 #[derive(Debug)]
 pub(crate) struct Message {
-    pub(crate) kind: Kind,
+    pub(crate) kind: ChannelKind,
     pub(crate) channel: ChannelName,
     pub(crate) payload: Vec<u8>,
 }
 
-impl Held {
+impl RepairBuffer {
     /// Keeps a message, or drops all of them if it is too much.
     pub(crate) fn push(&mut self, message: Message) {
         self.bytes += message.payload.len();
@@ -69,7 +69,7 @@ impl Held {
 
     fn drop_all(&mut self) {
         let dropped = std::mem::take(&mut self.messages).into_iter();
-        self.dropped.extend(dropped.filter(|message| message.kind != Kind::Log).map(|message| message.channel));
+        self.dropped.extend(dropped.filter(|message| message.kind != ChannelKind::Log).map(|message| message.channel));
         self.bytes = 0;
     }
 }
@@ -83,41 +83,41 @@ mod tests {
     }
 
     fn message(payload: Vec<u8>) -> Message {
-        Message { kind: Kind::Log, channel: channel("a"), payload }
+        Message { kind: ChannelKind::Log, channel: channel("a"), payload }
     }
 
     #[test]
     fn what_is_too_much_is_dropped_whole_until_the_next_beginning() {
-        let mut held = Held::default();
-        held.push(message(vec![0; BYTES_MAX]));
-        held.push(message(vec![0]));
-        held.push(message(vec![0]));
-        assert!(held.messages.is_empty() && held.take().is_none());
-        held.begin();
-        held.push(message(vec![1]));
-        assert_eq!(held.take().expect("complete").len(), 1);
+        let mut buffer = RepairBuffer::default();
+        buffer.push(message(vec![0; BYTES_MAX]));
+        buffer.push(message(vec![0]));
+        buffer.push(message(vec![0]));
+        assert!(buffer.messages.is_empty() && buffer.take().is_none());
+        buffer.begin();
+        buffer.push(message(vec![1]));
+        assert_eq!(buffer.take().expect("complete").len(), 1);
         for _ in 0..=MESSAGES_MAX {
-            held.push(message(Vec::new()));
+            buffer.push(message(Vec::new()));
         }
-        assert!(held.take().is_none());
+        assert!(buffer.take().is_none());
     }
     #[test]
     fn of_dropped_messages_those_that_cannot_be_read_again_are_remembered_by_channel() {
-        let plain = |name| Message { kind: Kind::Plain, channel: channel(name), payload: Vec::new() };
-        let mut held = Held::default();
-        held.push(plain("early"));
-        held.push(message(vec![0; BYTES_MAX + 1]));
+        let plain = |name| Message { kind: ChannelKind::Plain, channel: channel(name), payload: Vec::new() };
+        let mut buffer = RepairBuffer::default();
+        buffer.push(plain("early"));
+        buffer.push(message(vec![0; BYTES_MAX + 1]));
         for name in ["late", "late", "gone"] {
-            held.push(plain(name));
+            buffer.push(plain(name));
         }
-        held.forget(&channel("gone"));
-        held.begin();
-        held.push(plain("kept"));
-        let mut dropped: Vec<_> = held.take_dropped().collect();
+        buffer.forget(&channel("gone"));
+        buffer.begin();
+        buffer.push(plain("kept"));
+        let mut dropped: Vec<_> = buffer.take_dropped().collect();
         dropped.sort_unstable();
         assert_eq!(dropped, ["early", "late"].map(channel));
-        held.lose();
-        assert_eq!(held.take_dropped().collect::<Vec<_>>(), [channel("kept")]);
-        assert!(held.take().expect("nothing is missing").is_empty());
+        buffer.lose();
+        assert_eq!(buffer.take_dropped().collect::<Vec<_>>(), [channel("kept")]);
+        assert!(buffer.take().expect("nothing is missing").is_empty());
     }
 }

@@ -9,7 +9,7 @@ use redis::{RedisResult, Value, cmd, from_redis_value};
 
 /// What a server says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Nature {
+pub(super) enum ServerRole {
     /// It takes publications, or is not known to be anything else: what speaks for Redis need not know all its words.
     Master,
     /// It copies a master. Its subscribers miss what is published while it is cut off from there.
@@ -21,18 +21,18 @@ pub(super) enum Nature {
 }
 
 /// Asks over a connection that is logged in and speaks RESP3, as it goes on to do.
-pub(super) async fn ask(connection: &mut MultiplexedConnection) -> RedisResult<Nature> {
+pub(super) async fn ask(connection: &mut MultiplexedConnection) -> RedisResult<ServerRole> {
     let told: HashMap<String, Value> = cmd("HELLO").arg(3).query_async(connection).await?;
     let word = |key: &str| told.get(key).cloned().and_then(|value| from_redis_value::<String>(value).ok());
-    Ok(nature(word("mode").as_deref(), word("role").as_deref()))
+    Ok(role(word("mode").as_deref(), word("role").as_deref()))
 }
 
-fn nature(mode: Option<&str>, role: Option<&str>) -> Nature {
+fn role(mode: Option<&str>, role: Option<&str>) -> ServerRole {
     match (mode, role) {
-        (Some("cluster"), _) => Nature::ClusterNode,
-        (Some("sentinel"), _) => Nature::Sentinel,
-        (_, Some("replica" | "slave")) => Nature::Replica,
-        _ => Nature::Master,
+        (Some("cluster"), _) => ServerRole::ClusterNode,
+        (Some("sentinel"), _) => ServerRole::Sentinel,
+        (_, Some("replica" | "slave")) => ServerRole::Replica,
+        _ => ServerRole::Master,
     }
 }
 
@@ -42,10 +42,10 @@ mod tests {
 
     #[test]
     fn only_what_is_known_to_be_no_master_is_taken_for_none() {
-        assert_eq!(nature(Some("standalone"), Some("master")), Nature::Master);
-        assert_eq!(nature(Some("standalone"), Some("replica")), Nature::Replica);
-        assert_eq!(nature(Some("cluster"), Some("replica")), Nature::ClusterNode);
-        assert_eq!(nature(Some("sentinel"), Some("master")), Nature::Sentinel);
-        assert_eq!(nature(None, None), Nature::Master);
+        assert_eq!(role(Some("standalone"), Some("master")), ServerRole::Master);
+        assert_eq!(role(Some("standalone"), Some("replica")), ServerRole::Replica);
+        assert_eq!(role(Some("cluster"), Some("replica")), ServerRole::ClusterNode);
+        assert_eq!(role(Some("sentinel"), Some("master")), ServerRole::Sentinel);
+        assert_eq!(role(None, None), ServerRole::Master);
     }
 }

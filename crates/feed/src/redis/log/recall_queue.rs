@@ -1,0 +1,128 @@
+//! Recalls that are asked for and not answered: one for each channel, over however many connections it takes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use fantail_wire::ChannelName;
+use foldhash::fast::RandomState;
+
+use super::recall::RecallRequest;
+
+/// What is asked for. Bounded by the channels that are followed.
+#[derive(Debug, Default)]
+pub(crate) struct RecallQueue {
+    unanswered: HashMap<ChannelName, Asked, RandomState>,
+    /// Those that nobody reads yet, each once, by their turns.
+    waiting: BTreeMap<u64, ChannelName>,
+    tickets: u64,
+}
+
+#[derive(Debug)]
+struct Asked {
+    recall: RecallRequest,
+    /// Its place among those that wait.
+    ticket: Option<u64>,
+}
+
+impl RecallQueue {
+    /// Asks. A later question about a channel replaces the earlier one, whose answer is then none.
+    pub(crate) fn ask(&mut self, recall: RecallRequest) {
+        let before = self.unanswered.get(recall.channel.as_str()).and_then(|asked| asked.ticket);
+        let ticket = before.unwrap_or_else(|| self.queue(recall.channel.clone()));
+        self.unanswered.insert(recall.channel.clone(), Asked { recall, ticket: Some(ticket) });
+    }
+
+    /// The next one to be read.
+    pub(crate) fn next(&mut self) -> Option<RecallRequest> {
+        let (_, channel) = self.waiting.pop_first()?;
+        let asked = self.unanswered.get_mut(channel.as_str())?;
+        asked.ticket = None;
+        Some(asked.recall.clone())
+    }
+
+    /// Whether this is the answer to what is asked now; then it is asked no longer.
+    pub(crate) fn answered(&mut self, recall: &RecallRequest) -> bool {
+        let is_asked = self.unanswered.get(recall.channel.as_str()).is_some_and(|asked| asked.recall == *recall);
+        if is_asked {
+            self.forget(&recall.channel);
+        }
+        is_asked
+    }
+
+    /// Nobody asks for the channel any more.
+    pub(crate) fn forget(&mut self, channel: &ChannelName) {
+        if let Some(ticket) = self.unanswered.remove(channel.as_str()).and_then(|asked| asked.ticket) {
+            self.waiting.remove(&ticket);
+        }
+    }
+
+    /// A connection was lost with whatever it was reading: everything is asked again.
+    pub(crate) fn again(&mut self) {
+        let being_read = self.unanswered.iter().filter(|(_, asked)| asked.ticket.is_none());
+        let channels: Vec<_> = being_read.map(|(channel, _)| channel.clone()).collect();
+        for channel in channels {
+            let ticket = self.queue(channel.clone());
+            if let Some(asked) = self.unanswered.get_mut(channel.as_str()) {
+                asked.ticket = Some(ticket);
+            }
+        }
+    }
+
+    fn queue(&mut self, channel: ChannelName) -> u64 {
+        self.tickets += 1;
+        self.waiting.insert(self.tickets, channel);
+        self.tickets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fantail_wire::{EventId, Term};
+
+    use super::*;
+
+    fn recall(channel: &str, up_to: u64) -> RecallRequest {
+        let up_to = EventId::new(Term::from_random(1), 1, up_to);
+        RecallRequest { channel: ChannelName::parse(channel).expect("valid"), above: None, up_to, events_max: 9 }
+    }
+
+    #[test]
+    fn a_recall_is_asked_until_it_is_answered_and_only_its_own_answer_counts() {
+        let mut queue = RecallQueue::default();
+        queue.ask(recall("a", 5));
+        assert_eq!(queue.next(), Some(recall("a", 5)));
+        assert_eq!(queue.next(), None);
+        queue.again();
+        assert_eq!(queue.next(), Some(recall("a", 5)));
+        queue.ask(recall("a", 7));
+        assert!(!queue.answered(&recall("a", 5)), "an answer to an older question");
+        assert!(queue.answered(&recall("a", 7)));
+        queue.again();
+        assert_eq!(queue.next(), None);
+    }
+
+    #[test]
+    fn nothing_is_read_for_a_channel_that_is_followed_no_longer() {
+        let mut queue = RecallQueue::default();
+        queue.ask(recall("a", 5));
+        queue.forget(&recall("a", 5).channel);
+        assert_eq!(queue.next(), None);
+    }
+
+    #[test]
+    fn a_channel_waits_once_however_often_it_is_asked_for_and_let_go() {
+        let mut queue = RecallQueue::default();
+        queue.ask(recall("a", 5));
+        for up_to in 6..100 {
+            queue.ask(recall("a", up_to));
+            queue.ask(recall("b", up_to));
+            queue.forget(&recall("b", up_to).channel);
+        }
+        assert_eq!(queue.waiting.len(), 1);
+        queue.again();
+        assert_eq!(queue.next(), Some(recall("a", 99)));
+        assert_eq!(queue.next(), None);
+        queue.ask(recall("a", 100));
+        assert!(queue.answered(&recall("a", 100)), "it may be answered while it waits");
+        assert!(queue.waiting.is_empty());
+    }
+}
