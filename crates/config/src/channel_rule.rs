@@ -1,136 +1,166 @@
-//! Settings for the channels that fit a pattern: one rule, in all the forms in which an operator may write it.
+//! Settings for the channels that fit a pattern, as an operator may write them.
 
 use std::time::Duration;
 
-use crate::config::{Config, SlowPolicy};
-use crate::settings::Setting;
+use fantail_wire::ChannelPattern;
+
+use crate::choices::SlowPolicy;
+use crate::form::{Form, Shape};
+use crate::forms::numbers::{Count, Size, Time};
+use crate::forms::words::{Switch, Word};
+use crate::settings::{GIB, KIB, SHORTEST};
 use crate::suggest;
 
-/// The longest pattern, in bytes: as long as a channel's name.
-const PATTERN_BYTES_MAX: usize = 255;
-
 /// The most rules: a channel keeps the number of its rule in one byte, and 0 stands for none.
-pub(crate) const RULES_MAX: usize = 255;
+const RULES_MAX: usize = 255;
 
-/// What a rule may hold besides its pattern. Each is also a setting of its own, which stands for all other channels and
-/// lends the rule its bounds.
-pub(crate) const KEYS: [&str; 5] =
-    ["slow_policy", "plain_events_expected", "log_events_max", "log_bytes_max", "log_age_max"];
+/// The forms of what a rule may hold. Each is also a setting of its own, which stands for all other channels.
+pub(crate) const SLOW_POLICY: Word<SlowPolicy> = Word::new();
+pub(crate) const PLAIN_EVENTS_EXPECTED: Switch = Switch;
+pub(crate) const LOG_EVENTS_MAX: Count = Count { min: 1, max: 1_000_000 };
+pub(crate) const LOG_BYTES_MAX: Size = Size { min: 4 * KIB, max: 4 * GIB };
+pub(crate) const LOG_AGE_MAX: Time = Time { min: SHORTEST, max: Duration::from_hours(7 * 24) };
 
-/// What differs for the channels whose whole name fits `pattern`. What is not said is as for all others.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ChannelRule {
-    /// A name in which each `*` stands for any characters.
-    pub pattern: String,
-    /// What becomes of streams that are slower than the log is long.
-    pub slow_policy: Option<SlowPolicy>,
-    /// Whether each outage is a gap though no plain event was seen.
-    pub plain_events_expected: Option<bool>,
-    /// Events kept.
-    pub log_events_max: Option<usize>,
-    /// Bytes of events kept.
-    pub log_bytes_max: Option<usize>,
-    /// Age up to which an event is kept.
-    pub log_age_max: Option<Duration>,
+/// The options of a rule: the key, what the program gets, the form, the comment.
+macro_rules! options {
+    ($($key:ident: $value:ty = $form:ident, $doc:literal;)*) => {
+        /// What a rule may hold besides its pattern.
+        const KEYS: &[&str] = &[$(stringify!($key)),*];
+
+        /// What differs for the channels whose whole name fits `pattern`. What is not said is as for all others.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct ChannelRule {
+            /// A name in which each `*` stands for any characters.
+            pub pattern: ChannelPattern,
+            $(#[doc = $doc] pub $key: Option<$value>,)*
+        }
+
+        /// A rule of which not all has been read.
+        #[derive(Default)]
+        pub(crate) struct ChannelRuleDraft {
+            pattern: Option<ChannelPattern>,
+            $($key: Option<$value>,)*
+        }
+
+        impl ChannelRuleDraft {
+            fn set_option(&mut self, key: &str, text: &str) -> Result<(), String> {
+                match key {
+                    $(stringify!($key) => {
+                        let value = $form.parse(text).map_err(|fault| format!("{key}: {fault}"))?;
+                        set_once(&mut self.$key, key, value)
+                    })*
+                    _ => Err(unknown_key(key)),
+                }
+            }
+
+            /// The rule, if as a whole it can be meant.
+            pub(crate) fn finish(self) -> Result<ChannelRule, String> {
+                let Some(pattern) = self.pattern else {
+                    return Err("pattern is missing; it names the channels, as in pattern=news.*".to_owned());
+                };
+                if $(self.$key.is_none())&&* {
+                    return Err(format!("nothing is set for {:?}; there are {}", pattern.as_str(), KEYS.join(", ")));
+                }
+                Ok(ChannelRule { pattern, $($key: self.$key,)* })
+            }
+        }
+
+        impl ChannelRule {
+            /// The rule in the form that can be written back.
+            pub(crate) fn show(&self) -> String {
+                let mut text = format!("pattern={}", self.pattern.as_str());
+                $(if let Some(value) = &self.$key {
+                    text.extend([",", stringify!($key), "=", $form.show(value).replace(' ', "").as_str()]);
+                })*
+                text
+            }
+        }
+
+        /// How the file writes the value of a key, if there is such a key.
+        pub(crate) fn shape_of(key: &str) -> Option<Shape> {
+            match key {
+                "pattern" => Some(Shape::Text),
+                $(stringify!($key) => Some(shape_of_form(&$form)),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+options! {
+    slow_policy: SlowPolicy = SLOW_POLICY, "What becomes of streams that are slower than the log is long.";
+    plain_events_expected: bool = PLAIN_EVENTS_EXPECTED, "Whether each outage is a gap though no plain event was seen.";
+    log_events_max: usize = LOG_EVENTS_MAX, "Events kept.";
+    log_bytes_max: usize = LOG_BYTES_MAX, "Bytes of events kept.";
+    log_age_max: Duration = LOG_AGE_MAX, "Age up to which an event is kept.";
+}
+
+impl ChannelRuleDraft {
+    /// Takes one key of the rule, which may come once.
+    pub(crate) fn set(&mut self, key: &str, text: &str) -> Result<(), String> {
+        if key == "pattern" {
+            let pattern = ChannelPattern::parse(text).map_err(|error| format!("pattern {text:?}: {error}"))?;
+            return set_once(&mut self.pattern, key, pattern);
+        }
+        self.set_option(key, text)
+    }
 }
 
 impl ChannelRule {
     /// Reads `pattern=news.*,slow_policy=skip`.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let mut rule = Self::default();
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut draft = ChannelRuleDraft::default();
         for piece in text.split(',').map(str::trim).filter(|piece| !piece.is_empty()) {
             let (key, value) = piece.split_once('=').ok_or_else(|| {
                 format!("{piece:?} is not of the form key=value; write pattern=news.*,slow_policy=skip")
             })?;
-            rule.set(key.trim(), value.trim())?;
+            draft.set(key.trim(), value.trim())?;
         }
-        rule.check()?;
-        Ok(rule)
+        draft.finish()
+    }
+}
+
+/// A list of rules. A semicolon separates them in a variable, and no rule contains one, so it does so everywhere.
+pub(crate) struct ChannelRules;
+
+impl Form for ChannelRules {
+    type Value = Vec<ChannelRule>;
+    const VALUE_NAME: &'static str = "RULE";
+    const SHAPE: Shape = Shape::Tables;
+
+    fn parse(&self, text: &str) -> Result<Vec<ChannelRule>, String> {
+        let pieces = text.split(';').map(str::trim).filter(|piece| !piece.is_empty());
+        let rules = pieces.map(ChannelRule::parse).collect::<Result<Vec<_>, _>>()?;
+        match rules.len() {
+            count if count > RULES_MAX => Err(format!("there are {count} rules; the most is {RULES_MAX}")),
+            _ => Ok(rules),
+        }
     }
 
-    /// Takes one key of the rule, which may come once.
-    pub(crate) fn set(&mut self, key: &str, text: &str) -> Result<(), String> {
-        if self.has(key) {
-            return Err(format!("{key} is given twice"));
-        }
-        if key == "pattern" {
-            self.pattern = parse_pattern(text)?;
-            return Ok(());
-        }
-        let Some(setting) = KEYS.iter().find(|known| **known == key).and_then(|key| Setting::find(key)) else {
-            return Err(unknown_key(key));
-        };
-        // The setting reads it, into a config that nobody sees: so bounds and words are the same in both places.
-        let mut read = Config::blank();
-        setting.kind.apply(&mut read, &[text.to_owned()]).map_err(|fault| format!("{key}: {fault}"))?;
-        match setting.key {
-            "slow_policy" => self.slow_policy = Some(read.streams.slow_policy),
-            "plain_events_expected" => self.plain_events_expected = Some(read.streams.plain_events_expected),
-            "log_events_max" => self.log_events_max = Some(read.logs.log_events_max),
-            "log_bytes_max" => self.log_bytes_max = Some(read.logs.log_bytes_max),
-            _ => self.log_age_max = Some(read.logs.log_age_max),
-        }
-        Ok(())
+    fn show(&self, value: &Vec<ChannelRule>) -> String {
+        value.iter().map(ChannelRule::show).collect::<Vec<_>>().join(";")
     }
 
-    /// Whether the rule as a whole can be meant.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        if self.pattern.is_empty() {
-            return Err("pattern is missing; it names the channels, as in pattern=news.*".to_owned());
-        }
-        if !KEYS.iter().any(|key| self.has(key)) {
-            return Err(format!("nothing is set for {:?}; there are {}", self.pattern, KEYS.join(", ")));
-        }
-        Ok(())
+    fn describe(&self) -> String {
+        "tables `[[channel]]`, or rules such as `pattern=news.*,slow_policy=skip`".to_owned()
     }
+}
 
-    /// The rule in the form that can be written back.
-    pub(crate) fn show(&self) -> String {
-        let mut text = format!("pattern={}", self.pattern);
-        let mut shown = Config::blank();
-        shown.streams.slow_policy = self.slow_policy.unwrap_or_default();
-        shown.streams.plain_events_expected = self.plain_events_expected.unwrap_or_default();
-        shown.logs.log_events_max = self.log_events_max.unwrap_or_default();
-        shown.logs.log_bytes_max = self.log_bytes_max.unwrap_or_default();
-        shown.logs.log_age_max = self.log_age_max.unwrap_or_default();
-        for setting in KEYS.iter().filter(|key| self.has(key)).filter_map(|key| Setting::find(key)) {
-            text.extend([",", setting.key, "=", setting.kind.show(&shown).replace(' ', "").as_str()]);
-        }
-        text
-    }
+fn shape_of_form<F: Form>(_: &F) -> Shape {
+    F::SHAPE
+}
 
-    fn has(&self, key: &str) -> bool {
-        match key {
-            "pattern" => !self.pattern.is_empty(),
-            "slow_policy" => self.slow_policy.is_some(),
-            "plain_events_expected" => self.plain_events_expected.is_some(),
-            "log_events_max" => self.log_events_max.is_some(),
-            "log_bytes_max" => self.log_bytes_max.is_some(),
-            "log_age_max" => self.log_age_max.is_some(),
-            _ => false,
-        }
+fn set_once<T>(place: &mut Option<T>, key: &str, value: T) -> Result<(), String> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(format!("{key} is given twice")),
     }
 }
 
 fn unknown_key(key: &str) -> String {
-    match suggest::nearest(key, KEYS.into_iter().chain(["pattern"])) {
+    match suggest::nearest(key, KEYS.iter().copied().chain(["pattern"])) {
         Some(known) => format!("unknown key {key:?}; did you mean {known}?"),
         None => format!("unknown key {key:?}; there are pattern, {}", KEYS.join(", ")),
-    }
-}
-
-/// The same rules as where patterns are matched; a test holds both together.
-fn parse_pattern(text: &str) -> Result<String, String> {
-    if text.is_empty() {
-        return Err("pattern: is empty; * alone stands for every channel".to_owned());
-    }
-    if text.len() > PATTERN_BYTES_MAX {
-        return Err(format!("pattern: has {} bytes; the most is {PATTERN_BYTES_MAX}", text.len()));
-    }
-    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._~:@/=-*".contains(c);
-    match text.chars().find(|c| !is_allowed(*c)) {
-        Some(c) => Err(format!("pattern: {text:?} holds {c:?}; use letters, digits, ._~:@/=- and * for anything")),
-        None => Ok(text.to_owned()),
     }
 }
 
@@ -162,8 +192,8 @@ mod tests {
             ("", "pattern is missing"),
             ("slow_policy=skip", "pattern is missing"),
             ("pattern=a", "nothing is set for \"a\"; there are slow_policy"),
-            ("pattern=,slow_policy=skip", "pattern: is empty"),
-            ("pattern=a?,slow_policy=skip", "pattern: \"a?\" holds '?'"),
+            ("pattern=,slow_policy=skip", "pattern \"\": a pattern must not be empty"),
+            ("pattern=a?,slow_policy=skip", "pattern \"a?\": a pattern is made of"),
             (
                 "pattern=a,slow_policy=slow",
                 "slow_policy: \"slow\" is not a slow policy; write disconnect, skip or latest",
@@ -177,17 +207,6 @@ mod tests {
         ] {
             let fault = ChannelRule::parse(text).unwrap_err();
             assert!(fault.starts_with(reason), "{text}: {fault}");
-        }
-    }
-
-    #[test]
-    fn a_pattern_is_judged_as_where_it_is_matched() {
-        for text in ["a", "*", "news.*", "a/b:c@d=e~f_g-h.1", "a b", "a?", "[a]", "\u{fc}", "a+", "{a}", "", "a/../b"] {
-            assert_eq!(parse_pattern(text).is_ok(), fantail_wire::ChannelPattern::parse(text).is_ok(), "{text}");
-        }
-        for length in [255, 256] {
-            let text = "a".repeat(length);
-            assert_eq!(parse_pattern(&text).is_ok(), fantail_wire::ChannelPattern::parse(&text).is_ok(), "{length}");
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use crate::fault::{Faults, Place};
+use crate::fault::{Faults, Location};
 use crate::layers::Given;
 use crate::settings::{SETTINGS, Setting};
 use crate::suggest;
@@ -22,7 +22,7 @@ pub(crate) fn read(variables: &[(OsString, OsString)]) -> (Vec<Given>, Faults) {
 
     let (mut given, mut faults) = (Vec::new(), Faults::default());
     for (name, value) in ours {
-        let place = Place::Variable(name.to_string());
+        let place = Location::Variable(name.to_string());
         match (find(&name), value.to_str()) {
             (None, _) => faults.push(place, unknown(&name)),
             (Some(_), None) => faults.push(place, "the value is not UTF-8"),
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn no_setting_is_mistaken_for_a_service_link() {
-        for setting in &SETTINGS {
+        for setting in SETTINGS {
             assert!(!is_service_link(&setting.variable(), OsStr::new("tcp://10.0.0.1:80")), "{}", setting.key);
         }
     }

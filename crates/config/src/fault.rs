@@ -7,7 +7,7 @@ use std::fmt;
 
 /// Where the operator wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Place {
+pub enum Location {
     /// A line of the configuration file, counted from 1.
     File {
         /// The file as it was named.
@@ -23,7 +23,7 @@ pub enum Place {
     CommandLine,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, line } => write!(f, "{path}:{line}"),
@@ -39,7 +39,7 @@ impl fmt::Display for Place {
 #[error("{place}: {message}")]
 pub struct Fault {
     /// Where it stands.
-    pub place: Place,
+    pub place: Location,
     /// What it is and what to do.
     pub message: String,
 }
@@ -65,7 +65,7 @@ impl Faults {
     }
 
     /// Adds what another part of the program found, to be shown with the rest.
-    pub fn push(&mut self, place: Place, message: impl Into<String>) {
+    pub fn push(&mut self, place: Location, message: impl Into<String>) {
         self.0.push(Fault { place, message: message.into() });
     }
 

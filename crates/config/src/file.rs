@@ -8,16 +8,16 @@ use std::collections::HashSet;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use crate::channel_rule::ChannelRule;
-use crate::fault::{Faults, Place};
+use crate::channel_rule::{self, ChannelRuleDraft};
+use crate::fault::{Faults, Location};
+use crate::form::Shape;
 use crate::layers::Given;
 use crate::settings::{SETTINGS, Setting};
 use crate::suggest;
-use crate::value::Kind;
 
 /// Reads the file's text into settings with the line each stands on.
 pub(crate) fn read(path: &str, text: &str) -> (Vec<Given>, Faults) {
-    let place_at = |offset: usize| Place::File { path: path.to_owned(), line: line_at(text, offset) };
+    let place_at = |offset: usize| Location::File { path: path.to_owned(), line: line_at(text, offset) };
     let mut faults = Faults::default();
     let mut broken_lines = HashSet::new();
 
@@ -35,7 +35,7 @@ pub(crate) fn read(path: &str, text: &str) -> (Vec<Given>, Faults) {
         if broken_lines.contains(&place) {
             continue;
         }
-        let rules = Setting::find(key.get_ref()).filter(|setting| matches!(setting.kind, Kind::Channels(_)));
+        let rules = Setting::find(key.get_ref()).filter(|setting| setting.form.shape() == Shape::Tables);
         if let (Some(setting), DeValue::Array(tables)) = (rules, value.get_ref()) {
             let mut rules = Rules { texts: Vec::new(), faults: &mut faults, place: &place_at };
             tables.iter().for_each(|table| rules.read(table));
@@ -55,7 +55,7 @@ struct Rules<'a> {
     /// The rules without a fault, as the other layers write them.
     texts: Vec<String>,
     faults: &'a mut Faults,
-    place: &'a dyn Fn(usize) -> Place,
+    place: &'a dyn Fn(usize) -> Location,
 }
 
 impl Rules<'_> {
@@ -69,17 +69,17 @@ impl Rules<'_> {
                 return self.refuse(start, format!("channel takes tables [[channel]]; found {}", other.type_str()));
             }
         };
-        let (mut rule, faults_before) = (ChannelRule::default(), self.faults.len());
+        let (mut draft, faults_before) = (ChannelRuleDraft::default(), self.faults.len());
         for (key, value) in entries {
-            if let Err(message) = set(&mut rule, key.get_ref(), value.get_ref()) {
+            if let Err(message) = set(&mut draft, key.get_ref(), value.get_ref()) {
                 self.refuse(key.span().start, format!("channel: {message}"));
             }
         }
         if self.faults.len() > faults_before {
             return;
         }
-        match rule.check() {
-            Ok(()) => self.texts.push(rule.show()),
+        match draft.finish() {
+            Ok(rule) => self.texts.push(rule.show()),
             Err(message) => self.refuse(start, format!("channel: {message}")),
         }
     }
@@ -89,15 +89,15 @@ impl Rules<'_> {
     }
 }
 
-fn set(rule: &mut ChannelRule, key: &str, value: &DeValue<'_>) -> Result<(), String> {
-    // An unknown key is refused by the rule, whatever its value.
-    let setting = Setting::find(key).filter(|setting| setting.kind.takes_integer());
+fn set(draft: &mut ChannelRuleDraft, key: &str, value: &DeValue<'_>) -> Result<(), String> {
+    // An unknown key is refused by the draft, whatever its value.
+    let takes_number = channel_rule::shape_of(key).is_none_or(Shape::takes_number);
     let text = match value {
         DeValue::String(text) => text.to_string(),
-        DeValue::Integer(number) if setting.is_some() || Setting::find(key).is_none() => decimal(number),
+        DeValue::Integer(number) if takes_number => decimal(number),
         other => return Err(format!("{key} takes text in quotes; found {}", other.type_str())),
     };
-    rule.set(key, &text)
+    draft.set(key, &text)
 }
 
 type Entry<'a> = (Spanned<std::borrow::Cow<'a, str>>, Spanned<DeValue<'a>>);
@@ -134,8 +134,8 @@ fn unknown_key(key: &str, value: &DeValue<'_>) -> String {
 fn texts_of(setting: &Setting, value: &DeValue<'_>) -> Option<Vec<String>> {
     match value {
         DeValue::String(text) => Some(vec![text.to_string()]),
-        DeValue::Boolean(switch) if matches!(setting.kind, Kind::Switch(_)) => Some(vec![switch.to_string()]),
-        DeValue::Integer(number) if setting.kind.takes_integer() => Some(vec![decimal(number)]),
+        DeValue::Boolean(switch) if setting.form.shape() == Shape::Switch => Some(vec![switch.to_string()]),
+        DeValue::Integer(number) if setting.form.shape().takes_number() => Some(vec![decimal(number)]),
         DeValue::Array(list) if setting.is_repeatable() => {
             list.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect()
         }
@@ -228,7 +228,7 @@ mod tests {
                     log_events_max = true\n[[channel]]\npattern = \"a\"\nlog_age_max = 5\nlog_events_max = 0\n";
         let expected = [
             "f.toml:1: channel: pattern is missing",
-            "f.toml:4: channel: pattern: \"a b\" holds ' '",
+            "f.toml:4: channel: pattern \"a b\": a pattern is made of",
             "f.toml:5: channel: unknown key \"slow_polcy\"; did you mean slow_policy?",
             "f.toml:6: channel: log_events_max takes text in quotes; found boolean",
             "f.toml:9: channel: log_age_max takes text in quotes; found integer",

@@ -10,11 +10,11 @@ use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use crate::fault::{Faults, Place};
+use crate::fault::{Faults, Location};
+use crate::form::Shape;
 use crate::layers::Given;
 use crate::settings::{GROUPS, SETTINGS, Setting};
 use crate::suggest;
-use crate::value::Kind;
 
 const AFTER_HELP: &str = "\
 A setting may stand in the file, in its variable or in its flag; of these the later wins.
@@ -78,7 +78,7 @@ pub fn parse_flags_of(command: &Command, args: &[OsString]) -> Parsed {
             return Parsed::Text(error.render().to_string());
         }
         if !take_out(&command, &error, &mut args, &mut faults) {
-            faults.push(Place::CommandLine, first_line(&error));
+            faults.push(Location::CommandLine, first_line(&error));
             return run(ArgMatches::default(), faults);
         }
     }
@@ -88,12 +88,12 @@ fn clap_arg(setting: &'static Setting) -> Arg {
     let heading = GROUPS.iter().find(|(group, _)| *group == setting.group).map(|(_, heading)| *heading);
     let arg = Arg::new(setting.key);
     // Only behind an equals sign, else the flag alone would swallow what follows it.
-    let arg = match setting.kind {
-        Kind::Switch(_) => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+    let arg = match setting.form.shape() {
+        Shape::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
         _ => arg,
     };
     arg.long(setting.flag().trim_start_matches('-').to_owned())
-        .value_name(setting.kind.value_name())
+        .value_name(setting.form.value_name())
         .help(help_of(setting))
         .help_heading(heading)
         // Appending, so that a flag given twice is counted here and not refused there.
@@ -110,7 +110,7 @@ fn help_of(setting: &Setting) -> String {
 
 fn run(matches: ArgMatches, faults: Faults) -> Parsed {
     let mut flags = Flags { given: Vec::new(), faults };
-    for setting in &SETTINGS {
+    for setting in SETTINGS {
         // An error means that these matches know nothing of the setting, so it was not given.
         if let Ok(Some(values)) = matches.try_get_many::<OsString>(setting.key) {
             flags.take(setting, &values.collect::<Vec<_>>());
@@ -121,7 +121,7 @@ fn run(matches: ArgMatches, faults: Faults) -> Parsed {
 
 impl Flags {
     fn take(&mut self, setting: &'static Setting, values: &[&OsString]) {
-        let place = Place::Flag(setting.flag());
+        let place = Location::Flag(setting.flag());
         let texts: Option<Vec<_>> = values.iter().map(|value| value.to_str().map(str::to_owned)).collect();
         match texts {
             None => self.faults.push(place, "the value is not UTF-8"),
@@ -147,7 +147,7 @@ fn take_out(command: &Command, error: &clap::Error, args: &mut Vec<OsString>, fa
         return false;
     };
     if error.kind() == ErrorKind::InvalidValue {
-        faults.push(Place::Flag(flag_of(named).to_owned()), "the value is missing");
+        faults.push(Location::Flag(flag_of(named).to_owned()), "the value is missing");
     } else {
         let (place, message) = unknown(command, named);
         faults.push(place, message);
@@ -188,13 +188,16 @@ fn flag_of(named: &str) -> &str {
     named.split(' ').next().unwrap_or(named)
 }
 
-fn unknown(command: &Command, named: &str) -> (Place, String) {
+fn unknown(command: &Command, named: &str) -> (Location, String) {
     if !named.starts_with('-') {
-        return (Place::CommandLine, format!("unexpected argument {:?}; settings are given as flags", hide_url(named)));
+        return (
+            Location::CommandLine,
+            format!("unexpected argument {:?}; settings are given as flags", hide_url(named)),
+        );
     }
     let flags: Vec<_> = command.get_arguments().filter_map(|arg| Some(format!("--{}", arg.get_long()?))).collect();
     let advice = suggest::advice(named, flags.iter().map(String::as_str));
-    (Place::Flag(named.to_owned()), format!("unknown flag; {advice}"))
+    (Location::Flag(named.to_owned()), format!("unknown flag; {advice}"))
 }
 
 /// A stray argument is quoted back, but a URL in it may hold a password.

@@ -12,10 +12,10 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::thread::available_parallelism;
 
-use crate::config::{Config, LogFormat};
-use crate::fault::{Faults, Place};
+use crate::choices::LogFormat;
+use crate::fault::{Faults, Location};
 use crate::flags::Flags;
-use crate::settings::{SETTINGS, Setting};
+use crate::settings::{Config, SETTINGS, Setting};
 use crate::{environment, file, redis_rules};
 
 /// One setting as one layer gave it.
@@ -24,7 +24,7 @@ pub(crate) struct Given {
     pub(crate) setting: &'static Setting,
     /// More than one only for a list.
     pub(crate) texts: Vec<String>,
-    pub(crate) place: Place,
+    pub(crate) place: Location,
 }
 
 /// Which layer decided a value.
@@ -88,8 +88,8 @@ fn lay(flags: &Flags, variables: &[(OsString, OsString)], read_file: &dyn Fn(&Pa
 impl Config {
     /// Every setting as it is in force, in the order of the table, with secrets hidden.
     pub fn effective(&self) -> Vec<Effective> {
-        let rows = SETTINGS.iter().zip(&self.sources.of_settings);
-        rows.map(|(setting, source)| Effective { key: setting.key, value: setting.kind.show(self), source: *source })
+        let rows = SETTINGS.iter().zip(&self.sources);
+        rows.map(|(setting, source)| Effective { key: setting.key, value: (setting.show)(self), source: *source })
             .collect()
     }
 }
@@ -129,7 +129,7 @@ struct Layers {
     config: Config,
     faults: Faults,
     /// Where the value in force was given; a setting at its default has no place.
-    places: HashMap<&'static str, Place>,
+    places: HashMap<&'static str, Location>,
     /// Settings with a bad value somewhere: what depends on them is not judged, since the value in
     /// force is not the one that was meant.
     broken: Vec<&'static str>,
@@ -137,23 +137,17 @@ struct Layers {
 
 impl Layers {
     fn over_defaults() -> Self {
-        let mut config = Config::blank();
-        for setting in &SETTINGS {
-            let applied = setting.kind.apply(&mut config, &[setting.default.to_owned()]);
-            applied.expect("a default of the table is accepted by its own row");
-        }
-        config.sources.of_settings = vec![Source::Default; SETTINGS.len()];
-        Self { config, faults: Faults::default(), places: HashMap::new(), broken: Vec::new() }
+        Self { config: Config::defaults(), faults: Faults::default(), places: HashMap::new(), broken: Vec::new() }
     }
 
     fn apply(&mut self, layer: Vec<Given>, source: Source) {
         for Given { setting, texts, place } in layer {
-            match setting.kind.apply(&mut self.config, &texts) {
+            match setting.apply(&mut self.config, &texts) {
                 Ok(()) => self.note(setting, place, source),
                 Err(message) => {
                     let message = match place {
                         // Variable and flag name their setting, a line does not.
-                        Place::File { .. } => format!("{}: {message}", setting.key),
+                        Location::File { .. } => format!("{}: {message}", setting.key),
                         _ => message,
                     };
                     self.faults.push(place, message);
@@ -163,10 +157,10 @@ impl Layers {
         }
     }
 
-    fn note(&mut self, setting: &'static Setting, place: Place, source: Source) {
+    fn note(&mut self, setting: &'static Setting, place: Location, source: Source) {
         self.places.insert(setting.key, place);
         let row = SETTINGS.iter().position(|row| row.key == setting.key).expect("a given setting is a row");
-        self.config.sources.of_settings[row] = source;
+        self.config.sources[row] = source;
     }
 
     fn finish(mut self) -> Result<Config, Faults> {
@@ -187,7 +181,7 @@ impl Layers {
         }
         // Blame the one that was written; if both were, the first.
         let blamed = if self.places.contains_key(key) { key } else { other };
-        let place = self.places.get(blamed).cloned().unwrap_or(Place::CommandLine);
+        let place = self.places.get(blamed).cloned().unwrap_or(Location::CommandLine);
         self.faults.push(place, format!("{} {} {}", self.told(key), rule.must, self.told(other)));
     }
 
@@ -198,14 +192,14 @@ impl Layers {
         }
         let (least, most) = (self.config.limits.event_bytes_max, self.config.logs.logs_bytes_max);
         let rules = self.config.channels.channel.iter();
-        let sizes = rules.filter_map(|rule| Some((rule.pattern.clone(), rule.log_bytes_max?)));
+        let sizes = rules.filter_map(|rule| Some((rule.pattern.as_str().to_owned(), rule.log_bytes_max?)));
         for (pattern, bytes) in sizes.collect::<Vec<_>>() {
             let (must, other) = match bytes {
                 _ if bytes < least => ("smaller", "event_bytes_max"),
                 _ if bytes > most => ("larger", "logs_bytes_max"),
                 _ => continue,
             };
-            let place = self.places.get("channel").cloned().unwrap_or(Place::CommandLine);
+            let place = self.places.get("channel").cloned().unwrap_or(Location::CommandLine);
             let told = format!("log_bytes_max of channel {pattern:?} must not be {must} than {}", self.told(other));
             self.faults.push(place, told);
         }
@@ -215,7 +209,7 @@ impl Layers {
     fn told(&self, key: &str) -> String {
         let setting = Setting::find(key).expect("a rule names settings of the table");
         let place = self.places.get(key).map_or_else(|| "default".to_owned(), ToString::to_string);
-        let value = setting.kind.show(&self.config);
+        let value = (setting.show)(&self.config);
         if value.is_empty() { format!("{key} (none, {place})") } else { format!("{key} ({value}, {place})") }
     }
 }

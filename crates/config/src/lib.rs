@@ -8,30 +8,31 @@
 //! reported together with the others.
 
 mod channel_rule;
-mod config;
+mod choices;
 mod environment;
 mod fault;
 mod file;
 mod flags;
+mod form;
+mod forms;
+mod lane_names;
 mod layers;
-mod networks;
 mod redis_rules;
 mod redis_url;
 mod reference;
 mod secret;
 mod settings;
 mod suggest;
-mod value;
 
 pub use channel_rule::ChannelRule;
-pub use config::{
-    Channels, Config, Cors, Drain, Engine, Feed, Internal, Limits, LogFormat, Logging, Logs, Public, Redis, SlowPolicy,
-    Sources, Streams,
-};
-pub use fault::{Fault, Faults, Place};
+pub use choices::{LogFormat, SlowPolicy};
+pub use fault::{Fault, Faults, Location};
 pub use flags::{Flags, Parsed, clap_args, command, parse_flags, parse_flags_of};
 pub use layers::{Effective, Source, log_format, resolve};
 pub use redis_url::RedisUrl;
 pub use reference::{example_toml, reference_markdown};
 pub use secret::Secret;
-pub use settings::{SETTINGS, Setting};
+pub use settings::{
+    Channels, Config, Cors, Drain, Engine, Feed, Internal, Limits, Logging, Logs, Public, Redis, SETTINGS, Setting,
+    SettingsFile, Streams,
+};

@@ -2,9 +2,9 @@
 //!
 //! Each of these mistakes would otherwise be silently without effect, or be told only by a Redis that refuses.
 
-use crate::config::Config;
 use crate::layers::Rule;
 use crate::redis_url::RedisUrl;
+use crate::settings::Config;
 
 pub(crate) const RULES: [Rule; 19] = [
     Rule {

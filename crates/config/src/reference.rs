@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::form::Shape;
 use crate::settings::{GROUPS, SETTINGS, Setting};
-use crate::value::Kind;
 
 const REFERENCE_HEAD: &str = "\
 # Configuration
@@ -23,6 +23,8 @@ An empty variable counts as not set. To take back what file or variable say, giv
 Durations have a unit: `500ms`, `15s`, `5m`. Sizes are bytes, or whole `KiB`, `MiB`, `GiB`. A list is an
 array in the file, separated by commas in a variable, and a repeated flag on the command line. A list that
 a later layer gives takes the place of the whole list before it.
+
+A change takes effect at the next start.
 ";
 
 const EXAMPLE_HEAD: &str = "\
@@ -33,8 +35,7 @@ const EXAMPLE_HEAD: &str = "\
 /// The reference page, in Markdown.
 pub fn reference_markdown() -> String {
     let mut page = REFERENCE_HEAD.to_owned();
-    page.push_str(reload_sentence());
-    for (group, heading) in GROUPS {
+    for &(group, heading) in GROUPS {
         write_to(&mut page, format_args!("\n## {heading}\n"));
         SETTINGS.iter().filter(|setting| setting.group == group).for_each(|setting| write_entry(&mut page, setting));
     }
@@ -44,7 +45,7 @@ pub fn reference_markdown() -> String {
 /// The example file, with every setting commented out at its default.
 pub fn example_toml() -> String {
     let mut file = EXAMPLE_HEAD.to_owned();
-    for (group, heading) in GROUPS {
+    for &(group, heading) in GROUPS {
         let mut settings = SETTINGS.iter().filter(|row| row.group == group && row.belongs_in_file()).peekable();
         if settings.peek().is_some() {
             write_to(&mut file, format_args!("\n# ---- {heading}\n"));
@@ -57,14 +58,6 @@ pub fn example_toml() -> String {
     file
 }
 
-fn reload_sentence() -> &'static str {
-    if SETTINGS.iter().any(|setting| setting.reloadable) {
-        "\nA change takes effect at the next start, except where a setting says otherwise.\n"
-    } else {
-        "\nA change takes effect at the next start.\n"
-    }
-}
-
 fn write_entry(page: &mut String, setting: &Setting) {
     let Setting { key, doc, default, .. } = setting;
     let default = if default.is_empty() { "none".to_owned() } else { format!("`{default}`") };
@@ -74,7 +67,6 @@ fn write_entry(page: &mut String, setting: &Setting) {
     let notes = [
         (setting.is_repeatable(), "a list"),
         (setting.is_secret(), "secret"),
-        (setting.reloadable, "reloadable"),
         (!setting.belongs_in_file(), "not in the file"),
     ];
     for (_, note) in notes.iter().filter(|(holds, _)| *holds) {
@@ -85,14 +77,12 @@ fn write_entry(page: &mut String, setting: &Setting) {
 
 fn toml_value(setting: &Setting) -> String {
     let value = setting.example;
-    match setting.kind {
-        Kind::Count { .. } | Kind::Switch(_) => value.to_owned(),
-        Kind::Origins(_) | Kind::Hosts(_) | Kind::Servers { .. } | Kind::Lanes(_) if value.is_empty() => {
-            "[]".to_owned()
-        }
-        Kind::Origins(_) | Kind::Hosts(_) | Kind::Servers { .. } | Kind::Lanes(_) => format!("[{value:?}]"),
-        Kind::Channels(_) => format!("[{value}]"),
-        _ => format!("{value:?}"),
+    match setting.form.shape() {
+        Shape::Number | Shape::Switch => value.to_owned(),
+        Shape::List if value.is_empty() => "[]".to_owned(),
+        Shape::List => format!("[{value:?}]"),
+        Shape::Tables => format!("[{value}]"),
+        Shape::Text | Shape::TextOrNumber => format!("{value:?}"),
     }
 }
 

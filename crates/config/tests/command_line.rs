@@ -99,7 +99,7 @@ fn help_tells_flag_default_and_variable_of_every_setting() {
     };
     // Lines are broken between words, so all white space counts alike.
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    for setting in &SETTINGS {
+    for setting in SETTINGS {
         let default = if setting.default.is_empty() { "none" } else { setting.default };
         // A switch may stand alone.
         let value = if matches!(setting.default, "true" | "false") { "[=<" } else { " <" };

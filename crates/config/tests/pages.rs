@@ -31,7 +31,7 @@ fn the_example_file_is_the_table() {
 #[test]
 fn the_reference_page_names_every_setting_in_all_its_spellings() {
     let page = reference_markdown();
-    for setting in &SETTINGS {
+    for setting in SETTINGS {
         for spelling in [setting.key.to_owned(), setting.flag(), setting.variable()] {
             assert!(page.contains(&format!("`{spelling}`")), "{spelling}");
         }

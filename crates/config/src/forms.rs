@@ -1,0 +1,7 @@
+//! The kinds of values, by what they say.
+
+pub(crate) mod networks;
+pub(crate) mod numbers;
+pub(crate) mod texts;
+pub(crate) mod web;
+pub(crate) mod words;

@@ -1,0 +1,130 @@
+//! Paths, origins and host names of the web.
+
+use fantail_access::CorsPolicy;
+
+use crate::form::{Form, Shape, pieces};
+
+/// The path prefix of the streams.
+pub(crate) struct UrlPath;
+
+impl Form for UrlPath {
+    type Value = String;
+    const VALUE_NAME: &'static str = "PATH";
+
+    fn parse(&self, text: &str) -> Result<String, String> {
+        let segments = text.strip_prefix('/').unwrap_or_default();
+        let fits = |segment: &str| {
+            !matches!(segment, "" | "." | "..")
+                && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~-".contains(&b))
+        };
+        if segments.split('/').all(fits) {
+            Ok(text.to_owned())
+        } else {
+            Err(format!(
+                "{text:?} is not a path prefix; start with a slash, end without one, and use letters, digits and ._~-"
+            ))
+        }
+    }
+
+    fn show(&self, value: &String) -> String {
+        value.clone()
+    }
+
+    fn describe(&self) -> String {
+        "a path such as `/sse`".to_owned()
+    }
+}
+
+/// Origins of pages, judged by the rules that judge them later, or a single `*`.
+pub(crate) struct Origins;
+
+impl Form for Origins {
+    type Value = Vec<String>;
+    const VALUE_NAME: &'static str = "ORIGIN";
+    const SHAPE: Shape = Shape::List;
+
+    fn parse(&self, text: &str) -> Result<Vec<String>, String> {
+        let origins: Vec<_> = pieces(text).map(str::to_owned).collect();
+        match CorsPolicy::parse(&origins) {
+            Ok(_) => Ok(origins),
+            Err(errors) => Err(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+        }
+    }
+
+    fn show(&self, value: &Vec<String>) -> String {
+        value.join(",")
+    }
+
+    fn describe(&self) -> String {
+        "exact origins, or a single `*`".to_owned()
+    }
+}
+
+/// Names of hosts, or a single `*`.
+pub(crate) struct HostNames;
+
+impl Form for HostNames {
+    type Value = Vec<String>;
+    const VALUE_NAME: &'static str = "HOST";
+    const SHAPE: Shape = Shape::List;
+
+    fn parse(&self, text: &str) -> Result<Vec<String>, String> {
+        let hosts: Vec<_> =
+            pieces(text).map(|piece| piece.strip_suffix('.').unwrap_or(piece).to_ascii_lowercase()).collect();
+        if hosts == ["*"] {
+            return Ok(hosts);
+        }
+        match hosts.iter().find(|host| !is_host_name(host)) {
+            Some(host) => {
+                Err(format!("{host:?} is not a host name; write it without scheme and port: fantail.internal"))
+            }
+            None => Ok(hosts),
+        }
+    }
+
+    fn show(&self, value: &Vec<String>) -> String {
+        value.join(",")
+    }
+
+    fn describe(&self) -> String {
+        "host names without a port, or a single `*`".to_owned()
+    }
+}
+
+/// Letters, digits and hyphens, and the underscores of Docker's names.
+fn is_host_name(text: &str) -> bool {
+    text.len() <= 253
+        && text.split('.').all(|label| {
+            !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    // A failed unwrap is how a test fails.
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_or_more_plain_segments() {
+        for text in ["/sse", "/api/v1/sse", "/~a_b-c.d"] {
+            assert_eq!(UrlPath.parse(text).as_deref(), Ok(text));
+        }
+        for text in ["", "/", "sse", "/sse/", "//sse", "/a//b", "/a?b", "/a b", "/%2e", "/../a", "/./a", "/\u{fc}"] {
+            assert!(UrlPath.parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_origins_is_split_at_commas_and_a_star_stands_alone() {
+        let two = "https://a.example, https://b.example,";
+        assert_eq!(Origins.parse(two).unwrap(), ["https://a.example", "https://b.example"]);
+        assert_eq!(Origins.parse("").unwrap(), Vec::<String>::new());
+        assert_eq!(Origins.parse("*").unwrap(), ["*"]);
+        let refused = Origins.parse("*,https://a.example,null,https://a.example/x").unwrap_err();
+        for reason in ["`*` stands alone", "`null`", "leave out the path"] {
+            assert!(refused.contains(reason), "{refused}");
+        }
+    }
+}
