@@ -36,10 +36,10 @@ impl fmt::Display for Location {
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {message}")]
+#[error("{location}: {message}")]
 pub struct Fault {
     /// Where it stands.
-    pub place: Location,
+    pub location: Location,
     /// What it is and what to do.
     pub message: String,
 }
@@ -65,8 +65,8 @@ impl Faults {
     }
 
     /// Adds what another part of the program found, to be shown with the rest.
-    pub fn push(&mut self, place: Location, message: impl Into<String>) {
-        self.0.push(Fault { place, message: message.into() });
+    pub fn push(&mut self, location: Location, message: impl Into<String>) {
+        self.0.push(Fault { location, message: message.into() });
     }
 
     pub(crate) fn extend(&mut self, others: Faults) {

@@ -4,9 +4,8 @@
 
 use std::net::SocketAddr;
 
+use fantail_feed::RedisSettings;
 use tracing::{info, warn};
-
-use crate::control::FeedChoice;
 
 /// The feed, in the words of its mode.
 pub(crate) struct FeedLine {
@@ -27,8 +26,8 @@ pub(crate) struct Banner<'a> {
 }
 
 impl FeedLine {
-    pub(crate) fn of(feed: &FeedChoice) -> Self {
-        let FeedChoice::Redis(settings) = feed else {
+    pub(crate) fn of(redis: Option<&RedisSettings>) -> Self {
+        let Some(settings) = redis else {
             let name = "memory: events are published to this node, and kept in it alone".to_owned();
             return Self { name, publish: None };
         };

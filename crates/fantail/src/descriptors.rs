@@ -1,8 +1,11 @@
 //! The descriptor limit, and how many connections fit under it.
 
 use anyhow::{Context, bail};
+use fantail_config::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
+
+use crate::health;
 
 /// Descriptors for everything that is no connection of a client: listeners, Redis, files.
 const OWN: usize = 128;
@@ -17,9 +20,11 @@ pub(crate) struct ConnectionsMax {
     pub(crate) reserve_of_a_shard: usize,
 }
 
-/// Raises the soft limit to the hard one, and says how many connections may be open: `asked`, or as many as fit if it
-/// is 0. Each of the `workers` may hold one connection more, for which the reserve makes room; `health` are for probes.
-pub(crate) fn connections_max(asked: usize, workers: usize, health: usize) -> anyhow::Result<ConnectionsMax> {
+/// Raises the soft limit to the hard one, and says how many connections may be open: as many as the operator asked for, or
+/// as many as fit. Each worker may hold one connection more, for which the reserve makes room.
+pub(crate) fn connections_max(config: &Config) -> anyhow::Result<ConnectionsMax> {
+    let (asked, workers) = (config.limits.connections_max, config.engine.workers);
+    let health = if config.internal.health_listen.is_some() { health::CONNECTIONS_MAX } else { 0 };
     let limit = raise()?;
     let internal = (limit / 8).clamp(32, 1024);
     let reserve_of_a_shard = ((limit / 32).clamp(8, 512) / workers).max(1);

@@ -11,6 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Context;
+use fantail_config::Drain;
 use fantail_shard::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -18,17 +19,6 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::shard_thread::ShardHandle;
-
-/// How long the parts of the end take.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct DrainTimes {
-    /// Not ready, and still accepting. Only for SIGTERM: a person at a terminal, who sends SIGINT, has no balancer.
-    pub(crate) delay: Duration,
-    /// Over which streams are ended, behind the delay.
-    pub(crate) window: Duration,
-    /// When the process exits whatever is open, behind the delay.
-    pub(crate) deadline: Duration,
-}
 
 /// The signals that end the process.
 pub(crate) struct Signals {
@@ -56,9 +46,9 @@ pub(crate) async fn serve_until_signal(
     mut signals: Signals,
     mut shards: Vec<ShardHandle>,
     draining: watch::Sender<bool>,
-    times: DrainTimes,
+    times: Drain,
 ) -> anyhow::Result<()> {
-    let DrainTimes { delay, window, deadline } = times;
+    let Drain { drain_delay: delay, drain_window: window, drain_deadline: deadline } = times;
     let signal = tokio::select! {
         signal = signals.next() => signal,
         ended = any_shard_ends(&mut shards) => return ended,

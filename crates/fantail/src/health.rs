@@ -7,9 +7,8 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fantail_feed::{Feed, FeedState};
-use fantail_shard::Admission;
-use fantail_telemetry::{Metrics, TextFormat};
+use fantail_feed::FeedState;
+use fantail_telemetry::TextFormat;
 use http::header::ACCEPT;
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::server::conn::http1;
@@ -19,10 +18,10 @@ use tokio::sync::watch;
 
 use crate::bounded_server::BoundedServer;
 use crate::feed_figures::FeedFigures;
-use crate::intake::NodeIntake;
 use crate::json_answer::{json_answer, typed_answer};
 use crate::problem::{Answer, Problem};
 use crate::request_log::RequestLine;
+use crate::running_node::RunningNode;
 
 /// Connections to the health listener that are served at a time.
 pub(crate) const CONNECTIONS_MAX: usize = 32;
@@ -32,11 +31,9 @@ const CONNECTION_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What the answers are made of.
 pub(crate) struct Health {
-    pub(crate) feed: Arc<Feed<NodeIntake>>,
-    pub(crate) feed_figures: FeedFigures,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) admission: Arc<Admission>,
-    pub(crate) draining: watch::Receiver<bool>,
+    node: Arc<RunningNode>,
+    feed_figures: FeedFigures,
+    draining: watch::Receiver<bool>,
 }
 
 /// Answers health on a listener of its own, for ever. A request needs no particular `Host`: there is nothing to change
@@ -65,6 +62,11 @@ pub(crate) async fn run(listener: TcpListener, health: Arc<Health>) {
 }
 
 impl Health {
+    /// That of this node; `draining` becomes true when it is about to end.
+    pub(crate) fn new(node: Arc<RunningNode>, draining: watch::Receiver<bool>) -> Self {
+        Self { node, feed_figures: FeedFigures::default(), draining }
+    }
+
     /// The answer to a request of the path `/{name}`, if it is about health.
     pub(crate) fn find<B>(&self, name: &str, request: &Request<B>) -> Option<Result<Answer, Problem>> {
         let show: fn(&Self, &HeaderMap) -> Answer = match name {
@@ -86,16 +88,16 @@ impl Health {
     fn ready(&self) -> Answer {
         let draining = *self.draining.borrow();
         // With one lane away the others are still worth coming for.
-        let connected = self.feed.state() != FeedState::Connecting;
-        let (open, max) = (self.admission.open(), self.admission.max());
+        let connected = self.node.feed.state() != FeedState::Connecting;
+        let (open, max) = (self.node.admission.open(), self.node.admission.max());
         let ready = connected && !draining && open < max;
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let feed = self.metrics.hub().feed_state().as_str();
+        let feed = self.node.metrics.hub().feed_state().as_str();
         let mut body = json!({
             "status": if ready { "ready" } else { "not ready" },
             "feed": feed, "draining": draining, "connections": open, "connections_max": max,
         });
-        let reason = match self.feed.trouble() {
+        let reason = match self.node.feed.trouble() {
             _ if draining => Some("the node drains".to_owned()),
             _ if open >= max => Some(format!("all {max} connections are open (connections_max)")),
             None if !connected => Some("the feed is not connected yet".to_owned()),
@@ -109,8 +111,8 @@ impl Health {
 
     fn show_metrics(&self, headers: &HeaderMap) -> Answer {
         let format = TextFormat::accepted(headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok()));
-        self.feed_figures.bring_up_to_date(self.feed.counters(), &self.metrics.hub());
-        typed_answer(StatusCode::OK, format.content_type(), self.metrics.render(format).into_bytes())
+        self.feed_figures.bring_up_to_date(self.node.feed.counters(), &self.node.metrics.hub());
+        typed_answer(StatusCode::OK, format.content_type(), self.node.metrics.render(format).into_bytes())
     }
 }
 

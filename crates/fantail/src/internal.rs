@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fantail_access::HostPolicy;
-use fantail_feed::{Feed, Receipt};
-use fantail_hub::Hub;
+use fantail_config::{Config, Limits};
+use fantail_feed::Receipt;
 use fantail_shard::{Command, ConnectionId, ConnectionSummary};
-use fantail_telemetry::{Metrics, StatusClass};
+use fantail_telemetry::StatusClass;
 use fantail_wire::{ChannelName, Publication};
 use http::header::CONTENT_LENGTH;
 use http::{Method, Request, StatusCode};
@@ -16,21 +16,20 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
-use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::bounded_server::BoundedServer;
 use crate::health::{Health, only_read};
-use crate::intake::NodeIntake;
 use crate::json_answer::json_answer;
 use crate::problem::{Answer, Problem};
 use crate::public::check_host;
 use crate::publish_batch::{BatchResults, receipt_json};
 use crate::publish_body::{self, Items};
 use crate::request_log::RequestLine;
+use crate::running_node::RunningNode;
 use crate::web_page::{refuse_other_names, refuse_pages};
 
 /// Items of a listing, unless the query says otherwise, and the most it may say.
@@ -42,20 +41,15 @@ const IDLE_MIN: Duration = Duration::from_secs(75);
 
 /// Everything that the routes look at or act on.
 pub(crate) struct Internal {
-    pub(crate) feed: Arc<Feed<NodeIntake>>,
-    pub(crate) health: Arc<Health>,
-    pub(crate) intake: Arc<Mutex<NodeIntake>>,
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) shards: Vec<mpsc::Sender<Command>>,
+    node: Arc<RunningNode>,
+    health: Arc<Health>,
     /// The names that requests may be sent to.
-    pub(crate) hosts: HostPolicy,
-    pub(crate) effective: Value,
-    pub(crate) publish_body_bytes_max: usize,
-    pub(crate) head_bytes_max: usize,
-    pub(crate) request_deadline: Duration,
+    hosts: HostPolicy,
+    limits: Limits,
     /// Connections that are served at a time.
-    pub(crate) connections_max: usize,
+    connections_max: usize,
+    /// The settings in force, secrets hidden.
+    effective: Value,
 }
 
 /// Serves for ever.
@@ -64,8 +58,8 @@ pub(crate) async fn run(listener: TcpListener, internal: Arc<Internal>) {
     // A client that closes its side right behind its request is still answered.
     http.timer(TokioTimer::new())
         .half_close(true)
-        .header_read_timeout(internal.request_deadline.max(IDLE_MIN))
-        .max_buf_size(internal.head_bytes_max.max(8 * 1024) * 2);
+        .header_read_timeout(internal.limits.request_deadline.max(IDLE_MIN))
+        .max_buf_size(internal.limits.head_bytes_max.max(8 * 1024) * 2);
     let server = BoundedServer {
         listener,
         connections_max: internal.connections_max,
@@ -82,11 +76,23 @@ pub(crate) async fn run(listener: TcpListener, internal: Arc<Internal>) {
 }
 
 impl Internal {
+    /// The routes to this node.
+    pub(crate) fn new(config: &Config, node: Arc<RunningNode>, health: Arc<Health>, connections_max: usize) -> Self {
+        Self {
+            node,
+            health,
+            hosts: HostPolicy::new(&config.internal.internal_hosts),
+            limits: config.limits.clone(),
+            connections_max,
+            effective: effective_json(config),
+        }
+    }
+
     /// Answers, and counts the answer.
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
         let line = RequestLine::begin("internal", Some(peer), None, &request);
         let answer = self.route(request).await.unwrap_or_else(Answer::from);
-        self.metrics.hub().requests.add(StatusClass::of(answer.status().as_u16()), 1);
+        self.node.metrics.hub().requests.add(StatusClass::of(answer.status().as_u16()), 1);
         if let Some(line) = line {
             line.end(answer.status(), None);
         }
@@ -128,14 +134,14 @@ impl Internal {
 
     async fn publish_raw(&self, channel: &str, query: &str, request: Request<Incoming>) -> Result<Answer, Problem> {
         let publication = publish_body::raw(channel, query, self.body(request).await?)?;
-        let receipt = self.feed.publish(&publication).await?;
+        let receipt = self.node.feed.publish(&publication).await?;
         Ok(json_answer(StatusCode::ACCEPTED, &receipt_json(&receipt).into()))
     }
 
     async fn publish_json(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
         match publish_body::json(&self.body(request).await?)? {
             Items::One(item) => {
-                let receipt = self.feed.publish(&item?).await?;
+                let receipt = self.node.feed.publish(&item?).await?;
                 Ok(json_answer(StatusCode::ACCEPTED, &receipt_json(&receipt).into()))
             }
             Items::Many(items) => {
@@ -149,17 +155,17 @@ impl Internal {
     }
 
     async fn publish_item(&self, item: Result<Publication, Problem>) -> Result<Receipt, Problem> {
-        Ok(self.feed.publish(&item?).await?)
+        Ok(self.node.feed.publish(&item?).await?)
     }
 
     fn list_channels(&self, query: &str) -> Result<Answer, Problem> {
         let (prefix, max) = listing(query)?;
-        let channels: Vec<Value> = self.hub.summaries(&prefix, max).iter().map(channel_json).collect();
+        let channels: Vec<Value> = self.node.hub.summaries(&prefix, max).iter().map(channel_json).collect();
         Ok(json_answer(StatusCode::OK, &json!({ "channels": channels })))
     }
 
     fn show_channel(&self, name: &str) -> Result<Answer, Problem> {
-        let summary = self.hub.summary(&ChannelName::parse(name)?);
+        let summary = self.node.hub.summary(&ChannelName::parse(name)?);
         let summary =
             summary.ok_or_else(|| Problem::not_found("nobody follows this channel and nothing of it is kept"))?;
         Ok(json_answer(StatusCode::OK, &channel_json(&summary)))
@@ -167,7 +173,7 @@ impl Internal {
 
     fn delete_channel(&self, name: &str) -> Result<Answer, Problem> {
         let name = ChannelName::parse(name)?;
-        if self.intake.lock().publisher.delete(&name) {
+        if self.node.intake.lock().publisher.delete(&name) {
             Ok(json_answer(StatusCode::OK, &json!({ "deleted": name.as_str() })))
         } else {
             Err(Problem::not_found("nobody follows this channel and nothing of it is kept"))
@@ -177,7 +183,7 @@ impl Internal {
     async fn list_connections(&self, query: &str) -> Result<Answer, Problem> {
         let (_, max) = listing(query)?;
         let mut connections = Vec::new();
-        for shard in &self.shards {
+        for shard in &self.node.shards {
             let max = max - connections.len();
             let (reply, answer) = oneshot::channel();
             if shard.send(Command::List { max, reply }).await.is_ok() {
@@ -190,7 +196,7 @@ impl Internal {
     async fn end_connection(&self, id: &str) -> Result<Answer, Problem> {
         let unknown = || Problem::not_found("there is no such connection");
         let parsed: ConnectionId = id.parse().map_err(|()| unknown())?;
-        let shard = self.shards.get(usize::from(parsed.shard)).ok_or_else(unknown)?;
+        let shard = self.node.shards.get(usize::from(parsed.shard)).ok_or_else(unknown)?;
         let (reply, answer) = oneshot::channel();
         let sent = shard.send(Command::Kick { id: parsed, reply }).await.is_ok();
         if sent && answer.await.unwrap_or(false) {
@@ -202,7 +208,7 @@ impl Internal {
 
     /// The request's body, refused as soon as it is known to be too long.
     async fn body(&self, request: Request<Incoming>) -> Result<Vec<u8>, Problem> {
-        let max = self.publish_body_bytes_max;
+        let max = self.limits.publish_body_bytes_max;
         let too_long = || {
             let detail = format!("a publish body has at most {max} bytes");
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).of("body")
@@ -242,6 +248,14 @@ fn listing(query: &str) -> Result<(String, usize), Problem> {
         }
     }
     Ok((prefix, max))
+}
+
+fn effective_json(config: &Config) -> Value {
+    let settings = config.effective().into_iter().map(|setting| {
+        let source = format!("{:?}", setting.source).to_lowercase();
+        (setting.key.to_owned(), json!({ "value": setting.value, "source": source }))
+    });
+    Value::Object(settings.collect())
 }
 
 fn channel_json(summary: &fantail_hub::ChannelSummary) -> Value {

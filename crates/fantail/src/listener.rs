@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use anyhow::Context;
+use fantail_config::{Config, Internal};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 /// Connections that the kernel completes and holds for us; it cuts the number to `net.core.somaxconn`.
@@ -14,47 +15,49 @@ const PEER_TIMEOUT: Duration = Duration::from_secs(30);
 const PROBE_AFTER: Duration = Duration::from_mins(1);
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What every accepted socket inherits from its listener, without a system call of its own.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SocketOptions {
-    /// `SO_SNDBUF`; the kernel doubles it. Without a bound a stopped reader hides in megabytes of kernel memory.
-    pub(crate) send_buffer_bytes: usize,
+/// All listeners of a node, bound.
+pub(crate) struct Listeners {
+    /// One socket for each shard, all on one address.
+    pub(crate) public: Vec<TcpListener>,
+    /// The address of the public sockets, with the port that the kernel chose if it was 0.
+    pub(crate) public_address: SocketAddr,
+    pub(crate) internal: TcpListener,
+    pub(crate) health: Option<TcpListener>,
 }
 
-/// The public listener: one socket for each shard, all on one address.
-pub(crate) struct PublicListeners {
-    pub(crate) address: SocketAddr,
-    pub(crate) sockets: Vec<TcpListener>,
+impl Listeners {
+    /// Binds all of them, or none.
+    pub(crate) fn bind(config: &Config) -> anyhow::Result<Self> {
+        let Internal { internal_listen, health_listen, .. } = config.internal;
+        let (public, public_address) = bind_public(config)?;
+        let internal = bind_control("internal_listen", internal_listen)?;
+        let health = health_listen.map(|address| bind_control("health_listen", address)).transpose()?;
+        Ok(Self { public, public_address, internal, health })
+    }
 }
 
-/// Binds `shards` sockets to one address (`SO_REUSEPORT`): the kernel spreads connections over them. `shared` lets other
-/// processes in, too.
-pub(crate) fn bind_public(
-    address: SocketAddr,
-    shared: bool,
-    shards: usize,
-    options: SocketOptions,
-) -> anyhow::Result<PublicListeners> {
+/// Binds a socket per worker to one address (`SO_REUSEPORT`): the kernel spreads connections over them.
+fn bind_public(config: &Config) -> anyhow::Result<(Vec<TcpListener>, SocketAddr)> {
+    let (mut address, workers) = (config.public.listen, config.engine.workers);
     // Sockets that share a port share it with any other process of this user that asks to. A bind that does not ask
     // fails if somebody is there already: better than half of the connections going to a forgotten process.
-    if !shared {
+    if !config.public.listen_shared {
         drop(bind(address, false).with_context(|| cannot_listen("listen", address))?);
     }
-    let mut address = address;
-    let mut sockets = Vec::with_capacity(shards);
-    for _ in 0..shards {
+    let mut sockets = Vec::with_capacity(workers);
+    for _ in 0..workers {
         let socket = bind(address, true).with_context(|| cannot_listen("listen", address))?;
-        configure(&socket, options).context("cannot set socket options")?;
+        configure(&socket, config.streams.send_buffer_bytes).context("cannot set socket options")?;
         socket.listen(BACKLOG).with_context(|| cannot_listen("listen", address))?;
         let listener = TcpListener::from(socket);
         address = listener.local_addr().context("a bound socket has no address")?; // the port, if it was 0
         sockets.push(listener);
     }
-    Ok(PublicListeners { address, sockets })
+    Ok((sockets, address))
 }
 
 /// Binds a listener of the control thread, which nobody shares. `setting` names its address.
-pub(crate) fn bind_control(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+fn bind_control(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     let socket = bind(address, false).with_context(|| cannot_listen(setting, address))?;
     socket.listen(BACKLOG).with_context(|| cannot_listen(setting, address))?;
     Ok(socket.into())
@@ -69,9 +72,11 @@ fn bind(address: SocketAddr, shared: bool) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
-fn configure(socket: &Socket, options: SocketOptions) -> std::io::Result<()> {
+/// Every accepted socket inherits this from its listener, without a system call of its own. The kernel doubles the size of the
+/// send buffer; without a bound a stopped reader hides in megabytes of kernel memory.
+fn configure(socket: &Socket, send_buffer_bytes: usize) -> std::io::Result<()> {
     socket.set_tcp_nodelay(true)?;
-    socket.set_send_buffer_size(options.send_buffer_bytes)?;
+    socket.set_send_buffer_size(send_buffer_bytes)?;
     socket.set_tcp_user_timeout(Some(PEER_TIMEOUT))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_INTERVAL))
 }

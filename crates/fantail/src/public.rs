@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use fantail_access::{CorsDecision, CorsPolicy, TrustedProxies};
+use fantail_config::{Config, Cors};
 use fantail_wire::{Framing, Lanes};
 use http::header::{ACCEPT, HOST, HeaderMap, ORIGIN};
 use http::uri::Authority;
@@ -55,6 +56,22 @@ pub(crate) struct Accepted {
 }
 
 impl PublicSettings {
+    /// Those of the operator. `lanes` tells how channels are divided.
+    pub(crate) fn new(config: &Config, lanes: Lanes) -> anyhow::Result<Self> {
+        let (public, limits) = (&config.public, &config.limits);
+        Ok(Self {
+            path: public.path.clone(),
+            channels_max: config.streams.channels_per_stream_max,
+            channel_makers: ChannelMakers::new(limits.channels_per_address_max),
+            lanes,
+            head_bytes_max: limits.head_bytes_max,
+            uri_bytes_max: limits.uri_bytes_max,
+            request_deadline: limits.request_deadline,
+            cors: cors_policy(&config.cors)?,
+            trusted_proxies: TrustedProxies::new(public.trusted_proxies.clone()),
+        })
+    }
+
     /// From where the request comes, if `peer` is a proxy that is believed.
     pub(crate) fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Option<IpAddr> {
         if self.trusted_proxies.is_empty() {
@@ -133,6 +150,12 @@ impl PublicSettings {
             _ => Err(Problem::not_found(&format!("streams are at {}/{{channel}}", self.path))),
         }
     }
+}
+
+/// The list has been checked by the same rules.
+fn cors_policy(cors: &Cors) -> anyhow::Result<CorsPolicy> {
+    let policy = CorsPolicy::parse(&cors.cors_origin).map_err(|errors| anyhow::anyhow!("{}", errors[0]))?;
+    Ok(if cors.cors_credentials { policy.with_credentials() } else { policy })
 }
 
 /// A `POST` is meant for another port.

@@ -1,7 +1,7 @@
 //! `fantail publish`: its arguments.
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use fantail_config::{Faults, Place};
+use fantail_config::{Faults, Location};
 use fantail_feed::CHANNELS_PER_EVENT_MAX;
 use fantail_wire::{ChannelName, Event, EventFields};
 
@@ -95,13 +95,13 @@ fn names_and_data<'a>(matches: &'a ArgMatches, faults: &mut Faults) -> (Vec<&'a 
         return (first.into_iter().collect(), second);
     }
     if second.is_some() {
-        faults.push(Place::Flag("--channel".into()), "name channels either with it or without it, not both ways");
+        faults.push(Location::Flag("--channel".into()), "name channels either with it or without it, not both ways");
     }
     (named, first)
 }
 
 fn channels(names: &[&str], faults: &mut Faults) -> Vec<ChannelName> {
-    let place = Place::CommandLine;
+    let place = Location::CommandLine;
     match names.len() {
         0 => faults.push(place.clone(), "CHANNEL: name a channel, or several with --channel"),
         found if found > CHANNELS_PER_EVENT_MAX => {
@@ -126,7 +126,9 @@ fn template(matches: &ArgMatches, faults: &mut Faults) -> Option<Event> {
         EventFields { retry_ms: matches.get_one("retry").copied(), ..EventFields::default() },
     ];
     let mut events = fields.into_iter().map(|fields| {
-        fields.validate().map_err(|error| faults.push(Place::Flag(format!("--{}", error.field())), error.to_string()))
+        fields
+            .validate()
+            .map_err(|error| faults.push(Location::Flag(format!("--{}", error.field())), error.to_string()))
     });
     let (event, id, retry) = (events.next()?, events.next()?, events.next()?);
     Some(Event { data: String::new(), event: event.ok()?.event, id: id.ok()?.id, retry_ms: retry.ok()?.retry_ms })
@@ -138,7 +140,7 @@ fn source(data: Option<&str>, lines: bool, faults: &mut Faults) -> Source {
         None | Some("-") => Source::Input,
         Some(data) => {
             if lines {
-                faults.push(Place::Flag("--lines".into()), "data comes from standard input; leave DATA out");
+                faults.push(Location::Flag("--lines".into()), "data comes from standard input; leave DATA out");
             }
             Source::Argument(data.to_owned())
         }
@@ -157,7 +159,7 @@ fn destination(matches: &ArgMatches, faults: &mut Faults) -> Option<Destination>
         Some(_) => Err("it has no query; --event, --id and --retry are flags".to_owned()),
         None => Ok(()),
     };
-    server::read(matches, (Place::Flag("--url".into()), ""), has_no_query, faults).map(Destination::Http)
+    server::read(matches, (Location::Flag("--url".into()), ""), has_no_query, faults).map(Destination::Http)
 }
 
 #[cfg(test)]

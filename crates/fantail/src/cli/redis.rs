@@ -5,10 +5,10 @@
 use std::ffi::OsString;
 
 use clap::{Arg, ArgMatches};
-use fantail_config::{Faults, Parsed, Place, SETTINGS, Setting, clap_args, parse_flags, resolve};
-use fantail_feed::{LogRetention, RedisSettings};
+use fantail_config::{Faults, Location, Parsed, SETTINGS, Setting, clap_args, parse_flags, resolve};
+use fantail_feed::RedisSettings;
 
-use crate::redis_reach::redis_settings;
+use crate::redis_settings::redis_settings;
 
 /// The flags.
 pub(super) fn args() -> Vec<Arg> {
@@ -34,16 +34,15 @@ pub(super) fn read(matches: &ArgMatches, faults: &mut Faults) -> Option<RedisSet
     let config = match config {
         Ok(config) => config,
         Err(found) => {
-            found.iter().for_each(|fault| faults.push(fault.place.clone(), fault.message.clone()));
+            found.iter().for_each(|fault| faults.push(fault.location.clone(), fault.message.clone()));
             return None;
         }
     };
-    let in_url = || Place::Flag("--redis-url".into());
-    match redis_settings(config.feed.redis_url.as_ref(), config.redis, config.limits.event_bytes_max) {
-        Ok(Some(mut settings)) => {
-            settings.log = config.feed.redis_log.then(LogRetention::default);
+    let in_url = || Location::Flag("--redis-url".into());
+    match redis_settings(&config) {
+        Ok(Some(settings)) => {
             // The error names the file, and the setting that names it.
-            settings.check_files().map_err(|error| faults.push(Place::CommandLine, error.to_string())).ok()?;
+            settings.check_files().map_err(|error| faults.push(Location::CommandLine, error.to_string())).ok()?;
             Some(settings)
         }
         // Such as an empty variable of a shell: the event must not go elsewhere unnoticed.

@@ -4,12 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use clap::{ArgMatches, Command};
-use fantail_access::CorsPolicy;
-use fantail_config::{Config, Faults, Parsed, Place, RedisUrl, Source, log_format, parse_flags_of, resolve};
+use fantail_config::{Config, Faults, Location, Parsed, RedisUrl, Source, log_format, parse_flags_of, resolve};
 use fantail_feed::RedisSettings;
 
 use super::{Refusal, Task, format_of, lines};
-use crate::redis_reach::redis_settings;
+use crate::redis_settings::redis_settings;
 
 pub(super) const NAME: &str = "serve";
 
@@ -32,7 +31,6 @@ pub(super) fn read(args: &[OsString], variables: &[(OsString, OsString)]) -> Res
     let mut faults = resolved.as_ref().err().cloned().unwrap_or_default();
     check_redis_urls(&matches, variables, resolved.as_ref().ok(), &mut faults);
     if let Ok(config) = &resolved {
-        check_origins(config, &mut faults);
         check_redis_files(config, &mut faults);
     }
     match resolved {
@@ -49,7 +47,7 @@ fn check_redis_urls(
     config: Option<&Config>,
     faults: &mut Faults,
 ) {
-    let mut check = |place: Place, url: &str| {
+    let mut check = |place: Location, url: &str| {
         // What the settings refuse has been told already, in better words.
         if RedisUrl::parse(url).is_ok_and(|url| url.names_server())
             && let Err(error) = RedisSettings::parse(url)
@@ -59,18 +57,18 @@ fn check_redis_urls(
     };
     let in_flags = matches.try_get_many::<OsString>(REDIS_URL).ok().flatten().into_iter().flatten();
     for url in in_flags.filter_map(|url| url.to_str()) {
-        check(Place::Flag("--redis-url".into()), url);
+        check(Location::Flag("--redis-url".into()), url);
     }
     let variable = "FANTAIL_REDIS_URL";
     for (_, url) in variables.iter().filter(|(name, _)| name == OsStr::new(variable)) {
-        check(Place::Variable(variable.into()), url.to_str().unwrap_or_default());
+        check(Location::Variable(variable.into()), url.to_str().unwrap_or_default());
     }
     if let Some(config) = config
         && let Some(url) = &config.feed.redis_url
-        && let Some(path) = &config.sources.config
+        && let Some(path) = &config.file.config
         && config.effective().iter().any(|setting| setting.key == REDIS_URL && setting.source == Source::File)
     {
-        check(Place::File { path: path.display().to_string(), line: line_of(path, REDIS_URL) }, url.expose());
+        check(Location::File { path: path.display().to_string(), line: line_of(path, REDIS_URL) }, url.expose());
     }
 }
 
@@ -82,19 +80,10 @@ fn line_of(path: &Path, key: &str) -> usize {
 
 /// What is missing when the first connection is made would be told by a node that starts and is never ready.
 fn check_redis_files(config: &Config, faults: &mut Faults) {
-    let Config { feed, redis, limits, .. } = config;
-    let settings = redis_settings(feed.redis_url.as_ref(), redis.clone(), limits.event_bytes_max);
     // A bad address has been told already, with its place.
-    if let Ok(Some(settings)) = settings
+    if let Ok(Some(settings)) = redis_settings(config)
         && let Err(error) = settings.check_files()
     {
-        faults.push(Place::CommandLine, error.to_string());
-    }
-}
-
-fn check_origins(config: &Config, faults: &mut Faults) {
-    let errors = CorsPolicy::parse(&config.cors.cors_origin).err().unwrap_or_default();
-    for error in errors {
-        faults.push(Place::CommandLine, format!("cors_origin: {error}"));
+        faults.push(Location::CommandLine, error.to_string());
     }
 }

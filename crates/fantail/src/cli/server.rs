@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::{Arg, ArgMatches};
-use fantail_config::{Faults, Place};
+use fantail_config::{Faults, Location};
 
 use super::text;
 use crate::http_client::{Server, ServerUrl};
@@ -18,7 +18,7 @@ pub(super) fn ca() -> Arg {
 /// `prefix`.
 pub(super) fn read(
     matches: &ArgMatches,
-    (place, prefix): (Place, &str),
+    (place, prefix): (Location, &str),
     check: impl FnOnce(&ServerUrl) -> Result<(), String>,
     faults: &mut Faults,
 ) -> Option<Server> {
@@ -26,6 +26,6 @@ pub(super) fn read(
     let url = url.map_err(|reason| faults.push(place.clone(), format!("{prefix}{reason}"))).ok()?;
     let ca = text(matches, "ca").map(Path::new);
     // Without the flag it is the URL that asks for what the system does not have.
-    let (place, prefix) = if ca.is_some() { (Place::Flag("--ca".into()), "") } else { (place, prefix) };
+    let (place, prefix) = if ca.is_some() { (Location::Flag("--ca".into()), "") } else { (place, prefix) };
     Server::new(url, ca).map_err(|reason| faults.push(place, format!("{prefix}{reason}"))).ok()
 }

@@ -1,7 +1,7 @@
 //! `fantail subscribe`: its arguments.
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use fantail_config::{Faults, Place};
+use fantail_config::{Faults, Location};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{server, text, texts};
@@ -62,17 +62,17 @@ pub(super) fn command() -> Command {
 /// What the arguments say, or everything that is wrong with them.
 pub(super) fn read(matches: &ArgMatches) -> Result<Subscribe, Faults> {
     let mut faults = Faults::default();
-    let server = server::read(matches, (Place::CommandLine, "URL: "), |_| Ok(()), &mut faults);
+    let server = server::read(matches, (Location::CommandLine, "URL: "), |_| Ok(()), &mut faults);
     let mut headers = HeaderMap::new();
     for given in texts(matches, "header") {
         match header(given) {
             Ok((name, value)) => drop(headers.append(name, value)),
-            Err(reason) => faults.push(Place::Flag("--header".into()), reason),
+            Err(reason) => faults.push(Location::Flag("--header".into()), reason),
         }
     }
     let last_event_id = text(matches, "last-event-id").map(str::to_owned);
     if last_event_id.as_ref().is_some_and(|id| HeaderValue::from_bytes(id.as_bytes()).is_err()) {
-        faults.push(Place::Flag("--last-event-id".into()), "an id holds no control characters");
+        faults.push(Location::Flag("--last-event-id".into()), "an id holds no control characters");
     }
     match server {
         Some(server) if faults.is_empty() => Ok(Subscribe {

@@ -160,7 +160,7 @@ async fn every_route_is_on_the_page_and_is_one_of_the_node() {
 async fn every_bound_on_the_pages_is_the_one_in_force() {
     for page in [PUBLISHING, INTERNAL] {
         let mut settings = 0;
-        for setting in &SETTINGS {
+        for setting in SETTINGS {
             for (_, behind) in
                 page.match_indices(&format!("`{}` (", setting.key)).map(|(at, name)| (at, &page[at + name.len()..]))
             {

@@ -1,0 +1,24 @@
+//! The running node, as the routes and tasks of the control thread see it and act on it.
+
+use std::sync::Arc;
+
+use fantail_feed::Feed;
+use fantail_hub::Hub;
+use fantail_shard::{Admission, Command};
+use fantail_telemetry::Metrics;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use crate::intake::NodeIntake;
+
+/// Its parts.
+pub(crate) struct RunningNode {
+    pub(crate) feed: Arc<Feed<NodeIntake>>,
+    /// The hub's one publisher is behind this lock; it is not held while the feed is called, which may take it.
+    pub(crate) intake: Arc<Mutex<NodeIntake>>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) admission: Arc<Admission>,
+    /// One for each shard.
+    pub(crate) shards: Vec<mpsc::Sender<Command>>,
+}
