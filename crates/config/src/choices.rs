@@ -1,24 +1,17 @@
 //! Choices between a few words.
 
-use crate::forms::words::Words;
+pub use fantail_wire::SlowPolicy;
 
-/// The policy towards a stream that is slower than its channel's log is long.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SlowPolicy {
-    /// It is ended; the client comes back and is told of the gap.
-    #[default]
-    Disconnect,
-    /// It is told of the gap and goes on with what is still there.
-    Skip,
-    /// It is told of the gap and goes on with the newest event.
-    Latest,
-}
+use crate::forms::words::Words;
 
 impl Words for SlowPolicy {
     const NOUN: &'static str = "slow policy";
     const VALUE_NAME: &'static str = "POLICY";
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("disconnect", Self::Disconnect), ("skip", Self::Skip), ("latest", Self::Latest)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        (Self::Disconnect.as_str(), Self::Disconnect),
+        (Self::Skip.as_str(), Self::Skip),
+        (Self::Latest.as_str(), Self::Latest),
+    ];
 }
 
 /// Shape of a log line.

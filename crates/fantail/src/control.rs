@@ -11,7 +11,8 @@ use fantail_config::{Config, LogFormat};
 use fantail_feed::{Feed, MemoryFeed, RedisFeed, RedisSettings};
 use fantail_hub::{Hub, Publisher};
 use fantail_shard::Admission;
-use fantail_telemetry::{FeedState, Metrics};
+use fantail_telemetry::Metrics;
+use fantail_wire::FeedState;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -111,10 +112,9 @@ fn connect(
     metrics: &Metrics,
     brings_events: watch::Sender<bool>,
 ) -> (Arc<Feed<NodeIntake>>, Arc<Mutex<NodeIntake>>) {
-    let connected = if redis.is_some() { FeedState::Connected } else { FeedState::Memory };
     // A feed tells its state when it changes. Until then it is connecting, while the metrics begin with none.
     metrics.hub().set_feed_state(FeedState::Connecting);
-    let intake = Arc::new(Mutex::new(NodeIntake { publisher, counters: metrics.hub(), brings_events, connected }));
+    let intake = Arc::new(Mutex::new(NodeIntake { publisher, counters: metrics.hub(), brings_events }));
     let feed = match redis {
         None => Feed::Memory(MemoryFeed::new(Arc::clone(&intake))),
         Some(settings) => Feed::Redis(RedisFeed::start(&settings, &intake)),

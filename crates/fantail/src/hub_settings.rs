@@ -5,10 +5,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use fantail_config::{ChannelRule, Config, SlowPolicy as Written};
+use fantail_config::{ChannelRule, Config};
 use fantail_feed::RedisSettings;
 use fantail_hub::{Following, HubSettings, LogLimits, NumberedBy};
-use fantail_shard::{ShardSettings, SlowPolicies, SlowPolicy};
+use fantail_shard::{ShardSettings, SlowPolicies};
 use fantail_wire::Term;
 
 use crate::channel_makers::ChannelMakers;
@@ -47,7 +47,7 @@ pub(crate) fn shard_settings(config: &Config) -> ShardSettings {
         follow_deadline: config.feed.follow_deadline,
         progress_deadline: streams.progress_deadline,
         retry_ms: u32::try_from(millis(streams.retry)).unwrap_or(u32::MAX),
-        slow_policies: SlowPolicies::new(policy(policies[0]), policies[1..].iter().map(|written| policy(*written))),
+        slow_policies: SlowPolicies::new(policies),
         control_events: streams.control_events,
     }
 }
@@ -67,14 +67,6 @@ fn limits_of(rule: &ChannelRule, log: LogLimits) -> LogLimits {
         entries_max: rule.log_events_max.unwrap_or(log.entries_max),
         bytes_max: rule.log_bytes_max.unwrap_or(log.bytes_max),
         age_ms_max: rule.log_age_max.map_or(log.age_ms_max, millis),
-    }
-}
-
-fn policy(written: Written) -> SlowPolicy {
-    match written {
-        Written::Disconnect => SlowPolicy::Disconnect,
-        Written::Skip => SlowPolicy::Skip,
-        Written::Latest => SlowPolicy::Latest,
     }
 }
 

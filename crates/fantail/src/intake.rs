@@ -14,8 +14,6 @@ pub(crate) struct NodeIntake {
     pub(crate) counters: Arc<HubCounters>,
     /// Whether the feed brings the events of all channels, for whoever tells the streams.
     pub(crate) brings_events: watch::Sender<bool>,
-    /// What the operator calls "connected" is another word for a feed without a broker.
-    pub(crate) connected: fantail_telemetry::FeedState,
 }
 
 impl Intake for NodeIntake {
@@ -38,12 +36,8 @@ impl Intake for NodeIntake {
     }
 
     fn state(&mut self, state: FeedState) {
-        self.brings_events.send_replace(state == FeedState::Connected);
-        self.counters.set_feed_state(match state {
-            FeedState::Connected => self.connected,
-            FeedState::Partly => fantail_telemetry::FeedState::Partly,
-            FeedState::Connecting => fantail_telemetry::FeedState::Connecting,
-        });
+        self.brings_events.send_replace(state.is_whole());
+        self.counters.set_feed_state(state);
     }
 
     fn synced(&mut self, lane: Lane, terms: &Terms) {

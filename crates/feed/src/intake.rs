@@ -1,6 +1,6 @@
 //! The way down: what a feed tells its node.
 
-use fantail_wire::{ChannelName, EncodeError, Event, EventId, GapReason, Lane, Publication, Terms};
+use fantail_wire::{ChannelName, EncodeError, Event, EventId, FeedState, GapReason, Lane, Publication, Terms};
 
 use crate::Receipt;
 
@@ -70,15 +70,4 @@ pub struct Recalled {
     pub entries: Vec<(EventId, Event)>,
     /// The entries are all there was above this place. `None`: they could not be read.
     pub from: Option<EventId>,
-}
-
-/// How a feed is, for `/readyz` and metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FeedState {
-    /// Events arrive: every channel wanted when the connection was made has been confirmed.
-    Connected,
-    /// Events of some lanes arrive; the others are not connected.
-    Partly,
-    /// Not connected; trying again for ever.
-    Connecting,
 }

@@ -16,8 +16,9 @@ mod redis;
 
 pub use counters::{FeedCounters, Refusal};
 pub use event_json::{EventJson, EventJsonError, ReadEvent};
+pub use fantail_wire::FeedState;
 pub use feed::Feed;
-pub use intake::{FeedState, Intake, Placement, Recalled};
+pub use intake::{Intake, Placement, Recalled};
 pub use memory::MemoryFeed;
 pub use publish::{CHANNELS_PER_EVENT_MAX, PublishError, Receipt};
 pub use redis::{FileError, LogRetention, RedisFeed, RedisPublisher, RedisReach, RedisSettings, SettingsError};

@@ -19,7 +19,7 @@ pub struct MemoryFeed<I> {
 impl<I: Intake> MemoryFeed<I> {
     /// Makes a feed, which is connected from the start.
     pub fn new(intake: Arc<Mutex<I>>) -> Self {
-        intake.lock().state(FeedState::Connected);
+        intake.lock().state(FeedState::Memory);
         Self { intake, counters: Arc::default() }
     }
 
@@ -48,10 +48,10 @@ impl<I: Intake> MemoryFeed<I> {
         Ok(result?)
     }
 
-    /// Always connected.
+    /// Always there.
     #[allow(clippy::unused_self)] // the same call on every feed
     pub fn state(&self) -> FeedState {
-        FeedState::Connected
+        FeedState::Memory
     }
 
     /// What it has done so far.
@@ -123,7 +123,7 @@ mod tests {
         let feed = MemoryFeed::new(Arc::clone(&intake));
         feed.follow(&ChannelName::parse("a").expect("valid"));
         assert_eq!(feed.publish(&publication("x", 1)), Ok(Receipt { id: None, subscribers: Some(7) }));
-        assert_eq!(intake.lock().told, ["Connected", "followed a", "[\"a\"] x"]);
+        assert_eq!(intake.lock().told, ["Memory", "followed a", "[\"a\"] x"]);
         assert_eq!(feed.counters().events.load(std::sync::atomic::Ordering::Relaxed), 1);
     }
 
@@ -132,7 +132,7 @@ mod tests {
         let intake = Arc::new(Mutex::new(MemoryRecorder::default()));
         let feed = MemoryFeed::new(Arc::clone(&intake));
         feed.recall(&ChannelName::parse("a").expect("valid"));
-        assert_eq!(intake.lock().told, ["Connected", "recalled a Recalled { entries: [], from: None }"]);
+        assert_eq!(intake.lock().told, ["Memory", "recalled a Recalled { entries: [], from: None }"]);
     }
 
     #[test]

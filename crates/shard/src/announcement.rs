@@ -47,7 +47,7 @@ impl Announcement {
 
 #[cfg(test)]
 mod tests {
-    use fantail_telemetry::SlowPolicy;
+    use fantail_wire::SlowPolicy;
     use fantail_wire::feed_frame;
 
     use crate::harness::{Harness, read_to, shortest};

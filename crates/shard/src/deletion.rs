@@ -74,8 +74,8 @@ fn is_up_to(generation: u32, newest: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use fantail_telemetry::SlowPolicy;
     use fantail_wire::ChannelName;
+    use fantail_wire::SlowPolicy;
 
     use super::*;
     use crate::harness::{Harness, read_to, shortest};

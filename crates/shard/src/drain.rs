@@ -87,7 +87,7 @@ fn share(total: usize, elapsed: Duration, window: Duration) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use fantail_telemetry::SlowPolicy;
+    use fantail_wire::SlowPolicy;
 
     use super::*;
     use crate::engine::Engine;

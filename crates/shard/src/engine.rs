@@ -154,7 +154,7 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use fantail_telemetry::SlowPolicy;
+    use fantail_wire::SlowPolicy;
     use fantail_wire::feed_frame;
 
     use super::JOBS;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fantail_hub::{Following, Hub, HubSettings, LogLimits, NumberedBy, Publisher, Resume};
-use fantail_telemetry::SlowPolicy;
+use fantail_wire::SlowPolicy;
 use fantail_wire::{ChannelName, ChannelPattern, Event, Framing, Lanes, Publication, Term};
 use mio::Poll;
 
@@ -54,7 +54,7 @@ impl Harness {
             follow_deadline: minute,
             progress_deadline: minute,
             retry_ms: 1000,
-            slow_policies: SlowPolicies::new(slow_policy, [slow_policy]),
+            slow_policies: SlowPolicies::new([slow_policy; 2]),
             control_events: true,
         };
         let poll = Poll::new().expect("a poll");

@@ -32,7 +32,7 @@ mod tick;
 
 pub use admission::{Admission, Permit};
 pub use command::{Command, ConnectionId, ConnectionSummary};
-pub use fantail_telemetry::{CloseReason, SlowPolicy};
+pub use fantail_telemetry::CloseReason;
 pub use shard::{Shard, ShardSettings};
 pub use slow_policies::SlowPolicies;
 pub use streams::{Shed, Subscribe};

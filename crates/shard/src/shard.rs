@@ -181,8 +181,8 @@ fn look_at_sockets(poll: &mut AsyncFd<Poll>, events: &mut Events, engine: &mut E
 
 #[cfg(test)]
 mod tests {
-    use fantail_telemetry::SlowPolicy;
     use fantail_wire::Framing;
+    use fantail_wire::SlowPolicy;
 
     use super::*;
 
@@ -193,7 +193,7 @@ mod tests {
             follow_deadline: minute,
             progress_deadline: minute,
             retry_ms: 1000,
-            slow_policies: SlowPolicies::new(SlowPolicy::Disconnect, []),
+            slow_policies: SlowPolicies::new([SlowPolicy::Disconnect]),
             control_events,
         };
         let frame = settings.last_words(reason)?;

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use fantail_telemetry::{Label, SlowPolicy};
+use fantail_wire::SlowPolicy;
 
 /// One policy for each class of channels: the pattern of the settings that a channel's name fits.
 #[derive(Debug, Clone)]
 pub struct SlowPolicies(Arc<[SlowPolicy]>);
 
 impl SlowPolicies {
-    /// `default` for channels that fit no pattern, and one for each pattern in their order.
-    pub fn new(default: SlowPolicy, of_patterns: impl IntoIterator<Item = SlowPolicy>) -> Self {
-        Self(std::iter::once(default).chain(of_patterns).collect())
+    /// The first for channels that fit no pattern, then one for each pattern in their order; not empty.
+    pub fn new(policies: impl IntoIterator<Item = SlowPolicy>) -> Self {
+        Self(policies.into_iter().collect())
     }
 
     /// The policy of channels of `class`.
@@ -20,25 +20,16 @@ impl SlowPolicies {
     }
 }
 
-/// Of two policies that are asked at once, the one that lets less pass: a channel that must not go on after a loss does
-/// not, whatever the stream's other channels may do.
-pub(crate) fn strictest(one: SlowPolicy, other: SlowPolicy) -> SlowPolicy {
-    if one.index() < other.index() { one } else { other }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_first_is_for_channels_without_a_pattern_and_the_strictest_wins() {
-        let policies = SlowPolicies::new(SlowPolicy::Skip, [SlowPolicy::Latest, SlowPolicy::Disconnect]);
+    fn the_first_policy_is_for_channels_without_a_pattern() {
+        let policies = SlowPolicies::new([SlowPolicy::Skip, SlowPolicy::Latest, SlowPolicy::Disconnect]);
         assert_eq!(
             [0, 1, 2].map(|class| policies.of(class)),
             [SlowPolicy::Skip, SlowPolicy::Latest, SlowPolicy::Disconnect]
         );
-        assert_eq!(strictest(SlowPolicy::Latest, SlowPolicy::Skip), SlowPolicy::Skip);
-        assert_eq!(strictest(SlowPolicy::Disconnect, SlowPolicy::Skip), SlowPolicy::Disconnect);
-        assert_eq!(strictest(SlowPolicy::Latest, SlowPolicy::Latest), SlowPolicy::Latest);
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use crossbeam::utils::CachePadded;
+use fantail_wire::FeedState;
 
 use crate::counter::{ByLabel, Counter, Gauge};
 use crate::label::{Label, label};
@@ -39,16 +40,11 @@ label! {
 }
 
 label! {
-    /// How the feed is.
-    pub enum FeedState {
-        /// Events come from this process alone, which cannot be disconnected.
-        Memory = "memory",
-        /// Not connected, and trying.
-        Connecting = "connecting",
-        /// Events of some lanes arrive.
-        Partly = "partly",
-        /// Events arrive.
-        Connected = "connected",
+    for FeedState {
+        Memory: "Events come from this process alone, which cannot be disconnected",
+        Connecting: "Not connected, and trying",
+        Partly: "Events of some lanes arrive",
+        Connected: "Events arrive",
     }
 }
 
@@ -126,7 +122,7 @@ impl HubFields {
     pub fn feed_state(&self) -> FeedState {
         let index = self.feed_state.get();
         let is_current = |state: &FeedState| state.index() as u64 == index;
-        FeedState::ALL.into_iter().find(is_current).unwrap_or(FeedState::Memory)
+        FeedState::ALL.iter().copied().find(is_current).unwrap_or(FeedState::Memory)
     }
 }
 
@@ -139,8 +135,8 @@ mod tests {
         let counters = HubCounters::default();
         assert_eq!(counters.feed_state(), FeedState::Memory);
         for state in FeedState::ALL {
-            counters.set_feed_state(state);
-            assert_eq!(counters.feed_state(), state);
+            counters.set_feed_state(*state);
+            assert_eq!(counters.feed_state(), *state);
         }
     }
 }

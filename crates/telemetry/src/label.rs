@@ -19,8 +19,20 @@ pub trait Label: Copy + 'static {
     }
 }
 
-/// Declares an enum as a label: each variant with its word and, as its one line of documentation, its meaning.
+/// Declares an enum as a label: each variant with its word and, as its one line of documentation, its meaning. Or makes an
+/// enum of `wire`, which has its words, a label: each variant with its meaning, in the enum's order.
 macro_rules! label {
+    (for $name:ident { $($variant:ident: $meaning:literal,)+ }) => {
+        impl $crate::label::Label for $name {
+            const WORDS: &'static [&'static str] = &[$(Self::$variant.as_str()),+];
+            const MEANINGS: &'static [&'static str] = &[$($meaning),+];
+
+            #[inline]
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
     ($(#[$meta:meta])* pub enum $name:ident { $(#[doc = $meaning:literal] $variant:ident = $word:literal,)+ }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,3 +69,20 @@ macro_rules! label {
 }
 
 pub(crate) use label;
+
+#[cfg(test)]
+mod tests {
+    use fantail_wire::{FeedState, SlowPolicy};
+
+    use super::*;
+
+    #[test]
+    fn an_enum_of_wire_is_labelled_with_its_own_words() {
+        for policy in SlowPolicy::ALL {
+            assert_eq!(Label::as_str(*policy), policy.as_str());
+        }
+        for state in FeedState::ALL {
+            assert_eq!(Label::as_str(*state), state.as_str());
+        }
+    }
+}

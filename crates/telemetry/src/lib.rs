@@ -23,10 +23,10 @@ mod text_format;
 
 pub use counter::{ByLabel, Counter, Gauge};
 pub use escape::{ESCAPED_BYTES_MAX, Escaped, escape};
-pub use hub_counters::{EvictReason, FeedState, HubCounters, HubFields, RejectReason};
+pub use hub_counters::{EvictReason, HubCounters, HubFields, RejectReason};
 pub use label::Label;
 pub use metrics::Metrics;
 pub use reference::reference_markdown;
 pub use sampled::{Admitted, Sampled};
-pub use shard_counters::{CloseReason, ShardCounters, ShardFields, SlowPolicy, StatusClass, TurnedAway};
+pub use shard_counters::{CloseReason, ShardCounters, ShardFields, StatusClass, TurnedAway};
 pub use text_format::TextFormat;

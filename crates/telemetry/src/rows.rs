@@ -3,11 +3,13 @@
 //! A row gives the name, the meaning and where the number is read. The exposition, the reference
 //! page and the test of names are made from these rows.
 
+use fantail_wire::{FeedState, SlowPolicy};
+
 use crate::counter::Counter;
-use crate::hub_counters::{EvictReason, FeedState, HubFields, RejectReason};
+use crate::hub_counters::{EvictReason, HubFields, RejectReason};
 use crate::label::Label;
 use crate::process::ProcessFigures;
-use crate::shard_counters::{CloseReason, ShardFields, SlowPolicy, StatusClass, TurnedAway};
+use crate::shard_counters::{CloseReason, ShardFields, StatusClass, TurnedAway};
 
 /// One metric.
 pub(crate) struct Row {

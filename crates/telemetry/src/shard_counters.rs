@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use crossbeam::utils::CachePadded;
+use fantail_wire::SlowPolicy;
 
 use crate::counter::{ByLabel, Counter, Gauge};
 use crate::label::label;
@@ -53,14 +54,10 @@ label! {
 }
 
 label! {
-    /// What becomes of a live stream that is slower than its channel's log is long, the strictest first.
-    pub enum SlowPolicy {
-        /// It is ended; the client comes back with its last id and is told of the gap.
-        Disconnect = "disconnect",
-        /// It is told of the gap and goes on with what is still there.
-        Skip = "skip",
-        /// It is told of the gap and goes on with the newest event.
-        Latest = "latest",
+    for SlowPolicy {
+        Disconnect: "It is ended; the client comes back with its last id and is told of the gap",
+        Skip: "It is told of the gap and goes on with what is still there",
+        Latest: "It is told of the gap and goes on with the newest event",
     }
 }
 
@@ -125,7 +122,7 @@ pub struct ShardFields {
     /// Streams that began with a client's id that is not known here.
     pub ids_unknown: Counter,
     /// Times a live stream had missed something, by what became of it.
-    pub overruns: ByLabel<SlowPolicy, { SlowPolicy::COUNT }>,
+    pub overruns: ByLabel<SlowPolicy, { SlowPolicy::ALL.len() }>,
     /// Passes over a channel's subscribers.
     pub passes: Counter,
     /// Slices of time that passes were cut into.

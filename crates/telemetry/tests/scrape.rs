@@ -3,13 +3,13 @@
 // A failed unwrap is how a test fails.
 #![allow(clippy::unwrap_used)]
 
+use fantail_wire::{FeedState, SlowPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::{env, fs};
 
 use fantail_telemetry::{
-    CloseReason, EvictReason, FeedState, Metrics, RejectReason, SlowPolicy, StatusClass, TextFormat, TurnedAway,
-    reference_markdown,
+    CloseReason, EvictReason, Metrics, RejectReason, StatusClass, TextFormat, TurnedAway, reference_markdown,
 };
 
 /// The value of one series, written as a scrape writes it.

@@ -19,7 +19,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("feed", &["wire"]),
     ("hub", &["telemetry", "wire"]),
     ("shard", &["hub", "telemetry", "wire"]),
-    ("telemetry", &[]),
+    ("telemetry", &["wire"]),
     ("testkit", &[]),
     ("wire", &[]),
 ];

@@ -1,10 +1,10 @@
 //! The last words to a stream that is ended on purpose: why, and when to come back.
 
 use crate::Frame;
-use crate::reason::reasons;
 use crate::sse::write_field;
+use crate::words::words;
 
-reasons! {
+words! {
     /// Why a stream is ended on purpose.
     pub enum Closing {
         /// The node is going away.

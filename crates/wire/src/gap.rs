@@ -1,10 +1,10 @@
 //! The gap event: how a stream says that something it should have had is missing.
 
-use crate::reason::reasons;
 use crate::sse::write_field;
+use crate::words::words;
 use crate::{ChannelName, EventId, Frame, Framing};
 
-reasons! {
+words! {
     /// Why events may be missing.
     pub enum GapReason {
         /// The client's last id is of a numbering that this node does not know, or is no id that anyone gave.

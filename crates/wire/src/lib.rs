@@ -9,15 +9,16 @@ mod channel_name;
 mod channel_pattern;
 mod closing;
 mod event;
-mod feed_notice;
+mod feed_state;
 mod frame;
 mod gap;
 mod id;
 mod lanes;
 mod opening;
-mod reason;
+mod slow_policy;
 mod sse;
 mod terms;
+mod words;
 
 pub use channel_name::{CHANNEL_NAME_BYTES_MAX, ChannelName, ChannelNameError};
 pub use channel_pattern::{ChannelPattern, ChannelPatternError};
@@ -26,11 +27,12 @@ pub use event::{
     EVENT_TYPE_BYTES_MAX, Event, EventError, EventFields, EventType, PUBLISHER_ID_BYTES_MAX, Publication, PublisherId,
     RETRY_MS_MAX,
 };
-pub use feed_notice::feed_frame;
+pub use feed_state::{FeedState, feed_frame};
 pub use frame::{Frame, Framing, end_of_body, keepalive};
 pub use gap::{GapReason, gap_frame, gap_frame_without_id, silent_gap_frame};
 pub use id::{EventId, IdError, Term};
 pub use lanes::{LANE_NAME_BYTES_MAX, LANES_MAX, Lane, LaneError, LaneName, LaneNameError, Lanes, TooManyLanes};
 pub use opening::opening_frame;
+pub use slow_policy::SlowPolicy;
 pub use sse::{EncodeError, encode};
 pub use terms::{EndedTerm, Terms};

@@ -4,12 +4,12 @@
 //! gap was begun is judged again, by what is left then; and once the gap was begun the cursor is above the floor.
 
 use fantail_hub::{Channel, Delivery, EntryKind, Floor, Hub, Position, ReadLimit, Reading};
-use fantail_telemetry::{CloseReason, SlowPolicy};
-use fantail_wire::GapReason;
+use fantail_telemetry::CloseReason;
+use fantail_wire::{GapReason, SlowPolicy};
 
 use super::{Collected, Standing, add_gaps, collect, merge};
 use crate::outgoing::READ_LIMIT;
-use crate::slow_policies::{SlowPolicies, strictest};
+use crate::slow_policies::SlowPolicies;
 use crate::streams::{Key, Resuming, Streams};
 
 /// How a stream goes on behind a loss.
@@ -56,7 +56,7 @@ pub(super) fn judge<'a>(
     for channel in channels {
         let floor = channel.live_floor();
         if floor.position > cursor {
-            policy = strictest(policy, policies.of(channel.class()));
+            policy = policy.strictest(policies.of(channel.class()));
             if floor.reason == GapReason::Deleted {
                 return Judgement::End(CloseReason::ChannelDeleted, policy);
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use fantail_hub::{Asked, Begin, Delivery, EntryKind, Hub, Join, Mark, Position, ReadLimit, Resume, Start};
-use fantail_telemetry::SlowPolicy;
+use fantail_wire::SlowPolicy;
 use fantail_wire::{Framing, Lane, end_of_body, opening_frame};
 
 use super::super::overrun::{Judgement, go_on, judge};

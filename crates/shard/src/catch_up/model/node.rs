@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use fantail_hub::{Channel, Following, Hub, HubSettings, LogLimits, NumberedBy, Publisher, Release, Wish};
-use fantail_telemetry::SlowPolicy;
+use fantail_wire::SlowPolicy;
 use fantail_wire::{ChannelName, ChannelPattern, EventFields, EventId, Lane, Lanes, Publication, Term};
 
 use super::account::Published;
@@ -138,7 +138,7 @@ impl Node {
             course,
             hub,
             history: Vec::new(),
-            slow_policies: SlowPolicies::new(SlowPolicy::Disconnect, slow_policies),
+            slow_policies: SlowPolicies::new(std::iter::once(SlowPolicy::Disconnect).chain(slow_policies)),
             unknown_id_replay_max,
             publisher,
             following,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use fantail_hub::{Following, Hub, HubSettings, LogLimits, NumberedBy, Release, Wish};
-use fantail_telemetry::SlowPolicy;
+use fantail_wire::SlowPolicy;
 use fantail_wire::{GapReason, Lanes};
 
 use super::connection::Surroundings;
@@ -95,7 +95,7 @@ impl World {
             course,
             nodes,
             unnumbered: UnnumberedEvents::new(),
-            slow_policies: SlowPolicies::new(policies[seed as usize % policies.len()], []),
+            slow_policies: SlowPolicies::new([policies[seed as usize % policies.len()]]),
             linger_ms,
             unknown_id_replay_max,
             is_at_work: true,

@@ -1,18 +1,19 @@
-//! Reasons that clients are told: each declared once, with its word. The words are part of the wire contract.
+//! Enums whose values have words: each declared once, with its word. The words are part of the contract with clients and
+//! operators.
 
-/// Declares an enum of reasons: each variant with its word.
-macro_rules! reasons {
+/// Declares an enum: each variant with its word.
+macro_rules! words {
     ($(#[$meta:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum $name { $($(#[$doc])* $variant,)+ }
 
         impl $name {
-            /// Every reason there is.
+            /// Every value there is.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The reason as it stands in an event's JSON.
-            pub fn as_str(self) -> &'static str {
+            /// The word of this value.
+            pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word,)+
                 }
@@ -27,4 +28,4 @@ macro_rules! reasons {
     };
 }
 
-pub(crate) use reasons;
+pub(crate) use words;
