@@ -56,7 +56,7 @@ async fn admit(socket: TcpStream, peer: SocketAddr, reserve: &mut Reserve, conte
     context.counters.connections_accepted.add(1);
     match context.admission.try_permit() {
         Some(permit) => {
-            let place = Place::open(permit, Arc::clone(&context.counters));
+            let place = Place::open(permit, &context.shard, Arc::clone(&context.counters));
             spawn_local(connection::serve(socket, peer, place, Rc::clone(context)));
         }
         None => reserve.serve(socket, peer, context).await,

@@ -3,13 +3,15 @@
 use std::mem;
 use std::sync::Arc;
 
-use fantail_shard::{Admission, Permit};
+use fantail_shard::{Admission, OpenConnection, Permit, Shard};
 use fantail_telemetry::ShardCounters;
 
 /// The place.
 pub(crate) struct Place {
     held: Held,
     counters: Arc<ShardCounters>,
+    /// Until the shard has the stream, a drain waits for this.
+    _connection: OpenConnection,
 }
 
 enum Held {
@@ -21,15 +23,15 @@ enum Held {
 
 impl Place {
     /// One of those that may be open.
-    pub(crate) fn open(permit: Permit, counters: Arc<ShardCounters>) -> Self {
+    pub(crate) fn open(permit: Permit, shard: &Shard, counters: Arc<ShardCounters>) -> Self {
         counters.connections_open.add(1);
-        Self { held: Held::Permit(permit), counters }
+        Self { held: Held::Permit(permit), counters, _connection: shard.open_connection() }
     }
 
     /// One of the reserve.
-    pub(crate) fn in_reserve(counters: Arc<ShardCounters>) -> Self {
+    pub(crate) fn in_reserve(shard: &Shard, counters: Arc<ShardCounters>) -> Self {
         counters.connections_turning_away.add(1);
-        Self { held: Held::Reserve, counters }
+        Self { held: Held::Reserve, counters, _connection: shard.open_connection() }
     }
 
     pub(crate) fn is_in_reserve(&self) -> bool {

@@ -50,7 +50,7 @@ impl Reserve {
     pub(crate) async fn serve(&mut self, socket: TcpStream, peer: SocketAddr, context: &Rc<ShardContext>) {
         self.tell(TurnedAway::Told, "full: newcomers are told to come back later", context);
         self.make_room(context).await;
-        let place = Place::in_reserve(Arc::clone(&context.counters));
+        let place = Place::in_reserve(&context.shard, Arc::clone(&context.counters));
         let connection = connection::serve(socket, peer, place, Rc::clone(context));
         let counters = Arc::clone(&context.counters);
         let deadline = DEADLINE.min(context.settings.request_deadline);

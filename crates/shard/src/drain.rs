@@ -6,6 +6,7 @@ use fantail_telemetry::CloseReason;
 use tokio::sync::oneshot;
 
 use crate::catch_up::CatchUp;
+use crate::open_connections::OpenConnections;
 use crate::slice::{SLICE, Slice};
 use crate::streams::{Key, State, Streams};
 use crate::tick::Tick;
@@ -35,7 +36,7 @@ impl Drain {
     }
 
     /// Ends the streams whose time has come.
-    pub(crate) fn tick(&mut self, streams: &mut Streams, catch_up: &mut CatchUp) {
+    pub(crate) fn tick(&mut self, streams: &mut Streams, catch_up: &mut CatchUp, connections: &OpenConnections) {
         let elapsed = streams.now().since(self.started);
         let due = share(self.total, elapsed, self.window);
         // At the end of the window nobody is left out, however late a stream came.
@@ -53,9 +54,7 @@ impl Drain {
             }
         }
         // Connections that are no streams count too: they were accepted, and get an answer.
-        let counters = streams.counters();
-        let open = counters.connections_open.get() + counters.connections_turning_away.get();
-        let nothing_left = elapsed >= GRACE && open == 0;
+        let nothing_left = elapsed >= GRACE && streams.len() + connections.count() == 0;
         if let Some(done) = nothing_left.then(|| self.done.take()).flatten() {
             // The receiver is gone only when the process is past waiting.
             let _ = done.send(());
@@ -99,6 +98,23 @@ mod tests {
         let due = |ms| share(1000, Duration::from_millis(ms), window);
         assert_eq!([due(0), due(1), due(5000), due(9999), due(10_000), due(99_999)], [0, 1, 500, 1000, 1000, 1000]);
         assert_eq!(share(1000, Duration::ZERO, Duration::ZERO), 1000);
+    }
+
+    #[test]
+    fn a_drain_waits_for_connections_that_are_no_streams_yet() {
+        let mut harness = Harness::new(SlowPolicy::Disconnect, 10);
+        let engine = &mut harness.engine;
+        let connection = engine.connections.open();
+        let (done, mut is_done) = oneshot::channel();
+        engine.begin_drain(Duration::ZERO, done);
+        let started = engine.streams.now();
+        while engine.streams.now().since(started) < 2 * GRACE {
+            engine.tick();
+        }
+        assert!(is_done.try_recv().is_err(), "a connection is open");
+        drop(connection);
+        engine.tick();
+        assert!(is_done.try_recv().is_ok());
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::catch_up::CatchUp;
 use crate::command::{Command, ConnectionId};
 use crate::deletion::Deletions;
 use crate::drain::Drain;
+use crate::open_connections::OpenConnections;
 use crate::passes::Passes;
 use crate::shard::ShardSettings;
 use crate::slice::{SLICE, Slice};
@@ -35,6 +36,7 @@ pub(crate) struct Engine {
     pub(crate) deletions: Deletions,
     pub(crate) announcement: Announcement,
     pub(crate) sweep: Sweep,
+    pub(crate) connections: OpenConnections,
     drain: Option<Drain>,
     /// Which job had the last slice, as an index into [`JOBS`].
     last_job: usize,
@@ -67,6 +69,7 @@ impl Engine {
             catch_up: CatchUp::default(),
             deletions: Deletions::default(),
             announcement: Announcement::default(),
+            connections: OpenConnections::default(),
             drain: None,
             last_job: 0,
         }
@@ -130,7 +133,7 @@ impl Engine {
         self.streams.look_at_the_clock();
         self.sweep.tick(&self.streams);
         if let Some(drain) = &mut self.drain {
-            drain.tick(&mut self.streams, &mut self.catch_up);
+            drain.tick(&mut self.streams, &mut self.catch_up, &self.connections);
         }
     }
 
@@ -148,7 +151,7 @@ impl Engine {
     pub(crate) fn begin_drain(&mut self, window: Duration, done: oneshot::Sender<()>) {
         self.streams.look_at_the_clock();
         let drain = self.drain.insert(Drain::begin(&mut self.streams, window, done));
-        drain.tick(&mut self.streams, &mut self.catch_up);
+        drain.tick(&mut self.streams, &mut self.catch_up, &self.connections);
     }
 }
 

@@ -20,6 +20,7 @@ mod engine;
 mod fanout;
 #[cfg(test)]
 mod harness;
+mod open_connections;
 mod outgoing;
 mod passes;
 mod shard;
@@ -33,6 +34,7 @@ mod tick;
 pub use admission::{Admission, Permit};
 pub use command::{Command, ConnectionId, ConnectionSummary};
 pub use fantail_telemetry::CloseReason;
+pub use open_connections::OpenConnection;
 pub use shard::{Shard, ShardSettings};
 pub use slow_policies::SlowPolicies;
 pub use streams::{Shed, Subscribe};

@@ -18,6 +18,7 @@ use tokio::time::MissedTickBehavior;
 use crate::admission::Admission;
 use crate::command::{Command, ConnectionId};
 use crate::engine::Engine;
+use crate::open_connections::OpenConnection;
 use crate::slow_policies::SlowPolicies;
 use crate::streams::Subscribe;
 
@@ -105,6 +106,11 @@ impl Shard {
         let engine = Engine::new(hub, shard, registry, settings, counters, admission);
         let shard = Self { engine: Rc::new(RefCell::new(engine)), handed_over: Rc::new(Notify::new()) };
         Ok((shard.clone(), shard.run(poll, commands)))
+    }
+
+    /// Counts a connection that may become a stream: a drain waits until it is answered.
+    pub fn open_connection(&self) -> OpenConnection {
+        self.engine.borrow().connections.open()
     }
 
     /// Hands a socket over. The name of the connection may be that of one that is at its end already.
