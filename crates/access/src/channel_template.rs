@@ -1,8 +1,8 @@
-//! Channels that are made from what a token says: `user:{sub}`, `org:{org}:news`.
+//! Channels that are made from the claims of a token: `user:{sub}`, `org:{org}:news`.
 //!
-//! A value must not break out of its place: a user who names himself `bob:private` must not get from `user:{sub}` the
-//! channel that `user:{sub}:private` gives to `bob`. So everything in a value but letters, digits, `-`, `_` and `.` is written
-//! as `~` and two hexadecimal digits for each of its bytes: `bob:private` becomes `bob~3aprivate`. Publishers write the same.
+//! A value must not break out of its place. Example: a user takes the name `bob:private`. The template `user:{sub}` must not
+//! give that user the channel that `user:{sub}:private` gives to `bob`. So letters, digits, `-`, `_` and `.` of a value stay,
+//! and each other byte becomes `~` and two hexadecimal digits: `bob:private` becomes `bob~3aprivate`. Publishers write the same.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::claims::Claims;
 
-/// Channels that one template can give, from a claim that is a list.
+/// The most channels that one template gives, from claims that are lists.
 pub const CHANNELS_PER_TEMPLATE_MAX: usize = 64;
 
 /// A channel's name with places for claims.
@@ -27,16 +27,16 @@ enum Piece {
     Claim(String),
 }
 
-/// Why a text is no template.
+/// The reason why a text is no template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// Braces that do not belong together, or with nothing in them.
+    /// Braces do not match, or are empty.
     #[error("{0:?}: write a claim's name in braces, such as user:{{sub}}")]
     Braces(String),
-    /// Without a claim it would give everyone the same channel.
+    /// The template has no claim, so everyone would get the same channel.
     #[error("{0:?} names no claim; a channel that everyone may read has a place in the tokens' own list")]
     NoClaim(String),
-    /// Whatever the claims are, this becomes no channel.
+    /// No claims make a valid channel of this template.
     #[error("{text:?} cannot become a channel's name: {reason}")]
     Name {
         /// The template.
@@ -46,16 +46,16 @@ pub enum TemplateError {
     },
 }
 
-/// Why a token gives no channel here.
+/// The reason why a token gives no channel here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FillError {
-    /// The claim is there and is neither text nor number, nor a list of such.
+    /// The claim is neither text nor number, nor a list of these.
     #[error("the token's claim {0} is neither a text nor a number, nor a list of them")]
     Type(String),
     /// The list is too long.
     #[error("the token's claim {0} lists more than {CHANNELS_PER_TEMPLATE_MAX} values")]
     TooMany(String),
-    /// With this value no channel has such a name.
+    /// This value makes a name that no channel may have.
     #[error("the token's claims make no channel: {0}")]
     Name(#[from] ChannelNameError),
 }
@@ -91,8 +91,8 @@ impl ChannelTemplate {
         reason.map_or(Ok(template), |reason| Err(TemplateError::Name { text: text.to_owned(), reason }))
     }
 
-    /// The channels that it gives for these claims: none if one of its claims is not there, one for each value if a claim
-    /// is a list, and for several lists each value of one with each of the others.
+    /// The channels that this template gives for these claims. It gives none if one of its claims is missing, and one for each
+    /// value if a claim is a list. Several lists give each combination: lists of 2 and 3 values give 6 channels.
     pub fn fill(&self, claims: &Claims) -> Result<Vec<ChannelName>, FillError> {
         let mut names = vec![String::new()];
         for piece in &self.pieces {
@@ -122,7 +122,7 @@ impl ChannelTemplate {
     }
 }
 
-/// A claim's values as they stand in names.
+/// A claim's values, escaped for names.
 fn written(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::Array(list) => list.iter().map(written_alone).collect(),
@@ -138,10 +138,10 @@ fn written_alone(value: &Value) -> Option<String> {
     }
 }
 
-/// Writes any text as a part of a channel's name: letters, digits, `-`, `_` and `.` stand for themselves, each other byte
-/// is `~` and two hexadecimal digits. Two texts never give the same part.
+/// Writes any text as a part of a channel's name. Letters, digits, `-`, `_` and `.` stand for themselves. Each other byte
+/// becomes `~` and two hexadecimal digits. Two texts never give the same part.
 ///
-/// A text of dots alone is written with `~2e`, since `.` and `..` are no parts of a path. An empty text is `~`.
+/// Dots alone become `~2e`, since a path cannot have the parts `.` and `..`. An empty text becomes `~`.
 pub fn escape_in_channel(text: &str) -> String {
     if text.is_empty() {
         return "~".to_owned();

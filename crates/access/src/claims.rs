@@ -1,8 +1,8 @@
-//! What a checked token says.
+//! The claims of a token whose signature was checked.
 
 use serde_json::Value;
 
-/// The claims of a token whose signature is good. Whether they hold now is for [`TokenRules`](crate::TokenRules) to say.
+/// The claims of a token whose signature is good. [`TokenRules`](crate::TokenRules) decides whether they hold now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claims(serde_json::Map<String, Value>);
 
@@ -11,7 +11,7 @@ impl Claims {
         Self(claims)
     }
 
-    /// The value at a path such as `user.id.opaque_id`. A claim whose name itself has dots is found by that name first.
+    /// The value at a path such as `user.id.opaque_id`. A claim with this whole text as its name comes first.
     pub fn get(&self, path: &str) -> Option<&Value> {
         if let Some(value) = self.0.get(path) {
             return Some(value);

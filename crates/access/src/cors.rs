@@ -1,8 +1,8 @@
-//! The CORS decision: may a page of this origin read the answer, and which headers say so.
+//! The CORS decision: whether a page of this origin may read the answer, and which headers say so.
 //!
-//! Every answer of the public listener asks here, errors included, since a page sees an error
-//! without CORS headers only as a nameless failure. The policy reflects nothing that is not on its
-//! list. Credentials are allowed only where that was asked for, and then to listed origins alone.
+//! Every answer of the public listener asks here, errors included: without CORS headers a page sees an error only as a
+//! failure without a status. The policy echoes only origins that are on its list. It allows credentials only if the
+//! operator asked for that, and only to listed origins.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ pub const PREFLIGHT_MAX_AGE_SECONDS: u32 = 7200;
 const ALLOW_ORIGIN: &str = "access-control-allow-origin";
 const ALLOW_CREDENTIALS: (&str, &str) = ("access-control-allow-credentials", "true");
 
-/// What a preflight is granted: reading a stream, and the request headers of stream clients.
+/// A preflight is granted this: to read a stream, with the request headers of stream clients.
 /// `Last-Event-ID` is here because a long or unusual id makes a browser ask before every reconnect.
 const PREFLIGHT_GRANTS: [(&str, &str); 3] = [
     ("access-control-allow-methods", "GET, HEAD"),
@@ -31,9 +31,9 @@ pub struct CorsPolicy {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Allowed {
-    /// No list was given: no CORS header is ever sent, so only pages of the same origin read.
+    /// There is no list. No CORS header is ever sent, so only pages of the same origin can read.
     None,
-    /// `*`, which is safe only as long as no answer depends on a cookie.
+    /// `*`. This is safe only as long as no answer depends on a cookie.
     Any,
     Listed(HashSet<Origin>),
 }
@@ -69,15 +69,14 @@ impl CorsPolicy {
         Self { allowed: Allowed::Any, credentials: false }
     }
 
-    /// Lets pages of listed origins read with cookies (`withCredentials`), for a proxy in front that looks at them. Where
-    /// any origin may read this changes nothing: every page on the web could read as the person who has it open.
+    /// Lets pages of listed origins read with cookies (`withCredentials`), for a proxy in front that checks them. It changes
+    /// nothing if any origin may read: otherwise every page on the web could read as the person who has it open.
     #[must_use]
     pub fn with_credentials(self) -> Self {
         Self { credentials: matches!(self.allowed, Allowed::Listed(_)), ..self }
     }
 
-    /// Reads the operator's list, in which a single `*` means any origin. All bad entries come
-    /// back together.
+    /// Reads the operator's list, in which a single `*` means any origin. The error holds all bad entries.
     pub fn parse<S: AsRef<str>>(entries: &[S]) -> Result<Self, Vec<CorsPolicyError>> {
         if let [only] = entries
             && only.as_ref() == "*"
@@ -95,8 +94,8 @@ impl CorsPolicy {
         if errors.is_empty() { Ok(Self::new(origins)) } else { Err(errors) }
     }
 
-    /// Decides for a request with these `Origin` header values: all of them, because a request
-    /// with two is refused and a lookup of "the" header would hide the second.
+    /// Decides for a request with these `Origin` header values. It needs all of them: a request with two is refused, and a
+    /// lookup of "the" header would hide the second.
     pub fn decide<'a>(&self, origin_headers: impl IntoIterator<Item = &'a [u8]>) -> CorsDecision {
         let mut values = origin_headers.into_iter();
         let (first, second) = (values.next(), values.next());
@@ -131,8 +130,8 @@ impl CorsDecision {
     }
 }
 
-/// A browser compares the echo byte for byte with what it sent, so the value goes back as it came.
-/// It parsed as an origin in ASCII, hence it holds nothing that could end a header line.
+/// A browser compares the echo byte for byte with the value that it sent, so the value goes back unchanged. It parsed as an
+/// origin in ASCII, so it holds nothing that could end a header line.
 fn echo_if_listed(listed: &HashSet<Origin>, value: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(value).ok().filter(|text| text.is_ascii())?;
     let origin = Origin::parse(text).ok()?;

@@ -1,32 +1,31 @@
-//! Which address a request comes from when proxies stand in between.
+//! The address that a request comes from, through proxies.
 //!
-//! Each proxy appends the address that it was reached from to `X-Forwarded-For`. Anyone can send the field, so only what
-//! trusted proxies wrote counts: the list is read from its right end, which is the newest, for as long as the writer is
-//! trusted. With `X-Forwarded-For: 6.6.6.6, 203.0.113.9, 10.0.0.2` from the peer 10.0.0.1 and 10.0.0.0/8 trusted,
-//! 10.0.0.1 wrote `10.0.0.2`, which wrote `203.0.113.9`, which is not trusted: it is the client, and what it wrote is
-//! not read.
+//! Each proxy appends to `X-Forwarded-For` the address that it was reached from. Anyone can send the field, so only entries
+//! of trusted proxies count. The list is read from its right end, which is the newest, for as long as the writer is trusted.
+//! Example: 10.0.0.0/8 is trusted, and the peer 10.0.0.1 sends `X-Forwarded-For: 6.6.6.6, 203.0.113.9, 10.0.0.2`. The peer
+//! wrote `10.0.0.2`, which wrote `203.0.113.9`. That address is not trusted, so it is the client, and `6.6.6.6` is ignored.
 
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-/// The networks of the proxies that are believed.
+/// The networks of the trusted proxies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
 
 impl TrustedProxies {
-    /// Proxies in these networks, which are written as IPv4 where they are IPv4.
+    /// Trusts proxies in these networks. IPv4 networks are written as IPv4.
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self(networks)
     }
 
-    /// Whether nobody is believed, so that nothing need be asked.
+    /// Whether no proxy is trusted, so that the field need not be read.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The client's address, out of the values of `X-Forwarded-For` in their order. `None` if the peer is no trusted
-    /// proxy, or if a trusted proxy wrote no address. If all are trusted it is the one that the list begins with.
+    /// The client's address, from the values of `X-Forwarded-For` in their order. `None` if the peer is no trusted
+    /// proxy, or if a trusted proxy wrote no address. If all are trusted, the first address of the list.
     pub fn client<'a>(&self, peer: IpAddr, values: impl DoubleEndedIterator<Item = &'a [u8]>) -> Option<IpAddr> {
         let mut client = None;
         let mut writer = peer.to_canonical();

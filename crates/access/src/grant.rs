@@ -1,63 +1,63 @@
-//! What a reader is allowed, and until when.
+//! The channels that a reader may follow, and until when.
 
 use fantail_wire::{ChannelName, ChannelPattern};
 
 use crate::channel_template::{ChannelTemplate, FillError};
 use crate::token::CheckedToken;
 
-/// Channels and patterns that one token may list.
+/// The most channels and patterns that one token may list.
 pub const LISTED_CHANNELS_MAX: usize = 256;
 
-/// How channels are found in a token.
+/// The places of a token that name channels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelRules {
     /// The claim with a list of channels and patterns; its name, or a path such as `fantail.channels`.
     pub claim: String,
-    /// Channels that are made of claims.
+    /// Templates that make channels of claims.
     pub templates: Vec<ChannelTemplate>,
 }
 
-/// What a token or the operator's own service allows one reader.
+/// The channels that a token, or the operator's own service, allows to one reader.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grant {
-    /// Channels by name: those that a reader gets who asks for none.
+    /// Channels by name. A reader that asks for no channel gets these.
     pub channels: Vec<ChannelName>,
-    /// Patterns: they allow, and nobody gets them unasked.
+    /// Patterns. They allow channels, and a reader must ask for those.
     pub patterns: Vec<ChannelPattern>,
-    /// Whom it is for.
+    /// The reader (`sub`).
     pub subject: Option<Box<str>>,
-    /// The token's own name (`jti`), by which it alone can be revoked.
+    /// The token's own name (`jti`), to revoke this token alone.
     pub token_id: Option<Box<str>>,
     /// The session (`sid`) that it belongs to.
     pub session: Option<Box<str>>,
     /// The key that it was signed with.
     pub key_id: Option<Box<str>>,
-    /// Until when, in seconds since 1970.
+    /// The end of the grant, in seconds since 1970.
     pub expires_at: Option<u64>,
 }
 
-/// Why a token allows nothing.
+/// The reason why a token allows nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
-    /// The list of channels is none.
+    /// The claim is no list of channels.
     #[error("the token's claim {0} is not a list of channels and patterns")]
     List(String),
-    /// Too long a list.
+    /// The list is too long.
     #[error("the token lists {0} channels, more than {LISTED_CHANNELS_MAX}")]
     TooMany(usize),
-    /// An item that is neither a channel nor a pattern.
+    /// An item is neither a channel nor a pattern.
     #[error("the token lists {0:?}, which is neither a channel nor a pattern")]
     Item(String),
-    /// A template that these claims do not fill.
+    /// A template cannot be filled by these claims.
     #[error("{0}")]
     Template(#[from] FillError),
-    /// It names nothing at all.
+    /// The token names no channel at all.
     #[error("the token allows no channel: its claim {0} lists none, and no template is filled by its claims")]
     Nothing(String),
 }
 
 impl Grant {
-    /// What a token allows.
+    /// Reads the grant out of a token's claims.
     pub fn of_token(token: &CheckedToken, rules: &ChannelRules) -> Result<Self, GrantError> {
         let claims = &token.claims;
         let mut grant = Self::default();
@@ -83,7 +83,7 @@ impl Grant {
         Ok(grant)
     }
 
-    /// Allows a channel, or all that fit a pattern if there is a `*` in it.
+    /// Allows a channel, or with a `*` in the text all channels that match it.
     pub fn allow(&mut self, item: &str) -> Result<(), GrantError> {
         let no_item = || GrantError::Item(item.chars().take(300).collect());
         if item.contains('*') {

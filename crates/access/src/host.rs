@@ -1,13 +1,13 @@
-//! The host decision: is a request meant for this listener, by the name that it was sent to?
+//! The host decision: whether a request is meant for this listener, by the name that it was sent to.
 //!
-//! A page of `evil.example` may let that name lead to `127.0.0.1` once it is loaded (DNS rebinding). To its browser the
-//! listener is then the page's own site: no `Origin` is sent with a read, and the page sees the answer. The name it asked for stands in
-//! `Host` all the same, and a page cannot change it. An address is no such name: it leads to itself.
+//! A page of `evil.example` may let that name lead to `127.0.0.1` once it is loaded (DNS rebinding). Its browser then takes
+//! the listener for the page's own site: it sends no `Origin` with a read, and the page sees the answer. But `Host` still
+//! holds `evil.example`, and a page cannot change that. A request to an address is safe, since an address leads only to itself.
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Which hosts a listener answers to, fixed at start: addresses, `localhost` and those that were named.
+/// The hosts that a listener answers to, fixed at start: addresses, `localhost` and the names that were given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostPolicy {
     any: bool,
@@ -28,12 +28,12 @@ impl HostPolicy {
     }
 }
 
-/// Names mean the same in any case, and with the dot of the root behind them.
+/// Upper and lower case mean the same, and so does a name with the root's dot at its end.
 fn canonical(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
-/// Browsers write every address in this form, whatever stands in the URL.
+/// Browsers write every address in this form, even if the URL has another.
 fn is_address(host: &str) -> bool {
     let in_brackets = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     match in_brackets {

@@ -1,8 +1,7 @@
-//! Who may read what, decided without IO: given what a request said, which answer does it get.
+//! The decisions about access, without IO: from the parts of a request to its answer.
 //!
-//! Owns the CORS decision, tokens and what they allow, which hosts a listener answers to, and which address a request
-//! comes from behind proxies. It never reads a clock, a socket or a setting: everything it needs is passed in. No HTTP
-//! library is named here.
+//! This crate owns the CORS decision, tokens and their grants, the hosts that a listener answers to, and the client's address
+//! behind proxies. It never reads a clock, a socket or a setting: callers pass everything in. It names no HTTP library.
 
 mod channel_template;
 mod claims;

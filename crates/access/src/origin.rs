@@ -1,7 +1,7 @@
 //! A web origin: scheme, host and port, compared as parsed and never as text.
 //!
-//! Suffix, prefix and pattern matching are what let `evil-example.com` and `example.com.evil.net`
-//! through elsewhere, so this file offers equality and nothing else.
+//! Matching by suffix, prefix or pattern lets `evil-example.com` or `example.com.evil.net` pass for `example.com`. So this
+//! file offers equality and nothing else.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,30 +13,30 @@ use url::Host;
 pub struct Origin {
     scheme: String,
     host: Host,
-    /// The default port of `http` and `https` is filled in, so that `https://a` equals
-    /// `https://a:443`; other schemes have none to fill in.
+    /// The default port of `http` and `https` is filled in, so that `https://a` equals `https://a:443`. Other schemes have
+    /// no default.
     port: Option<u16>,
 }
 
-/// Why a text is not an origin that may be allowed.
+/// The reason why a text is no origin that may be allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OriginError {
-    /// Nothing between the quotes.
+    /// The text is empty.
     #[error("an origin is empty; write scheme and host, such as https://app.example.com")]
     Empty,
-    /// Sandboxed frames and local files of any site share it, so allowing it allows everyone.
+    /// `null`: sandboxed frames and local files of any site share it, so it would allow everyone.
     #[error("`null` is the origin of any sandboxed page and cannot be allowed")]
     Null,
-    /// A `*` beside or inside origins.
+    /// A `*` stands beside or inside origins.
     #[error("`*` stands alone for any origin; name each host that may read")]
     Wildcard,
-    /// No `scheme://`, or a scheme with bytes no scheme has.
+    /// There is no `scheme://`, or its scheme has bytes that no scheme may have.
     #[error("an origin starts with its scheme, such as https://app.example.com")]
     Scheme,
-    /// Something after host and port.
+    /// Something follows host and port.
     #[error("an origin ends after host and port; leave out the path and a final slash")]
     Path,
-    /// `user@` before the host.
+    /// A `user@` stands before the host.
     #[error("an origin has no user name or password")]
     UserInfo,
     /// The host is not a domain name or an address.
@@ -74,7 +74,7 @@ impl FromStr for Origin {
     }
 }
 
-/// Writes the form a browser sends: a default port is left out.
+/// Writes the form that a browser sends, without a default port.
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.scheme, self.host)?;
@@ -101,7 +101,7 @@ fn refuse_other_parts(authority: &str) -> Result<(), OriginError> {
     }
 }
 
-/// Splits `host:port`; the colons inside the brackets of an IPv6 address belong to the host.
+/// Splits `host:port`. Colons inside the brackets of an IPv6 address belong to the host.
 fn split_port(authority: &str) -> Result<(&str, Option<u16>), OriginError> {
     let host_end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
     let Some(colon) = authority[host_end..].find(':') else {
@@ -118,8 +118,8 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), OriginError> {
     }
 }
 
-/// The URL host parser folds case and turns other scripts into punycode. It would also undo
-/// percent-encoding, which no browser sends in an origin, so that is refused first.
+/// The URL host parser folds case and turns other scripts into punycode. It would also undo percent-encoding. No browser
+/// sends that in an origin, so it is refused first.
 fn parse_host(host: &str) -> Result<Host, OriginError> {
     let refused = host.is_empty() || host.contains(|c: char| c == '%' || c == ',' || c.is_whitespace());
     if refused {

@@ -1,7 +1,7 @@
 //! The keys that tokens are checked with.
 //!
-//! The algorithm belongs to the key, never to the token: a token that names another algorithm than its key has is refused
-//! before anything of it is computed (RFC 8725, 3.1). So nobody can have a public key taken for an HMAC secret.
+//! The algorithm belongs to the key, never to the token. A token that names another algorithm than its key has is refused
+//! before anything is computed (RFC 8725, 3.1). So no token can make this program take a public key for an HMAC secret.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,13 +9,13 @@ use std::str::FromStr;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 
-/// Keys that one set holds at most. A JWKS of a large identity provider has about ten.
+/// The most keys of one set. A JWKS of a large identity provider has about ten.
 pub const KEYS_MAX: usize = 64;
 
 /// The shortest HMAC secret in bytes: as long as the shortest hash (RFC 7518, 3.2).
 pub const SECRET_BYTES_MIN: usize = 32;
 
-/// One key, with the one algorithm that it is for.
+/// One key, and the one algorithm that it may be used with.
 #[derive(Clone)]
 pub struct SigningKey {
     /// The name by which tokens ask for it.
@@ -24,38 +24,38 @@ pub struct SigningKey {
     key: DecodingKey,
 }
 
-/// All keys that are good at a time.
+/// All keys that are valid at one time.
 #[derive(Clone, Debug, Default)]
 pub struct KeySet {
     keys: Vec<SigningKey>,
 }
 
-/// Why something is no key.
+/// The reason why a text gives no key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// An algorithm that this program does not know or does not take.
+    /// This program does not know the algorithm, or does not accept it.
     #[error(
         "{0:?} is no algorithm for tokens; write HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA"
     )]
     Algorithm(String),
-    /// A secret that can be guessed.
+    /// The secret is too short, and could be guessed.
     #[error(
         "an HMAC secret has at least {SECRET_BYTES_MIN} bytes, this one has {0}; make one with: openssl rand -hex 32"
     )]
     ShortSecret(usize),
-    /// Not PEM, or a key of another kind than the algorithm needs.
+    /// The text is no PEM, or the algorithm needs a key of another kind.
     #[error("this is no public key for {0:?} in PEM form (-----BEGIN PUBLIC KEY-----)")]
     Pem(Algorithm),
-    /// A private key, which this program neither needs nor should have.
+    /// The key is private. This program needs none, and should have none.
     #[error("this is a private key; give the public one: openssl pkey -in private.pem -pubout")]
     Private,
-    /// Not JSON, or not a JWKS.
+    /// The text is no JSON, or no JWKS.
     #[error("this is no JSON Web Key Set: {0}")]
     Set(String),
-    /// Too many.
+    /// The set has too many keys.
     #[error("a key set has at most {KEYS_MAX} keys, this one has {0}")]
     TooMany(usize),
-    /// None that tokens could be checked with.
+    /// The set has no key that can check tokens.
     #[error("no key of this set can check a signature; keys need kty RSA, EC, OKP or oct, and an oct key its alg")]
     NoneUsable,
 }
@@ -107,7 +107,7 @@ impl SigningKey {
         Ok(Self { id: id.map(Into::into), algorithm, key })
     }
 
-    /// `None` if the key is for something else, such as encryption, or of a kind that tokens are not signed with.
+    /// `None` if the key has another use, such as encryption, or is of a kind that signs no tokens.
     fn from_jwk(jwk: &Jwk) -> Option<Self> {
         let common = &jwk.common;
         if common.public_key_use.as_ref().is_some_and(|purpose| *purpose != PublicKeyUse::Signature) {
@@ -154,7 +154,7 @@ impl KeySet {
         if keys.len() > KEYS_MAX { Err(KeyError::TooMany(keys.len())) } else { Ok(Self { keys }) }
     }
 
-    /// Reads a JSON Web Key Set (RFC 7517). Keys that no token can be checked with are passed over.
+    /// Reads a JSON Web Key Set (RFC 7517). It skips keys that can check no token.
     pub fn from_jwks(json: &[u8]) -> Result<Self, KeyError> {
         let set: JwkSet = serde_json::from_slice(json).map_err(|error| KeyError::Set(error.to_string()))?;
         if set.keys.len() > KEYS_MAX {
@@ -164,7 +164,7 @@ impl KeySet {
         if keys.is_empty() { Err(KeyError::NoneUsable) } else { Ok(Self { keys }) }
     }
 
-    /// The keys of both sets. A key that both have stands twice, which costs a look and nothing else.
+    /// The keys of both sets. A key of both sets stands twice, which costs one more comparison and nothing else.
     pub fn joined(sets: impl IntoIterator<Item = Self>) -> Result<Self, KeyError> {
         Self::new(sets.into_iter().flat_map(|set| set.keys).collect())
     }
@@ -179,7 +179,7 @@ impl KeySet {
         self.keys.is_empty()
     }
 
-    /// Whether a token that asks for the key `id` could be checked: by that key, or by one without a name.
+    /// Whether a token that asks for the key `id` can be checked: by that key, or by one without a name.
     pub fn knows(&self, id: &str) -> bool {
         self.keys.iter().any(|key| key.id().is_none_or(|it| it == id))
     }

@@ -9,66 +9,66 @@ use crate::signing_key::KeySet;
 /// The longest token in bytes. Identity providers that put groups into tokens make them a few KiB long.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
-/// What must hold of a token's claims.
+/// The conditions that a token's claims must meet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TokenRules {
-    /// Who may have issued it; empty if that does not matter.
+    /// The issuers that are accepted (`iss`); empty for any.
     pub issuers: Vec<String>,
-    /// For whom it must be meant, one of these; empty if that does not matter.
+    /// The audiences of which the token must name one (`aud`); empty for any.
     pub audiences: Vec<String>,
-    /// By how much clocks may differ, in seconds.
+    /// How much clocks may differ, in seconds.
     pub leeway_seconds: u64,
 }
 
-/// Why a token is refused. The text is for whoever sent it: it tells nothing of the keys.
+/// The reason why a token is refused. The text is for the sender, so it says nothing about the keys.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Longer than any token should be.
+    /// It is longer than any token should be.
     #[error("the token has {0} bytes, more than {TOKEN_BYTES_MAX}")]
     TooLong(usize),
-    /// Not three parts of base64url with JSON in the first two.
+    /// It has not three parts of base64url with JSON in the first two.
     #[error("this is no JSON Web Token: three parts, separated by dots, are expected")]
     Form,
-    /// A header that this program must understand and does not.
+    /// It has a header that this program must understand and does not.
     #[error("the token's header has {0:?}, which is not supported")]
     Header(&'static str),
-    /// Its key is not among those that are known.
+    /// It names an unknown key.
     #[error("the token names the key {0:?}, which is not known")]
     UnknownKey(String),
-    /// No key that it may be signed with has its algorithm.
+    /// No key that may have signed it has its algorithm.
     #[error("no key for the token's algorithm is known")]
     Algorithm,
-    /// Signed by somebody else, or changed.
+    /// It was changed, or another key signed it.
     #[error("the token's signature is wrong")]
     Signature,
-    /// A claim of the wrong type.
+    /// A claim has the wrong type.
     #[error("the token's claim {0} has the wrong type")]
     Claim(String),
-    /// Tokens must end.
+    /// It has no end; a token must have one.
     #[error("the token has no exp claim: it would be good for ever")]
     NoExpiry,
-    /// It was good once.
+    /// It has ended.
     #[error("the token has expired {0} s ago")]
     Expired(u64),
-    /// It is not good yet.
+    /// It is not valid yet.
     #[error("the token is good only in {0} s (nbf)")]
     NotYet(u64),
-    /// From somebody else.
+    /// Another issuer made it.
     #[error("the token's issuer (iss) is not accepted")]
     Issuer,
-    /// For somebody else.
+    /// It is for another audience.
     #[error("the token's audience (aud) is not this service")]
     Audience,
 }
 
-/// A token that is good now.
+/// A token that is valid now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckedToken {
-    /// What it says.
+    /// Its claims.
     pub claims: Claims,
-    /// Until when it is good, in seconds since 1970. Leeway is not added.
+    /// Its end, in seconds since 1970. Leeway is not added.
     pub expires_at: u64,
-    /// The name of the key that it was signed with, if the key has one.
+    /// The name of the key that signed it, if the key has one.
     pub key_id: Option<String>,
 }
 
@@ -122,7 +122,7 @@ fn is_access_token(kind: &str) -> bool {
 }
 
 impl TokenRules {
-    /// Until when the claims hold.
+    /// The time until which the claims hold.
     fn judge(&self, claims: &Claims, now: u64) -> Result<u64, TokenError> {
         let wrong_type = |name: &str| TokenError::Claim(name.to_owned());
         let expires_at = claims.time("exp").map_err(wrong_type)?.ok_or(TokenError::NoExpiry)?;
