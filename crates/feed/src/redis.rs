@@ -5,35 +5,13 @@
 //! `arrivals.rs`. The other publishes and sends the probes. Both come back by themselves, for ever. What is published
 //! while the subscription is lost is lost for this node, and [`Intake::lost`] says so.
 
-mod address;
-mod arrivals;
-mod backoff;
-mod cluster;
-mod discovery;
 mod envelope;
-mod files;
-mod link;
-mod link_error;
+mod live;
 mod log;
-mod login;
-mod lookup;
 mod names;
-mod publish_connection;
-mod publisher;
 mod random;
-mod recent_uids;
-mod redis_cli;
-mod redis_reach;
-mod sentinels;
-mod server_info;
-mod server_role;
-mod settings;
-mod shared_read;
-mod slot;
-mod subscriber;
-mod subscriptions;
-mod tls;
-mod trouble;
+mod reach;
+mod retention;
 
 use std::sync::Arc;
 
@@ -41,17 +19,12 @@ use fantail_wire::{ChannelName, EventId, Lane, LaneName, Lanes, Publication};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-pub use files::FileError;
-pub use log::LogRetention;
-pub use publisher::RedisPublisher;
-pub use redis_reach::RedisReach;
-pub use settings::{RedisSettings, SettingsError};
+pub use live::RedisPublisher;
+pub use reach::{FileError, RedisReach, RedisSettings, SettingsError};
+pub use retention::LogRetention;
 
-use self::arrivals::{Arrivals, LaneStates};
-use self::log::{ReadPermits, RecallRequest};
-use self::publish_connection::PublishConnection;
-use self::subscriber::Subscriber;
-use self::trouble::Trouble;
+use self::live::{Arrivals, LaneStates, PublishConnection, ReadPermits, Subscriber, Trouble};
+use self::log::RecallRequest;
 use crate::{FeedCounters, FeedState, Intake, PublishError, Receipt};
 
 /// A feed through Redis. Its connections close when it is dropped.
@@ -59,7 +32,7 @@ use crate::{FeedCounters, FeedState, Intake, PublishError, Receipt};
 pub struct RedisFeed<I> {
     lanes: Lanes,
     /// By the lane's number.
-    of_lanes: Vec<LaneFeed<I>>,
+    lane_feeds: Vec<LaneFeed<I>>,
     states: Arc<LaneStates>,
     counters: Arc<FeedCounters>,
 }
@@ -86,8 +59,8 @@ impl<I: Intake> RedisFeed<I> {
             let arrivals = Arrivals::new(Arc::clone(intake), lane, Arc::clone(&counters), settings.log.is_some());
             LaneFeed::start(settings, Arc::new(arrivals), Arc::clone(&counters), Arc::clone(&permits))
         };
-        let of_lanes = lanes.iter().map(start).collect();
-        Self { lanes, of_lanes, states, counters }
+        let lane_feeds = lanes.iter().map(start).collect();
+        Self { lanes, lane_feeds, states, counters }
     }
 
     /// Wants a channel's events. Returns at once; the intake is told when they come. Of a lane that is not served none
@@ -114,13 +87,13 @@ impl<I: Intake> RedisFeed<I> {
 
     /// Wants to know how far a lane's log is.
     pub fn sync(&self, lane: Lane) {
-        self.of_lanes[lane.index()].arrivals.sync();
+        self.lane_feeds[lane.index()].arrivals.sync();
     }
 
     /// Publishes as an envelope. The event comes back to this node as to every other.
     pub async fn publish(&self, publication: &Publication) -> Result<Receipt, PublishError> {
         let lane = self.lanes.of_all(&publication.channels)?;
-        self.of_lanes[lane.index()].publish_connection.publish(publication).await
+        self.lane_feeds[lane.index()].publish_connection.publish(publication).await
     }
 
     /// How the subscriptions are.
@@ -130,7 +103,7 @@ impl<I: Intake> RedisFeed<I> {
 
     /// Why it is not connected, if it is not and has tried: of the first lane that is not.
     pub fn trouble(&self) -> Option<String> {
-        self.of_lanes.iter().find(|lane| !lane.arrivals.is_connected()).and_then(|lane| lane.trouble.told())
+        self.lane_feeds.iter().find(|lane| !lane.arrivals.is_connected()).and_then(|lane| lane.trouble.told())
     }
 
     /// What it has done so far.
@@ -140,7 +113,7 @@ impl<I: Intake> RedisFeed<I> {
 
     fn of(&self, channel: &ChannelName) -> Option<&LaneFeed<I>> {
         let lane = self.lanes.of(channel).ok()?;
-        Some(&self.of_lanes[lane.index()])
+        Some(&self.lane_feeds[lane.index()])
     }
 }
 

@@ -39,6 +39,20 @@ fn hyper_redis_and_mio_are_named_in_their_own_places_alone() {
     assert_eq!(redis_outside_its_folder(&[breach, allowed]), ["crates/feed/src/memory.rs"]);
 }
 
+/// The rooms of the Redis feed. `live` drives the machines of `log` over the links of `reach`, and nobody knows `live`.
+#[test]
+fn the_redis_rooms_reach_and_log_know_nothing_of_each_other_and_the_log_does_no_io() {
+    assert_eq!(redis_walls_broken(&sources()), Vec::<String>::new());
+    let breach =
+        |room: &str, line: &str| redis_walls_broken(&[(format!("crates/feed/src/redis/{room}.rs"), line.into())]).len();
+    assert_eq!(breach("reach/link", "use crate::redis::log::LaneLog;"), 1);
+    assert_eq!(breach("reach", "use super::live::Arrivals;"), 1);
+    assert_eq!(breach("log/lane_log", "use crate::redis::{names, reach::Link};"), 1);
+    assert_eq!(breach("log/entry", "use redis::Value;"), 1);
+    assert_eq!(breach("log/recall", "use tokio::sync::Notify;"), 1);
+    assert_eq!(breach("live/follower", "use crate::redis::log::LaneLog; use redis::Value;"), 0);
+}
+
 #[test]
 fn crates_use_each_other_along_the_drawn_arrows_alone() {
     assert_eq!(arrows_not_drawn(&manifests()), Vec::<String>::new());
@@ -90,6 +104,27 @@ fn redis_outside_its_folder(sources: &[File]) -> Vec<String> {
     let outside = sources.iter().filter(|(path, _)| is_outside(path) && !path.ends_with("/lib.rs"));
     let naming = outside.filter(|(_, text)| code(text).any(names_redis));
     naming.map(|(path, _)| path.clone()).collect()
+}
+
+/// Files of `reach` and `log` that name another room, and files of `log` that name a library for IO.
+fn redis_walls_broken(sources: &[File]) -> Vec<String> {
+    let mut breaches = Vec::new();
+    for (room, others) in [("reach", ["log::", "live::"]), ("log", ["reach::", "live::"])] {
+        let home = format!("crates/feed/src/redis/{room}");
+        for (path, text) in sources.iter().filter(|(path, _)| path.starts_with(&home)) {
+            let names_room = |line: &str| others.iter().any(|other| names_path(line, other));
+            let does_io = |line: &str| room == "log" && (names_redis(line) || names_path(line, "tokio::"));
+            if code(text).any(|line| names_room(line) || does_io(line)) {
+                breaches.push(path.clone());
+            }
+        }
+    }
+    breaches
+}
+
+/// Whether a line names `path`, and not another that ends alike.
+fn names_path(line: &str, path: &str) -> bool {
+    line.match_indices(path).any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
 }
 
 /// Whether a line names the library, and not our own module of that name.

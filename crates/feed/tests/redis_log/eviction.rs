@@ -15,7 +15,7 @@ const STATE: &str = "fantail-log:{0}";
 /// The text of the log as a library of a later version, so that it is left alone. After the state was told it loses the
 /// keys that are named in the list `evict`, as Redis may take them between two commands.
 fn evicting_library() -> String {
-    let text = include_str!("../../src/redis/log/fantail.lua");
+    let text = include_str!("../../src/redis/live/fantail.lua");
     let function = |name: &str, body: &str| {
         format!(
             "redis.register_function('fantail_{name}', function(keys, args) return entrance({body}, keys, args) end)\n"

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use fantail_wire::{Event, EventId, Term};
 use foldhash::fast::RandomState;
-use redis::Value;
 
 use super::message::{channels, previous_number};
 use crate::redis::envelope::Envelope;
@@ -34,20 +33,17 @@ pub(crate) struct EntryError {
 }
 
 impl LogEntry {
-    /// Reads one element of what `XRANGE` and its like answer for the Stream `key`.
-    pub(super) fn read(key: &str, value: &Value) -> Result<Self, EntryError> {
-        let (id, fields) = match value {
-            Value::Array(parts) => match parts.as_slice() {
-                [Value::BulkString(id), Value::Array(fields)] => (String::from_utf8_lossy(id), fields.as_slice()),
-                _ => ("".into(), &[][..]),
-            },
-            _ => ("".into(), &[][..]),
-        };
-        read(&id, fields).map_err(|fault| EntryError { key: key.to_owned(), entry: told(&id), fault: told(&fault) })
+    /// Reads the entry `id` of the Stream `key`. `fields` are names and values in turn; none for one that is no text.
+    pub(crate) fn read<'a>(
+        key: &str,
+        id: &str,
+        fields: impl Iterator<Item = Option<&'a [u8]>>,
+    ) -> Result<Self, EntryError> {
+        read(id, fields).map_err(|fault| EntryError { key: key.to_owned(), entry: told(id), fault: told(&fault) })
     }
 
     /// Bytes that it takes in memory.
-    pub(super) fn cost(&self) -> usize {
+    pub(crate) fn cost(&self) -> usize {
         let Event { data, event, id, retry_ms: _ } = &self.event;
         let kind = event.as_ref().map_or("", |kind| kind.as_str());
         let id = id.as_ref().map_or("", |id| id.as_str());
@@ -55,7 +51,7 @@ impl LogEntry {
     }
 }
 
-fn read(id: &str, fields: &[Value]) -> Result<LogEntry, String> {
+fn read<'a>(id: &str, fields: impl Iterator<Item = Option<&'a [u8]>>) -> Result<LogEntry, String> {
     let fields = fields_by_name(fields)?;
     let field = |name: &'static str| fields.get(name.as_bytes()).copied();
     let text = |name: &'static str| {
@@ -72,12 +68,16 @@ fn read(id: &str, fields: &[Value]) -> Result<LogEntry, String> {
     Ok(LogEntry { id, previous, event })
 }
 
-fn fields_by_name(fields: &[Value]) -> Result<HashMap<&[u8], &[u8], RandomState>, &'static str> {
-    let pairs = fields.chunks(2).map(|pair| match pair {
-        [Value::BulkString(name), Value::BulkString(value)] => Ok((name.as_slice(), value.as_slice())),
-        _ => Err("it has something else than fields and their values"),
-    });
-    pairs.collect()
+fn fields_by_name<'a>(
+    mut fields: impl Iterator<Item = Option<&'a [u8]>>,
+) -> Result<HashMap<&'a [u8], &'a [u8], RandomState>, &'static str> {
+    let mut by_name = HashMap::default();
+    while let Some(name) = fields.next() {
+        let (name, value) =
+            name.zip(fields.next().flatten()).ok_or("it has something else than fields and their values")?;
+        by_name.insert(name, value);
+    }
+    Ok(by_name)
 }
 
 /// The id of an event whose entry is called `<ms>-<number>`.

@@ -61,14 +61,14 @@ fn numbered(id: EventId) -> Result<EventId, IdError> {
 }
 
 /// Reads the number of the event before `id`.
-pub(super) fn previous_number(text: &str, id: &EventId) -> Option<u64> {
+pub(crate) fn previous_number(text: &str, id: &EventId) -> Option<u64> {
     let is_canonical = text == "0" || (text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0'));
     let number: u64 = is_canonical.then(|| text.parse().ok())??;
     (number < id.number).then_some(number)
 }
 
 /// Reads the list of an event's channels.
-pub(super) fn channels(names: &str) -> Result<SmallVec<[&str; 1]>, MessageError> {
+pub(crate) fn channels(names: &str) -> Result<SmallVec<[&str; 1]>, MessageError> {
     let mut channels = SmallVec::new();
     for name in names.split(',') {
         ChannelName::check(name)?;

@@ -13,13 +13,13 @@ const PAGE_FIRST: usize = 64;
 const PAGE_BYTES: usize = 4 << 20;
 
 /// Channels that are read at a time.
-pub(super) const READS_MAX: usize = 16;
+pub(crate) const READS_MAX: usize = 16;
 /// Bytes of events that are read of one channel.
-pub(super) const CHANNEL_BYTES_MAX: usize = 16 << 20;
+pub(crate) const CHANNEL_BYTES_MAX: usize = 16 << 20;
 
 /// What may still be held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ReadBudget {
+pub(crate) struct ReadBudget {
     events: usize,
     bytes: usize,
     /// The largest entry so far.
@@ -27,12 +27,12 @@ pub(super) struct ReadBudget {
 }
 
 impl ReadBudget {
-    pub(super) const fn new(events: usize, bytes: usize) -> Self {
+    pub(crate) const fn new(events: usize, bytes: usize) -> Self {
         Self { events, bytes, largest: 0 }
     }
 
     /// How many entries to ask for next; zero when nothing fits any more.
-    pub(super) fn page(&self) -> usize {
+    pub(crate) fn page(&self) -> usize {
         if self.bytes == 0 {
             return 0;
         }
@@ -41,7 +41,7 @@ impl ReadBudget {
     }
 
     /// Takes the room that an entry needs. Behind one that does not fit nothing fits: what is older is left out whole.
-    pub(super) fn take(&mut self, entry: &LogEntry) -> bool {
+    pub(crate) fn take(&mut self, entry: &LogEntry) -> bool {
         let cost = entry.cost();
         self.largest = self.largest.max(cost);
         let left = self.events.checked_sub(1).zip(self.bytes.checked_sub(cost));
@@ -50,7 +50,7 @@ impl ReadBudget {
     }
 
     /// Gives `share` away, if there is so much. Otherwise whatever there is, unless more `may_come` back.
-    pub(super) fn lend(&mut self, share: Self, may_come: bool) -> Option<Self> {
+    pub(crate) fn lend(&mut self, share: Self, may_come: bool) -> Option<Self> {
         let is_short = self.events < share.events || self.bytes < share.bytes;
         if is_short && may_come {
             return None;
@@ -62,7 +62,7 @@ impl ReadBudget {
     }
 
     /// Takes back what was lent, less what the entries that were read need.
-    pub(super) fn give_back(&mut self, lent: Self, entries: &[LogEntry]) {
+    pub(crate) fn give_back(&mut self, lent: Self, entries: &[LogEntry]) {
         self.events += lent.events - entries.len();
         self.bytes += lent.bytes - entries.iter().map(LogEntry::cost).sum::<usize>();
     }

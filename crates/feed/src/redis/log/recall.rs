@@ -1,15 +1,12 @@
-//! Older events of one channel, read back from its Stream for clients that return.
+//! Older events of one channel for clients that return: what to read, and what can be told of it. A machine without IO.
 
 use fantail_wire::{ChannelName, EventId, Terms};
-use redis::RedisResult;
-use redis::aio::MultiplexedConnection;
 
 use super::entry::LogEntry;
 use super::read_budget::{CHANNEL_BYTES_MAX, ReadBudget};
-use super::store::{LogStore, Previous};
 use crate::Recalled;
 
-/// What is asked for.
+/// A question for older events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RecallRequest {
     pub(crate) channel: ChannelName,
@@ -21,61 +18,72 @@ pub(crate) struct RecallRequest {
     pub(crate) events_max: usize,
 }
 
-/// Reads backwards from `up_to`, as far as events and bytes allow: what is below is left out. Places are compared by
-/// term and number alone: the time in an id is what a client sent. Nothing is answered while Redis numbers in a term that this
-/// node has yet to learn of.
-pub(crate) async fn read(
-    store: &LogStore,
-    connection: &mut MultiplexedConnection,
-    terms: &Terms,
-    asked: &RecallRequest,
-) -> RedisResult<Option<Recalled>> {
-    let place = |id: &EventId| terms.rank(id.term).map(|rank| (rank, id.number));
-    let (lowest, highest) = (asked.above.as_ref().and_then(place), place(&asked.up_to));
-    let mut newest_first: Vec<LogEntry> = Vec::new();
-    let mut budget = ReadBudget::new(asked.events_max, CHANNEL_BYTES_MAX);
-    let mut end = (asked.up_to.ms, asked.up_to.number);
-    // The number before the oldest entry above the place: that of the newest that there must be.
-    let mut before_later = None;
-    let mut reached = false;
-    while !reached && budget.page() > 0 {
-        let page = budget.page();
-        let read = store.entries(connection, &asked.channel, None, Some(end), page).await?;
-        let is_last = read.entries.len() + read.malformed.len() < page;
-        let Some(oldest) = read.entries.first() else { break };
-        end = (oldest.id.ms, oldest.id.number.saturating_sub(1));
-        for entry in read.entries.into_iter().rev() {
-            let at = place(&entry.id);
+/// One request on its way to an answer. It reads backwards from `up_to`, as far as events and bytes allow: what is below
+/// is left out. Places are compared by term and number alone: the time in an id is what a client sent.
+#[derive(Debug)]
+pub(crate) struct RecallReading<'a> {
+    terms: &'a Terms,
+    asked: &'a RecallRequest,
+    newest_first: Vec<LogEntry>,
+    budget: ReadBudget,
+    /// The newest place that the next page may hold: milliseconds and number.
+    end: (u64, u64),
+    /// The number before the oldest entry above `up_to`: that of the newest event that there must be.
+    before_later: Option<u64>,
+    is_done: bool,
+}
+
+impl<'a> RecallReading<'a> {
+    pub(crate) fn new(terms: &'a Terms, asked: &'a RecallRequest) -> Self {
+        let budget = ReadBudget::new(asked.events_max, CHANNEL_BYTES_MAX);
+        let end = (asked.up_to.ms, asked.up_to.number);
+        Self { terms, asked, newest_first: Vec::new(), budget, end, before_later: None, is_done: false }
+    }
+
+    /// The page to read next, if there is one: its newest place, and at most how many entries.
+    pub(crate) fn next_page(&self) -> Option<((u64, u64), usize)> {
+        let entries_max = self.budget.page();
+        (!self.is_done && entries_max > 0).then_some((self.end, entries_max))
+    }
+
+    /// Takes a page, oldest first. `is_last` says that there is nothing below it.
+    pub(crate) fn take(&mut self, page: Vec<LogEntry>, is_last: bool) {
+        let (lowest, highest) = (self.asked.above.and_then(|id| self.rank(&id)), self.rank(&self.asked.up_to));
+        self.is_done |= is_last || page.is_empty();
+        if let Some(oldest) = page.first() {
+            self.end = (oldest.id.ms, oldest.id.number.saturating_sub(1));
+        }
+        for entry in page.into_iter().rev() {
+            let at = self.rank(&entry.id);
             if at > highest {
-                before_later = Some(entry.previous);
+                self.before_later = Some(entry.previous);
                 continue;
             }
             // An entry of a term that nobody knows any more ends what can be told.
-            reached |= at.is_none() || lowest.is_some_and(|lowest| at <= Some(lowest));
-            if reached || !budget.take(&entry) {
+            let is_below = at.is_none() || lowest.is_some_and(|lowest| at <= Some(lowest));
+            if is_below || !self.budget.take(&entry) {
+                self.is_done |= is_below;
                 break;
             }
-            newest_first.push(entry);
-        }
-        if is_last {
-            break;
+            self.newest_first.push(entry);
         }
     }
-    newest_first.reverse();
-    let newest = if let Some(previous) = before_later {
-        Previous::Number(previous)
-    } else {
-        let EventId { ms, number, .. } = asked.up_to;
-        store.previous_above(connection, &asked.channel, (ms, number), terms.current).await?
-    };
-    let newest = match newest {
-        Previous::Number(number) => Some(number),
-        Previous::Lost => None,
-        Previous::InAnotherTerm => return Ok(None),
-    };
-    let (entries, from) = whole(unbroken(newest_first, terms), newest, terms, asked);
-    let entries = entries.into_iter().map(|entry| (entry.id, entry.event)).collect();
-    Ok(Some(Recalled { entries, from: Some(from) }))
+
+    /// The number of the newest event at or below `up_to`, if an entry behind it has told it.
+    pub(crate) fn newest(&self) -> Option<u64> {
+        self.before_later
+    }
+
+    /// The answer. `newest` is the number of the newest event that there must be; none if Redis has lost it.
+    pub(crate) fn finish(mut self, newest: Option<u64>) -> Recalled {
+        self.newest_first.reverse();
+        let (entries, from) = whole(unbroken(self.newest_first, self.terms), newest, self.terms, self.asked);
+        Recalled { entries: entries.into_iter().map(|entry| (entry.id, entry.event)).collect(), from: Some(from) }
+    }
+
+    fn rank(&self, id: &EventId) -> Option<(usize, u64)> {
+        rank(self.terms, id)
+    }
 }
 
 /// The newest entries between which nothing is missing.
@@ -121,11 +129,15 @@ fn place_of(terms: &Terms, number: u64, ms: u64) -> EventId {
 }
 
 fn is_at_or_below(terms: &Terms, id: &EventId, above: &EventId) -> bool {
-    let place = |id: &EventId| terms.rank(id.term).map(|rank| (rank, id.number));
-    match (place(id), place(above)) {
+    match (rank(terms, id), rank(terms, above)) {
         (Some(id), Some(above)) => id <= above,
         _ => false,
     }
+}
+
+/// Places in an order that holds over all terms that are known.
+fn rank(terms: &Terms, id: &EventId) -> Option<(usize, u64)> {
+    terms.rank(id.term).map(|rank| (rank, id.number))
 }
 
 #[cfg(test)]

@@ -1,0 +1,219 @@
+//! The connection that publishes: apart from the subscription, so that neither waits behind the other.
+//!
+//! [`PublishConnection::maintain`] keeps it and waits on: the connection's end, a publisher that got no answer, and the pause
+//! before the next try, which is over when the subscription has found Redis.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fantail_wire::{EventId, Publication, Term, encode};
+use redis::aio::MultiplexedConnection;
+use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, cmd, pipe};
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+use super::backoff::Backoff;
+use super::log_store::LogStore;
+use crate::log_gate::LogGate;
+use crate::publish::check_channels;
+use crate::redis::envelope;
+use crate::redis::names;
+use crate::redis::reach::RedisSettings;
+use crate::redis::reach::{Advised, LinkError, is_elsewhere};
+use crate::redis::reach::{Link, Purpose};
+use crate::{PublishError, Receipt};
+
+/// How long a publisher waits for a connection: enough for the first retry, and it does better to hear no soon.
+const CONNECTION_WAIT: Duration = Duration::from_secs(1);
+const LOG_LINES_PER_MINUTE: u32 = 2;
+
+/// Publishes over one connection, whoever asks.
+#[derive(Debug)]
+pub(crate) struct PublishConnection {
+    live: watch::Sender<Option<Live>>,
+    /// The subscription has found Redis: it is worth trying before the pause is over.
+    found: Notify,
+    event_bytes_max: usize,
+    longest_id: String,
+}
+
+#[derive(Debug, Clone)]
+struct Live {
+    connection: MultiplexedConnection,
+    log: Option<LogStore>,
+    /// The server, if it is one that was named.
+    named: Option<String>,
+    /// Somebody got no answer: the connection may be dead without having ended.
+    doubted: Arc<Notify>,
+}
+
+impl PublishConnection {
+    pub(crate) fn new(settings: &RedisSettings) -> Self {
+        let live = watch::Sender::new(None);
+        Self { live, found: Notify::new(), event_bytes_max: settings.event_bytes_max, longest_id: longest_id() }
+    }
+
+    /// Connects and connects again, for ever.
+    pub(crate) async fn maintain(&self, settings: RedisSettings) {
+        let mut backoff = Backoff::default();
+        let failures = LogGate::new(LOG_LINES_PER_MINUTE);
+        loop {
+            match open(&settings).await {
+                Ok((link, log)) => {
+                    backoff.connected();
+                    self.hold(&link, log).await;
+                }
+                Err(error) => {
+                    if let Some(suppressed) = failures.pass() {
+                        let address = settings.address();
+                        tracing::error!(
+                            address, lane = %settings.lane, %error, suppressed,
+                            "cannot connect to redis for publishing; trying again"
+                        );
+                    }
+                }
+            }
+            let _ = timeout(backoff.next_wait(), self.found.notified()).await;
+        }
+    }
+
+    /// Redis is there, at the other end of `subscription`. Who sees that the node is ready may publish: this connection
+    /// should not be much later. One to a server that was named before is not used any more: it may have been replaced.
+    pub(crate) fn hurry(&self, subscription: &Link) {
+        self.live.send_if_modified(|live| {
+            let outdated = live.take_if(|live| live.is_elsewhere_than(subscription));
+            outdated.inspect(|live| live.doubted.notify_one()).is_some()
+        });
+        if self.live.borrow().is_none() {
+            self.found.notify_one();
+        }
+    }
+
+    /// Sends an event to every node that follows one of its channels.
+    pub(crate) async fn publish(&self, publication: &Publication) -> Result<Receipt, PublishError> {
+        check_channels(publication)?;
+        // Every node encodes the event again, with an id of its own if it has none: what is accepted here fits there.
+        encode(&publication.event, Some(&self.longest_id), self.event_bytes_max)?;
+        let live = self.live().await?;
+        match live.send(publication).await {
+            // This server has done nothing of it, and is not the one to ask any more.
+            Err(error) if leads_elsewhere(&error) => {
+                let refused = live.unavailable(&error);
+                let live = self.live_after(Some(&live)).await.ok_or(refused)?;
+                live.send(publication).await.map_err(|error| live.unavailable(&error))
+            }
+            sent => sent.map_err(|error| live.unavailable(&error)),
+        }
+    }
+
+    /// Sends a probe round.
+    pub(crate) async fn probe(
+        &self,
+        command: &'static str,
+        service_channel: &str,
+        nonce: u64,
+    ) -> Result<(), PublishError> {
+        let live = self.live().await?;
+        let mut connection = live.connection.clone();
+        let sent: RedisResult<u64> = cmd(command).arg(service_channel).arg(nonce).query_async(&mut connection).await;
+        sent.map(drop).map_err(|error| live.unavailable(&error))
+    }
+
+    /// Lends the connection out until it ends or is doubted.
+    async fn hold(&self, link: &Link, log: Option<LogStore>) {
+        let doubted = Arc::new(Notify::new());
+        let named = link.named().map(str::to_owned);
+        let live = Live { connection: link.connection.clone(), log, named, doubted: Arc::clone(&doubted) };
+        self.live.send_replace(Some(live));
+        tokio::select! {
+            () = link.ended() => {}
+            () = doubted.notified() => {}
+        }
+        self.live.send_replace(None);
+    }
+
+    async fn live(&self) -> Result<Live, PublishError> {
+        let live = self.live_after(None).await;
+        live.ok_or_else(|| PublishError::Unavailable("not connected to redis".into()))
+    }
+
+    /// Waits for a connection, for another one than that of `before`.
+    async fn live_after(&self, before: Option<&Live>) -> Option<Live> {
+        let is_other = |live: &Live| before.is_none_or(|before| !Arc::ptr_eq(&before.doubted, &live.doubted));
+        let mut live = self.live.subscribe();
+        let found = timeout(CONNECTION_WAIT, live.wait_for(|live| live.as_ref().is_some_and(is_other))).await;
+        found.ok()?.ok()?.clone()
+    }
+}
+
+impl Live {
+    fn is_elsewhere_than(&self, link: &Link) -> bool {
+        self.named.as_deref().is_some_and(|name| link.named().is_some_and(|other| other != name))
+    }
+
+    async fn send(&self, publication: &Publication) -> RedisResult<Receipt> {
+        send(self.connection.clone(), self.log.as_ref(), publication).await
+    }
+
+    fn unavailable(&self, error: &RedisError) -> PublishError {
+        if error.is_timeout() {
+            self.doubted.notify_one();
+            return PublishError::Unavailable("redis did not answer in time and may have taken the event".into());
+        }
+        if leads_elsewhere(error) {
+            self.doubted.notify_one();
+        }
+        PublishError::Unavailable(Advised(error).to_string())
+    }
+}
+
+/// Whether a master became a replica while it was connected to, or the slot has gone elsewhere: where to connect may be
+/// another server by now. One that only waits for a slot to go is still the right one.
+fn leads_elsewhere(error: &RedisError) -> bool {
+    let is_on_its_way = error.kind() == ErrorKind::Server(ServerErrorKind::TryAgain);
+    error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) || (is_elsewhere(error) && !is_on_its_way)
+}
+
+/// Connects, and brings the log's functions along if there is a log.
+async fn open(settings: &RedisSettings) -> Result<(Link, Option<LogStore>), LinkError> {
+    let link = Link::open(settings, Purpose::Publish, |_| true).await?;
+    let log = match settings.log {
+        Some(_) => Some(LogStore::attach(&link, &settings.lane).await?),
+        None => None,
+    };
+    Ok((link, log))
+}
+
+/// As long as an id can be: it is part of the frame that other nodes will encode.
+pub(crate) fn longest_id() -> String {
+    EventId { term: Term::from_random(u64::MAX), ms: u64::MAX, number: u64::MAX, unnumbered: u32::MAX }.to_string()
+}
+
+/// Publishes to all channels of the event or to none, through the log if there is one. The receipt tells the most nodes
+/// that one of the channels reached.
+pub(crate) async fn send(
+    mut connection: MultiplexedConnection,
+    log: Option<&LogStore>,
+    publication: &Publication,
+) -> RedisResult<Receipt> {
+    let (id, receivers) = match log {
+        Some(log) => log.publish(&mut connection, publication).await.map(|(id, receivers)| (Some(id), receivers)),
+        None => send_envelope(connection, publication).await.map(|receivers| (None, receivers)),
+    }?;
+    Ok(Receipt { id, subscribers: Some(receivers) })
+}
+
+/// Publishes to each channel of the event; all or none, side by side.
+async fn send_envelope(mut connection: MultiplexedConnection, publication: &Publication) -> RedisResult<u64> {
+    let payload = envelope::write(publication);
+    if let [channel] = publication.channels.as_slice() {
+        return cmd("PUBLISH").arg(names::event(channel)).arg(payload).query_async(&mut connection).await;
+    }
+    let mut transaction = pipe();
+    transaction.atomic();
+    for channel in &publication.channels {
+        transaction.cmd("PUBLISH").arg(names::event(channel)).arg(&payload);
+    }
+    let reached: Vec<u64> = transaction.query_async(&mut connection).await?;
+    Ok(reached.into_iter().max().unwrap_or(0))
+}

@@ -1,0 +1,32 @@
+//! The files that make a TLS connection to Redis one to the right server, and prove who asks.
+//!
+//! Read again for each connection, since certificates are replaced while programs run. Certificates are always checked:
+//! a server that signs its own is named by its certificate in `redis_tls_ca`.
+
+use std::path::PathBuf;
+
+use redis::{ClientTlsConfig, TlsCertificates};
+
+use super::files::{FileError, read_pem};
+
+/// Files in PEM, each only if there is one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TlsFiles {
+    pub(crate) ca: Option<PathBuf>,
+    /// The certificate and its key.
+    pub(crate) client: Option<(PathBuf, PathBuf)>,
+}
+
+impl TlsFiles {
+    pub(crate) fn read(&self) -> Result<TlsCertificates, FileError> {
+        let root_cert = self.ca.as_ref().map(|path| read_pem("redis_tls_ca", path, "CERTIFICATE")).transpose()?;
+        let client_tls = match &self.client {
+            None => None,
+            Some((certificate, key)) => Some(ClientTlsConfig {
+                client_cert: read_pem("redis_tls_cert", certificate, "CERTIFICATE")?,
+                client_key: read_pem("redis_tls_key", key, "PRIVATE KEY")?,
+            }),
+        };
+        Ok(TlsCertificates { client_tls, root_cert })
+    }
+}
