@@ -124,7 +124,8 @@ fn hand_over(socket: TcpStream, peer: SocketAddr, noted: Noted, place: Place, co
     let head = stream_head(framing, &extra);
     let shed = (!names_stream).then(|| Box::new(move |reason| shed(reason, &extra)) as Shed);
     let (channels, resume, limit) = (request.channels, request.resume, request.limit);
-    let subscribe = Subscribe { socket, permit, forwarded, maker, channels, resume, limit, framing, head, shed };
+    let right = None;
+    let subscribe = Subscribe { socket, permit, forwarded, right, maker, channels, resume, limit, framing, head, shed };
     let connection = context.shard.subscribe(subscribe);
     if let Some(line) = line {
         line.end(StatusCode::OK, Some(connection));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use fantail_wire::ChannelName;
 use tokio::sync::oneshot;
 
-use crate::streams::Key;
+use crate::streams::{Key, Revoked};
 
 /// One request to one shard. Answers to a receiver that is gone are dropped.
 #[derive(Debug)]
@@ -26,6 +26,13 @@ pub enum Command {
         id: ConnectionId,
         /// Where the answer goes.
         reply: oneshot::Sender<bool>,
+    },
+    /// End the streams whose right to read is taken back; answers how many there were.
+    Revoke {
+        /// Whose.
+        revoked: Revoked,
+        /// Where the answer goes.
+        reply: oneshot::Sender<u64>,
     },
     /// Tell all open streams how the feed is.
     TellFeedState {

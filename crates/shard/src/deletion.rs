@@ -7,7 +7,7 @@ use fantail_hub::Mark;
 use fantail_telemetry::CloseReason;
 
 use crate::slice::Slice;
-use crate::streams::Streams;
+use crate::streams::{Streams, is_not_later};
 
 /// All deletions under way; channels take turns.
 #[derive(Default)]
@@ -56,7 +56,7 @@ impl Deletion {
             let Some(next) = self.next.min(subscribers.len()).checked_sub(1) else { return true };
             self.next = next;
             let key = subscribers[next];
-            if streams.get(key).is_some_and(|stream| is_up_to(stream.generation(), self.newest)) {
+            if streams.get(key).is_some_and(|stream| is_not_later(stream.generation(), self.newest)) {
                 streams.end(key, CloseReason::ChannelDeleted);
             }
             if slice.is_over() {
@@ -65,11 +65,6 @@ impl Deletion {
         }
         true
     }
-}
-
-/// Whether `generation` is not later than `newest`, also where the count has wrapped in between.
-fn is_up_to(generation: u32, newest: u32) -> bool {
-    newest.wrapping_sub(generation) <= u32::MAX / 2
 }
 
 #[cfg(test)]
@@ -86,7 +81,7 @@ mod tests {
         for (generation, newest, meant) in
             [(5, 5, true), (4, 5, true), (6, 5, false), (u32::MAX, 2, true), (2, u32::MAX, false)]
         {
-            assert_eq!(is_up_to(generation, newest), meant, "{generation} {newest}");
+            assert_eq!(is_not_later(generation, newest), meant, "{generation} {newest}");
         }
     }
     /// 1. A channel of a hundred streams is deleted. Forty of them follow another channel too.

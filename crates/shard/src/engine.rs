@@ -23,6 +23,7 @@ use crate::deletion::Deletions;
 use crate::drain::Drain;
 use crate::open_connections::OpenConnections;
 use crate::passes::Passes;
+use crate::revocation::Revocations;
 use crate::shard::ShardSettings;
 use crate::slice::{SLICE, Slice};
 use crate::streams::{Streams, Subscribe};
@@ -35,6 +36,7 @@ pub(crate) struct Engine {
     pub(crate) catch_up: CatchUp,
     pub(crate) deletions: Deletions,
     pub(crate) announcement: Announcement,
+    pub(crate) revocations: Revocations,
     pub(crate) sweep: Sweep,
     pub(crate) connections: OpenConnections,
     drain: Option<Drain>,
@@ -49,9 +51,10 @@ enum Job {
     CatchUp,
     Deletions,
     Announcement,
+    Revocations,
 }
 
-const JOBS: [Job; 4] = [Job::Passes, Job::CatchUp, Job::Deletions, Job::Announcement];
+const JOBS: [Job; 5] = [Job::Passes, Job::CatchUp, Job::Deletions, Job::Announcement, Job::Revocations];
 
 impl Engine {
     pub(crate) fn new(
@@ -70,6 +73,7 @@ impl Engine {
             deletions: Deletions::default(),
             announcement: Announcement::default(),
             connections: OpenConnections::default(),
+            revocations: Revocations::default(),
             drain: None,
             last_job: 0,
         }
@@ -88,6 +92,7 @@ impl Engine {
             Job::CatchUp => self.catch_up.slice(streams, slice),
             Job::Deletions => self.deletions.slice(streams, slice),
             Job::Announcement => self.announcement.slice(streams, slice),
+            Job::Revocations => self.revocations.slice(streams, slice),
         }
         self.streams.counters().slices.add(1);
         self.sweep.has_work() || self.next_job().is_some()
@@ -100,6 +105,7 @@ impl Engine {
             Job::CatchUp => CatchUp::has_work(&self.streams),
             Job::Deletions => self.deletions.has_work(),
             Job::Announcement => self.announcement.has_work(),
+            Job::Revocations => self.revocations.has_work(),
         })
     }
 
@@ -131,7 +137,7 @@ impl Engine {
     /// The tick is due.
     pub(crate) fn tick(&mut self) {
         self.streams.look_at_the_clock();
-        self.sweep.tick(&self.streams);
+        self.sweep.tick(&mut self.streams);
         if let Some(drain) = &mut self.drain {
             drain.tick(&mut self.streams, &mut self.catch_up, &self.connections);
         }
@@ -143,6 +149,7 @@ impl Engine {
         match command {
             Command::List { max, reply } => drop(reply.send(self.streams.list(max))),
             Command::Kick { id, reply } => drop(reply.send(self.streams.kick(id))),
+            Command::Revoke { revoked, reply } => self.revocations.begin(&self.streams, revoked, reply),
             Command::TellFeedState { connected } => self.announcement.begin(feed_frame(connected)),
             Command::Drain { window, reply } => self.begin_drain(window, reply),
         }
@@ -160,8 +167,11 @@ mod tests {
     use fantail_wire::SlowPolicy;
     use fantail_wire::feed_frame;
 
+    use tokio::sync::oneshot;
+
     use super::JOBS;
     use crate::harness::Harness;
+    use crate::streams::Revoked;
 
     #[test]
     fn each_job_gets_a_slice_before_any_gets_a_second() {
@@ -173,6 +183,7 @@ mod tests {
         harness.engine.streams.queue_behind(key);
         harness.engine.deletions.begin(&harness.engine.streams, 0);
         harness.engine.announcement.begin(feed_frame(true));
+        harness.engine.revocations.begin(&harness.engine.streams, Revoked::Subject(1), oneshot::channel().0);
         let mut slices = Vec::new();
         for _ in 0..2 * JOBS.len() {
             harness.engine.last_job = harness.engine.next_job().expect("there is some of each");

@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::shard::ShardSettings;
 use crate::slice::Slice;
 use crate::slow_policies::SlowPolicies;
-use crate::streams::{Key, Subscribe};
+use crate::streams::{Key, StreamRight, Subscribe};
 
 /// An engine, the control thread's side of its hub, and the clients' side of its sockets.
 pub(crate) struct Harness {
@@ -67,6 +67,10 @@ impl Harness {
 
     /// Opens a live stream of `channels`; the client's side of it.
     pub(crate) fn open(&mut self, channels: &[&str]) -> (Key, TcpStream) {
+        self.open_with(channels, None)
+    }
+
+    pub(crate) fn open_with(&mut self, channels: &[&str], right: Option<StreamRight>) -> (Key, TcpStream) {
         let client = TcpStream::connect(self.listener.local_addr().expect("bound")).expect("loopback takes it");
         let (socket, _) = self.listener.accept().expect("it is there");
         socket.set_nonblocking(true).expect("a socket can be");
@@ -76,6 +80,7 @@ impl Harness {
             socket,
             permit,
             forwarded: None,
+            right,
             maker: None,
             channels: channels.iter().map(|name| ChannelName::parse(name).expect("a name")).collect(),
             resume: Resume::Live,

@@ -75,6 +75,9 @@ impl ShardSettings {
             CloseReason::Refused => Closing::Refused,
             CloseReason::FollowTimeout => Closing::FollowTimeout,
             CloseReason::TooManyChannels => Closing::TooManyChannels,
+            CloseReason::TokenExpired => Closing::TokenExpired,
+            CloseReason::Lifetime => Closing::Lifetime,
+            CloseReason::Revoked => Closing::Revoked,
             CloseReason::ClientClosed
             | CloseReason::ClientReset
             | CloseReason::WriteFailed
@@ -216,6 +219,9 @@ mod tests {
                 | CloseReason::Kicked
                 | CloseReason::Refused
                 | CloseReason::TooManyChannels
+                | CloseReason::TokenExpired
+                | CloseReason::Lifetime
+                | CloseReason::Revoked
                 | CloseReason::FollowTimeout => true,
                 // There is nobody left to tell, nothing can be told any more, or it was asked for.
                 _ => false,

@@ -26,10 +26,13 @@ mod carrier;
 mod forwarded;
 mod input;
 mod listing;
+mod rights;
 mod stream;
 mod subscribe;
 
 use self::forwarded::Forwarded;
+use self::rights::Rights;
+pub use self::rights::{Revoked, RightHolder, StreamRight};
 pub(crate) use self::stream::{Key, Resuming, State, Stream};
 use self::stream::{RareState, Subscription, Subscriptions, Waiting};
 #[cfg(test)]
@@ -45,6 +48,7 @@ pub(crate) struct Streams {
     channels: Channels,
     /// From where streams come that came through a trusted proxy.
     forwarded: Forwarded,
+    rights: Rights,
     hub: Arc<Hub>,
     shard: u16,
     registry: Registry,
@@ -54,6 +58,8 @@ pub(crate) struct Streams {
     clock: Clock,
     /// The time of this turn.
     now: Tick,
+    /// The wall clock's at the last tick, in seconds since 1970: a right to read ends by it.
+    unix_second: u32,
     /// Streams to be served one by one. May hold stale keys; the generation tells.
     behind: VecDeque<(Key, u32)>,
     newest_generation: u32,
@@ -75,7 +81,8 @@ impl Streams {
         Self {
             slab: Slab::new(),
             channels: Channels::new(Arc::clone(&hub), shard),
-            forwarded: Forwarded::default(),
+            forwarded: Forwarded::new(),
+            rights: Rights::new(),
             hub,
             shard,
             registry,
@@ -83,6 +90,7 @@ impl Streams {
             counters,
             admission,
             now: clock.now(),
+            unix_second: Clock::unix_second(),
             clock,
             behind: VecDeque::new(),
             newest_generation: 0,
@@ -94,6 +102,11 @@ impl Streams {
     /// Reads the clock, once for all that happens in a turn.
     pub(crate) fn look_at_the_clock(&mut self) {
         self.now = self.clock.now();
+    }
+
+    /// Reads the wall clock, once for all that happens until the next tick.
+    pub(crate) fn look_at_the_calendar(&mut self) {
+        self.unix_second = Clock::unix_second();
     }
 
     /// The time of this turn.
@@ -167,6 +180,7 @@ impl Streams {
     pub(crate) fn shrink(&mut self) {
         self.slab.shrink();
         self.forwarded.shrink(self.slab.slots());
+        self.rights.shrink(self.slab.slots());
     }
 
     // Being served.
@@ -430,6 +444,11 @@ impl Streams {
 
 fn is_stream(streams: &Slab<Stream>, key: Key, generation: u32) -> bool {
     streams.get(key).is_some_and(|stream| stream.generation == generation)
+}
+
+/// Whether `generation` is not later than `newest`, also where the count has wrapped in between.
+pub(crate) fn is_not_later(generation: u32, newest: u32) -> bool {
+    newest.wrapping_sub(generation) <= u32::MAX / 2
 }
 
 /// A stream's name in the poll: its slot and its generation, so that an event for an earlier stream of the slot, read in

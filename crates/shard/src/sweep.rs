@@ -62,7 +62,8 @@ impl Sweep {
 
 impl Sweep {
     /// More of the sweep is due.
-    pub(crate) fn tick(&mut self, streams: &Streams) {
+    pub(crate) fn tick(&mut self, streams: &mut Streams) {
+        streams.look_at_the_calendar();
         let slots = streams.slots();
         // Never more than a whole sweep: a shard that was held up does not look twice.
         self.owed = (self.owed + self.portion(streams.now(), slots)).min(slots);
@@ -94,6 +95,9 @@ impl Sweep {
     }
 
     fn look_after(&mut self, streams: &mut Streams, key: Key) {
+        if streams.get(key).is_none() || streams.end_with_its_right(key) {
+            return;
+        }
         let Some(stream) = streams.get(key) else { return };
         let silent = streams.now().since(stream.written());
         let ShardSettings { keepalive_interval, follow_deadline, progress_deadline, .. } = *streams.settings();

@@ -1,6 +1,6 @@
 //! The shard's coarse clock.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the shard started, in 32 bits: it wraps after 49 days, and only differences are ever taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,13 @@ impl Clock {
 
     pub(crate) fn second(&self) -> Second {
         Second(self.started.elapsed().as_secs() as u32)
+    }
+
+    /// Seconds since 1970 by the wall clock, which may be set.
+    pub(crate) fn unix_second() -> u32 {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| u32::try_from(since.as_secs()).unwrap_or(u32::MAX))
     }
 }
 

@@ -38,6 +38,12 @@ label! {
         Refused = "refused",
         /// Its address has made as many channels as one may.
         TooManyChannels = "too_many_channels",
+        /// The token that opened it has come to its end.
+        TokenExpired = "token_expired",
+        /// It was open for as long as one stream may be.
+        Lifetime = "lifetime",
+        /// An operator took back the right to read it.
+        Revoked = "revoked",
     }
 }
 

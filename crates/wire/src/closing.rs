@@ -23,6 +23,14 @@ words! {
         FollowTimeout = "follow-timeout",
         /// As many connections are open as may be.
         Overloaded = "overloaded",
+        /// The token that opened it has come to its end.
+        TokenExpired = "token-expired",
+        /// It was open for as long as one stream may be.
+        Lifetime = "lifetime",
+        /// An operator took back the right to read it.
+        Revoked = "revoked",
+        /// The service that decides who may read cannot be asked now.
+        AccessUnavailable = "access-unavailable",
     }
 }
 

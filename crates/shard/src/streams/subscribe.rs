@@ -12,7 +12,8 @@ use tracing::{field::display, warn};
 
 use super::carrier::Carrier;
 use super::{
-    Key, RareState, Resuming, State, Stream, Streams, Subscription, Subscriptions, Waiting, is_stream, to_token,
+    Key, RareState, Resuming, State, Stream, StreamRight, Streams, Subscription, Subscriptions, Waiting, is_stream,
+    to_token,
 };
 use crate::admission::Permit;
 use crate::command::ConnectionId;
@@ -25,6 +26,8 @@ pub struct Subscribe {
     pub permit: Permit,
     /// From where it comes, if it came through a trusted proxy.
     pub forwarded: Option<IpAddr>,
+    /// The right to read, if it can end while the stream is open.
+    pub right: Option<StreamRight>,
     /// Who is charged for channels that it makes.
     pub maker: Option<Maker>,
     /// At least one channel, each once.
@@ -49,7 +52,8 @@ impl Streams {
     /// Takes the socket over. The stream is behind if the feed brings all its channels already: serve it then. It may also be
     /// gone already.
     pub(crate) fn open(&mut self, request: Subscribe) -> (Key, ConnectionId) {
-        let Subscribe { socket, permit, forwarded, maker, channels, resume, limit, framing, head, shed } = request;
+        let Subscribe { socket, permit, forwarded, right, maker, channels, resume, limit, framing, head, shed } =
+            request;
         permit.into_stream();
         let waiting = Some(Box::new(Waiting { head, shed, resume, asked: Asked::default() }));
         let rare = RareState { waiting, events_left: limit, ..RareState::default() };
@@ -67,6 +71,7 @@ impl Streams {
             rare: Some(Box::new(rare)),
         });
         self.forwarded.set(key, forwarded);
+        self.rights.set(key, right);
         self.counters.streams_opened.add(1);
         self.counters.streams_open.set(self.slab.len() as u64);
         let id = self.connection_id(key);
@@ -123,6 +128,9 @@ impl Streams {
     /// Starts the stream if the feed has confirmed all its channels and brought what they had before. Else it waits for
     /// the mark of the first that is not ready, and looks again then: it stands in one list at a time.
     pub(crate) fn start_or_wait(&mut self, key: Key) {
+        if self.end_with_its_right(key) {
+            return;
+        }
         let stream = &mut self.slab[key];
         let generation = stream.generation;
         let slots: SmallVec<[u32; 1]> = stream.subscriptions.as_slice().iter().map(|s| s.slot).collect();
