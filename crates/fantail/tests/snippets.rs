@@ -48,9 +48,10 @@ async fn run(what: &str, command: &mut Command, limit: Duration) -> String {
 /// The command that runs this program, whose packages are there then.
 async fn command(name: &str) -> Command {
     let packages = packages();
+    let is_for_redis = !name.starts_with("publish_http");
     match Path::new(name).extension().and_then(|it| it.to_str()) {
         Some("py") => {
-            if !packages.join("redis").exists() {
+            if is_for_redis && !packages.join("redis").exists() {
                 let mut pip = Command::new("python3");
                 pip.args(["-m", "pip", "install", "--quiet", "--target"]).arg(&packages).arg("redis");
                 run("pip", &mut pip, FETCH_PATIENCE).await;
@@ -60,7 +61,7 @@ async fn command(name: &str) -> Command {
             python
         }
         Some("mjs") => {
-            if !packages.join("node_modules/redis").exists() {
+            if is_for_redis && !packages.join("node_modules/redis").exists() {
                 let mut npm = Command::new("npm");
                 npm.args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(&packages).arg("redis");
                 run("npm", &mut npm, FETCH_PATIENCE).await;
@@ -124,6 +125,7 @@ async fn the_programs_for_a_shell_publish() {
 #[tokio::test]
 #[ignore = "fetches a package; scripts/test runs it"]
 async fn the_programs_in_python_publish() {
+    assert_publishes("publish_http.py", &["--redis-log"], &LOGGED).await;
     assert_eq!(assert_publishes("publish_pubsub.py", &[], &BOTH).await, "1\n1\n");
     let printed = assert_publishes("publish_log.py", &["--redis-log"], &LOGGED).await;
     assert!(printed.ends_with(".1 1\n"), "{printed}");
@@ -132,6 +134,7 @@ async fn the_programs_in_python_publish() {
 #[tokio::test]
 #[ignore = "fetches a package; scripts/test runs it"]
 async fn the_programs_in_node_publish() {
+    assert_publishes("publish_http.mjs", &["--redis-log"], &LOGGED).await;
     assert_eq!(assert_publishes("publish_pubsub.mjs", &[], &BOTH).await, "1\n1\n");
     let printed = assert_publishes("publish_log.mjs", &["--redis-log"], &LOGGED).await;
     assert!(printed.ends_with(".1 1\n"), "{printed}");
