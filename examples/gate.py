@@ -11,7 +11,7 @@ from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
-# Who is logged in, and what each may read. Yours come from a session store.
+# Sessions that are logged in, and the channels that each may read. Yours come from a session store.
 READABLE = {
     "session-of-ann": {"news", "user:ann"},
     "session-of-bob": {"news", "user:bob"},

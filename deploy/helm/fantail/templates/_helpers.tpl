@@ -99,7 +99,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail "internal.exposed with hostNetwork would let everybody publish who reaches the node: leave one out" -}}
 {{- end -}}
 {{- if and .Values.internal.exposed .Values.networkPolicy.enabled (not .Values.internal.from) -}}
-{{- fail "internal.exposed lets whoever reaches the port publish: name the peers in internal.from" -}}
+{{- fail "internal.exposed lets everyone who reaches the port publish: name the peers in internal.from" -}}
 {{- end -}}
 {{- if and .Values.hostNetwork .Values.sysctls -}}
 {{- fail "sysctls are those of the node with hostNetwork: set them there" -}}
