@@ -2,8 +2,11 @@
 
 use std::io::{self, BufRead, Read as _};
 
+use fantail_testkit::End;
+use fantail_testkit::response::ResponseReader;
+
 /// The most of a body that is kept, for error texts.
-const BODY_BYTES_KEPT: u64 = 300;
+const BODY_BYTES_KEPT: usize = 300;
 
 /// One whole answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,15 +23,12 @@ impl Answer {
     }
 }
 
-/// Reads one answer with its whole body, which must have a length or be the last thing on the connection.
+/// Reads one answer and keeps its whole body, which must be one of a success.
 pub(crate) fn read_whole(input: &mut impl BufRead) -> io::Result<String> {
-    let mut text = String::new();
-    input.read_to_string(&mut text)?;
-    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| unreadable(&text))?;
-    if !head.starts_with("HTTP/1.1 200") || head.to_ascii_lowercase().contains("transfer-encoding") {
-        return Err(unreadable(head));
+    match read_keeping(usize::MAX, input)? {
+        Some(Answer { status: 200, body }) => Ok(body),
+        other => Err(unreadable(&format!("{other:?}"))),
     }
-    Ok(body.to_owned())
 }
 
 /// Reads the answer of Redis to one `PUBLISH`: `:3` for three receivers, `-ERR …` for a refusal.
@@ -39,49 +39,33 @@ pub(crate) fn read_redis(input: &mut impl BufRead) -> io::Result<Option<Result<(
 
 /// Reads the next answer; `None` when the server closed between two.
 pub(crate) fn read(input: &mut impl BufRead) -> io::Result<Option<Answer>> {
-    let Some(status_line) = read_line(input)? else { return Ok(None) };
-    let status = status_line
-        .strip_prefix("HTTP/1.")
-        .and_then(|rest| rest.get(2..5)?.parse().ok())
-        .ok_or_else(|| unreadable(&status_line))?;
-    let (mut length, mut chunked) = (0, false);
-    loop {
-        let line = read_line(input)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let Some((name, value)) = line.split_once(':') else { break };
-        if name.eq_ignore_ascii_case("content-length") {
-            length = value.trim().parse().map_err(|_| unreadable(&line))?;
-        } else if name.eq_ignore_ascii_case("transfer-encoding") {
-            chunked = value.to_ascii_lowercase().contains("chunked");
-        }
-    }
+    read_keeping(BODY_BYTES_KEPT, input)
+}
+
+/// Reads a whole answer, and keeps so many bytes of its body.
+fn read_keeping(kept: usize, input: &mut impl BufRead) -> io::Result<Option<Answer>> {
+    let mut reader = ResponseReader::new("POST");
     let mut body = Vec::new();
-    if chunked {
-        read_chunks(input, &mut body)?;
-    } else {
-        read_part(input, length, &mut body)?;
-    }
-    Ok(Some(Answer { status, body: String::from_utf8_lossy(&body).into_owned() }))
-}
-
-fn read_chunks(input: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<()> {
-    loop {
-        let line = read_line(input)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let digits = line.split(';').next().unwrap_or_default().trim();
-        let size = u64::from_str_radix(digits, 16).map_err(|_| unreadable(&line))?;
-        read_part(input, size, body)?;
-        read_line(input)?;
-        if size == 0 {
-            return Ok(());
+    let mut has_begun = false;
+    while !reader.is_done() {
+        let bytes = match input.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            bytes => bytes?,
+        };
+        if bytes.is_empty() {
+            match reader.end_at_close() {
+                End::Clean => break,
+                _ if has_begun => return Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => return Ok(None),
+            }
         }
+        has_begun = true;
+        let keep = |piece: &[u8]| body.extend(&piece[..piece.len().min(kept - body.len())]);
+        let taken = reader.read(bytes, keep).map_err(|error| unreadable(&error.to_string()))?;
+        input.consume(taken);
     }
-}
-
-/// Reads `length` bytes and keeps the first of them.
-fn read_part(input: &mut impl BufRead, length: u64, body: &mut Vec<u8>) -> io::Result<()> {
-    let room = BODY_BYTES_KEPT.saturating_sub(body.len() as u64);
-    let kept = io::copy(&mut input.take(length.min(room)), body)?;
-    let dropped = io::copy(&mut input.take(length - kept), &mut io::sink())?;
-    if kept + dropped == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    let status = reader.head().map_or(0, |head| head.status);
+    Ok(Some(Answer { status, body: String::from_utf8_lossy(&body).into_owned() }))
 }
 
 fn read_line(input: &mut impl BufRead) -> io::Result<Option<String>> {
@@ -93,7 +77,7 @@ fn read_line(input: &mut impl BufRead) -> io::Result<Option<String>> {
 }
 
 fn unreadable(line: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("answer to a publish is not understood at {line:?}"))
+    io::Error::new(io::ErrorKind::InvalidData, format!("answer is not understood: {line}"))
 }
 
 #[cfg(test)]

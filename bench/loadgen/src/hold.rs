@@ -1,12 +1,9 @@
 //! The `hold` worker: opens streams, reads them and checks every event. It is told what to do on standard input
 //! and answers on standard output; it never publishes and never prints for people.
 
-mod chunks;
 mod commands;
 mod connect;
 mod decoder;
-mod events;
-mod head;
 mod opener;
 mod order;
 mod stream;

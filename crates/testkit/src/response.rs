@@ -1,13 +1,16 @@
 //! An HTTP/1 response as it comes in: head, body, and whether the end was the promised one.
 //!
-//! Owns framing only. Strict where a proxy or browser would be: a malformed chunk is an error.
+//! Owns framing only. `head.rs` and `body.rs` know how to read; this file keeps what a test asks for.
+
+mod body;
+mod head;
 
 use std::fmt;
 
-use crate::error::{Error, Result};
+pub use body::Body;
+pub use head::Head;
 
-const HEAD_BYTES_MAX: usize = 64 << 10;
-const CHUNK_LINE_BYTES_MAX: usize = 256;
+use crate::error::Result;
 
 /// How a response ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,31 +33,6 @@ impl fmt::Display for End {
     }
 }
 
-/// The first part of a response.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
-    /// The minor version of HTTP/1 that the server spoke.
-    pub minor_version: u8,
-    /// The status code.
-    pub status: u16,
-    /// Names as sent, values without surrounding blanks, in order.
-    pub headers: Vec<(String, String)>,
-}
-
-impl Head {
-    /// The first header of that name.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value.as_str())
-    }
-
-    /// All headers of that name.
-    pub fn headers_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        let found = self.headers.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value.as_str())
-    }
-}
-
 /// How the end of the body is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -68,27 +46,15 @@ pub enum Framing {
     None,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Head,
-    ChunkSize,
-    ChunkData(u64),
-    ChunkEnd,
-    Trailers,
-    Length(u64),
-    UntilClose,
-    Done,
-}
-
 /// An incremental reader of one response.
 #[derive(Debug)]
 pub struct ResponseReader {
     answers_head_request: bool,
-    state: State,
-    /// Bytes of a head, chunk line or trailer that is not complete yet.
+    /// Bytes of a head that is not complete yet.
     pending: Vec<u8>,
     head: Option<Head>,
     framing: Framing,
+    body: Body,
     chunk_ends: Vec<u64>,
     body_bytes: u64,
     surplus: Vec<u8>,
@@ -99,10 +65,10 @@ impl ResponseReader {
     pub fn new(method: &str) -> Self {
         Self {
             answers_head_request: method.eq_ignore_ascii_case("HEAD"),
-            state: State::Head,
             pending: Vec::new(),
             head: None,
             framing: Framing::None,
+            body: Body::new(Framing::None),
             chunk_ends: Vec::new(),
             body_bytes: 0,
             surplus: Vec::new(),
@@ -110,40 +76,41 @@ impl ResponseReader {
     }
 
     /// Takes more bytes and returns the body bytes among them.
-    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<Vec<u8>> {
-        let mut body = Vec::new();
-        while !bytes.is_empty() {
-            match self.state {
-                State::Head => self.read_head_byte(take_byte(&mut bytes))?,
-                State::ChunkSize => self.read_chunk_size_byte(take_byte(&mut bytes))?,
-                State::ChunkEnd => self.read_chunk_end_byte(take_byte(&mut bytes))?,
-                State::Trailers => self.read_trailer_byte(take_byte(&mut bytes))?,
-                State::ChunkData(left) => {
-                    let left = self.take_body(left, &mut bytes, &mut body);
-                    self.state = if left == 0 { self.end_chunk() } else { State::ChunkData(left) };
-                }
-                State::Length(left) => {
-                    let left = self.take_body(left, &mut bytes, &mut body);
-                    self.state = if left == 0 { State::Done } else { State::Length(left) };
-                }
-                State::UntilClose => {
-                    self.take_body(u64::MAX, &mut bytes, &mut body);
-                }
-                State::Done => {
-                    self.surplus.extend_from_slice(bytes);
-                    bytes = &[];
-                }
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<u8>> {
+        let mut content = Vec::new();
+        let taken = self.read(bytes, |piece| content.extend_from_slice(piece))?;
+        self.surplus.extend_from_slice(&bytes[taken..]);
+        Ok(content)
+    }
+
+    /// Reads up to the end of the response, and tells how many bytes that took. Each piece of the body goes to `each`.
+    pub fn read(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) -> Result<usize> {
+        let mut rest = bytes;
+        while self.head.is_none() {
+            let before = self.pending.len();
+            self.pending.extend_from_slice(rest);
+            let Some((head, length)) = Head::read(&self.pending)? else { return Ok(bytes.len()) };
+            rest = &rest[length - before..];
+            self.pending.clear();
+            // An interim answer such as 100 announces another head.
+            if head.status >= 200 {
+                self.framing = head.framing(self.answers_head_request)?;
+                self.body = Body::new(self.framing);
+                self.head = Some(head);
             }
         }
-        Ok(body)
+        let Self { body, body_bytes, chunk_ends, .. } = self;
+        let taken = body.feed(rest, |piece, ends_chunk| {
+            *body_bytes += piece.len() as u64;
+            chunk_ends.extend(ends_chunk.then_some(*body_bytes));
+            each(piece);
+        })?;
+        Ok(bytes.len() - rest.len() + taken)
     }
 
     /// What the close of the connection means at this point.
     pub const fn end_at_close(&self) -> End {
-        match self.state {
-            State::Done | State::UntilClose => End::Clean,
-            _ => End::Cut,
-        }
+        if self.head.is_some() { self.body.end_at_close() } else { End::Cut }
     }
 
     /// The head, once it is complete.
@@ -157,8 +124,8 @@ impl ResponseReader {
     }
 
     /// Whether the response is complete by its own framing, before any close.
-    pub const fn is_done(&self) -> bool {
-        matches!(self.state, State::Done)
+    pub fn is_done(&self) -> bool {
+        self.head.is_some() && self.body.is_done()
     }
 
     /// Body offsets at which a chunk ended. With one chunk per event each is an event's end.
@@ -174,130 +141,6 @@ impl ResponseReader {
     /// Bytes behind the end of the response, which should not be there.
     pub fn surplus(&self) -> &[u8] {
         &self.surplus
-    }
-
-    fn read_head_byte(&mut self, byte: u8) -> Result<()> {
-        self.pending.push(byte);
-        if !self.pending.ends_with(b"\r\n\r\n") {
-            return bounded(&self.pending, HEAD_BYTES_MAX, "response head");
-        }
-        let head = parse_head(&std::mem::take(&mut self.pending))?;
-        // An interim answer such as 100 announces another head.
-        if head.status >= 200 {
-            self.framing = framing(&head, self.answers_head_request)?;
-            self.state = match self.framing {
-                Framing::Chunked => State::ChunkSize,
-                Framing::Length(length @ 1..) => State::Length(length),
-                Framing::Close => State::UntilClose,
-                Framing::None | Framing::Length(0) => State::Done,
-            };
-            self.head = Some(head);
-        }
-        Ok(())
-    }
-
-    fn read_chunk_size_byte(&mut self, byte: u8) -> Result<()> {
-        self.pending.push(byte);
-        let Some(line) = self.pending.strip_suffix(b"\r\n") else {
-            return bounded(&self.pending, CHUNK_LINE_BYTES_MAX, "chunk size line");
-        };
-        let text = String::from_utf8_lossy(line).into_owned();
-        let digits = text.split(';').next().unwrap_or_default().trim_end();
-        // `from_str_radix` would accept a plus sign, HTTP does not.
-        let valid = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let size = valid.then(|| u64::from_str_radix(digits, 16).ok()).flatten();
-        let size = size.ok_or_else(|| Error::Protocol(format!("bad chunk size line {text:?}")))?;
-        self.pending.clear();
-        self.state = if size == 0 { State::Trailers } else { State::ChunkData(size) };
-        Ok(())
-    }
-
-    fn read_chunk_end_byte(&mut self, byte: u8) -> Result<()> {
-        self.pending.push(byte);
-        match self.pending.as_slice() {
-            b"\r" => Ok(()),
-            b"\r\n" => {
-                self.pending.clear();
-                self.state = State::ChunkSize;
-                Ok(())
-            }
-            other => Err(Error::Protocol(format!("a chunk ends with {other:?} instead of CRLF"))),
-        }
-    }
-
-    fn read_trailer_byte(&mut self, byte: u8) -> Result<()> {
-        self.pending.push(byte);
-        if self.pending == b"\r\n" || self.pending.ends_with(b"\r\n\r\n") {
-            self.pending.clear();
-            self.state = State::Done;
-        }
-        bounded(&self.pending, HEAD_BYTES_MAX, "trailers")
-    }
-
-    fn take_body(&mut self, left: u64, bytes: &mut &[u8], body: &mut Vec<u8>) -> u64 {
-        let count = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-        let (taken, rest) = bytes.split_at(count);
-        body.extend_from_slice(taken);
-        *bytes = rest;
-        self.body_bytes += count as u64;
-        left - count as u64
-    }
-
-    fn end_chunk(&mut self) -> State {
-        self.chunk_ends.push(self.body_bytes);
-        State::ChunkEnd
-    }
-}
-
-fn take_byte(bytes: &mut &[u8]) -> u8 {
-    let (first, rest) = bytes.split_first().expect("only called while bytes are left");
-    *bytes = rest;
-    *first
-}
-
-fn bounded(pending: &[u8], max: usize, what: &str) -> Result<()> {
-    if pending.len() <= max { Ok(()) } else { Err(Error::Protocol(format!("{what} is longer than {max} bytes"))) }
-}
-
-fn parse_head(bytes: &[u8]) -> Result<Head> {
-    let text = String::from_utf8_lossy(bytes);
-    let bad = |line: &str| Error::Protocol(format!("bad line {line:?} in the response head"));
-    let mut lines = text.trim_end_matches("\r\n").split("\r\n");
-    let first = lines.next().unwrap_or_default();
-    let (version, rest) = first.split_once(' ').ok_or_else(|| bad(first))?;
-    let minor_version = match version {
-        "HTTP/1.1" => 1,
-        "HTTP/1.0" => 0,
-        _ => return Err(bad(first)),
-    };
-    let status = rest.get(..3).and_then(|code| code.parse().ok()).ok_or_else(|| bad(first))?;
-    let header = |line: &str| match line.split_once(':') {
-        Some((name, value)) if !name.is_empty() && !name.ends_with([' ', '\t']) => {
-            Ok((name.to_owned(), value.trim().to_owned()))
-        }
-        _ => Err(bad(line)),
-    };
-    Ok(Head { minor_version, status, headers: lines.map(header).collect::<Result<_>>()? })
-}
-
-fn framing(head: &Head, answers_head_request: bool) -> Result<Framing> {
-    if answers_head_request || head.status == 204 || head.status == 304 {
-        return Ok(Framing::None);
-    }
-    let encoding = head.header("transfer-encoding");
-    let length = head.header("content-length");
-    match (encoding, length) {
-        (Some(_), _) if head.minor_version == 0 => {
-            Err(Error::Protocol("Transfer-Encoding in an HTTP/1.0 response".into()))
-        }
-        (Some(_), Some(_)) => Err(Error::Protocol("both Transfer-Encoding and Content-Length".into())),
-        (Some(encoding), None) if encoding.eq_ignore_ascii_case("chunked") => Ok(Framing::Chunked),
-        (Some(encoding), None) => Err(Error::Protocol(format!("unknown Transfer-Encoding {encoding:?}"))),
-        (None, Some(length)) => {
-            let parsed = length.parse().map_err(|_| Error::Protocol(format!("bad Content-Length {length:?}")))?;
-            Ok(Framing::Length(parsed))
-        }
-        (None, None) => Ok(Framing::Close),
     }
 }
 
@@ -340,6 +183,12 @@ mod tests {
         assert_eq!(reader.chunk_ends(), [5, 15]);
         assert!(reader.is_done());
         assert_eq!(reader.end_at_close(), End::Clean);
+    }
+
+    #[test]
+    fn data_that_looks_like_a_chunk_stays_data() {
+        let wire = [CHUNKED, b"7\r\n0\r\n\r\n5\n\r\n0\r\n\r\n"].concat();
+        assert_eq!(read("GET", &wire).0, b"0\r\n\r\n5\n");
     }
 
     #[test]
@@ -386,9 +235,16 @@ mod tests {
 
     #[test]
     fn bad_framing_is_refused_and_not_guessed_at() {
-        for body in
-            ["+5\r\nhello", "5 x\r\nhello", "\r\n", "-1\r\n", "5\r\nhello!!", "5\r\nhello\n", "11111111111111111\r\n"]
-        {
+        for body in [
+            "+5\r\nhello",
+            "5 x\r\nhello",
+            "\r\n",
+            "-1\r\n",
+            "5\r\nhello!!",
+            "5\r\nhello\n",
+            "11111111111111111\r\n",
+            "xyz\r\n",
+        ] {
             let wire = [CHUNKED, body.as_bytes()].concat();
             assert!(ResponseReader::new("GET").feed(&wire).is_err(), "{body:?} was accepted");
         }

@@ -1,11 +1,12 @@
-//! A browser's reading of `text/event-stream`, byte by byte as it comes.
+//! A browser's reading of `text/event-stream`, however its bytes come.
 //!
-//! Owns the WHATWG rules (HTML standard, section 9.2) and nothing of HTTP. Follows the standard to the
-//! letter, since a lenient reader would forgive the very faults it is here to show.
+//! Owns the WHATWG rules (HTML standard, section 9.2) and nothing of HTTP. Follows the standard to the letter, since a
+//! lenient reader would forgive the very faults that it is here to show. `block.rs` takes the text apart, for load
+//! generators too.
 
-use std::mem;
+mod block;
 
-const BOM: &[u8] = "\u{feff}".as_bytes();
+pub use block::{Block, Blocks};
 
 /// One dispatched event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +26,7 @@ pub struct Event {
 /// An incremental parser. One per connection: a frame cut by a lost connection must not glue to the next.
 #[derive(Debug, Default)]
 pub struct Parser {
-    /// Bytes of the line that is not complete yet.
-    line: Vec<u8>,
-    /// Whether the byte order mark was looked for already.
-    begun: bool,
-    /// A CR ended the last line; an LF right behind it belongs to it.
-    after_cr: bool,
-    block: Block,
+    blocks: Blocks,
     last_event_id: String,
     retry: Option<u64>,
     comments: u64,
@@ -39,33 +34,14 @@ pub struct Parser {
     bytes: u64,
 }
 
-/// What the lines since the last blank one have said.
-#[derive(Debug, Default)]
-struct Block {
-    begun: bool,
-    event: String,
-    data: String,
-    own_id: Option<String>,
-    retry: Option<u64>,
-}
-
 impl Parser {
     /// Takes more bytes and returns the events they completed.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
         self.bytes += bytes.len() as u64;
-        for &byte in bytes {
-            if mem::take(&mut self.after_cr) && byte == b'\n' {
-                continue;
-            }
-            match byte {
-                b'\r' | b'\n' => {
-                    self.after_cr = byte == b'\r';
-                    events.extend(self.end_line());
-                }
-                _ => self.line.push(byte),
-            }
-        }
+        let mut blocks = std::mem::take(&mut self.blocks);
+        blocks.feed(bytes, |block| events.extend(self.take(&block)));
+        self.blocks = blocks;
         events
     }
 
@@ -75,18 +51,18 @@ impl Parser {
     }
 
     /// The reconnection time in force, in milliseconds, if the stream ever set one.
-    pub const fn retry(&self) -> Option<u64> {
-        self.retry
+    pub fn retry(&self) -> Option<u64> {
+        milliseconds(&self.blocks.unfinished()).or(self.retry)
     }
 
     /// How many comment lines came, keepalives among them.
-    pub const fn comments(&self) -> u64 {
-        self.comments
+    pub fn comments(&self) -> u64 {
+        self.comments + u64::from(self.blocks.unfinished().comments)
     }
 
     /// How many lines had a field name that the standard does not know; the sign of a torn frame.
-    pub const fn unknown_lines(&self) -> u64 {
-        self.unknown_lines
+    pub fn unknown_lines(&self) -> u64 {
+        self.unknown_lines + u64::from(self.blocks.unfinished().unknown_lines)
     }
 
     /// How many bytes were fed.
@@ -94,66 +70,37 @@ impl Parser {
         self.bytes
     }
 
-    /// Whether the stream stands in the middle of a block: what came of it would be lost at an end now.
-    pub const fn in_mid_block(&self) -> bool {
-        self.block.begun || !self.line.is_empty()
+    /// Whether the stream stands in the middle of a block: an end now would lose its beginning.
+    pub fn in_mid_block(&self) -> bool {
+        self.blocks.in_mid_block()
     }
 
-    fn end_line(&mut self) -> Option<Event> {
-        let mut line = mem::take(&mut self.line);
-        if !mem::replace(&mut self.begun, true) && line.starts_with(BOM) {
-            line.drain(..BOM.len());
-        }
-        if line.is_empty() {
-            return self.end_block();
-        }
-        // Line ends are ASCII and so never part of a longer character: decoding line by line gives what
-        // decoding the whole stream would give.
-        let line = String::from_utf8_lossy(&line);
-        match line.split_once(':') {
-            // A comment belongs to no block: an end behind it cuts nothing.
-            Some(("", _)) => self.comments += 1,
-            Some((name, value)) => self.field(name, value.strip_prefix(' ').unwrap_or(value)),
-            None => self.field(&line, ""),
-        }
-        None
-    }
-
-    fn field(&mut self, name: &str, value: &str) {
-        self.block.begun = true;
-        match name {
-            "event" => self.block.event = value.into(),
-            "data" => {
-                self.block.data.push_str(value);
-                self.block.data.push('\n');
-            }
-            "id" if !value.contains('\0') => self.block.own_id = Some(value.into()),
-            "retry" => self.set_retry(value),
-            "id" => {}
-            _ => self.unknown_lines += 1,
-        }
-    }
-
-    fn set_retry(&mut self, value: &str) {
-        if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-            // A number too large to hold is still all digits; saturating keeps it "very long".
-            let retry = value.parse().unwrap_or(u64::MAX);
-            self.retry = Some(retry);
-            self.block.retry = Some(retry);
-        }
-    }
-
-    fn end_block(&mut self) -> Option<Event> {
-        let mut block = mem::take(&mut self.block);
-        if let Some(id) = &block.own_id {
+    fn take(&mut self, block: &Block<'_>) -> Option<Event> {
+        self.comments += u64::from(block.comments);
+        self.unknown_lines += u64::from(block.unknown_lines);
+        let retry = milliseconds(block);
+        self.retry = retry.or(self.retry);
+        let own_id = block.id.map(text);
+        if let Some(id) = &own_id {
             self.last_event_id.clone_from(id);
         }
-        // Every data line adds its line feed, so empty means that there was none, and nothing is dispatched.
-        block.data.pop()?;
-        let event = if block.event.is_empty() { "message".into() } else { block.event };
+        if block.data_lines == 0 {
+            return None;
+        }
+        let event = if block.event.is_empty() { "message".into() } else { text(block.event) };
         let id = self.last_event_id.clone();
-        Some(Event { event, data: block.data, id, own_id: block.own_id, retry: block.retry })
+        Some(Event { event, data: text(&block.joined_data()), id, own_id, retry })
     }
+}
+
+/// A number too large to hold is still all digits; saturating keeps it "very long".
+fn milliseconds(block: &Block<'_>) -> Option<u64> {
+    block.retry.map(|digits| text(digits).parse().unwrap_or(u64::MAX))
+}
+
+/// Line ends are ASCII and so never part of a longer character: decoding a line gives what decoding the whole stream would.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[cfg(test)]

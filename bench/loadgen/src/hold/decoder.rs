@@ -1,46 +1,55 @@
-//! From the bytes of one connection to events: head, then chunks, then SSE text. Pure: it owns no socket and no clock.
+//! From the bytes of one connection to events: head, then body, then SSE text. Pure: it owns no socket and no clock.
 
 use std::fmt;
 
-use crate::hold::chunks::Chunks;
-use crate::hold::events::{Event, Events};
-use crate::hold::head::{self, Framing, HeadFault};
+use fantail_testkit::response::{Body, Head};
+use fantail_testkit::sse::{Block, Blocks};
+
+/// The most unfinished bytes kept for one stream.
+const UNFINISHED_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The decoding state of one connection.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     phase: Phase,
-    events: Events,
+    blocks: Blocks,
 }
 
 #[derive(Debug)]
 enum Phase {
     Head(Vec<u8>),
-    Chunked(Chunks),
-    Plain,
+    Body(Body),
 }
 
 /// Why a connection cannot be decoded further.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DecodeFault {
-    Head(HeadFault),
-    Chunks,
+    Http(String),
+    Status(u16),
+    NotEventStream,
     EventTooLong,
 }
 
 impl fmt::Display for DecodeFault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Head(fault) => fault.fmt(out),
-            Self::Chunks => out.write_str("body is not chunked as the head says"),
+            Self::Http(fault) => out.write_str(fault),
+            Self::Status(status) => write!(out, "answered with status {status}"),
+            Self::NotEventStream => out.write_str("answer is not text/event-stream"),
             Self::EventTooLong => out.write_str("event does not end"),
         }
     }
 }
 
+impl From<fantail_testkit::Error> for DecodeFault {
+    fn from(error: fantail_testkit::Error) -> Self {
+        Self::Http(error.to_string())
+    }
+}
+
 impl Default for Decoder {
     fn default() -> Self {
-        Self { phase: Phase::Head(Vec::new()), events: Events::default() }
+        Self { phase: Phase::Head(Vec::new()), blocks: Blocks::default() }
     }
 }
 
@@ -52,36 +61,30 @@ impl Decoder {
 
     /// Whether the server said that nothing more will come.
     pub(crate) fn is_ended(&self) -> bool {
-        matches!(self.phase, Phase::Chunked(Chunks::End))
+        matches!(&self.phase, Phase::Body(body) if body.is_done())
     }
 
-    /// Reads what came, handing each whole event to `each`.
-    pub(crate) fn feed(&mut self, bytes: &[u8], each: &mut impl FnMut(Event<'_>)) -> Result<(), DecodeFault> {
+    /// Reads what came, handing each whole block to `each`.
+    pub(crate) fn feed(&mut self, bytes: &[u8], each: &mut impl FnMut(Block<'_>)) -> Result<(), DecodeFault> {
         let Phase::Head(head) = &mut self.phase else { return self.feed_body(bytes, each) };
         head.extend_from_slice(bytes);
-        let Some(found) = head::read(head).map_err(DecodeFault::Head)? else { return Ok(()) };
-        let body = head.split_off(found.length);
-        self.phase = match found.framing {
-            Framing::Chunked => Phase::Chunked(Chunks::START),
-            Framing::UntilClose => Phase::Plain,
-        };
+        let Some((found, length)) = Head::read(head)? else { return Ok(()) };
+        if found.status != 200 {
+            return Err(DecodeFault::Status(found.status));
+        }
+        let is_stream = |kind: &str| kind.to_ascii_lowercase().starts_with("text/event-stream");
+        if !found.header("content-type").is_some_and(is_stream) {
+            return Err(DecodeFault::NotEventStream);
+        }
+        let body = head.split_off(length);
+        self.phase = Phase::Body(Body::new(found.framing(false)?));
         self.feed_body(&body, each)
     }
 
-    fn feed_body(&mut self, bytes: &[u8], each: &mut impl FnMut(Event<'_>)) -> Result<(), DecodeFault> {
-        let Self { phase, events } = self;
-        let mut fed = Ok(());
-        match phase {
-            Phase::Chunked(chunks) => chunks
-                .feed(bytes, |text| {
-                    if fed.is_ok() {
-                        fed = events.feed(text, each);
-                    }
-                })
-                .map_err(|_| DecodeFault::Chunks)?,
-            Phase::Plain | Phase::Head(_) => fed = events.feed(bytes, each),
-        }
-        fed.map_err(|_| DecodeFault::EventTooLong)
+    fn feed_body(&mut self, bytes: &[u8], each: &mut impl FnMut(Block<'_>)) -> Result<(), DecodeFault> {
+        let Self { phase: Phase::Body(body), blocks } = self else { return Ok(()) };
+        body.feed(bytes, |text, _| blocks.feed(text, &mut *each))?;
+        if blocks.unfinished_bytes() > UNFINISHED_BYTES_MAX { Err(DecodeFault::EventTooLong) } else { Ok(()) }
     }
 }
 
@@ -99,7 +102,11 @@ mod tests {
             let mut seen = Vec::new();
             let (front, back) = ANSWER.split_at(cut);
             for piece in [front, back] {
-                let fed = decoder.feed(piece, &mut |event| seen.push(event.data.to_vec()));
+                let fed = decoder.feed(piece, &mut |block| {
+                    if block.data_lines > 0 {
+                        seen.push(block.data.to_vec());
+                    }
+                });
                 assert_eq!(fed, Ok(()), "cut at {cut}");
             }
             assert_eq!(seen, [b"first".to_vec(), b"second".to_vec()], "cut at {cut}");
@@ -116,9 +123,33 @@ mod tests {
         assert!(decoder.is_open() && !decoder.is_ended());
     }
 
+    fn fault_of(bytes: &[u8]) -> Option<DecodeFault> {
+        Decoder::default().feed(bytes, &mut |_| ()).err()
+    }
+
     #[test]
-    fn refusal_is_told_with_its_status() {
-        let fault = Decoder::default().feed(b"HTTP/1.1 429 Slow\r\n\r\n", &mut |_| ());
-        assert_eq!(fault, Err(DecodeFault::Head(HeadFault::Status(429))));
+    fn anything_but_a_stream_is_a_fault() {
+        assert_eq!(fault_of(b"HTTP/1.1 429 Slow\r\n\r\n"), Some(DecodeFault::Status(429)));
+        assert_eq!(fault_of(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n"), Some(DecodeFault::NotEventStream));
+        assert!(matches!(fault_of(b"SSH-2.0\r\n\r\n"), Some(DecodeFault::Http(_))));
+        assert!(matches!(fault_of(&vec![b'a'; 64 * 1024 + 1]), Some(DecodeFault::Http(_))));
+    }
+
+    #[test]
+    fn body_without_chunks_ends_with_the_connection() {
+        let mut decoder = Decoder::default();
+        let mut events = 0;
+        let bytes = b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: x\n\n";
+        assert_eq!(decoder.feed(bytes, &mut |block| events += block.data_lines), Ok(()));
+        assert!(events == 1 && !decoder.is_ended());
+    }
+
+    #[test]
+    fn endless_event_is_a_fault() {
+        let mut decoder = Decoder::default();
+        let head = b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+        assert_eq!(decoder.feed(head, &mut |_| ()), Ok(()));
+        let fed = decoder.feed(&vec![b'x'; UNFINISHED_BYTES_MAX + 1], &mut |_| ());
+        assert_eq!(fed, Err(DecodeFault::EventTooLong));
     }
 }

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::hold::events::Event;
+use fantail_testkit::sse::Block;
+
 use crate::latency::Latency;
 use crate::message::Tally;
 use crate::payload;
@@ -43,14 +44,14 @@ impl Checker {
     }
 
     /// Checks one event that came at `now_nanos`.
-    pub(crate) fn check(&mut self, follower: &mut Follower, event: Event<'_>, now_nanos: u64) {
+    pub(crate) fn check(&mut self, follower: &mut Follower, event: Block<'_>, now_nanos: u64) {
         if event.data_lines == 0 {
             return;
         }
-        if event.kind == GAP {
+        if event.event == GAP {
             self.tally.gaps += 1;
         }
-        if event.kind.starts_with(OWN) {
+        if event.event.starts_with(OWN) {
             return;
         }
         let Some(payload) = payload::read(event.data).filter(|_| event.data_lines == 1) else {
@@ -235,7 +236,7 @@ mod tests {
         assert_eq!(checker.take_tally().lost, 2);
         let mut data = Vec::new();
         PayloadWriter::new(128).write(Payload { number: 2, sent_nanos: 0, channel: CHANNEL }, &mut data);
-        checker.check(&mut follower, Event { kind: b"", data: &data, data_lines: 1, id: None }, 1);
+        checker.check(&mut follower, Block { data: &data, data_lines: 1, ..Block::default() }, 1);
         let tally = checker.take_tally();
         assert_eq!((tally.reordered, tally.duplicated, tally.lost), (1, 0, 0));
     }
