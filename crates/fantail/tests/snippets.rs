@@ -147,27 +147,42 @@ async fn the_program_in_go_publishes() {
     assert!(printed.ends_with(".1 1\n"), "{printed}");
 }
 
-/// Reports the page's lines when one of them ends in "the end".
+/// Lets the first `EventSource` be answered 404, and the last one give up when it has told of the event after the gap, as
+/// a browser does on any status but 200. Reports the page's lines when one of them ends in "the end".
 const REPORT: &str = "<script>
+const Given = EventSource;
+const sources = [];
+window.EventSource = class extends Given {
+  constructor(url) {
+    super(sources.length ? url : url.replace('/sse', '/nothing'));
+    sources.push(this);
+  }
+};
 const lines = () => [...document.querySelectorAll('#log li')].map((line) => line.textContent);
 new MutationObserver(() => {
+  if (lines().at(-1)?.endsWith('after the gap')) {
+    sources.at(-1).close();
+    sources.at(-1).onerror();
+  }
   if (lines().at(-1)?.endsWith('the end')) fetch('/result', { method: 'POST', body: JSON.stringify(lines()) });
 }).observe(document.getElementById('log'), { childList: true });
 </script>";
 
 #[tokio::test]
-async fn the_page_comes_back_by_itself_and_fetches_its_state_after_a_gap() {
+async fn the_page_misses_nothing_though_the_browser_gives_up_and_fetches_its_state_after_a_gap() {
     let page = Page::bind().await.unwrap();
     let node = node(&["--cors-origin", &page.origin(), "--retry", "50ms"]).await;
     let html = fs::read_to_string(example("page.html")).unwrap();
-    let html = html.replace("http://localhost:8080", &format!("http://{}", node.public())) + REPORT;
+    let html = html.replace("http://localhost:8080", &format!("http://{}", node.public()));
+    // A module's script runs after the others.
+    let html = html.replace("_MS = 5_000", "_MS = 500") + REPORT;
     let (report, played) = tokio::join!(page.run(&html, PATIENCE), timeout(PATIENCE, play(&node)));
     played.expect("the page's stream was live three times");
     let lines: Vec<String> = serde_json::from_value(report.unwrap()).unwrap();
     assert_eq!(lines, LINES);
 }
 
-const LINES: [&str; 8] = [
+const LINES: [&str; 9] = [
     "state fetched: first connection",
     "message: one",
     "closed by the node: kicked",
@@ -175,6 +190,7 @@ const LINES: [&str; 8] = [
     "closed by the node: channel-deleted",
     "state fetched: gap in demo, deleted",
     "message: after the gap",
+    "message: while it had given up",
     "message: the end",
 ];
 
@@ -189,6 +205,8 @@ async fn play(node: &Fantail) {
     ask(node, "DELETE", "/channels/demo").await;
     live_stream(node, &second).await;
     publish(node, "demo", "after the gap").await;
+    until(node, "the page gave up", |metrics| metrics.count("fantail_streams_open") == 0).await;
+    publish(node, "demo", "while it had given up").await;
     publish(node, "demo", "the end").await;
 }
 
