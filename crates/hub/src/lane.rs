@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 
 use crate::numbering::Numbering;
 use crate::sync_requests::SyncRequests;
-use crate::{Floor, NumberedBy};
+use crate::{Floor, NumberedBy, Watermark};
 
 /// What the channels of a lane have in common.
 #[derive(Debug)]
@@ -22,5 +22,13 @@ impl LaneState {
         let start = numbering.watermark();
         let floor = Floor { position: start.position, at_ms: start.at_ms, reason: GapReason::Trimmed };
         Self { numbering, forgotten_floor: Mutex::new(floor), sync_requests: SyncRequests::default() }
+    }
+
+    /// Something of a channel that was forgotten, or never made, stood at this place.
+    pub(crate) fn raise_forgotten_floor(&self, to: Watermark) {
+        let mut floor = self.forgotten_floor.lock();
+        if to.position > floor.position {
+            *floor = Floor { position: to.position, at_ms: to.at_ms, reason: GapReason::Trimmed };
+        }
     }
 }

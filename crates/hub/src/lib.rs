@@ -11,9 +11,11 @@
 
 #![forbid(unsafe_code)]
 
-mod budget;
 mod channel;
+mod channel_map;
 mod cursor_id;
+mod hub;
+mod hub_settings;
 mod interest;
 mod lane;
 mod log;
@@ -23,13 +25,15 @@ mod numbering;
 mod position;
 mod publisher;
 mod recall_state;
-mod registry;
 mod resume;
 mod sync_requests;
 #[cfg(test)]
 mod testing;
 
 pub use channel::{Channel, Delivery, Join, ReadLimit, Reading};
+pub use channel_map::ChannelsFull;
+pub use hub::{ChannelSummary, Hub};
+pub use hub_settings::{CLASSES_MAX, Following, HubSettings};
 pub use interest::{Interest, Release, Wish};
 pub use log::{EntryKind, Floor, LogLimits};
 pub use mailbox::{Mailbox, Mark};
@@ -37,5 +41,4 @@ pub use maker::Maker;
 pub use numbering::{NumberedBy, Watermark};
 pub use position::Position;
 pub use publisher::{Published, Publisher};
-pub use registry::{CLASSES_MAX, ChannelSummary, ChannelsFull, Following, Hub, HubSettings};
 pub use resume::{Asked, Begin, Resume, Start};

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use fantail_wire::{Frame, GapReason, PublisherId};
 
-use crate::{Position, ReadLimit};
+use crate::{Position, ReadLimit, Watermark};
 
 /// One thing that streams of a channel get, in its place.
 #[derive(Debug, Clone)]
@@ -85,6 +85,11 @@ pub(crate) struct ChannelLog {
 }
 
 impl Entry {
+    /// A gap of this kind.
+    pub(crate) fn gap(at: Watermark, kind: EntryKind, frame: Frame) -> Self {
+        Self { position: at.position, kind, frame, publisher_id: None, at_ms: at.at_ms }
+    }
+
     /// The memory that keeping the entry costs, in bytes.
     pub(crate) fn cost(&self) -> usize {
         size_of::<Self>() + self.frame.len() + self.publisher_id.as_ref().map_or(0, |id| id.as_str().len())

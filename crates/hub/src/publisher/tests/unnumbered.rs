@@ -1,8 +1,7 @@
 //! Gaps of what has no number: who is told of them, and who is not.
 
-use fantail_wire::{EventId, Lane};
+use fantail_wire::{EventId, GapReason, Lane};
 
-use super::*;
 use crate::testing::{Feed, LIMITS, READ_LIMIT, publication};
 use crate::{Begin, LogLimits, Position, Resume, Start};
 

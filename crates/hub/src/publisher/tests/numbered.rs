@@ -1,11 +1,10 @@
 //! Events with the feed's numbers: where they stand, what is told of terms and holes, and from where channels are
 //! followed.
 
-use fantail_wire::{EndedTerm, Term};
+use fantail_wire::{EndedTerm, EventId, GapReason, Lane, Term};
 
-use super::*;
 use crate::testing::{Feed, LIMITS, READ_LIMIT, publication};
-use crate::{Begin, LogLimits, Resume, Start};
+use crate::{Begin, LogLimits, Position, Published, Resume, Start};
 
 fn start(feed: &Feed, resume: &Resume) -> Start {
     match feed.begin(resume) {

@@ -1,11 +1,10 @@
 //! What a recall brings, what of it is kept, and what is told of the rest.
 
-use fantail_wire::{Lane, Term};
+use fantail_wire::{Event, EventId, GapReason, Lane, Term};
 
-use super::*;
 use crate::log::LogLimits;
 use crate::testing::{Feed, LIMITS, NOW_MS, UNKNOWN_ID_REPLAY_MAX};
-use crate::{Asked, Begin, Release, Resume, Start, Wish};
+use crate::{Asked, Begin, Position, Release, Resume, Start, Wish};
 
 fn after(feed: &Feed, number: u64) -> Resume {
     Resume::After(feed.id(number).to_string())

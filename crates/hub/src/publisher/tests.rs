@@ -1,0 +1,6 @@
+//! The publisher with a feed that numbers.
+
+mod lanes;
+mod numbered;
+mod recalls;
+mod unnumbered;
