@@ -4,7 +4,9 @@
 
 mod arrivals;
 mod backoff;
+mod delivery;
 mod follower;
+mod lane_states;
 mod library;
 mod log_store;
 mod publish_connection;
@@ -14,9 +16,11 @@ mod recent_uids;
 mod subscriber;
 mod subscriptions;
 mod trouble;
+mod unnumbered;
 
-pub(super) use arrivals::{Arrivals, LaneStates};
+pub(super) use arrivals::Arrivals;
 pub(super) use follower::ReadPermits;
+pub(super) use lane_states::LaneStates;
 pub(super) use publish_connection::PublishConnection;
 pub use publisher::RedisPublisher;
 pub(super) use subscriber::Subscriber;

@@ -6,6 +6,7 @@
 mod entry;
 mod gap_detector;
 mod lane_log;
+mod log_order;
 mod message;
 mod read_budget;
 mod recall;
@@ -14,10 +15,12 @@ mod repair_buffer;
 mod repair_plan;
 
 pub(super) use entry::{EntryError, LogEntry};
-pub(super) use gap_detector::{ContinuityError, ReadyEvent};
-pub(super) use lane_log::LaneLog;
+pub(super) use gap_detector::ContinuityError;
+pub(super) use lane_log::{GivenUp, LaneLog, MissedRange};
+pub(super) use log_order::{LogOrder, Orders};
+#[cfg(test)]
 pub(super) use message::LogMessage;
 pub(super) use read_budget::{CHANNEL_BYTES_MAX, READS_MAX, ReadBudget};
 pub(super) use recall::{RecallReading, RecallRequest};
 pub(super) use repair_buffer::Message;
-pub(super) use repair_plan::{MissedEvents, RepairStep, plan};
+pub(super) use repair_plan::MissedEvents;

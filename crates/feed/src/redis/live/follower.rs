@@ -14,15 +14,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::arrivals::Arrivals;
 use super::log_store::{LogState, LogStore, StreamPlace};
 use super::recall;
 use crate::Intake;
-use crate::redis::live::arrivals::{Arrivals, MissedRange};
-use crate::redis::live::subscriptions::Unexpected;
-use crate::redis::log::LogEntry;
-use crate::redis::log::MissedEvents;
-use crate::redis::log::RecallRequest;
-use crate::redis::log::{CHANNEL_BYTES_MAX, READS_MAX, ReadBudget};
+use crate::redis::log::{
+    CHANNEL_BYTES_MAX, GivenUp, LaneLog, LogEntry, MissedEvents, MissedRange, READS_MAX, ReadBudget, RecallRequest,
+};
 use crate::redis::reach::is_elsewhere;
 
 /// How long to wait before asking again for what Redis refused, since its slot is on its way, or did not answer.
@@ -56,8 +54,8 @@ pub(crate) enum FollowError {
     Redis(#[from] RedisError),
     #[error("its numbering began anew while it was read")]
     Changed,
-    #[error("its log contradicts what this node has seen")]
-    Unexpected(#[from] Unexpected),
+    #[error(transparent)]
+    GivenUp(#[from] GivenUp),
 }
 
 impl Default for ReadPermits {
@@ -84,27 +82,28 @@ impl<I: Intake> Follower<I> {
 
     /// Does what the subscriptions of this moment call for. Nothing, mostly.
     pub(crate) async fn keep_up(&self) -> Result<(), FollowError> {
-        while self.arrivals.can_repair() {
+        while self.arrivals.log(|log| log.can_repair()) {
             // A lane that has nothing to read does not wait for those that have.
-            let _permit = if self.arrivals.has_followed() { self.permits.repairs.acquire().await.ok() } else { None };
-            let missing = self.arrivals.begin_repair();
+            let has_followed = self.arrivals.log(|log| !log.followed().is_empty());
+            let _permit = if has_followed { self.permits.repairs.acquire().await.ok() } else { None };
+            let missing = self.arrivals.log(LaneLog::begin_repair);
             let state = self.state().await?;
             let missed = self.read_missed(&missing, &state).await?;
-            if self.arrivals.repair(&state.terms, missing, missed)? {
+            if self.arrivals.tell_log(|log, orders| log.repaired(&state.terms, missed, orders))? {
                 break;
             }
         }
-        if self.arrivals.needs_sync() {
-            let fresh = self.arrivals.begin_sync();
+        if self.arrivals.log(|log| log.needs_sync()) {
+            self.arrivals.log(LaneLog::begin_sync);
             let state = self.state().await?;
-            self.arrivals.synced(&state.terms, fresh, None)?;
+            self.arrivals.tell_log(|log, orders| log.synced(&state.terms, orders))?;
         }
         Ok(())
     }
 
     /// Proves that nothing is missing in any channel, quiet ones included.
     pub(crate) async fn verify(&self) -> Result<(), FollowError> {
-        let Some(verified) = self.arrivals.verified() else { return Ok(()) };
+        let Some(verified) = self.arrivals.log(|log| log.verified_up_to()) else { return Ok(()) };
         // The number first: all up to it is below the newest events that are read then, and the messages of those have
         // come when the answer is here.
         let state = self.state().await?;
@@ -112,14 +111,14 @@ impl<I: Intake> Follower<I> {
         if horizon > verified {
             tops.extend(self.newest_kept().await?);
         }
-        self.arrivals.synced(&state.terms, Vec::new(), Some(&tops))?;
+        self.arrivals.tell_log(|log, orders| log.verified(&state.terms, &tops, orders))?;
         Ok(())
     }
 
     /// The newest number in the Stream of each followed channel: what the tops would tell, had Redis not lost them.
     async fn newest_kept(&self) -> RedisResult<Vec<(String, u64)>> {
         let mut newest = Vec::new();
-        for channel in self.arrivals.followed() {
+        for channel in self.arrivals.log(|log| log.followed()) {
             let read = self.store.entries(&mut self.connection.clone(), &channel, None, None, 1).await;
             match read {
                 Ok(read) => newest.extend(read.entries.last().map(|entry| (channel.to_string(), entry.id.number))),
@@ -136,17 +135,18 @@ impl<I: Intake> Follower<I> {
         // The slot is on its way, and what was asked for is not here, or this node has yet to learn of the term that runs. That
         // says nothing about what comes live.
         let mut is_refused = false;
-        self.arrivals.recall_again();
+        self.arrivals.log(LaneLog::ask_again);
         loop {
             while reads.len() < READS_MAX && !is_refused {
-                // In this order: a question that was taken is not there for the next who looks.
-                let (Some(terms), Some(next)) = (self.arrivals.terms(), self.arrivals.next_recall()) else { break };
+                let Some((terms, next)) = self.arrivals.log(LaneLog::next_recall) else { break };
                 let permits = Arc::clone(&self.permits.recalls);
                 reads.spawn(read(permits, self.store.clone(), self.connection.clone(), terms, next));
             }
             tokio::select! {
                 Some(answer) = reads.join_next() => match answer {
-                    Ok(Ok((asked, Some(recalled), _permit))) => self.arrivals.recalled(&asked, recalled),
+                    Ok(Ok((asked, Some(recalled), _permit))) => {
+                        self.arrivals.tell_log(|log, orders| log.recalled(&asked, recalled, orders));
+                    }
                     Ok(Ok((_, None, _))) => {
                         is_refused = true;
                         self.arrivals.sync();
@@ -155,10 +155,10 @@ impl<I: Intake> Follower<I> {
                     Ok(Err(error)) => return error,
                     Err(_) => {} // cut off together with this
                 },
-                () = self.arrivals.recalls_changed(), if !is_refused => {}
+                () = self.arrivals.recalls.notified(), if !is_refused => {}
                 () = sleep(RECALL_PAUSE), if is_refused && reads.is_empty() => {
                     is_refused = false;
-                    self.arrivals.recall_again();
+                    self.arrivals.log(LaneLog::ask_again);
                 }
             }
         }
@@ -166,7 +166,7 @@ impl<I: Intake> Follower<I> {
 
     /// What was seen before is said: Redis gives numbers again only in another term.
     async fn state(&self) -> RedisResult<LogState> {
-        let seen = self.arrivals.witnessed();
+        let seen = self.arrivals.log(|log| log.witnessed());
         self.store.state(&mut self.connection.clone(), seen).await
     }
 

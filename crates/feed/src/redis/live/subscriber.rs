@@ -17,7 +17,7 @@ use super::backoff::Backoff;
 use super::follower::{FollowError, Follower, ReadPermits};
 use super::log_store::LogStore;
 use super::publish_connection::PublishConnection;
-use super::subscriptions::{SubscribeCommand, SubscribeScope, Unexpected, Verb};
+use super::subscriptions::{SubscribeCommand, SubscribeScope, Subscriptions, Unexpected, Verb};
 use super::trouble::Trouble;
 use crate::Intake;
 use crate::counters::{FeedCounters, add_one};
@@ -174,9 +174,9 @@ impl<I: Intake> Subscriber<I> {
             {
                 return SessionEnd::Log(error);
             }
-            let Some(command) = self.arrivals.next_command() else {
+            let Some(command) = self.arrivals.subscriptions(Subscriptions::next_command) else {
                 self.settled();
-                self.arrivals.wishes_changed().await;
+                self.arrivals.wishes.notified().await;
                 continue;
             };
             if let Err(lost) = self.carry_out(&mut connection, &command).await {
@@ -205,8 +205,9 @@ impl<I: Intake> Subscriber<I> {
             };
             let refusals = match answer {
                 Err(error) if is_forbidden(&error) && is_subscribe => {
-                    self.arrivals.refused();
-                    return Ok(());
+                    let refused =
+                        self.arrivals.refused(|subscriptions| Ok(subscriptions.refused().into_iter().collect()));
+                    return refused.map_err(|Unexpected| SessionEnd::Incomplete);
                 }
                 answer => answer?,
             };
@@ -215,16 +216,22 @@ impl<I: Intake> Subscriber<I> {
             }
             let refused = refusals.iter().flatten().count();
             if refused > 0 {
-                self.arrivals.refused_apart(refused).map_err(|Unexpected| SessionEnd::Incomplete)?;
+                let refused = self.arrivals.refused(|subscriptions| subscriptions.refused_apart(refused));
+                refused.map_err(|Unexpected| SessionEnd::Incomplete)?;
             }
         }
-        if self.arrivals.is_waiting() { Err(SessionEnd::Incomplete) } else { Ok(()) }
+        if self.arrivals.subscriptions(|subscriptions| subscriptions.is_waiting()) {
+            Err(SessionEnd::Incomplete)
+        } else {
+            Ok(())
+        }
     }
 
     /// Nothing is left to be asked: everything wanted is followed.
     fn settled(&self) {
         if !self.arrivals.is_connected() {
-            let (address, channels) = (self.settings.address(), self.arrivals.channels());
+            let (address, channels) =
+                (self.settings.address(), self.arrivals.subscriptions(|subscriptions| subscriptions.len()));
             tracing::info!(address, lane = %self.settings.lane, channels, "connected to redis");
         }
         self.arrivals.connected();
@@ -235,7 +242,9 @@ impl<I: Intake> Subscriber<I> {
     async fn probe(&self, follower: Option<&Follower<I>>) -> SessionEnd {
         loop {
             sleep(self.settings.probe_interval).await;
-            self.arrivals.ask_refused_again();
+            if self.arrivals.subscriptions(Subscriptions::ask_refused_again) {
+                self.arrivals.wishes.notify_one();
+            }
             if !self.is_heard(follower.is_some_and(Follower::is_sharded)).await {
                 add_one(&self.counters.probes_lost);
                 return SessionEnd::Deaf;
@@ -251,7 +260,7 @@ impl<I: Intake> Subscriber<I> {
     /// Sends one probe round. One that cannot be sent says nothing about the subscription.
     async fn is_heard(&self, by_slot: bool) -> bool {
         let nonce = random_u64();
-        let mut heard = self.arrivals.heard();
+        let mut heard = self.arrivals.heard.subscribe();
         let (command, redis_channel) =
             if by_slot { ("SPUBLISH", &self.log_service_channel) } else { ("PUBLISH", &self.service_channel) };
         if let Err(error) = self.publish_connection.probe(command, redis_channel, nonce).await {

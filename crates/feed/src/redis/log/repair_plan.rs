@@ -4,10 +4,11 @@
 //! first event go down. So the node's order has no place where one channel is repaired and another is not, and a
 //! client's one id is true for all of its channels.
 
-use fantail_wire::{ChannelName, Event, EventId, GapReason, Term, Terms};
-use smallvec::{SmallVec, smallvec};
+use fantail_wire::{ChannelName, EventId, GapReason, Publication, Term, Terms};
+use smallvec::smallvec;
 
 use super::entry::LogEntry;
+use super::log_order::LogOrder;
 
 /// What was found in one channel.
 #[derive(Debug)]
@@ -17,17 +18,6 @@ pub(crate) struct MissedEvents {
     pub(crate) top: u64,
     /// Oldest first.
     pub(crate) entries: Vec<LogEntry>,
-}
-
-/// One step down.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum RepairStep {
-    /// An event, in all of its followed channels.
-    Event { id: EventId, channels: SmallVec<[ChannelName; 1]>, event: Event },
-    /// What the channel had up to `at` may be missing.
-    Gap { channel: ChannelName, at: EventId, reason: GapReason },
-    /// Everything of the terms before this one has gone down.
-    Term(Terms),
 }
 
 /// An age of the log: its terms in their order. `0` is one that Redis has forgotten, but this node was in.
@@ -40,9 +30,9 @@ struct Ages<'a> {
 }
 
 /// Brings together what lies above `from` and at or below the newest number of `terms`.
-pub(crate) fn plan(from: EventId, terms: &Terms, missed: Vec<MissedEvents>) -> Vec<RepairStep> {
+pub(crate) fn plan(from: EventId, terms: &Terms, missed: Vec<MissedEvents>) -> Vec<LogOrder> {
     let ages = Ages { from, terms };
-    let mut steps: Vec<(Rank, u64, bool, RepairStep)> = Vec::new();
+    let mut steps: Vec<(Rank, u64, bool, LogOrder)> = Vec::new();
     for channel in missed {
         ages.add(channel, &mut steps);
     }
@@ -53,7 +43,7 @@ pub(crate) fn plan(from: EventId, terms: &Terms, missed: Vec<MissedEvents>) -> V
     for (next, _, _, step) in steps {
         while rank < next {
             rank += 1;
-            plan.push(RepairStep::Term(ages.terms_at(rank)));
+            plan.push(LogOrder::Synced(ages.terms_at(rank)));
         }
         join(&mut plan, step);
     }
@@ -61,12 +51,14 @@ pub(crate) fn plan(from: EventId, terms: &Terms, missed: Vec<MissedEvents>) -> V
 }
 
 /// An event for several channels is found in each of them, and goes down once.
-fn join(plan: &mut Vec<RepairStep>, step: RepairStep) {
-    if let (Some(RepairStep::Event { id: before, channels: all, .. }), RepairStep::Event { id, channels, .. }) =
-        (plan.last_mut(), &step)
+fn join(plan: &mut Vec<LogOrder>, step: LogOrder) {
+    if let (
+        Some(LogOrder::Event { id: before, publication: all, .. }),
+        LogOrder::Event { id, publication: Publication { channels, .. }, .. },
+    ) = (plan.last_mut(), &step)
         && *before == *id
     {
-        all.extend(channels.iter().cloned());
+        all.channels.extend(channels.iter().cloned());
         return;
     }
     plan.push(step);
@@ -98,7 +90,7 @@ impl Ages<'_> {
         Terms { current: begun.term, start: begun.start, number: begun.start, ms: self.terms.ms, ended }
     }
 
-    fn add(&self, missed: MissedEvents, steps: &mut Vec<(Rank, u64, bool, RepairStep)>) {
+    fn add(&self, missed: MissedEvents, steps: &mut Vec<(Rank, u64, bool, LogOrder)>) {
         let MissedEvents { channel, top, entries } = missed;
         let newest = self.rank(self.terms.current).unwrap_or(0);
         // Up to where the channel is accounted for.
@@ -127,7 +119,8 @@ impl Ages<'_> {
             let id = entry.id;
             // What came after the number was read comes as a message.
             if at < newest || id.number <= self.terms.number {
-                let step = RepairStep::Event { id, channels: smallvec![channel.clone()], event: entry.event };
+                let publication = Publication { channels: smallvec![channel.clone()], event: entry.event };
+                let step = LogOrder::Event { id, publication, is_repaired: true };
                 steps.push((at, id.number, false, step));
             }
         }
@@ -155,13 +148,13 @@ impl Ages<'_> {
 
 /// A gap is told at both its ends: live streams are told before anything behind it, also of their other channels, so that
 /// nobody leaves with an id from there and was told nothing; and who comes back with such an id is told as well.
-fn gap(channel: &ChannelName, rank: Rank, at: EventId) -> (Rank, u64, bool, RepairStep) {
-    (rank, at.number, true, RepairStep::Gap { channel: channel.clone(), at, reason: GapReason::Trimmed })
+fn gap(channel: &ChannelName, rank: Rank, at: EventId) -> (Rank, u64, bool, LogOrder) {
+    (rank, at.number, true, LogOrder::Gap { channel: channel.clone(), at, reason: GapReason::Trimmed })
 }
 
 #[cfg(test)]
 mod tests {
-    use fantail_wire::EndedTerm;
+    use fantail_wire::{EndedTerm, Event};
 
     use super::*;
 
@@ -191,13 +184,14 @@ mod tests {
 
     /// The plan as text: `number:channels`, `gap number:channel`, `term start`.
     fn told(from: EventId, terms: &Terms, found: Vec<MissedEvents>) -> Vec<String> {
-        let say = |step: &RepairStep| match step {
-            RepairStep::Event { id, channels, .. } => {
-                let names: Vec<_> = channels.iter().map(ChannelName::as_str).collect();
+        let say = |step: &LogOrder| match step {
+            LogOrder::Event { id, publication, .. } => {
+                let names: Vec<_> = publication.channels.iter().map(ChannelName::as_str).collect();
                 format!("{}:{}", id.number, names.join("+"))
             }
-            RepairStep::Gap { channel, at, .. } => format!("gap {}:{channel}", at.number),
-            RepairStep::Term(terms) => format!("term {}", terms.start),
+            LogOrder::Gap { channel, at, .. } => format!("gap {}:{channel}", at.number),
+            LogOrder::Synced(terms) => format!("term {}", terms.start),
+            other => unreachable!("{other:?}"),
         };
         plan(from, terms, found).iter().map(say).collect()
     }

@@ -1,28 +1,34 @@
 //! Pushes as Redis sends them, hostile ones included, and what of them reaches the node.
 
-use fantail_wire::{EncodeError, EventId, GapReason, Terms};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use fantail_wire::{EncodeError, EventId, GapReason, LaneName, Publication, Term, Terms};
 
 use super::*;
-use crate::redis::log::RecallRequest;
-use crate::{FeedState, Recalled, Receipt};
+use crate::counters::Refusal;
+use crate::{FeedState, Receipt};
 
 /// Writes down what it is told, and finds every event too large that says so.
 #[derive(Debug, Default)]
-struct PlainRecorder(Vec<String>);
+struct ArrivalsRecorder(Vec<String>);
 
-impl Intake for PlainRecorder {
+impl Intake for ArrivalsRecorder {
     fn event(&mut self, publication: &Publication, placement: Placement) -> Result<Receipt, EncodeError> {
-        assert_eq!(placement, Placement::Next);
         if publication.event.data == "too large" {
             return Err(EncodeError::TooLarge { max: 1, found: 2 });
         }
         let channels: Vec<_> = publication.channels.iter().map(ChannelName::as_str).collect();
-        self.0.push(format!("{}={}", channels.join("+"), publication.event.data));
+        let place = match placement {
+            Placement::Next => String::new(),
+            Placement::Numbered(id) => format!("{} ", id.number),
+            Placement::Unnumbered => "unnumbered ".into(),
+        };
+        self.0.push(format!("{place}{}={}", channels.join("+"), publication.event.data));
         Ok(Receipt::default())
     }
 
-    fn followed(&mut self, channel: &ChannelName, from: Option<EventId>) {
-        assert_eq!(from, None);
+    fn followed(&mut self, channel: &ChannelName, _from: Option<EventId>) {
         self.0.push(format!("followed {channel}"));
     }
 
@@ -34,8 +40,8 @@ impl Intake for PlainRecorder {
         self.0.push(format!("{state:?}"));
     }
 
-    fn synced(&mut self, _lane: Lane, _terms: &Terms) {
-        unreachable!("the node numbers");
+    fn synced(&mut self, _lane: Lane, terms: &Terms) {
+        self.0.push(format!("synced {}", terms.number));
     }
 
     fn gap(&mut self, _channel: &ChannelName, _at: EventId, _reason: GapReason) {
@@ -51,8 +57,9 @@ impl Intake for PlainRecorder {
     }
 }
 
-struct PlainNode {
-    arrivals: Arrivals<PlainRecorder>,
+/// Arrivals, the connection that they listen to, and an intake that writes down.
+struct ListeningNode {
+    arrivals: Arrivals<ArrivalsRecorder>,
     session: Session,
 }
 
@@ -60,20 +67,18 @@ fn channel(name: &str) -> ChannelName {
     ChannelName::parse(name).expect("valid")
 }
 
-pub(super) fn one_lane() -> (Lane, Arc<LaneStates>) {
-    (Lane::default(), Arc::new(LaneStates::new(1)))
+fn terms(number: u64) -> Terms {
+    Terms { current: Term::from_random(1), start: 0, number, ms: number, ended: Vec::new() }
 }
 
 fn push(kind: PushKind, redis_channel: &str, second: Value) -> PushInfo {
     PushInfo { kind, data: vec![Value::BulkString(redis_channel.into()), second] }
 }
 
-impl PlainNode {
+impl ListeningNode {
     /// A node that follows `channels` over an open connection, and has been told so.
     fn following(channels: &[&str]) -> Self {
-        let arrivals = Arrivals::new(Arc::default(), one_lane(), Arc::default(), false);
-        let session = arrivals.open();
-        let node = Self { arrivals, session };
+        let node = Self::open(false);
         for name in channels {
             node.arrivals.follow(&channel(name));
             node.carry_out();
@@ -82,11 +87,46 @@ impl PlainNode {
         node
     }
 
+    /// The same with a log, from number 10 on.
+    fn following_log(channels: &[&str], is_sharded: bool) -> Self {
+        let node = Self::open(true);
+        node.arrivals.follow_log(is_sharded);
+        node.arrivals.log(LaneLog::begin_repair);
+        node.arrivals.tell_log(|log, orders| log.repaired(&terms(10), Vec::new(), orders)).expect("in order");
+        for name in channels {
+            node.arrivals.follow(&channel(name));
+        }
+        node.carry_out();
+        node.sync();
+        node.told();
+        node
+    }
+
+    fn open(follows_log: bool) -> Self {
+        let lane = (Lane::default(), Arc::new(LaneStates::new(1)));
+        let arrivals = Arrivals::new(Arc::default(), lane, Arc::default(), follows_log);
+        let session = arrivals.open();
+        Self { arrivals, session }
+    }
+
+    /// Reads that Redis is at number 10.
+    fn sync(&self) {
+        self.arrivals.log(LaneLog::begin_sync);
+        self.arrivals.tell_log(|log, orders| log.synced(&terms(10), orders)).expect("in order");
+    }
+
     fn carry_out(&self) {
-        while let Some(command) = self.arrivals.next_command() {
-            let kind = if command.verb == Verb::Subscribe { PushKind::Subscribe } else { PushKind::Unsubscribe };
-            for name in command.parts().flat_map(|(_, names)| names) {
-                self.arrivals.push(self.session, push(kind.clone(), &name, Value::Int(1))).expect("in turn");
+        while let Some(command) = self.arrivals.subscriptions(Subscriptions::next_command) {
+            for (scope, names) in command.parts() {
+                let kind = match (command.verb, scope) {
+                    (Verb::Subscribe, SubscribeScope::Everywhere) => PushKind::Subscribe,
+                    (Verb::Subscribe, SubscribeScope::Slot) => PushKind::SSubscribe,
+                    (Verb::Unsubscribe, SubscribeScope::Everywhere) => PushKind::Unsubscribe,
+                    (Verb::Unsubscribe, SubscribeScope::Slot) => PushKind::SUnsubscribe,
+                };
+                for name in names {
+                    self.arrivals.push(self.session, push(kind.clone(), &name, Value::Int(1))).expect("in turn");
+                }
             }
         }
     }
@@ -101,16 +141,13 @@ impl PlainNode {
     }
 
     fn count(&self, counter: impl Fn(&FeedCounters) -> &AtomicU64) -> u64 {
-        counter(&self.arrivals.counters).load(Relaxed)
+        counter(&self.arrivals.delivery.counters).load(Relaxed)
     }
 }
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
-
 #[test]
 fn both_kinds_of_messages_reach_the_node_in_their_order() {
-    let node = PlainNode::following(&["a"]);
+    let node = ListeningNode::following(&["a"]);
     node.message("fantail:a", "1");
     node.message("fantail-event:a", r#"{"data":"2"}"#);
     node.message("fantail:a", "3");
@@ -120,7 +157,7 @@ fn both_kinds_of_messages_reach_the_node_in_their_order() {
 
 #[test]
 fn an_event_for_several_channels_is_placed_once_in_those_that_are_followed() {
-    let node = PlainNode::following(&["a", "b"]);
+    let node = ListeningNode::following(&["a", "b"]);
     let copy = r#"{"data":"x","channels":["b","a","c","a"],"uid":"1"}"#;
     node.message("fantail-event:b", copy);
     node.message("fantail-event:a", copy);
@@ -133,7 +170,7 @@ fn an_event_for_several_channels_is_placed_once_in_those_that_are_followed() {
 /// 2. A stream of `b` and `c` opens, and all is confirmed before the second copy goes out: it must come, and once.
 #[test]
 fn a_copy_that_is_sent_after_its_channel_was_followed_arrives_though_another_came_before() {
-    let node = PlainNode::following(&["a"]);
+    let node = ListeningNode::following(&["a"]);
     let copy = r#"{"data":"x","channels":["a","b","c"],"uid":"1"}"#;
     node.message("fantail-event:a", copy);
     for name in ["b", "c"] {
@@ -150,7 +187,7 @@ fn a_copy_that_is_sent_after_its_channel_was_followed_arrives_though_another_cam
 /// 2. A stream of `b` opens, and then the second copy goes out: it must come.
 #[test]
 fn a_copy_that_is_sent_after_its_channel_was_followed_anew_arrives() {
-    let node = PlainNode::following(&["a", "b"]);
+    let node = ListeningNode::following(&["a", "b"]);
     let copy = r#"{"data":"x","channels":["a","b"],"uid":"1"}"#;
     node.message("fantail-event:a", copy);
     node.arrivals.unfollow(&channel("b"));
@@ -161,7 +198,7 @@ fn a_copy_that_is_sent_after_its_channel_was_followed_anew_arrives() {
 
 #[test]
 fn a_copy_on_a_channel_that_is_let_go_does_not_use_up_the_event() {
-    let node = PlainNode::following(&["a", "b"]);
+    let node = ListeningNode::following(&["a", "b"]);
     node.arrivals.unfollow(&channel("a"));
     let copy = r#"{"data":"x","channels":["a","b"],"uid":"1"}"#;
     node.message("fantail-event:a", copy);
@@ -172,7 +209,7 @@ fn a_copy_on_a_channel_that_is_let_go_does_not_use_up_the_event() {
 
 #[test]
 fn what_cannot_be_an_event_is_counted_by_reason_and_stops_nothing() {
-    let node = PlainNode::following(&["a"]);
+    let node = ListeningNode::following(&["a"]);
     node.message("fantail:a", b"\xff".to_vec());
     node.message("fantail:a", "too large");
     node.message("fantail-event:a", "{");
@@ -184,13 +221,13 @@ fn what_cannot_be_an_event_is_counted_by_reason_and_stops_nothing() {
     let told = node.told();
     assert_eq!(told[..7], ["dropped a"; 7]);
     assert_eq!(told[7..], ["a=still here"]);
-    let refused = |reason| node.arrivals.counters.refused(reason);
+    let refused = |reason| node.arrivals.delivery.counters.refused(reason);
     assert_eq!([Refusal::NotUtf8, Refusal::TooLarge, Refusal::Envelope, Refusal::Field].map(refused), [1, 1, 2, 3],);
 }
 
 #[test]
 fn an_unusable_event_for_several_channels_is_told_once_in_each() {
-    let node = PlainNode::following(&["a", "b"]);
+    let node = ListeningNode::following(&["a", "b"]);
     for data in ["too large", "x"] {
         let copy = format!(r#"{{"data":"{data}","event":"EVENT","channels":["b","a"],"uid":"{data}"}}"#);
         // The first is found out when it is placed, once; the second from each copy.
@@ -205,7 +242,7 @@ fn an_unusable_event_for_several_channels_is_told_once_in_each() {
 
 #[test]
 fn pushes_of_any_other_shape_are_passed_over() {
-    let node = PlainNode::following(&["a"]);
+    let node = ListeningNode::following(&["a"]);
     let odd = [
         PushInfo { kind: PushKind::Message, data: vec![] },
         PushInfo { kind: PushKind::Message, data: vec![Value::BulkString("fantail:a".into())] },
@@ -226,13 +263,13 @@ fn pushes_of_any_other_shape_are_passed_over() {
 
 #[test]
 fn a_connection_that_was_given_up_is_not_listened_to() {
-    let node = PlainNode::following(&["a"]);
+    let node = ListeningNode::following(&["a"]);
     node.arrivals.connected();
     node.arrivals.lost();
     node.message("fantail:a", "late");
-    let PlainNode { arrivals, session: old } = node;
+    let ListeningNode { arrivals, session: old } = node;
     let session = arrivals.open();
-    let node = PlainNode { arrivals, session };
+    let node = ListeningNode { arrivals, session };
     node.carry_out();
     let late = push(PushKind::Message, "fantail:a", Value::BulkString("later".into()));
     assert_eq!(node.arrivals.push(old, late), Ok(()));
@@ -243,25 +280,62 @@ fn a_connection_that_was_given_up_is_not_listened_to() {
 
 #[test]
 fn a_recall_is_answered_at_once_with_nothing() {
-    let node = PlainNode::following(&["a"]);
-    let up_to = EventId::new(fantail_wire::Term::from_random(1), 1, 1);
+    let node = ListeningNode::following(&["a"]);
+    let up_to = EventId::new(Term::from_random(1), 1, 1);
     node.arrivals.recall(RecallRequest { channel: channel("a"), above: None, up_to, events_max: 1 });
     assert_eq!(node.told(), ["recalled a Recalled { entries: [], from: None }"]);
 }
 
 #[test]
 fn a_confirmation_out_of_turn_ends_the_connection() {
-    let node = PlainNode::following(&["a"]);
+    let node = ListeningNode::following(&["a"]);
     for kind in [PushKind::Subscribe, PushKind::Unsubscribe] {
         assert_eq!(node.arrivals.push(node.session, push(kind, "fantail:a", Value::Int(0))), Err(Unexpected));
     }
 }
 
+/// 1. A publisher sends an event without a number to `a` and `b`, one by one. When the first copy comes `b` is subscribed
+///    to, but the number from which it is complete is not read yet.
+/// 2. That is read, a stream of `b` opens, and then the second copy goes out: it must come.
 #[test]
-fn a_log_line_shows_neither_control_characters_nor_a_whole_payload() {
-    let node = PlainNode::following(&["a"]);
-    let error = Envelope::read(br#"{"data":"x","retry":"\u001b[2J\n"}"#, &channel("a")).expect_err("not a number");
-    assert!(!clipped(&error.to_string()).chars().any(char::is_control));
-    assert!(clipped(&"\n".repeat(1 << 20)).len() <= 2 * ERROR_CHARS_MAX);
-    drop(node);
+fn with_a_log_a_copy_that_is_sent_after_its_channel_was_followed_arrives() {
+    let node = ListeningNode::following_log(&["a"], false);
+    node.arrivals.follow(&channel("b"));
+    node.carry_out();
+    let copy = r#"{"data":"x","channels":["a","b"],"uid":"1"}"#;
+    node.message("fantail-event:a", copy);
+    node.sync();
+    node.message("fantail-event:b", copy);
+    assert_eq!(node.told(), ["unnumbered a=x", "synced 10", "followed b", "unnumbered b=x"]);
+}
+
+#[test]
+fn an_unnumbered_event_that_cannot_be_sent_is_told_in_its_channel() {
+    let node = ListeningNode::following_log(&["a", "b"], false);
+    node.message("fantail:a", b"\xff".to_vec());
+    node.message("fantail:b", "fine");
+    assert_eq!(node.told(), ["dropped a", "unnumbered b=fine"]);
+}
+
+/// 1. A node follows a log in one slot of a cluster, and the slot goes to another node.
+/// 2. Redis ends the subscriptions. The Redis library takes that for an answer, so that every later answer is to another
+///    question.
+/// 3. No answer moves the node. It comes back and asks from where it was.
+#[test]
+fn nothing_is_believed_from_the_moment_in_which_redis_ends_a_subscription_by_itself() {
+    for ended in [names::of(ChannelKind::Log, &channel("a")), names::log_service(&LaneName::default(), 7)] {
+        let node = ListeningNode::following_log(&["a"], true);
+        let id = |number| EventId::new(Term::from_random(1), number, number);
+        let event = format!("{} 10 a\n{{\"data\":\"x\"}}", id(11));
+        node.message(&names::of(ChannelKind::Log, &channel("a")), event.clone());
+        assert_eq!(node.told(), ["11 a=x"]);
+
+        let sunsubscribe = push(PushKind::SUnsubscribe, &ended, Value::Int(0));
+        assert_eq!(node.arrivals.push(node.session, sunsubscribe), Err(Unexpected));
+        node.message("fantail:a", "later");
+        assert_eq!(node.arrivals.tell_log(|log, orders| log.synced(&terms(99), orders)), Err(GivenUp));
+        assert_eq!(node.told(), Vec::<String>::new());
+        assert_eq!(node.arrivals.lost(), Some(ContinuityError::Moved));
+        assert_eq!(node.arrivals.log(LaneLog::begin_repair).from, Some(id(11)));
+    }
 }

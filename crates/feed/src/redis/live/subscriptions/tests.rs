@@ -273,7 +273,7 @@ const CHANNELS: usize = 4;
 
 /// What happens next in a run of the model.
 #[derive(Debug, Clone, Copy)]
-enum RepairStep {
+enum ModelStep {
     Follow(usize),
     Unfollow(usize),
     /// The machine's next command is written to the socket.
@@ -288,17 +288,17 @@ enum RepairStep {
     Permit(usize, bool),
 }
 
-fn step() -> impl Strategy<Value = RepairStep> {
+fn step() -> impl Strategy<Value = ModelStep> {
     let channel = 0..CHANNELS;
     prop_oneof![
-        4 => channel.clone().prop_map(RepairStep::Follow),
-        3 => channel.clone().prop_map(RepairStep::Unfollow),
-        4 => Just(RepairStep::Send),
-        4 => Just(RepairStep::Execute),
-        5 => (channel.clone(), any::<bool>()).prop_map(|(number, plain)| RepairStep::Publish(number, plain)),
-        12 => Just(RepairStep::Read),
-        1 => Just(RepairStep::Lose),
-        1 => (channel, any::<bool>()).prop_map(|(number, permitted)| RepairStep::Permit(number, permitted)),
+        4 => channel.clone().prop_map(ModelStep::Follow),
+        3 => channel.clone().prop_map(ModelStep::Unfollow),
+        4 => Just(ModelStep::Send),
+        4 => Just(ModelStep::Execute),
+        5 => (channel.clone(), any::<bool>()).prop_map(|(number, plain)| ModelStep::Publish(number, plain)),
+        12 => Just(ModelStep::Read),
+        1 => Just(ModelStep::Lose),
+        1 => (channel, any::<bool>()).prop_map(|(number, permitted)| ModelStep::Permit(number, permitted)),
     ]
 }
 
@@ -343,24 +343,24 @@ impl Model {
         }
     }
 
-    fn take(&mut self, step: RepairStep) {
+    fn take(&mut self, step: ModelStep) {
         match step {
-            RepairStep::Follow(number) => {
+            ModelStep::Follow(number) => {
                 if self.subscriptions.follow(&channel(number)) {
                     self.told.insert(number);
                 }
             }
-            RepairStep::Unfollow(number) => {
+            ModelStep::Unfollow(number) => {
                 self.subscriptions.unfollow(&channel(number));
                 self.let_go(number);
             }
-            RepairStep::Send => self.send(),
-            RepairStep::Execute => self.execute(),
-            RepairStep::Publish(number, plain) => self.publish(number, plain),
-            RepairStep::Read => self.read(),
-            RepairStep::Lose => self.lose(),
-            RepairStep::Permit(number, true) => drop(self.forbidden.remove(&number)),
-            RepairStep::Permit(number, false) => drop(self.forbidden.insert(number)),
+            ModelStep::Send => self.send(),
+            ModelStep::Execute => self.execute(),
+            ModelStep::Publish(number, plain) => self.publish(number, plain),
+            ModelStep::Read => self.read(),
+            ModelStep::Lose => self.lose(),
+            ModelStep::Permit(number, true) => drop(self.forbidden.remove(&number)),
+            ModelStep::Permit(number, false) => drop(self.forbidden.insert(number)),
         }
     }
 
@@ -481,8 +481,8 @@ proptest! {
         let mut wanted = BTreeSet::new();
         for step in steps {
             match step {
-                RepairStep::Follow(number) => drop(wanted.insert(number)),
-                RepairStep::Unfollow(number) => drop(wanted.remove(&number)),
+                ModelStep::Follow(number) => drop(wanted.insert(number)),
+                ModelStep::Unfollow(number) => drop(wanted.remove(&number)),
                 _ => {}
             }
             model.take(step);
@@ -491,7 +491,7 @@ proptest! {
         // What was refused while it was forbidden is asked for again by following it again.
         model.forbidden.clear();
         for number in &wanted {
-            model.take(RepairStep::Follow(*number));
+            model.take(ModelStep::Follow(*number));
         }
         model.settle();
         prop_assert!(model.owed.is_empty(), "missed: {:?}", model.owed);

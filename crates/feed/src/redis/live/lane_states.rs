@@ -18,12 +18,12 @@ impl LaneStates {
         state(&self.0.lock())
     }
 
-    pub(super) fn is_connected(&self, lane: Lane) -> bool {
+    pub(crate) fn is_connected(&self, lane: Lane) -> bool {
         self.0.lock()[lane.index()]
     }
 
     /// Notes how a lane is. Returns the state of the whole if that changed it.
-    pub(super) fn set(&self, lane: Lane, is_connected: bool) -> Option<FeedState> {
+    pub(crate) fn set(&self, lane: Lane, is_connected: bool) -> Option<FeedState> {
         let mut lanes = self.0.lock();
         let before = state(&lanes);
         lanes[lane.index()] = is_connected;
