@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use fantail_config::Drain;
-use fantail_shard::Command;
+use fantail_shard::ShardCommand;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
@@ -84,7 +84,7 @@ async fn drain(shards: &[ShardHandle], window: Duration) {
     for shard in shards {
         shard.draining.send_replace(true);
         let (reply, done) = oneshot::channel();
-        if shard.commands.send(Command::Drain { window, reply }).await.is_ok() {
+        if shard.commands.send(ShardCommand::Drain { window, reply }).await.is_ok() {
             replies.push(done);
         }
     }

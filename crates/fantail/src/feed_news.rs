@@ -1,11 +1,11 @@
 //! How the feed is, on its way to the open streams, for those who want to be told.
 
-use fantail_shard::Command;
+use fantail_shard::ShardCommand;
 use tokio::sync::{mpsc, watch};
 
 /// Tells all shards whenever the feed is lost or back, for ever. States that follow one another faster than the shards
 /// take commands coalesce. Waits on the feed's state and on room for a command.
-pub(crate) async fn tell(mut brings_events: watch::Receiver<bool>, shards: Vec<mpsc::Sender<Command>>) {
+pub(crate) async fn tell(mut brings_events: watch::Receiver<bool>, shards: Vec<mpsc::Sender<ShardCommand>>) {
     // Until the feed is there for the first time no stream is open that could miss it.
     let mut told = true;
     while brings_events.changed().await.is_ok() {
@@ -15,7 +15,7 @@ pub(crate) async fn tell(mut brings_events: watch::Receiver<bool>, shards: Vec<m
         }
         for shard in &shards {
             // A shard that is gone takes the process with it.
-            let _ = shard.send(Command::TellFeedState { connected }).await;
+            let _ = shard.send(ShardCommand::TellFeedState { connected }).await;
         }
     }
 }
@@ -40,7 +40,7 @@ mod tests {
         telling.await.unwrap();
         let mut states = Vec::new();
         while let Some(command) = told.recv().await {
-            let Command::TellFeedState { connected } = command else { panic!("{command:?}") };
+            let ShardCommand::TellFeedState { connected } = command else { panic!("{command:?}") };
             states.push(connected);
         }
         assert_eq!(states, [false, true]);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fantail_access::HostPolicy;
 use fantail_config::{Config, Limits};
 use fantail_feed::Receipt;
-use fantail_shard::{Command, ConnectionId, ConnectionSummary};
+use fantail_shard::{ConnectionId, ConnectionSummary, ShardCommand};
 use fantail_telemetry::StatusClass;
 use fantail_wire::{ChannelName, Publication};
 use http::header::CONTENT_LENGTH;
@@ -186,7 +186,7 @@ impl Internal {
         for shard in &self.node.shards {
             let max = max - connections.len();
             let (reply, answer) = oneshot::channel();
-            if shard.send(Command::List { max, reply }).await.is_ok() {
+            if shard.send(ShardCommand::List { max, reply }).await.is_ok() {
                 connections.extend(answer.await.unwrap_or_default().iter().map(connection_json));
             }
         }
@@ -198,7 +198,7 @@ impl Internal {
         let parsed: ConnectionId = id.parse().map_err(|()| unknown())?;
         let shard = self.node.shards.get(usize::from(parsed.shard)).ok_or_else(unknown)?;
         let (reply, answer) = oneshot::channel();
-        let sent = shard.send(Command::Kick { id: parsed, reply }).await.is_ok();
+        let sent = shard.send(ShardCommand::Kick { id: parsed, reply }).await.is_ok();
         if sent && answer.await.unwrap_or(false) {
             Ok(json_answer(StatusCode::OK, &json!({ "ended": id })))
         } else {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fantail_feed::Feed;
 use fantail_hub::Hub;
-use fantail_shard::{Admission, Command};
+use fantail_shard::{Admission, ShardCommand};
 use fantail_telemetry::Metrics;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -20,5 +20,5 @@ pub(crate) struct RunningNode {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) admission: Arc<Admission>,
     /// One for each shard.
-    pub(crate) shards: Vec<mpsc::Sender<Command>>,
+    pub(crate) shards: Vec<mpsc::Sender<ShardCommand>>,
 }

@@ -7,7 +7,7 @@ use std::thread;
 
 use anyhow::Context;
 use fantail_hub::Hub;
-use fantail_shard::{Admission, Command, Shard, ShardSettings};
+use fantail_shard::{Admission, Shard, ShardCommand, ShardSettings};
 use fantail_telemetry::ShardCounters;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
@@ -35,7 +35,7 @@ pub(crate) struct ShardThread {
 
 /// What the control thread holds of it.
 pub(crate) struct ShardHandle {
-    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) commands: mpsc::Sender<ShardCommand>,
     /// Set to true to stop accepting.
     pub(crate) draining: watch::Sender<bool>,
     /// Answers when the thread has ended, with why; a thread that panicked gives no answer.
@@ -56,7 +56,11 @@ pub(crate) fn spawn(parts: ShardThread) -> anyhow::Result<ShardHandle> {
     Ok(ShardHandle { commands, draining, ended })
 }
 
-fn run(parts: ShardThread, commands: mpsc::Receiver<Command>, draining: watch::Receiver<bool>) -> anyhow::Result<()> {
+fn run(
+    parts: ShardThread,
+    commands: mpsc::Receiver<ShardCommand>,
+    draining: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
     let ShardThread { index, listener, hub, settings, public, counters, admission, reserve_places } = parts;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot make a runtime")?;

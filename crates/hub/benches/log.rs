@@ -5,38 +5,26 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use fantail_bench_micro::{Bench, main as run};
-use fantail_hub::{Following, Hub, HubSettings, Join, LogLimits, NumberedBy, Position, Publisher, ReadLimit};
+use fantail_hub::{Hub, HubSettings, Join, LogLimits, NumberedBy, Position, Publisher, ReadLimit};
 use fantail_telemetry::HubCounters;
-use fantail_wire::{ChannelName, Event, Lane, Lanes, Publication, Term};
+use fantail_wire::{ChannelName, Event, Lane, Publication, Term};
 
 const EVENTS_KEPT: usize = 1024;
 const READ_LIMIT: ReadLimit = ReadLimit { entries: 64, bytes: 64 * 1024 };
 
 /// A hub with one channel that one shard follows.
-struct Node {
+struct FullLog {
     hub: Arc<Hub>,
     publisher: Publisher,
     join: Join,
     publication: Publication,
 }
 
-impl Node {
+impl FullLog {
     fn new() -> Self {
         let settings = HubSettings {
-            lanes: Lanes::default(),
-            numbering: NumberedBy::Node(Term::from_random(1)),
-            following: Following::Always,
-            shards: 1,
             log: LogLimits { entries_max: EVENTS_KEPT, bytes_max: 1 << 20, age_ms_max: 300_000 },
-            patterns: Vec::new(),
-            expects_unnumbered: Vec::new(),
-            unknown_id_replay_max: 100,
-            control_events: true,
-            logs_bytes_max: 256 << 20,
-            event_bytes_max: 256 << 10,
-            channels_max: 1000,
-            channels_per_address_max: usize::MAX,
-            clock: || 1_700_000_000_000,
+            ..HubSettings::unbounded(NumberedBy::Node(Term::from_random(1)), || 1_700_000_000_000)
         };
         let (hub, publisher) = Hub::new(settings, Arc::new(HubCounters::default()));
         let name = ChannelName::parse("news").unwrap();
@@ -60,12 +48,12 @@ impl Node {
 }
 
 fn main() {
-    let full = |mut node: Node| {
+    let full = |mut node: FullLog| {
         let from = node.hub.watermark(Lane::default()).position;
         let positions: Vec<_> = (0..EVENTS_KEPT).map(|_| node.publish()).collect();
         (node, from, positions)
     };
-    let (read_node, _, positions) = full(Node::new());
+    let (read_node, _, positions) = full(FullLog::new());
     let (last, one_before, many_before) =
         (positions[EVENTS_KEPT - 1], positions[EVENTS_KEPT - 2], positions[EVENTS_KEPT - 1 - READ_LIMIT.entries]);
     let read = |from: Position| {
@@ -74,9 +62,9 @@ fn main() {
         out.len() as u64
     };
     // The shard never looks: marks coalesce and the log evicts, as with a shard that is far behind.
-    let (behind, _, _) = full(Node::new());
+    let (behind, _, _) = full(FullLog::new());
     let behind = RefCell::new(behind);
-    let (served, _, _) = full(Node::new());
+    let (served, _, _) = full(FullLog::new());
     let served = RefCell::new(served);
     assert!(served.borrow().take() && !served.borrow().take(), "marks coalesce");
     assert_eq!((read(one_before), read(many_before)), (1, READ_LIMIT.entries as u64));

@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use fantail_hub::{Following, Hub, HubSettings, LogLimits, NumberedBy, ReadLimit};
+use fantail_hub::{Hub, HubSettings, LogLimits, NumberedBy, ReadLimit};
 use fantail_telemetry::HubCounters;
-use fantail_wire::{ChannelName, Event, Framing, Lane, Lanes, Publication, Term};
+use fantail_wire::{ChannelName, Event, Framing, Lane, Publication, Term};
 
 fn main() {
     print!("{}", text_for_a_subscriber());
@@ -17,20 +17,9 @@ fn main() {
 
 pub(crate) fn text_for_a_subscriber() -> String {
     let settings = HubSettings {
-        lanes: Lanes::default(),
-        numbering: NumberedBy::Node(Term::from_random(7)),
-        following: Following::Always,
-        shards: 1,
         log: LogLimits { entries_max: 100, bytes_max: 1 << 20, age_ms_max: 300_000 },
-        patterns: Vec::new(),
-        expects_unnumbered: Vec::new(),
         unknown_id_replay_max: 256,
-        control_events: true,
-        logs_bytes_max: 256 << 20,
-        event_bytes_max: 256 << 10,
-        channels_max: 1000,
-        channels_per_address_max: usize::MAX,
-        clock: || 1_764_000_000_000,
+        ..HubSettings::unbounded(NumberedBy::Node(Term::from_random(7)), || 1_764_000_000_000)
     };
     let (hub, mut publisher) = Hub::new(settings, Arc::new(HubCounters::default()));
     let [orders, news] = ["orders", "news"].map(|name| ChannelName::parse(name).unwrap());

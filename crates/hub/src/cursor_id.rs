@@ -6,7 +6,7 @@
 use crate::{Channel, EntryKind, Hub, Position};
 
 /// What a channel's log tells of a place.
-enum Told {
+enum LogPlace {
     /// The publisher gave this id to the event there.
     PublisherId(String),
     /// Something stands there: what, and since when.
@@ -30,13 +30,13 @@ impl Hub {
         let mut at_ms = if watermark.position == cursor { watermark.at_ms } else { 0 };
         let mut is_gap = false;
         for channel in channels {
-            match channel.told_of(cursor) {
-                Told::PublisherId(id) => return Some(id),
-                Told::Entry(kind, ms) => {
+            match channel.place_in_log(cursor) {
+                LogPlace::PublisherId(id) => return Some(id),
+                LogPlace::Entry(kind, ms) => {
                     is_gap |= kind == EntryKind::Gap;
                     at_ms = at_ms.max(ms);
                 }
-                Told::Before(ms) => at_ms = at_ms.max(ms),
+                LogPlace::Before(ms) => at_ms = at_ms.max(ms),
             }
         }
         // Of unnumbered entries only gaps have an id of their own.
@@ -46,15 +46,15 @@ impl Hub {
 }
 
 impl Channel {
-    fn told_of(&self, place: Position) -> Told {
+    fn place_in_log(&self, place: Position) -> LogPlace {
         let state = self.lock();
         match state.log.range(Position::ORIGIN, place).next_back() {
             Some(entry) if entry.position == place => match &entry.publisher_id {
-                Some(id) => Told::PublisherId(id.as_str().to_owned()),
-                None => Told::Entry(entry.kind, entry.at_ms),
+                Some(id) => LogPlace::PublisherId(id.as_str().to_owned()),
+                None => LogPlace::Entry(entry.kind, entry.at_ms),
             },
-            Some(entry) => Told::Before(entry.at_ms),
-            None => Told::Before(state.log.floor().at_ms),
+            Some(entry) => LogPlace::Before(entry.at_ms),
+            None => LogPlace::Before(state.log.floor().at_ms),
         }
     }
 }
@@ -64,16 +64,16 @@ mod tests {
     use fantail_wire::{EventId, Lane, PublisherId, Term};
 
     use super::*;
-    use crate::testing::{Feed, LIMITS, publication};
+    use crate::testing::{FedHub, LIMITS, publication};
     use crate::{Begin, LogLimits, Resume};
 
-    fn shown(feed: &Feed, cursor: Position) -> Option<String> {
+    fn shown(feed: &FedHub, cursor: Position) -> Option<String> {
         feed.hub.id_at(cursor, &[&*feed.join.channel])
     }
 
     #[test]
     fn a_cursor_has_the_id_of_the_event_at_which_it_stands() {
-        let mut feed = Feed::new(LIMITS);
+        let mut feed = FedHub::new(LIMITS);
         assert_eq!(shown(&feed, Position::ORIGIN), None, "it has had nothing");
         feed.follow_at(10);
         assert_eq!(shown(&feed, Position::new(1, 10)), Some(feed.id(10).to_string()), "the place of an opening");
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn an_id_put_together_without_its_event_resumes_at_the_same_place() {
-        let mut feed = Feed::new(LogLimits { entries_max: 1, ..LIMITS });
+        let mut feed = FedHub::new(LogLimits { entries_max: 1, ..LIMITS });
         feed.follow_at(10);
         for number in 11..20 {
             feed.publish(number);
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn of_unnumbered_entries_only_a_gap_has_an_id() {
-        let mut feed = Feed::new(LIMITS);
+        let mut feed = FedHub::new(LIMITS);
         feed.follow_at(10);
         feed.publisher.publish_unnumbered(&publication("a")).expect("small");
         let unnumbered = Position { unnumbered: 1, ..Position::new(1, 10) };

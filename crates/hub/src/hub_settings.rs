@@ -51,6 +51,27 @@ pub struct HubSettings {
 }
 
 impl HubSettings {
+    /// One lane, one shard, and bounds that are never reached: a start, of which single settings are changed. A feed that
+    /// numbers brings channels on demand.
+    pub fn unbounded(numbering: NumberedBy, clock: fn() -> u64) -> Self {
+        Self {
+            numbering,
+            lanes: Lanes::default(),
+            following: if numbering == NumberedBy::Feed { Following::OnDemand } else { Following::Always },
+            shards: 1,
+            log: LogLimits { entries_max: usize::MAX, bytes_max: usize::MAX, age_ms_max: u64::MAX },
+            patterns: Vec::new(),
+            expects_unnumbered: Vec::new(),
+            unknown_id_replay_max: 100,
+            control_events: true,
+            logs_bytes_max: usize::MAX,
+            event_bytes_max: usize::MAX,
+            channels_max: usize::MAX,
+            channels_per_address_max: usize::MAX,
+            clock,
+        }
+    }
+
     /// Which pattern a new channel's name fits, counted from 1; 0 for none.
     pub(crate) fn class_of(&self, name: &ChannelName) -> u8 {
         let fits = self.patterns.iter().take(CLASSES_MAX).position(|(pattern, _)| pattern.matches(name));

@@ -8,7 +8,7 @@ use crate::{Position, ReadLimit, Watermark};
 
 /// One thing that streams of a channel get, in its place.
 #[derive(Debug, Clone)]
-pub(crate) struct Entry {
+pub(crate) struct LogEntry {
     /// Its place in this node's order.
     pub position: Position,
     /// What it is.
@@ -71,7 +71,7 @@ pub struct LogLimits {
 /// The ring.
 #[derive(Debug)]
 pub(crate) struct ChannelLog {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<LogEntry>,
     /// For streams that resume: all events above it are here.
     floor: Floor,
     /// For live streams: nothing above it was evicted, not even what is never replayed. Not below the floor.
@@ -84,7 +84,7 @@ pub(crate) struct ChannelLog {
     recalled: Option<Box<(Position, u64)>>,
 }
 
-impl Entry {
+impl LogEntry {
     /// A gap of this kind.
     pub(crate) fn gap(at: Watermark, kind: EntryKind, frame: Frame) -> Self {
         Self { position: at.position, kind, frame, publisher_id: None, at_ms: at.at_ms }
@@ -140,7 +140,7 @@ impl ChannelLog {
     }
 
     /// Adds the newest entry and evicts what passes the limits, the new entry itself if need be. Says how many.
-    pub(crate) fn append(&mut self, entry: Entry, limits: &LogLimits) -> usize {
+    pub(crate) fn append(&mut self, entry: LogEntry, limits: &LogLimits) -> usize {
         debug_assert!(entry.position > self.top(), "a log only grows upwards");
         let now_ms = entry.at_ms;
         self.bytes += entry.cost();
@@ -186,7 +186,7 @@ impl ChannelLog {
 
     /// Adds older entries, all below the floor, which sinks to `floor`. They must be within the limits: see
     /// [`room`](Self::room).
-    pub(crate) fn prepend(&mut self, entries: Vec<Entry>, floor: Floor, now_ms: u64) {
+    pub(crate) fn prepend(&mut self, entries: Vec<LogEntry>, floor: Floor, now_ms: u64) {
         debug_assert!(floor.position < self.floor.position, "the floor sinks");
         debug_assert!(entries.last().is_none_or(|last| last.position <= self.floor.position));
         debug_assert!(entries.first().is_none_or(|first| first.position > floor.position));
@@ -219,7 +219,7 @@ impl ChannelLog {
         self.entries.iter().filter(|e| e.kind == EntryKind::Event).count()
     }
 
-    fn kept_since_ms(&self, entry: &Entry) -> u64 {
+    fn kept_since_ms(&self, entry: &LogEntry) -> u64 {
         let recalled = self.recalled.as_ref().filter(|recalled| entry.position <= recalled.0);
         recalled.map_or(entry.at_ms, |recalled| recalled.1.max(entry.at_ms))
     }
@@ -237,14 +237,14 @@ impl ChannelLog {
     }
 
     /// Entries above `cursor` and up to `to`, oldest first.
-    pub(crate) fn range(&self, cursor: Position, to: Position) -> impl DoubleEndedIterator<Item = &Entry> {
+    pub(crate) fn range(&self, cursor: Position, to: Position) -> impl DoubleEndedIterator<Item = &LogEntry> {
         let start = self.entries.partition_point(|e| e.position <= cursor);
         let end = self.entries.partition_point(|e| e.position <= to).max(start);
         self.entries.range(start..end)
     }
 
     /// The first gap above `cursor` and up to `to` that does not stand at one of `places`.
-    pub(crate) fn first_gap(&self, cursor: Position, to: Position, places: &[Position]) -> Option<&Entry> {
+    pub(crate) fn first_gap(&self, cursor: Position, to: Position, places: &[Position]) -> Option<&LogEntry> {
         let is_meant = |place: &&Position| cursor < **place && **place <= to && !places.contains(place);
         let place = self.gaps.iter().find(is_meant)?;
         self.range(place.before(), *place).next()
@@ -252,7 +252,7 @@ impl ChannelLog {
 
     /// The places of all entries with this id of the publisher's own.
     pub(crate) fn with_publisher_id(&self, id: &str) -> impl Iterator<Item = Position> {
-        let has_id = move |e: &&Entry| e.publisher_id.as_ref().is_some_and(|own| own.as_str() == id);
+        let has_id = move |e: &&LogEntry| e.publisher_id.as_ref().is_some_and(|own| own.as_str() == id);
         self.entries.iter().filter(has_id).map(|e| e.position)
     }
 }
@@ -266,9 +266,9 @@ mod tests {
     const LIMITS: LogLimits = LogLimits { entries_max: 3, bytes_max: 1 << 20, age_ms_max: 1000 };
     const BOTTOM: Floor = Floor { position: Position::new(1, 0), at_ms: 0, reason: GapReason::Trimmed };
 
-    fn entry(number: u64, at_ms: u64) -> Entry {
+    fn entry(number: u64, at_ms: u64) -> LogEntry {
         let frame = encode(&Event::text("x"), None, 100).expect("small");
-        Entry { position: Position::new(1, number), kind: EntryKind::Event, frame, publisher_id: None, at_ms }
+        LogEntry { position: Position::new(1, number), kind: EntryKind::Event, frame, publisher_id: None, at_ms }
     }
 
     fn numbers(log: &ChannelLog, cursor: u64, to: u64) -> Vec<u64> {
@@ -312,7 +312,7 @@ mod tests {
         let mut log = ChannelLog::new(BOTTOM);
         log.append(entry(1, 0), &LIMITS);
         let unnumbered = Position { unnumbered: 1, ..Position::new(1, 1) };
-        log.append(Entry { position: unnumbered, kind: EntryKind::Unnumbered, ..entry(1, 0) }, &LIMITS);
+        log.append(LogEntry { position: unnumbered, kind: EntryKind::Unnumbered, ..entry(1, 0) }, &LIMITS);
         log.evict_to(0);
         assert_eq!(log.floor().position, Position::new(1, 1));
         assert_eq!((log.live_floor().position, log.top()), (unnumbered, unnumbered));
@@ -329,7 +329,7 @@ mod tests {
         let mut log = ChannelLog::new(BOTTOM);
         log.append(entry(12, 0), &LIMITS);
         let unnumbered = Position { unnumbered: 1, ..Position::new(1, 12) };
-        log.append(Entry { position: unnumbered, kind: EntryKind::Unnumbered, ..entry(12, 0) }, &LIMITS);
+        log.append(LogEntry { position: unnumbered, kind: EntryKind::Unnumbered, ..entry(12, 0) }, &LIMITS);
         log.evict_to(0);
         log.prepend(vec![entry(10, 0), entry(12, 0)], Floor { position: Position::new(1, 9), ..BOTTOM }, 0);
         let floor = |cursor, began| log.resuming_floor(Position::new(1, cursor), Position::new(1, began)).position;
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn gaps_are_found_wherever_they_came_in_and_until_they_leave() {
-        let gap = |number| Entry { kind: EntryKind::Gap, ..entry(number, 0) };
+        let gap = |number| LogEntry { kind: EntryKind::Gap, ..entry(number, 0) };
         let mut log = ChannelLog::new(Floor { position: Position::new(1, 10), ..BOTTOM });
         let found = |log: &ChannelLog, cursor, to, places: &[u64]| {
             let places: Vec<_> = places.iter().map(|&number| Position::new(1, number)).collect();
@@ -392,7 +392,7 @@ mod tests {
         let fields = EventFields { data: "x".into(), id: Some("mine".into()), ..EventFields::default() };
         let id = fields.validate().expect("valid").id;
         for n in [1, 3] {
-            log.append(Entry { publisher_id: id.clone(), ..entry(n, 0) }, &LIMITS);
+            log.append(LogEntry { publisher_id: id.clone(), ..entry(n, 0) }, &LIMITS);
         }
         assert_eq!(log.with_publisher_id("mine").collect::<Vec<_>>(), [Position::new(1, 1), Position::new(1, 3)]);
         assert_eq!(log.with_publisher_id("other").count(), 0);

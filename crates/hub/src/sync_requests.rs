@@ -10,10 +10,10 @@ use crate::Channel;
 
 /// Who waits for the feed's numbering. At most one question is under way; who comes meanwhile waits for the next.
 #[derive(Debug, Default)]
-pub(crate) struct SyncRequests(Mutex<State>);
+pub(crate) struct SyncRequests(Mutex<Questions>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Questions {
     /// The newest question that somebody waits for, the newest asked, and the newest answered.
     wanted: u64,
     asked: u64,

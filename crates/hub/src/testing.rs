@@ -3,11 +3,11 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use fantail_wire::{ChannelName, EndedTerm, Event, EventId, Framing, GapReason, Lane, Lanes, Publication, Term, Terms};
+use fantail_wire::{ChannelName, EndedTerm, Event, EventId, Framing, GapReason, Lane, Publication, Term, Terms};
 
 use crate::{
-    Asked, Begin, Delivery, Following, Hub, HubSettings, Join, LogLimits, NumberedBy, Position, Publisher, ReadLimit,
-    Resume, Start, Wish,
+    Asked, Begin, Delivery, Hub, HubSettings, Join, LogLimits, NumberedBy, Position, Publisher, ReadLimit, Resume,
+    Start, Wish,
 };
 
 pub(crate) const LIMITS: LogLimits = LogLimits { entries_max: 100, bytes_max: 1 << 20, age_ms_max: 60_000 };
@@ -19,7 +19,7 @@ thread_local! {
 }
 
 /// A node whose one shard has joined channel `a`.
-pub(crate) struct Feed {
+pub(crate) struct FedHub {
     pub(crate) hub: Arc<Hub>,
     pub(crate) publisher: Publisher,
     pub(crate) name: ChannelName,
@@ -30,7 +30,7 @@ pub(crate) fn publication(channel: &str) -> Publication {
     Publication::new([ChannelName::parse(channel).expect("valid")], Event::text("x"))
 }
 
-impl Feed {
+impl FedHub {
     pub(crate) fn new(log: LogLimits) -> Self {
         Self::with_budget(log, 1 << 30)
     }
@@ -38,20 +38,11 @@ impl Feed {
     pub(crate) fn with_budget(log: LogLimits, logs_bytes_max: usize) -> Self {
         NOW_MS.set(2000);
         let settings = HubSettings {
-            patterns: Vec::new(),
-            expects_unnumbered: Vec::new(),
             unknown_id_replay_max: UNKNOWN_ID_REPLAY_MAX,
-            control_events: true,
-            lanes: Lanes::default(),
-            numbering: NumberedBy::Feed,
-            following: Following::OnDemand,
-            shards: 1,
             log,
             logs_bytes_max,
             event_bytes_max: 1000,
-            channels_max: 10,
-            channels_per_address_max: usize::MAX,
-            clock: || NOW_MS.get(),
+            ..HubSettings::unbounded(NumberedBy::Feed, || NOW_MS.get())
         };
         let (hub, publisher) = Hub::new(settings, Arc::default());
         let name = ChannelName::parse("a").expect("valid");

@@ -3,11 +3,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use fantail_hub::{
-    ChannelsFull, Following, Hub, HubSettings, LogLimits, Maker, NumberedBy, Position, Publisher, ReadLimit,
-};
+use fantail_hub::{ChannelsFull, Hub, HubSettings, LogLimits, Maker, NumberedBy, Position, Publisher, ReadLimit};
 use fantail_telemetry::{EvictReason, HubCounters};
-use fantail_wire::{ChannelName, ChannelPattern, Event, Lane, Lanes, Publication, Term};
+use fantail_wire::{ChannelName, ChannelPattern, Event, Lane, Publication, Term};
 
 thread_local! {
     static NOW_MS: Cell<u64> = const { Cell::new(1000) };
@@ -15,30 +13,23 @@ thread_local! {
 
 const LOG: LogLimits = LogLimits { entries_max: 5, bytes_max: 1 << 20, age_ms_max: 1000 };
 
-struct Node {
+struct BoundedHub {
     hub: Arc<Hub>,
     publisher: Publisher,
     counters: Arc<HubCounters>,
 }
 
-impl Node {
+impl BoundedHub {
     fn new(patterns: &[(&str, LogLimits)], logs_bytes_max: usize, channels_max: usize) -> Self {
         let pattern = |text: &str| ChannelPattern::parse(text).expect("a pattern");
         let settings = HubSettings {
-            lanes: Lanes::default(),
-            numbering: NumberedBy::Node(Term::from_random(1)),
-            following: Following::Always,
-            shards: 1,
             log: LOG,
             patterns: patterns.iter().map(|(text, limits)| (pattern(text), *limits)).collect(),
-            expects_unnumbered: Vec::new(),
             unknown_id_replay_max: 3,
-            control_events: true,
             logs_bytes_max,
-            event_bytes_max: 1 << 20,
             channels_max,
             channels_per_address_max: 2,
-            clock: || NOW_MS.get(),
+            ..HubSettings::unbounded(NumberedBy::Node(Term::from_random(1)), || NOW_MS.get())
         };
         let counters = Arc::new(HubCounters::default());
         let (hub, publisher) = Hub::new(settings, Arc::clone(&counters));
@@ -75,7 +66,7 @@ fn the_first_pattern_that_fits_bounds_a_channels_log_by_count_bytes_and_age() {
     let few = LogLimits { entries_max: 2, ..LOG };
     let small = LogLimits { bytes_max: 3700, ..LOG };
     let brief = LogLimits { age_ms_max: 100, ..LOG };
-    let mut node = Node::new(&[("few.*", few), ("small.*", small), ("*.brief", brief)], 1 << 30, 100);
+    let mut node = BoundedHub::new(&[("few.*", few), ("small.*", small), ("*.brief", brief)], 1 << 30, 100);
     for (channel, kept) in [("few.a", 2), ("few.brief", 2), ("small.a", 3), ("a.brief", 5), ("few", 5), ("other", 5)] {
         node.publish(channel, 7);
         assert_eq!(node.kept(channel), kept, "{channel}");
@@ -94,7 +85,7 @@ fn the_first_pattern_that_fits_bounds_a_channels_log_by_count_bytes_and_age() {
 
 #[test]
 fn all_logs_together_have_a_budget_and_the_largest_pay() {
-    let mut node = Node::new(&[], 8_000, 100);
+    let mut node = BoundedHub::new(&[], 8_000, 100);
     node.publish("small", 1);
     node.publish("large", 5);
     node.publish("larger", 5);
@@ -107,7 +98,7 @@ fn all_logs_together_have_a_budget_and_the_largest_pay() {
 
 #[test]
 fn of_logs_of_one_size_those_that_were_quiet_for_longest_pay() {
-    let mut node = Node::new(&[], 8_000, 100);
+    let mut node = BoundedHub::new(&[], 8_000, 100);
     let channels = ["h", "g", "f", "e", "d", "c", "b", "a"];
     for channel in channels {
         node.publish(channel, 1);
@@ -120,7 +111,7 @@ fn of_logs_of_one_size_those_that_were_quiet_for_longest_pay() {
 #[test]
 fn a_channel_is_forgotten_when_nothing_can_be_kept_of_any_channel_for_as_long_and_is_counted() {
     let long = LogLimits { age_ms_max: 5000, ..LOG };
-    let mut node = Node::new(&[("long", long)], 1 << 30, 100);
+    let mut node = BoundedHub::new(&[("long", long)], 1 << 30, 100);
     let join = node.hub.join(&name("followed"), 0, 0, None).expect("there is room");
     node.publish("short", 1);
     pass(4000);
@@ -138,10 +129,10 @@ fn a_channel_is_forgotten_when_nothing_can_be_kept_of_any_channel_for_as_long_an
 /// 3. Nobody follows them any more. They are there still, until they are forgotten.
 #[test]
 fn an_address_is_charged_for_the_channels_that_it_made_until_they_are_forgotten() {
-    let node = Node::new(&[], 1 << 30, 100);
+    let node = BoundedHub::new(&[], 1 << 30, 100);
     let [one, another] =
         ["203.0.113.9", "203.0.113.8"].map(|address| Some(Maker::at(address.parse().expect("an address"))));
-    let join = |node: &Node, channel, maker| node.hub.join(&name(channel), 0, 0, maker);
+    let join = |node: &BoundedHub, channel, maker| node.hub.join(&name(channel), 0, 0, maker);
     let joins = ["a", "b"].map(|channel| join(&node, channel, one).expect("it may"));
     assert_eq!(join(&node, "c", one).map(|_| ()), Err(ChannelsFull::OfAddress));
     let third = join(&node, "c", another).expect("it has made none");
@@ -160,9 +151,9 @@ fn an_address_is_charged_for_the_channels_that_it_made_until_they_are_forgotten(
 
 #[test]
 fn there_are_so_many_channels_and_who_is_refused_one_is_not_charged() {
-    let mut node = Node::new(&[], 1 << 30, 2);
+    let mut node = BoundedHub::new(&[], 1 << 30, 2);
     let maker = Some(Maker::at("203.0.113.9".parse().expect("an address")));
-    let join = |node: &Node, channel, maker| node.hub.join(&name(channel), 0, 0, maker).map(|_| ());
+    let join = |node: &BoundedHub, channel, maker| node.hub.join(&name(channel), 0, 0, maker).map(|_| ());
     node.publish("a", 1);
     assert_eq!(join(&node, "b", maker), Ok(()));
     for _ in 0..3 {
@@ -175,7 +166,7 @@ fn there_are_so_many_channels_and_who_is_refused_one_is_not_charged() {
 
 #[test]
 fn an_event_for_a_channel_too_many_is_counted_and_leaves_a_floor() {
-    let mut node = Node::new(&[], 1 << 30, 1);
+    let mut node = BoundedHub::new(&[], 1 << 30, 1);
     node.publish("a", 1);
     node.publish("b", 2);
     assert_eq!((node.kept("b"), node.evictions()), (0, [0, 0, 0, 0, 2]));

@@ -3,38 +3,28 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use fantail_hub::{Asked, Begin, Channel, Following, Hub, HubSettings, LogLimits, NumberedBy, Publisher, Resume};
-use fantail_wire::{ChannelName, Event, EventFields, EventId, GapReason, Lanes, Publication, Term};
+use fantail_hub::{Asked, Begin, Channel, Hub, HubSettings, LogLimits, NumberedBy, Publisher, Resume};
+use fantail_wire::{ChannelName, Event, EventFields, EventId, GapReason, Publication, Term};
 
 thread_local! {
     static NOW_MS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// A node that numbers by itself, with the channels a and b. Behind a gap come at most 3 events.
-struct Node {
+struct TwoChannels {
     hub: Arc<Hub>,
     publisher: Publisher,
     channels: [Arc<Channel>; 2],
 }
 
-impl Node {
+impl TwoChannels {
     fn new() -> Self {
         NOW_MS.set(10_000);
         let settings = HubSettings {
-            lanes: Lanes::default(),
-            numbering: NumberedBy::Node(Term::from_random(1)),
-            following: Following::Always,
-            shards: 1,
             log: LogLimits { entries_max: 100, bytes_max: 1 << 20, age_ms_max: u64::MAX },
-            patterns: Vec::new(),
-            expects_unnumbered: Vec::new(),
             unknown_id_replay_max: 3,
-            control_events: true,
-            logs_bytes_max: 1 << 20,
-            event_bytes_max: 1 << 20,
-            channels_max: 2,
             channels_per_address_max: 2,
-            clock: || NOW_MS.get(),
+            ..HubSettings::unbounded(NumberedBy::Node(Term::from_random(1)), || NOW_MS.get())
         };
         let (hub, publisher) = Hub::new(settings, Arc::default());
         let channels = ["a", "b"].map(|channel| hub.join(&name(channel), 0, 0, None).expect("there is room").channel);
@@ -72,7 +62,7 @@ fn elsewhere(ms: u64) -> String {
 
 #[test]
 fn what_follows_is_at_most_two_seconds_older_than_the_id() {
-    let mut node = Node::new();
+    let mut node = TwoChannels::new();
     node.publish(&[(&["a"], 1), (&["b"], 3), (&["a"], 7)]);
     for (ms, floor) in [(0, 0), (3_000, 0), (3_001, 1), (5_000, 1), (5_001, 2), (9_000, 2), (9_001, 3), (1 << 60, 3)] {
         assert_eq!(node.floor(&elsewhere(ms)), (floor, GapReason::UnknownId), "{ms}");
@@ -81,7 +71,7 @@ fn what_follows_is_at_most_two_seconds_older_than_the_id() {
 
 #[test]
 fn what_follows_is_the_newest_of_all_channels_together() {
-    let mut node = Node::new();
+    let mut node = TwoChannels::new();
     node.publish(&[(&["a"], 1), (&["a"], 1), (&["a", "b"], 1), (&["b"], 1), (&["a"], 1)]);
     // An event for both channels is one.
     for id in [elsewhere(0), elsewhere(1_000), "nobody's".to_owned()] {
@@ -91,7 +81,7 @@ fn what_follows_is_the_newest_of_all_channels_together() {
 
 #[test]
 fn an_id_of_this_node_that_was_not_given_yet_goes_by_its_time_too() {
-    let mut node = Node::new();
+    let mut node = TwoChannels::new();
     node.publish(&[(&["a"], 1), (&["b"], 9)]);
     let ahead = |ms| EventId::new(Term::from_random(1), ms, 777).to_string();
     assert_eq!(node.floor(&ahead(15_000)), (1, GapReason::BeyondEnd));
@@ -100,7 +90,7 @@ fn an_id_of_this_node_that_was_not_given_yet_goes_by_its_time_too() {
 
 #[test]
 fn a_publishers_id_that_was_given_twice_has_no_time_and_brings_the_newest() {
-    let mut node = Node::new();
+    let mut node = TwoChannels::new();
     for _ in 0..2 {
         let fields = EventFields { data: "x".to_owned(), id: Some("own".to_owned()), ..EventFields::default() };
         let event = fields.validate().expect("valid");
@@ -112,6 +102,6 @@ fn a_publishers_id_that_was_given_twice_has_no_time_and_brings_the_newest() {
 
 #[test]
 fn where_nothing_is_kept_the_gap_stands_where_the_node_is() {
-    let node = Node::new();
+    let node = TwoChannels::new();
     assert_eq!(node.floor(&elsewhere(0)), (0, GapReason::UnknownId));
 }

@@ -11,7 +11,7 @@ use early_gaps::add_early_gaps;
 
 use crate::outgoing::READ_LIMIT;
 use crate::slice::Slice;
-use crate::streams::{Key, Resuming, State, Streams};
+use crate::streams::{Key, Resuming, StreamState, Streams};
 
 mod early_gaps;
 #[cfg(test)]
@@ -54,7 +54,7 @@ impl CatchUp {
     pub(crate) fn slice(&mut self, streams: &mut Streams, slice: &mut Slice) {
         for _ in 0..streams.queued_behind() {
             let Some(key) = streams.next_behind() else { break };
-            if streams.state(key) == Some(State::Waiting) {
+            if streams.state(key) == Some(StreamState::Waiting) {
                 streams.start_or_wait(key);
             }
             self.serve(streams, key, slice);
@@ -66,7 +66,7 @@ impl CatchUp {
 
     /// Serves a stream, if it is behind, until it is live, blocked, ended, or the slice is over; then it stays in the queue.
     pub(crate) fn serve(&mut self, streams: &mut Streams, key: Key, slice: &mut Slice) {
-        while streams.state(key) == Some(State::Behind) {
+        while streams.state(key) == Some(StreamState::Behind) {
             if !streams.flush(key) {
                 return;
             }
@@ -78,7 +78,7 @@ impl CatchUp {
                 Collected::Overrun => overrun::overrun(streams, key, watermark, &mut self.entries),
             }
             self.entries.clear();
-            if slice.is_over() && streams.state(key) == Some(State::Behind) {
+            if slice.is_over() && streams.state(key) == Some(StreamState::Behind) {
                 return streams.queue_behind(key);
             }
         }

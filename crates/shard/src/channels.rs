@@ -28,14 +28,14 @@ pub(crate) struct LocalChannel {
 }
 
 /// All of them.
-pub(crate) struct Channels {
+pub(crate) struct LocalChannels {
     slots: Slab<LocalChannel>,
     by_name: HashMap<ChannelName, u32, foldhash::fast::RandomState>,
     hub: Arc<Hub>,
     shard: u16,
 }
 
-impl Channels {
+impl LocalChannels {
     pub(crate) fn new(hub: Arc<Hub>, shard: u16) -> Self {
         Self { slots: Slab::new(), by_name: HashMap::default(), hub, shard }
     }

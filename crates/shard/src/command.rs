@@ -12,7 +12,7 @@ use crate::streams::{Key, Revoked};
 
 /// One request to one shard. Answers to a receiver that is gone are dropped.
 #[derive(Debug)]
-pub enum Command {
+pub enum ShardCommand {
     /// List at most `max` connections.
     List {
         /// The most to list.

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::catch_up::CatchUp;
 use crate::open_connections::OpenConnections;
 use crate::slice::{SLICE, Slice};
-use crate::streams::{Key, State, Streams};
+use crate::streams::{Key, StreamState, Streams};
 use crate::tick::Tick;
 
 /// The accept loop takes what the kernel has completed already while the drain begins; it is waited for.
@@ -48,7 +48,7 @@ impl Drain {
             if key as usize >= streams.slots() {
                 break;
             }
-            if streams.state(key).is_some_and(|state| state != State::Ending) {
+            if streams.state(key).is_some_and(|state| state != StreamState::Ending) {
                 self.ended += 1;
                 end_one(streams, catch_up, key, &mut slice);
             }
@@ -67,7 +67,7 @@ impl Drain {
 fn end_one(streams: &mut Streams, catch_up: &mut CatchUp, key: Key, slice: &mut Slice) {
     let Some(stream) = streams.get(key) else { return };
     let generation = stream.generation();
-    if matches!(stream.state(), State::Live | State::Behind) {
+    if matches!(stream.state(), StreamState::Live | StreamState::Behind) {
         streams.leave_passes(key);
         catch_up.serve(streams, key, slice);
     }

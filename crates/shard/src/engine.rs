@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use crate::admission::Admission;
 use crate::announcement::Announcement;
 use crate::catch_up::CatchUp;
-use crate::command::{Command, ConnectionId};
+use crate::command::{ConnectionId, ShardCommand};
 use crate::deletion::Deletions;
 use crate::drain::Drain;
 use crate::open_connections::OpenConnections;
@@ -144,14 +144,14 @@ impl Engine {
     }
 
     /// The control thread asks for something.
-    pub(crate) fn command(&mut self, command: Command) {
+    pub(crate) fn command(&mut self, command: ShardCommand) {
         self.streams.look_at_the_clock();
         match command {
-            Command::List { max, reply } => drop(reply.send(self.streams.list(max))),
-            Command::Kick { id, reply } => drop(reply.send(self.streams.kick(id))),
-            Command::Revoke { revoked, reply } => self.revocations.begin(&self.streams, revoked, reply),
-            Command::TellFeedState { connected } => self.announcement.begin(feed_frame(connected)),
-            Command::Drain { window, reply } => self.begin_drain(window, reply),
+            ShardCommand::List { max, reply } => drop(reply.send(self.streams.list(max))),
+            ShardCommand::Kick { id, reply } => drop(reply.send(self.streams.kick(id))),
+            ShardCommand::Revoke { revoked, reply } => self.revocations.begin(&self.streams, revoked, reply),
+            ShardCommand::TellFeedState { connected } => self.announcement.begin(feed_frame(connected)),
+            ShardCommand::Drain { window, reply } => self.begin_drain(window, reply),
         }
     }
 

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::slab::Slab;
 use crate::slice::Slice;
-use crate::streams::{Key, State, Stream};
+use crate::streams::{Key, Stream, StreamState};
 use crate::tick::Tick;
 
 /// The new entries of one channel, copied from its log once for a whole pass.
@@ -31,7 +31,7 @@ struct Image<'a> {
 
 /// What a slice of a pass did.
 #[derive(Default)]
-pub(crate) struct Tally {
+pub(crate) struct PassTally {
     /// Streams that took the whole batch.
     pub(crate) whole: u64,
     pub(crate) bytes: u64,
@@ -58,7 +58,7 @@ pub(crate) fn fan_out(
     batch: &Batch,
     now: Tick,
     slice: &mut Slice,
-    tally: &mut Tally,
+    tally: &mut PassTally,
 ) -> bool {
     let images = [batch.image(Framing::Chunked), batch.image(Framing::CloseDelimited)];
     let first = batch.first();
@@ -70,7 +70,7 @@ pub(crate) fn fan_out(
         let key = subscribers[*next];
         let stream = &mut streams[key];
         let cursor = stream.cursor();
-        if stream.state() != State::Live || cursor >= batch.to {
+        if stream.state() != StreamState::Live || cursor >= batch.to {
             continue;
         }
         if cursor < batch.from || cursor >= first || stream.is_served_alone() {

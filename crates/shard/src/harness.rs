@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fantail_hub::{Following, Hub, HubSettings, LogLimits, NumberedBy, Publisher, Resume};
+use fantail_hub::{Hub, HubSettings, LogLimits, NumberedBy, Publisher, Resume};
 use fantail_wire::SlowPolicy;
-use fantail_wire::{ChannelName, ChannelPattern, Event, Framing, Lanes, Publication, Term};
+use fantail_wire::{ChannelName, ChannelPattern, Event, Framing, Publication, Term};
 use mio::Poll;
 
 use crate::admission::Admission;
@@ -31,21 +31,10 @@ impl Harness {
     pub(crate) fn new(slow_policy: SlowPolicy, log_events_max: usize) -> Self {
         let log = LogLimits { entries_max: log_events_max, bytes_max: 1 << 30, age_ms_max: u64::MAX };
         let settings = HubSettings {
-            lanes: Lanes::default(),
-            numbering: NumberedBy::Node(Term::from_random(7)),
-            following: Following::Always,
-            shards: 1,
             log,
             // Nothing is kept of it, so its floor is its newest event.
             patterns: vec![(ChannelPattern::parse("none").expect("a pattern"), LogLimits { entries_max: 0, ..log })],
-            expects_unnumbered: Vec::new(),
-            unknown_id_replay_max: 100,
-            control_events: true,
-            logs_bytes_max: 1 << 30,
-            event_bytes_max: 1 << 20,
-            channels_max: 100,
-            channels_per_address_max: usize::MAX,
-            clock: || 1000,
+            ..HubSettings::unbounded(NumberedBy::Node(Term::from_random(7)), || 1000)
         };
         let (hub, publisher) = Hub::new(settings, Arc::default());
         let minute = Duration::from_mins(1);

@@ -34,7 +34,7 @@ mod sweep;
 mod tick;
 
 pub use admission::{Admission, Permit};
-pub use command::{Command, ConnectionId, ConnectionSummary};
+pub use command::{ConnectionId, ConnectionSummary, ShardCommand};
 pub use fantail_telemetry::CloseReason;
 pub use open_connections::OpenConnection;
 pub use shard::{Shard, ShardSettings};

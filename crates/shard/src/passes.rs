@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::fanout::{Batch, Exception, Tally, fan_out};
+use crate::fanout::{Batch, Exception, PassTally, fan_out};
 use crate::outgoing::READ_LIMIT;
 use crate::slice::Slice;
 use crate::streams::Streams;
@@ -13,7 +13,7 @@ pub(crate) struct Passes {
     /// By slot; each at most once. A channel may be gone when its turn comes.
     queue: VecDeque<u32>,
     /// Reused between slices.
-    tally: Tally,
+    tally: PassTally,
 }
 
 /// A pass under way with the entries it delivers.

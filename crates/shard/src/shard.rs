@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 
 use crate::admission::Admission;
-use crate::command::{Command, ConnectionId};
+use crate::command::{ConnectionId, ShardCommand};
 use crate::engine::Engine;
 use crate::open_connections::OpenConnection;
 use crate::slow_policies::SlowPolicies;
@@ -101,7 +101,7 @@ impl Shard {
         settings: ShardSettings,
         counters: Arc<ShardCounters>,
         admission: Arc<Admission>,
-        commands: mpsc::Receiver<Command>,
+        commands: mpsc::Receiver<ShardCommand>,
     ) -> io::Result<(Self, impl Future<Output = io::Result<()>>)> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
@@ -131,7 +131,7 @@ impl Shard {
         (closing_frame(settings.control_events.then_some(Closing::Overloaded), retry_ms), retry_ms)
     }
 
-    async fn run(self, mut poll: AsyncFd<Poll>, mut commands: mpsc::Receiver<Command>) -> io::Result<()> {
+    async fn run(self, mut poll: AsyncFd<Poll>, mut commands: mpsc::Receiver<ShardCommand>) -> io::Result<()> {
         let (hub, index, period) = {
             let engine = self.engine.borrow();
             (Arc::clone(engine.streams.hub()), engine.streams.shard(), engine.sweep.tick)

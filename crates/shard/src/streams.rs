@@ -15,7 +15,7 @@ use mio::{Registry, Token};
 use tracing::debug;
 
 use crate::admission::Admission;
-use crate::channels::{Channels, LocalChannel};
+use crate::channels::{LocalChannel, LocalChannels};
 use crate::command::ConnectionId;
 use crate::outgoing::Flush;
 use crate::shard::ShardSettings;
@@ -33,7 +33,7 @@ mod subscribe;
 use self::forwarded::Forwarded;
 use self::rights::Rights;
 pub use self::rights::{Revoked, RightHolder, StreamRight};
-pub(crate) use self::stream::{Key, Resuming, State, Stream};
+pub(crate) use self::stream::{Key, Resuming, Stream, StreamState};
 use self::stream::{RareState, Subscription, Subscriptions, Waiting};
 #[cfg(test)]
 pub(crate) use self::stream::{keep_rest, within_limit};
@@ -45,7 +45,7 @@ const REFUSALS_TOLD_EACH: Duration = Duration::from_mins(1);
 /// All streams of one shard.
 pub(crate) struct Streams {
     slab: Slab<Stream>,
-    channels: Channels,
+    channels: LocalChannels,
     /// From where streams come that came through a trusted proxy.
     forwarded: Forwarded,
     rights: Rights,
@@ -80,7 +80,7 @@ impl Streams {
         let clock = Clock::start();
         Self {
             slab: Slab::new(),
-            channels: Channels::new(Arc::clone(&hub), shard),
+            channels: LocalChannels::new(Arc::clone(&hub), shard),
             forwarded: Forwarded::new(),
             rights: Rights::new(),
             hub,
@@ -130,11 +130,11 @@ impl Streams {
         &self.counters
     }
 
-    pub(crate) fn channels(&self) -> &Channels {
+    pub(crate) fn channels(&self) -> &LocalChannels {
         &self.channels
     }
 
-    pub(crate) fn channels_mut(&mut self) -> &mut Channels {
+    pub(crate) fn channels_mut(&mut self) -> &mut LocalChannels {
         &mut self.channels
     }
 
@@ -152,7 +152,7 @@ impl Streams {
     }
 
     /// What a stream is doing, if it is still there.
-    pub(crate) fn state(&self, key: Key) -> Option<State> {
+    pub(crate) fn state(&self, key: Key) -> Option<StreamState> {
         self.slab.get(key).map(Stream::state)
     }
 
@@ -187,13 +187,13 @@ impl Streams {
 
     /// The stream is not in step with its channel any more: it is served by itself until it is.
     pub(crate) fn fall_behind(&mut self, key: Key) {
-        self.slab[key].state = State::Behind;
+        self.slab[key].state = StreamState::Behind;
         self.queue_behind(key);
     }
 
     /// The same for a stream that its caller serves at once.
     pub(crate) fn leave_passes(&mut self, key: Key) {
-        self.slab[key].state = State::Behind;
+        self.slab[key].state = StreamState::Behind;
     }
 
     pub(crate) fn queue_behind(&mut self, key: Key) {
@@ -218,7 +218,7 @@ impl Streams {
     pub(crate) fn become_live(&mut self, key: Key, watermark: fantail_hub::Position) {
         let stream = &mut self.slab[key];
         stream.cursor = stream.cursor.max(watermark);
-        stream.state = State::Live;
+        stream.state = StreamState::Live;
         if let Some(rare) = &mut stream.rare {
             rare.resuming = None;
         }
@@ -312,8 +312,8 @@ impl Streams {
     pub(crate) fn block(&mut self, key: Key) {
         let stream = &mut self.slab[key];
         self.counters.write_blocked.add(1);
-        if stream.state != State::Blocked {
-            stream.state = State::Blocked;
+        if stream.state != StreamState::Blocked {
+            stream.state = StreamState::Blocked;
             stream.written = self.now; // the deadline on progress runs from here
         }
     }
@@ -347,7 +347,7 @@ impl Streams {
             rare.outgoing.push(self.settings.last_words(reason).map_or_else(Bytes::new, |frame| frame.share(framing)));
             rare.outgoing.push(Bytes::from_static(fantail_wire::end_of_body(framing)));
         }
-        if state != State::Blocked {
+        if state != StreamState::Blocked {
             self.fall_behind(key);
         }
     }
@@ -360,7 +360,7 @@ impl Streams {
         if reason == Some(CloseReason::ClientClosed) || stream.carrier.finish().is_err() {
             return self.close_at_its_end(key);
         }
-        stream.state = State::Ending;
+        stream.state = StreamState::Ending;
         stream.written = self.now;
     }
 

@@ -8,7 +8,7 @@ use fantail_wire::{Framing, keepalive};
 
 use crate::shard::ShardSettings;
 use crate::slice::Slice;
-use crate::streams::{Key, State, Streams};
+use crate::streams::{Key, StreamState, Streams};
 use crate::tick::Tick;
 
 /// How long a stream that was ended waits for the client to close its side.
@@ -103,15 +103,17 @@ impl Sweep {
         let ShardSettings { keepalive_interval, follow_deadline, progress_deadline, .. } = *streams.settings();
         match stream.state() {
             // Half a sweep early rather than half a sweep late on average.
-            State::Live if silent + self.period / 2 >= keepalive_interval => keep_alive(streams, key, stream.framing()),
-            State::Waiting if silent >= follow_deadline => streams.end(key, CloseReason::FollowTimeout),
-            State::Blocked if silent >= progress_deadline => streams.reset(key, CloseReason::Stalled),
-            State::Ending if silent >= LINGER => streams.close_at_its_end(key),
-            State::Blocked | State::Behind => {
+            StreamState::Live if silent + self.period / 2 >= keepalive_interval => {
+                keep_alive(streams, key, stream.framing());
+            }
+            StreamState::Waiting if silent >= follow_deadline => streams.end(key, CloseReason::FollowTimeout),
+            StreamState::Blocked if silent >= progress_deadline => streams.reset(key, CloseReason::Stalled),
+            StreamState::Ending if silent >= LINGER => streams.close_at_its_end(key),
+            StreamState::Blocked | StreamState::Behind => {
                 self.behind += 1;
                 self.unsent_bytes += stream.unsent_bytes() as u64;
             }
-            State::Live | State::Waiting | State::Ending => {}
+            StreamState::Live | StreamState::Waiting | StreamState::Ending => {}
         }
     }
 }

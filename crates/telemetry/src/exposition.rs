@@ -14,7 +14,7 @@ use prometheus_client::metrics::MetricType;
 use crate::counter::Counter;
 use crate::hub_counters::HubCounters;
 use crate::process::ProcessFigures;
-use crate::rows::{Kind, ROWS, Reading, Row, Words};
+use crate::rows::{Kind, MetricRow, ROWS, Reading, Words};
 use crate::shard_counters::{ShardCounters, ShardFields};
 
 /// All sources of numbers. Reading them disturbs no shard beyond one shared cache line.
@@ -33,8 +33,8 @@ pub(crate) enum Number {
 }
 
 /// The rows that have numbers now: where `/proc` is hidden a scrape goes without those of the process.
-pub(crate) fn rows(process: Option<&ProcessFigures>) -> impl Iterator<Item = &'static Row> {
-    let is_known = move |row: &&Row| process.is_some() || !matches!(row.reading, Reading::Process(_));
+pub(crate) fn rows(process: Option<&ProcessFigures>) -> impl Iterator<Item = &'static MetricRow> {
+    let is_known = move |row: &&MetricRow| process.is_some() || !matches!(row.reading, Reading::Process(_));
     ROWS.iter().filter(is_known)
 }
 
@@ -63,7 +63,7 @@ type Take<'a> = &'a mut dyn FnMut(Option<(&str, &str)>, Number) -> fmt::Result;
 
 impl Sources {
     /// Hands over every series of a row.
-    pub(crate) fn each_sample(&self, row: &Row, process: Option<&ProcessFigures>, take: Take<'_>) -> fmt::Result {
+    pub(crate) fn each_sample(&self, row: &MetricRow, process: Option<&ProcessFigures>, take: Take<'_>) -> fmt::Result {
         match &row.reading {
             Reading::Shards(read) => take(None, Number::Whole(self.sum(read))),
             Reading::EachShard(read) => {

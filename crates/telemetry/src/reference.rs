@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::rows::{Kind, ROWS, Reading, Row, Words};
+use crate::rows::{Kind, MetricRow, ROWS, Reading, Words};
 
 const HEAD: &str = "\
 # Metrics
@@ -41,14 +41,14 @@ pub fn reference_markdown() -> String {
     page
 }
 
-fn label_of(row: &Row) -> Option<&'static str> {
+fn label_of(row: &MetricRow) -> Option<&'static str> {
     match &row.reading {
         Reading::EachShard(_) => Some("shard"),
         _ => words_of(row).map(|words| words.label),
     }
 }
 
-fn words_of(row: &Row) -> Option<Words> {
+fn words_of(row: &MetricRow) -> Option<Words> {
     match &row.reading {
         Reading::ShardsBy(words, _) | Reading::HubBy(words, _) | Reading::HubState(words, _) => Some(*words),
         _ => None,

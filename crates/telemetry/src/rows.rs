@@ -12,7 +12,7 @@ use crate::process::ProcessFigures;
 use crate::shard_counters::{CloseReason, ShardFields, StatusClass, TurnedAway};
 
 /// One metric.
-pub(crate) struct Row {
+pub(crate) struct MetricRow {
     /// The name without the `_total` that the exposition gives to counters.
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
@@ -64,15 +64,15 @@ const fn words<L: Label>(label: &'static str) -> Words {
     Words { label, values: L::WORDS, meanings: L::MEANINGS }
 }
 
-const fn counter(name: &'static str, reading: Reading, help: &'static str) -> Row {
-    Row { name, kind: Kind::Counter, help, reading }
+const fn counter(name: &'static str, reading: Reading, help: &'static str) -> MetricRow {
+    MetricRow { name, kind: Kind::Counter, help, reading }
 }
 
-const fn gauge(name: &'static str, reading: Reading, help: &'static str) -> Row {
-    Row { name, kind: Kind::Gauge, help, reading }
+const fn gauge(name: &'static str, reading: Reading, help: &'static str) -> MetricRow {
+    MetricRow { name, kind: Kind::Gauge, help, reading }
 }
 
-impl Row {
+impl MetricRow {
     /// The name as a scrape shows it.
     pub(crate) fn exposed_name(&self) -> String {
         match self.kind {
@@ -83,7 +83,7 @@ impl Row {
 }
 
 /// Every metric but the build information, which is text and has no number.
-pub(crate) static ROWS: [Row; 52] = [
+pub(crate) static ROWS: [MetricRow; 52] = [
     counter(
         "fantail_connections_accepted",
         Reading::Shards(|shard| shard.connections_accepted.get()),
@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_follow_the_conventions() {
         let mut names = HashSet::new();
-        for Row { name, help, .. } in &ROWS {
+        for MetricRow { name, help, .. } in &ROWS {
             assert!(names.insert(name), "{name} is declared twice");
             assert!(name.starts_with("fantail_") || name.starts_with("process_"), "{name}");
             assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");

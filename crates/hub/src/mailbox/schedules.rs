@@ -148,14 +148,14 @@ fn an_end_is_not_covered_by_the_next_event() {
 
 /// A channel as the hub has it: the log, the registered marks, and a watermark behind a lock of its own.
 #[derive(Default)]
-struct Channel {
+struct MarkedChannel {
     log: Mutex<Vec<u64>>,
     marks: Mutex<Vec<Arc<Mark>>>,
     watermark: Mutex<u64>,
     mailbox: Mailbox,
 }
 
-impl Channel {
+impl MarkedChannel {
     fn publish(&self, place: u64) {
         self.log.lock().expect("not poisoned").push(place);
         *self.watermark.lock().expect("not poisoned") = place;
@@ -176,7 +176,7 @@ impl Channel {
 #[test]
 fn who_joins_and_then_reads_misses_nothing() {
     loom::model(|| {
-        let channel = Arc::new(Channel::default());
+        let channel = Arc::new(MarkedChannel::default());
         let control = {
             let channel = Arc::clone(&channel);
             loom::thread::spawn(move || (1..=2).for_each(|place| channel.publish(place)))

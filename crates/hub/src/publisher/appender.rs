@@ -10,7 +10,7 @@ use super::Published;
 use super::log_budget::LogBudget;
 use super::mark_poster::MarkPoster;
 use crate::channel::{ChannelState, Follow};
-use crate::log::Entry;
+use crate::log::LogEntry;
 use crate::{Channel, EntryKind, Floor, Following, Hub, Watermark};
 
 /// Leads entries into logs and to shards.
@@ -51,7 +51,7 @@ impl Appender {
         for channel in &channels {
             let publisher_id = publication.event.id.clone().filter(|_| kind == EntryKind::Event);
             let (position, frame, at_ms) = (place.position, frame.clone(), place.at_ms);
-            self.logs.append(&mut channel.lock(), Entry { position, kind, frame, publisher_id, at_ms });
+            self.logs.append(&mut channel.lock(), LogEntry { position, kind, frame, publisher_id, at_ms });
         }
         let subscribers = self.advance_and_mark(lane, place, &channels);
         self.logs.keep();
@@ -71,7 +71,7 @@ impl Appender {
     /// Appends a gap with the id of its place.
     pub(super) fn append_gap(&mut self, channel: &Channel, state: &mut ChannelState, at: Watermark, reason: GapReason) {
         let frame = self.hub.gap_frame(channel.name(), reason, self.hub.id(channel.lane(), at.position, at.at_ms));
-        self.logs.append(state, Entry::gap(at, EntryKind::Gap, frame));
+        self.logs.append(state, LogEntry::gap(at, EntryKind::Gap, frame));
     }
 
     /// Appends a gap that tells of unnumbered events, and moves the watermark there. Each channel's gap has a place of its
@@ -83,7 +83,7 @@ impl Appender {
             return;
         }
         let frame = self.hub.gap_frame(channel.name(), reason, None);
-        self.logs.append(state, Entry::gap(place, EntryKind::UnnumberedGap, frame));
+        self.logs.append(state, LogEntry::gap(place, EntryKind::UnnumberedGap, frame));
         self.hub.lane(channel.lane()).numbering.advance(place);
     }
 

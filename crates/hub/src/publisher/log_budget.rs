@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fantail_telemetry::EvictReason;
 
 use crate::channel::ChannelState;
-use crate::log::Entry;
+use crate::log::LogEntry;
 use crate::{EntryKind, Floor, Hub, LogLimits};
 
 /// After the budget was passed, logs are cut to this part of it, so that cutting is rare.
@@ -27,7 +27,7 @@ impl LogBudget {
     }
 
     /// Adds an entry, which may evict others.
-    pub(super) fn append(&mut self, state: &mut ChannelState, entry: Entry) {
+    pub(super) fn append(&mut self, state: &mut ChannelState, entry: LogEntry) {
         let limits = self.hub.settings.log_limits(state.class);
         let (at_ms, too_many) = (entry.at_ms, (state.log.len() + 1).saturating_sub(limits.entries_max));
         state.has_unnumbered |= entry.kind == EntryKind::Unnumbered;
@@ -42,7 +42,7 @@ impl LogBudget {
     }
 
     /// Adds older entries below the floor, which sinks to `floor`. They must fit: see [`free_bytes`](Self::free_bytes).
-    pub(super) fn prepend(&mut self, state: &mut ChannelState, entries: Vec<Entry>, floor: Floor) {
+    pub(super) fn prepend(&mut self, state: &mut ChannelState, entries: Vec<LogEntry>, floor: Floor) {
         self.hub.counters.recalled.add(entries.len() as u64);
         let now_ms = (self.hub.settings.clock)();
         self.change(state, |state| {

@@ -6,7 +6,7 @@ use fantail_wire::{Event, EventId, GapReason};
 
 use super::appender::Appender;
 use crate::channel::ChannelState;
-use crate::log::Entry;
+use crate::log::LogEntry;
 use crate::recall_state::{Question, Wanted};
 use crate::{Channel, EntryKind, Floor, Hub, Position, Watermark};
 
@@ -46,17 +46,17 @@ impl<'a> RecallAnswer<'a> {
     }
 
     /// An entry for an event of the past. If it cannot be sent, it is a gap here as it was when it came.
-    fn entry(&self, appender: &Appender, id: &EventId, event: &Event) -> Option<Entry> {
+    fn entry(&self, appender: &Appender, id: &EventId, event: &Event) -> Option<LogEntry> {
         let position = self.hub.lane(self.channel.lane()).numbering.place(id)?;
         let Ok(frame) = appender.encode(event, Some(*id)) else {
             let frame = self.hub.gap_frame(self.channel.name(), GapReason::Lost, Some(*id));
-            return Some(Entry::gap(Watermark { position, at_ms: id.ms }, EntryKind::Gap, frame));
+            return Some(LogEntry::gap(Watermark { position, at_ms: id.ms }, EntryKind::Gap, frame));
         };
-        Some(Entry { position, kind: EntryKind::Event, frame, publisher_id: event.id.clone(), at_ms: id.ms })
+        Some(LogEntry { position, kind: EntryKind::Event, frame, publisher_id: event.id.clone(), at_ms: id.ms })
     }
 
     /// Puts what fits below the floor, and the floor below that.
-    fn prepend(&self, appender: &mut Appender, state: &mut ChannelState, mut entries: Vec<Entry>, mut floor: Floor) {
+    fn prepend(&self, appender: &mut Appender, state: &mut ChannelState, mut entries: Vec<LogEntry>, mut floor: Floor) {
         let old = state.log.floor().position;
         if let Some(bottom) = state.recall.as_ref().and_then(|recall| recall.bottom)
             && bottom.position > floor.position
@@ -82,15 +82,15 @@ impl<'a> RecallAnswer<'a> {
         }
     }
 
-    fn term_ended(&self, position: Position, state: &ChannelState) -> Entry {
+    fn term_ended(&self, position: Position, state: &ChannelState) -> LogEntry {
         let at_ms = state.log.floor().at_ms; // not before its own
         let id = self.hub.id(self.channel.lane(), position, at_ms);
         let frame = self.hub.gap_frame(self.channel.name(), GapReason::TermEnded, id);
-        Entry::gap(Watermark { position, at_ms }, EntryKind::Gap, frame)
+        LogEntry::gap(Watermark { position, at_ms }, EntryKind::Gap, frame)
     }
 
     /// From where on entries fit into the room that the channel and all logs together still have.
-    fn first_that_fits(&self, free_bytes: usize, state: &ChannelState, entries: &[Entry]) -> usize {
+    fn first_that_fits(&self, free_bytes: usize, state: &ChannelState, entries: &[LogEntry]) -> usize {
         let room = state.log.room(&self.hub.settings.log_limits(state.class));
         let mut bytes = room.bytes.min(free_bytes);
         let mut first = entries.len();

@@ -26,7 +26,7 @@ mod world;
 
 use client::Client;
 use course::{Disturbances, Happened, expect_all, expect_none, run_seeds};
-use node::Node;
+use node::ModelNode;
 
 /// Seeds with each kind of disturbances: a few seconds without optimization. A harmless run takes longer, since its logs keep everything.
 const SEEDS: [u64; 2] = [2500, 500];
@@ -53,13 +53,13 @@ const MUST_HAPPEN: [&str; 15] = [
 ];
 
 struct Run {
-    node: Node,
+    node: ModelNode,
     clients: Vec<Client>,
 }
 
 impl Run {
     fn new(seed: u64, disturbances: Disturbances) -> Self {
-        let mut node = Node::new(seed, disturbances);
+        let mut node = ModelNode::new(seed, disturbances);
         let clients = (0..node::SHARDS).map(|shard| Client::new(shard, &mut node)).collect();
         Self { node, clients }
     }

@@ -4,7 +4,7 @@ use fantail_telemetry::CloseReason;
 use mio::event::Event;
 
 use super::carrier::Input;
-use super::{Key, State, Streams, from_token};
+use super::{Key, StreamState, Streams, from_token};
 
 /// Bytes that a client may send behind its request before the stream is reset.
 const INPUT_BYTES_MAX: u32 = 64 * 1024;
@@ -22,7 +22,7 @@ impl Streams {
         if event.is_readable() && !self.drop_input(key) {
             return;
         }
-        if event.is_writable() && self.slab[key].state == State::Blocked {
+        if event.is_writable() && self.slab[key].state == StreamState::Blocked {
             self.fall_behind(key);
         }
     }
@@ -54,8 +54,8 @@ impl Streams {
     fn client_is_done(&mut self, key: Key) -> bool {
         let stream = &self.slab[key];
         match (stream.state, stream.ending()) {
-            (State::Waiting, _) => self.close(key, CloseReason::ClientClosed),
-            (State::Ending, Some(reason)) => self.close(key, reason),
+            (StreamState::Waiting, _) => self.close(key, CloseReason::ClientClosed),
+            (StreamState::Ending, Some(reason)) => self.close(key, reason),
             // Its last bytes are not with the kernel yet. The socket counts as readable from now on, so this is seen
             // again with every event that says that it takes more.
             (_, Some(_)) => return true,

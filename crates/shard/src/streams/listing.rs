@@ -2,7 +2,7 @@
 
 use fantail_telemetry::CloseReason;
 
-use super::{Key, State, Streams};
+use super::{Key, StreamState, Streams};
 use crate::command::{ConnectionId, ConnectionSummary};
 
 impl Streams {
@@ -22,11 +22,11 @@ impl Streams {
             last_id: self.hub.id_at(stream.cursor, &channels),
             channels: channels.iter().map(|channel| channel.name().clone()).collect(),
             state: match stream.state {
-                State::Waiting => "waiting",
-                State::Behind => "behind",
-                State::Blocked => "blocked",
-                State::Live => "live",
-                State::Ending => "ending",
+                StreamState::Waiting => "waiting",
+                StreamState::Behind => "behind",
+                StreamState::Blocked => "blocked",
+                StreamState::Live => "live",
+                StreamState::Ending => "ending",
             },
             unsent_bytes: stream.unsent_bytes(),
         }

@@ -88,8 +88,8 @@ impl Streams {
 
     fn take_right(&mut self, key: Key, reason: CloseReason) {
         match self.slab[key].state {
-            super::State::Ending => {}
-            super::State::Blocked => self.reset(key, reason),
+            super::StreamState::Ending => {}
+            super::StreamState::Blocked => self.reset(key, reason),
             _ => self.end(key, reason),
         }
     }

@@ -21,7 +21,7 @@ pub(crate) type Key = u32;
 /// Its fields are for `streams` alone; a pass and the jobs ask the stream.
 pub(crate) struct Stream {
     pub(super) carrier: Carrier,
-    pub(super) state: State,
+    pub(super) state: StreamState,
     pub(super) framing: Framing,
     /// Everything of all its channels up to here is delivered, or stands in `RareState::outgoing`.
     pub(super) cursor: Position,
@@ -39,7 +39,7 @@ pub(crate) struct Stream {
 
 /// What a stream is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum StreamState {
     /// For the feed to confirm its channels, or to bring what they had before. Nothing was sent yet.
     Waiting,
     /// In the queue of streams that are served one by one.
@@ -103,7 +103,7 @@ pub(crate) struct Resuming {
 }
 
 impl Stream {
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> StreamState {
         self.state
     }
 
@@ -160,7 +160,7 @@ impl Stream {
 
     /// Whether something that is in no log may be written now: nothing is begun, and nothing is at its end.
     pub(crate) fn is_between_frames(&self) -> bool {
-        let is_open = matches!(self.state, State::Live | State::Behind);
+        let is_open = matches!(self.state, StreamState::Live | StreamState::Behind);
         is_open && self.rare.as_ref().is_none_or(|rare| rare.outgoing.is_empty() && rare.ending.is_none())
     }
 

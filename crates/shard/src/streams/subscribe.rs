@@ -12,8 +12,8 @@ use tracing::{field::display, warn};
 
 use super::carrier::Carrier;
 use super::{
-    Key, RareState, Resuming, State, Stream, StreamRight, Streams, Subscription, Subscriptions, Waiting, is_stream,
-    to_token,
+    Key, RareState, Resuming, Stream, StreamRight, StreamState, Streams, Subscription, Subscriptions, Waiting,
+    is_stream, to_token,
 };
 use crate::admission::Permit;
 use crate::command::ConnectionId;
@@ -60,7 +60,7 @@ impl Streams {
         let generation = self.next_generation();
         let key = self.slab.insert(Stream {
             carrier: Carrier::new(socket),
-            state: State::Waiting,
+            state: StreamState::Waiting,
             framing,
             cursor: fantail_hub::Position::ORIGIN,
             written: self.now,
@@ -172,7 +172,7 @@ impl Streams {
         first.extend_from_slice(&waiting.head);
         first.extend_from_slice(opening.bytes(stream.framing));
         stream.cursor = start.cursor;
-        stream.state = State::Behind;
+        stream.state = StreamState::Behind;
         let rare = stream.rare();
         rare.outgoing.push(first.freeze());
         if waiting.resume != Resume::Live {

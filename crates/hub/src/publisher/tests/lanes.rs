@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fantail_wire::{ChannelName, EventId, GapReason, Lane, LaneName, Lanes, Term, Terms};
 
 use crate::testing::{LIMITS, READ_LIMIT, publication};
-use crate::{Asked, Begin, Following, Hub, HubSettings, Join, NumberedBy, Position, Publisher, Resume, Wish};
+use crate::{Asked, Begin, Hub, HubSettings, Join, NumberedBy, Position, Publisher, Resume, Wish};
 
 const NAMES: [&str; 2] = ["a", "@b/x"];
 
@@ -36,20 +36,10 @@ fn terms(lane: Lane, number: u64) -> Terms {
 impl Two {
     fn new() -> Self {
         let settings = HubSettings {
-            patterns: Vec::new(),
-            expects_unnumbered: Vec::new(),
-            unknown_id_replay_max: 100,
-            control_events: true,
-            numbering: NumberedBy::Feed,
             lanes: Lanes::named([LaneName::parse("b").expect("valid")]).expect("few"),
-            following: Following::OnDemand,
-            shards: 1,
             log: LIMITS,
-            logs_bytes_max: 1 << 30,
             event_bytes_max: 1000,
-            channels_max: 10,
-            channels_per_address_max: usize::MAX,
-            clock: || 2000,
+            ..HubSettings::unbounded(NumberedBy::Feed, || 2000)
         };
         let lanes = NAMES.map(|name| settings.lanes.of(&channel(name)).expect("served"));
         let (hub, publisher) = Hub::new(settings, Arc::default());

@@ -3,10 +3,10 @@
 
 use fantail_wire::{EndedTerm, EventId, GapReason, Lane, Term};
 
-use crate::testing::{Feed, LIMITS, READ_LIMIT, publication};
+use crate::testing::{FedHub, LIMITS, READ_LIMIT, publication};
 use crate::{Begin, LogLimits, Position, Published, Resume, Start};
 
-fn start(feed: &Feed, resume: &Resume) -> Start {
+fn start(feed: &FedHub, resume: &Resume) -> Start {
     match feed.begin(resume) {
         Begin::At(start) => start,
         wait @ Begin::Wait(_) => panic!("{wait:?}"),
@@ -19,7 +19,7 @@ fn after(id: EventId) -> Resume {
 
 #[test]
 fn an_event_stands_where_the_feed_numbered_it_and_keeps_its_id() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     let id = feed.id(15);
     let published = feed.publisher.publish_numbered(&publication("a"), id).expect("small");
@@ -32,7 +32,7 @@ fn an_event_stands_where_the_feed_numbered_it_and_keeps_its_id() {
 #[test]
 #[cfg_attr(debug_assertions, should_panic(expected = "does not come after"))]
 fn a_number_out_of_turn_is_dropped_and_counted() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     let published = feed.publisher.publish_numbered(&publication("a"), feed.id(10)).expect("small");
     assert_eq!((published.id, feed.hub.counters.events_misplaced.get()), (None, 1));
@@ -40,7 +40,7 @@ fn a_number_out_of_turn_is_dropped_and_counted() {
 
 #[test]
 fn an_event_that_cannot_be_sent_leaves_a_gap_in_its_place() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     let mut large = publication("a");
     large.event.data = "x".repeat(2000);
@@ -51,7 +51,7 @@ fn an_event_that_cannot_be_sent_leaves_a_gap_in_its_place() {
 
 #[test]
 fn what_has_no_number_reaches_open_streams_and_nobody_who_resumes() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     let live = start(&feed, &Resume::Live);
     let mut with_id = publication("a");
@@ -70,7 +70,7 @@ fn what_has_no_number_reaches_open_streams_and_nobody_who_resumes() {
 
 #[test]
 fn an_evicted_event_without_a_number_is_no_hole_for_who_resumes() {
-    let mut feed = Feed::new(LogLimits { entries_max: 1, ..LIMITS });
+    let mut feed = FedHub::new(LogLimits { entries_max: 1, ..LIMITS });
     feed.follow_at(10);
     let live = start(&feed, &Resume::Live);
     for _ in 0..2 {
@@ -87,7 +87,7 @@ fn an_evicted_event_without_a_number_is_no_hole_for_who_resumes() {
 
 #[test]
 fn a_new_term_is_a_gap_in_every_followed_channel() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     feed.publisher.lost(Lane::default());
     feed.take_marks();
@@ -104,14 +104,14 @@ fn a_new_term_is_a_gap_in_every_followed_channel() {
 
 #[test]
 fn the_first_sync_tells_no_gap() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     assert_eq!(feed.texts(0), [""; 0]);
 }
 
 #[test]
 fn streams_wait_until_the_watermark_is_where_their_channel_is_followed() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.publisher.synced(Lane::default(), &feed.terms(10));
     feed.ask();
     feed.publisher.followed(&feed.name, Some(feed.id(20)));
@@ -126,7 +126,7 @@ fn streams_wait_until_the_watermark_is_where_their_channel_is_followed() {
 
 #[test]
 fn a_channel_followed_from_a_term_not_told_of_yet_is_confirmed_by_the_sync() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.ask();
     feed.publisher.followed(&feed.name, Some(feed.id(20)));
     assert_eq!(feed.begin(&Resume::Live), Begin::Wait(0));
@@ -138,7 +138,7 @@ fn a_channel_followed_from_a_term_not_told_of_yet_is_confirmed_by_the_sync() {
 #[test]
 fn a_confirmation_in_a_term_not_told_of_is_forgotten_with_its_channel() {
     // 1. A channel is confirmed in an unknown term. 2. It is forgotten. 3. Somebody wants it anew. 4. The term is told of.
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.ask();
     feed.publisher.followed(&feed.name, Some(feed.id(20)));
     feed.hub.leave(&feed.join);
@@ -152,7 +152,7 @@ fn a_confirmation_in_a_term_not_told_of_is_forgotten_with_its_channel() {
 
 #[test]
 fn a_channel_is_not_complete_below_what_it_did_not_take() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.publisher.synced(Lane::default(), &feed.terms(10));
     feed.ask();
     feed.publisher.publish_numbered(&publication("a"), feed.id(12)).expect("small");
@@ -162,7 +162,7 @@ fn a_channel_is_not_complete_below_what_it_did_not_take() {
 
 #[test]
 fn an_outage_costs_nothing_if_the_feed_brings_what_was_missed() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     feed.publisher.lost(Lane::default());
     assert_eq!(feed.begin(&Resume::Live), Begin::Wait(0));
@@ -175,7 +175,7 @@ fn an_outage_costs_nothing_if_the_feed_brings_what_was_missed() {
 
 #[test]
 fn a_gap_ahead_waits_for_the_watermark_and_covers_what_comes_below() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     feed.publisher.gap(&feed.name, feed.id(20), GapReason::Lost);
     feed.publisher.gap(&feed.name, feed.id(18), GapReason::Lost);
@@ -190,7 +190,7 @@ fn a_gap_ahead_waits_for_the_watermark_and_covers_what_comes_below() {
 
 #[test]
 fn a_gap_found_late_stands_behind_the_watermark_and_is_told_once() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     let before = start(&feed, &Resume::Live);
     feed.publisher.gap(&feed.name, feed.id(9), GapReason::Lost);
@@ -205,7 +205,7 @@ fn a_gap_found_late_stands_behind_the_watermark_and_is_told_once() {
 
 #[test]
 fn a_deletion_raises_the_floor_above_everything_that_was() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     feed.publisher.gap(&feed.name, feed.id(20), GapReason::Lost);
     assert!(feed.publisher.delete(&feed.name));
@@ -215,7 +215,7 @@ fn a_deletion_raises_the_floor_above_everything_that_was() {
 
 #[test]
 fn who_knows_more_than_this_node_waits_for_a_sync() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     let mut asked = crate::Asked::default();
     let ahead = after(feed.id(15));
@@ -230,7 +230,7 @@ fn who_knows_more_than_this_node_waits_for_a_sync() {
 
 #[test]
 fn an_id_that_three_syncs_do_not_explain_is_unknown() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     for (id, reason) in [
         (feed.id(99), GapReason::BeyondEnd),
@@ -256,7 +256,7 @@ fn an_id_that_three_syncs_do_not_explain_is_unknown() {
 
 #[test]
 fn an_id_beyond_the_end_of_an_ended_term_asks_nobody() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     let old = feed.id(11);
     feed.term_ends(2, 10);
@@ -269,7 +269,7 @@ fn an_id_beyond_the_end_of_an_ended_term_asks_nobody() {
 /// it gets all of it, however much it is. This node has had 11, and that stays out of it: nobody knows of others there.
 #[test]
 fn an_id_beyond_the_end_of_its_term_goes_on_where_the_next_one_began() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(5);
     (6..=11).for_each(|number| feed.publish(number));
     let lost = feed.id(12);
@@ -281,7 +281,7 @@ fn an_id_beyond_the_end_of_its_term_goes_on_where_the_next_one_began() {
 
 #[test]
 fn terms_that_came_and_went_unseen_are_known_afterwards() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     let unseen = EndedTerm { term: Term::from_random(8), start: 12, end: 20 };
     feed.term_ends_with(9, 20, &[unseen]);

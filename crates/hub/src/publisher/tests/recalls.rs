@@ -3,14 +3,14 @@
 use fantail_wire::{Event, EventId, GapReason, Lane, Term};
 
 use crate::log::LogLimits;
-use crate::testing::{Feed, LIMITS, NOW_MS, UNKNOWN_ID_REPLAY_MAX};
+use crate::testing::{FedHub, LIMITS, NOW_MS, UNKNOWN_ID_REPLAY_MAX};
 use crate::{Asked, Begin, Position, Release, Resume, Start, Wish};
 
-fn after(feed: &Feed, number: u64) -> Resume {
+fn after(feed: &FedHub, number: u64) -> Resume {
     Resume::After(feed.id(number).to_string())
 }
 
-fn start(feed: &Feed, resume: &Resume, asked: &mut Asked) -> Start {
+fn start(feed: &FedHub, resume: &Resume, asked: &mut Asked) -> Start {
     match feed.begin_with(resume, asked) {
         Begin::At(start) => start,
         wait @ Begin::Wait(_) => panic!("{wait:?}"),
@@ -19,7 +19,7 @@ fn start(feed: &Feed, resume: &Resume, asked: &mut Asked) -> Start {
 
 #[test]
 fn a_client_from_before_waits_for_what_the_channel_had() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     feed.publish(21);
     let (resume, mut asked) = (after(&feed, 10), Asked::default());
@@ -38,7 +38,7 @@ fn a_client_from_before_waits_for_what_the_channel_had() {
 
 #[test]
 fn the_question_believes_no_time_that_a_client_tells() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     feed.begin(&Resume::After(EventId { ms: u64::MAX, ..feed.id(10) }.to_string()));
     let Some(Wish::Recall { above, up_to, .. }) = feed.publisher.next_wish() else { panic!("no question") };
@@ -48,7 +48,7 @@ fn the_question_believes_no_time_that_a_client_tells() {
 
 #[test]
 fn many_clients_are_one_question() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     let clients = [15, 11, 18].map(|number| after(&feed, number));
     let mut asked = clients.each_ref().map(|_| Asked::default());
@@ -71,7 +71,7 @@ fn many_clients_are_one_question() {
 
 #[test]
 fn an_answer_that_brought_nothing_is_not_asked_for_again_until_the_floor_moves() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     let garbage = Resume::After("nobody's".to_owned());
     assert_eq!(feed.begin(&garbage), Begin::Wait(0));
@@ -87,7 +87,7 @@ fn an_answer_that_brought_nothing_is_not_asked_for_again_until_the_floor_moves()
 /// A publisher's id may stand anywhere in the past, so all of it is asked for. An id of ours that is unknown stands nowhere.
 #[test]
 fn of_an_unknown_id_the_feed_is_asked_for_no_more_than_follows_the_gap() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     feed.publish(21);
     let elsewhere = Resume::After("aaaaaaaaaaaa.0.5".to_owned());
@@ -97,7 +97,7 @@ fn of_an_unknown_id_the_feed_is_asked_for_no_more_than_follows_the_gap() {
 
 #[test]
 fn a_floor_that_stays_since_the_feed_has_nothing_below_was_not_left_by_nobody_following() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     assert_eq!(feed.begin(&after(&feed, 12)), Begin::Wait(0));
     feed.question();
@@ -111,7 +111,7 @@ fn a_floor_that_stays_since_the_feed_has_nothing_below_was_not_left_by_nobody_fo
 
 #[test]
 fn what_could_not_be_read_is_asked_for_again_but_not_for_ever() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     let mut asked = Asked::default();
     for _ in 0..3 {
@@ -123,7 +123,7 @@ fn what_could_not_be_read_is_asked_for_again_but_not_for_ever() {
 
 #[test]
 fn a_publishers_id_is_looked_for_in_the_past() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     let (resume, mut asked) = (Resume::After("mine".to_owned()), Asked::default());
     assert_eq!(feed.begin_with(&resume, &mut asked), Begin::Wait(0));
@@ -135,7 +135,7 @@ fn a_publishers_id_is_looked_for_in_the_past() {
 
 #[test]
 fn a_publishers_id_may_be_ahead_of_this_node() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     let (resume, mut asked) = (Resume::After("mine".to_owned()), Asked::default());
     assert_eq!(feed.begin_with(&resume, &mut asked), Begin::Wait(0));
@@ -151,7 +151,7 @@ fn a_publishers_id_may_be_ahead_of_this_node() {
 
 #[test]
 fn a_replay_asks_for_as_many_events_as_the_log_lacks() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     feed.publish(21);
     let mut asked = Asked::default();
@@ -168,7 +168,7 @@ fn a_replay_asks_for_as_many_events_as_the_log_lacks() {
 
 #[test]
 fn the_oldest_that_do_not_fit_are_left_out_and_the_floor_says_so() {
-    let mut feed = Feed::new(LogLimits { entries_max: 3, ..LIMITS });
+    let mut feed = FedHub::new(LogLimits { entries_max: 3, ..LIMITS });
     feed.follow_at(20);
     feed.publish(21);
     feed.begin(&after(&feed, 10));
@@ -180,12 +180,12 @@ fn the_oldest_that_do_not_fit_are_left_out_and_the_floor_says_so() {
 #[test]
 fn a_recall_takes_free_room_and_evicts_nothing() {
     let entry = {
-        let mut feed = Feed::new(LIMITS);
+        let mut feed = FedHub::new(LIMITS);
         feed.follow_at(20);
         feed.publish(21);
         feed.join.channel.lock().log.bytes()
     };
-    let mut feed = Feed::with_budget(LIMITS, 3 * entry);
+    let mut feed = FedHub::with_budget(LIMITS, 3 * entry);
     feed.follow_at(20);
     feed.publish(21);
     feed.begin(&after(&feed, 10));
@@ -197,7 +197,7 @@ fn a_recall_takes_free_room_and_evicts_nothing() {
 
 #[test]
 fn what_was_recalled_is_kept_as_long_as_what_is_new() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     NOW_MS.set(10_000_000);
     feed.begin(&after(&feed, 10));
@@ -212,7 +212,7 @@ fn what_was_recalled_is_kept_as_long_as_what_is_new() {
 
 #[test]
 fn an_answer_does_not_join_a_floor_that_has_moved() {
-    let mut feed = Feed::new(LogLimits { entries_max: 2, ..LIMITS });
+    let mut feed = FedHub::new(LogLimits { entries_max: 2, ..LIMITS });
     feed.follow_at(20);
     feed.begin(&after(&feed, 10));
     assert!(feed.question().is_some());
@@ -227,7 +227,7 @@ fn an_answer_does_not_join_a_floor_that_has_moved() {
 
 #[test]
 fn what_is_in_the_log_is_not_doubled_and_what_is_below_the_place_not_kept() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     feed.publish(21);
     feed.begin(&after(&feed, 10));
@@ -237,7 +237,7 @@ fn what_is_in_the_log_is_not_doubled_and_what_is_below_the_place_not_kept() {
 
 #[test]
 fn what_the_feed_no_longer_has_is_told_as_trimmed() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     feed.begin(&after(&feed, 10));
     feed.answer(&[16], Some(15));
@@ -247,7 +247,7 @@ fn what_the_feed_no_longer_has_is_told_as_trimmed() {
 
 #[test]
 fn where_a_term_began_in_the_past_there_is_a_gap() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.term_ends(2, 15);
     feed.ask();
     let id = |number| EventId::new(Term::from_random(2), 1000 + number, number);
@@ -263,7 +263,7 @@ fn where_a_term_began_in_the_past_there_is_a_gap() {
 
 #[test]
 fn an_event_of_the_past_that_cannot_be_sent_is_a_gap() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     let (resume, mut asked) = (after(&feed, 10), Asked::default());
     feed.begin_with(&resume, &mut asked);
@@ -275,7 +275,7 @@ fn an_event_of_the_past_that_cannot_be_sent_is_a_gap() {
 
 #[test]
 fn what_was_deleted_here_does_not_come_back() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     feed.begin(&after(&feed, 10));
     assert!(feed.question().is_some());
@@ -288,7 +288,7 @@ fn what_was_deleted_here_does_not_come_back() {
 
 #[test]
 fn a_recall_ends_where_something_was_deleted() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     feed.publisher.delete(&feed.name);
     feed.publish(21);
@@ -302,7 +302,7 @@ fn a_recall_ends_where_something_was_deleted() {
 
 #[test]
 fn a_live_stream_reads_nothing_that_was_recalled() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     feed.publish(21);
     feed.begin(&after(&feed, 10));
@@ -312,7 +312,7 @@ fn a_live_stream_reads_nothing_that_was_recalled() {
 
 #[test]
 fn a_channel_is_not_forgotten_while_an_answer_is_on_its_way() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     feed.begin(&after(&feed, 10));
     assert!(feed.question().is_some());

@@ -2,14 +2,14 @@
 
 use fantail_wire::{EventId, GapReason, Lane};
 
-use crate::testing::{Feed, LIMITS, READ_LIMIT, publication};
+use crate::testing::{FedHub, LIMITS, READ_LIMIT, publication};
 use crate::{Begin, LogLimits, Position, Resume, Start};
 
 const OUTAGE: &str = "event: fantail.gap\ndata: {\"channel\":\"a\",\"reason\":\"outage\"}\n\n";
 const LOST: &str = "event: fantail.gap\ndata: {\"channel\":\"a\",\"reason\":\"lost\"}\n\n";
 const PLAIN: &str = "data: x\n\n";
 
-fn start(feed: &Feed, resume: &Resume) -> Start {
+fn start(feed: &FedHub, resume: &Resume) -> Start {
     match feed.begin(resume) {
         Begin::At(start) => start,
         wait @ Begin::Wait(_) => panic!("{wait:?}"),
@@ -20,7 +20,7 @@ fn after(id: EventId) -> Resume {
     Resume::After(id.to_string())
 }
 
-impl Feed {
+impl FedHub {
     fn publish_unnumbered(&mut self) {
         self.publisher.publish_unnumbered(&publication("a")).expect("small");
     }
@@ -35,7 +35,7 @@ impl Feed {
 
 #[test]
 fn after_an_outage_a_channel_that_had_unnumbered_events_is_told_each_time_and_another_never() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     feed.away(10);
     feed.publish(11);
@@ -52,7 +52,7 @@ fn after_an_outage_a_channel_that_had_unnumbered_events_is_told_each_time_and_an
 
 #[test]
 fn the_gap_of_an_outage_is_for_streams_from_before_it() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     feed.publish_unnumbered();
     // This one has not caught up yet.
@@ -68,7 +68,7 @@ fn the_gap_of_an_outage_is_for_streams_from_before_it() {
 
 #[test]
 fn what_cannot_be_handed_down_is_told_at_once_and_makes_its_channel_one_with_unnumbered_events() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     feed.publisher.dropped(&feed.name);
     assert!(feed.take_marks());
@@ -81,7 +81,7 @@ fn what_cannot_be_handed_down_is_told_at_once_and_makes_its_channel_one_with_unn
 /// 2. The feed tells of it before it confirms the channel anew.
 #[test]
 fn what_was_dropped_during_an_outage_is_told_with_it_and_once() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     feed.publisher.lost(Lane::default());
     feed.publisher.dropped(&feed.name);
@@ -92,7 +92,7 @@ fn what_was_dropped_during_an_outage_is_told_with_it_and_once() {
 
 #[test]
 fn a_gap_told_in_advance_covers_the_unnumbered_gap_below_it() {
-    let mut feed = Feed::new(LIMITS);
+    let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     feed.publish_unnumbered();
     feed.publisher.gap(&feed.name, feed.id(14), GapReason::Trimmed);
@@ -105,7 +105,7 @@ fn a_gap_told_in_advance_covers_the_unnumbered_gap_below_it() {
 
 #[test]
 fn an_evicted_unnumbered_gap_is_no_hole_for_a_later_resume() {
-    let mut feed = Feed::new(LogLimits { entries_max: 1, ..LIMITS });
+    let mut feed = FedHub::new(LogLimits { entries_max: 1, ..LIMITS });
     feed.follow_at(10);
     for _ in 0..2 {
         feed.publisher.dropped(&feed.name);
@@ -118,7 +118,7 @@ fn an_evicted_unnumbered_gap_is_no_hole_for_a_later_resume() {
 /// 2. Two unnumbered events come, of which the log keeps one.
 #[test]
 fn a_stream_that_still_catches_up_is_told_of_an_evicted_event_that_came_since_it_began() {
-    let mut feed = Feed::new(LogLimits { entries_max: 1, ..LIMITS });
+    let mut feed = FedHub::new(LogLimits { entries_max: 1, ..LIMITS });
     feed.follow_at(10);
     let resumed = start(&feed, &after(feed.id(10)));
     feed.publish_unnumbered();

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use fantail_hub::EntryKind::{Event as Numbered, Gap, Unnumbered};
-use fantail_hub::{Following, HubSettings, Join, LogLimits, NumberedBy, Publisher};
-use fantail_wire::{ChannelName, EndedTerm, Event, EventId, Framing, GapReason, Lane, Lanes, Publication, Term, Terms};
+use fantail_hub::{HubSettings, Join, LogLimits, NumberedBy, Publisher};
+use fantail_wire::{ChannelName, EndedTerm, Event, EventId, Framing, GapReason, Lane, Publication, Term, Terms};
 
 use super::super::{Collected, collect};
 use super::*;
@@ -13,20 +13,8 @@ use crate::streams::Resuming;
 
 fn settings() -> HubSettings {
     HubSettings {
-        lanes: Lanes::default(),
-        numbering: NumberedBy::Feed,
-        following: Following::OnDemand,
-        shards: 1,
         log: LogLimits { entries_max: 1, bytes_max: 1 << 20, age_ms_max: u64::MAX },
-        patterns: Vec::new(),
-        expects_unnumbered: Vec::new(),
-        unknown_id_replay_max: 100,
-        control_events: true,
-        logs_bytes_max: 1 << 20,
-        event_bytes_max: 1 << 20,
-        channels_max: 2,
-        channels_per_address_max: usize::MAX,
-        clock: || 1000,
+        ..HubSettings::unbounded(NumberedBy::Feed, || 1000)
     }
 }
 
@@ -35,7 +23,7 @@ const CURSOR: Position = Position::new(1, 90);
 const SKIPPED: Floor = Floor { position: Position::ORIGIN, at_ms: 0, reason: GapReason::Skipped };
 
 /// A node that follows c and d from 90 on and keeps one entry of each.
-struct Node {
+struct TwoChannels {
     hub: Arc<Hub>,
     publisher: Publisher,
     joins: [Join; 2],
@@ -53,7 +41,7 @@ fn terms(term: u64, number: u64) -> Terms {
     Terms { current: Term::from_random(term), start: 0, number, ms: 1000, ended: Vec::new() }
 }
 
-impl Node {
+impl TwoChannels {
     fn new() -> Self {
         let (hub, mut publisher) = Hub::new(settings(), Arc::default());
         publisher.synced(Lane::default(), &terms(1, 90));
@@ -116,7 +104,7 @@ fn expected(told: &[(EntryKind, u64, &str, bool)]) -> Vec<(EntryKind, u64, Strin
 ///    there knows that it lacks 91: it must have been told before it got 92.
 #[test]
 fn a_stream_of_several_channels_is_told_what_it_misses_before_it_gets_an_id_behind_it() {
-    let mut node = Node::new();
+    let mut node = TwoChannels::new();
     node.publish(&[(91, "c"), (92, "d"), (95, "c"), (96, "c")]);
     let resuming = Resuming { unknown: None, floors: None, began: Some(node.hub.watermark(Lane::default()).position) };
     assert_eq!(
@@ -131,7 +119,7 @@ fn a_stream_of_several_channels_is_told_what_it_misses_before_it_gets_an_id_behi
 /// 3. The stream skips, and is cut off behind c's gap. It goes on elsewhere with 92.
 #[test]
 fn a_live_stream_that_skips_is_told_early_of_a_floor_that_is_higher_for_it() {
-    let mut node = Node::new();
+    let mut node = TwoChannels::new();
     node.publish(&[(91, "d"), (92, "c"), (93, "c")]);
     node.publish_unnumbered(&["d"]);
     node.publish_unnumbered(&["d"]);
@@ -150,7 +138,7 @@ fn a_live_stream_that_skips_is_told_early_of_a_floor_that_is_higher_for_it() {
 
 #[test]
 fn a_replay_is_not_told_early_of_what_it_was_never_promised() {
-    let mut node = Node::new();
+    let mut node = TwoChannels::new();
     node.publish(&[(91, "c"), (92, "d"), (95, "c"), (96, "c")]);
     let floors = node.joins.iter().map(|join| join.channel.floor().position).collect();
     let resuming =
@@ -165,7 +153,7 @@ fn a_replay_is_not_told_early_of_what_it_was_never_promised() {
 /// 2. A resuming stream reads c. Before it reads d, c gets 96, and its log drops the gap.
 #[test]
 fn a_gap_that_leaves_the_log_while_a_stream_reads_it_is_told_early_all_the_same() {
-    let Node { hub, mut publisher, joins } = Node::new();
+    let TwoChannels { hub, mut publisher, joins } = TwoChannels::new();
     let event = |name: &str| Publication::new([channel(name)], Event::text(name));
     publisher.publish_numbered(&event("d"), id(92)).expect("small");
     publisher.gap(&channel("c"), id(95), GapReason::Lost);
@@ -184,7 +172,7 @@ fn a_gap_that_leaves_the_log_while_a_stream_reads_it_is_told_early_all_the_same(
 
 #[test]
 fn the_end_of_a_term_is_told_in_its_place_alone_since_every_node_tells_of_it() {
-    let mut node = Node::new();
+    let mut node = TwoChannels::new();
     node.publish(&[(92, "d")]);
     let ended = vec![EndedTerm { term: Term::from_random(1), start: 0, end: 93 }];
     node.publisher.synced(Lane::default(), &Terms { start: 93, ended, ..terms(2, 93) });
@@ -200,7 +188,7 @@ fn the_end_of_a_term_is_told_in_its_place_alone_since_every_node_tells_of_it() {
 /// 2. A live stream skips: c's gap stands at the place of the event, which has no id to give for both.
 #[test]
 fn a_gap_keeps_its_id_before_an_event_that_has_none() {
-    let mut node = Node::new();
+    let mut node = TwoChannels::new();
     node.publish_unnumbered(&["c", "d"]);
     node.publish_unnumbered(&["c"]);
     let skipping = Resuming { unknown: Some(SKIPPED), floors: None, began: None };

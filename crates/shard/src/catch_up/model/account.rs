@@ -38,7 +38,7 @@ struct Owed {
 }
 
 /// Whether the event at a place of the history is of a channel.
-pub(super) trait Published {
+pub(super) trait PublishedEvents {
     fn is_of(&self, seq: usize, channel: usize) -> bool;
 }
 
@@ -77,7 +77,7 @@ impl Account {
     }
 
     /// An event came through `channels`.
-    pub(super) fn take(&mut self, seq: usize, channels: &[usize], published: &impl Published) {
+    pub(super) fn take(&mut self, seq: usize, channels: &[usize], published: &impl PublishedEvents) {
         let mine = self.owed.iter().filter(|owed| channels.contains(&owed.channel)).count();
         assert!(mine > 0, "event {seq} is of none of its channels");
         for owed in self.owed.iter_mut().filter(|owed| channels.contains(&owed.channel)) {
@@ -94,7 +94,7 @@ impl Account {
 
     /// The client has an id behind which is all below `end`, and may go on elsewhere: of no channel may something be
     /// missing there without a gap that was told before.
-    pub(super) fn pass(&mut self, end: usize, published: &impl Published) {
+    pub(super) fn pass(&mut self, end: usize, published: &impl PublishedEvents) {
         for owed in &mut self.owed {
             assert!(!owed.needs_gap, "an id passes silently before the gap of {owed:?}");
             if !owed.is_told {
@@ -113,7 +113,7 @@ impl Account {
     }
 
     /// Nothing more comes: everything below `end` is settled.
-    pub(super) fn check_at_rest(&self, end: usize, published: &impl Published) {
+    pub(super) fn check_at_rest(&self, end: usize, published: &impl PublishedEvents) {
         for owed in &self.owed {
             owed.check(end, published);
             assert!(!owed.needs_gap, "no gap tells that the id was unknown: {owed:?}");
@@ -123,7 +123,7 @@ impl Account {
 
 impl Owed {
     /// Everything up to `end` must be settled or declared.
-    fn check(&self, end: usize, published: &impl Published) {
+    fn check(&self, end: usize, published: &impl PublishedEvents) {
         let is_missing = |seq: &usize| published.is_of(*seq, self.channel) && !self.had.contains(seq);
         let missing = (self.settled.max(self.declared)..end).find(is_missing);
         assert_eq!(missing, None, "an event is missing silently before {end}: {self:?}");

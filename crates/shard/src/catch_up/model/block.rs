@@ -2,16 +2,16 @@
 
 /// One block of an event stream.
 #[derive(Debug, Default)]
-pub(super) struct Block {
+pub(super) struct SseBlock {
     pub(super) id: Option<String>,
     pub(super) event: Option<String>,
     pub(super) data: Option<String>,
 }
 
 /// Whole blocks, as the standard splits them; what is not ended by an empty line is dropped.
-pub(super) fn blocks(text: &str) -> Vec<Block> {
+pub(super) fn blocks(text: &str) -> Vec<SseBlock> {
     let mut blocks = Vec::new();
-    let mut block = Block::default();
+    let mut block = SseBlock::default();
     let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
     for line in whole.split_terminator('\n') {
         match line.split_once(": ") {

@@ -4,15 +4,15 @@ use fantail_hub::{Resume, Start};
 use fantail_wire::{EventId, Lane};
 
 use super::account::{Account, Held};
-use super::block::{Block, blocks};
-use super::connection::Connection;
-use super::node::{CHANNELS, Node, Past, SLACK_MS, channel_of};
-use crate::streams::State;
+use super::block::{SseBlock, blocks};
+use super::connection::ModelConnection;
+use super::node::{CHANNELS, ModelNode, Past, SLACK_MS, channel_of};
+use crate::streams::StreamState;
 
 pub(super) struct Client {
     shard: u16,
     follows: Vec<usize>,
-    connection: Option<Connection>,
+    connection: Option<ModelConnection>,
     /// What it got with whole blocks, the last at the end.
     ids: Vec<Held<u64>>,
     /// It connects in one of so many steps.
@@ -23,7 +23,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(shard: u16, node: &mut Node) -> Self {
+    pub(super) fn new(shard: u16, node: &mut ModelNode) -> Self {
         let follows = node.course.some_channels(CHANNELS);
         node.course.note(format!("client {shard} follows {follows:?}"));
         let stays_away = node.course.rng.usize(1..20);
@@ -32,7 +32,7 @@ impl Client {
     }
 
     /// One thing that the client, its connection or its shard does.
-    pub(super) fn step(&mut self, node: &mut Node) {
+    pub(super) fn step(&mut self, node: &mut ModelNode) {
         let Some(connection) = &mut self.connection else {
             if node.course.chance(self.stays_away) {
                 self.connect(node);
@@ -43,14 +43,14 @@ impl Client {
             connection.look(node);
         }
         match connection.state {
-            State::Waiting => self.start(node),
-            State::Blocked if node.course.rng.bool() => connection.state = State::Behind,
+            StreamState::Waiting => self.start(node),
+            StreamState::Blocked if node.course.rng.bool() => connection.state = StreamState::Behind,
             _ => {}
         }
         if let Some(connection) = &mut self.connection {
             connection
                 .serve(node, |node| if node.course.rng.bool() { usize::MAX } else { node.course.rng.usize(..300) });
-            if connection.state == State::Ending || node.course.chance(15) {
+            if connection.state == StreamState::Ending || node.course.chance(15) {
                 let cut =
                     if node.course.rng.bool() { usize::MAX } else { node.course.rng.usize(..=connection.taken.len()) };
                 self.disconnect(node, cut);
@@ -59,7 +59,7 @@ impl Client {
     }
 
     /// Gets everything there is, over as many connections as it takes.
-    pub(super) fn drain(&mut self, node: &mut Node) {
+    pub(super) fn drain(&mut self, node: &mut ModelNode) {
         node.confirm_all();
         for _ in 0..40 {
             if self.connection.is_none() {
@@ -69,9 +69,9 @@ impl Client {
             let Some(connection) = &mut self.connection else { return };
             connection.look(node);
             match connection.state {
-                State::Waiting => self.start(node),
-                State::Blocked => connection.state = State::Behind,
-                State::Ending => self.disconnect(node, usize::MAX),
+                StreamState::Waiting => self.start(node),
+                StreamState::Blocked => connection.state = StreamState::Behind,
+                StreamState::Ending => self.disconnect(node, usize::MAX),
                 _ => {}
             }
             if let Some(connection) = &mut self.connection {
@@ -81,22 +81,27 @@ impl Client {
     }
 
     /// Whether nothing is missing now that nothing more comes.
-    pub(super) fn judge_at_rest(&mut self, node: &mut Node) {
+    pub(super) fn judge_at_rest(&mut self, node: &mut ModelNode) {
         let Some(connection) = &mut self.connection else { return };
         connection.look(node);
-        assert!(matches!(connection.state, State::Live), "client {} is {:?} at rest", self.shard, connection.state);
+        assert!(
+            matches!(connection.state, StreamState::Live),
+            "client {} is {:?} at rest",
+            self.shard,
+            connection.state
+        );
         self.disconnect(node, usize::MAX);
         self.account.check_at_rest(node.history.len(), node);
     }
 
-    fn connect(&mut self, node: &mut Node) {
+    fn connect(&mut self, node: &mut ModelNode) {
         let resume = self.choose(node);
         node.course.note(format!("client {} connects with {resume:?}", self.shard));
-        self.connection = Connection::open(self.shard, &self.follows, resume, node);
+        self.connection = ModelConnection::open(self.shard, &self.follows, resume, node);
     }
 
     /// Most come back as a browser does.
-    fn choose(&mut self, node: &mut Node) -> Resume {
+    fn choose(&mut self, node: &mut ModelNode) -> Resume {
         if self.ids.is_empty() || node.course.chance(15) {
             self.place = None;
             self.ids.clear();
@@ -116,7 +121,7 @@ impl Client {
         Resume::After(id)
     }
 
-    fn start(&mut self, node: &mut Node) {
+    fn start(&mut self, node: &mut ModelNode) {
         let Some(connection) = &mut self.connection else { return };
         let Some(start) = connection.start(node) else { return };
         match &connection.resume().clone() {
@@ -127,13 +132,13 @@ impl Client {
     }
 
     /// What is above `number` is owed.
-    fn begin(&mut self, node: &Node, number: u64) {
+    fn begin(&mut self, node: &ModelNode, number: u64) {
         self.place = Some(number);
         self.account = Account::at(&self.follows, node.up_to(number));
     }
 
     /// Owed are the newest events that are held, and what is above them; of each channel what is above its floor.
-    fn begin_replay(&mut self, node: &mut Node, events: usize) {
+    fn begin_replay(&mut self, node: &mut ModelNode, events: usize) {
         node.course.happened("replay");
         let (newest, floors) = self.connection.as_ref().unwrap().held(&node.hub, events);
         let Some(first) = newest.last() else {
@@ -143,7 +148,7 @@ impl Client {
         self.account.begin_above(floors.into_iter().map(|floor| node.up_to(floor)));
     }
 
-    fn begin_after(&mut self, node: &mut Node, id: &str, start: &Start) {
+    fn begin_after(&mut self, node: &mut ModelNode, id: &str, start: &Start) {
         let number = start.cursor.number;
         let is_known = if let Ok(ours) = EventId::parse(id) {
             let is_known = node.gave(ours);
@@ -168,7 +173,7 @@ impl Client {
     }
 
     /// Behind the gaps come the newest events that may have been published since the id was given, and no others.
-    fn begin_unknown(&mut self, node: &mut Node, id: &str, floor: u64) {
+    fn begin_unknown(&mut self, node: &mut ModelNode, id: &str, floor: u64) {
         node.course.happened("unknown id");
         let since = EventId::parse(id).map_or(0, |id| id.ms.saturating_sub(SLACK_MS));
         let connection = self.connection.as_ref().unwrap();
@@ -183,14 +188,14 @@ impl Client {
     }
 
     /// The numbers of the events of its channels that have this id of the publisher's.
-    fn events_with(&self, id: &str, node: &Node) -> Vec<u64> {
+    fn events_with(&self, id: &str, node: &ModelNode) -> Vec<u64> {
         let has_id = |past: &&Past| past.publisher_id.as_deref() == Some(id);
         let is_mine = |past: &&Past| past.brought.iter().any(|c| self.follows.contains(c));
         node.history.iter().filter(has_id).filter(is_mine).filter_map(Past::number).collect()
     }
 
     /// The connection is cut: so many bytes have come through.
-    fn disconnect(&mut self, node: &mut Node, cut: usize) {
+    fn disconnect(&mut self, node: &mut ModelNode, cut: usize) {
         let Some(mut connection) = self.connection.take() else { return };
         connection.leave(&node.hub);
         let of = connection.taken.len();
@@ -198,7 +203,7 @@ impl Client {
         self.read(node, &connection.text(cut));
     }
 
-    fn read(&mut self, node: &mut Node, text: &str) {
+    fn read(&mut self, node: &mut ModelNode, text: &str) {
         let mut gaps = Vec::new();
         for block in blocks(text) {
             node.course.note(format!("  client {} reads {block:?}", self.shard));
@@ -214,7 +219,7 @@ impl Client {
         }
     }
 
-    fn read_data(&mut self, node: &mut Node, block: &Block, data: &str, gaps: &mut Vec<usize>) {
+    fn read_data(&mut self, node: &mut ModelNode, block: &SseBlock, data: &str, gaps: &mut Vec<usize>) {
         if block.event.as_deref() == Some("fantail.gap") {
             node.course.happened("gap");
             gaps.push(channel_of(data.split('"').nth(3).unwrap()));
@@ -234,7 +239,7 @@ impl Client {
         }
     }
 
-    fn check_id(&self, node: &Node, seq: usize, id: &str) {
+    fn check_id(&self, node: &ModelNode, seq: usize, id: &str) {
         let past = &node.history[seq];
         match &past.publisher_id {
             Some(own) => assert_eq!(own, id),

@@ -16,14 +16,14 @@ use super::course::Course;
 use super::node::name;
 use crate::outgoing::{Flush, Outgoing};
 use crate::slow_policies::SlowPolicies;
-use crate::streams::{Resuming, State, keep_rest, within_limit};
+use crate::streams::{Resuming, StreamState, keep_rest, within_limit};
 
-pub(super) struct Connection {
+pub(super) struct ModelConnection {
     shard: u16,
     joins: Vec<Join>,
     resume: Resume,
     asked: Asked,
-    pub(super) state: State,
+    pub(super) state: StreamState,
     framing: Framing,
     cursor: Position,
     resuming: Option<Resuming>,
@@ -76,7 +76,7 @@ fn is_rung(hub: &Hub, shard: u16) -> bool {
     pin!(hub.mailbox(shard).rung()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
 }
 
-impl Connection {
+impl ModelConnection {
     /// Joins the channels; `None` if there is no room for one of them.
     pub(super) fn open<N: Surroundings>(shard: u16, channels: &[usize], resume: Resume, node: &mut N) -> Option<Self> {
         let mut joins = Vec::new();
@@ -96,7 +96,7 @@ impl Connection {
             joins,
             resume,
             asked: Asked::default(),
-            state: State::Waiting,
+            state: StreamState::Waiting,
             framing,
             cursor: Position::ORIGIN,
             resuming: None,
@@ -152,8 +152,8 @@ impl Connection {
         if end {
             node.course().happened("ended by delete");
             self.end(&node.hub());
-        } else if self.state == State::Live {
-            self.state = State::Behind;
+        } else if self.state == StreamState::Live {
+            self.state = StreamState::Behind;
         }
         self.may_start = true;
     }
@@ -169,7 +169,7 @@ impl Connection {
         node.course().note(format!("client {} starts with {:?}: {start:?}", self.shard, self.resume));
         self.outgoing.push(opening_frame(1000, start.opening_id).share(self.framing));
         self.cursor = start.cursor;
-        self.state = State::Behind;
+        self.state = StreamState::Behind;
         if self.resume != Resume::Live {
             self.resuming =
                 Some(Resuming { unknown: start.unknown, floors: start.floors.clone(), began: Some(start.began) });
@@ -207,14 +207,14 @@ impl Connection {
     /// As [`CatchUp::serve`](crate::catch_up::CatchUp::serve), with a socket that takes `room` bytes per call.
     pub(super) fn serve<N: Surroundings>(&mut self, node: &mut N, room: impl Fn(&mut N) -> usize) {
         let hub = node.hub();
-        while self.state == State::Behind {
+        while self.state == StreamState::Behind {
             let mut socket = Socket { room: room(node), taken: &mut self.taken };
             if self.outgoing.flush(|pieces| socket.put(pieces)).unwrap() != Flush::Done {
-                self.state = State::Blocked;
+                self.state = StreamState::Blocked;
                 return;
             }
             if self.ending {
-                self.state = State::Ending;
+                self.state = StreamState::Ending;
                 return;
             }
             let watermark = hub.watermark(Lane::default()).position;
@@ -259,7 +259,7 @@ impl Connection {
                     self.cursor <= hub.watermark(Lane::default()).position,
                     "a live stream is ahead of the watermark"
                 );
-                self.state = State::Live;
+                self.state = StreamState::Live;
                 self.resuming = None;
             }
         }
@@ -296,7 +296,7 @@ impl Connection {
             "{events} events are not the newest"
         );
         match found {
-            Collected::Nothing => (self.cursor, self.state) = (self.cursor.max(watermark), State::Live),
+            Collected::Nothing => (self.cursor, self.state) = (self.cursor.max(watermark), StreamState::Live),
             _ => self.write(node, hub, &entries, room),
         }
     }
@@ -331,7 +331,7 @@ impl Connection {
             self.end(hub);
         } else if taken < bytes.len() {
             node.course().happened("partial write");
-            self.state = State::Blocked;
+            self.state = StreamState::Blocked;
         }
     }
 
@@ -340,8 +340,8 @@ impl Connection {
         if !std::mem::replace(&mut self.ending, true) {
             (self.resuming, self.events_left) = (None, None);
             self.outgoing.push(bytes::Bytes::from_static(end_of_body(self.framing)));
-            if self.state != State::Blocked {
-                self.state = State::Behind;
+            if self.state != StreamState::Blocked {
+                self.state = StreamState::Behind;
             }
         }
     }

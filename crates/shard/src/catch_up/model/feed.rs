@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use fantail_wire::{EndedTerm, Event, EventFields, EventId, Publication, Term, Terms};
 
-use super::account::Published;
+use super::account::PublishedEvents;
 use super::course::now_ms;
 use super::node::name;
 
@@ -24,7 +24,7 @@ pub(super) struct Past {
     is_lost: bool,
 }
 
-struct Line {
+struct FeedTerm {
     term: Term,
     start: u64,
     end: Option<u64>,
@@ -32,10 +32,10 @@ struct Line {
     is_remembered: bool,
 }
 
-pub(super) struct Feed {
+pub(super) struct ModelFeed {
     pub(super) history: Vec<Past>,
     seed: u64,
-    lines: Vec<Line>,
+    lines: Vec<FeedTerm>,
     number: u64,
     /// What is below in the history is gone, for each channel.
     trimmed: [usize; CHANNELS],
@@ -62,15 +62,15 @@ pub(super) struct Recall {
     pub(super) events_max: usize,
 }
 
-impl Published for Feed {
+impl PublishedEvents for ModelFeed {
     fn is_of(&self, seq: usize, channel: usize) -> bool {
         self.history[seq].channels.contains(&channel)
     }
 }
 
-impl Feed {
+impl ModelFeed {
     pub(super) fn new(seed: u64, has_large: bool) -> Self {
-        let first = Line { term: term(seed, 0), start: 0, end: None, is_remembered: true };
+        let first = FeedTerm { term: term(seed, 0), start: 0, end: None, is_remembered: true };
         Self { history: Vec::new(), seed, lines: vec![first], number: 0, trimmed: [0; CHANNELS], has_large }
     }
 
@@ -132,7 +132,7 @@ impl Feed {
         }
         self.lines[last].end = Some(end);
         let next = term(self.seed, self.lines.len() as u64);
-        self.lines.push(Line { term: next, start: end, end: None, is_remembered: true });
+        self.lines.push(FeedTerm { term: next, start: end, end: None, is_remembered: true });
         self.number = end;
         end
     }
@@ -203,9 +203,9 @@ impl Feed {
 
     /// What the feed tells of its terms, as if the last were `line` and had come to `number`.
     fn terms(&self, line: usize, number: u64) -> Terms {
-        let ended = |line: &Line| EndedTerm { term: line.term, start: line.start, end: line.end.unwrap() };
+        let ended = |line: &FeedTerm| EndedTerm { term: line.term, start: line.start, end: line.end.unwrap() };
         let ended = self.lines[..line].iter().filter(|line| line.is_remembered).map(ended).collect();
-        let Line { term, start, .. } = self.lines[line];
+        let FeedTerm { term, start, .. } = self.lines[line];
         Terms { current: term, start, number, ms: now_ms(), ended }
     }
 

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use fantail_hub::{Channel, Hub, HubSettings, Publisher, Release};
 use fantail_wire::{Event, GapReason, Lane, Publication};
 
-use super::feed::{Call, Feed, Place, Recall};
+use super::feed::{Call, ModelFeed, Place, Recall};
 use super::node::{channel_of, name};
 
 /// Answers to other questions that may be on their way when somebody asks how far the feed is.
 const SYNCS_ON_THE_WAY_MAX: usize = 2;
 
-pub(super) struct Follower {
+pub(super) struct ModelFollower {
     pub(super) hub: Arc<Hub>,
     pub(super) publisher: Publisher,
     /// The hub was told of the unnumbered events below this.
@@ -38,7 +38,7 @@ pub(super) struct Follower {
     pub(super) lingering: Vec<Arc<Channel>>,
 }
 
-impl Follower {
+impl ModelFollower {
     pub(super) fn new(settings: HubSettings, lag: usize) -> Self {
         let (hub, publisher) = Hub::new(settings, Arc::default());
         Self {
@@ -91,7 +91,7 @@ impl Follower {
     }
 
     /// The connection is made anew: all wanted channels are subscribed to, and what was missed is handed down.
-    pub(super) fn connect(&mut self, feed: &Feed) {
+    pub(super) fn connect(&mut self, feed: &ModelFeed) {
         self.is_connected = true;
         self.subscribed = self.wanted.clone();
         if let Some(from) = self.at {
@@ -111,7 +111,7 @@ impl Follower {
     }
 
     /// The next subscription is confirmed. False if there is none, or too much else is on its way.
-    pub(super) fn subscribe(&mut self, feed: &Feed) -> bool {
+    pub(super) fn subscribe(&mut self, feed: &ModelFeed) -> bool {
         let syncs = self.calls.iter().filter(|call| matches!(call, Call::Synced(..))).count();
         if syncs >= SYNCS_ON_THE_WAY_MAX {
             return false;
@@ -142,7 +142,7 @@ impl Follower {
     }
 
     /// Takes what it was told.
-    pub(super) fn take(&mut self, call: Call, feed: &Feed) {
+    pub(super) fn take(&mut self, call: Call, feed: &ModelFeed) {
         self.missed = self.missed.saturating_sub(1);
         match call {
             Call::Event(seq, channels) => {

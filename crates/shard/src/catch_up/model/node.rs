@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use fantail_hub::{Channel, Following, Hub, HubSettings, LogLimits, NumberedBy, Publisher, Release, Wish};
 use fantail_wire::SlowPolicy;
-use fantail_wire::{ChannelName, ChannelPattern, EventFields, EventId, Lane, Lanes, Publication, Term};
+use fantail_wire::{ChannelName, ChannelPattern, EventFields, EventId, Lane, Publication, Term};
 
-use super::account::Published;
+use super::account::PublishedEvents;
 use super::connection::Surroundings;
 use super::course::{Course, Disturbances, now_ms};
 use crate::slow_policies::SlowPolicies;
@@ -31,7 +31,7 @@ pub(super) struct Past {
     ms: u64,
 }
 
-pub(super) struct Node {
+pub(super) struct ModelNode {
     pub(super) course: Course,
     pub(super) hub: Arc<Hub>,
     pub(super) history: Vec<Past>,
@@ -69,13 +69,13 @@ pub(super) fn channel_of(name: &str) -> usize {
     name.strip_prefix('c').unwrap().parse().unwrap()
 }
 
-impl Published for Node {
+impl PublishedEvents for ModelNode {
     fn is_of(&self, seq: usize, channel: usize) -> bool {
         self.history[seq].channels.contains(&channel)
     }
 }
 
-impl Surroundings for Node {
+impl Surroundings for ModelNode {
     fn hub(&self) -> Arc<Hub> {
         Arc::clone(&self.hub)
     }
@@ -95,7 +95,7 @@ impl Surroundings for Node {
     }
 }
 
-impl Node {
+impl ModelNode {
     pub(super) fn new(seed: u64, disturbances: Disturbances) -> Self {
         let mut course = Course::new(seed, disturbances);
         let following = if course.rng.bool() { Following::Always } else { Following::OnDemand };
@@ -115,20 +115,14 @@ impl Node {
         let common = course.rng.bool().then(|| policies[course.rng.usize(..3)]);
         let slow_policies: Vec<_> = (0..CHANNELS).map(|_| common.unwrap_or(policies[course.rng.usize(..3)])).collect();
         let settings = HubSettings {
-            lanes: Lanes::default(),
-            numbering: NumberedBy::Node(Term::from_random(seed)),
             following,
             shards: SHARDS,
             log: if disturbances == Disturbances::Harmless { LogLimits { entries_max: most, ..log } } else { log },
             patterns: (0..CHANNELS).map(|channel| (pattern(channel), of_channel(&mut course.rng))).collect(),
-            expects_unnumbered: Vec::new(),
             unknown_id_replay_max: course.rng.usize(..6),
-            control_events: true,
             logs_bytes_max: if course.is_tight(4) { course.rng.usize(500..3000) } else { most },
-            event_bytes_max: 1 << 16,
             channels_max: if course.is_tight(4) { course.rng.usize(2..=CHANNELS) } else { CHANNELS },
-            channels_per_address_max: usize::MAX,
-            clock: now_ms,
+            ..HubSettings::unbounded(NumberedBy::Node(Term::from_random(seed)), now_ms)
         };
         let linger_ms = course.rng.u64(0..20);
         course.note(format!("{settings:?}, {slow_policies:?}"));

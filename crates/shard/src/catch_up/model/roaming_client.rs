@@ -4,20 +4,20 @@ use fantail_hub::{Floor, Position, Resume, Start};
 use fantail_wire::{EventId, GapReason, Lane, Term};
 
 use super::account::{Account, Held};
-use super::block::{Block, blocks};
-use super::connection::Connection;
+use super::block::{SseBlock, blocks};
+use super::connection::ModelConnection;
 use super::course::now_ms;
 use super::feed::{CHANNELS, Past, Place};
 use super::node::{SLACK_MS, channel_of};
 use super::unnumbered_events::UnnumberedOwed;
 use super::world::{At, NODES, World};
-use crate::streams::State;
+use crate::streams::StreamState;
 
 pub(super) struct RoamingClient {
     shard: u16,
     follows: Vec<usize>,
     node: usize,
-    connection: Option<Connection>,
+    connection: Option<ModelConnection>,
     /// What it got, the last at the end.
     ids: Vec<Held<Place>>,
     stays_away: usize,
@@ -65,7 +65,7 @@ impl RoamingClient {
             |at| if at.world.course.rng.bool() { usize::MAX } else { at.world.course.rng.usize(..300) },
         );
         if let Some(connection) = &self.connection
-            && (connection.state == State::Ending || world.course.chance(25))
+            && (connection.state == StreamState::Ending || world.course.chance(25))
         {
             let len = connection.taken.len();
             let cut = match world.course.rng.u8(..4) {
@@ -85,8 +85,8 @@ impl RoamingClient {
             connection.look(at);
         }
         match connection.state {
-            State::Waiting => self.start(world),
-            State::Blocked => connection.state = State::Behind,
+            StreamState::Waiting => self.start(world),
+            StreamState::Blocked => connection.state = StreamState::Behind,
             _ => {}
         }
         let at = &mut At { world, node: self.node };
@@ -103,7 +103,7 @@ impl RoamingClient {
             }
             world.settle();
             self.turn(world, true, |_| usize::MAX);
-            if self.connection.as_ref().is_some_and(|connection| connection.state == State::Ending) {
+            if self.connection.as_ref().is_some_and(|connection| connection.state == StreamState::Ending) {
                 self.disconnect(world, usize::MAX);
             }
         }
@@ -112,7 +112,7 @@ impl RoamingClient {
     /// Whether nothing is missing now that nothing more comes.
     pub(super) fn judge_at_rest(&mut self, world: &mut World) {
         let Some(connection) = &self.connection else { panic!("client {} cannot connect at rest", self.shard) };
-        assert_eq!(connection.state, State::Live, "client {} at rest", self.shard);
+        assert_eq!(connection.state, StreamState::Live, "client {} at rest", self.shard);
         self.disconnect(world, usize::MAX);
         self.account.check_at_rest(world.feed.history.len(), &world.feed);
         self.unnumbered_owed.check_at_rest(&world.unnumbered);
@@ -126,7 +126,7 @@ impl RoamingClient {
         }
         self.node = node;
         world.course.note(format!("client {} connects to {node} with {resume:?}", self.shard));
-        self.connection = Connection::open(self.shard, &self.follows, resume, &mut At { world, node });
+        self.connection = ModelConnection::open(self.shard, &self.follows, resume, &mut At { world, node });
     }
 
     fn choose(&mut self, world: &mut World) -> Resume {
@@ -254,7 +254,7 @@ impl RoamingClient {
         }
     }
 
-    fn read_data(&mut self, world: &mut World, block: &Block, data: &str, gaps: &mut Vec<usize>) {
+    fn read_data(&mut self, world: &mut World, block: &SseBlock, data: &str, gaps: &mut Vec<usize>) {
         if block.event.as_deref() == Some("fantail.gap") {
             let words: Vec<_> = data.split('"').collect();
             let channel = channel_of(words[3]);

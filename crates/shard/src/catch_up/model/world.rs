@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use fantail_hub::{Following, Hub, HubSettings, LogLimits, NumberedBy, Release, Wish};
+use fantail_hub::{Hub, HubSettings, LogLimits, NumberedBy, Release, Wish};
+use fantail_wire::GapReason;
 use fantail_wire::SlowPolicy;
-use fantail_wire::{GapReason, Lanes};
 
 use super::connection::Surroundings;
 use super::course::{Course, Disturbances, now_ms};
-use super::feed::{CHANNELS, Call, Feed, Recall};
-use super::follower::Follower;
+use super::feed::{CHANNELS, Call, ModelFeed, Recall};
+use super::follower::ModelFollower;
 use super::node::{SHARDS, channel_of, name};
 use super::unnumbered_events::UnnumberedEvents;
 use crate::slow_policies::SlowPolicies;
@@ -19,8 +19,8 @@ pub(super) const NODES: usize = 2;
 
 pub(super) struct World {
     pub(super) course: Course,
-    pub(super) feed: Feed,
-    pub(super) nodes: Vec<Follower>,
+    pub(super) feed: ModelFeed,
+    pub(super) nodes: Vec<ModelFollower>,
     /// Unnumbered events so far.
     pub(super) unnumbered: UnnumberedEvents,
     slow_policies: SlowPolicies,
@@ -71,27 +71,21 @@ impl World {
             age_ms_max: if course.is_tight(3) { course.rng.u64(1..60) } else { u64::MAX },
         };
         let settings = HubSettings {
-            lanes: Lanes::default(),
-            numbering: NumberedBy::Feed,
-            following: Following::OnDemand,
             shards: SHARDS,
             log,
-            patterns: Vec::new(),
             expects_unnumbered: vec![true],
             unknown_id_replay_max: course.rng.usize(..6),
-            control_events: true,
             logs_bytes_max: if course.is_tight(4) { course.rng.usize(500..3000) } else { most },
             event_bytes_max: 250,
             channels_max: CHANNELS,
-            channels_per_address_max: usize::MAX,
-            clock: now_ms,
+            ..HubSettings::unbounded(NumberedBy::Feed, now_ms)
         };
         let (linger_ms, unknown_id_replay_max) = (course.rng.u64(0..20), settings.unknown_id_replay_max);
         course.note(format!("{settings:?}"));
-        let nodes = (0..NODES).map(|_| Follower::new(settings.clone(), course.rng.usize(1..5))).collect();
+        let nodes = (0..NODES).map(|_| ModelFollower::new(settings.clone(), course.rng.usize(1..5))).collect();
         let policies = [SlowPolicy::Disconnect, SlowPolicy::Skip, SlowPolicy::Latest];
         Self {
-            feed: Feed::new(seed, course.may_lose()),
+            feed: ModelFeed::new(seed, course.may_lose()),
             course,
             nodes,
             unnumbered: UnnumberedEvents::new(),
