@@ -1,4 +1,4 @@
-//! What one event costs from the socket to the intake.
+//! The cost of one event from the socket to the intake.
 //!
 //! `cargo run --release -p fantail-feed --example intake -- redis://127.0.0.1:6379 [messages] [bytes]`
 //!

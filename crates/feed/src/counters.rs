@@ -1,4 +1,4 @@
-//! What a feed has done, in numbers that anyone may read at any time.
+//! Counts of a feed, which may be read at any time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -19,7 +19,7 @@ pub struct EventJson {
     pub channel: Option<String>,
     /// Several channels; none if it is missing or empty.
     pub channels: Vec<String>,
-    /// What names the event among its copies for several channels of Redis.
+    /// Names the event among its copies for several channels of Redis.
     pub uid: Option<String>,
     /// The event itself.
     pub fields: EventFields,
@@ -67,7 +67,7 @@ impl EventJsonError {
     }
 }
 
-/// What became of reading one JSON value, whatever it is. Deserializing fails only for what is no JSON.
+/// One JSON value, read as an event or refused. Deserializing fails only for text that is no JSON.
 #[derive(Debug)]
 pub struct ReadEvent(pub Result<EventJson, EventJsonError>);
 
@@ -123,18 +123,18 @@ impl<'de> Deserialize<'de> for Member {
 }
 
 /// A member's value, as far as it matters.
-enum Value {
+enum MemberValue {
     Null,
     Text(String),
     Number(u64),
     /// Strings, and how many there were; those beyond the bound are counted and not kept, so that a payload does not grow many
     /// times in memory.
     Texts(Vec<String>, usize),
-    /// What no member takes.
+    /// A value that no member takes.
     Other,
 }
 
-impl<'de> Deserialize<'de> for Value {
+impl<'de> Deserialize<'de> for MemberValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ValueVisitor)
     }
@@ -143,49 +143,49 @@ impl<'de> Deserialize<'de> for Value {
 struct ValueVisitor;
 
 impl<'de> Visitor<'de> for ValueVisitor {
-    type Value = Value;
+    type Value = MemberValue;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_unit<E>(self) -> Result<MemberValue, E> {
+        Ok(MemberValue::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Other)
+    fn visit_bool<E>(self, _: bool) -> Result<MemberValue, E> {
+        Ok(MemberValue::Other)
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(Value::Number(number))
+    fn visit_u64<E>(self, number: u64) -> Result<MemberValue, E> {
+        Ok(MemberValue::Number(number))
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(u64::try_from(number).map_or(Value::Other, Value::Number))
+    fn visit_i64<E>(self, number: i64) -> Result<MemberValue, E> {
+        Ok(u64::try_from(number).map_or(MemberValue::Other, MemberValue::Number))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
-        Ok(Value::Other)
+    fn visit_f64<E>(self, _: f64) -> Result<MemberValue, E> {
+        Ok(MemberValue::Other)
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Text(text.to_owned()))
+    fn visit_str<E>(self, text: &str) -> Result<MemberValue, E> {
+        Ok(MemberValue::Text(text.to_owned()))
     }
 
-    fn visit_string<E>(self, text: String) -> Result<Value, E> {
-        Ok(Value::Text(text))
+    fn visit_string<E>(self, text: String) -> Result<MemberValue, E> {
+        Ok(MemberValue::Text(text))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<MemberValue, A::Error> {
         let (mut texts, mut count) = (Vec::new(), 0);
         while count < CHANNELS_PER_EVENT_MAX {
             match list.next_element()? {
-                None => return Ok(Value::Texts(texts, count)),
-                Some(Value::Text(text)) => texts.push(text),
+                None => return Ok(MemberValue::Texts(texts, count)),
+                Some(MemberValue::Text(text)) => texts.push(text),
                 Some(_) => {
                     drain(list)?;
-                    return Ok(Value::Other);
+                    return Ok(MemberValue::Other);
                 }
             }
             count += 1;
@@ -193,12 +193,12 @@ impl<'de> Visitor<'de> for ValueVisitor {
         while list.next_element::<IgnoredAny>()?.is_some() {
             count += 1;
         }
-        Ok(Value::Texts(texts, count))
+        Ok(MemberValue::Texts(texts, count))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<MemberValue, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Value::Other)
+        Ok(MemberValue::Other)
     }
 }
 
@@ -267,29 +267,29 @@ struct MemberReader {
 }
 
 impl MemberReader {
-    fn take(&mut self, member: Member, value: Value) -> Result<(), EventJsonError> {
+    fn take(&mut self, member: Member, value: MemberValue) -> Result<(), EventJsonError> {
         if std::mem::replace(&mut self.seen[member as usize], true) {
             return Err(EventJsonError::Twice(member.name()));
         }
         let EventJson { channel, channels, uid, fields } = &mut self.event;
         match (member, value) {
-            (_, Value::Null) => {}
-            (Member::Data, Value::Text(text)) => {
+            (_, MemberValue::Null) => {}
+            (Member::Data, MemberValue::Text(text)) => {
                 fields.data = text;
                 self.has_data = true;
             }
             (Member::Data, _) => return Err(EventJsonError::Data),
-            (Member::Retry, Value::Number(ms)) => fields.retry_ms = Some(ms),
+            (Member::Retry, MemberValue::Number(ms)) => fields.retry_ms = Some(ms),
             (Member::Retry, _) => return Err(EventJsonError::Retry),
-            (Member::Channels, Value::Texts(_, count)) if count > CHANNELS_PER_EVENT_MAX => {
+            (Member::Channels, MemberValue::Texts(_, count)) if count > CHANNELS_PER_EVENT_MAX => {
                 return Err(EventJsonError::TooManyChannels(count));
             }
-            (Member::Channels, Value::Texts(texts, _)) => *channels = texts,
+            (Member::Channels, MemberValue::Texts(texts, _)) => *channels = texts,
             (Member::Channels, _) => return Err(EventJsonError::Channels),
-            (Member::Channel, Value::Text(text)) => *channel = Some(text),
-            (Member::Event, Value::Text(text)) => fields.event = Some(text),
-            (Member::Id, Value::Text(text)) => fields.id = Some(text),
-            (Member::Uid, Value::Text(text)) => *uid = Some(text),
+            (Member::Channel, MemberValue::Text(text)) => *channel = Some(text),
+            (Member::Event, MemberValue::Text(text)) => fields.event = Some(text),
+            (Member::Id, MemberValue::Text(text)) => fields.id = Some(text),
+            (Member::Uid, MemberValue::Text(text)) => *uid = Some(text),
             (other, _) => return Err(EventJsonError::NotText(other.name())),
         }
         Ok(())
@@ -342,7 +342,7 @@ mod tests {
         }
     }
 
-    /// What a library would read into the members by their order, or what else has no names.
+    /// A library may read a list into the members by their order; other values have no names.
     #[test]
     fn only_an_object_is_an_event() {
         for json in
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_stays_an_error_of_the_json() {
+    fn text_that_is_no_json_stays_an_error_of_the_json() {
         let deep = format!("{{\"data\":{}", "[".repeat(1 << 20));
         for json in
             ["", "x", "{", "{\"data\":\"x\"", "{\"data\":\"x\"} x", "{\"data\":\"\\ud800\"}", "{\"data\":1,}", &deep]

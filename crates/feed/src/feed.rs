@@ -78,7 +78,7 @@ impl<I: Intake> Feed<I> {
         }
     }
 
-    /// What it has done so far.
+    /// Its counts so far.
     pub fn counters(&self) -> &Arc<FeedCounters> {
         match self {
             Self::Memory(feed) => feed.counters(),

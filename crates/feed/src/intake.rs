@@ -6,8 +6,8 @@ use crate::Receipt;
 
 /// The way down: what a feed tells its node. Called on the control thread only, under the intake's own lock.
 ///
-/// A feed may call it from within `follow` and `publish`, so nothing here calls the feed, and nobody who holds the
-/// intake's lock does: that would wait for itself.
+/// A feed may call it from within `follow` and `publish`. So nothing here calls the feed, and the holder of the intake's
+/// lock must not either: that would wait for itself.
 ///
 /// A feed either leaves the numbering to the node ([`Placement::Next`]) or numbers by itself, each lane for itself: then it
 /// tells of its terms by [`synced`](Self::synced) before it hands down the first event of a term. Where a term ended,
@@ -15,12 +15,12 @@ use crate::Receipt;
 pub trait Intake: Send + 'static {
     /// An event arrived. The node places it in each of its channels that is followed.
     ///
-    /// An error says that the event cannot be sent; the feed counts and logs it. What the feed had numbered is declared
-    /// missing then, otherwise nothing else happened: if its publisher does not learn of it, [`dropped`](Self::dropped)
-    /// tells the channels.
+    /// An error says that the event cannot be sent; the feed counts and logs it. An event that the feed had numbered is
+    /// declared missing then. Otherwise nothing else happened: if its publisher does not learn of it,
+    /// [`dropped`](Self::dropped) tells the channels.
     fn event(&mut self, publication: &Publication, placement: Placement) -> Result<Receipt, EncodeError>;
 
-    /// What is published to `channel` from now on arrives, until [`lost`](Self::lost) or an unfollow. A feed that
+    /// Events that are published to `channel` from now on arrive, until [`lost`](Self::lost) or an unfollow. A feed that
     /// numbers by itself says `from` where: above this place the channel is complete.
     ///
     /// Each follow is answered by at least one of these; a repeated one at once.
@@ -41,7 +41,7 @@ pub trait Intake: Send + 'static {
     /// All that the lane's followed channels got up to `terms.number` has been handed down.
     fn synced(&mut self, lane: Lane, terms: &Terms);
 
-    /// What `channel` got up to `at` may be missing. Called before the events above `at`.
+    /// Events of `channel` up to `at` may be missing. Called before the events above `at`.
     fn gap(&mut self, channel: &ChannelName, at: EventId, reason: GapReason);
 
     /// Something without a number of the feed's came for `channel` and is not handed down: it is no event, cannot be

@@ -28,7 +28,7 @@ impl<I: Intake> MemoryFeed<I> {
         self.intake.lock().followed(channel, None);
     }
 
-    /// Does nothing: whoever does not follow a channel does not look at its events.
+    /// Does nothing: the node does not look at events of channels that it does not follow.
     #[allow(clippy::unused_self)] // the same call on every feed
     pub fn unfollow(&self, _channel: &ChannelName) {}
 
@@ -54,7 +54,7 @@ impl<I: Intake> MemoryFeed<I> {
         FeedState::Memory
     }
 
-    /// What it has done so far.
+    /// Its counts so far.
     pub fn counters(&self) -> &Arc<FeedCounters> {
         &self.counters
     }
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_published_has_arrived_when_publish_returns() {
+    fn a_published_event_has_arrived_when_publish_returns() {
         let intake = Arc::new(Mutex::new(MemoryRecorder::default()));
         let feed = MemoryFeed::new(Arc::clone(&intake));
         feed.follow(&ChannelName::parse("a").expect("valid"));

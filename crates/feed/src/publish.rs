@@ -1,11 +1,11 @@
-//! What publishing answers.
+//! Answers to a publisher.
 
 use fantail_wire::{EncodeError, EventId, LaneError, Publication};
 
 /// The most channels one event can be for. Every one of them costs a message that names them all.
 pub const CHANNELS_PER_EVENT_MAX: usize = 128;
 
-/// What the feed knows about an accepted event.
+/// Facts about an accepted event.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Receipt {
     /// The id it got, if the feed numbers at once.

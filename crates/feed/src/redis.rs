@@ -2,7 +2,7 @@
 //! here is numbered and kept as well.
 //!
 //! Two connections, and with several lanes two for each. One subscribes: its pushes go straight to the intake, see
-//! `arrivals.rs`. The other publishes and sends the probes. Both come back by themselves, for ever. What is published
+//! `live/arrivals.rs`. The other publishes and sends the probes. Both reconnect for ever. An event that is published
 //! while the subscription is lost is lost for this node, and [`Intake::lost`] says so.
 
 mod envelope;
@@ -106,7 +106,7 @@ impl<I: Intake> RedisFeed<I> {
         self.lane_feeds.iter().find(|lane| !lane.arrivals.is_connected()).and_then(|lane| lane.trouble.told())
     }
 
-    /// What it has done so far.
+    /// Its counts so far.
     pub fn counters(&self) -> &Arc<FeedCounters> {
         &self.counters
     }

@@ -16,7 +16,7 @@ const UID_BYTES_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct Envelope(EventFields);
 
-/// What an envelope says about an event for several channels.
+/// The channels of an event for several, and its uid.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Siblings {
     pub(super) channels: Vec<String>,
@@ -45,7 +45,7 @@ pub(super) enum UnusableError {
     Field(#[from] EventError),
 }
 
-/// What is written: the same shape, borrowed.
+/// The written form: the same shape, borrowed.
 #[derive(Serialize)]
 struct Written<'a> {
     data: &'a str,
@@ -92,7 +92,7 @@ impl Envelope {
         Ok((Self(fields), Some(Siblings { channels, uid })))
     }
 
-    /// Reads an event whose channels are told elsewhere, whatever its publisher wrote beside it.
+    /// Reads an event whose channels are told elsewhere, whatever its publisher wrote with it.
     pub(super) fn read_alone(payload: &[u8]) -> Result<Event, UnusableError> {
         Ok(Self(parse(payload)?.fields).validate()?)
     }
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn a_written_envelope_is_read_back() {
         let fields = EventFields {
             data: "l\u{2028}\"\n".into(),
             event: Some("e".into()),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_envelope_is_refused() {
+    fn a_payload_that_is_no_envelope_is_refused() {
         let deep = format!("{{\"data\":\"x\",\"deep\":{}", "[".repeat(1 << 20));
         for json in [
             "",

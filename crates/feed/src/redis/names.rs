@@ -15,7 +15,7 @@ const SERVICE_PREFIX: &str = "fantail-service:";
 /// Carries the events of the log, behind the lane's tag.
 const LOG_PREFIX: &str = "fantail-log:";
 
-/// What a Redis channel is.
+/// The kind of a Redis channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ChannelKind {
     Plain,
@@ -24,7 +24,7 @@ pub(super) enum ChannelKind {
     Service,
 }
 
-/// Takes a Redis channel apart. What follows the prefix is not checked: a lookup does that.
+/// Takes a Redis channel apart. The name behind the prefix is not checked: a lookup does that.
 pub(super) fn split(redis_channel: &[u8]) -> Option<(ChannelKind, &str)> {
     let redis_channel = std::str::from_utf8(redis_channel).ok()?;
     if let Some(tagged) = redis_channel.strip_prefix(LOG_PREFIX) {

@@ -5,7 +5,7 @@ use fantail_testkit::{RedisServer, Reply};
 use fantail_wire::EventFields;
 
 use crate::log;
-use crate::node::{FeedNode, Told, channel, eventually, publication, text};
+use crate::node::{FeedNews, FeedNode, channel, eventually, publication, text};
 use crate::patience::{count, hellos, impatient, losses, until_failed, until_state};
 
 const PAGE: &str = include_str!("../../../../docs/redis.md");
@@ -87,7 +87,7 @@ async fn channels_that_the_user_may_not_read_are_told_and_counted_and_others_are
     until_state(&mut node, FeedState::Connected, 1).await;
     let told = log::lines_with("closed-of-acl");
     assert!(told.contains("ERROR") && told.contains("allow its user the redis channels fantail:*"), "{told}");
-    assert_eq!(node.times(&Told::Followed("closed-of-acl".into())), 0);
+    assert_eq!(node.times(&FeedNews::Followed("closed-of-acl".into())), 0);
 
     set_user(&redis, "ACL SETUSER few &fantail:* &fantail-event:*").await;
     node.follow(&["closed-of-acl"]).await;

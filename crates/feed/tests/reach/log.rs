@@ -1,5 +1,5 @@
-//! What all tests of this program have logged. Each looks for the address of its own server. What a node logs is printed
-//! too: a failed test shows it.
+//! The log lines of all tests of this program. Each test looks for the address of its own server. The lines are printed
+//! too: a failed test shows them.
 
 use std::io::Write;
 use std::sync::{Arc, LazyLock};

@@ -8,7 +8,7 @@ use fantail_feed::{FeedState, RedisReach, RedisSettings};
 use fantail_testkit::{PATIENCE, RedisServer};
 
 use crate::log;
-use crate::node::{FeedNode, Told, eventually};
+use crate::node::{FeedNews, FeedNode, eventually};
 
 /// Starts a node that looks after its connections often.
 pub(crate) fn impatient(reach: RedisReach) -> FeedNode {
@@ -57,7 +57,7 @@ pub(crate) async fn until_failed(node: &FeedNode, address: &str, text: &str) {
 
 /// Waits until the state has become this one for the `times`-th time.
 pub(crate) async fn until_state(node: &mut FeedNode, state: FeedState, times: usize) {
-    let is_it = |told: &&Told| **told == Told::State(state);
+    let is_it = |told: &&FeedNews| **told == FeedNews::State(state);
     node.wait_for("the state", |told| told.iter().filter(is_it).count() >= times).await;
 }
 
@@ -70,7 +70,7 @@ pub(crate) async fn hellos(redis: &RedisServer) -> u64 {
 
 /// How often the node was told of a loss.
 pub(crate) fn losses(node: &FeedNode) -> usize {
-    node.times(&Told::Lost)
+    node.times(&FeedNews::Lost)
 }
 
 pub(crate) fn count(counter: &AtomicU64) -> u64 {

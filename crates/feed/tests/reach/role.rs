@@ -4,7 +4,7 @@ use fantail_feed::{FeedState, RedisReach};
 use fantail_testkit::{PATIENCE, RedisCluster, RedisSentinel, RedisServer};
 
 use crate::log;
-use crate::node::{Told, channel, eventually, publication, text};
+use crate::node::{FeedNews, channel, eventually, publication, text};
 use crate::patience::{hellos, impatient, losses, rarely_looking, until_failed, until_state};
 
 fn reach(redis: &RedisServer) -> RedisReach {
@@ -18,7 +18,7 @@ async fn a_replica_is_refused_until_it_is_promoted() {
     let mut node = impatient(reach(&replica));
     node.feed.follow(&channel("a"));
     until_failed(&node, &replica.addr().to_string(), "is a replica, which can miss messages unnoticed").await;
-    assert_eq!(node.times(&Told::Followed("a".into())), 0);
+    assert_eq!(node.times(&FeedNews::Followed("a".into())), 0);
     replica.command(&["REPLICAOF", "NO", "ONE"]).await.unwrap();
     until_state(&mut node, FeedState::Connected, 1).await;
     replica.publish("fantail:a", "x").await.unwrap();
@@ -120,7 +120,7 @@ async fn a_redis_that_loads_its_data_is_waited_for() {
     assert_eq!(node.data(1).await, ["x"]);
 }
 
-/// What a Cluster promises for plain pub/sub: what is published at one node is carried to all, and nobody promises that
+/// A Cluster carries plain pub/sub from one node to all, and does not promise that
 /// it arrives. The node says so.
 #[tokio::test]
 async fn a_node_of_a_cluster_is_followed_with_a_warning() {

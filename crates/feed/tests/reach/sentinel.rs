@@ -4,7 +4,7 @@ use fantail_feed::{FeedState, RedisPublisher, RedisReach, RedisSettings};
 use fantail_testkit::{Certificates, FaultProxy, RedisSentinel, RedisServer, port::free_port};
 
 use crate::log;
-use crate::node::{FeedNode, Told, eventually, publication, text};
+use crate::node::{FeedNews, FeedNode, eventually, publication, text};
 use crate::patience::{hellos, impatient, losses, trusting, until_failed, until_state};
 
 const PAGE: &str = include_str!("../../../../docs/redis.md");
@@ -61,7 +61,7 @@ async fn when_the_master_dies_every_channel_is_followed_on_the_new_one() {
     trio.sentinel.wait_for_master(trio.replica.addr()).await.unwrap();
     until_state(&mut node, FeedState::Connected, 2).await;
     for name in ["a", "b"] {
-        assert_eq!(node.times(&Told::Followed(name.into())), 2);
+        assert_eq!(node.times(&FeedNews::Followed(name.into())), 2);
     }
     hears(&mut node, &trio.replica, &["a", "b"]).await;
     eventually("publishing", async || node.feed.publish(&publication(&["a"], text("mine"))).await.is_ok()).await;
@@ -120,7 +120,7 @@ async fn a_master_that_is_replaced_while_it_is_connected_to_is_not_used() {
 /// 1. The master stands still, and the Sentinel makes the replica the master. The old one goes on.
 /// 2. The node's subscription ends, and is made anew where the Sentinel says. Nothing has ended the connection over which
 ///    the node publishes: it still leads to the old master, which takes what comes.
-/// 3. What is published through the node arrives all the same.
+/// 3. An event that is published through the node arrives all the same.
 #[tokio::test]
 async fn events_are_published_where_the_subscription_is() {
     let trio = Trio::start().await;

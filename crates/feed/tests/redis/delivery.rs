@@ -1,4 +1,4 @@
-//! What is published arrives: whole, in order, once.
+//! Published events arrive: whole, in order, once.
 
 use fantail_feed::{CHANNELS_PER_EVENT_MAX, PublishError, Receipt, RedisSettings, Refusal};
 use fantail_testkit::RedisServer;
@@ -64,7 +64,7 @@ async fn an_event_for_several_channels_comes_once_and_names_those_followed() {
 }
 
 #[tokio::test]
-async fn what_is_accepted_here_fits_into_every_node() {
+async fn an_accepted_event_fits_into_every_node() {
     let server = RedisServer::start().await.unwrap();
     let mut settings = RedisSettings::parse(&server.url()).unwrap();
     settings.event_bytes_max = 200;

@@ -11,10 +11,10 @@ use fantail_testkit::proxy::Cut;
 use fantail_testkit::{Direction, FaultProxy, RedisServer};
 use parking_lot::Mutex;
 
-use crate::node::{FeedNode, Told, channel, eventually, publication, text};
+use crate::node::{FeedNews, FeedNode, channel, eventually, publication, text};
 
-const CONNECTED: Told = Told::State(FeedState::Connected);
-const CONNECTING: Told = Told::State(FeedState::Connecting);
+const CONNECTED: FeedNews = FeedNews::State(FeedState::Connected);
+const CONNECTING: FeedNews = FeedNews::State(FeedState::Connecting);
 
 /// Settings for faults that show only as silence, so that the test need not be as patient as production.
 fn impatient(url: &str) -> RedisSettings {
@@ -32,12 +32,12 @@ fn count(counter: &AtomicU64) -> u64 {
 /// Waits for the `times`-th loss and the confirmations of all `names` after it.
 async fn back_after_loss(node: &mut FeedNode, times: usize, names: &[String]) {
     node.wait_for("the loss and the return of all channels", |told| {
-        let losses: Vec<_> = (0..told.len()).filter(|at| told[*at] == Told::Lost).collect();
+        let losses: Vec<_> = (0..told.len()).filter(|at| told[*at] == FeedNews::Lost).collect();
         losses.get(times - 1).is_some_and(|loss| {
             let since: std::collections::HashSet<_> = told[*loss..]
                 .iter()
                 .filter_map(|told| match told {
-                    Told::Followed(name) => Some(name.as_str()),
+                    FeedNews::Followed(name) => Some(name.as_str()),
                     _ => None,
                 })
                 .collect();
@@ -46,7 +46,7 @@ async fn back_after_loss(node: &mut FeedNode, times: usize, names: &[String]) {
     })
     .await;
     node.wait_for("the state", |told| {
-        told.iter().rev().find(|told| matches!(told, Told::State(_))) == Some(&CONNECTED)
+        told.iter().rev().find(|told| matches!(told, FeedNews::State(_))) == Some(&CONNECTED)
     })
     .await;
 }
@@ -58,7 +58,7 @@ async fn after_a_kill_of_redis_every_channel_is_confirmed_anew_and_delivers() {
     let mut node = FeedNode::following(&server.url(), &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
     assert_eq!(node.feed.state(), FeedState::Connected);
     server.kill();
-    node.wait_for("the loss", |told| told.contains(&Told::Lost)).await;
+    node.wait_for("the loss", |told| told.contains(&FeedNews::Lost)).await;
     assert_eq!(node.feed.state(), FeedState::Connecting);
     // Wishes while there is no Redis count when it is back.
     node.feed.unfollow(&channel("c0"));
@@ -73,7 +73,7 @@ async fn after_a_kill_of_redis_every_channel_is_confirmed_anew_and_delivers() {
     assert_eq!(node.data(3).await, ["c1", "c1999", "new"]);
     let counters = node.feed.counters();
     assert_eq!((count(&counters.outages), count(&counters.reconnects)), (1, 1));
-    assert_eq!((node.times(&Told::Lost), node.times(&CONNECTING), node.times(&CONNECTED)), (1, 1, 2));
+    assert_eq!((node.times(&FeedNews::Lost), node.times(&CONNECTING), node.times(&CONNECTED)), (1, 1, 2));
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn a_subscription_that_hears_its_probes_is_left_alone() {
         calls.and_then(|rest| rest.split(',').next()).map_or(0, |calls| calls.parse().unwrap())
     };
     eventually("twenty probes", async || publishes().await >= 20_u64).await;
-    assert_eq!((node.times(&Told::Lost), count(&node.feed.counters().probes_lost)), (0, 0));
+    assert_eq!((node.times(&FeedNews::Lost), count(&node.feed.counters().probes_lost)), (0, 0));
 }
 
 #[tokio::test]
@@ -154,8 +154,8 @@ async fn a_confirmation_that_does_not_come_is_a_loss() {
     node.follow(&["a"]).await;
     proxy.pause_direction(Direction::FromTarget);
     node.feed.follow(&channel("b"));
-    node.wait_for("the loss", |told| told.contains(&Told::Lost)).await;
-    assert_eq!(node.times(&Told::Followed("b".into())), 0);
+    node.wait_for("the loss", |told| told.contains(&FeedNews::Lost)).await;
+    assert_eq!(node.times(&FeedNews::Followed("b".into())), 0);
     proxy.pass();
     back_after_loss(&mut node, 1, &["a".into(), "b".into()]).await;
 }
@@ -187,10 +187,10 @@ async fn a_frozen_redis_lets_no_publisher_wait_for_ever() {
     server.cont().unwrap();
     eventually("publishing", async || node.feed.publish(&publication(&["a"], text("3"))).await.is_ok()).await;
     // The unanswered one may have been taken, and was not repeated.
-    node.wait_for("the last event", |told| matches!(told.last(), Some(Told::Event(_, event)) if event.data == "3"))
+    node.wait_for("the last event", |told| matches!(told.last(), Some(FeedNews::Event(_, event)) if event.data == "3"))
         .await;
     assert!(node.events().len() <= 3);
-    assert_eq!(node.times(&Told::Lost), 0, "a pause is no loss");
+    assert_eq!(node.times(&FeedNews::Lost), 0, "a pause is no loss");
 }
 
 #[tokio::test]
@@ -199,7 +199,8 @@ async fn a_wrong_password_is_logged_without_being_shown_and_tried_again_until_it
     // For the whole process, since a subscriber for one thread misses call sites that other tests reach first.
     let log = Arc::new(Mutex::new(Vec::new()));
     let writer = Arc::clone(&log);
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || Log(Arc::clone(&writer))).finish();
+    let subscriber =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || LogLines(Arc::clone(&writer))).finish();
     tracing::subscriber::set_global_default(subscriber).unwrap();
     let ours = || {
         let text = String::from_utf8(log.lock().clone()).unwrap();
@@ -212,14 +213,14 @@ async fn a_wrong_password_is_logged_without_being_shown_and_tried_again_until_it
     node.feed.follow(&channel("a"));
     eventually("three failures", async || count(&node.feed.counters().connect_failures) >= 3).await;
     assert_eq!(node.feed.state(), FeedState::Connecting);
-    assert_eq!(node.times(&Told::Lost), 0, "nothing was had that could be lost");
+    assert_eq!(node.times(&FeedNews::Lost), 0, "nothing was had that could be lost");
     let lines = ours();
     assert!(lines.contains("ERROR") && lines.contains("cannot connect to redis"), "{lines}");
     assert!(lines.contains("WRONGPASS") || lines.contains("uthentication"), "{lines}");
 
     server.command(&["CONFIG", "SET", "requirepass", "hunter2"]).await.unwrap();
     node.wait_for("the connection", |told| told.contains(&CONNECTED)).await;
-    assert_eq!(node.times(&Told::Followed("a".into())), 1);
+    assert_eq!(node.times(&FeedNews::Followed("a".into())), 1);
     assert!(ours().contains("connected to redis"), "{}", ours());
 }
 
@@ -237,9 +238,9 @@ async fn a_dropped_feed_leaves_no_connection_behind() {
 }
 
 /// A writer for log lines.
-struct Log(Arc<Mutex<Vec<u8>>>);
+struct LogLines(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Log {
+impl Write for LogLines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())

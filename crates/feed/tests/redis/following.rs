@@ -7,7 +7,7 @@ use std::time::Duration;
 use fantail_feed::RedisSettings;
 use fantail_testkit::{Random, RedisServer};
 
-use crate::node::{FeedNode, Told, channel, eventually};
+use crate::node::{FeedNews, FeedNode, channel, eventually};
 
 const CHANNELS: usize = 8;
 
@@ -54,7 +54,7 @@ async fn ten_thousand_channels_are_asked_for_in_a_few_commands() {
         node.feed.follow(&channel(name));
     }
     node.wait_for("all confirmations", |told| {
-        told.iter().filter(|told| matches!(told, Told::Followed(_))).count() >= 10_000
+        told.iter().filter(|told| matches!(told, FeedNews::Followed(_))).count() >= 10_000
     })
     .await;
     let commands = subscribe_commands(&server).await - before;
@@ -82,7 +82,7 @@ async fn a_forbidden_channel_keeps_neither_others_nor_the_feed_out() {
     eventually("the refusal", async || node.feed.counters().follows_refused.load(Relaxed) == 1).await;
     server.publish("fantail:open/3", "x").await.unwrap();
     assert_eq!(node.data(1).await, ["x"]);
-    assert_eq!((node.times(&Told::Lost), node.times(&Told::Followed("closed".into()))), (0, 0));
+    assert_eq!((node.times(&FeedNews::Lost), node.times(&FeedNews::Followed("closed".into()))), (0, 0));
 
     server.command(&["ACL", "SETUSER", "edge", "&fantail:closed", "&fantail-event:closed"]).await.unwrap();
     node.follow(&["closed"]).await;
@@ -119,7 +119,7 @@ async fn whatever_is_published_while_a_channel_is_confirmed_arrives_through_any_
                 }
             }
             _ => {
-                let followed = Told::Followed(names[number].clone());
+                let followed = FeedNews::Followed(names[number].clone());
                 if let Some((from, owed)) = asked.get_mut(&number)
                     && node.intake.lock().told[*from..].contains(&followed)
                 {
@@ -139,7 +139,7 @@ async fn whatever_is_published_while_a_channel_is_confirmed_arrives_through_any_
     let order: Vec<u64> = node.events().iter().map(|(_, event)| event.data.parse().unwrap()).collect();
     assert!(order.is_sorted_by(|one, next| one < next), "each event once and in order");
     assert!(order.len() > 500, "only {} events arrived: the test did not test", order.len());
-    assert_eq!(node.times(&Told::Lost), 0);
+    assert_eq!(node.times(&FeedNews::Lost), 0);
 }
 
 async fn arrived(node: &mut FeedNode, name: &str, from: usize, owed: &[String]) {
@@ -151,9 +151,9 @@ async fn arrived(node: &mut FeedNode, name: &str, from: usize, owed: &[String]) 
     .await;
 }
 
-fn data_on<'a>(told: &'a Told, name: &str) -> Option<&'a str> {
+fn data_on<'a>(told: &'a FeedNews, name: &str) -> Option<&'a str> {
     match told {
-        Told::Event(channels, event) if channels == &[name] => Some(&event.data),
+        FeedNews::Event(channels, event) if channels == &[name] => Some(&event.data),
         _ => None,
     }
 }
@@ -174,7 +174,7 @@ async fn a_channel_that_was_refused_comes_back_when_its_right_does() {
     eventually("the refusal", async || node.feed.counters().follows_refused.load(Relaxed) >= 1).await;
     let from = node.intake.lock().told.len();
     server.command(&["ACL", "SETUSER", "edge", "allchannels"]).await.unwrap();
-    node.wait_for("the channel", |told| told[from..].contains(&Told::Followed("a".into()))).await;
+    node.wait_for("the channel", |told| told[from..].contains(&FeedNews::Followed("a".into()))).await;
     server.publish("fantail:a", "again").await.unwrap();
     assert_eq!(node.data(1).await, ["again"]);
 }

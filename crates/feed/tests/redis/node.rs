@@ -11,9 +11,9 @@ use fantail_wire::{
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-/// What the intake was told, in order.
+/// One thing that the intake was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum FeedNews {
     Event(Vec<String>, Event),
     Followed(String),
     Dropped(String),
@@ -24,7 +24,7 @@ pub(crate) enum Told {
 /// An intake that keeps all it is told.
 #[derive(Debug)]
 pub(crate) struct FeedRecorder {
-    pub(crate) told: Vec<Told>,
+    pub(crate) told: Vec<FeedNews>,
     event_bytes_max: usize,
     count: watch::Sender<usize>,
 }
@@ -37,7 +37,7 @@ pub(crate) struct FeedNode {
 }
 
 impl FeedRecorder {
-    fn write_down(&mut self, told: Told) {
+    fn write_down(&mut self, told: FeedNews) {
         self.told.push(told);
         self.count.send_replace(self.told.len());
     }
@@ -47,20 +47,20 @@ impl Intake for FeedRecorder {
     fn event(&mut self, publication: &Publication, _placement: Placement) -> Result<Receipt, EncodeError> {
         encode(&publication.event, Some("aaaaaaaaaaaa.1760000000000.1"), self.event_bytes_max)?;
         let channels = publication.channels.iter().map(ToString::to_string).collect();
-        self.write_down(Told::Event(channels, publication.event.clone()));
+        self.write_down(FeedNews::Event(channels, publication.event.clone()));
         Ok(Receipt::default())
     }
 
     fn followed(&mut self, channel: &ChannelName, _from: Option<EventId>) {
-        self.write_down(Told::Followed(channel.to_string()));
+        self.write_down(FeedNews::Followed(channel.to_string()));
     }
 
     fn lost(&mut self, _lane: Lane) {
-        self.write_down(Told::Lost);
+        self.write_down(FeedNews::Lost);
     }
 
     fn state(&mut self, state: FeedState) {
-        self.write_down(Told::State(state));
+        self.write_down(FeedNews::State(state));
     }
 
     fn synced(&mut self, _lane: Lane, _terms: &Terms) {
@@ -72,7 +72,7 @@ impl Intake for FeedRecorder {
     }
 
     fn dropped(&mut self, channel: &ChannelName) {
-        self.write_down(Told::Dropped(channel.to_string()));
+        self.write_down(FeedNews::Dropped(channel.to_string()));
     }
 
     fn recalled(&mut self, _channel: &ChannelName, _recalled: Recalled) {
@@ -107,12 +107,12 @@ impl FeedNode {
         for name in names {
             self.feed.follow(&channel(name));
         }
-        let followed = |told: &[Told], name: &str| told.contains(&Told::Followed(name.into()));
+        let followed = |told: &[FeedNews], name: &str| told.contains(&FeedNews::Followed(name.into()));
         self.wait_for("the confirmations", |told| names.iter().all(|name| followed(&told[from..], name))).await;
     }
 
     /// Waits until what was told satisfies `is_enough`; fails the test when it does not in time.
-    pub(crate) async fn wait_for(&mut self, what: &str, mut is_enough: impl FnMut(&[Told]) -> bool) {
+    pub(crate) async fn wait_for(&mut self, what: &str, mut is_enough: impl FnMut(&[FeedNews]) -> bool) {
         let intake = Arc::clone(&self.intake);
         let enough = self.count.wait_for(|_| is_enough(&intake.lock().told));
         let in_time = tokio::time::timeout(PATIENCE, enough).await.is_ok();
@@ -130,7 +130,7 @@ impl FeedNode {
     }
 
     /// How often it was told `what`.
-    pub(crate) fn times(&self, what: &Told) -> usize {
+    pub(crate) fn times(&self, what: &FeedNews) -> usize {
         self.intake.lock().told.iter().filter(|told| *told == what).count()
     }
 
@@ -141,9 +141,9 @@ impl FeedNode {
     }
 }
 
-fn events(told: &[Told]) -> Vec<(Vec<String>, Event)> {
-    let event = |told: &Told| match told {
-        Told::Event(channels, event) => Some((channels.clone(), event.clone())),
+fn events(told: &[FeedNews]) -> Vec<(Vec<String>, Event)> {
+    let event = |told: &FeedNews| match told {
+        FeedNews::Event(channels, event) => Some((channels.clone(), event.clone())),
         _ => None,
     };
     told.iter().filter_map(event).collect()

@@ -50,7 +50,7 @@ async fn call(server: &RedisServer, data: &str, names: &[&str]) -> Reply {
 /// Waits until the replica of a master has everything.
 async fn replicated(master: &RedisServer) {
     let mut connection = master.connection().await.unwrap();
-    // What is waited for is what had been written when the connection said something last.
+    // The lines before the last sign of the connection are waited for.
     connection.command(&["PING"]).await.unwrap();
     assert_eq!(connection.command(&["WAIT", "1", "10000"]).await.unwrap(), Reply::Integer(1));
 }
@@ -100,13 +100,13 @@ async fn whichever_node_of_the_cluster_is_named_the_one_with_the_slot_is_followe
 
 /// Beside the log what any node of the cluster publishes travels over its bus.
 #[tokio::test]
-async fn plain_text_from_any_node_of_the_cluster_comes_beside_the_log() {
+async fn plain_text_from_any_node_of_the_cluster_comes_unnumbered() {
     let (cluster, _, owner, other) = start().await;
     let mut node = LogNode::following(&cluster.nodes()[other].url(), &["a"]).await;
     publish(&cluster.nodes()[owner], "1", &["a"]).await;
     node.until_data("1").await;
     cluster.nodes()[other].publish("fantail:a", "text").await.unwrap();
-    node.wait_for("the text", |node| node.told.contains(&"beside a text".to_owned())).await;
+    node.wait_for("the text", |node| node.told.contains(&"unnumbered a text".to_owned())).await;
 }
 
 #[tokio::test]
@@ -173,7 +173,7 @@ async fn a_failover_begins_a_term_and_what_the_replica_has_comes() {
     node.until_data("3").await;
 }
 
-/// The old master and the replica change places while both go on: no connection ends, and Redis tells nobody who follows
+/// The old master and the replica change places while both go on: no connection ends, and Redis does not tell the follower of
 /// a log that is no part of a slot that moved.
 #[tokio::test]
 async fn a_failover_by_hand_takes_every_node_along() {
@@ -349,7 +349,7 @@ async fn a_user_who_may_not_ask_for_the_slots_is_told_what_to_allow() {
 }
 
 #[tokio::test]
-async fn what_is_no_cluster_is_not_taken_for_one() {
+async fn a_server_that_is_no_cluster_is_not_taken_for_one() {
     let server = RedisServer::start().await.unwrap();
     let error = RedisPublisher::connect(seeded(&[server.addr().to_string()])).await.unwrap_err().to_string();
     assert!(error.contains("no node of the cluster tells which of them to use"), "{error}");
@@ -388,7 +388,7 @@ async fn lying_seed(owner: &RedisServer) -> (String, watch::Receiver<usize>) {
     (addr.to_string(), often)
 }
 
-/// A seed names a node that is none of the slot's, or a replica. Whoever is named is asked as well, and knows better.
+/// A seed names a node that is none of the slot's, or a replica. The named node is asked as well, and knows better.
 #[tokio::test]
 async fn a_node_that_is_not_the_owner_is_not_followed_whoever_names_it() {
     let (cluster, master, replica) = RedisCluster::start_with_replica_for(KEY).await.unwrap();

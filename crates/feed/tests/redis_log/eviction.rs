@@ -40,7 +40,7 @@ fn evicting_library() -> String {
 /// 2. It comes back and asks for the state. Behind the answer Redis evicts keys.
 /// 3. The next event of `a` says that nothing was between the newest number and itself.
 #[tokio::test]
-async fn what_is_evicted_while_a_node_reads_what_it_missed_is_declared() {
+async fn events_evicted_while_a_node_repairs_are_declared() {
     for evicted in [&[TOPS][..], &[TOPS, STREAM], &[STREAM], &[STATE], &[STATE, TOPS, STREAM]] {
         let server = RedisServer::start().await.unwrap();
         server.command(&["FUNCTION", "LOAD", &evicting_library()]).await.unwrap();

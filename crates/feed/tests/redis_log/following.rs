@@ -22,7 +22,7 @@ async fn every_node_gets_every_event_with_the_number_that_redis_gave_it() {
 }
 
 #[tokio::test]
-async fn plain_events_beside_the_log_come_live_and_have_no_number() {
+async fn plain_events_come_live_and_unnumbered() {
     let server = RedisServer::start().await.unwrap();
     let mut node = LogNode::following(&server.url(), &["a"]).await;
     publish(&server, "1", &["a"]).await;
@@ -30,7 +30,7 @@ async fn plain_events_beside_the_log_come_live_and_have_no_number() {
     server.publish("fantail-event:a", "{\"data\":\"enveloped\"}").await.unwrap();
     publish(&server, "2", &["a"]).await;
     node.until_data("2").await;
-    assert_eq!(node.told(), ["1 a 1", "beside a plain", "beside a enveloped", "2 a 2"]);
+    assert_eq!(node.told(), ["1 a 1", "unnumbered a plain", "unnumbered a enveloped", "2 a 2"]);
 }
 
 #[tokio::test]

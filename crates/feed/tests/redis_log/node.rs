@@ -11,7 +11,7 @@ use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Lane, Publicati
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-/// What the intake was told, as lines: `11 a hello`, `beside a hello`, `gap a 12 trimmed`, `followed a`, `term`, `lost`.
+/// The intake's calls as lines: `11 a hello`, `unnumbered a hello`, `gap a 12 trimmed`, `followed a`, `term`, `lost`.
 #[derive(Debug)]
 pub(crate) struct LogNodeRecorder {
     pub(crate) told: Vec<String>,
@@ -50,7 +50,7 @@ impl Intake for LogNodeRecorder {
                 self.ids.push(id);
                 self.write_down(format!("{} {names} {data}", id.number));
             }
-            Placement::Unnumbered => self.write_down(format!("beside {names} {data}")),
+            Placement::Unnumbered => self.write_down(format!("unnumbered {names} {data}")),
             Placement::Next => unreachable!("the log numbers"),
         }
         Ok(Receipt::default())
@@ -161,7 +161,7 @@ impl LogNode {
     pub(crate) fn told(&self) -> Vec<String> {
         let is_of_order = |line: &&String| {
             line.starts_with(|first: char| first.is_ascii_digit())
-                || ["gap ", "beside ", "term"].iter().any(|start| line.starts_with(start))
+                || ["gap ", "unnumbered ", "term"].iter().any(|start| line.starts_with(start))
         };
         self.intake.lock().told.iter().filter(is_of_order).cloned().collect()
     }

@@ -10,7 +10,7 @@ fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_was_published_while_the_connection_was_cut_comes_when_it_is_back() {
+async fn events_published_while_the_connection_was_cut_come_when_it_is_back() {
     let server = RedisServer::start().await.unwrap();
     let proxy = FaultProxy::start(server.addr()).unwrap();
     let names = ["a", "b", "c"];
@@ -167,7 +167,7 @@ async fn a_stream_that_is_gone_when_the_node_comes_back_is_a_gap() {
 /// 1. The node's master becomes a replica of another server. An event is accepted there.
 /// 2. It is promoted again before it has heard of the other one, whose event is lost. The node's connections stood.
 #[tokio::test]
-async fn what_another_master_accepted_in_between_is_declared_though_the_old_one_numbers_on() {
+async fn events_that_another_master_accepted_are_declared_though_the_old_one_numbers_on() {
     let [server, other] = [RedisServer::start().await.unwrap(), RedisServer::start().await.unwrap()];
     let _elsewhere = LogNode::following(&other.url(), &["a"]).await;
     let mut node = LogNode::following(&server.url(), &["a"]).await;
@@ -206,7 +206,7 @@ async fn a_channel_of_which_redis_forgot_everything_while_the_node_was_away_is_a
     node.until_data("1").await;
     node.cut_off(&proxy).await;
     publish(&server, "2", &["a"]).await;
-    // What eviction does, and what the age of events does to a channel that is quiet while the node is away for long.
+    // The effect of eviction, and of the age of events on a channel that is quiet while the node is away for long.
     server.command(&["DEL", "fantail-stream:{0}:a", "fantail-tops:{0}"]).await.unwrap();
     publish(&server, "3", &["b"]).await;
     proxy.accept().await.unwrap();

@@ -12,12 +12,12 @@ const KEEP: [&str; 3] =
     ["EVAL", "for _, key in ipairs(redis.call('KEYS', 'fantail-*')) do redis.call('COPY', key, key, 'DB', 1) end", "0"];
 const PUT_BACK: [&str; 3] = ["SWAPDB", "0", "1"];
 
-struct Log {
+struct SetBackLog {
     server: RedisServer,
     publisher: RedisPublisher,
 }
 
-impl Log {
+impl SetBackLog {
     async fn start(has_functions: bool) -> Self {
         let without = ["--rename-command", "FCALL", "", "--rename-command", "FUNCTION", ""];
         let server = RedisServer::start_with(if has_functions { &[] } else { &without }).await.unwrap();
@@ -41,7 +41,7 @@ async fn until_term(node: &mut LogNode) {
 #[tokio::test]
 async fn events_with_numbers_that_a_node_has_seen_of_others_are_declared() {
     for has_functions in [true, false] {
-        let mut log = Log::start(has_functions).await;
+        let mut log = SetBackLog::start(has_functions).await;
         let mut node = LogNode::following(&log.server.url(), &["a", "b"]).await;
         log.publish("1", "a").await;
         log.publish("2", "b").await;
@@ -68,7 +68,7 @@ async fn events_with_numbers_that_a_node_has_seen_of_others_are_declared() {
 #[tokio::test]
 async fn a_numbering_that_went_back_is_found_out_without_an_event() {
     for has_functions in [true, false] {
-        let mut log = Log::start(has_functions).await;
+        let mut log = SetBackLog::start(has_functions).await;
         let mut node = LogNode::following(&log.server.url(), &["a"]).await;
         log.publish("1", "a").await;
         log.server.command(&KEEP).await.unwrap();
@@ -84,7 +84,7 @@ async fn a_numbering_that_went_back_is_found_out_without_an_event() {
 #[tokio::test]
 async fn a_node_that_was_away_when_the_numbering_went_back_is_told_of_another_term() {
     for has_functions in [true, false] {
-        let mut log = Log::start(has_functions).await;
+        let mut log = SetBackLog::start(has_functions).await;
         let proxy = FaultProxy::start(log.server.addr()).unwrap();
         let mut node = LogNode::following(&format!("redis://{}", proxy.addr()), &["a"]).await;
         log.publish("1", "a").await;

@@ -26,12 +26,12 @@ use crate::redis::reach::is_elsewhere;
 /// How long to wait before asking again for what Redis refused, since its slot is on its way, or did not answer.
 const RECALL_PAUSE: Duration = Duration::from_secs(1);
 
-/// Events and bytes that a repair may hold in memory. What is above is declared missing.
+/// Events and bytes that a repair may hold in memory. Older events are declared missing.
 const REPAIR_EVENTS_MAX: usize = 262_144;
 const REPAIR_BYTES_MAX: usize = READS_MAX * CHANNEL_BYTES_MAX;
 
 /// The log over one connection.
-pub(crate) struct Follower<I> {
+pub(crate) struct LogFollower<I> {
     store: LogStore,
     connection: MultiplexedConnection,
     arrivals: Arc<Arrivals<I>>,
@@ -64,7 +64,7 @@ impl Default for ReadPermits {
     }
 }
 
-impl<I: Intake> Follower<I> {
+impl<I: Intake> LogFollower<I> {
     pub(crate) fn new(
         store: LogStore,
         connection: MultiplexedConnection,
@@ -129,7 +129,7 @@ impl<I: Intake> Follower<I> {
         Ok(newest)
     }
 
-    /// Answers recalls until it is dropped. What it leaves unanswered is asked again over the next connection.
+    /// Answers recalls until it is dropped. Unanswered recalls are asked again over the next connection.
     pub(crate) async fn answer_recalls(&self) -> RedisError {
         let mut reads = JoinSet::new();
         // The slot is on its way, and what was asked for is not here, or this node has yet to learn of the term that runs. That
@@ -164,7 +164,7 @@ impl<I: Intake> Follower<I> {
         }
     }
 
-    /// What was seen before is said: Redis gives numbers again only in another term.
+    /// The newest number that was seen goes with the question: Redis gives numbers again only in another term.
     async fn state(&self) -> RedisResult<LogState> {
         let seen = self.arrivals.log(|log| log.witnessed());
         self.store.state(&mut self.connection.clone(), seen).await
@@ -227,7 +227,8 @@ impl<I: Intake> Follower<I> {
     }
 }
 
-/// Reads a channel backwards until the budget is used up. What is below is declared, as it is if the channel cannot be read.
+/// Reads a channel backwards until the budget is used up. Older events are declared missing, and all if the
+/// channel cannot be read.
 async fn read_newest(
     store: LogStore,
     mut connection: MultiplexedConnection,

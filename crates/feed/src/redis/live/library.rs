@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ServerErrorKind, cmd};
 
-/// Grows with every change of what the text does. A library of a later version is left alone, whoever loaded it.
+/// Grows with every change of the text's behaviour. A library of a later version is left alone.
 pub(crate) const VERSION: u64 = 3;
 
 const BODY: &str = include_str!("fantail.lua");
@@ -20,7 +20,7 @@ static LIBRARY: LazyLock<String> = LazyLock::new(|| {
         )
     };
     let entrance = |body: &str| format!("function(keys, args) return entrance({body}, keys, args) end");
-    // What a node needs in order to read must go on when memory is used up; publishing must not.
+    // Reading must go on when memory is used up; publishing must not.
     let functions = [
         function("publish", &entrance("publish"), ""),
         function("state", &entrance("tell_state"), "'allow-oom'"),
@@ -44,7 +44,7 @@ return entrance(function(keys, rest) return body(keys, rest, ARGV[#ARGV]) end, K
     )
 });
 
-/// What the script is called by once Redis knows it.
+/// The name of the script once Redis knows it.
 static SCRIPT_SHA: LazyLock<String> = LazyLock::new(|| Script::new(&SCRIPT).get_hash().to_owned());
 
 /// How the text is called.
@@ -84,8 +84,8 @@ impl Library {
         &SCRIPT_SHA
     }
 
-    /// Calls one of the functions on the log of that key. What Redis has forgotten is sent again, and then called once
-    /// more: it did not run.
+    /// Calls one of the functions on the log of that key. A text that Redis has forgotten is sent again, and then called
+    /// once more: it did not run.
     pub(crate) async fn call<T: FromRedisValue>(
         &self,
         connection: &mut MultiplexedConnection,

@@ -34,12 +34,12 @@ pub(crate) struct LogState {
     pub(crate) run_id: String,
 }
 
-/// What was read from a channel's Stream.
+/// The entries that were read from a channel's Stream.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
     /// Oldest first.
     pub(crate) entries: Vec<LogEntry>,
-    /// What stood among them and is no event. To the entries' chain it is a hole, or not there at all.
+    /// Entries among them that are no events. To the entries' chain it is a hole, or not there at all.
     pub(crate) malformed: Vec<EntryError>,
 }
 

@@ -27,7 +27,7 @@ use crate::{PublishError, Receipt};
 const CONNECTION_WAIT: Duration = Duration::from_secs(1);
 const LOG_LINES_PER_MINUTE: u32 = 2;
 
-/// Publishes over one connection, whoever asks.
+/// Publishes over one connection for all callers.
 #[derive(Debug)]
 pub(crate) struct PublishConnection {
     live: watch::Sender<Option<Live>>,
@@ -77,7 +77,7 @@ impl PublishConnection {
         }
     }
 
-    /// Redis is there, at the other end of `subscription`. Who sees that the node is ready may publish: this connection
+    /// Redis is there, at the other end of `subscription`. A caller that sees the node ready may publish: this connection
     /// should not be much later. One to a server that was named before is not used any more: it may have been replaced.
     pub(crate) fn hurry(&self, subscription: &Link) {
         self.live.send_if_modified(|live| {

@@ -47,7 +47,7 @@ impl RedisPublisher {
         check_channels(publication)?;
         let lane = lane_of(&self.settings, &publication.channels)?;
         encode(&publication.event, Some(&self.longest_id), self.settings.event_bytes_max)?;
-        // Whatever fails below leaves none behind, so that the next event does not go where this one failed.
+        // A failure below leaves no connection behind, so that the next event does not go where this one failed.
         let open = match self.open.take() {
             Some(open) if open.lane == lane && !open.has_ended().await => open,
             _ => LaneConnection::new(&self.settings, &lane).await?,

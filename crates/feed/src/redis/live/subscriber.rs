@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::arrivals::Arrivals;
 use super::backoff::Backoff;
-use super::follower::{FollowError, Follower, ReadPermits};
+use super::follower::{FollowError, LogFollower, ReadPermits};
 use super::log_store::LogStore;
 use super::publish_connection::PublishConnection;
 use super::subscriptions::{SubscribeCommand, SubscribeScope, Subscriptions, Unexpected, Verb};
@@ -29,7 +29,7 @@ use crate::redis::reach::LinkError;
 use crate::redis::reach::RedisSettings;
 use crate::redis::reach::{Link, Purpose};
 
-/// What a late probe is given on top: after this process itself stood still its timers are due before its sockets are
+/// Extra time for a late probe: after this process itself stood still its timers are due before its sockets are
 /// read.
 const PROBE_GRACE: Duration = Duration::from_millis(500);
 const LOG_LINES_PER_MINUTE: u32 = 2;
@@ -152,8 +152,8 @@ impl<I: Intake> Subscriber<I> {
         }
     }
 
-    /// What follows the log, if there is one.
-    async fn follower(&self, link: &Link) -> Result<Option<Follower<I>>, SessionEnd> {
+    /// The follower of the log, if there is one.
+    async fn follower(&self, link: &Link) -> Result<Option<LogFollower<I>>, SessionEnd> {
         let Some(retention) = self.settings.log else { return Ok(None) };
         let store = LogStore::load(link, &self.settings.lane, retention).await.map_err(FollowError::from)?;
         let arrivals = Arc::clone(&self.arrivals);
@@ -163,11 +163,11 @@ impl<I: Intake> Subscriber<I> {
             subscribed.into_iter().try_for_each(|refused| refused.map_or(Ok(()), Err))?;
         }
         let (permits, events_max) = (Arc::clone(&self.permits), self.settings.log_events_max);
-        Ok(Some(Follower::new(store, link.connection.clone(), arrivals, permits, events_max)))
+        Ok(Some(LogFollower::new(store, link.connection.clone(), arrivals, permits, events_max)))
     }
 
     /// Sends one command after the other, as wishes come.
-    async fn subscribe(&self, mut connection: MultiplexedConnection, follower: Option<&Follower<I>>) -> SessionEnd {
+    async fn subscribe(&self, mut connection: MultiplexedConnection, follower: Option<&LogFollower<I>>) -> SessionEnd {
         loop {
             if let Some(follower) = follower
                 && let Err(error) = follower.keep_up().await
@@ -185,7 +185,7 @@ impl<I: Intake> Subscriber<I> {
         }
     }
 
-    /// Sends a command's parts one after the other. What Redis does not permit is told.
+    /// Sends a command's parts one after the other. Refused channels are told.
     async fn carry_out(
         &self,
         connection: &mut MultiplexedConnection,
@@ -238,14 +238,14 @@ impl<I: Intake> Subscriber<I> {
     }
 
     /// Sends probes round until one does not come back, and looks whether the log is complete. A PING would prove
-    /// nothing: the answer comes from a server that may be cut off from those who publish.
-    async fn probe(&self, follower: Option<&Follower<I>>) -> SessionEnd {
+    /// nothing: the answer comes from a server that may be cut off from the publishers.
+    async fn probe(&self, follower: Option<&LogFollower<I>>) -> SessionEnd {
         loop {
             sleep(self.settings.probe_interval).await;
             if self.arrivals.subscriptions(Subscriptions::ask_refused_again) {
                 self.arrivals.wishes.notify_one();
             }
-            if !self.is_heard(follower.is_some_and(Follower::is_sharded)).await {
+            if !self.is_heard(follower.is_some_and(LogFollower::is_sharded)).await {
                 add_one(&self.counters.probes_lost);
                 return SessionEnd::Deaf;
             }
@@ -275,7 +275,7 @@ impl<I: Intake> Subscriber<I> {
     }
 }
 
-async fn answer_recalls<I: Intake>(follower: Option<&Follower<I>>) -> FollowError {
+async fn answer_recalls<I: Intake>(follower: Option<&LogFollower<I>>) -> FollowError {
     match follower {
         Some(follower) => follower.answer_recalls().await.into(),
         None => pending().await,

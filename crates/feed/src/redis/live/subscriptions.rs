@@ -18,7 +18,7 @@ use crate::redis::names::{self, ChannelKind};
 /// The most channels in one command. Redis does nothing else meanwhile, about a millisecond for so many.
 const BATCH_MAX: usize = 512;
 
-/// What a command asks for.
+/// The direction of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
     Subscribe,
@@ -28,7 +28,7 @@ pub(crate) enum Verb {
 /// How the messages of a Redis channel travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SubscribeScope {
-    /// To whoever is subscribed anywhere: `SUBSCRIBE`. One command for all names, which is carried out or refused whole.
+    /// To all subscribers of any node: `SUBSCRIBE`. One command for all names, which is carried out or refused whole.
     Everywhere,
     /// Within one slot of a Cluster: `SSUBSCRIBE`. One command for each name, which is carried out or refused by itself.
     Slot,
@@ -41,7 +41,7 @@ pub(crate) struct Part {
     pub(crate) kinds: &'static [ChannelKind],
 }
 
-/// What is to be sent for some channels, part by part. Redis carries out a part for everywhere in one step, so nothing is
+/// A command for some channels, part by part. Redis carries out a part for everywhere in one step, so nothing is
 /// published between its names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SubscribeCommand {
@@ -72,7 +72,7 @@ pub(crate) struct Subscriptions {
 struct ChannelRecord {
     wanted: bool,
     subscription: SubscriptionState,
-    /// What is unsubscribed is given up because the rest of it was refused.
+    /// Its subscribed part is given up because Redis refused the rest.
     is_barred: bool,
     /// Where it stands in `to_subscribe` or `to_unsubscribe`.
     ticket: Option<u64>,
@@ -80,7 +80,7 @@ struct ChannelRecord {
     batch_max: usize,
 }
 
-/// What Redis does for a channel.
+/// The state of a channel at Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SubscriptionState {
     Absent,
@@ -111,7 +111,7 @@ impl SubscribeCommand {
         })
     }
 
-    /// What is confirmed after `seen` others: the part, the channel's place among the channels, and the Redis channel.
+    /// The confirmation that comes after `seen` others: the part, the channel's place among the channels, and the Redis channel.
     fn at(&self, mut seen: usize) -> Option<(&'static Part, usize, (ChannelKind, &str))> {
         for part in self.parts {
             let names = part.kinds.len() * self.channels.len();

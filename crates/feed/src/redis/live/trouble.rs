@@ -1,4 +1,4 @@
-//! Why there is no connection: the last reason, in the words of the log, for whoever asks while there is none.
+//! Why there is no connection: the last reason, in the words of the log.
 
 use std::fmt::Display;
 

@@ -28,7 +28,7 @@ pub(crate) struct EntryError {
     pub(crate) key: String,
     /// The entry's id in the Stream, as far as it has one.
     pub(crate) entry: String,
-    /// What is wrong with it.
+    /// The fault.
     pub(crate) fault: String,
 }
 

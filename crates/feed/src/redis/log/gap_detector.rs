@@ -2,8 +2,8 @@
 //!
 //! Redis carries out one publish after the other and sends what a connection subscribes to in that order, so on one
 //! connection numbers only rise. Each message tells the number of the event before it in its channel: a hole shows at
-//! the next message. What was passed over is known too: everything up to [`GapDetector::seen`] either reached the node or
-//! belongs to a channel that nobody here follows yet.
+//! the next message. Example: 11 of `a` was taken, and 15 says that 13 came before it; 13 is missing. Everything up to
+//! [`GapDetector::seen`] either reached the node or belongs to a channel that is not followed yet.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ use super::message::LogMessage;
 /// The text in Redis gives no larger number.
 const NUMBER_MAX: u64 = (1 << 53) - 1;
 
-/// What has been handed down, by channel.
+/// The numbers that have been handed down, by channel.
 #[derive(Debug, Default)]
 pub(crate) struct GapDetector {
     terms: Option<Terms>,
@@ -61,7 +61,7 @@ pub(crate) enum ContinuityError {
 #[derive(Debug)]
 struct PendingEvent {
     arrived: ReadyEvent,
-    /// Those that were followed when the first copy came.
+    /// The channels that were followed when the first copy came, and whose copies have not come.
     awaited: SmallVec<[ChannelName; 2]>,
 }
 
@@ -76,7 +76,7 @@ impl GapDetector {
         self.seen.map(|seen| (seen.term, if self.is_set_back { NUMBER_MAX } else { seen.number.min(NUMBER_MAX) }))
     }
 
-    /// What waited has gone down: from here on numbers only rise.
+    /// The messages that waited have gone down: from here on numbers only rise.
     pub(crate) fn go_live(&mut self) {
         self.is_live = true;
     }
@@ -153,7 +153,7 @@ impl GapDetector {
         })
     }
 
-    /// Takes a message that came by `channel`. What it returns goes down, in this order.
+    /// Takes a message that came by `channel`. The events that it returns go down, in this order.
     pub(crate) fn take(
         &mut self,
         channel: &ChannelName,
@@ -204,8 +204,8 @@ impl GapDetector {
         }
     }
 
-    /// Gives up waiting for copies that did not come beside the others: whoever published may not publish to all of the
-    /// channels that the event names.
+    /// Gives up waiting for copies that did not come with the others: the publisher's ACL may deny some of the channels that
+    /// the event names.
     pub(crate) fn flush(&mut self) -> Option<ReadyEvent> {
         let arrived = self.pending.take()?.arrived;
         self.pass(arrived.id);
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waited_from_before_the_number_that_was_read_has_gone_down_already() {
+    fn a_waiting_message_at_or_below_the_number_that_was_read_is_not_handed_down_again() {
         let mut detector = following(&["a"]);
         detector.lost();
         detector.synced(&terms(12));
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_redis_forgot_of_a_quiet_channel_is_no_hole_once_it_was_asked() {
+    fn a_number_that_redis_forgot_is_no_hole_once_redis_was_asked() {
         let mut detector = following(&["a"]);
         detector.verify(50);
         assert_eq!(take(&mut detector, "a", 50, 49, &["a"]), Ok(String::new()), "a repair has brought it");

@@ -20,7 +20,7 @@ use crate::Recalled;
 use crate::redis::envelope::Envelope;
 use crate::redis::names::ChannelKind;
 
-/// What is known of the log, and what waits for it.
+/// The log of one lane.
 #[derive(Debug, Default)]
 pub(crate) struct LaneLog {
     detector: GapDetector,
@@ -51,7 +51,7 @@ struct Newcomers {
     is_sync_wanted: bool,
 }
 
-/// What has to be read before the node can go on.
+/// The events that have to be read before the node can go on.
 #[derive(Debug)]
 pub(crate) struct MissedRange {
     /// Everything up to here has gone down; none for a node that never followed anything.
@@ -202,8 +202,8 @@ impl LaneLog {
         Ok(())
     }
 
-    /// What was missed was read. It goes down in order, then what came meanwhile. False if that was too much to be kept:
-    /// then it has to be read as well.
+    /// The missed events were read. They go down in order, then the messages that came meanwhile. False if those were too many
+    /// to be kept: then they have to be read as well.
     pub(crate) fn repaired(
         &mut self,
         terms: &Terms,
@@ -278,7 +278,7 @@ impl LaneLog {
 
     /// Takes nothing more over this connection: it would move the node past what is missing.
     pub(crate) fn give_up(&mut self, error: ContinuityError) -> GivenUp {
-        // What one channel lacks shows that others may, below what has been handed down since.
+        // Where one channel lacks an event others may, below the numbers that have gone down since.
         if matches!(error, ContinuityError::Hole { .. }) {
             self.holes = self.followed();
         }

@@ -1,4 +1,4 @@
-//! What a lane's log wants done.
+//! Orders of a lane's log: the node is to be told these things.
 
 use std::error::Error;
 

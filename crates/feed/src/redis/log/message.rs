@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_refused() {
+    fn a_payload_that_is_no_message_of_the_log_is_refused() {
         let wide = format!("abcdefghijkl.5.9 7 a{}\n", ",a".repeat(CHANNELS_PER_EVENT_MAX));
         for payload in [
             "",

@@ -9,7 +9,7 @@ use super::entry::LogEntry;
 /// is as large as events may be by default, it is no more than is read of a channel.
 const PAGE_MAX: usize = 256;
 const PAGE_FIRST: usize = 64;
-/// What a step brings at most, if no entry is larger than those before.
+/// Bytes that a step brings at most, if no entry is larger than those before.
 const PAGE_BYTES: usize = 4 << 20;
 
 /// Channels that are read at a time.
@@ -17,7 +17,7 @@ pub(crate) const READS_MAX: usize = 16;
 /// Bytes of events that are read of one channel.
 pub(crate) const CHANNEL_BYTES_MAX: usize = 16 << 20;
 
-/// What may still be held.
+/// Events and bytes that may still be held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReadBudget {
     events: usize,
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_than_an_entry_that_does_not_fit_is_left_out_however_small_it_is() {
+    fn entries_older_than_one_that_does_not_fit_are_left_out_however_small() {
         let mut budget = ReadBudget::new(10, 10_000);
         assert!(budget.take(&entry(5_000)));
         assert!(!budget.take(&entry(5_000)));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lent_to_many_at_a_time_is_never_more_than_there_is() {
+    fn shares_lent_at_a_time_are_never_more_than_the_budget() {
         let share = ReadBudget::new(4, 4_000);
         let mut budget = ReadBudget::new(9, 12_000);
         assert_eq!([budget.lend(share, false), budget.lend(share, true)], [Some(share); 2]);

@@ -97,7 +97,7 @@ fn unbroken(mut entries: Vec<LogEntry>, terms: &Terms) -> Vec<LogEntry> {
     entries.split_off(first)
 }
 
-/// What of `entries` is all there was above a place, and that place. `newest` is the number of the last event that there
+/// The part of `entries` that is all there was above a place, and that place. `newest` is the number of the last event that there
 /// must be, as the event after it tells, or the newest of all: if it is not known or not among them, nothing is known of
 /// what is below.
 fn whole(

@@ -7,11 +7,11 @@ use foldhash::fast::RandomState;
 
 use super::recall::RecallRequest;
 
-/// What is asked for. Bounded by the channels that are followed.
+/// The open questions. Bounded by the channels that are followed.
 #[derive(Debug, Default)]
 pub(crate) struct RecallQueue {
     unanswered: HashMap<ChannelName, Asked, RandomState>,
-    /// Those that nobody reads yet, each once, by their turns.
+    /// The channels that are not being read yet, each once, in their order.
     waiting: BTreeMap<u64, ChannelName>,
     tickets: u64,
 }

@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 
 use crate::redis::names::ChannelKind;
 
-/// What may wait. A repair that takes longer starts over from where it came to, and reads what was dropped here.
+/// Messages that may wait. A repair that takes longer starts over from where it came to, and reads the dropped ones.
 const MESSAGES_MAX: usize = 65_536;
 const BYTES_MAX: usize = 32 << 20;
 
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_dropped_whole_until_the_next_beginning() {
+    fn a_full_repair_buffer_drops_everything_until_the_next_repair() {
         let mut buffer = RepairBuffer::default();
         buffer.push(message(vec![0; BYTES_MAX]));
         buffer.push(message(vec![0]));
@@ -102,7 +102,7 @@ mod tests {
         assert!(buffer.take().is_none());
     }
     #[test]
-    fn of_dropped_messages_those_that_cannot_be_read_again_are_remembered_by_channel() {
+    fn channels_of_dropped_messages_that_cannot_be_read_again_are_remembered() {
         let plain = |name| Message { kind: ChannelKind::Plain, channel: channel(name), payload: Vec::new() };
         let mut buffer = RepairBuffer::default();
         buffer.push(plain("early"));

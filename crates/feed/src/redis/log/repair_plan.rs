@@ -1,4 +1,4 @@
-//! What a node has missed, put into the one order in which it goes down: a plan without IO.
+//! The events that a node has missed, in the one order in which they go down: a plan without IO.
 //!
 //! After a lost connection every followed channel is read from its Stream, and only when all of it is there does the
 //! first event go down. So the node's order has no place where one channel is repaired and another is not, and a
@@ -10,7 +10,7 @@ use smallvec::smallvec;
 use super::entry::LogEntry;
 use super::log_order::LogOrder;
 
-/// What was found in one channel.
+/// The entries that were found in one channel.
 #[derive(Debug)]
 pub(crate) struct MissedEvents {
     pub(crate) channel: ChannelName,
@@ -102,7 +102,7 @@ impl Ages<'_> {
                 continue;
             }
             if at > rank {
-                // What is missing of the term before is told there; that it ended is told anyway.
+                // A hole at the end of the term before is told in that term. Its end is told anyway.
                 if entry.previous > number {
                     steps.push(gap(&channel, rank, self.id(rank, number)));
                 }
@@ -117,7 +117,7 @@ impl Ages<'_> {
             }
             number = entry.id.number;
             let id = entry.id;
-            // What came after the number was read comes as a message.
+            // An event that came after the number was read comes as a message.
             if at < newest || id.number <= self.terms.number {
                 let publication = Publication { channels: smallvec![channel.clone()], event: entry.event };
                 let step = LogOrder::Event { id, publication, is_repaired: true };
@@ -146,8 +146,8 @@ impl Ages<'_> {
     }
 }
 
-/// A gap is told at both its ends: live streams are told before anything behind it, also of their other channels, so that
-/// nobody leaves with an id from there and was told nothing; and who comes back with such an id is told as well.
+/// A gap is told at both its ends. Example: 11 to 13 of `a` are missing and 12 of `b` is there. The gap is told at 10, before
+/// a stream of both sends 12 as its client's id, and again at 13, for a client that comes back with 12.
 fn gap(channel: &ChannelName, rank: Rank, at: EventId) -> (Rank, u64, bool, LogOrder) {
     (rank, at.number, true, LogOrder::Gap { channel: channel.clone(), at, reason: GapReason::Trimmed })
 }
@@ -171,7 +171,7 @@ mod tests {
         Terms { current: Term::from_random(NEW), start: end, number, ms: 0, ended }
     }
 
-    /// What was found in a channel: term, number, previous.
+    /// The entries of a channel: term, number, previous.
     fn missed(name: &str, top: u64, entries: &[(u64, u64, u64)]) -> MissedEvents {
         let entry = |(term, number, previous): &(u64, u64, u64)| LogEntry {
             id: id(*term, *number),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_trimmed_in_between_is_told_before_what_comes_behind_it() {
+    fn a_trimmed_event_is_told_as_a_gap_before_the_events_behind_it() {
         let a = missed("a", 18, &[(NEW, 15, 13), (NEW, 18, 15)]);
         let b = missed("b", 14, &[(NEW, 14, 9)]);
         assert_eq!(told(id(NEW, 10), &terms(5, 20), vec![a, b]), ["gap 10:a", "14:b", "gap 14:a", "15:a", "18:a"]);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_after_the_number_was_read_is_left_to_its_message() {
+    fn an_event_after_the_number_that_was_read_is_left_to_its_message() {
         let a = missed("a", 21, &[(NEW, 20, 9), (NEW, 21, 20)]);
         assert_eq!(told(id(NEW, 10), &terms(5, 20), vec![a]), ["20:a"]);
     }

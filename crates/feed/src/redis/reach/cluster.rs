@@ -32,12 +32,12 @@ pub(crate) struct Cluster {
     nodes: Vec<Address>,
 }
 
-/// What they are asked for.
+/// A question to the nodes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ClusterQuery {
     /// The owner of a slot.
     Owner(u16),
-    /// The same, if that is who is asked.
+    /// The same, if the node that is asked is the owner.
     Claim(u16),
     /// One that serves: the bus brings to all what is published at one.
     AnyMaster,
@@ -48,7 +48,7 @@ pub(crate) enum ClusterQuery {
 #[error("no node of the cluster tells which of them to use: {}", .0.join("; "))]
 pub(crate) struct NoOwnerKnown(Vec<String>);
 
-/// What a node says of itself and of the others.
+/// The owner of a slot, as one node tells it.
 #[derive(Debug)]
 pub(crate) struct SlotOwner {
     /// The owner of the slot, as this node knows it.
@@ -156,7 +156,7 @@ pub(crate) async fn ask_here(
     Ok(SlotOwner { owner: map.owner(slot, &asked)?, is_here: map.is_here(slot), others: map.others(&asked) })
 }
 
-/// What the node at this place says of itself, if it says that it owns a slot.
+/// The claim of the node at this address to own a slot, if it makes one.
 pub(crate) async fn claim(
     slot: u16,
     at: &Address,

@@ -1,4 +1,4 @@
-//! Those who are asked where Redis is: Sentinels, or the nodes of a Cluster.
+//! Finds the master: Sentinels, or the nodes of a Cluster, are asked where it is.
 //!
 //! They are asked all at once, so that one that is gone delays nobody, and the answer with the newest configuration
 //! counts: one that was cut off from the others still names the old master. As soon as more than half have answered, the
@@ -19,7 +19,7 @@ use super::lookup::{Lookups, NoAddress};
 /// the deadline for finding the master.
 const ASK_DEADLINE: Duration = Duration::from_secs(2);
 
-/// What one of them says.
+/// One answer.
 #[derive(Debug, Clone)]
 pub(crate) struct MasterClaim {
     /// Where the master is reached.

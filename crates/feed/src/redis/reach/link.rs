@@ -32,7 +32,7 @@ const CONNECTS_MAX: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) connection: MultiplexedConnection,
-    /// What the server is.
+    /// The server's role.
     pub(crate) role: ServerRole,
     /// The name of the server, if somebody told it.
     named: Option<String>,
@@ -40,12 +40,12 @@ pub(crate) struct Link {
     watch: JoinHandle<()>,
 }
 
-/// What a connection is for.
+/// The use of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// What it does not hear is missing: so it matters where it leads at every moment.
+    /// A message that it does not hear is missing: so it must lead to the right server at every moment.
     Subscribe,
-    /// Each event is confirmed: it matters where it leads while one is sent.
+    /// Each event is confirmed: it must lead there while one is sent.
     Publish,
 }
 
@@ -133,7 +133,7 @@ impl<'a, F: Fn(PushInfo) -> bool + Send + Sync + 'static> Connector<'a, F> {
         timeout(self.settings.connect_deadline, discovered?.replaced(self.settings, &mut None)).await.ok()?
     }
 
-    /// To where the log's events come from, or if there is none, any. Who told so is asked again while it stands.
+    /// To where the log's events come from, or if there is none, any. The source of the address is asked again while the connection stands.
     async fn connect(&self) -> Result<(Candidate, Option<DiscoveredBy>), LinkError> {
         match (self.settings.sentinels(), self.settings.cluster()) {
             (Some(sentinels), _) => {
@@ -165,7 +165,7 @@ impl<'a, F: Fn(PushInfo) -> bool + Send + Sync + 'static> Connector<'a, F> {
     async fn connect_in(&self, cluster: &Cluster) -> Result<(Candidate, Option<DiscoveredBy>), LinkError> {
         if let Some(slot) = self.slot() {
             let owner = self.ask(cluster, ClusterQuery::Owner(slot)).await?;
-            // Whoever is named and is not the owner should know who is.
+            // A node that is named and is not the owner should know the owner.
             return match self.connect_to_owner(cluster, slot, &owner).await {
                 Err(LinkError::NotOwner { owner, .. }) => self.connect_to_owner(cluster, slot, &owner).await,
                 connected => connected,

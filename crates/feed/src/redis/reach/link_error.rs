@@ -26,7 +26,7 @@ pub(crate) enum LinkError {
     Named {
         /// Which.
         address: String,
-        /// What is wrong with it.
+        /// The fault.
         error: RedisError,
     },
     /// A password or certificate.
@@ -43,7 +43,7 @@ pub(crate) enum LinkError {
     Untold {
         /// Which.
         address: String,
-        /// What is wrong with it.
+        /// The fault.
         error: Unanswered,
     },
     /// The node of a Cluster does not own the slot.
@@ -59,7 +59,7 @@ pub(crate) enum LinkError {
     Replaced {
         /// Which.
         address: String,
-        /// Who is named now.
+        /// The server that is named now.
         why: String,
     },
     /// The server may not be followed.

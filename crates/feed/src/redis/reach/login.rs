@@ -1,6 +1,6 @@
-//! Who logs in to Redis, and with which password.
+//! The user that logs in to Redis, and the password.
 //!
-//! A password file is read again for each connection, so that a password can be changed without a restart. What was read
+//! A password file is read again for each connection, so that a password can be changed without a restart. The password
 //! goes into the connection and nowhere else: neither errors nor `Debug` show it.
 
 use std::fmt;

@@ -1,9 +1,9 @@
 //! Where a name leads: looked up anew for each connection, and by one lookup at a time.
 //!
 //! The system's resolver takes as long as it likes, half a minute with name servers that are gone, and keeps a thread
-//! until it is done: it cannot be called back. So whoever wants a name that is being looked up already waits for that
-//! answer, however many tries to connect were given up meanwhile. An answer that came too late for everyone serves the
-//! next who asks: else a resolver that is slower than a connection may be would never lead anywhere.
+//! until it is done: it cannot be cancelled. So a caller whose name is being looked up already waits for that
+//! answer, however many tries to connect were given up meanwhile. An answer that came too late for all callers
+//! serves the next one. Example: the resolver takes 8 s and a connection may take 5 s; without this none would be made.
 
 use std::collections::HashMap;
 use std::io;
@@ -67,7 +67,7 @@ impl Lookups {
         let mut lookup = self.join(name, resolve);
         let resolved = lookup.wait_for(Option::is_some).await.ok().and_then(|resolved| resolved.clone());
         self.taken(name, &lookup);
-        // Without an answer the lookup's runtime has ended, and with it everyone who could ask.
+        // Without an answer the lookup's runtime has ended, and with it all callers.
         resolved.map_or_else(|| Err(no_address(name, "the lookup was broken off")), |resolved| resolved.addresses)
     }
 

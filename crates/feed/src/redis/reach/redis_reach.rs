@@ -1,4 +1,4 @@
-//! What an operator says about reaching Redis: where it is, who asks, and what proves that it is the right one.
+//! An operator's settings for reaching Redis: its address, the login, and the certificates.
 //!
 //! Plain data, unchecked. [`RedisSettings::new`](super::RedisSettings::new) checks it; nothing here shows a secret.
 
@@ -16,7 +16,7 @@ pub struct RedisReach {
     pub password: Option<String>,
     /// A file with the password, read again for each connection.
     pub password_file: Option<PathBuf>,
-    /// Who signs the server's certificate (PEM); the system's authorities if missing.
+    /// The authority that signs the server's certificate (PEM); the system's authorities if missing.
     pub tls_ca: Option<PathBuf>,
     /// The certificate that this client shows (PEM).
     pub tls_cert: Option<PathBuf>,

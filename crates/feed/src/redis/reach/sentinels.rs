@@ -1,4 +1,4 @@
-//! Who knows which Redis is the master: the Sentinels, asked anew for each connection and while it stands.
+//! The Sentinels know which Redis is the master. They are asked anew for each connection and while it stands.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -1,5 +1,5 @@
-//! What a Redis server tells of itself by `INFO`. Its user may be forbidden to ask, and what speaks for Redis need not know
-//! all its words: then nothing is told.
+//! Facts that a Redis server tells by `INFO`. The user may be forbidden to ask, and an imitation of Redis need not know all
+//! words: then nothing is told.
 
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, cmd};

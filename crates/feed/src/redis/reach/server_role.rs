@@ -1,4 +1,4 @@
-//! What a Redis server is: asked by `HELLO`, the one command that no ACL rule can forbid.
+//! The role of a Redis server: asked by `HELLO`, the one command that no ACL rule can forbid.
 //!
 //! `ROLE` would tell the same, but is dangerous in the eyes of Redis (`@dangerous`), and so is often forbidden.
 
@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value, cmd, from_redis_value};
 
-/// What a server says of itself.
+/// A server's role, as it says itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ServerRole {
-    /// It takes publications, or is not known to be anything else: what speaks for Redis need not know all its words.
+    /// It takes publications, or is not known to be anything else: an imitation of Redis need not know all its words.
     Master,
     /// It copies a master. Its subscribers miss what is published while it is cut off from there.
     Replica,

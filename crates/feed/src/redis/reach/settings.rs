@@ -72,7 +72,7 @@ pub enum SettingsError {
         "the redis url is not usable: {reason}; write redis://[user:password@]host[:port][/database], or rediss:// for TLS"
     )]
     Url {
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
     /// A Sentinel's address cannot be used.
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_without_being_quoted() {
+    fn an_unusable_address_is_refused_without_being_quoted() {
         for url in [
             "",
             "db",
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_silently_without_effect_is_refused() {
+    fn settings_without_effect_are_refused() {
         let plain = || RedisReach { url: "redis://db".into(), ..RedisReach::default() };
         let path = || Some("/x".into());
         let refused = [

@@ -1,8 +1,8 @@
 //! Files that are read for each connection, by one thread at a time.
 //!
-//! A read from a filesystem that hangs cannot be called back, and keeps its thread. So whoever wants the files while they
-//! are being read waits for that, however many tries to connect were given up meanwhile. Whoever gave up tries again
-//! within seconds: what was read too late for him is taken then, and not kept for longer.
+//! A read from a filesystem that hangs cannot be cancelled, and keeps its thread. So one read is under way at a time, and
+//! every caller waits for it, however many tries to connect were given up meanwhile. A caller that gave up tries again
+//! within seconds: it takes the late answer then, and that is not kept for longer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-/// What is being read, shared by all connections of a feed.
+/// The read that is under way, shared by all connections of a feed.
 pub(crate) struct SharedRead<T>(Arc<Mutex<Option<JoinHandle<T>>>>);
 
 impl<T: Send + 'static> SharedRead<T> {
@@ -18,7 +18,7 @@ impl<T: Send + 'static> SharedRead<T> {
     pub(crate) async fn read(&self, read: impl FnOnce() -> T + Send + 'static) -> T {
         let mut under_way = self.0.lock().await;
         let reading = under_way.get_or_insert_with(|| spawn_blocking(read));
-        // Whoever is given up here leaves it behind.
+        // A caller that is dropped here leaves the read behind.
         let read = reading.await;
         *under_way = None;
         read.expect("reading files does not panic")
@@ -37,7 +37,7 @@ impl<T> Default for SharedRead<T> {
     }
 }
 
-/// What is read is secret.
+/// The files are secret.
 impl<T> fmt::Debug for SharedRead<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SharedRead").finish_non_exhaustive()

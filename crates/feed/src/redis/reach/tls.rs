@@ -1,4 +1,4 @@
-//! The files that make a TLS connection to Redis one to the right server, and prove who asks.
+//! The files of a TLS connection to Redis: they prove the server to this client, and this client to the server.
 //!
 //! Read again for each connection, since certificates are replaced while programs run. Certificates are always checked:
 //! a server that signs its own is named by its certificate in `redis_tls_ca`.

@@ -54,7 +54,7 @@ async fn a_slot_that_moves_takes_the_log_along_and_nothing_is_missing() {
     }
 }
 
-/// Whoever publishes meanwhile is refused or accepted; what was accepted comes, once and in order.
+/// A publisher is refused or accepted meanwhile; accepted events come, once and in order.
 #[tokio::test]
 async fn a_slot_that_moves_under_load_loses_nothing_that_was_accepted() {
     let (cluster, slot, owner, other) = start().await;
@@ -109,7 +109,7 @@ async fn a_slot_that_moves_under_load_loses_nothing_that_was_accepted() {
     assert!(terms(&node) == 6 && !node.told().iter().any(|line| line.starts_with("gap")), "{:?}", node.told());
 }
 
-/// What the text does when the slot is on its way and some of the keys are here and others there.
+/// The slot is on its way: some of the keys are here and others there.
 #[tokio::test]
 async fn while_the_slot_is_on_its_way_an_event_is_kept_and_sent_or_neither() {
     for moved in
@@ -186,10 +186,10 @@ async fn a_server_to_which_its_own_slot_comes_back_numbers_nothing_before_all_is
     }
 }
 
-/// 1. A slot is on its way. The Stream of a quiet channel has gone already, and is asked for by who comes back for it.
+/// 1. A slot is on its way. The Stream of a quiet channel has gone already, and a client that comes back asks for it.
 /// 2. Other channels are here, and what is published to them comes.
 #[tokio::test]
-async fn who_asks_for_what_has_gone_already_stops_nobody_else() {
+async fn a_recall_of_a_channel_that_has_moved_stops_no_other() {
     let (cluster, slot, owner, other) = start().await;
     let mut node = following(seeded(&cluster.addresses()), &["a", "quiet"]).await;
     let home = &cluster.nodes()[owner];

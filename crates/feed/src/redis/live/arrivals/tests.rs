@@ -208,7 +208,7 @@ fn a_copy_on_a_channel_that_is_let_go_does_not_use_up_the_event() {
 }
 
 #[test]
-fn what_cannot_be_an_event_is_counted_by_reason_and_stops_nothing() {
+fn messages_that_are_no_events_are_counted_by_reason_and_stop_nothing() {
     let node = ListeningNode::following(&["a"]);
     node.message("fantail:a", b"\xff".to_vec());
     node.message("fantail:a", "too large");

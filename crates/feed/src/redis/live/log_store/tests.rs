@@ -12,7 +12,7 @@ mod terms;
 
 use lane::TestLane;
 
-/// How the text is called. What holds for one form holds for the other.
+/// How the text is called. Each promise holds for both forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LibraryForm {
     Functions,

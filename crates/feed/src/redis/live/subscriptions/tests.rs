@@ -271,7 +271,7 @@ fn one_forbidden_channel_keeps_none_of_the_others_out() {
 
 const CHANNELS: usize = 4;
 
-/// What happens next in a run of the model.
+/// One step of a run of the model.
 #[derive(Debug, Clone, Copy)]
 enum ModelStep {
     Follow(usize),
@@ -488,7 +488,7 @@ proptest! {
             model.take(step);
         }
         model.settle();
-        // What was refused while it was forbidden is asked for again by following it again.
+        // A channel that was refused while it was forbidden is asked for again by following it again.
         model.forbidden.clear();
         for number in &wanted {
             model.take(ModelStep::Follow(*number));

@@ -173,7 +173,7 @@ fn a_log_that_was_given_up_takes_no_answer_and_asks_from_where_it_was() {
 }
 
 /// 1. `a` and `b` are followed, and the connection is lost at 10.
-/// 2. Over the next connection Redis confirms `a`. What `b` gets meanwhile is not heard, so 10 to 12 cannot be read yet.
+/// 2. Over the next connection Redis confirms `a`. Events of `b` would still be missed, so the repair has to wait.
 #[test]
 fn a_repair_waits_until_all_followed_channels_are_subscribed_to_again() {
     let mut node = TrialLane::following(&["a", "b"]);
@@ -231,7 +231,7 @@ fn a_recall_is_answered_once_and_by_its_own_answer_alone() {
 fn an_event_that_waits_for_a_copy_is_not_passed_by_a_channel_that_nobody_wants() {
     let mut node = TrialLane::following(&["a", "b", "c"]);
     node.unfollow("c");
-    // Who publishes 11 may not publish to b.
+    // The publisher's ACL denies it b, so there is no copy of 11 by b.
     node.message("a", 11, 0, "a,b").expect("in order");
     // UNSUBSCRIBE is on its way.
     node.message("c", 12, 0, "c").expect("in order");
@@ -265,7 +265,7 @@ fn a_hole_in_one_channel_does_not_hide_that_of_another() {
 }
 
 #[test]
-fn what_is_lost_while_the_log_is_looked_at_is_found_afterwards() {
+fn an_event_that_is_lost_during_a_verification_is_noticed() {
     let mut node = TrialLane::following(&["a"]);
     // As `Follower::verify` reads: the number, then 11 of a is published and does not come, then the tops.
     assert!(node.verified(10, &[("a", 11)]).is_err());
@@ -303,7 +303,7 @@ fn a_copy_that_comes_after_an_older_number_was_told_is_not_left_behind() {
 }
 
 /// 1. A connection is lost. 13 of c is trimmed before it is back, 14 of d is there, and 15 of d comes while they are read.
-/// 2. Who may begin before 14 went down would come to it without having been told of 13.
+/// 2. A stream that is let in before 14 goes down gets 14 and never hears of 13.
 #[test]
 fn after_an_outage_channels_are_confirmed_behind_all_that_was_missed_and_before_what_is_live() {
     let mut node = TrialLane::following(&["c", "d"]);
@@ -321,7 +321,7 @@ fn after_an_outage_channels_are_confirmed_behind_all_that_was_missed_and_before_
     assert_eq!(told, ["gap 10 c", "gap 13 c", "14 d", "synced 14", "followed c", "followed d", "15 d"]);
 }
 
-/// 1. x is wanted anew while the connection is away. What others missed is being read.
+/// 1. x is wanted anew while the connection is away. The events that other channels missed are being read.
 /// 2. Nobody wants x any more, 11 of x comes and is passed over, and x is wanted again.
 /// 3. The repair ends with number 10: x is not complete from there.
 #[test]

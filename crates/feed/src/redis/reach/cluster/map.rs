@@ -1,4 +1,4 @@
-//! What a node of a Cluster tells of all of them: the answer to `CLUSTER NODES`, a line for each.
+//! The nodes of a Cluster as one of them knows them: the answer to `CLUSTER NODES`, a line for each.
 //!
 //! `<id> <ip>:<port>@<bus port>[,<name>[,<more>]] <flags> <master> <ping> <pong> <epoch> <link> <slot>…`; it is read as far
 //! as it is understood, since every version adds to it.
@@ -38,7 +38,7 @@ impl ClusterMap {
         Self { nodes: text.lines().filter_map(|line| MapNode::read(line, prefers_names)).collect() }
     }
 
-    /// Who owns a slot, as the node at `asked` knows it.
+    /// The owner of a slot, as the node at `asked` knows it.
     pub(super) fn owner(&self, slot: u16, asked: &Address) -> Result<MasterClaim, Unanswered> {
         let owner = self.nodes.iter().find(|node| node.owns(slot)).ok_or(Unanswered::NoOwner(slot))?;
         let answer = owner.answer(asked).ok_or(Unanswered::NoOwner(slot))?;
@@ -152,7 +152,7 @@ what is this
     }
 
     #[test]
-    fn what_is_no_owner_any_more_or_cannot_be_reached_is_told() {
+    fn an_owner_that_failed_or_has_no_address_is_told() {
         assert_eq!(owner(400, false).unwrap_err(), "knows no master for the slot 400 of the log");
         assert_eq!(owner(301, false).unwrap_err(), "knows no master for the slot 301 of the log");
         let failed = "says that 10.0.0.4:7003, the master for the slot of the log, has failed";

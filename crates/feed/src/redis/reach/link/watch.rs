@@ -29,7 +29,7 @@ pub(super) struct Watch {
     pub(super) keeps_log: bool,
 }
 
-/// Who told where the connection is to lead, and what they said.
+/// The Sentinels or the Cluster that told where the connection is to lead, and their answer.
 pub(super) enum DiscoveredBy {
     BySentinels { sentinels: Sentinels, answer: MasterClaim },
     InCluster { cluster: Cluster, slot: u16, answer: MasterClaim },
@@ -85,7 +85,7 @@ impl DiscoveredBy {
         }
         let Self::InCluster { slot, .. } = *self else { return Some(WrongServer::Replaced(told.address)) };
         // The epoch in the map is a node's and not that of its claim to the slot: one that missed a move and hears of the
-        // former owner's later doings outdoes those who know. So who is named must say so itself.
+        // former owner's later doings outdoes the nodes that know. So the named owner must say so itself.
         let owner = cluster::claim(slot, &told.address, settings, &credentials).await?;
         (owner.name != discovered.name).then_some(WrongServer::Moved(owner.address))
     }
@@ -114,7 +114,7 @@ impl Watch {
         }
     }
 
-    /// What the server says itself, over the connection.
+    /// Asks the server itself, over the connection.
     async fn wrong_server_here(&mut self) -> Option<WrongServer> {
         if let Some(DiscoveredBy::InCluster { slot, .. }) = self.discovered {
             let told = cluster::ask_here(slot, &self.settings, &self.location, &mut self.connection).await.ok()?;
@@ -129,7 +129,7 @@ impl Watch {
         (now != *history).then_some(WrongServer::Returned)
     }
 
-    /// Each eviction is declared like any other loss. But whoever set a bound for a cache should know what it costs here.
+    /// Each eviction is declared like any other loss. But an operator who set a bound for a cache should know its cost here.
     async fn look_at_eviction(&mut self, told: &mut Option<Eviction>) {
         let Ok(found) = server_info::eviction(&mut self.connection).await else { return };
         if let Some(Eviction { maxmemory, policy }) = found.as_ref().filter(|found| told.as_ref() != Some(found)) {

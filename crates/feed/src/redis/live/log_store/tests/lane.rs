@@ -162,7 +162,7 @@ pub(super) fn stream(name: &str) -> String {
     format!("fantail-stream:{{0}}:{name}")
 }
 
-/// What our text said, without the client's words around it.
+/// The words of our text, without the client's around them.
 pub(super) fn said(error: &RedisError) -> &str {
     error.detail().unwrap_or_default()
 }

@@ -55,7 +55,7 @@ async fn a_foreign_library_of_our_name_is_an_error_and_stays() {
 }
 
 #[tokio::test]
-async fn what_redis_forgot_is_loaded_again_on_the_way() {
+async fn functions_that_redis_forgot_are_loaded_again_by_the_next_call() {
     for form in FORMS {
         let mut lane = TestLane::start(form).await;
         lane.publish(&["a"], "1").await;

@@ -1,4 +1,4 @@
-//! What is refused, with words that help, and with nothing half done.
+//! Refusals: with words that help, and with nothing half done.
 
 use fantail_testkit::Reply;
 use redis::RedisError;
@@ -14,7 +14,7 @@ async fn raw(lane: &mut TestLane, envelope: impl AsRef<[u8]>, channels: &[&[u8]]
 }
 
 #[tokio::test]
-async fn what_no_node_could_read_is_refused_and_leaves_no_trace() {
+async fn an_event_that_no_node_could_read_is_refused_and_leaves_no_trace() {
     for form in FORMS {
         let mut lane = TestLane::start(form).await;
         let before = lane.dump().await;
@@ -158,7 +158,7 @@ async fn without_memory_nothing_is_published_or_half_done_but_the_log_is_read() 
     }
 }
 
-/// What docs/publishing.md grants to a publisher, for the channels named.
+/// The rights that docs/publishing.md grants to a publisher, for the channels named.
 const COMMANDS: &str = "+fcall +evalsha +eval +info +time +hmget +hgetall +hset +hdel +zrevrange +zrange +zscore \
     +zcard +zcount +zadd +zremrangebyrank +xlen +xinfo +xadd +xdel +xtrim +pexpire +publish";
 
@@ -193,7 +193,7 @@ async fn a_user_of_one_channel_publishes_to_that_one_only() {
     }
 }
 
-/// What docs/publishing.md grants to a node beside a publisher's commands.
+/// The rights that docs/publishing.md grants to a node besides a publisher's.
 #[tokio::test]
 async fn a_node_s_user_loads_publishes_and_reads() {
     let mut lane = TestLane::start(LibraryForm::Functions).await;
@@ -217,9 +217,9 @@ async fn a_node_s_user_loads_publishes_and_reads() {
 }
 
 /// 1. A user may write to all keys, but publish to `a` only.
-/// 2. What was kept in the others is taken out again; a number is left out, and no chain shows a hole.
+/// 2. The entries in the others are taken out again; a number is left out, and no chain shows a hole.
 #[tokio::test]
-async fn what_may_not_be_published_is_not_kept() {
+async fn an_event_that_may_not_be_published_is_not_kept() {
     for form in FORMS {
         let mut lane = TestLane::start(form).await;
         let url = user(&mut lane, &format!("~* &{STATE}:a")).await;
@@ -249,7 +249,7 @@ async fn what_may_not_be_published_is_not_kept() {
 }
 
 /// 1. A user may read the Stream of `b`, so nothing is wrong until it is to be written.
-/// 2. What was kept in `a` before is taken out again.
+/// 2. The entry in `a` is taken out again.
 #[tokio::test]
 async fn an_event_that_not_all_channels_can_keep_is_kept_by_none() {
     for form in FORMS {
@@ -282,7 +282,7 @@ async fn a_missing_permission_is_named() {
         let error = store.publish(&mut link.connection.clone(), &publication).await.unwrap_err();
         let expected = format!("this user may not {}", command.to_uppercase());
         assert!(said(&error).contains(&expected), "{command}: {error}");
-        // Whatever it left, the chain of the channel is true.
+        // The chain of the channel is true, with or without an entry.
         lane.publish(&["a"], "x").await;
         let chain = lane.chain("a").await;
         let [.., before, last] = &chain[..] else { panic!("{chain:?}") };

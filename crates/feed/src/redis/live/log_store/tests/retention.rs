@@ -1,4 +1,4 @@
-//! What is kept, and for how long.
+//! How much is kept, and for how long.
 
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ async fn the_retention_is_kept_in_redis_until_it_is_set_anew() {
     }
 }
 
-/// Whatever is forgotten of a channel, its newest number is not above the horizon.
+/// A channel that is not among the tops has no number above the horizon.
 async fn check_tops(lane: &TestLane, newest: &[(String, u64)]) -> (usize, u64) {
     let names: Vec<_> = newest.iter().map(|(name, _)| name.as_str()).collect();
     let horizon = lane.state().await.horizon;

@@ -17,7 +17,7 @@ const RESTORE: &str = "for _, key in ipairs(redis.call('KEYS', 'fantail-*')) do 
     redis.call('RESTORE', string.sub(key, 6), 0, redis.call('GET', key)) end";
 
 /// 1. At number 3 all keys are kept. Numbers 4 and 5 are given.
-/// 2. The keys are put back. What gets number 4 now is another event.
+/// 2. The keys are put back. The event that gets number 4 now is another one.
 #[tokio::test]
 async fn a_numbering_whose_keys_were_all_set_back_goes_on_in_another_term() {
     for [keep, put_back] in WAYS {
@@ -86,7 +86,7 @@ async fn numbers_that_are_given_back_do_not_look_like_a_numbering_that_was_set_b
     assert_eq!((new.term, new.number), (old.term, 2));
 }
 
-/// A script cannot remember what it gave; then those who saw it tell, and nobody is told that the term is known: some of its
+/// A script cannot remember the numbers that it gave. Then the nodes that saw them tell, and the term is not recorded: some of its
 /// numbers may mean two events.
 #[tokio::test]
 async fn a_node_that_saw_later_numbers_than_the_state_knows_makes_another_term_begin() {

@@ -99,7 +99,7 @@ async fn a_lost_stream_shows_as_a_hole_and_nothing_else() {
 }
 
 /// 1. The tops are lost: for no channel is it known what its newest number is.
-/// 2. Whoever asks is told that any channel may have events up to the newest number, also those with entries.
+/// 2. A node that asks is told that any channel may have events up to the newest number, also those with entries.
 #[tokio::test]
 async fn lost_tops_raise_the_horizon_to_the_newest_number() {
     for form in FORMS {

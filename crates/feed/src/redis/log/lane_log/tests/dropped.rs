@@ -16,7 +16,7 @@ impl TrialLane {
         }
     }
 
-    /// What it was told, without how far the log is.
+    /// Everything that it was told, without the numbers of the log.
     fn news(&mut self) -> Vec<String> {
         let mut told: Vec<_> = self.everything().into_iter().filter(|told| !told.starts_with("synced")).collect();
         // Channels are told in the order of a set.
@@ -57,7 +57,7 @@ fn a_second_loss_during_a_repair_forgets_no_channel_of_which_a_message_waited() 
 /// 1. While what was missed is read, a number that contradicts it comes, and behind it an unnumbered event.
 /// 2. The connection is given up at the one, and the other will not come again.
 #[test]
-fn what_stands_behind_a_hole_among_the_messages_that_waited_is_told() {
+fn an_unnumbered_message_behind_a_hole_among_waiting_messages_is_told_as_dropped() {
     let mut node = TrialLane::following(&["a", "b"]);
     node.reconnect();
     node.message("a", 12, 11, "a").expect("held");
