@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use fantail_testkit::client::Request;
+use fantail_testkit::client::SubscribeRequest;
 use fantail_testkit::ledger::Composed;
 use fantail_testkit::proxy::Cut;
 use fantail_testkit::{FaultProxy, Ledger, Mark, PATIENCE, Random, Reader, SseClient, Start, Verdict};
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::mode::Mode;
 use crate::quiet_setup::QuietSetup;
-use crate::sender::{Form, Way};
+use crate::sender::{PubsubForm, Way};
 
 /// The events of the response, by their size. Some have several lines.
 const SIZES: [usize; 6] = [0, 200, 900, 0, 1_500, 300];
@@ -25,7 +25,7 @@ const ACTORS: u64 = 8;
 
 /// What came of it in one mode.
 #[derive(Debug)]
-pub struct Tally {
+pub struct CutResults {
     /// How many connections were cut.
     pub cuts: u64,
     /// The longest response that was cut, in bytes.
@@ -34,7 +34,7 @@ pub struct Tally {
     pub verdict: Verdict,
 }
 
-impl Tally {
+impl CutResults {
     /// Whether everyone got everything.
     pub fn is_kept(&self) -> bool {
         self.verdict.is_whole() && self.verdict.gaps == 0 && self.cuts > 0
@@ -42,7 +42,7 @@ impl Tally {
 }
 
 /// What all of them share.
-pub(crate) struct Response {
+pub(crate) struct PublishedResponse {
     ledger: Ledger,
     events: Vec<Composed>,
     /// The id in front of the first event.
@@ -53,9 +53,9 @@ pub(crate) struct Response {
 }
 
 /// Cuts at every byte, with HTTP/1.1 and HTTP/1.0, by an orderly close and by a reset.
-pub async fn run(fantail: &Path, mode: Mode, seed: u64) -> Result<Tally> {
+pub async fn run(fantail: &Path, mode: Mode, seed: u64) -> Result<CutResults> {
     let setup = QuietSetup::start(fantail, mode, &[]).await?;
-    let (response, _follower) = Response::publish(&setup, seed).await?;
+    let (response, _follower) = PublishedResponse::publish(&setup, seed).await?;
     let response = Arc::new(response);
     let mut actors = JoinSet::new();
     for number in 0..ACTORS {
@@ -71,11 +71,11 @@ pub async fn run(fantail: &Path, mode: Mode, seed: u64) -> Result<Tally> {
         cuts += own_cuts;
         bytes = bytes.max(own_bytes);
     }
-    Ok(Tally { cuts, bytes, verdict: response.judge() })
+    Ok(CutResults { cuts, bytes, verdict: response.judge() })
 }
 
 /// Every so many bytes, up to where the whole response comes before the cut.
-async fn cut_everywhere(response: Arc<Response>, number: u64, http_1_0: bool, how: Cut) -> Result<(u64, u64)> {
+async fn cut_everywhere(response: Arc<PublishedResponse>, number: u64, http_1_0: bool, how: Cut) -> Result<(u64, u64)> {
     let proxy = FaultProxy::start(response.first)?;
     for cuts in 0.. {
         let bytes = number + cuts * ACTORS;
@@ -88,7 +88,7 @@ async fn cut_everywhere(response: Arc<Response>, number: u64, http_1_0: bool, ho
 }
 
 /// Whether everything came before the cut.
-async fn cut_once(response: &Response, proxy: &FaultProxy, bytes: u64, http_1_0: bool) -> Result<bool> {
+async fn cut_once(response: &PublishedResponse, proxy: &FaultProxy, bytes: u64, http_1_0: bool) -> Result<bool> {
     let name = format!("cut behind byte {bytes}, http 1.0 {http_1_0}");
     let begun = response.begin(proxy.addr(), name, http_1_0).await?;
     let is_whole = begun.came == response.events.len();
@@ -98,7 +98,7 @@ async fn cut_once(response: &Response, proxy: &FaultProxy, bytes: u64, http_1_0:
 
 /// A client whose connection was cut.
 pub(crate) struct Begun<'a> {
-    response: &'a Response,
+    response: &'a PublishedResponse,
     reader: Reader,
     http_1_0: bool,
     id: String,
@@ -119,12 +119,12 @@ impl Begun<'_> {
     }
 }
 
-fn request(addr: SocketAddr, http_1_0: bool) -> Request {
+fn request(addr: SocketAddr, http_1_0: bool) -> SubscribeRequest {
     let request = SseClient::request(addr, TARGET);
     if http_1_0 { request.http_1_0() } else { request }
 }
 
-impl Response {
+impl PublishedResponse {
     /// Publishes the events. The follower has seen them all.
     pub(crate) async fn publish(setup: &QuietSetup, seed: u64) -> Result<(Self, SseClient)> {
         let first = setup.nodes[0].public();
@@ -141,7 +141,7 @@ impl Response {
         let mut events = Vec::new();
         for (number, size) in SIZES.into_iter().enumerate() {
             let event = publisher.compose(CHANNELS[number % CHANNELS.len()], size);
-            sender.send(Way::Node(0), &[CHANNELS[number % CHANNELS.len()]], &event.text, Form::Envelope).await?;
+            sender.send(Way::Node(0), &[CHANNELS[number % CHANNELS.len()]], &event.text, PubsubForm::Envelope).await?;
             publisher.confirm(&event);
             events.push(event);
         }

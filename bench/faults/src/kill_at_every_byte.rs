@@ -11,7 +11,7 @@ use fantail_testkit::FaultProxy;
 use fantail_testkit::proxy::Cut;
 use tokio::task::JoinSet;
 
-use crate::at_every_byte::{Response, Tally};
+use crate::at_every_byte::{CutResults, PublishedResponse};
 use crate::mode::Mode;
 use crate::quiet_setup::QuietSetup;
 
@@ -19,7 +19,7 @@ use crate::quiet_setup::QuietSetup;
 const ACTORS: u64 = 4;
 
 /// Kills at every byte. With the log only: other ids are of no use on another node.
-pub async fn run(fantail: &Path, seed: u64) -> Result<Vec<Tally>> {
+pub async fn run(fantail: &Path, seed: u64) -> Result<Vec<CutResults>> {
     let mut actors = JoinSet::new();
     for number in 0..ACTORS {
         let fantail = fantail.to_owned();
@@ -29,9 +29,9 @@ pub async fn run(fantail: &Path, seed: u64) -> Result<Vec<Tally>> {
 }
 
 /// Every so many bytes, up to where the first event comes whole.
-async fn kill_everywhere(fantail: &Path, number: u64, seed: u64) -> Result<Tally> {
+async fn kill_everywhere(fantail: &Path, number: u64, seed: u64) -> Result<CutResults> {
     let mut setup = QuietSetup::start(fantail, Mode::Log, &[]).await?;
-    let (response, follower) = Response::publish(&setup, seed).await?;
+    let (response, follower) = PublishedResponse::publish(&setup, seed).await?;
     drop(follower);
     let proxy = FaultProxy::start(setup.nodes[0].public())?;
     let mut cuts = 0;
@@ -44,7 +44,7 @@ async fn kill_everywhere(fantail: &Path, number: u64, seed: u64) -> Result<Tally
         begun.go_on().await.with_context(|| format!("after the node was killed behind byte {bytes}"))?;
         cuts += 1;
         if came > 0 {
-            return Ok(Tally { cuts, bytes, verdict: response.judge() });
+            return Ok(CutResults { cuts, bytes, verdict: response.judge() });
         }
         setup.nodes[0].restart().await?;
         setup.nodes[0].wait_until_ready().await?;

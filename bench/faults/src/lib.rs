@@ -11,7 +11,6 @@ pub mod faults;
 pub mod kill_at_every_byte;
 pub mod lane;
 pub mod mode;
-pub mod node;
 pub mod open_then_publish;
 pub mod quiet_setup;
 pub mod recovery;
@@ -19,6 +18,7 @@ pub mod redis_way;
 pub mod report;
 pub mod sender;
 pub mod trial;
+pub mod trial_node;
 pub mod trial_publisher;
 pub mod trial_reader;
 pub mod trial_setup;
@@ -27,7 +27,7 @@ pub mod trial_state;
 pub use conditions::Conditions;
 pub use fault::{FAULTS, Fault};
 pub use mode::Mode;
-pub use trial::{Outcome, Plan};
+pub use trial::{Plan, TrialOutcome};
 
 /// Each reader is a descriptor, and many systems begin with a thousand.
 pub fn allow_many_descriptors() -> anyhow::Result<()> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
-use fantail_faults::open_then_publish::Tally;
-use fantail_faults::report::{Row, table};
+use fantail_faults::open_then_publish::OpenResults;
+use fantail_faults::report::{TrialRow, table};
 use fantail_faults::{FAULTS, Fault, Mode, Plan, at_every_byte, kill_at_every_byte, open_then_publish, trial};
 use fantail_testkit::{Defect, Random};
 use tokio::sync::Semaphore;
@@ -24,11 +24,11 @@ const BROKEN: u8 = 3;
 #[command(version)]
 struct CommandLine {
     #[command(subcommand)]
-    command: Command,
+    command: FaultsCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum FaultsCommand {
     /// Try faults; scripts/faults runs it
     Run(RunOptions),
     /// Publish the instant a stream's head comes, and see that the event comes
@@ -135,14 +135,14 @@ impl Break {
 fn main() -> ExitCode {
     let command = CommandLine::parse().command;
     let outcome = match command {
-        Command::List => {
+        FaultsCommand::List => {
             list();
             Ok(true)
         }
-        Command::Run(options) => in_runtime(run(options)),
-        Command::OpenThenPublish(options) => in_runtime(open_then_publish(options)),
-        Command::AtEveryByte(options) => in_runtime(at_every_byte(options.common)),
-        Command::KillAtEveryByte(options) => in_runtime(kill_at_every_byte(options)),
+        FaultsCommand::Run(options) => in_runtime(run(options)),
+        FaultsCommand::OpenThenPublish(options) => in_runtime(open_then_publish(options)),
+        FaultsCommand::AtEveryByte(options) => in_runtime(at_every_byte(options.common)),
+        FaultsCommand::KillAtEveryByte(options) => in_runtime(kill_at_every_byte(options)),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -180,7 +180,7 @@ async fn run(options: RunOptions) -> Result<bool> {
             let at = number;
             trials.spawn(async move {
                 let _slot = slots.acquire().await;
-                (at, Row::new(fault, &plan, trial::run(fault, &plan).await))
+                (at, TrialRow::new(fault, &plan, trial::run(fault, &plan).await))
             });
             number += 1;
         }
@@ -192,14 +192,14 @@ async fn run(options: RunOptions) -> Result<bool> {
         rows.push((at, row));
     }
     rows.sort_by_key(|(at, _)| *at);
-    let rows: Vec<Row> = rows.into_iter().map(|(_, row)| row).collect();
+    let rows: Vec<TrialRow> = rows.into_iter().map(|(_, row)| row).collect();
     if rows.is_empty() {
         bail!("no such fault in this mode; `list` tells their names");
     }
     if let Some(results) = &options.results {
         write_results(results, &rows, seed)?;
     }
-    Ok(rows.iter().all(if options.strict { Row::is_strictly_kept } else { Row::is_kept }))
+    Ok(rows.iter().all(if options.strict { TrialRow::is_strictly_kept } else { TrialRow::is_kept }))
 }
 
 fn plan(options: &RunOptions, mode: Mode, seed: u64) -> Plan {
@@ -243,7 +243,7 @@ async fn open_then_publish(options: OpenOptions) -> Result<bool> {
     for mode in options.common.known_modes(&Mode::OF_ONE_LANE).await? {
         let tally = open_then_publish::run(&options.common.fantail, mode, options.times, seed).await?;
         let (name, took) = (mode.name(), tally.took.as_secs_f64());
-        let Tally { times, missed: own, declared, .. } = tally;
+        let OpenResults { times, missed: own, declared, .. } = tally;
         println!("open-then-publish ({name}): {times} times in {took:.0} s, missed {own}, gaps {declared}");
         missed += own;
     }
@@ -272,7 +272,7 @@ async fn kill_at_every_byte(options: KillOptions) -> Result<bool> {
             tally.cuts, tally.bytes, tally.verdict
         );
     }
-    Ok(tallies.iter().all(at_every_byte::Tally::is_kept))
+    Ok(tallies.iter().all(at_every_byte::CutResults::is_kept))
 }
 
 fn chosen(options: &RunOptions) -> Result<Vec<&'static Fault>> {
@@ -290,9 +290,9 @@ fn chosen(options: &RunOptions) -> Result<Vec<&'static Fault>> {
     Ok(faults)
 }
 
-fn write_results(folder: &Path, rows: &[Row], seed: u64) -> Result<()> {
+fn write_results(folder: &Path, rows: &[TrialRow], seed: u64) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-    let all: Vec<_> = rows.iter().map(Row::json).collect();
+    let all: Vec<_> = rows.iter().map(TrialRow::json).collect();
     std::fs::write(folder.join("raw.json"), serde_json::to_string_pretty(&all)?)?;
     let broken = rows.iter().filter(|row| !row.is_kept()).count();
     let head = format!("# Faults\n\nSeed {seed}; {} trials, {broken} broken.\n\n", rows.len());

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::mode::Mode;
 use crate::quiet_setup::QuietSetup;
-use crate::sender::{Form, Sender, Way};
+use crate::sender::{PubsubForm, Sender, Way};
 
 /// How many do it at the same time.
 const ACTORS: u64 = 48;
@@ -28,7 +28,7 @@ const SOURCES: u64 = 50;
 
 /// What came of it in one mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tally {
+pub struct OpenResults {
     /// How often an event was accepted behind the head of an open stream.
     pub times: u64,
     /// How often it did not come.
@@ -48,7 +48,7 @@ struct Counts {
 }
 
 /// Does it so many times in one mode.
-pub async fn run(fantail: &Path, mode: Mode, times: u64, seed: u64) -> Result<Tally> {
+pub async fn run(fantail: &Path, mode: Mode, times: u64, seed: u64) -> Result<OpenResults> {
     let began = Instant::now();
     let setup = Arc::new(QuietSetup::start(fantail, mode, &FLAGS).await?);
     let _followers = follow(&setup).await?;
@@ -63,7 +63,7 @@ pub async fn run(fantail: &Path, mode: Mode, times: u64, seed: u64) -> Result<Ta
     }
     let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let (missed, declared) = (count(&counts.missed), count(&counts.declared));
-    Ok(Tally { times: count(&counts.accepted), missed, declared, took: began.elapsed() })
+    Ok(OpenResults { times: count(&counts.accepted), missed, declared, took: began.elapsed() })
 }
 
 /// Keeps some channels followed on every node.
@@ -116,7 +116,7 @@ async fn try_once(
     let status = stream.wait_for_head(PATIENCE).await?.status;
     let data = format!("event {number}");
     let Some(channel) = random.pick(channels) else { bail!("there is a channel") };
-    let form = if random.chance(1, 2) { Form::Envelope } else { Form::Plain };
+    let form = if random.chance(1, 2) { PubsubForm::Envelope } else { PubsubForm::Plain };
     sender.send(way, &[channel], &data, form).await?;
     if status != 200 {
         bail!("a stream was answered with {status}");

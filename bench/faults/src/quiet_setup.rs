@@ -6,8 +6,8 @@ use anyhow::Result;
 use fantail_testkit::RedisServer;
 
 use crate::mode::Mode;
-use crate::node::Node;
 use crate::sender::Sender;
+use crate::trial_node::TrialNode;
 
 /// What runs.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct QuietSetup {
     /// How events travel.
     pub mode: Mode,
     /// One node with its own memory, or two with one Redis.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<TrialNode>,
     redis: Option<RedisServer>,
 }
 
@@ -28,7 +28,7 @@ impl QuietSetup {
         let flags = [feed.as_ref().map_or(&[][..], |feed| feed), mode.flags(), flags].concat();
         let mut nodes = Vec::new();
         for _ in 0..if mode == Mode::Memory { 1 } else { 2 } {
-            let node = Node::start(fantail, &flags).await?;
+            let node = TrialNode::start(fantail, &flags).await?;
             node.wait_until_ready().await?;
             nodes.push(node);
         }
@@ -38,7 +38,7 @@ impl QuietSetup {
     /// Someone to send events.
     pub fn sender(&self) -> Sender {
         let first = self.nodes[0].internal();
-        let second = self.nodes.last().map_or(first, Node::internal);
+        let second = self.nodes.last().map_or(first, TrialNode::internal);
         let redis = self.redis.iter().map(RedisServer::addr).collect();
         Sender::new(self.mode, [first, second], redis)
     }

@@ -6,14 +6,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::fault::Fault;
-use crate::trial::{Outcome, Plan};
+use crate::trial::{Plan, TrialOutcome};
 
 /// Columns of the table, with what stands in each.
-type Column = (&'static str, fn(&Row) -> String);
+type Column = (&'static str, fn(&TrialRow) -> String);
 
 /// One trial as it is told.
 #[derive(Debug)]
-pub struct Row {
+pub struct TrialRow {
     /// The fault's name.
     pub fault: &'static str,
     /// How events travelled.
@@ -21,7 +21,7 @@ pub struct Row {
     /// Brings the trial back.
     pub seed: u64,
     /// What came of it, or why it could not be tried.
-    pub outcome: Result<Outcome, String>,
+    pub outcome: Result<TrialOutcome, String>,
 }
 
 const COLUMNS: [Column; 15] = [
@@ -42,16 +42,16 @@ const COLUMNS: [Column; 15] = [
     ("kept", |row| if row.is_kept() { "yes".into() } else { "NO".into() }),
 ];
 
-impl Row {
+impl TrialRow {
     /// Of one trial.
-    pub fn new(fault: &'static Fault, plan: &Plan, outcome: anyhow::Result<Outcome>) -> Self {
+    pub fn new(fault: &'static Fault, plan: &Plan, outcome: anyhow::Result<TrialOutcome>) -> Self {
         let outcome = outcome.map_err(|error| format!("{error:#}"));
         Self { fault: fault.name, mode: plan.mode.name(), seed: plan.seed, outcome }
     }
 
     /// Whether the promise was kept.
     pub fn is_kept(&self) -> bool {
-        self.outcome.as_ref().is_ok_and(Outcome::is_kept)
+        self.outcome.as_ref().is_ok_and(TrialOutcome::is_kept)
     }
 
     /// Whether moreover nothing was given up that Redis kept.
@@ -136,17 +136,17 @@ impl Row {
         value
     }
 
-    fn count(&self, count: fn(&Outcome) -> u64) -> String {
+    fn count(&self, count: fn(&TrialOutcome) -> u64) -> String {
         self.outcome.as_ref().map_or("-".into(), |outcome| count(outcome).to_string())
     }
 
-    fn time(&self, time: fn(&Outcome) -> Option<Duration>) -> String {
+    fn time(&self, time: fn(&TrialOutcome) -> Option<Duration>) -> String {
         self.outcome.as_ref().ok().and_then(time).map_or("-".into(), seconds)
     }
 }
 
 /// A Markdown table.
-pub fn table(rows: &[Row]) -> String {
+pub fn table(rows: &[TrialRow]) -> String {
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     let mut text = line(COLUMNS.iter().map(|(name, _)| (*name).to_owned()).collect());
     text.push_str(&line(COLUMNS.iter().map(|_| "---".to_owned()).collect()));

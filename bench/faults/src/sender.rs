@@ -26,7 +26,7 @@ const COPIES_PAUSE: Duration = Duration::from_millis(10);
 
 /// In which form an event is published to plain pub/sub. The log and the nodes have one of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum PubsubForm {
     /// The text as it is; for several channels an envelope, of which all get a copy in one transaction.
     Plain,
     /// An envelope; for several channels its copies go out in one transaction.
@@ -71,7 +71,7 @@ impl Sender {
     }
 
     /// Sends one event and waits until it is accepted.
-    pub async fn send(&mut self, way: Way, channels: &[&str], data: &str, form: Form) -> Result<()> {
+    pub async fn send(&mut self, way: Way, channels: &[&str], data: &str, form: PubsubForm) -> Result<()> {
         match way {
             Way::Node(node) => send_to_node(self.node_connection(node).await?, channels, data).await,
             Way::Redis if channels.len() > 1 && !self.mode.has_log() => self.send_copies(channels, data, form).await,
@@ -88,18 +88,18 @@ impl Sender {
     }
 
     /// To plain pub/sub, for several channels.
-    async fn send_copies(&mut self, channels: &[&str], data: &str, form: Form) -> Result<()> {
+    async fn send_copies(&mut self, channels: &[&str], data: &str, form: PubsubForm) -> Result<()> {
         let uid = format!("{:016x}", fantail_testkit::Random::from_entropy().next_u64());
         let copy = json!({ "data": data, "channels": channels, "uid": uid }).to_string();
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
         let copies = channels.iter().map(|channel| words(&["PUBLISH", &format!("fantail-event:{channel}"), &copy]));
         let (before, behind) = match form {
-            Form::Copies => (None, None),
-            Form::Plain | Form::Envelope => (Some(words(&["MULTI"])), Some(words(&["EXEC"]))),
+            PubsubForm::Copies => (None, None),
+            PubsubForm::Plain | PubsubForm::Envelope => (Some(words(&["MULTI"])), Some(words(&["EXEC"]))),
         };
         for command in before.into_iter().chain(copies).chain(behind) {
             self.call(channels, &command).await?;
-            if form == Form::Copies {
+            if form == PubsubForm::Copies {
                 sleep(COPIES_PAUSE).await;
             }
         }
@@ -133,11 +133,11 @@ async fn send_to_node(connection: &mut HttpConnection, channels: &[&str], data: 
 }
 
 /// The words of a command that publishes. Plain pub/sub goes to the first channel alone.
-pub(crate) fn command(mode: Mode, channels: &[&str], data: &str, form: Form) -> Vec<String> {
+pub(crate) fn command(mode: Mode, channels: &[&str], data: &str, form: PubsubForm) -> Vec<String> {
     let envelope = json!({ "data": data }).to_string();
     let words: &[&str] = if mode.has_log() {
         &["FCALL", "fantail_publish", "1", &key_of(lane_of(channels[0])), &envelope]
-    } else if form != Form::Plain {
+    } else if form != PubsubForm::Plain {
         &["PUBLISH", &format!("fantail-event:{}", channels[0]), &envelope]
     } else {
         &["PUBLISH", &format!("fantail:{}", channels[0]), data]
@@ -162,11 +162,11 @@ mod tests {
     #[test]
     fn every_mode_publishes_with_its_own_command() {
         let words = |mode, channels: &[&str], form| command(mode, channels, "x", form).join(" ");
-        assert_eq!(words(Mode::Pubsub, &["a"], Form::Plain), "PUBLISH fantail:a x");
-        assert_eq!(words(Mode::Pubsub, &["a"], Form::Copies), "PUBLISH fantail-event:a {\"data\":\"x\"}");
+        assert_eq!(words(Mode::Pubsub, &["a"], PubsubForm::Plain), "PUBLISH fantail:a x");
+        assert_eq!(words(Mode::Pubsub, &["a"], PubsubForm::Copies), "PUBLISH fantail-event:a {\"data\":\"x\"}");
         let logged = "FCALL fantail_publish 1 fantail-log:{0} {\"data\":\"x\"} a b";
-        assert_eq!(words(Mode::Log, &["a", "b"], Form::Envelope), logged);
+        assert_eq!(words(Mode::Log, &["a", "b"], PubsubForm::Envelope), logged);
         let in_lane = "FCALL fantail_publish 1 fantail-log:{orders} {\"data\":\"x\"} @orders/a";
-        assert_eq!(words(Mode::Lanes, &["@orders/a"], Form::Plain), in_lane);
+        assert_eq!(words(Mode::Lanes, &["@orders/a"], PubsubForm::Plain), in_lane);
     }
 }

@@ -49,7 +49,7 @@ pub struct Plan {
 
 /// What came of it.
 #[derive(Debug, Clone)]
-pub struct Outcome {
+pub struct TrialOutcome {
     /// What the ledger says.
     pub verdict: Verdict,
     /// How long it took until events came again.
@@ -70,7 +70,7 @@ pub struct Outcome {
     pub took: Duration,
 }
 
-impl Outcome {
+impl TrialOutcome {
     /// Whether the promise was kept, and something was tried.
     pub fn is_kept(&self) -> bool {
         self.verdict.is_clean() && self.verdict.delivered > 0 && self.offences.is_empty()
@@ -83,7 +83,7 @@ impl Outcome {
 }
 
 /// Tries one fault.
-pub async fn run(fault: &'static Fault, plan: &Plan) -> Result<Outcome> {
+pub async fn run(fault: &'static Fault, plan: &Plan) -> Result<TrialOutcome> {
     let began = Instant::now();
     let mut setup = TrialSetup::start(&plan.fantail, plan.mode, fault, plan.defect, plan.seed).await?;
     let state = Arc::clone(&setup.state);
@@ -120,7 +120,7 @@ pub async fn run(fault: &'static Fault, plan: &Plan) -> Result<Outcome> {
     if fault.after == After::Promises && verdict.declared > 0 {
         state.offence(format!("{} events were declared lost, and none may be", verdict.declared));
     }
-    Ok(Outcome {
+    Ok(TrialOutcome {
         recovered,
         offences: state.offences(),
         felt,

@@ -8,10 +8,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Result;
-use fantail_testkit::{ChannelSet, Composed, Publisher, Random, RespConnection};
+use fantail_testkit::{ChannelSet, Composed, LedgerPublisher, Random, RespConnection};
 use tokio::time::{sleep, timeout};
 
-use crate::sender::{Form, Sender, Unexpected, Way, command, is_accepted};
+use crate::sender::{PubsubForm, Sender, Unexpected, Way, command, is_accepted};
 use crate::trial_state::TrialState;
 
 /// How long a publisher waits for an answer.
@@ -25,7 +25,7 @@ const PAUSE_MS_MAX: u64 = 80;
 #[derive(Debug)]
 pub struct TrialPublisher {
     state: Arc<TrialState>,
-    publisher: Publisher,
+    publisher: LedgerPublisher,
     random: Random,
     sender: Sender,
 }
@@ -57,7 +57,7 @@ impl TrialPublisher {
             let compose = |channel: &String| (channel.clone(), self.publisher.compose(channel, size));
             let events: Vec<_> = batch.iter().map(compose).collect();
             for (channel, event) in &events {
-                redis.send(&command(self.state.mode, &[channel], &event.text, Form::Envelope)).await?;
+                redis.send(&command(self.state.mode, &[channel], &event.text, PubsubForm::Envelope)).await?;
             }
             for (_, event) in &events {
                 if is_accepted(&redis.reply().await?) {
@@ -118,16 +118,16 @@ impl TrialPublisher {
         is_accepted
     }
 
-    const fn choose_form(&mut self) -> Form {
+    const fn choose_form(&mut self) -> PubsubForm {
         match self.random.below(4) {
-            0 | 1 => Form::Plain,
-            2 => Form::Envelope,
-            _ => Form::Copies,
+            0 | 1 => PubsubForm::Plain,
+            2 => PubsubForm::Envelope,
+            _ => PubsubForm::Copies,
         }
     }
 
     /// A refusal that is no sign of trouble with Redis is an offence.
-    async fn send(&mut self, way: Way, channels: &[&str], data: &str, form: Form) -> Result<()> {
+    async fn send(&mut self, way: Way, channels: &[&str], data: &str, form: PubsubForm) -> Result<()> {
         let sent = self.sender.send(way, channels, data, form).await;
         if let Err(error) = &sent
             && let Some(refusal) = error.downcast_ref::<Unexpected>()

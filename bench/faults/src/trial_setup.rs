@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::clustered::Clustered;
 use crate::fault::Fault;
 use crate::mode::Mode;
-use crate::node::Node;
+use crate::trial_node::TrialNode;
 use crate::trial_state::TrialState;
 
 /// How nodes log in. Publishers and replicas need no name, so that taking rights from nodes hits nodes alone.
@@ -42,7 +42,7 @@ pub struct TrialSetup {
     /// The Cluster, if there is one.
     pub cluster: Option<Clustered>,
     /// The nodes.
-    pub nodes: [Node; 2],
+    pub nodes: [TrialNode; 2],
     /// Each node's way to Redis, unless that is a Cluster.
     pub to_redis: Vec<FaultProxy>,
     /// The publishers' way to Redis, unless that is a Cluster.
@@ -73,10 +73,10 @@ impl TrialSetup {
         let mut nodes = Vec::new();
         for reach in reaches {
             let flags = [&reach.each_ref().map(String::as_str), mode.flags(), conditions.node_flags].concat();
-            nodes.push(Node::start(fantail, &flags).await?);
+            nodes.push(TrialNode::start(fantail, &flags).await?);
         }
-        let Ok(nodes): Result<[Node; 2], _> = nodes.try_into() else { bail!("there are two nodes") };
-        let mut public = nodes.each_ref().map(Node::public);
+        let Ok(nodes): Result<[TrialNode; 2], _> = nodes.try_into() else { bail!("there are two nodes") };
+        let mut public = nodes.each_ref().map(TrialNode::public);
         let mut spoilers = Vec::new();
         if defect != Defect::None {
             for addr in &mut public {
@@ -89,8 +89,13 @@ impl TrialSetup {
             Some(cluster) => cluster.servers.nodes().iter().map(RedisServer::addr).collect(),
             None => publishers.iter().map(FaultProxy::addr).collect(),
         };
-        let state =
-            Arc::new(TrialState::new((mode, conditions), public, nodes.each_ref().map(Node::internal), takers, seed));
+        let state = Arc::new(TrialState::new(
+            (mode, conditions),
+            public,
+            nodes.each_ref().map(TrialNode::internal),
+            takers,
+            seed,
+        ));
         let setup = Self {
             state,
             redis,

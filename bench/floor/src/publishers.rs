@@ -8,7 +8,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 
 use crate::frame::Framer;
-use crate::request::{self, Request};
+use crate::request::{self, ParsedRequest};
 use crate::streams::Streams;
 
 const ACCEPTED: &[u8] = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n";
@@ -17,12 +17,12 @@ const REFUSED: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnec
 /// Publishing connections by descriptor.
 #[derive(Debug, Default)]
 pub(crate) struct Publishers {
-    open: HashMap<usize, Publisher>,
+    open: HashMap<usize, PublishConnection>,
     framer: Framer,
 }
 
 #[derive(Debug)]
-struct Publisher {
+struct PublishConnection {
     socket: TcpStream,
     inbox: Vec<u8>,
 }
@@ -39,7 +39,7 @@ impl Publishers {
             socket.set_nodelay(true)?;
             let slot = usize::try_from(socket.as_raw_fd()).unwrap_or_default();
             registry.register(&mut socket, Token(base + slot), Interest::READABLE)?;
-            self.open.insert(slot, Publisher { socket, inbox: Vec::new() });
+            self.open.insert(slot, PublishConnection { socket, inbox: Vec::new() });
         }
     }
 
@@ -54,7 +54,7 @@ impl Publishers {
     }
 }
 
-impl Publisher {
+impl PublishConnection {
     /// Reads until the socket is empty; false once the peer has closed.
     fn fill(&mut self) -> bool {
         let mut bytes = [0; 16 * 1024];
@@ -73,12 +73,12 @@ impl Publisher {
         let mut taken = 0;
         let sound = loop {
             match request::read(&self.inbox[taken..]) {
-                Request::Partial => break true,
-                Request::Refused => {
+                ParsedRequest::Partial => break true,
+                ParsedRequest::Refused => {
                     let _ = self.socket.write(REFUSED);
                     break false;
                 }
-                Request::Whole { body_start, end } => {
+                ParsedRequest::Whole { body_start, end } => {
                     // Answered before the pass, as a server with a thread of its own for publishing would.
                     if self.socket.write(ACCEPTED).ok() != Some(ACCEPTED.len()) {
                         break false;

@@ -7,7 +7,7 @@ pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// One request at the start of a buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Request {
+pub(crate) enum ParsedRequest {
     /// More bytes are needed.
     Partial,
     /// Not a request this program can read.
@@ -30,15 +30,15 @@ pub(crate) fn channel(head: &[u8]) -> &[u8] {
 }
 
 /// Reads the first request of `bytes`.
-pub(crate) fn read(bytes: &[u8]) -> Request {
+pub(crate) fn read(bytes: &[u8]) -> ParsedRequest {
     let Some(body_start) = head_length(bytes) else {
-        return if bytes.len() > HEAD_BYTES_MAX { Request::Refused } else { Request::Partial };
+        return if bytes.len() > HEAD_BYTES_MAX { ParsedRequest::Refused } else { ParsedRequest::Partial };
     };
     match content_length(&bytes[..body_start]) {
-        Some(length) if length > BODY_BYTES_MAX => Request::Refused,
-        Some(length) if bytes.len() < body_start + length => Request::Partial,
-        Some(length) => Request::Whole { body_start, end: body_start + length },
-        None => Request::Refused,
+        Some(length) if length > BODY_BYTES_MAX => ParsedRequest::Refused,
+        Some(length) if bytes.len() < body_start + length => ParsedRequest::Partial,
+        Some(length) => ParsedRequest::Whole { body_start, end: body_start + length },
+        None => ParsedRequest::Refused,
     }
 }
 
@@ -66,9 +66,9 @@ mod tests {
     #[test]
     fn body_is_found_however_the_bytes_arrive() {
         for cut in 0..POST.len() {
-            assert_eq!(read(&POST[..cut]), Request::Partial, "cut at {cut}");
+            assert_eq!(read(&POST[..cut]), ParsedRequest::Partial, "cut at {cut}");
         }
-        let Request::Whole { body_start, end } = read(POST) else { panic!("whole request not seen") };
+        let ParsedRequest::Whole { body_start, end } = read(POST) else { panic!("whole request not seen") };
         assert_eq!(&POST[body_start..end], b"hello");
     }
 
@@ -83,15 +83,15 @@ mod tests {
     #[test]
     fn second_request_begins_where_the_first_ends() {
         let both = [POST, POST].concat();
-        let Request::Whole { end, .. } = read(&both) else { panic!("first request not seen") };
+        let ParsedRequest::Whole { end, .. } = read(&both) else { panic!("first request not seen") };
         assert_eq!(&both[end..], POST);
     }
 
     #[test]
     fn unreadable_and_oversized_requests_are_refused() {
-        assert_eq!(read(b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n"), Request::Refused);
-        assert_eq!(read(b"POST / HTTP/1.1\r\nContent-Length: 9999999\r\n\r\n"), Request::Refused);
-        assert_eq!(read(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"), Request::Refused);
-        assert_eq!(read(&vec![b'x'; HEAD_BYTES_MAX + 1]), Request::Refused);
+        assert_eq!(read(b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n"), ParsedRequest::Refused);
+        assert_eq!(read(b"POST / HTTP/1.1\r\nContent-Length: 9999999\r\n\r\n"), ParsedRequest::Refused);
+        assert_eq!(read(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"), ParsedRequest::Refused);
+        assert_eq!(read(&vec![b'x'; HEAD_BYTES_MAX + 1]), ParsedRequest::Refused);
     }
 }

@@ -48,7 +48,7 @@ impl fmt::Display for Counts {
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     open: Vec<Option<Open>>,
-    channels: Channels,
+    channels: ChannelTable,
     asking: HashMap<usize, Asking>,
     counts: Counts,
 }
@@ -62,7 +62,7 @@ struct Open {
 
 /// Who gets the events of which channel. A channel stays when its last stream has left.
 #[derive(Debug, Default)]
-struct Channels {
+struct ChannelTable {
     by_name: HashMap<Box<[u8]>, u32>,
     /// Slots of open streams, in any order.
     members: Vec<Vec<u32>>,
@@ -115,9 +115,9 @@ impl Streams {
     pub(crate) fn receive(&mut self, slot: usize) {
         if let Some(asking) = self.asking.get_mut(&slot) {
             match asking.read() {
-                Progress::Waiting => {}
-                Progress::Ended => self.drop_asking(slot),
-                Progress::Whole => self.answer(slot),
+                HeadRead::Waiting => {}
+                HeadRead::Ended => self.drop_asking(slot),
+                HeadRead::Whole => self.answer(slot),
             }
         } else if let Some(Some(stream)) = self.open.get_mut(slot)
             && ended(&mut stream.socket)
@@ -194,7 +194,7 @@ impl Streams {
     }
 }
 
-impl Channels {
+impl ChannelTable {
     /// The channel's number.
     fn join(&mut self, name: &[u8], slot: usize) -> u32 {
         let next = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
@@ -215,7 +215,7 @@ impl Channels {
     }
 }
 
-enum Progress {
+enum HeadRead {
     Waiting,
     Whole,
     Ended,
@@ -223,21 +223,21 @@ enum Progress {
 
 impl Asking {
     /// Readiness is edge-triggered, so this reads until the socket is empty.
-    fn read(&mut self) -> Progress {
+    fn read(&mut self) -> HeadRead {
         let mut bytes = [0; 1024];
         loop {
             match self.socket.read(&mut bytes) {
-                Ok(0) => return Progress::Ended,
+                Ok(0) => return HeadRead::Ended,
                 Ok(count) => self.head.extend_from_slice(&bytes[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => return Progress::Ended,
+                Err(_) => return HeadRead::Ended,
             }
             if self.head.len() > HEAD_BYTES_MAX {
-                return Progress::Ended;
+                return HeadRead::Ended;
             }
         }
-        if head_length(&self.head).is_some() { Progress::Whole } else { Progress::Waiting }
+        if head_length(&self.head).is_some() { HeadRead::Whole } else { HeadRead::Waiting }
     }
 }
 

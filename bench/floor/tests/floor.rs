@@ -38,19 +38,19 @@ impl Running {
     }
 }
 
-type Connection = BufReader<TcpStream>;
+type FloorConnection = BufReader<TcpStream>;
 
-fn connect(address: SocketAddr) -> Connection {
+fn connect(address: SocketAddr) -> FloorConnection {
     let socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     BufReader::new(socket)
 }
 
-fn open_stream(address: SocketAddr) -> Connection {
+fn open_stream(address: SocketAddr) -> FloorConnection {
     open_stream_of(address, "x")
 }
 
-fn open_stream_of(address: SocketAddr, channel: &str) -> Connection {
+fn open_stream_of(address: SocketAddr, channel: &str) -> FloorConnection {
     let mut socket = connect(address);
     write!(socket.get_mut(), "GET /sse/{channel} HTTP/1.1\r\nHost: floor\r\n\r\n").unwrap();
     let head = read_through(&mut socket, HEAD_END);
@@ -59,7 +59,7 @@ fn open_stream_of(address: SocketAddr, channel: &str) -> Connection {
     socket
 }
 
-fn read_through(socket: &mut Connection, end: &[u8]) -> String {
+fn read_through(socket: &mut FloorConnection, end: &[u8]) -> String {
     let mut bytes = Vec::new();
     while !bytes.ends_with(end) {
         assert_ne!(socket.read_until(b'\n', &mut bytes).unwrap(), 0, "connection ended early");
@@ -67,15 +67,15 @@ fn read_through(socket: &mut Connection, end: &[u8]) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-fn read_event(socket: &mut Connection) -> String {
+fn read_event(socket: &mut FloorConnection) -> String {
     read_through(socket, b"\n\n\r\n")
 }
 
-fn publish(socket: &mut Connection, body: &[u8]) {
+fn publish(socket: &mut FloorConnection, body: &[u8]) {
     publish_to(socket, "x", body);
 }
 
-fn publish_to(socket: &mut Connection, channel: &str, body: &[u8]) {
+fn publish_to(socket: &mut FloorConnection, channel: &str, body: &[u8]) {
     let out = socket.get_mut();
     write!(out, "POST /publish/{channel} HTTP/1.1\r\nHost: floor\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
     out.write_all(body).unwrap();

@@ -10,13 +10,13 @@ const BODY_BYTES_KEPT: usize = 300;
 
 /// One whole answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub(crate) struct PublishAnswer {
     pub(crate) status: u16,
     /// The beginning of the body.
     pub(crate) body: String,
 }
 
-impl Answer {
+impl PublishAnswer {
     /// Whether the publish was taken; else what was said.
     pub(crate) fn into_outcome(self) -> Result<(), String> {
         if (200..300).contains(&self.status) { Ok(()) } else { Err(format!("status {}, {:?}", self.status, self.body)) }
@@ -26,7 +26,7 @@ impl Answer {
 /// Reads one answer and keeps its whole body, which must be one of a success.
 pub(crate) fn read_whole(input: &mut impl BufRead) -> io::Result<String> {
     match read_keeping(usize::MAX, input)? {
-        Some(Answer { status: 200, body }) => Ok(body),
+        Some(PublishAnswer { status: 200, body }) => Ok(body),
         other => Err(unreadable(&format!("{other:?}"))),
     }
 }
@@ -38,12 +38,12 @@ pub(crate) fn read_redis(input: &mut impl BufRead) -> io::Result<Option<Result<(
 }
 
 /// Reads the next answer; `None` when the server closed between two.
-pub(crate) fn read(input: &mut impl BufRead) -> io::Result<Option<Answer>> {
+pub(crate) fn read(input: &mut impl BufRead) -> io::Result<Option<PublishAnswer>> {
     read_keeping(BODY_BYTES_KEPT, input)
 }
 
 /// Reads a whole answer, and keeps so many bytes of its body.
-fn read_keeping(kept: usize, input: &mut impl BufRead) -> io::Result<Option<Answer>> {
+fn read_keeping(kept: usize, input: &mut impl BufRead) -> io::Result<Option<PublishAnswer>> {
     let mut reader = ResponseReader::new("POST");
     let mut body = Vec::new();
     let mut has_begun = false;
@@ -65,7 +65,7 @@ fn read_keeping(kept: usize, input: &mut impl BufRead) -> io::Result<Option<Answ
         input.consume(taken);
     }
     let status = reader.head().map_or(0, |head| head.status);
-    Ok(Some(Answer { status, body: String::from_utf8_lossy(&body).into_owned() }))
+    Ok(Some(PublishAnswer { status, body: String::from_utf8_lossy(&body).into_owned() }))
 }
 
 fn read_line(input: &mut impl BufRead) -> io::Result<Option<String>> {

@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use crate::fleet::Opening;
 use crate::report::{self, Setting, Subject, Table, Workload};
-use crate::round::{LoadedTarget, RoundReport};
+use crate::round::{LoadSetup, RoundReport};
 use crate::run;
-use crate::target::Target;
+use crate::target::ServerUnderTest;
 use crate::verdict::Verdict;
 use crate::workload::{OpeningOptions, OutputOptions, PublishOptions};
 
@@ -86,18 +86,18 @@ pub(crate) fn compare(options: CompareOptions) -> anyhow::Result<Verdict> {
     let CompareOptions { a, b, rounds, rest, streams, opening, publishing, output } = options;
     let pace = publishing.pace()?;
     let [a, b] = [("a", a), ("b", b)].map(|(name, words)| checked_target(name, &words));
-    let (mut loaded_a, opening_a) = run::set(&a?, streams, &opening, &publishing)?;
-    let (mut loaded_b, opening_b) = run::set(&b?, streams, &opening, &publishing)?;
+    let (mut setup_a, opening_a) = run::set(&a?, streams, &opening, &publishing)?;
+    let (mut setup_b, opening_b) = run::set(&b?, streams, &opening, &publishing)?;
     let (rounds_a, rounds_b) =
-        play_pairs((&mut loaded_a, &publishing), (&mut loaded_b, &publishing), rounds, Duration::from_secs(rest))?;
-    let channels = loaded_a.fleet.channels();
+        play_pairs((&mut setup_a, &publishing), (&mut setup_b, &publishing), rounds, Duration::from_secs(rest))?;
+    let channels = setup_a.fleet.channels();
     let report = CompareReport {
         setting: Setting::read()?,
         workload: Workload { streams, channels, opening, publishing: Some(publishing), pace: Some(pace) },
         rest_seconds: rest,
         cpu_ratio: Ratio::of(&rounds_a[1..], &rounds_b[1..])?,
-        a: Side::of(&loaded_a, opening_a, rounds_a)?,
-        b: Side::of(&loaded_b, opening_b, rounds_b)?,
+        a: Side::of(&setup_a, opening_a, rounds_a)?,
+        b: Side::of(&setup_b, opening_b, rounds_b)?,
     };
     print!("\n{}", report.table());
     if let Some(path) = &output.json {
@@ -111,18 +111,18 @@ pub(crate) fn compare(options: CompareOptions) -> anyhow::Result<Verdict> {
 
 /// The same rounds on both in turn, one pair more than asked for: the first is the warm-up.
 pub(crate) fn play_pairs(
-    (loaded_a, publishing_a): (&mut LoadedTarget, &PublishOptions),
-    (loaded_b, publishing_b): (&mut LoadedTarget, &PublishOptions),
+    (setup_a, publishing_a): (&mut LoadSetup, &PublishOptions),
+    (setup_b, publishing_b): (&mut LoadSetup, &PublishOptions),
     rounds: u32,
     rest: Duration,
 ) -> anyhow::Result<(Vec<RoundReport>, Vec<RoundReport>)> {
     let mut play_a = || {
         std::thread::sleep(rest);
-        loaded_a.play(publishing_a)
+        setup_a.play(publishing_a)
     };
     let mut play_b = || {
         std::thread::sleep(rest);
-        loaded_b.play(publishing_b)
+        setup_b.play(publishing_b)
     };
     let mut rounds_a = Vec::new();
     let mut rounds_b = Vec::new();
@@ -142,8 +142,8 @@ pub(crate) fn play_pairs(
     Ok((rounds_a, rounds_b))
 }
 
-fn checked_target(name: &str, words: &[String]) -> anyhow::Result<Target> {
-    let target = Target::from_words(name, words).with_context(|| format!("--{name} is not usable"))?;
+fn checked_target(name: &str, words: &[String]) -> anyhow::Result<ServerUnderTest> {
+    let target = ServerUnderTest::from_words(name, words).with_context(|| format!("--{name} is not usable"))?;
     ensure!(!target.pids.is_empty(), "--{name} needs pid=PID: without it there is no CPU time to compare");
     Ok(target)
 }
@@ -156,8 +156,8 @@ fn print_pair(number: u32, a: &RoundReport, b: &RoundReport) {
 }
 
 impl Side {
-    fn of(loaded: &LoadedTarget, opening: Opening, rounds: Vec<RoundReport>) -> anyhow::Result<Self> {
-        Ok(Self { server: Subject::of(&loaded.target)?, opening, rounds })
+    fn of(setup: &LoadSetup, opening: Opening, rounds: Vec<RoundReport>) -> anyhow::Result<Self> {
+        Ok(Self { server: Subject::of(&setup.target)?, opening, rounds })
     }
 
     fn median(&self, of: impl Fn(&RoundReport) -> f64) -> f64 {

@@ -13,10 +13,10 @@ use crate::fleet::{Fleet, Opening};
 use crate::hold::STREAMS_PER_WORKER_MAX;
 use crate::latency::Percentiles;
 use crate::proc::{self, Kernel, Memory};
-use crate::progress::Progress;
-use crate::publisher::Publisher;
+use crate::progress::DeliveryProgress;
+use crate::publisher::LoadPublisher;
 use crate::report::{self, Setting, Table, bytes, grouped};
-use crate::round::{Faults, payload};
+use crate::round::{FaultCounts, payload};
 use crate::suite::server::{Places, Port, Server};
 use crate::verdict::Verdict;
 use crate::workload::{ChannelLayout, OpeningOptions};
@@ -86,7 +86,7 @@ struct EventReport {
     seconds_in: f64,
     deliveries: u64,
     expected: u64,
-    faults: Faults,
+    faults: FaultCounts,
     seconds: f64,
     latency_us: Percentiles,
 }
@@ -168,9 +168,9 @@ impl Crowd {
 
     /// A publishing connection to each server: every process has a feed of its own. Made anew for each event, since
     /// servers close what is idle for longer than a minute.
-    fn publishers(&self) -> anyhow::Result<Vec<Publisher>> {
+    fn publishers(&self) -> anyhow::Result<Vec<LoadPublisher>> {
         let connect =
-            |server: &Server| Publisher::connect(&server.target, 1, PAYLOAD_BYTES, self.fleet.channel_prefix());
+            |server: &Server| LoadPublisher::connect(&server.target, 1, PAYLOAD_BYTES, self.fleet.channel_prefix());
         self.servers.iter().map(connect).collect()
     }
 
@@ -182,16 +182,16 @@ impl Crowd {
         for publisher in &mut publishers {
             publisher.publish([payload(number, 1, sent)])?;
         }
-        let progress = Progress::new("deliveries", self.fleet.streams().into());
+        let progress = DeliveryProgress::new("deliveries", self.fleet.streams().into());
         self.fleet.wait(Instant::now() + EVENT_PATIENCE, &progress)?;
-        publishers.iter_mut().try_for_each(Publisher::confirm)?;
+        publishers.iter_mut().try_for_each(LoadPublisher::confirm)?;
         let sighting = self.fleet.report()?;
         self.ended = sighting.tally.ended;
         let event = EventReport {
             seconds_in: began.elapsed().as_secs_f64(),
             deliveries: sighting.tally.deliveries,
             expected: sighting.expected,
-            faults: Faults::of(&sighting.tally),
+            faults: FaultCounts::of(&sighting.tally),
             seconds: Duration::from_nanos(sighting.tally.last_delivery_nanos.saturating_sub(sent)).as_secs_f64(),
             latency_us: sighting.latency.percentiles(),
         };

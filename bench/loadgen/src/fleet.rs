@@ -15,9 +15,9 @@ use serde::Serialize;
 use crate::clock::now_nanos;
 use crate::hold::STREAMS_PER_WORKER_MAX;
 use crate::latency::{Latency, Percentiles};
-use crate::message::{Command, Notice, Open, Opened, Tally, channel_of};
-use crate::progress::Progress;
-use crate::target::Target;
+use crate::message::{Notice, Open, Opened, WorkerCommand, WorkerTally, channel_of};
+use crate::progress::DeliveryProgress;
+use crate::target::ServerUnderTest;
 use crate::workload::OpeningOptions;
 
 /// Beyond a worker's own deadline, for the way there and back.
@@ -28,7 +28,7 @@ const WORKER_PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Fleet {
     holders: Vec<Holder>,
     notices: Receiver<(usize, Notice)>,
-    target: Target,
+    target: ServerUnderTest,
     options: OpeningOptions,
     channels: u32,
     channel_prefix: String,
@@ -63,14 +63,14 @@ pub(crate) struct Opening {
 /// What all workers saw in a round.
 #[derive(Debug)]
 pub(crate) struct Sighting {
-    pub(crate) tally: Tally,
+    pub(crate) tally: WorkerTally,
     pub(crate) latency: Latency,
     pub(crate) expected: u64,
 }
 
 impl Fleet {
     /// Starts the workers that `streams_most` streams need on `target`.
-    pub(crate) fn start(target: &Target, options: &OpeningOptions, streams_most: u32) -> anyhow::Result<Self> {
+    pub(crate) fn start(target: &ServerUnderTest, options: &OpeningOptions, streams_most: u32) -> anyhow::Result<Self> {
         let channels = options.channels.channels(streams_most)?;
         target.check_channels(channels)?;
         let count = options.workers.max(streams_most.div_ceil(STREAMS_PER_WORKER_MAX));
@@ -118,14 +118,14 @@ impl Fleet {
 
     /// Opens so many more streams; an error if any of them cannot be opened.
     pub(crate) fn open(&mut self, streams: u32) -> anyhow::Result<Opening> {
-        let progress = Progress::new("opening streams", streams.into());
+        let progress = DeliveryProgress::new("opening streams", streams.into());
         let workers = u32::try_from(self.holders.len())?;
         for number in 0..workers {
             let share = streams / workers + u32::from(number < streams % workers);
             let plan = self.plan(number, workers, share, false);
             let holder = &mut self.holders[number as usize];
             holder.streams.push(self.streams..self.streams + share);
-            holder.tell(&Command::Open(plan))?;
+            holder.tell(&WorkerCommand::Open(plan))?;
             self.streams += share;
         }
         let outcomes = self.collect_opened(&progress)?;
@@ -136,7 +136,7 @@ impl Fleet {
     pub(crate) fn stop(&mut self, every: u32) -> anyhow::Result<u32> {
         ensure!(self.channels == 1, "streams can be stopped on one channel only, not on {}", self.channels);
         for holder in &mut self.holders {
-            holder.tell(&Command::Stop { every })?;
+            holder.tell(&WorkerCommand::Stop { every })?;
         }
         let stopped = self.collect_done()?;
         for (holder, count) in self.holders.iter_mut().zip(&stopped) {
@@ -148,19 +148,19 @@ impl Fleet {
     /// Resets every connection at once.
     pub(crate) fn reset(&mut self) -> anyhow::Result<u32> {
         for holder in &mut self.holders {
-            holder.tell(&Command::Reset)?;
+            holder.tell(&WorkerCommand::Reset)?;
         }
         Ok(self.collect_done()?.iter().sum())
     }
 
     /// Opens every stream again behind the last id it saw.
     pub(crate) fn come_back(&mut self) -> anyhow::Result<Opening> {
-        let progress = Progress::new("coming back", self.streams.into());
+        let progress = DeliveryProgress::new("coming back", self.streams.into());
         let workers = u32::try_from(self.holders.len())?;
         for number in 0..workers {
             let share = self.holders[number as usize].streams.iter().map(|range| range.end - range.start).sum();
             let plan = self.plan(number, workers, share, true);
-            self.holders[number as usize].tell(&Command::Open(plan))?;
+            self.holders[number as usize].tell(&WorkerCommand::Open(plan))?;
         }
         let outcomes = self.collect_opened(&progress)?;
         summarise(&outcomes, self.streams)
@@ -177,17 +177,17 @@ impl Fleet {
                 let channel = channel_of(first + offset, self.channels);
                 holder.expected += count * holder.streams_on(channel.into(), channels);
             }
-            holder.tell(&Command::Await { deliveries: holder.expected })?;
+            holder.tell(&WorkerCommand::Await { deliveries: holder.expected })?;
         }
         Ok(())
     }
 
     /// Waits until everything expected has come; false if the deadline comes first.
-    pub(crate) fn wait(&mut self, deadline: Instant, progress: &Progress) -> anyhow::Result<bool> {
+    pub(crate) fn wait(&mut self, deadline: Instant, progress: &DeliveryProgress) -> anyhow::Result<bool> {
         while self.holders.iter().any(|holder| holder.delivered < holder.expected) {
             match self.next_notice(deadline)? {
                 None => return Ok(false),
-                Some((number, Notice::Progress { deliveries } | Notice::Reached { deliveries })) => {
+                Some((number, Notice::DeliveryProgress { deliveries } | Notice::Reached { deliveries })) => {
                     self.holders[number].note(deliveries);
                     progress.set(self.holders.iter().map(|holder| holder.delivered).sum());
                 }
@@ -202,9 +202,9 @@ impl Fleet {
         let deadline = Instant::now() + WORKER_PATIENCE;
         let expected = self.holders.iter().map(|holder| holder.expected).sum();
         for holder in &mut self.holders {
-            holder.tell(&Command::Report { published: self.published })?;
+            holder.tell(&WorkerCommand::Report { published: self.published })?;
         }
-        let mut sighting = Sighting { tally: Tally::default(), latency: Latency::new()?, expected };
+        let mut sighting = Sighting { tally: WorkerTally::default(), latency: Latency::new()?, expected };
         let mut left = self.holders.len();
         while left > 0 {
             match self.next_notice(deadline)? {
@@ -239,7 +239,7 @@ impl Fleet {
         }
     }
 
-    fn collect_opened(&mut self, progress: &Progress) -> anyhow::Result<Vec<Opened>> {
+    fn collect_opened(&mut self, progress: &DeliveryProgress) -> anyhow::Result<Vec<Opened>> {
         let deadline = Instant::now() + Duration::from_secs(self.options.open_deadline) + WORKER_PATIENCE;
         let mut opening = vec![0_u64; self.holders.len()];
         let mut outcomes = Vec::new();
@@ -252,7 +252,7 @@ impl Fleet {
                     outcomes.push(outcome);
                 }
                 // Streams that come back catch up at once.
-                Some((number, Notice::Progress { deliveries } | Notice::Reached { deliveries })) => {
+                Some((number, Notice::DeliveryProgress { deliveries } | Notice::Reached { deliveries })) => {
                     self.holders[number].note(deliveries);
                 }
                 Some((_, notice)) => bail!("a worker said {notice:?} while opening streams"),
@@ -270,7 +270,7 @@ impl Fleet {
             match self.next_notice(deadline)? {
                 None => bail!("a worker did not answer"),
                 Some((number, Notice::Done { streams })) => done[number] = Some(streams),
-                Some((number, Notice::Progress { deliveries } | Notice::Reached { deliveries })) => {
+                Some((number, Notice::DeliveryProgress { deliveries } | Notice::Reached { deliveries })) => {
                     self.holders[number].note(deliveries);
                 }
                 Some((_, notice)) => bail!("a worker said {notice:?} out of turn"),
@@ -316,7 +316,7 @@ impl Holder {
         Ok(Self { child, input, streams: Vec::new(), stopped: 0, expected: 0, delivered: 0 })
     }
 
-    fn tell(&mut self, command: &Command) -> anyhow::Result<()> {
+    fn tell(&mut self, command: &WorkerCommand) -> anyhow::Result<()> {
         let mut line = serde_json::to_string(command)?;
         line.push('\n');
         let input = self.input.as_mut().context("the worker was told to leave")?;
@@ -337,7 +337,7 @@ impl Holder {
 }
 
 impl Sighting {
-    fn add(&mut self, other: &Tally) {
+    fn add(&mut self, other: &WorkerTally) {
         let sum = &mut self.tally;
         sum.deliveries += other.deliveries;
         sum.lost += other.lost;

@@ -48,11 +48,11 @@ use crate::verdict::Verdict;
 #[command(version)]
 struct CommandLine {
     #[command(subcommand)]
-    command: Command,
+    command: LoadgenCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum LoadgenCommand {
     /// Open streams on a server, publish, check every event, tell latency and cost
     Run(RunOptions),
     /// Tell the memory of one idle stream, as the slope between two stream counts
@@ -69,12 +69,12 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
-        Command::Run(options) => run::run(options),
-        Command::Slope(options) => slope::slope(options),
-        Command::Compare(options) => compare::compare(options),
-        Command::Suite(options) => suite::suite(&options),
-        Command::Crowd(options) => crowd::crowd(&options),
-        Command::Hold => Worker::new().and_then(Worker::run).map(|()| Verdict::Kept),
+        LoadgenCommand::Run(options) => run::run(options),
+        LoadgenCommand::Slope(options) => slope::slope(options),
+        LoadgenCommand::Compare(options) => compare::compare(options),
+        LoadgenCommand::Suite(options) => suite::suite(&options),
+        LoadgenCommand::Crowd(options) => crowd::crowd(&options),
+        LoadgenCommand::Hold => Worker::new().and_then(Worker::run).map(|()| Verdict::Kept),
     };
     match outcome {
         Ok(verdict) => {

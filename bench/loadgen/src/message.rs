@@ -12,7 +12,7 @@ use crate::url_template::UrlTemplate;
 /// Parent to worker. The end of the input means: close everything and leave.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
-pub(crate) enum Command {
+pub(crate) enum WorkerCommand {
     /// Open more streams; answered by `Opened`.
     Open(Open),
     /// Say `Reached` once so many events of this round have come, all streams together.
@@ -56,11 +56,11 @@ pub(crate) enum Notice {
     /// An `Open` is done.
     Opened(Opened),
     /// How far a round has come.
-    Progress { deliveries: u64 },
+    DeliveryProgress { deliveries: u64 },
     /// The awaited count has come.
     Reached { deliveries: u64 },
     /// A round is over.
-    Report(Tally),
+    Report(WorkerTally),
     /// A `Stop` or `Reset` is done, for so many streams.
     Done { streams: u32 },
     /// The worker cannot go on.
@@ -79,7 +79,7 @@ pub(crate) struct Opened {
 
 /// What one worker saw in one round. Each event counts once per stream.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Tally {
+pub(crate) struct WorkerTally {
     /// Events that came whole, each counted once however often it came.
     pub(crate) deliveries: u64,
     /// Published but never seen.

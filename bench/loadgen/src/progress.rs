@@ -6,11 +6,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// How far something has come.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub(crate) struct DeliveryProgress {
     bar: ProgressBar,
 }
 
-impl Progress {
+impl DeliveryProgress {
     pub(crate) fn new(what: &'static str, total: u64) -> Self {
         if !stderr().is_terminal() {
             return Self { bar: ProgressBar::hidden() };
@@ -29,7 +29,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for DeliveryProgress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use crate::answer::{self, Answer};
+use crate::answer::{self, PublishAnswer};
 use crate::message::channel_name;
 use crate::payload::{Payload, PayloadWriter};
-use crate::target::{PublishForm, Target};
+use crate::target::{PublishForm, ServerUnderTest};
 use crate::url_template::Scheme;
 
 /// Requests without an answer per connection; beyond it publishing waits for the server.
@@ -23,9 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The publishing side of a run.
 #[derive(Debug)]
-pub(crate) struct Publisher {
-    connections: Vec<Connection>,
-    target: Target,
+pub(crate) struct LoadPublisher {
+    connections: Vec<KeptConnection>,
+    target: ServerUnderTest,
     payloads: PayloadWriter,
     channel_prefix: String,
     body: Vec<u8>,
@@ -33,7 +33,7 @@ pub(crate) struct Publisher {
 
 /// One keep-alive connection.
 #[derive(Debug)]
-struct Connection {
+struct KeptConnection {
     socket: TcpStream,
     outgoing: Vec<u8>,
     /// The events of the request being built, in the batch forms.
@@ -42,14 +42,14 @@ struct Connection {
     answers: Receiver<Result<(), String>>,
 }
 
-impl Publisher {
+impl LoadPublisher {
     pub(crate) fn connect(
-        target: &Target,
+        target: &ServerUnderTest,
         connections: u32,
         payload_bytes: u32,
         channel_prefix: &str,
     ) -> anyhow::Result<Self> {
-        let connections = (0..connections).map(|_| Connection::open(target)).collect::<anyhow::Result<_>>()?;
+        let connections = (0..connections).map(|_| KeptConnection::open(target)).collect::<anyhow::Result<_>>()?;
         Ok(Self {
             connections,
             target: target.clone(),
@@ -86,8 +86,8 @@ impl Publisher {
     }
 }
 
-impl Connection {
-    fn open(target: &Target) -> anyhow::Result<Self> {
+impl KeptConnection {
+    fn open(target: &ServerUnderTest) -> anyhow::Result<Self> {
         let address = target.publish.address;
         let socket = TcpStream::connect_timeout(&address, PATIENCE)
             .with_context(|| format!("cannot connect to {address} to publish"))?;
@@ -97,19 +97,19 @@ impl Connection {
         Ok(Self { socket, outgoing: Vec::new(), batch: Vec::new(), unanswered: 0, answers })
     }
 
-    fn add_request(&mut self, target: &Target, channel: &str, body: &[u8]) {
+    fn add_request(&mut self, target: &ServerUnderTest, channel: &str, body: &[u8]) {
         write_request(target, channel, body, &mut self.outgoing);
         self.unanswered += 1;
     }
 
-    fn add_to_batch(&mut self, target: &Target, item: &[u8]) {
+    fn add_to_batch(&mut self, target: &ServerUnderTest, item: &[u8]) {
         if !self.batch.is_empty() {
             self.batch.push(if target.form == PublishForm::Array { b',' } else { b'\n' });
         }
         self.batch.extend_from_slice(item);
     }
 
-    fn send(&mut self, target: &Target) -> anyhow::Result<()> {
+    fn send(&mut self, target: &ServerUnderTest) -> anyhow::Result<()> {
         if !self.batch.is_empty() {
             let mut batch = std::mem::take(&mut self.batch);
             if target.form == PublishForm::Array {
@@ -148,7 +148,7 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for KeptConnection {
     fn drop(&mut self) {
         // Ends the reading thread; a connection that is already down has ended it.
         let _ = self.socket.shutdown(Shutdown::Both);
@@ -156,8 +156,8 @@ impl Drop for Connection {
 }
 
 /// Appends one whole request.
-fn write_request(target: &Target, channel: &str, body: &[u8], out: &mut Vec<u8>) {
-    let Target { publish, form, headers, .. } = target;
+fn write_request(target: &ServerUnderTest, channel: &str, body: &[u8], out: &mut Vec<u8>) {
+    let ServerUnderTest { publish, form, headers, .. } = target;
     if publish.scheme() == Scheme::Redis {
         return write_redis_publish(publish.path(channel).trim_start_matches('/'), body, out);
     }
@@ -185,7 +185,7 @@ fn write_request(target: &Target, channel: &str, body: &[u8], out: &mut Vec<u8>)
 }
 
 /// The body of one event's request: its data, or the target's template around it.
-fn write_body(target: &Target, channel: &str, event: Payload, payloads: &PayloadWriter, out: &mut Vec<u8>) {
+fn write_body(target: &ServerUnderTest, channel: &str, event: Payload, payloads: &PayloadWriter, out: &mut Vec<u8>) {
     let Some(template) = &target.body else { return payloads.write(event, out) };
     let (front, behind) = template.split_once("{data}").unwrap_or((template, ""));
     out.extend_from_slice(front.replace("{channel}", channel).as_bytes());
@@ -207,7 +207,7 @@ fn read_answers(socket: TcpStream, scheme: Scheme) -> Receiver<Result<(), String
         let mut input = BufReader::new(socket);
         loop {
             let outcome = match scheme {
-                Scheme::Http => answer::read(&mut input).map(|answer| answer.map(Answer::into_outcome)),
+                Scheme::Http => answer::read(&mut input).map(|answer| answer.map(PublishAnswer::into_outcome)),
                 Scheme::Redis => answer::read_redis(&mut input),
             };
             let outcome = match outcome {

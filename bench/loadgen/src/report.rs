@@ -10,8 +10,8 @@ use serde::Serialize;
 use crate::fleet::Opening;
 use crate::latency::Percentiles;
 use crate::proc::{Kernel, Machine};
-use crate::round::{Faults, RoundReport, ServerUse};
-use crate::target::Target;
+use crate::round::{FaultCounts, RoundReport, ServerUse};
+use crate::target::ServerUnderTest;
 use crate::workload::{OpeningOptions, Pace, PublishOptions};
 
 /// The workload, resolved, as it stands in every JSON file.
@@ -27,7 +27,7 @@ pub(crate) struct Workload {
 /// A server with what it may run on.
 #[derive(Debug, Serialize)]
 pub(crate) struct Subject {
-    pub(crate) target: Target,
+    pub(crate) target: ServerUnderTest,
     pub(crate) allowed_cpus: Vec<String>,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Table {
 }
 
 impl Subject {
-    pub(crate) fn of(target: &Target) -> anyhow::Result<Self> {
+    pub(crate) fn of(target: &ServerUnderTest) -> anyhow::Result<Self> {
         let allowed_cpus =
             target.pids.iter().map(|pid| crate::proc::allowed_cpus(*pid)).collect::<anyhow::Result<_>>()?;
         Ok(Self { target: target.clone(), allowed_cpus })
@@ -166,8 +166,8 @@ fn group(digits: &str) -> String {
     out
 }
 
-fn faults(faults: Faults) -> String {
-    let Faults { lost, duplicated, reordered, corrupt, foreign } = faults;
+fn faults(faults: FaultCounts) -> String {
+    let FaultCounts { lost, duplicated, reordered, corrupt, foreign } = faults;
     let [lost, duplicated, reordered, corrupt, foreign] = [lost, duplicated, reordered, corrupt, foreign].map(grouped);
     format!("{lost} lost, {duplicated} duplicated, {reordered} reordered, {corrupt} corrupt, {foreign} foreign")
 }

@@ -7,12 +7,12 @@ use serde::Serialize;
 use crate::clock::now_nanos;
 use crate::fleet::Fleet;
 use crate::latency::Percentiles;
-use crate::message::{Tally, channel_of};
+use crate::message::{WorkerTally, channel_of};
 use crate::payload::Payload;
 use crate::proc::{self, Cpu, Memory};
-use crate::progress::Progress;
-use crate::publisher::Publisher;
-use crate::target::Target;
+use crate::progress::DeliveryProgress;
+use crate::publisher::LoadPublisher;
+use crate::target::ServerUnderTest;
 use crate::workload::{Pace, PublishOptions};
 
 /// The most events written at once when publishing has fallen behind its rate.
@@ -25,10 +25,10 @@ const LINGER: Duration = Duration::from_millis(200);
 
 /// A server with its streams and its publishing connections.
 #[derive(Debug)]
-pub(crate) struct LoadedTarget {
-    pub(crate) target: Target,
+pub(crate) struct LoadSetup {
+    pub(crate) target: ServerUnderTest,
     pub(crate) fleet: Fleet,
-    pub(crate) publisher: Publisher,
+    pub(crate) publisher: LoadPublisher,
 }
 
 /// What came of a round.
@@ -37,7 +37,7 @@ pub(crate) struct RoundReport {
     pub(crate) published: u64,
     pub(crate) expected: u64,
     pub(crate) deliveries: u64,
-    pub(crate) faults: Faults,
+    pub(crate) faults: FaultCounts,
     pub(crate) gaps: u64,
     pub(crate) ended_streams: u64,
     /// Whether everything came before the deadline.
@@ -52,7 +52,7 @@ pub(crate) struct RoundReport {
 
 /// What a correct server never does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(crate) struct Faults {
+pub(crate) struct FaultCounts {
     pub(crate) lost: u64,
     pub(crate) duplicated: u64,
     pub(crate) reordered: u64,
@@ -79,7 +79,7 @@ struct Readings {
     workers: Vec<Cpu>,
 }
 
-impl LoadedTarget {
+impl LoadSetup {
     /// Publishes the events of `options` and waits for them.
     pub(crate) fn play(&mut self, options: &PublishOptions) -> anyhow::Result<RoundReport> {
         let pace = options.pace()?;
@@ -101,7 +101,7 @@ impl LoadedTarget {
             published: self.fleet.published() - published_before,
             expected: sighting.expected,
             deliveries,
-            faults: Faults::of(&sighting.tally),
+            faults: FaultCounts::of(&sighting.tally),
             gaps: sighting.tally.gaps,
             ended_streams: sighting.tally.ended,
             complete,
@@ -115,7 +115,7 @@ impl LoadedTarget {
 
     /// Some events together, then none until every stream has them.
     pub(crate) fn publish_in_turns(&mut self, options: &PublishOptions, together: u64) -> anyhow::Result<bool> {
-        let progress = Progress::new("deliveries", self.fleet.deliveries_of(options.events));
+        let progress = DeliveryProgress::new("deliveries", self.fleet.deliveries_of(options.events));
         let mut left = options.events;
         while left > 0 {
             let count = left.min(together);
@@ -135,7 +135,7 @@ impl LoadedTarget {
     /// Events at their times. Each carries the time it was meant for, not the time it was written: if this program or
     /// the server falls behind, the delay belongs into the latency.
     fn publish_at_rate(&mut self, options: &PublishOptions, per_second: f64) -> anyhow::Result<bool> {
-        let progress = Progress::new("deliveries", self.fleet.deliveries_of(options.events));
+        let progress = DeliveryProgress::new("deliveries", self.fleet.deliveries_of(options.events));
         let (first, channels) = (self.fleet.published(), self.fleet.channels());
         self.fleet.expect(options.events)?;
         let began = now_nanos() + HEAD_START_NANOS;
@@ -171,9 +171,9 @@ impl LoadedTarget {
     }
 }
 
-impl Faults {
-    pub(crate) fn of(tally: &Tally) -> Self {
-        let Tally { lost, duplicated, reordered, corrupt, foreign, .. } = *tally;
+impl FaultCounts {
+    pub(crate) fn of(tally: &WorkerTally) -> Self {
+        let WorkerTally { lost, duplicated, reordered, corrupt, foreign, .. } = *tally;
         Self { lost, duplicated, reordered, corrupt, foreign }
     }
 

@@ -5,10 +5,10 @@ use serde::Serialize;
 
 use crate::fleet::{Fleet, Opening};
 use crate::proc::{self, Kernel};
-use crate::publisher::Publisher;
+use crate::publisher::LoadPublisher;
 use crate::report::{self, Setting, Subject, Table, Workload};
-use crate::round::{LoadedTarget, RoundReport};
-use crate::target::{Target, TargetOptions};
+use crate::round::{LoadSetup, RoundReport};
+use crate::target::{ServerUnderTest, TargetOptions};
 use crate::verdict::Verdict;
 use crate::workload::{OpeningOptions, OutputOptions, PublishOptions};
 
@@ -51,10 +51,10 @@ pub(crate) fn run(options: RunOptions) -> anyhow::Result<Verdict> {
     let pace = publishing.pace()?;
     let target = target.into_target()?;
     let kernel_before = proc::kernel()?;
-    let (mut loaded, opened) = set(&target, streams, &opening, &publishing)?;
+    let (mut setup, opened) = set(&target, streams, &opening, &publishing)?;
     let kernel_open = proc::kernel()?;
-    let round = loaded.play(&publishing)?;
-    let channels = loaded.fleet.channels();
+    let round = setup.play(&publishing)?;
+    let channels = setup.fleet.channels();
     let report = RunReport {
         setting: Setting::read()?,
         server: Subject::of(&target)?,
@@ -75,16 +75,16 @@ pub(crate) fn run(options: RunOptions) -> anyhow::Result<Verdict> {
 
 /// Opens the streams of one server and connects to publish.
 pub(crate) fn set(
-    target: &Target,
+    target: &ServerUnderTest,
     streams: u32,
     opening: &OpeningOptions,
     publishing: &PublishOptions,
-) -> anyhow::Result<(LoadedTarget, Opening)> {
+) -> anyhow::Result<(LoadSetup, Opening)> {
     let mut fleet = Fleet::start(target, opening, streams)?;
     let opened = fleet.open(streams)?;
     let publisher =
-        Publisher::connect(target, publishing.publish_connections, publishing.payload, fleet.channel_prefix())?;
-    Ok((LoadedTarget { target: target.clone(), fleet, publisher }, opened))
+        LoadPublisher::connect(target, publishing.publish_connections, publishing.payload, fleet.channel_prefix())?;
+    Ok((LoadSetup { target: target.clone(), fleet, publisher }, opened))
 }
 
 impl RunReport {

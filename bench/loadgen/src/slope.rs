@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use crate::fleet::{Fleet, Opening};
 use crate::proc::{self, Kernel, Memory};
-use crate::publisher::Publisher;
+use crate::publisher::LoadPublisher;
 use crate::report::{self, Setting, Subject, Table, Workload, bytes};
-use crate::round::{LoadedTarget, RoundReport};
+use crate::round::{LoadSetup, RoundReport};
 use crate::target::TargetOptions;
 use crate::verdict::Verdict;
 use crate::workload::{OpeningOptions, OutputOptions, PublishOptions};
@@ -94,23 +94,23 @@ pub(crate) fn slope(options: SlopeOptions) -> anyhow::Result<Verdict> {
     ensure!(!target.pids.is_empty(), "--server-pid is needed: it is that process whose memory is read");
     let fleet = Fleet::start(&target, &opening, to)?;
     let publisher =
-        Publisher::connect(&target, publishing.publish_connections, publishing.payload, fleet.channel_prefix())?;
-    let mut loaded = LoadedTarget { target, fleet, publisher };
+        LoadPublisher::connect(&target, publishing.publish_connections, publishing.payload, fleet.channel_prefix())?;
+    let mut setup = LoadSetup { target, fleet, publisher };
     let mut warm_rounds = Vec::new();
     let mut measure = |streams: u32| -> anyhow::Result<Point> {
-        let opened = loaded.fleet.open(streams - loaded.fleet.streams())?;
+        let opened = setup.fleet.open(streams - setup.fleet.streams())?;
         if warm {
-            warm_rounds.push(loaded.play(&publishing)?);
+            warm_rounds.push(setup.play(&publishing)?);
         }
-        let settled = settle(&loaded.target.pids, Duration::from_secs(settle_deadline))?;
-        let server = proc::memory(&loaded.target.pids)?;
+        let settled = settle(&setup.target.pids, Duration::from_secs(settle_deadline))?;
+        let server = proc::memory(&setup.target.pids)?;
         Ok(Point { streams, opening: opened, server, kernel: proc::kernel()?, settled })
     };
     let (from, to) = (measure(from)?, measure(to)?);
-    let channels = loaded.fleet.channels();
+    let channels = setup.fleet.channels();
     let report = SlopeReport {
         setting: Setting::read()?,
-        server: Subject::of(&loaded.target)?,
+        server: Subject::of(&setup.target)?,
         workload: Workload {
             streams: to.streams,
             channels,

@@ -25,7 +25,7 @@ pub(crate) enum PublishForm {
 
 /// A server under test.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Target {
+pub(crate) struct ServerUnderTest {
     pub(crate) name: String,
     #[serde(serialize_with = "as_text")]
     pub(crate) subscribe: UrlTemplate,
@@ -64,9 +64,9 @@ pub(crate) struct TargetOptions {
 }
 
 impl TargetOptions {
-    pub(crate) fn into_target(self) -> anyhow::Result<Target> {
+    pub(crate) fn into_target(self) -> anyhow::Result<ServerUnderTest> {
         let form = self.publish_form;
-        Target {
+        ServerUnderTest {
             name: "server".to_owned(),
             subscribe: self.subscribe_url_template,
             publish: publish_url(form, self.publish_url_template, self.publish_batch_url)?,
@@ -79,7 +79,7 @@ impl TargetOptions {
     }
 }
 
-impl Target {
+impl ServerUnderTest {
     /// A target given as words like `pid=42`, as `compare` takes them.
     pub(crate) fn from_words(name: &str, words: &[String]) -> anyhow::Result<Self> {
         let mut target = Self {
@@ -161,16 +161,16 @@ mod tests {
     fn words_describe_a_target() {
         let pid = std::process::id();
         let text = format!("name=nchan subscribe=http://127.0.0.1:1/sub/{{channel}} pid={pid},{pid}");
-        let target = Target::from_words("a", &words(&text)).unwrap();
+        let target = ServerUnderTest::from_words("a", &words(&text)).unwrap();
         assert_eq!((target.name.as_str(), target.pids.as_slice()), ("nchan", &[pid, pid][..]));
         assert_eq!(target.subscribe.to_string(), "http://127.0.0.1:1/sub/{channel}");
     }
 
     #[test]
     fn batches_go_to_the_batch_url() {
-        let array = Target::from_words("a", &words("form=array")).unwrap();
+        let array = ServerUnderTest::from_words("a", &words("form=array")).unwrap();
         assert_eq!(array.publish.to_string(), "http://127.0.0.1:8081/publish");
-        let given = Target::from_words("a", &words("form=ndjson batch=http://127.0.0.1:2/all")).unwrap();
+        let given = ServerUnderTest::from_words("a", &words("form=ndjson batch=http://127.0.0.1:2/all")).unwrap();
         assert_eq!(given.publish.to_string(), "http://127.0.0.1:2/all");
         assert!(array.check_channels(5).is_ok());
     }
@@ -178,13 +178,13 @@ mod tests {
     #[test]
     fn mistakes_are_refused_before_the_run() {
         for text in ["pid=4294967295", "pid=x", "colour=red", "subscribe", "form=xml", "subscribe=ftp://x"] {
-            assert!(Target::from_words("a", &words(text)).is_err(), "{text}");
+            assert!(ServerUnderTest::from_words("a", &words(text)).is_err(), "{text}");
         }
     }
 
     #[test]
     fn several_channels_need_a_place_for_their_name() {
-        let fixed = Target::from_words("a", &words("subscribe=http://127.0.0.1:1/sse")).unwrap();
+        let fixed = ServerUnderTest::from_words("a", &words("subscribe=http://127.0.0.1:1/sse")).unwrap();
         assert!(fixed.check_channels(1).is_ok());
         assert!(fixed.check_channels(2).is_err());
     }

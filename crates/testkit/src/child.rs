@@ -35,7 +35,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// What a child has printed so far, and whether it still runs.
 #[derive(Debug, Default, Clone)]
-pub struct Output {
+pub struct ProgramOutput {
     /// Standard output, decoded leniently.
     pub stdout: String,
     /// Standard error, decoded leniently.
@@ -51,7 +51,7 @@ pub struct Child {
     name: String,
     process: Process,
     status: Option<ExitStatus>,
-    output: watch::Receiver<Output>,
+    output: watch::Receiver<ProgramOutput>,
     /// Hangs up when the last holder of either pipe is gone. The lock is there only to make this `Sync`.
     drained: Mutex<mpsc::Receiver<()>>,
 }
@@ -65,7 +65,7 @@ impl Child {
             program: command.get_program().to_string_lossy().into_owned(),
             source,
         })?;
-        let (sender, output) = watch::channel(Output { open_pipes: 2, ..Output::default() });
+        let (sender, output) = watch::channel(ProgramOutput { open_pipes: 2, ..ProgramOutput::default() });
         let (breath, drained) = mpsc::sync_channel(0);
         if let Some(pipe) = process.stdout.take() {
             drain(pipe, sender.clone(), breath.clone(), |output| &mut output.stdout);
@@ -83,7 +83,7 @@ impl Child {
     }
 
     /// What it printed so far.
-    pub fn output(&self) -> Output {
+    pub fn output(&self) -> ProgramOutput {
         self.output.borrow().clone()
     }
 
@@ -136,7 +136,7 @@ impl Child {
         &mut self,
         limit: Duration,
         what: &str,
-        mut find: impl FnMut(&Output) -> Option<T>,
+        mut find: impl FnMut(&ProgramOutput) -> Option<T>,
     ) -> Result<T> {
         let mut output = self.output.clone();
         let mut found = None;
@@ -177,9 +177,9 @@ impl Drop for Child {
 /// Copies a pipe into the shared output until its last holder is gone. `_breath` says so by being dropped.
 fn drain(
     mut pipe: impl Read + Send + 'static,
-    sender: watch::Sender<Output>,
+    sender: watch::Sender<ProgramOutput>,
     breath: mpsc::SyncSender<()>,
-    side: fn(&mut Output) -> &mut String,
+    side: fn(&mut ProgramOutput) -> &mut String,
 ) {
     thread::spawn(move || {
         let mut buffer = [0; 16 << 10];
@@ -220,7 +220,7 @@ fn is_running_in(stat: &str, group: Pid) -> bool {
     of_group == Some(group.as_raw_nonzero().get()) && !matches!(state, Some("Z" | "X"))
 }
 
-fn watch_exit(process: &Process, sender: watch::Sender<Output>) {
+fn watch_exit(process: &Process, sender: watch::Sender<ProgramOutput>) {
     let pid = Pid::from_child(process);
     thread::spawn(move || {
         // NOWAIT leaves the zombie for `Child`, which alone reaps: until then the id stays ours. When
@@ -297,7 +297,7 @@ mod tests {
         let mut child = shell(
             "dd if=/dev/zero bs=64M count=1 2>/dev/null | { head -c 1 >/dev/null; echo filled; exec sleep 600; }; true",
         );
-        let filled = |output: &Output| output.stdout.contains("filled").then_some(());
+        let filled = |output: &ProgramOutput| output.stdout.contains("filled").then_some(());
         child.find_in_output(PATIENCE, "dd had its memory", filled).await.unwrap();
         let group = child.group();
         assert!(has_running(group));

@@ -35,7 +35,7 @@ pub enum Close {
 
 /// A subscribe request to be sent.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct SubscribeRequest {
     addr: SocketAddr,
     path: String,
     version: &'static str,
@@ -46,7 +46,7 @@ pub struct Request {
     keeps_body: bool,
 }
 
-impl Request {
+impl SubscribeRequest {
     /// Adds a header. `Host` and `Accept` are sent unless given.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -169,8 +169,8 @@ impl SseClient {
     }
 
     /// A request to adjust before it is sent.
-    pub fn request(addr: SocketAddr, path_and_query: &str) -> Request {
-        Request {
+    pub fn request(addr: SocketAddr, path_and_query: &str) -> SubscribeRequest {
+        SubscribeRequest {
             addr,
             path: path_and_query.into(),
             version: "HTTP/1.1",

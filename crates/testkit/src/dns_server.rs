@@ -39,14 +39,14 @@ const RIGHTS: &str = "being a name server needs the rights of root; have them or
 #[derive(Debug)]
 pub struct DnsServer {
     addr: SocketAddr,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<DnsAnswers>>,
     socket: UdpSocket,
     directory: TempDir,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct DnsAnswers {
     names: HashMap<String, Vec<Ipv4Addr>>,
     asked: usize,
     holds: bool,
@@ -64,7 +64,7 @@ impl DnsServer {
         for (name, text) in [("resolv.conf", resolv.as_str()), ("nsswitch.conf", "hosts: files dns\n")] {
             std::fs::write(directory.path().join(name), text).doing(format!("writing {name}"))?;
         }
-        let state = Arc::<Mutex<State>>::default();
+        let state = Arc::<Mutex<DnsAnswers>>::default();
         let (own_socket, own_state) = (socket.try_clone().doing("sharing a socket")?, Arc::clone(&state));
         let thread = thread::spawn(move || serve(&own_socket, &own_state));
         Ok(Self { addr, state, socket, directory, thread: Some(thread) })
@@ -103,7 +103,7 @@ impl DnsServer {
         ("unshare", words)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, DnsAnswers> {
         lock(&self.state)
     }
 }
@@ -137,7 +137,7 @@ fn bind() -> Result<UdpSocket> {
     Err(io::Error::from(ErrorKind::AddrInUse)).doing("binding an address for the name server")
 }
 
-fn serve(socket: &UdpSocket, state: &Mutex<State>) {
+fn serve(socket: &UdpSocket, state: &Mutex<DnsAnswers>) {
     let mut buffer = [0; QUERY_BYTES_MAX];
     loop {
         let received = socket.recv_from(&mut buffer);
@@ -157,7 +157,7 @@ fn serve(socket: &UdpSocket, state: &Mutex<State>) {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<DnsAnswers>) -> MutexGuard<'_, DnsAnswers> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -188,7 +188,7 @@ fn question(query: &[u8]) -> Result<Question> {
 }
 
 /// What is no query is not answered.
-fn answer(socket: &UdpSocket, state: &State, query: &[u8], asker: SocketAddr) {
+fn answer(socket: &UdpSocket, state: &DnsAnswers, query: &[u8], asker: SocketAddr) {
     let Ok(question) = question(query) else { return };
     let Some(asked) = query.get(HEADER_BYTES..question.end) else { return };
     let addresses = state.names.get(&question.name).map_or(&[][..], Vec::as_slice);

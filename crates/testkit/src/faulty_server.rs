@@ -45,11 +45,11 @@ impl Defect {
 #[derive(Debug)]
 pub struct FaultyServer {
     addr: SocketAddr,
-    state: Arc<State>,
+    state: Arc<DefectState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct DefectState {
     defect: Defect,
     /// Which event frame is to be spoiled: the first one behind so many that it can be done to.
     victim: u64,
@@ -69,7 +69,7 @@ impl FaultyServer {
         let victim = 5 + Random::from_seed(seed ^ defect as u64).below(25);
         let (seen, faults, last) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::new(None));
         let has_retired = AtomicBool::new(false);
-        let state = Arc::new(State { defect, victim, seen, faults, has_retired, last });
+        let state = Arc::new(DefectState { defect, victim, seen, faults, has_retired, last });
         tokio::spawn(accept(listener, upstream, Arc::clone(&state)));
         Ok(Self { addr, state })
     }
@@ -90,7 +90,7 @@ impl FaultyServer {
     }
 }
 
-async fn accept(listener: TcpListener, upstream: SocketAddr, state: Arc<State>) {
+async fn accept(listener: TcpListener, upstream: SocketAddr, state: Arc<DefectState>) {
     while let Ok((client, _)) = listener.accept().await {
         let state = Arc::clone(&state);
         tokio::spawn(async move {
@@ -100,7 +100,7 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, state: Arc<State>) 
     }
 }
 
-async fn serve(client: TcpStream, upstream: SocketAddr, state: &State) -> std::io::Result<()> {
+async fn serve(client: TcpStream, upstream: SocketAddr, state: &DefectState) -> std::io::Result<()> {
     let (from_client, mut to_client) = client.into_split();
     let (from_server, mut to_server) = TcpStream::connect(upstream).await?.into_split();
     let mut from_client = BufReader::new(from_client);
@@ -132,7 +132,7 @@ async fn pass_frames(
     from: &mut BufReader<OwnedReadHalf>,
     to: &mut OwnedWriteHalf,
     target: &str,
-    state: &State,
+    state: &DefectState,
 ) -> std::io::Result<()> {
     // A frame that waits to change places with the next one.
     let mut held = None;
@@ -167,7 +167,7 @@ async fn write_chunk(to: &mut OwnedWriteHalf, frame: &[u8]) -> std::io::Result<(
     to.write_all(&chunk).await
 }
 
-impl State {
+impl DefectState {
     /// What a stream gets in place of a frame.
     fn spoil(&self, frame: Vec<u8>, target: &str, held: &mut Option<Vec<u8>>) -> Vec<Vec<u8>> {
         if is_gap(&frame) && self.defect == Defect::HideGaps {

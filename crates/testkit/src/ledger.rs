@@ -58,18 +58,18 @@ type Key = (u32, u64);
 
 /// What was published.
 #[derive(Debug, Default)]
-struct Published {
+struct PublishedEvents {
     /// The ledger's time: how many events were entered, by anyone.
     now: u64,
     /// Per publisher, its events by order.
-    events: Vec<Vec<Entry>>,
+    events: Vec<Vec<LedgerEntry>>,
     /// Per channel and publisher, the orders of its events by sequence number.
     lines: BTreeMap<String, BTreeMap<u32, Vec<u64>>>,
 }
 
 /// One published event.
 #[derive(Debug)]
-struct Entry {
+struct LedgerEntry {
     entered_at: u64,
     is_confirmed: bool,
     places: Vec<(String, u64)>,
@@ -103,7 +103,7 @@ enum ReaderEnd {
 
 #[derive(Debug, Default)]
 struct Books {
-    published: Mutex<Published>,
+    published: Mutex<PublishedEvents>,
     readers: Mutex<Vec<Arc<Mutex<History>>>>,
 }
 
@@ -121,11 +121,11 @@ impl Ledger {
 
     /// A new publisher. Its events must be sent one after another, in the order they are composed;
     /// concurrent publishing takes several publishers, also within one channel.
-    pub fn publisher(&self, random: Random) -> Publisher {
+    pub fn publisher(&self, random: Random) -> LedgerPublisher {
         let mut published = lock(&self.books.published);
         published.events.push(Vec::new());
         let number = u32::try_from(published.events.len() - 1).expect("no test has four billion publishers");
-        Publisher { ledger: self.clone(), number, random }
+        LedgerPublisher { ledger: self.clone(), number, random }
     }
 
     /// A new reader, which may span several connections as long as each resumes where the last one ended.
@@ -164,13 +164,13 @@ impl Ledger {
     }
 }
 
-impl Published {
-    fn entry(&self, (publisher, order): Key) -> Option<&Entry> {
+impl PublishedEvents {
+    fn entry(&self, (publisher, order): Key) -> Option<&LedgerEntry> {
         let events = self.events.get(usize::try_from(publisher).ok()?)?;
         events.get(usize::try_from(order).ok()?)
     }
 
-    fn entry_mut(&mut self, (publisher, order): Key) -> Option<&mut Entry> {
+    fn entry_mut(&mut self, (publisher, order): Key) -> Option<&mut LedgerEntry> {
         let events = self.events.get_mut(usize::try_from(publisher).ok()?)?;
         events.get_mut(usize::try_from(order).ok()?)
     }
@@ -178,7 +178,7 @@ impl Published {
 
 /// Makes the events of one publisher.
 #[derive(Debug)]
-pub struct Publisher {
+pub struct LedgerPublisher {
     ledger: Ledger,
     number: u32,
     random: Random,
@@ -199,7 +199,7 @@ impl Composed {
     }
 }
 
-impl Publisher {
+impl LedgerPublisher {
     /// By which its payloads name it.
     pub const fn number(&self) -> u32 {
         self.number
@@ -223,7 +223,7 @@ impl Publisher {
         }
         let text = Payload::new(self.number, order, places.clone(), size, &mut self.random).encode();
         let hash = hash([text.as_bytes()]);
-        let entry = Entry { entered_at: published.now, is_confirmed: false, places, hash };
+        let entry = LedgerEntry { entered_at: published.now, is_confirmed: false, places, hash };
         published.events[self.number as usize].push(entry);
         Composed { text, key: (self.number, order) }
     }

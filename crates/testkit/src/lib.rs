@@ -36,7 +36,7 @@ pub use dns_server::DnsServer;
 pub use error::{Error, Result};
 pub use faulty_server::{Defect, FaultyServer};
 pub use http::{HttpConnection, Response, http};
-pub use ledger::{Composed, Ledger, Mark, Publisher, Reader, Start, Verdict};
+pub use ledger::{Composed, Ledger, LedgerPublisher, Mark, Reader, Start, Verdict};
 pub use nginx::Nginx;
 pub use payload::{Payload, payload};
 pub use program::Fantail;

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     PATIENCE,
-    child::{Child, Output},
+    child::{Child, ProgramOutput},
     error::{Doing, Result},
     port::free_port,
 };
@@ -90,7 +90,7 @@ impl Nginx {
     /// Waits until it has complained with `text`. Its complaint may come later than the answer it is about.
     pub async fn wait_for_error_log(&mut self, text: &str, limit: Duration) -> Result<()> {
         let what = format!("it logged {text:?}");
-        let holds = |output: &Output| output.stderr.contains(text).then_some(());
+        let holds = |output: &ProgramOutput| output.stderr.contains(text).then_some(());
         self.child.find_in_output(limit, &what, holds).await
     }
 

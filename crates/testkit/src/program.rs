@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     PATIENCE,
-    child::{Child, Output, Signal},
+    child::{Child, ProgramOutput, Signal},
     error::{Error, Result},
 };
 
@@ -39,7 +39,7 @@ impl Fantail {
         binary: B,
         arguments: &[&str],
         env: &[(&str, &str)],
-    ) -> Result<(ExitStatus, Output)> {
+    ) -> Result<(ExitStatus, ProgramOutput)> {
         let mut child = Child::spawn("fantail", &mut command(binary.as_ref(), arguments, env))?;
         let status = child.wait(PATIENCE).await?;
         child.kill();
@@ -60,7 +60,7 @@ impl Fantail {
 
     /// Where health is answered alone: of a node that was told so, once it has said where.
     pub async fn health(&mut self) -> Result<SocketAddr> {
-        let find = |output: &Output| address_in(&output.stdout, "health");
+        let find = |output: &ProgramOutput| address_in(&output.stdout, "health");
         self.child.find_in_output(PATIENCE, "it told its health address", find).await
     }
 
@@ -85,14 +85,15 @@ impl Fantail {
     }
 
     /// What it printed so far.
-    pub fn output(&self) -> Output {
+    pub fn output(&self) -> ProgramOutput {
         self.child.output()
     }
 
     /// Waits until its standard output or error holds `text`.
     pub async fn wait_for_output(&mut self, text: &str, limit: Duration) -> Result<()> {
         let what = format!("it printed {text:?}");
-        let holds = |output: &Output| (output.stdout.contains(text) || output.stderr.contains(text)).then_some(());
+        let holds =
+            |output: &ProgramOutput| (output.stdout.contains(text) || output.stderr.contains(text)).then_some(());
         self.child.find_in_output(limit, &what, holds).await
     }
 
@@ -123,7 +124,7 @@ fn command(binary: &OsStr, arguments: &[&str], env: &[(&str, &str)]) -> Command 
     command
 }
 
-fn told_addresses(output: &Output) -> Option<(SocketAddr, SocketAddr)> {
+fn told_addresses(output: &ProgramOutput) -> Option<(SocketAddr, SocketAddr)> {
     let find = |word| {
         let told = address_in(&output.stdout, word).or_else(|| address_in(&output.stderr, word));
         told.or_else(|| address_in_json(&output.stderr, word))

@@ -77,7 +77,7 @@ struct Forgery {
 
 /// The faults in force.
 #[derive(Debug, Clone)]
-struct Faults {
+struct ProxyFaults {
     target: SocketAddr,
     port: Port,
     pauses_to_target: bool,
@@ -104,7 +104,7 @@ struct Report {
 #[derive(Debug)]
 pub struct FaultProxy {
     addr: SocketAddr,
-    faults: watch::Sender<Faults>,
+    faults: watch::Sender<ProxyFaults>,
     report: watch::Receiver<Report>,
     thread: Option<JoinHandle<()>>,
 }
@@ -124,7 +124,7 @@ impl FaultProxy {
 
     fn start_from(listener: std::net::TcpListener, target: SocketAddr) -> Result<Self> {
         let addr = listener.local_addr().doing("asking for the proxy's address")?;
-        let (faults, faults_seen) = watch::channel(Faults {
+        let (faults, faults_seen) = watch::channel(ProxyFaults {
             target,
             port: Port::Open,
             pauses_to_target: false,
@@ -283,7 +283,7 @@ fn bind() -> Result<std::net::TcpListener> {
 async fn listen(
     listener: std::net::TcpListener,
     addr: SocketAddr,
-    mut faults: watch::Receiver<Faults>,
+    mut faults: watch::Receiver<ProxyFaults>,
     report: watch::Sender<Report>,
 ) {
     let mut listener = TcpListener::from_std(listener).ok();
@@ -341,7 +341,7 @@ struct Link {
     target: SocketAddr,
     /// How many cuts came before it.
     cuts: u64,
-    faults: watch::Receiver<Faults>,
+    faults: watch::Receiver<ProxyFaults>,
 }
 
 impl Link {
@@ -433,13 +433,13 @@ async fn pump(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     direction: Direction,
-    mut faults: watch::Receiver<Faults>,
+    mut faults: watch::Receiver<ProxyFaults>,
 ) -> Result<(), Broken> {
     let mut buffer = vec![0; 16 << 10];
     let mut passed = 0;
     loop {
         let count = from.read(&mut buffer).await?;
-        let Faults { delay, slicing, forgery, bytes_max, cut, .. } = faults.borrow().clone();
+        let ProxyFaults { delay, slicing, forgery, bytes_max, cut, .. } = faults.borrow().clone();
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
@@ -472,7 +472,7 @@ async fn pump(
 }
 
 /// Says what was not said. An endless forgery ends with the fault, or with the connection.
-async fn forge(to: &mut WriteHalf<'_>, forgery: &Forgery, faults: &watch::Receiver<Faults>) -> io::Result<()> {
+async fn forge(to: &mut WriteHalf<'_>, forgery: &Forgery, faults: &watch::Receiver<ProxyFaults>) -> io::Result<()> {
     to.write_all(&forgery.bytes).await?;
     while forgery.endless && faults.borrow().forgery.is_some() {
         to.write_all(&forgery.bytes).await?;
@@ -481,8 +481,8 @@ async fn forge(to: &mut WriteHalf<'_>, forgery: &Forgery, faults: &watch::Receiv
 }
 
 /// Waits until this direction is not paused.
-async fn passing(faults: &mut watch::Receiver<Faults>, direction: Direction) {
-    let passes = |faults: &Faults| match direction {
+async fn passing(faults: &mut watch::Receiver<ProxyFaults>, direction: Direction) {
+    let passes = |faults: &ProxyFaults| match direction {
         Direction::ToTarget => !faults.pauses_to_target,
         Direction::FromTarget => !faults.pauses_from_target,
     };

@@ -6,7 +6,7 @@
 
 mod block;
 
-pub use block::{Block, Blocks};
+pub use block::{SseBlock, SseBlocks};
 
 /// One dispatched event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Event {
 /// An incremental parser. One per connection: a frame cut by a lost connection must not glue to the next.
 #[derive(Debug, Default)]
 pub struct Parser {
-    blocks: Blocks,
+    blocks: SseBlocks,
     last_event_id: String,
     retry: Option<u64>,
     comments: u64,
@@ -75,7 +75,7 @@ impl Parser {
         self.blocks.in_mid_block()
     }
 
-    fn take(&mut self, block: &Block<'_>) -> Option<Event> {
+    fn take(&mut self, block: &SseBlock<'_>) -> Option<Event> {
         self.comments += u64::from(block.comments);
         self.unknown_lines += u64::from(block.unknown_lines);
         let retry = milliseconds(block);
@@ -94,7 +94,7 @@ impl Parser {
 }
 
 /// A number too large to hold is still all digits; saturating keeps it "very long".
-fn milliseconds(block: &Block<'_>) -> Option<u64> {
+fn milliseconds(block: &SseBlock<'_>) -> Option<u64> {
     block.retry.map(|digits| text(digits).parse().unwrap_or(u64::MAX))
 }
 

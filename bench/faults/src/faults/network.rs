@@ -7,7 +7,7 @@ use fantail_testkit::proxy::Cut;
 use fantail_testkit::{Direction, FaultProxy};
 use tokio::time::sleep;
 
-use crate::node::Node;
+use crate::trial_node::TrialNode;
 use crate::trial_setup::TrialSetup;
 
 /// Nothing of the first node reaches Redis.
@@ -78,7 +78,12 @@ pub async fn malformed(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
 }
 
 /// How many of the pieces a node did not put up with.
-async fn talk_nonsense(node: &Node, proxy: &FaultProxy, pieces: &[&'static [u8]], each: Duration) -> Result<usize> {
+async fn talk_nonsense(
+    node: &TrialNode,
+    proxy: &FaultProxy,
+    pieces: &[&'static [u8]],
+    each: Duration,
+) -> Result<usize> {
     let mut ended = 0;
     for nonsense in pieces {
         node.wait_until_ready().await?;

@@ -25,7 +25,7 @@ pub async fn killed(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
 
 /// Kills both.
 pub async fn both_killed(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
-    setup.nodes.iter_mut().for_each(crate::node::Node::kill);
+    setup.nodes.iter_mut().for_each(crate::trial_node::TrialNode::kill);
     sleep(hold).await;
     setup.heal();
     for node in &mut setup.nodes {

@@ -1,6 +1,6 @@
 //! The tool is tried itself: a server that does wrong stands before two sound nodes, and the trial must say so.
 
-use fantail_faults::{Fault, Mode, Outcome, Plan, trial};
+use fantail_faults::{Fault, Mode, Plan, TrialOutcome, trial};
 use fantail_testkit::Defect;
 
 use crate::program::fantail;
@@ -11,7 +11,7 @@ const SEED: u64 = 11;
 const MOVING: &str = "streams-moving";
 
 /// Plays one fault with a server before each node that has this defect.
-async fn tried(fault: &str, defect: Defect) -> Outcome {
+async fn tried(fault: &str, defect: Defect) -> TrialOutcome {
     fantail_faults::allow_many_descriptors().unwrap();
     let fantail = fantail();
     // The ledger knows the order of each publisher's own events only, so what is swapped must be of one.
@@ -25,7 +25,7 @@ async fn tried(fault: &str, defect: Defect) -> Outcome {
 }
 
 /// The defect was made, and so the promise broken.
-async fn found(fault: &str, defect: Defect) -> Outcome {
+async fn found(fault: &str, defect: Defect) -> TrialOutcome {
     let outcome = tried(fault, defect).await;
     assert!(outcome.felt("spoiled") > 0, "{defect:?} was never made, so nothing was tried");
     assert!(!outcome.is_kept(), "{defect:?} was not found");

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use anyhow::Context as _;
 use mio::Waker;
 
-use crate::message::Command;
+use crate::message::WorkerCommand;
 
 /// Commands as they come.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Commands {
 /// What the parent wants.
 #[derive(Debug)]
 pub(crate) enum Next {
-    Command(Command),
+    Command(WorkerCommand),
     /// The input is at its end: leave.
     End,
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use fantail_testkit::response::{Body, Head};
-use fantail_testkit::sse::{Block, Blocks};
+use fantail_testkit::sse::{SseBlock, SseBlocks};
 
 /// The most unfinished bytes kept for one stream.
 const UNFINISHED_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -12,7 +12,7 @@ const UNFINISHED_BYTES_MAX: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Decoder {
     phase: Phase,
-    blocks: Blocks,
+    blocks: SseBlocks,
 }
 
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl From<fantail_testkit::Error> for DecodeFault {
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self { phase: Phase::Head(Vec::new()), blocks: Blocks::default() }
+        Self { phase: Phase::Head(Vec::new()), blocks: SseBlocks::default() }
     }
 }
 
@@ -65,7 +65,7 @@ impl Decoder {
     }
 
     /// Reads what came, handing each whole block to `each`.
-    pub(crate) fn feed(&mut self, bytes: &[u8], each: &mut impl FnMut(Block<'_>)) -> Result<(), DecodeFault> {
+    pub(crate) fn feed(&mut self, bytes: &[u8], each: &mut impl FnMut(SseBlock<'_>)) -> Result<(), DecodeFault> {
         let Phase::Head(head) = &mut self.phase else { return self.feed_body(bytes, each) };
         head.extend_from_slice(bytes);
         let Some((found, length)) = Head::read(head)? else { return Ok(()) };
@@ -81,7 +81,7 @@ impl Decoder {
         self.feed_body(&body, each)
     }
 
-    fn feed_body(&mut self, bytes: &[u8], each: &mut impl FnMut(Block<'_>)) -> Result<(), DecodeFault> {
+    fn feed_body(&mut self, bytes: &[u8], each: &mut impl FnMut(SseBlock<'_>)) -> Result<(), DecodeFault> {
         let Self { phase: Phase::Body(body), blocks } = self else { return Ok(()) };
         body.feed(bytes, |text, _| blocks.feed(text, &mut *each))?;
         if blocks.unfinished_bytes() > UNFINISHED_BYTES_MAX { Err(DecodeFault::EventTooLong) } else { Ok(()) }

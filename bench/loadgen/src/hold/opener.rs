@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::clock::now_nanos;
 use crate::hold::connect;
-use crate::hold::order::Follower;
+use crate::hold::order::Expectation;
 use crate::hold::stream::Begun;
 use crate::latency::Latency;
 use crate::message::{Open, Opened, channel_name, published_on};
@@ -79,7 +79,7 @@ impl Opener {
         let stream = first_stream + u32::try_from(number).unwrap_or_default();
         let channel = stream % channels;
         let next = published_on(channel, *channels, *published) + 1;
-        self.begin(number, Follower { stream, channel, next }, None)
+        self.begin(number, Expectation { stream, channel, next }, None)
     }
 
     pub(crate) fn note_opened(&mut self, nanos: u64) {
@@ -112,17 +112,17 @@ impl Opener {
     }
 
     /// Begins the connection of a stream, behind an id if it has one.
-    pub(crate) fn begin(&self, number: usize, follower: Follower, last_id: Option<&[u8]>) -> io::Result<Begun> {
+    pub(crate) fn begin(&self, number: usize, expectation: Expectation, last_id: Option<&[u8]>) -> io::Result<Begun> {
         let Open { subscribe, sources, .. } = &self.plan;
         let source = (!sources.is_empty()).then(|| sources[number % sources.len()]);
         let socket = connect::begin(subscribe.address, source)?;
-        let path = subscribe.path(&channel_name(&self.plan.channel_prefix, follower.channel));
+        let path = subscribe.path(&channel_name(&self.plan.channel_prefix, expectation.channel));
         let resume = last_id.map(|id| format!("Last-Event-ID: {}\r\n", String::from_utf8_lossy(id)));
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\nUser-Agent: fantail-loadgen\r\n{}\r\n",
             subscribe.host,
             resume.unwrap_or_default()
         );
-        Ok(Begun { socket, follower, request })
+        Ok(Begun { socket, expectation, request })
     }
 }

@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use fantail_testkit::sse::Block;
+use fantail_testkit::sse::SseBlock;
 
 use crate::latency::Latency;
-use crate::message::Tally;
+use crate::message::WorkerTally;
 use crate::payload;
 
 /// The event by which a server says that something is missing.
@@ -18,7 +18,7 @@ const OWN: &[u8] = b"fantail.";
 
 /// What one stream follows and which event it waits for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Follower {
+pub(crate) struct Expectation {
     pub(crate) stream: u32,
     pub(crate) channel: u32,
     /// The number of the next event; every lower one was seen or stands among the missing.
@@ -28,7 +28,7 @@ pub(crate) struct Follower {
 /// Counts what the streams of one worker see in one round.
 #[derive(Debug)]
 pub(crate) struct Checker {
-    tally: Tally,
+    tally: WorkerTally,
     latency: Latency,
     /// Skipped numbers by stream. Kept over rounds, so that a late event is told from a second one.
     missing: HashMap<u32, Vec<Range<u64>>>,
@@ -36,7 +36,7 @@ pub(crate) struct Checker {
 
 impl Checker {
     pub(crate) fn new() -> anyhow::Result<Self> {
-        Ok(Self { tally: Tally::default(), latency: Latency::new()?, missing: HashMap::new() })
+        Ok(Self { tally: WorkerTally::default(), latency: Latency::new()?, missing: HashMap::new() })
     }
 
     pub(crate) fn deliveries(&self) -> u64 {
@@ -44,7 +44,7 @@ impl Checker {
     }
 
     /// Checks one event that came at `now_nanos`.
-    pub(crate) fn check(&mut self, follower: &mut Follower, event: Block<'_>, now_nanos: u64) {
+    pub(crate) fn check(&mut self, expectation: &mut Expectation, event: SseBlock<'_>, now_nanos: u64) {
         if event.data_lines == 0 {
             return;
         }
@@ -58,14 +58,14 @@ impl Checker {
             self.tally.corrupt += 1;
             return;
         };
-        if payload.channel != follower.channel {
+        if payload.channel != expectation.channel {
             self.tally.foreign += 1;
             return;
         }
-        if payload.number >= follower.next {
-            self.skip(follower, payload.number);
-            follower.next = payload.number + 1;
-        } else if self.take_missing(follower.stream, payload.number) {
+        if payload.number >= expectation.next {
+            self.skip(expectation, payload.number);
+            expectation.next = payload.number + 1;
+        } else if self.take_missing(expectation.stream, payload.number) {
             self.tally.reordered += 1;
             self.tally.lost = self.tally.lost.saturating_sub(1);
         } else {
@@ -78,17 +78,17 @@ impl Checker {
     }
 
     /// Counts everything below `next` that the stream has not seen as lost.
-    pub(crate) fn skip(&mut self, follower: &mut Follower, next: u64) {
-        if next > follower.next {
-            self.tally.lost += next - follower.next;
-            self.missing.entry(follower.stream).or_default().push(follower.next..next);
-            follower.next = next;
+    pub(crate) fn skip(&mut self, expectation: &mut Expectation, next: u64) {
+        if next > expectation.next {
+            self.tally.lost += next - expectation.next;
+            self.missing.entry(expectation.stream).or_default().push(expectation.next..next);
+            expectation.next = next;
         }
     }
 
     /// Ends the round: tells what was seen and starts counting anew.
-    pub(crate) fn take_tally(&mut self) -> Tally {
-        let tally = Tally { latency: self.latency.samples(), ..std::mem::take(&mut self.tally) };
+    pub(crate) fn take_tally(&mut self) -> WorkerTally {
+        let tally = WorkerTally { latency: self.latency.samples(), ..std::mem::take(&mut self.tally) };
         self.latency.clear();
         tally
     }
@@ -127,16 +127,16 @@ mod tests {
     }
 
     /// What the checker makes of a stream that carries these frames and should carry `published` events.
-    fn checked(frames: &[Vec<u8>], published: u64) -> Tally {
+    fn checked(frames: &[Vec<u8>], published: u64) -> WorkerTally {
         let mut checker = Checker::new().unwrap();
-        let mut follower = Follower { stream: 0, channel: CHANNEL, next: 1 };
+        let mut expectation = Expectation { stream: 0, channel: CHANNEL, next: 1 };
         let mut decoder = Decoder::default();
         let wire = [HEAD, &frames.concat()].concat();
         // Cut into pieces that match no border, as a socket would.
         for piece in wire.chunks(37) {
-            decoder.feed(piece, &mut |event| checker.check(&mut follower, event, 5_000)).unwrap();
+            decoder.feed(piece, &mut |event| checker.check(&mut expectation, event, 5_000)).unwrap();
         }
-        checker.skip(&mut follower, published + 1);
+        checker.skip(&mut expectation, published + 1);
         checker.take_tally()
     }
 
@@ -144,12 +144,12 @@ mod tests {
         numbers.iter().map(|number| frame(CHANNEL, *number)).collect()
     }
 
-    fn is_clean(tally: &Tally) -> bool {
+    fn is_clean(tally: &WorkerTally) -> bool {
         tally.lost + tally.duplicated + tally.reordered + tally.corrupt + tally.foreign == 0
     }
 
     /// Deliveries, lost, duplicated, reordered, corrupt.
-    fn counts(tally: &Tally) -> [u64; 5] {
+    fn counts(tally: &WorkerTally) -> [u64; 5] {
         [tally.deliveries, tally.lost, tally.duplicated, tally.reordered, tally.corrupt]
     }
 
@@ -231,12 +231,12 @@ mod tests {
     #[test]
     fn event_that_comes_after_its_round_is_late_not_doubled() {
         let mut checker = Checker::new().unwrap();
-        let mut follower = Follower { stream: 0, channel: CHANNEL, next: 1 };
-        checker.skip(&mut follower, 3);
+        let mut expectation = Expectation { stream: 0, channel: CHANNEL, next: 1 };
+        checker.skip(&mut expectation, 3);
         assert_eq!(checker.take_tally().lost, 2);
         let mut data = Vec::new();
         PayloadWriter::new(128).write(Payload { number: 2, sent_nanos: 0, channel: CHANNEL }, &mut data);
-        checker.check(&mut follower, Block { data: &data, data_lines: 1, ..Block::default() }, 1);
+        checker.check(&mut expectation, SseBlock { data: &data, data_lines: 1, ..SseBlock::default() }, 1);
         let tally = checker.take_tally();
         assert_eq!((tally.reordered, tally.duplicated, tally.lost), (1, 0, 0));
     }

@@ -8,13 +8,13 @@ use mio::net::TcpStream;
 
 use crate::clock::now_nanos;
 use crate::hold::decoder::Decoder;
-use crate::hold::order::{Checker, Follower};
+use crate::hold::order::{Checker, Expectation};
 
 /// A connection on its way.
 #[derive(Debug)]
 pub(crate) struct Begun {
     pub(crate) socket: TcpStream,
-    pub(crate) follower: Follower,
+    pub(crate) expectation: Expectation,
     pub(crate) request: String,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Stream {
     /// Gone once the stream is over.
     socket: Option<TcpStream>,
     decoder: Decoder,
-    follower: Follower,
+    expectation: Expectation,
     begun_nanos: u64,
     /// The request, until it is sent.
     request: Option<String>,
@@ -46,7 +46,7 @@ pub(crate) struct Ids {
 
 /// What became of a stream when its socket was ready.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum StreamChange {
     /// Nothing that others need to know.
     Same,
     /// The head has come, so many nanoseconds after the connection began.
@@ -65,13 +65,13 @@ type Over = String;
 
 impl Stream {
     pub(crate) fn new(begun: Begun) -> Self {
-        let Begun { socket, follower, request } = begun;
+        let Begun { socket, expectation, request } = begun;
         let begun_nanos = now_nanos();
         let decoder = Decoder::default();
         Self {
             socket: Some(socket),
             decoder,
-            follower,
+            expectation,
             begun_nanos,
             request: Some(request),
             opened: false,
@@ -86,8 +86,8 @@ impl Stream {
         *self = Self { last_id, ..Self::new(begun) };
     }
 
-    pub(crate) fn identity(&self) -> (Follower, Option<Rc<[u8]>>) {
-        (self.follower, self.last_id.clone())
+    pub(crate) fn identity(&self) -> (Expectation, Option<Rc<[u8]>>) {
+        (self.expectation, self.last_id.clone())
     }
 
     /// Reads no more from now on; true unless it already did not.
@@ -106,8 +106,8 @@ impl Stream {
         self.socket.take().is_some()
     }
 
-    pub(crate) fn follower(&mut self) -> &mut Follower {
-        &mut self.follower
+    pub(crate) fn expectation(&mut self) -> &mut Expectation {
+        &mut self.expectation
     }
 
     /// Whether it has ever been a stream, so that events were due to it.
@@ -132,18 +132,18 @@ impl Stream {
         buffer: &mut [u8],
         checker: &mut Checker,
         ids: &mut Ids,
-    ) -> Outcome {
+    ) -> StreamChange {
         if self.stopped {
-            return Outcome::Same;
+            return StreamChange::Same;
         }
-        let Some(mut socket) = self.socket.take() else { return Outcome::Same };
+        let Some(mut socket) = self.socket.take() else { return StreamChange::Same };
         match self.advance(&mut socket, event, buffer, checker, ids) {
             Ok(()) => {
                 self.socket = Some(socket);
                 self.announce()
             }
-            Err(_) if self.opened => Outcome::Ended,
-            Err(reason) => Outcome::Failed { reason },
+            Err(_) if self.opened => StreamChange::Ended,
+            Err(reason) => StreamChange::Failed { reason },
         }
     }
 
@@ -183,10 +183,10 @@ impl Stream {
                 Err(error) => return Err(error.to_string()),
             };
             let now = now_nanos();
-            let Self { follower, last_id, decoder, .. } = self;
+            let Self { expectation, last_id, decoder, .. } = self;
             let fed = decoder.feed(&buffer[..count], &mut |event| {
                 ids.note(event.id, last_id);
-                checker.check(follower, event, now);
+                checker.check(expectation, event, now);
             });
             fed.map_err(|fault| fault.to_string())?;
             if self.decoder.is_ended() {
@@ -198,12 +198,12 @@ impl Stream {
         }
     }
 
-    fn announce(&mut self) -> Outcome {
+    fn announce(&mut self) -> StreamChange {
         if self.opened || !self.decoder.is_open() {
-            return Outcome::Same;
+            return StreamChange::Same;
         }
         self.opened = true;
-        Outcome::Opened { nanos: now_nanos().saturating_sub(self.begun_nanos) }
+        StreamChange::Opened { nanos: now_nanos().saturating_sub(self.begun_nanos) }
     }
 }
 

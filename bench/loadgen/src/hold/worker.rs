@@ -13,8 +13,8 @@ use crate::hold::STREAMS_PER_WORKER_MAX;
 use crate::hold::commands::{Commands, Next};
 use crate::hold::opener::Opener;
 use crate::hold::order::Checker;
-use crate::hold::stream::{Ids, Outcome, Stream};
-use crate::message::{Command, Notice, published_on};
+use crate::hold::stream::{Ids, Stream, StreamChange};
+use crate::message::{Notice, WorkerCommand, published_on};
 
 const COMMANDS: Token = Token(usize::MAX - 1);
 const EVENTS_PER_POLL: usize = 4096;
@@ -97,17 +97,17 @@ impl Worker {
     fn serve_stream(&mut self, event: &Readiness) {
         let Some(stream) = self.streams.get_mut(event.token().0) else { return };
         match (stream.ready(event, &mut self.buffer, &mut self.checker, &mut self.ids), &mut self.opener) {
-            (Outcome::Opened { nanos }, Some(opener)) => opener.note_opened(nanos),
-            (Outcome::Failed { reason }, Some(opener)) => opener.note_failed(reason),
-            (Outcome::Ended, _) => self.ended += 1,
+            (StreamChange::Opened { nanos }, Some(opener)) => opener.note_opened(nanos),
+            (StreamChange::Failed { reason }, Some(opener)) => opener.note_failed(reason),
+            (StreamChange::Ended, _) => self.ended += 1,
             // Outside of an `Open` no stream is without its answer: the unanswered were closed at its end.
-            (Outcome::Same | Outcome::Opened { .. } | Outcome::Failed { .. }, _) => {}
+            (StreamChange::Same | StreamChange::Opened { .. } | StreamChange::Failed { .. }, _) => {}
         }
     }
 
-    fn obey(&mut self, command: Command) -> anyhow::Result<()> {
+    fn obey(&mut self, command: WorkerCommand) -> anyhow::Result<()> {
         match command {
-            Command::Open(plan) => {
+            WorkerCommand::Open(plan) => {
                 ensure!(self.opener.is_none(), "told to open streams while still opening others");
                 let new = if plan.returning { 0 } else { plan.streams as usize };
                 let total = self.streams.len() + new;
@@ -123,13 +123,15 @@ impl Worker {
                 }
                 self.opener = Some(Opener::new(plan)?);
             }
-            Command::Await { deliveries } => self.awaited = Some(deliveries),
-            Command::Report { published } => self.report(published)?,
-            Command::Stop { every } => {
+            WorkerCommand::Await { deliveries } => self.awaited = Some(deliveries),
+            WorkerCommand::Report { published } => self.report(published)?,
+            WorkerCommand::Stop { every } => {
                 let chosen = self.streams.iter_mut().step_by(every.max(1) as usize);
                 tell_done(chosen.map(Stream::stop).filter(|stopped| *stopped).count())?;
             }
-            Command::Reset => tell_done(self.streams.iter_mut().map(Stream::reset).filter(|reset| *reset).count())?,
+            WorkerCommand::Reset => {
+                tell_done(self.streams.iter_mut().map(Stream::reset).filter(|reset| *reset).count())?;
+            }
         }
         Ok(())
     }
@@ -139,7 +141,7 @@ impl Worker {
         while let Some(number) = opener.next_number() {
             let at = if opener.is_returning() { number } else { self.streams.len() };
             let begun = match self.streams.get(at).map(Stream::identity) {
-                Some((follower, last_id)) => opener.begin(number, follower, last_id.as_deref()),
+                Some((expectation, last_id)) => opener.begin(number, expectation, last_id.as_deref()),
                 None => opener.begin_new(number),
             };
             let registered = begun.and_then(|mut begun| {
@@ -165,9 +167,9 @@ impl Worker {
 
     fn report(&mut self, published: u64) -> anyhow::Result<()> {
         for stream in self.streams.iter_mut().filter(|stream| stream.is_due()) {
-            let follower = stream.follower();
-            let next = published_on(follower.channel, self.channels, published) + 1;
-            self.checker.skip(follower, next);
+            let expectation = stream.expectation();
+            let next = published_on(expectation.channel, self.channels, published) + 1;
+            self.checker.skip(expectation, next);
         }
         let mut tally = self.checker.take_tally();
         tally.ended = self.ended;
@@ -187,7 +189,7 @@ impl Worker {
         if let Some(opener) = &self.opener {
             tell(&Notice::Opening { open: opener.open() })?;
         } else if deliveries != self.progress_told.1 {
-            tell(&Notice::Progress { deliveries })?;
+            tell(&Notice::DeliveryProgress { deliveries })?;
         }
         self.progress_told = (Instant::now(), deliveries);
         Ok(())

@@ -5,14 +5,14 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::compare::{Ratio, median, play_pairs};
-use crate::publisher::Publisher;
+use crate::publisher::LoadPublisher;
 use crate::report;
-use crate::round::{LoadedTarget, RoundReport};
+use crate::round::{LoadSetup, RoundReport};
 use crate::run;
 use crate::suite::figure::{Figure, Findings, Of, Unit};
-use crate::suite::scenario::{FLOOR, Load};
+use crate::suite::scenario::{FLOOR, ScenarioLoad};
 use crate::suite::{Bench, publishing};
-use crate::target::Target;
+use crate::target::ServerUnderTest;
 use crate::workload::PublishOptions;
 
 const REST: Duration = Duration::from_secs(1);
@@ -21,7 +21,7 @@ const REST: Duration = Duration::from_secs(1);
 pub(crate) fn play(
     bench: &Bench,
     scenario: &'static str,
-    loads: &[Load],
+    loads: &[ScenarioLoad],
     other: &str,
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
@@ -29,15 +29,15 @@ pub(crate) fn play(
     let ours = bench.places.fantail(&[])?;
     let theirs = bench.places.other(other)?;
     let first = options(bench, &loads[0]);
-    let (mut loaded_a, opening_a) = run::set(&ours.target, bench.scale.streams, &ours.opening(layout), &first)?;
-    let (mut loaded_b, opening_b) = run::set(&theirs.target, bench.scale.streams, &theirs.opening(layout), &first)?;
+    let (mut setup_a, opening_a) = run::set(&ours.target, bench.scale.streams, &ours.opening(layout), &first)?;
+    let (mut setup_b, opening_b) = run::set(&theirs.target, bench.scale.streams, &theirs.opening(layout), &first)?;
     for (number, load) in loads.iter().enumerate() {
         let options = options(bench, load);
-        for loaded in [&mut loaded_a, &mut loaded_b] {
-            loaded.publisher = publisher(&loaded.target, &options, loaded)?;
+        for setup in [&mut setup_a, &mut setup_b] {
+            setup.publisher = publisher(&setup.target, &options, setup)?;
         }
         let rounds = load.rounds.min(bench.scale.rounds_most);
-        let (a, b) = play_pairs((&mut loaded_a, &options), (&mut loaded_b, &options), rounds, REST)?;
+        let (a, b) = play_pairs((&mut setup_a, &options), (&mut setup_b, &options), rounds, REST)?;
         let name = format!("{scenario}-{other}-{number}");
         bench.write_raw(&name, &json!({ "load": load.label, "workload": options, "openings": [opening_a, opening_b], "ours": a, "other": b }))?;
         tell(bench, scenario, load, other, &a, &b, findings)?;
@@ -45,11 +45,11 @@ pub(crate) fn play(
     Ok(())
 }
 
-fn publisher(target: &Target, options: &PublishOptions, loaded: &LoadedTarget) -> anyhow::Result<Publisher> {
-    Publisher::connect(target, options.publish_connections, options.payload, loaded.fleet.channel_prefix())
+fn publisher(target: &ServerUnderTest, options: &PublishOptions, setup: &LoadSetup) -> anyhow::Result<LoadPublisher> {
+    LoadPublisher::connect(target, options.publish_connections, options.payload, setup.fleet.channel_prefix())
 }
 
-fn options(bench: &Bench, load: &Load) -> PublishOptions {
+fn options(bench: &Bench, load: &ScenarioLoad) -> PublishOptions {
     let channels = load.channels.channels(bench.scale.streams).unwrap_or(1);
     let per_channel = (load.events_per_stream / bench.scale.events_divisor).max(1);
     // Whole groups, so that every event of a round waits with as many others.
@@ -60,7 +60,7 @@ fn options(bench: &Bench, load: &Load) -> PublishOptions {
 fn tell(
     bench: &Bench,
     scenario: &'static str,
-    load: &Load,
+    load: &ScenarioLoad,
     other: &str,
     a: &[RoundReport],
     b: &[RoundReport],

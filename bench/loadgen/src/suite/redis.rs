@@ -11,7 +11,7 @@ use crate::suite::figure::{Figure, Findings, Unit};
 use crate::suite::pairs::note_faults;
 use crate::suite::server::Server;
 use crate::suite::{Bench, publishing};
-use crate::target::Target;
+use crate::target::ServerUnderTest;
 use crate::workload::ChannelLayout;
 
 /// Messages on their way together. Each step goes on until more of them bring no more per second.
@@ -30,15 +30,15 @@ pub(crate) fn play(
 ) -> anyhow::Result<()> {
     let redis = Server::redis()?;
     let fantail = bench.places.fantail(&["--redis-url", "redis://127.0.0.1:18260"])?;
-    let target = Target { publish: redis.target.publish.clone(), ..fantail.target.clone() };
+    let target = ServerUnderTest { publish: redis.target.publish.clone(), ..fantail.target.clone() };
     let streams = if channels == ChannelLayout::PerStream { bench.scale.streams } else { 1 };
-    let (mut loaded, opened) = run::set(&target, streams, &fantail.opening(channels), &publishing(1, 128, 1))?;
+    let (mut setup, opened) = run::set(&target, streams, &fantail.opening(channels), &publishing(1, 128, 1))?;
     let mut rounds = Vec::new();
     let mut best = 0.0;
     for window in WINDOWS {
         let events = (window * EVENTS_PER_WINDOW).min(EVENTS_MOST) / bench.scale.events_divisor;
         let before = proc::threads(fantail.pid())?;
-        let round = loaded.play(&publishing(events, 128, window))?;
+        let round = setup.play(&publishing(events, 128, window))?;
         let threads: Vec<(String, Cpu)> = proc::threads(fantail.pid())?
             .into_iter()
             .map(|(name, cpu)| (name.clone(), cpu.since(before.get(&name).copied().unwrap_or_default())))
@@ -61,7 +61,7 @@ pub(crate) fn play(
     };
     let reach = format!(
         "{} channels, one stream each, 128 B, {window} messages on their way",
-        report::grouped(loaded.fleet.channels().into())
+        report::grouped(setup.fleet.channels().into())
     );
     let mut tell = |what: String, unit, ours| {
         let figure = Figure { scenario, what, unit, ours, other: None, ratio: None::<Ratio>, reach: reach.clone() };

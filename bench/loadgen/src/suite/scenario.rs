@@ -18,7 +18,7 @@ pub(crate) enum Play {
     /// CPU of idle streams that get nothing but keepalives.
     Keepalive,
     /// The same rounds on two servers in turn.
-    Pairs { loads: &'static [Load], against: &'static [&'static str] },
+    Pairs { loads: &'static [ScenarioLoad], against: &'static [&'static str] },
     /// Streams opened as fast as it goes.
     Connect { peers: &'static [&'static str] },
     /// New streams while all others are served without pause.
@@ -33,7 +33,7 @@ pub(crate) enum Play {
 
 /// One workload of `Pairs`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Load {
+pub(crate) struct ScenarioLoad {
     pub(crate) label: &'static str,
     pub(crate) channels: ChannelLayout,
     pub(crate) payload: u32,
@@ -56,7 +56,7 @@ pub(crate) struct Scale {
 }
 
 const ONE: ChannelLayout = ChannelLayout::Count(1);
-const SINGLE: Load = Load {
+const SINGLE: ScenarioLoad = ScenarioLoad {
     label: "one event at a time, 128 B",
     channels: ONE,
     payload: 128,
@@ -73,7 +73,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "steady-floor",
         question: "How far is fan-out above one bare send per socket?",
-        play: Play::Pairs { loads: &[Load { events_per_stream: 40, rounds: 5, ..SINGLE }], against: &[FLOOR] },
+        play: Play::Pairs { loads: &[ScenarioLoad { events_per_stream: 40, rounds: 5, ..SINGLE }], against: &[FLOOR] },
     },
     Scenario {
         name: "idle-one-channel",
@@ -94,7 +94,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "burst",
         question: "What do eight waiting events cost each, when one write carries them?",
         play: Play::Pairs {
-            loads: &[Load { label: "eight events together, 128 B", in_flight: 8, events_per_stream: 48, ..SINGLE }],
+            loads: &[ScenarioLoad {
+                label: "eight events together, 128 B",
+                in_flight: 8,
+                events_per_stream: 48,
+                ..SINGLE
+            }],
             against: &[FLOOR, "nchan"],
         },
     },
@@ -102,7 +107,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "many-channels",
         question: "What does an event cost when every stream has a channel of its own?",
         play: Play::Pairs {
-            loads: &[Load {
+            loads: &[ScenarioLoad {
                 label: "own channels, 64 events at a time across them, 128 B",
                 channels: ChannelLayout::PerStream,
                 in_flight: 64,
@@ -117,9 +122,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         question: "How does the size of events change the picture?",
         play: Play::Pairs {
             loads: &[
-                Load { label: "72 B, the least that carries the check", payload: 72, events_per_stream: 12, ..SINGLE },
-                Load { label: "1 KiB", payload: 1024, events_per_stream: 12, ..SINGLE },
-                Load { label: "16 KiB", payload: 16 * 1024, events_per_stream: 8, ..SINGLE },
+                ScenarioLoad {
+                    label: "72 B, the least that carries the check",
+                    payload: 72,
+                    events_per_stream: 12,
+                    ..SINGLE
+                },
+                ScenarioLoad { label: "1 KiB", payload: 1024, events_per_stream: 12, ..SINGLE },
+                ScenarioLoad { label: "16 KiB", payload: 16 * 1024, events_per_stream: 8, ..SINGLE },
             ],
             against: &[FLOOR],
         },

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::proc;
 use crate::suite::scenario::FLOOR;
-use crate::target::{PublishForm, Target};
+use crate::target::{PublishForm, ServerUnderTest};
 use crate::workload::{ChannelLayout, OpeningOptions};
 
 /// Streams begun per second; every server but one keeps up with it.
@@ -39,7 +39,7 @@ pub(crate) struct Places {
 /// A running server.
 #[derive(Debug)]
 pub(crate) struct Server {
-    pub(crate) target: Target,
+    pub(crate) target: ServerUnderTest,
     connect_rate: Option<u32>,
     child: Child,
     /// Its files, gone with it.
@@ -124,8 +124,11 @@ impl Places {
         ensure!(channels, "{name} knows no channels");
         let mut command = self.pinned(&folder.join("start"));
         command.env("CARGO_TARGET_DIR", self.target_folder());
-        let mut server =
-            Server::start(command, Target { body, headers, ..target(&name, &subscribe, &publish)? }, Port::Own)?;
+        let mut server = Server::start(
+            command,
+            ServerUnderTest { body, headers, ..target(&name, &subscribe, &publish)? },
+            Port::Own,
+        )?;
         server.connect_rate = connect_rate;
         Ok(server)
     }
@@ -159,7 +162,7 @@ impl Server {
     }
 
     /// Peers get a folder of their own as their last word; programs of ours take none, but log there.
-    fn start(mut command: Command, mut target: Target, port: Port) -> anyhow::Result<Self> {
+    fn start(mut command: Command, mut target: ServerUnderTest, port: Port) -> anyhow::Result<Self> {
         let name = target.name.clone();
         let own = (port == Port::Own).then_some(target.subscribe.address);
         for address in own.into_iter().chain([target.publish.address]) {
@@ -265,8 +268,8 @@ fn read_peer(folder: &Path) -> anyhow::Result<Peer> {
     toml::from_str(&text).with_context(|| format!("{} is not understood", path.display()))
 }
 
-fn target(name: &str, subscribe: &str, publish: &str) -> anyhow::Result<Target> {
-    Ok(Target {
+fn target(name: &str, subscribe: &str, publish: &str) -> anyhow::Result<ServerUnderTest> {
+    Ok(ServerUnderTest {
         name: name.to_owned(),
         subscribe: subscribe.parse()?,
         publish: publish.parse()?,

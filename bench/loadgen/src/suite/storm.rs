@@ -11,9 +11,9 @@ use crate::clock::now_nanos;
 use crate::compare::{Ratio, median, play_pairs};
 use crate::fleet::{Fleet, Opening};
 use crate::proc;
-use crate::progress::Progress;
+use crate::progress::DeliveryProgress;
 use crate::report;
-use crate::round::{Faults, RoundReport, payload};
+use crate::round::{FaultCounts, RoundReport, payload};
 use crate::run;
 use crate::suite::figure::{Figure, Findings, Of, Unit};
 use crate::suite::pairs::note_faults;
@@ -95,12 +95,12 @@ pub(crate) fn head_while_serving(
     let held = bench.scale.streams - 2 * NEWCOMERS;
     let events = 60 / bench.scale.events_divisor * u64::from(Bench::FULL_STREAMS / bench.scale.streams);
     let options = publishing(events, 128, 1);
-    let (mut loaded, _) = run::set(&server.target, held, &server.opening(ONE), &options)?;
+    let (mut setup, _) = run::set(&server.target, held, &server.opening(ONE), &options)?;
     let newcomers = OpeningOptions { connect_rate: NEWCOMERS_PER_SECOND, ..server.opening(ONE) };
     let newcome = || Fleet::start(&server.target, &newcomers, NEWCOMERS)?.open(NEWCOMERS);
     let idle = newcome()?;
     let (serving, round) = std::thread::scope(|scope| -> anyhow::Result<_> {
-        let served = scope.spawn(|| loaded.play(&options));
+        let served = scope.spawn(|| setup.play(&options));
         std::thread::sleep(Duration::from_millis(300));
         let serving = newcome();
         let still_serving = !served.is_finished();
@@ -135,25 +135,25 @@ pub(crate) fn come_back(
     let server = bench.places.fantail(&[])?;
     let options = publishing(events_away, 128, 1);
     let opening = OpeningOptions { connect_rate: AT_ONCE, workers: 3, remember_ids: true, ..server.opening(ONE) };
-    let (mut loaded, first) = run::set(&server.target, bench.scale.streams, &opening, &options)?;
-    let before = loaded.play(&publishing(5, 128, 1))?;
-    let dropped = loaded.fleet.reset()?;
+    let (mut setup, first) = run::set(&server.target, bench.scale.streams, &opening, &options)?;
+    let before = setup.play(&publishing(5, 128, 1))?;
+    let dropped = setup.fleet.reset()?;
     ensure!(dropped == bench.scale.streams, "only {dropped} streams were open before the reset");
-    let from = loaded.fleet.published();
-    loaded.fleet.expect(events_away)?;
-    loaded.publisher.publish((from..from + events_away).map(|event| payload(event, 1, now_nanos())))?;
-    loaded.publisher.confirm()?;
+    let from = setup.fleet.published();
+    setup.fleet.expect(events_away)?;
+    setup.publisher.publish((from..from + events_away).map(|event| payload(event, 1, now_nanos())))?;
+    setup.publisher.confirm()?;
     let cpu_before = proc::cpu(&server.target.pids)?;
     let began = Instant::now();
-    let back = loaded.fleet.come_back()?;
-    let progress = Progress::new("catching up", 0);
-    let complete = loaded.fleet.wait(Instant::now() + Duration::from_secs(30), &progress)?;
+    let back = setup.fleet.come_back()?;
+    let progress = DeliveryProgress::new("catching up", 0);
+    let complete = setup.fleet.wait(Instant::now() + Duration::from_secs(30), &progress)?;
     let seconds = began.elapsed().as_secs_f64();
     let cpu = proc::cpu(&server.target.pids)?.since(cpu_before);
     std::thread::sleep(Duration::from_millis(200));
-    let sighting = loaded.fleet.report()?;
-    let faults = Faults::of(&sighting.tally);
-    let after = loaded.play(&publishing(5, 128, 1))?;
+    let sighting = setup.fleet.report()?;
+    let faults = FaultCounts::of(&sighting.tally);
+    let after = setup.play(&publishing(5, 128, 1))?;
     note_faults(scenario, "fantail", &[before, after], findings);
     if faults.total() > 0 || !complete {
         findings.fail(format!("{scenario}: streams that came back saw {faults:?}, {} gaps", sighting.tally.gaps));
@@ -196,10 +196,10 @@ pub(crate) fn slow(
     let slow = bench.places.fantail(&["--progress-deadline", &deadline])?;
     let plain = bench.places.fantail_at("127.0.0.1:18184", "127.0.0.1:18185", &[], Port::Own)?;
     let options = publishing(events, payload, 1);
-    let (mut loaded, _) = run::set(&slow.target, bench.scale.streams, &slow.opening(ONE), &options)?;
+    let (mut setup, _) = run::set(&slow.target, bench.scale.streams, &slow.opening(ONE), &options)?;
     let (mut other, _) = run::set(&plain.target, bench.scale.streams, &plain.opening(ONE), &options)?;
     // Once to warm everything; what it costs belongs to no stopped stream.
-    note_faults(scenario, "fantail", &[loaded.play(&options)?, other.play(&options)?], findings);
+    note_faults(scenario, "fantail", &[setup.play(&options)?, other.play(&options)?], findings);
     // Both logs grow alike meanwhile: what the one server has grown more than the other is the stopped streams'.
     let servers = [&slow, &plain];
     let read = || -> anyhow::Result<_> {
@@ -207,11 +207,11 @@ pub(crate) fn slow(
         Ok((slow?, plain?, proc::kernel()?))
     };
     let before = read()?;
-    let stopped = loaded.fleet.stop(STOPPED_EVERY)?;
-    note_faults(scenario, "fantail", &[loaded.play(&options)?, other.play(&options)?], findings);
+    let stopped = setup.fleet.stop(STOPPED_EVERY)?;
+    note_faults(scenario, "fantail", &[setup.play(&options)?, other.play(&options)?], findings);
     let after = read()?;
     let rounds = bench.scale.rounds_most.min(SLOW_ROUNDS);
-    let (with, without) = play_pairs((&mut loaded, &options), (&mut other, &options), rounds, SLOW_REST)?;
+    let (with, without) = play_pairs((&mut setup, &options), (&mut other, &options), rounds, SLOW_REST)?;
     let behind = metric(&slow, "fantail_streams_behind")?;
     if behind < f64::from(stopped) {
         findings.remark(format!("{scenario}: {stopped} streams stopped, but {behind} were left after the last round"));

@@ -1,12 +1,12 @@
 //! The checker checked: each way of breaking the promise is caught, named and told by the exit code.
 
-use crate::program::{Outcome, loadgen};
+use crate::program::{FinishedRun, loadgen};
 use crate::toy_server::{Lie, ToyServer};
 
 const BROKEN: i32 = 3;
 
 /// Five streams, ten events published together, one server with one fault.
-fn run_against(lie: Lie, more: &[&str]) -> Outcome {
+fn run_against(lie: Lie, more: &[&str]) -> FinishedRun {
     let server = ToyServer::start(lie);
     let words = server.words();
     let mut all = vec!["run"];

@@ -1,9 +1,9 @@
 //! Streams over channels, events over requests: whatever the layout, each stream gets its channel's events.
 
-use crate::program::{Outcome, loadgen};
+use crate::program::{FinishedRun, loadgen};
 use crate::toy_server::{Lie, ToyServer};
 
-fn run(more: &[&str]) -> Outcome {
+fn run(more: &[&str]) -> FinishedRun {
     let server = ToyServer::start(Lie::None);
     let words = server.words();
     let mut all = vec!["run"];

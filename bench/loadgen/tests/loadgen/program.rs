@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 /// What a finished run left.
-pub(crate) struct Outcome {
+pub(crate) struct FinishedRun {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -14,13 +14,13 @@ pub(crate) struct Outcome {
 }
 
 /// Runs the load generator with these words and a JSON file.
-pub(crate) fn loadgen(words: &[&str]) -> Outcome {
+pub(crate) fn loadgen(words: &[&str]) -> FinishedRun {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report.json");
     let Output { status, stdout, stderr } =
         Command::new(env!("CARGO_BIN_EXE_fantail-loadgen")).args(words).arg("--json").arg(&path).output().unwrap();
     let json = std::fs::read_to_string(&path).map_or(Value::Null, |text| serde_json::from_str(&text).unwrap());
-    Outcome {
+    FinishedRun {
         code: status.code().unwrap(),
         stdout: String::from_utf8(stdout).unwrap(),
         stderr: String::from_utf8(stderr).unwrap(),
@@ -28,7 +28,7 @@ pub(crate) fn loadgen(words: &[&str]) -> Outcome {
     }
 }
 
-impl Outcome {
+impl FinishedRun {
     /// A number of the JSON file by its path.
     pub(crate) fn number(&self, pointer: &str) -> u64 {
         let value = self.json.pointer(pointer).and_then(Value::as_u64);

@@ -32,19 +32,19 @@ pub(crate) struct ToyServer {
 }
 
 #[derive(Default)]
-struct Channel {
+struct ToyChannel {
     streams: Vec<TcpStream>,
     events: u32,
     held_back: Option<String>,
 }
 
-type Channels = Arc<Mutex<HashMap<String, Channel>>>;
+type ToyChannels = Arc<Mutex<HashMap<String, ToyChannel>>>;
 
 impl ToyServer {
     pub(crate) fn start(lie: Lie) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let channels = Channels::default();
+        let channels = ToyChannels::default();
         std::thread::spawn(move || {
             for socket in listener.incoming() {
                 let channels = Arc::clone(&channels);
@@ -65,7 +65,7 @@ impl ToyServer {
     }
 }
 
-fn serve(socket: &TcpStream, channels: &Channels, lie: Lie) {
+fn serve(socket: &TcpStream, channels: &ToyChannels, lie: Lie) {
     let mut input = BufReader::new(socket);
     let mut out = socket;
     // A peer that leaves ends this thread and nothing else.
@@ -87,7 +87,7 @@ fn serve(socket: &TcpStream, channels: &Channels, lie: Lie) {
     }
 }
 
-fn locked(channels: &Channels) -> MutexGuard<'_, HashMap<String, Channel>> {
+fn locked(channels: &ToyChannels) -> MutexGuard<'_, HashMap<String, ToyChannel>> {
     channels.lock().unwrap()
 }
 
@@ -111,7 +111,7 @@ fn read_request(input: &mut BufReader<&TcpStream>) -> Option<(String, String)> {
 }
 
 /// The head, and the comment and start id that a real server sends first, cut at an awkward place.
-fn open_stream(mut socket: &TcpStream, channel: &mut Channel) {
+fn open_stream(mut socket: &TcpStream, channel: &mut ToyChannel) {
     let _ =
         socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
     let _ = socket.write_all(b"1d\r\n: hello\nretry: 3000\nid: a");
@@ -133,7 +133,7 @@ fn events(path: &str, body: &str) -> Vec<(String, String)> {
     items.iter().map(|item| (text(item, "channel"), text(item, "data"))).collect()
 }
 
-fn deliver(channels: &mut HashMap<String, Channel>, name: &str, data: &str, lie: Lie) {
+fn deliver(channels: &mut HashMap<String, ToyChannel>, name: &str, data: &str, lie: Lie) {
     let channel = channels.get_mut(name).unwrap();
     channel.events += 1;
     let third = channel.events == 3;
@@ -159,7 +159,7 @@ fn deliver(channels: &mut HashMap<String, Channel>, name: &str, data: &str, lie:
     }
 }
 
-impl Channel {
+impl ToyChannel {
     fn send(&mut self, data: &str) {
         let text = format!("id: a.{}\ndata: {data}\n\n", self.events);
         let chunk = format!("{:x}\r\n{text}\r\n", text.len());

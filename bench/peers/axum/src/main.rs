@@ -23,13 +23,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Events that a slow stream may lag behind.
 const BACKLOG: usize = 64;
 
-type Channels = Arc<Mutex<HashMap<String, broadcast::Sender<Arc<str>>>>>;
+type Senders = Arc<Mutex<HashMap<String, broadcast::Sender<Arc<str>>>>>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::io::Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
-    let channels = Channels::default();
+    let channels = Senders::default();
     let public = Router::new().route("/sub/{channel}", get(subscribe)).with_state(Arc::clone(&channels));
     let internal = Router::new().route("/pub/{channel}", post(publish)).with_state(channels);
     let nodelay = |socket: &mut tokio::net::TcpStream| {
@@ -43,7 +43,7 @@ async fn main() -> std::io::Result<()> {
 }
 
 async fn subscribe(
-    State(channels): State<Channels>,
+    State(channels): State<Senders>,
     Path(channel): Path<String>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let events = BroadcastStream::new(sender(&channels, channel).subscribe());
@@ -51,13 +51,13 @@ async fn subscribe(
     Sse::new(events).keep_alive(KeepAlive::default())
 }
 
-async fn publish(State(channels): State<Channels>, Path(channel): Path<String>, data: String) -> StatusCode {
+async fn publish(State(channels): State<Senders>, Path(channel): Path<String>, data: String) -> StatusCode {
     // Without a subscriber the event has nowhere to go.
     let _ = sender(&channels, channel).send(data.into());
     StatusCode::ACCEPTED
 }
 
-fn sender(channels: &Channels, channel: String) -> broadcast::Sender<Arc<str>> {
+fn sender(channels: &Senders, channel: String) -> broadcast::Sender<Arc<str>> {
     let mut channels = channels.lock().unwrap_or_else(PoisonError::into_inner);
     channels.entry(channel).or_insert_with(|| broadcast::channel(BACKLOG).0).clone()
 }

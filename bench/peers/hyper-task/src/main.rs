@@ -24,7 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Events that a slow stream may lag behind.
 const BACKLOG: usize = 64;
 
-type Channels = Arc<Mutex<HashMap<String, broadcast::Sender<Bytes>>>>;
+type Senders = Arc<Mutex<HashMap<String, broadcast::Sender<Bytes>>>>;
 
 /// The wait for the next frame. It owns the receiver and hands it back, so that a body can hold it between polls.
 type Next = Pin<Box<dyn Future<Output = (Result<Bytes, RecvError>, broadcast::Receiver<Bytes>)> + Send>>;
@@ -37,7 +37,7 @@ struct Frames {
 async fn main() -> std::io::Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
-    let channels = Channels::default();
+    let channels = Senders::default();
     let public = TcpListener::bind("127.0.0.1:18240").await?;
     let internal = TcpListener::bind("127.0.0.1:18241").await?;
     loop {
@@ -56,7 +56,7 @@ async fn main() -> std::io::Result<()> {
 }
 
 async fn answer(
-    channels: Channels,
+    channels: Senders,
     request: Request<Incoming>,
 ) -> Result<Response<Either<Frames, Empty<Bytes>>>, hyper::Error> {
     let path = request.uri().path().to_owned();
@@ -78,7 +78,7 @@ async fn answer(
     Ok(response)
 }
 
-fn sender(channels: &Channels, channel: &str) -> broadcast::Sender<Bytes> {
+fn sender(channels: &Senders, channel: &str) -> broadcast::Sender<Bytes> {
     let mut channels = channels.lock().unwrap_or_else(PoisonError::into_inner);
     channels.entry(channel.to_owned()).or_insert_with(|| broadcast::channel(BACKLOG).0).clone()
 }

@@ -14,7 +14,7 @@ const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Event {
+pub(super) struct StreamEvent {
     /// The event type; `message` if the server named none.
     pub(super) kind: String,
     /// The data lines, joined by LF.
@@ -60,7 +60,7 @@ impl EventReader {
     }
 
     /// Takes more bytes and returns the events that they completed.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Result<Vec<Event>, TooLarge> {
+    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Result<Vec<StreamEvent>, TooLarge> {
         let mut events = Vec::new();
         while !bytes.is_empty() {
             if mem::take(&mut self.after_cr) && bytes[0] == b'\n' {
@@ -95,7 +95,7 @@ impl EventReader {
         self.last_event_id
     }
 
-    fn end_line(&mut self) -> Option<Event> {
+    fn end_line(&mut self) -> Option<StreamEvent> {
         let line = mem::take(&mut self.line);
         let first = !mem::replace(&mut self.begun, true);
         let line = line.strip_prefix(BOM).filter(|_| first).unwrap_or(&line);
@@ -128,13 +128,13 @@ impl EventReader {
         }
     }
 
-    fn end_block(&mut self) -> Option<Event> {
+    fn end_block(&mut self) -> Option<StreamEvent> {
         let Block { event, data, id, retry_ms } = mem::take(&mut self.block);
         if let Some(id) = id {
             self.last_event_id = id;
         }
         let kind = if event.is_empty() { "message".to_owned() } else { event };
-        data.map(|data| Event { kind, data, id: self.last_event_id.clone(), retry_ms })
+        data.map(|data| StreamEvent { kind, data, id: self.last_event_id.clone(), retry_ms })
     }
 }
 
@@ -152,12 +152,12 @@ mod tests {
 
     use super::*;
 
-    fn event(event: &str, data: &str, id: &str) -> Event {
-        Event { kind: event.into(), data: data.into(), id: id.into(), retry_ms: None }
+    fn event(event: &str, data: &str, id: &str) -> StreamEvent {
+        StreamEvent { kind: event.into(), data: data.into(), id: id.into(), retry_ms: None }
     }
 
     /// Reads a stream that came in pieces of `size` bytes.
-    fn read_in_pieces(stream: &[u8], size: usize) -> (Vec<Event>, EventReader) {
+    fn read_in_pieces(stream: &[u8], size: usize) -> (Vec<StreamEvent>, EventReader) {
         let mut reader = EventReader::default();
         let events = stream.chunks(size).flat_map(|piece| reader.read(piece).unwrap()).collect();
         (events, reader)
@@ -165,7 +165,7 @@ mod tests {
 
     /// However it is cut into pieces.
     #[track_caller]
-    fn assert_reads(stream: impl AsRef<[u8]>, expected: &[Event]) {
+    fn assert_reads(stream: impl AsRef<[u8]>, expected: &[StreamEvent]) {
         let stream = stream.as_ref();
         for size in 1..=stream.len() {
             assert_eq!(read_in_pieces(stream, size).0, expected, "in pieces of {size}");

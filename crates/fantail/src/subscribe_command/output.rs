@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::event_reader::Event;
+use super::event_reader::StreamEvent;
 use super::note;
 use crate::http_client::printable;
 
@@ -56,7 +56,7 @@ impl Output {
     }
 
     /// Prints events up to the limit. What the server has to say is no event of anyone's, so the limit does not count it.
-    pub(super) fn print(&mut self, events: &[Event]) -> io::Result<Progress> {
+    pub(super) fn print(&mut self, events: &[StreamEvent]) -> io::Result<Progress> {
         for event in events {
             let is_own = event.kind.starts_with(OWN_TYPES);
             if is_own && self.form != Form::Json {
@@ -92,7 +92,7 @@ impl Output {
     }
 }
 
-fn write_event(out: &mut Vec<u8>, form: Form, event: &Event) {
+fn write_event(out: &mut Vec<u8>, form: Form, event: &StreamEvent) {
     match form {
         Form::Fields => write_fields(out, event),
         Form::Data => {
@@ -107,7 +107,7 @@ fn write_event(out: &mut Vec<u8>, form: Form, event: &Event) {
     }
 }
 
-fn write_fields(out: &mut Vec<u8>, event: &Event) {
+fn write_fields(out: &mut Vec<u8>, event: &StreamEvent) {
     let retry = event.retry_ms.map(|ms| ms.to_string()).unwrap_or_default();
     let fields = [("event", &event.kind), ("id", &event.id), ("retry", &retry)];
     let mut line =
@@ -122,7 +122,7 @@ fn write_fields(out: &mut Vec<u8>, event: &Event) {
 }
 
 /// The server's own event in words.
-fn describe(event: &Event) -> String {
+fn describe(event: &StreamEvent) -> String {
     let told: Value = serde_json::from_str(&event.data).unwrap_or_default();
     match (event.kind.as_str(), told["reason"].as_str(), told["state"].as_str()) {
         ("fantail.gap", ..) => describe_gap(&event.data),
@@ -149,14 +149,14 @@ mod tests {
 
     use super::*;
 
-    fn printed(form: Form, event: &Event) -> String {
+    fn printed(form: Form, event: &StreamEvent) -> String {
         let mut out = Vec::new();
         write_event(&mut out, form, event);
         String::from_utf8(out).unwrap()
     }
 
-    fn event(data: &str, id: &str, retry_ms: Option<u64>) -> Event {
-        Event { kind: "tick".into(), data: data.into(), id: id.into(), retry_ms }
+    fn event(data: &str, id: &str, retry_ms: Option<u64>) -> StreamEvent {
+        StreamEvent { kind: "tick".into(), data: data.into(), id: id.into(), retry_ms }
     }
 
     #[test]
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_servers_own_events_are_put_in_words_or_shown_as_they_came() {
-        let told = |kind: &str, data: &str| describe(&Event { kind: kind.into(), ..event(data, "", None) });
+        let told = |kind: &str, data: &str| describe(&StreamEvent { kind: kind.into(), ..event(data, "", None) });
         assert_eq!(told("fantail.close", r#"{"reason":"drained"}"#), "the server ends the stream (drained)");
         assert_eq!(told("fantail.feed", r#"{"state":"connecting"}"#), "the server's feed is connecting");
         assert_eq!(told("fantail.close", "\u{7}"), r"fantail.close: \u{7}");

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fantail_testkit::child::{Child, Output};
+use fantail_testkit::child::{Child, ProgramOutput};
 use fantail_testkit::{Certificates, Fantail, Nginx, PATIENCE};
 
 use crate::node::{connections, node, publish, until_open};
@@ -44,7 +44,7 @@ impl Private {
         let node = node(flags).await;
         let mut gate =
             Child::spawn("the gate", Command::new("python3").arg(repository("examples/gate.py")).arg("0")).unwrap();
-        let told = |output: &Output| output.stdout.trim_end().rsplit_once("http://")?.1.parse().ok();
+        let told = |output: &ProgramOutput| output.stdout.trim_end().rsplit_once("http://")?.1.parse().ok();
         let gate_addr = gate.find_in_output(PATIENCE, "it told its address", told).await.unwrap();
         let certificates = Certificates::make().unwrap();
         let nginx = Nginx::start_site(|port| site(port, node.public(), gate_addr, &certificates)).await.unwrap();
@@ -64,7 +64,7 @@ impl Private {
     async fn curled(&self, session: &str, options: &[&str], targets: &[&str]) -> String {
         let mut curl = self.curl(session, options, targets);
         curl.wait(PATIENCE).await.unwrap();
-        let ended = |output: &Output| output.exited.then(|| output.stdout.clone());
+        let ended = |output: &ProgramOutput| output.exited.then(|| output.stdout.clone());
         curl.find_in_output(PATIENCE, "it ended", ended).await.unwrap()
     }
 
@@ -136,7 +136,7 @@ async fn with_the_private_file_more_streams_than_six_share_one_connection() {
     until_open(&private.node, 20).await;
     publish(&private.node, "news", "to all").await;
     curl.wait(PATIENCE).await.unwrap();
-    let ended = |output: &Output| output.exited.then(|| output.stdout.clone());
+    let ended = |output: &ProgramOutput| output.exited.then(|| output.stdout.clone());
     let told = curl.find_in_output(PATIENCE, "it ended", ended).await.unwrap();
     assert_eq!((told.matches("1 of HTTP/2").count(), told.matches("0 of HTTP/2").count()), (1, 19), "{told}");
     assert_eq!(told.matches("data: to all\n").count(), 20, "{told}");

@@ -26,7 +26,7 @@ pub(crate) struct Conversation {
 
 /// A request.
 #[derive(Debug)]
-pub(crate) struct Request {
+pub(crate) struct SeenRequest {
     pub(crate) head: String,
     pub(crate) body: String,
 }
@@ -50,7 +50,7 @@ impl Canned {
     }
 
     /// Accepts, reads one request, answers and closes.
-    pub(crate) async fn answer(&self, text: impl AsRef<[u8]>) -> Request {
+    pub(crate) async fn answer(&self, text: impl AsRef<[u8]>) -> SeenRequest {
         let mut conversation = self.accept().await;
         let request = conversation.request().await;
         conversation.say(text).await;
@@ -60,7 +60,7 @@ impl Canned {
 
 impl Conversation {
     /// The next request, whole.
-    pub(crate) async fn request(&mut self) -> Request {
+    pub(crate) async fn request(&mut self) -> SeenRequest {
         timeout(PATIENCE, self.read_request()).await.expect("no request comes")
     }
 
@@ -75,7 +75,7 @@ impl Conversation {
         assert_eq!(read.unwrap(), 0);
     }
 
-    async fn read_request(&mut self) -> Request {
+    async fn read_request(&mut self) -> SeenRequest {
         loop {
             let text = String::from_utf8(self.ahead.clone()).unwrap();
             if let Some((head, rest)) = text.split_once("\r\n\r\n") {
@@ -83,7 +83,7 @@ impl Conversation {
                 let length = value_of(&head, "content-length").map_or(0, |length| length.parse().unwrap());
                 if rest.len() >= length {
                     self.ahead = rest.as_bytes()[length..].to_vec();
-                    return Request { body: rest[..length].to_owned(), head };
+                    return SeenRequest { body: rest[..length].to_owned(), head };
                 }
             }
             assert_ne!(self.socket.read_buf(&mut self.ahead).await.unwrap(), 0, "closed within a request: {text:?}");
@@ -91,7 +91,7 @@ impl Conversation {
     }
 }
 
-impl Request {
+impl SeenRequest {
     /// A header's value.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         value_of(&self.head, name)

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use crate::canned::{Canned, answer};
 use crate::node::{node, subscribe};
-use crate::running::{Outcome, Piped, run, run_with};
+use crate::running::{FinishedCommand, Piped, run, run_with};
 
 /// How often a state that must come is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Publishes to this node.
-async fn publish_at(node: &Fantail, arguments: &[&str], input: impl AsRef<[u8]>) -> Outcome {
+async fn publish_at(node: &Fantail, arguments: &[&str], input: impl AsRef<[u8]>) -> FinishedCommand {
     let url = format!("http://{}", node.internal());
     run_with(&[&["publish", "--url", &url], arguments].concat(), input).await
 }
@@ -28,7 +28,7 @@ async fn data(client: &mut SseClient, count: usize) -> Vec<String> {
     events.into_iter().map(|event| event.data).collect()
 }
 
-fn receipt(outcome: &Outcome) -> Value {
+fn receipt(outcome: &FinishedCommand) -> Value {
     assert_eq!(outcome.status, Some(0), "{outcome:?}");
     serde_json::from_str(&outcome.stdout).unwrap()
 }

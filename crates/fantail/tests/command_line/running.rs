@@ -13,7 +13,7 @@ use crate::node::FANTAIL;
 
 /// What a run left behind.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct FinishedCommand {
     pub(crate) status: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -60,17 +60,17 @@ impl Piped {
     }
 
     /// Says and hears no more, as a reader that has seen enough. What it still prints is lost.
-    pub(crate) async fn hang_up(self) -> Outcome {
+    pub(crate) async fn hang_up(self) -> FinishedCommand {
         let Self { mut child, stdin, stdout, mut stderr } = self;
         drop((stdin, stdout));
         let mut told = String::new();
         let ended = async { tokio::join!(stderr.read_to_string(&mut told), child.wait()).1.unwrap() };
         let status = timeout(PATIENCE, ended).await.expect("it does not end").code();
-        Outcome { status, stdout: String::new(), stderr: told }
+        FinishedCommand { status, stdout: String::new(), stderr: told }
     }
 
     /// Says no more, and hears everything up to the end.
-    pub(crate) async fn finish(mut self) -> Outcome {
+    pub(crate) async fn finish(mut self) -> FinishedCommand {
         drop(self.stdin.take());
         let (mut stdout, mut stderr) = (String::new(), String::new());
         let ended = async {
@@ -78,19 +78,19 @@ impl Piped {
             tokio::join!(read.0, read.1, self.child.wait()).2.unwrap()
         };
         let status = timeout(PATIENCE, ended).await.expect("it does not end").code();
-        Outcome { status, stdout, stderr }
+        FinishedCommand { status, stdout, stderr }
     }
 }
 
 /// Runs it to its end with this standard input.
-pub(crate) async fn run_with(arguments: &[&str], input: impl AsRef<[u8]>) -> Outcome {
+pub(crate) async fn run_with(arguments: &[&str], input: impl AsRef<[u8]>) -> FinishedCommand {
     let mut run = Piped::start(arguments);
     run.say(input).await;
     run.finish().await
 }
 
 /// Runs it to its end.
-pub(crate) async fn run(arguments: &[&str]) -> Outcome {
+pub(crate) async fn run(arguments: &[&str]) -> FinishedCommand {
     run_with(arguments, "").await
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn subscriber(arguments: &[&str]) -> Child {
 /// Waits until it has printed so many lines in all, and returns them.
 pub(crate) async fn lines(child: &mut Child, count: usize) -> Vec<String> {
     let what = format!("it printed {count} lines");
-    let enough = |output: &fantail_testkit::child::Output| {
+    let enough = |output: &fantail_testkit::child::ProgramOutput| {
         let complete = output.stdout.rfind('\n').map_or("", |end| &output.stdout[..=end]);
         let lines: Vec<_> = complete.lines().map(str::to_owned).collect();
         (lines.len() >= count).then_some(lines)
@@ -126,7 +126,7 @@ pub(crate) async fn status(child: &mut Child) -> Option<i32> {
     child.wait(PATIENCE).await.unwrap().code()
 }
 
-impl Outcome {
+impl FinishedCommand {
     /// The lines of standard output.
     pub(crate) fn lines(&self) -> Vec<&str> {
         self.stdout.lines().collect()

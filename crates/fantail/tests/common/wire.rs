@@ -21,7 +21,7 @@ pub(crate) struct Wire {
 
 /// One response, whole or as far as it came.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct WireAnswer {
     pub(crate) head: Head,
     pub(crate) framing: Framing,
     pub(crate) body: Vec<u8>,
@@ -66,7 +66,7 @@ impl Wire {
     }
 
     /// The next response, to a request with `method`, up to its end. Nothing if the connection closes before its head.
-    pub(crate) async fn answer(&mut self, method: &str) -> Option<Answer> {
+    pub(crate) async fn answer(&mut self, method: &str) -> Option<WireAnswer> {
         timeout(PATIENCE, self.read_answer(method)).await.expect("the answer does not end")
     }
 
@@ -75,7 +75,7 @@ impl Wire {
         timeout(PATIENCE, self.read_rest()).await.expect("the connection is not closed")
     }
 
-    async fn read_answer(&mut self, method: &str) -> Option<Answer> {
+    async fn read_answer(&mut self, method: &str) -> Option<WireAnswer> {
         let mut reader = ResponseReader::new(method);
         let mut body = Vec::new();
         loop {
@@ -95,7 +95,7 @@ impl Wire {
             _ => reader.end_at_close(),
         };
         let head = reader.head()?.clone();
-        Some(Answer { head, framing: reader.framing(), body, end })
+        Some(WireAnswer { head, framing: reader.framing(), body, end })
     }
 
     async fn read_rest(&mut self) -> (Vec<u8>, Close) {
@@ -117,7 +117,7 @@ impl Wire {
     }
 }
 
-impl Answer {
+impl WireAnswer {
     /// The body as JSON.
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {:?}", String::from_utf8_lossy(&self.body)))

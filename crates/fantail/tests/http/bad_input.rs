@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 use fantail_testkit::{Close, End, Fantail, PATIENCE, Random, http};
 
 use crate::node::{metrics, node, publish, subscribe, until};
-use crate::wire::{Answer, Wire};
+use crate::wire::{Wire, WireAnswer};
 
 /// What an attacker wants to be taken for a request of its own.
 const SMUGGLED: &str = "GET /sse/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const SMUGGLED_PUBLISH: &str = "POST /publish/smuggled HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx";
 
 /// Sends `bytes` on a connection of their own, says that nothing follows, and reads all answers and the close.
-async fn answers(addr: SocketAddr, bytes: impl AsRef<[u8]>) -> Vec<Answer> {
+async fn answers(addr: SocketAddr, bytes: impl AsRef<[u8]>) -> Vec<WireAnswer> {
     let mut wire = Wire::connect(addr).await;
     wire.send(bytes).await;
     wire.half_close().await;

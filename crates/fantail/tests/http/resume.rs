@@ -174,7 +174,7 @@ async fn a_publishers_own_id_leads_back_unless_it_was_given_twice() {
 }
 
 /// What the tasks of the test under load share.
-struct Load {
+struct PublishingLoad {
     node: Fantail,
     ledger: Ledger,
     /// Events still to publish.
@@ -186,7 +186,7 @@ struct Load {
 }
 
 /// Publishes to `a`, `b` and both until nothing is left; who is done last sends the last event.
-async fn publish_what_is_left(load: Rc<Load>, seed: u64) {
+async fn publish_what_is_left(load: Rc<PublishingLoad>, seed: u64) {
     let mut publisher = load.ledger.publisher(Random::from_seed(seed));
     while load.left.get() > 0 {
         let number = load.left.get() - 1;
@@ -207,7 +207,7 @@ async fn publish_what_is_left(load: Rc<Load>, seed: u64) {
 
 /// Reads in short connections, each of which it drops in the middle of things, until everything is published; then
 /// comes back for the rest.
-async fn read_in_pieces(load: Rc<Load>, seed: u64) {
+async fn read_in_pieces(load: Rc<PublishingLoad>, seed: u64) {
     let channels = [&["a"][..], &["b"], &["a", "b"]][seed as usize % 3];
     let mut random = Random::from_seed(seed);
     let path = format!("/sse?channel={}", channels.join("&channel="));
@@ -244,7 +244,7 @@ async fn read_in_pieces(load: Rc<Load>, seed: u64) {
 #[tokio::test]
 async fn clients_that_come_back_again_and_again_under_load_lose_nothing_and_get_nothing_twice() {
     const SEED: u64 = 20;
-    let load = Rc::new(Load {
+    let load = Rc::new(PublishingLoad {
         node: node(&["--log-events-max", "100000", "--log-bytes-max", "64MiB"]).await,
         ledger: Ledger::new(),
         left: Cell::new(1_500),

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
-use fantail_testkit::client::Request;
+use fantail_testkit::client::SubscribeRequest;
 use fantail_testkit::ledger::Composed;
-use fantail_testkit::{Close, End, Event, Fantail, Ledger, PATIENCE, Publisher, Random, SseClient, Start, Verdict};
+use fantail_testkit::{
+    Close, End, Event, Fantail, Ledger, LedgerPublisher, PATIENCE, Random, SseClient, Start, Verdict,
+};
 
 use crate::node::{
     ask, connection_id, connections, metrics, node, publish, publish_to, read_to_close, subscribe, until, until_closed,
@@ -19,12 +21,17 @@ async fn narrow_node(flags: &[&str]) -> Fantail {
     node(&[&NARROW, flags].concat()).await
 }
 
-fn narrow(node: &Fantail, path: &str) -> Request {
+fn narrow(node: &Fantail, path: &str) -> SubscribeRequest {
     SseClient::request(node.public(), path).receive_buffer(4_096)
 }
 
 /// Publishes events of 16 KiB to these channels in turn.
-async fn publish_large(node: &Fantail, publisher: &mut Publisher, channels: &[&str], count: usize) -> Vec<Composed> {
+async fn publish_large(
+    node: &Fantail,
+    publisher: &mut LedgerPublisher,
+    channels: &[&str],
+    count: usize,
+) -> Vec<Composed> {
     let mut events = Vec::new();
     for number in 0..count {
         let channel = channels[number % channels.len()];

@@ -115,7 +115,7 @@ pub(crate) async fn come_back(node: &Fantail, path: &str, id: impl AsRef<[u8]>) 
 }
 
 /// The request with which a client comes back.
-pub(crate) fn ask_back(node: &Fantail, path: &str, id: impl AsRef<[u8]>) -> fantail_testkit::client::Request {
+pub(crate) fn ask_back(node: &Fantail, path: &str, id: impl AsRef<[u8]>) -> fantail_testkit::client::SubscribeRequest {
     let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nLast-Event-ID: ");
     let request = [head.as_bytes(), id.as_ref(), b"\r\n\r\n"].concat();
     SseClient::request(node.public(), "").raw(request)

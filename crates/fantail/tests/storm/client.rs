@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fantail_testkit::client::Request;
+use fantail_testkit::client::SubscribeRequest;
 use fantail_testkit::{End, Error, Event, Mark, PATIENCE, Random, Reader, SseClient, Start};
 use tokio::time::{Instant, sleep};
 
@@ -233,7 +233,7 @@ impl Visit<'_> {
     }
 }
 
-fn request(address: SocketAddr, path: &str, habit: ReaderHabit, http_1_0: bool) -> Request {
+fn request(address: SocketAddr, path: &str, habit: ReaderHabit, http_1_0: bool) -> SubscribeRequest {
     let request = SseClient::request(address, path);
     let request = if habit == ReaderHabit::Sleepy { request.receive_buffer(8_192) } else { request };
     if http_1_0 { request.http_1_0() } else { request }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fantail_testkit::ledger::Composed;
-use fantail_testkit::{Publisher, Random, RespConnection, http};
+use fantail_testkit::{LedgerPublisher, Random, RespConnection, http};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -41,7 +41,7 @@ pub(crate) async fn publish_until_over(storm: Arc<Storm>, mut random: Random) {
 /// Publishes more events at once than a short log holds, and than a shard takes out of a log at a time.
 async fn publish_burst(
     storm: &Storm,
-    publisher: &mut Publisher,
+    publisher: &mut LedgerPublisher,
     redis: Option<&mut RespConnection>,
     random: &mut Random,
 ) {

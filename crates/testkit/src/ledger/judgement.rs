@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Entry, History, Key, Mark, Published, ReaderEnd, Start, Step, verdict::Verdict};
+use super::{History, Key, LedgerEntry, Mark, PublishedEvents, ReaderEnd, Start, Step, verdict::Verdict};
 use crate::{payload::Flaw, response::End};
 
 /// Judges one reader.
-pub(super) fn judge(history: &History, published: &Published, verdict: &mut Verdict, fates: &mut Fates) {
+pub(super) fn judge(history: &History, published: &PublishedEvents, verdict: &mut Verdict, fates: &mut Fates) {
     verdict.readers += 1;
     let mut walk = Walk::new(history, published, verdict);
     for step in &history.steps {
@@ -34,7 +34,7 @@ impl Fates {
 }
 
 /// How far the reader has come in one line.
-struct Line<'a> {
+struct ChannelLine<'a> {
     channel: &'a str,
     publisher: u32,
     orders: &'a [u64],
@@ -50,7 +50,7 @@ struct Line<'a> {
     may_go_back: bool,
 }
 
-impl Line<'_> {
+impl ChannelLine<'_> {
     /// Whether the reader is past this place and may not go back.
     fn is_past(&self, seq: u64) -> bool {
         !self.may_go_back && self.next.is_some_and(|next| seq < next as u64)
@@ -59,9 +59,9 @@ impl Line<'_> {
 
 struct Walk<'a> {
     history: &'a History,
-    published: &'a Published,
+    published: &'a PublishedEvents,
     verdict: &'a mut Verdict,
-    lines: Vec<Line<'a>>,
+    lines: Vec<ChannelLine<'a>>,
     /// Where in `lines` a channel's and publisher's line stands.
     places: HashMap<(&'a str, u32), usize>,
     /// What came, and how often its channels had begun anew then: the same event may come once each time.
@@ -77,14 +77,14 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(history: &'a History, published: &'a Published, verdict: &'a mut Verdict) -> Self {
+    fn new(history: &'a History, published: &'a PublishedEvents, verdict: &'a mut Verdict) -> Self {
         let (Start::Live(mark) | Start::After(mark)) = history.start;
         let mut lines = Vec::new();
         for channel in &history.channels {
             for (publisher, orders) in published.lines.get(channel).into_iter().flatten() {
                 let owed_from = entered_until(published, *publisher, orders, mark);
                 let (channel, publisher) = (channel.as_str(), *publisher);
-                lines.push(Line {
+                lines.push(ChannelLine {
                     channel,
                     publisher,
                     orders,
@@ -276,12 +276,18 @@ impl<'a> Walk<'a> {
 }
 
 /// How many events of a line were entered up to the mark. Lines are in order of entry.
-fn entered_until(published: &Published, publisher: u32, orders: &[u64], mark: Mark) -> usize {
+fn entered_until(published: &PublishedEvents, publisher: u32, orders: &[u64], mark: Mark) -> usize {
     let entered = |order: &u64| published.entry((publisher, *order)).is_some_and(|entry| entry.entered_at <= mark.0);
     orders.partition_point(entered)
 }
 
-fn note_missing(line: &Line<'_>, from: usize, to: usize, published: &Published, holes: &mut BTreeMap<Key, bool>) {
+fn note_missing(
+    line: &ChannelLine<'_>,
+    from: usize,
+    to: usize,
+    published: &PublishedEvents,
+    holes: &mut BTreeMap<Key, bool>,
+) {
     let missing = line.orders.get(from..to).unwrap_or_default();
     for order in missing {
         let key = (line.publisher, *order);
@@ -291,7 +297,7 @@ fn note_missing(line: &Line<'_>, from: usize, to: usize, published: &Published, 
     }
 }
 
-fn name((publisher, order): Key, entry: &Entry) -> String {
+fn name((publisher, order): Key, entry: &LedgerEntry) -> String {
     let places: Vec<_> = entry.places.iter().map(|(channel, seq)| format!("{channel}#{seq}")).collect();
     format!("{} (event {order} of publisher {publisher})", places.join("+"))
 }

@@ -11,7 +11,7 @@ const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// What the lines up to a blank one say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Block<'a> {
+pub struct SseBlock<'a> {
     /// The event type; empty if none is named.
     pub event: &'a [u8],
     /// The last `data` line.
@@ -32,7 +32,7 @@ pub struct Block<'a> {
 
 /// The blocks of one stream.
 #[derive(Debug, Default)]
-pub struct Blocks {
+pub struct SseBlocks {
     unfinished: Vec<u8>,
     /// Whether there was a block: a byte order mark stands before the first one only.
     begun: bool,
@@ -40,9 +40,9 @@ pub struct Blocks {
     after_cr: bool,
 }
 
-impl Blocks {
+impl SseBlocks {
     /// Takes more bytes and hands each block that they complete to `each`.
-    pub fn feed(&mut self, mut text: &[u8], mut each: impl FnMut(Block<'_>)) {
+    pub fn feed(&mut self, mut text: &[u8], mut each: impl FnMut(SseBlock<'_>)) {
         if self.after_cr && !text.is_empty() {
             text = text.strip_prefix(b"\n").unwrap_or(text);
             self.after_cr = false;
@@ -65,8 +65,8 @@ impl Blocks {
     }
 
     /// What the whole lines say of a block that is not whole.
-    pub fn unfinished(&self) -> Block<'_> {
-        let mut block = Block::default();
+    pub fn unfinished(&self) -> SseBlock<'_> {
+        let mut block = SseBlock::default();
         if let Some(end) = self.unfinished.iter().rposition(|byte| is_line_end(*byte)) {
             lines(without_bom(&self.unfinished[..end], self.begun)).for_each(|line| block.read_line(line));
         }
@@ -80,8 +80,8 @@ impl Blocks {
     }
 
     /// Hands over every whole block and returns how many bytes they take.
-    fn take_blocks(&mut self, text: &[u8], each: &mut impl FnMut(Block<'_>)) -> usize {
-        let mut block = Block::default();
+    fn take_blocks(&mut self, text: &[u8], each: &mut impl FnMut(SseBlock<'_>)) -> usize {
+        let mut block = SseBlock::default();
         let mut taken = 0;
         let mut at = text.len() - without_bom(text, self.begun).len();
         while let Some(length) = memchr2(b'\n', b'\r', &text[at..]) {
@@ -94,7 +94,7 @@ impl Blocks {
             }
             block.text = &text[taken..end];
             each(block);
-            block = Block::default();
+            block = SseBlock::default();
             (taken, self.begun) = (at, true);
         }
         self.after_cr = taken > 0 && taken == text.len() && text.ends_with(b"\r");
@@ -102,7 +102,7 @@ impl Blocks {
     }
 }
 
-impl<'a> Block<'a> {
+impl<'a> SseBlock<'a> {
     /// All `data` lines, joined by line feeds.
     pub fn joined_data(&self) -> Cow<'a, [u8]> {
         if self.data_lines < 2 {
@@ -164,7 +164,7 @@ mod tests {
 
     /// Type, last data line, number of data lines.
     fn read(pieces: &[&[u8]]) -> Vec<(String, String, u32)> {
-        let mut blocks = Blocks::default();
+        let mut blocks = SseBlocks::default();
         let mut seen = Vec::new();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         for piece in pieces {
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn an_id_is_told_with_data_and_alone() {
         let mut ids = Vec::new();
-        Blocks::default().feed(b"id: a.1\n\n: x\n\ndata: y\nid: a.2\n\n", |block| {
+        SseBlocks::default().feed(b"id: a.1\n\n: x\n\ndata: y\nid: a.2\n\n", |block| {
             ids.push((block.id.map(<[u8]>::to_vec), block.data_lines));
         });
         assert_eq!(ids, [(Some(b"a.1".to_vec()), 0), (None, 0), (Some(b"a.2".to_vec()), 1)]);
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn several_data_lines_are_counted_and_joined() {
         let text = b"\xef\xbb\xbfdata: a\r\ndata\r\nid: 1\r\ndata: b\r\n\r\n";
-        Blocks::default().feed(text, |block| {
+        SseBlocks::default().feed(text, |block| {
             assert_eq!((block.data, block.data_lines), (&b"b"[..], 3));
             assert_eq!(block.joined_data().as_ref(), b"a\n\nb");
         });

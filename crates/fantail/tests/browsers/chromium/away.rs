@@ -3,7 +3,7 @@
 use fantail_testkit::port::free_port;
 use fantail_testkit::{Fantail, Nginx, PATIENCE, RedisServer, Signal};
 
-use super::page::Told;
+use super::page::BrowserEvent;
 use super::scenarios::{look_until, publish_told, until_live, until_streams};
 use crate::node::node;
 use crate::recipe::recipe;
@@ -59,7 +59,7 @@ impl Away {
     }
 
     /// Goes away for longer than `retry` and comes back; what the source must have seen by its end.
-    pub(crate) async fn play(mut self) -> (String, Vec<Told>) {
+    pub(crate) async fn play(mut self) -> (String, Vec<BrowserEvent>) {
         let (channel, mut owed) = (self.source, Vec::new());
         until_live(&self.node, channel).await;
         until_live(&self.node, &format!("bare-{channel}")).await;

@@ -7,17 +7,17 @@ use serde_json::{Value, json};
 
 /// Entries of a log, and of what stands in its place in the report.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) enum Entry {
+pub(crate) enum SourceEntry {
     /// The source was opened.
     Open,
     /// The source told an error; this is its state.
     Error(u64),
-    Event(Told),
+    Event(BrowserEvent),
 }
 
 /// An event as a page's listener sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct Told {
+pub(crate) struct BrowserEvent {
     pub(crate) kind: String,
     pub(crate) data: String,
     pub(crate) id: String,
@@ -25,25 +25,25 @@ pub(crate) struct Told {
 
 /// What one source told, in order.
 #[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Log(Vec<Entry>);
+pub(crate) struct SourceLog(Vec<SourceEntry>);
 
-impl Log {
-    pub(crate) fn events(&self) -> Vec<Told> {
-        let event = |entry: &Entry| if let Entry::Event(told) = entry { Some(told.clone()) } else { None };
+impl SourceLog {
+    pub(crate) fn events(&self) -> Vec<BrowserEvent> {
+        let event = |entry: &SourceEntry| if let SourceEntry::Event(told) = entry { Some(told.clone()) } else { None };
         self.0.iter().filter_map(event).collect()
     }
 
     pub(crate) fn opened(&self) -> usize {
-        self.0.iter().filter(|entry| **entry == Entry::Open).count()
+        self.0.iter().filter(|entry| **entry == SourceEntry::Open).count()
     }
 
     pub(crate) fn errors(&self) -> Vec<u64> {
-        let state = |entry: &Entry| if let Entry::Error(state) = entry { Some(*state) } else { None };
+        let state = |entry: &SourceEntry| if let SourceEntry::Error(state) = entry { Some(*state) } else { None };
         self.0.iter().filter_map(state).collect()
     }
 
     pub(crate) fn before_the_first_event(&self) -> Self {
-        Self(self.0.iter().take_while(|entry| !matches!(entry, Entry::Event(_))).cloned().collect())
+        Self(self.0.iter().take_while(|entry| !matches!(entry, SourceEntry::Event(_))).cloned().collect())
     }
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn html(sources: &Sources) -> String {
 }
 
 /// The logs by source.
-pub(crate) fn logs(report: Value) -> BTreeMap<String, Log> {
+pub(crate) fn logs(report: Value) -> BTreeMap<String, SourceLog> {
     serde_json::from_value(report).unwrap()
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 
 use super::WAYS;
 use super::away::{Away, ENDS};
-use super::page::{self, Log, Sources, Told};
+use super::page::{self, BrowserEvent, SourceLog, Sources};
 use crate::node::{FANTAIL, ask, connections, metrics, node, publish, subscribe, until};
 
 /// How often a stream is ended among its events.
@@ -21,16 +21,16 @@ pub(crate) const SHEDS: usize = 3;
 
 /// What the browser reported, and what it should have.
 pub(crate) struct Report {
-    logs: BTreeMap<String, Log>,
-    owed: BTreeMap<String, Vec<Told>>,
+    logs: BTreeMap<String, SourceLog>,
+    owed: BTreeMap<String, Vec<BrowserEvent>>,
 }
 
 impl Report {
-    pub(crate) fn log(&self, source: &str) -> &Log {
+    pub(crate) fn log(&self, source: &str) -> &SourceLog {
         &self.logs[source]
     }
 
-    pub(crate) fn owed(&self, source: &str) -> Vec<Told> {
+    pub(crate) fn owed(&self, source: &str) -> Vec<BrowserEvent> {
         self.owed[source].clone()
     }
 }
@@ -145,7 +145,7 @@ impl ScenarioServers {
     }
 }
 
-async fn serve_scenarios(node: &Fantail, door: &FaultProxy, way: &str) -> Vec<(String, Vec<Told>)> {
+async fn serve_scenarios(node: &Fantail, door: &FaultProxy, way: &str) -> Vec<(String, Vec<BrowserEvent>)> {
     let channel = |scenario: &str| format!("{way}-{scenario}");
     let channels = ["named", "limited", "kicked", "quiet"].map(channel);
     let (named, limited, kicked, quiet) = tokio::join!(
@@ -157,7 +157,7 @@ async fn serve_scenarios(node: &Fantail, door: &FaultProxy, way: &str) -> Vec<(S
     channels.into_iter().zip([named, limited, kicked, quiet]).collect()
 }
 
-async fn show_fields(node: &Fantail, channel: &str) -> Vec<Told> {
+async fn show_fields(node: &Fantail, channel: &str) -> Vec<BrowserEvent> {
     until_streams(node, channel, 1).await;
     let mut owed = Vec::new();
     for (query, kind, data, id) in [
@@ -169,12 +169,12 @@ async fn show_fields(node: &Fantail, channel: &str) -> Vec<Told> {
     ] {
         let receipt = publish(node, &format!("{channel}{query}"), data).await;
         let id = id.map_or_else(|| receipt["id"].as_str().unwrap().to_owned(), String::from);
-        owed.push(Told { kind: kind.into(), data: data.into(), id });
+        owed.push(BrowserEvent { kind: kind.into(), data: data.into(), id });
     }
     owed
 }
 
-async fn publish_at_once(node: &Fantail, channel: &str) -> Vec<Told> {
+async fn publish_at_once(node: &Fantail, channel: &str) -> Vec<BrowserEvent> {
     until_streams(node, channel, 1).await;
     let mut owed = Vec::new();
     for number in 0..7 {
@@ -184,7 +184,7 @@ async fn publish_at_once(node: &Fantail, channel: &str) -> Vec<Told> {
     owed
 }
 
-async fn end_among_events(node: &Fantail, channel: &str) -> Vec<Told> {
+async fn end_among_events(node: &Fantail, channel: &str) -> Vec<BrowserEvent> {
     let mut owed = Vec::new();
     for kick in 0..KICKS {
         until_streams(node, channel, 1).await;
@@ -201,7 +201,7 @@ async fn end_among_events(node: &Fantail, channel: &str) -> Vec<Told> {
 }
 
 /// The first event is published while the source is away and cannot come back.
-async fn end_before_the_first_event(node: &Fantail, door: &FaultProxy, channel: &str) -> Vec<Told> {
+async fn end_before_the_first_event(node: &Fantail, door: &FaultProxy, channel: &str) -> Vec<BrowserEvent> {
     until_streams(node, channel, 1).await;
     door.refuse().await.unwrap();
     kick_streams(node, channel).await;
@@ -263,10 +263,10 @@ async fn shed_then_serve(node: &Fantail, redis: &RedisServer) {
     }
 }
 
-pub(crate) async fn publish_told(node: &Fantail, channel: &str, data: &str) -> (Told, Value) {
+pub(crate) async fn publish_told(node: &Fantail, channel: &str, data: &str) -> (BrowserEvent, Value) {
     let receipt = publish(node, channel, data).await;
     let id = receipt["id"].as_str().unwrap().to_owned();
-    (Told { kind: "message".into(), data: data.into(), id }, receipt)
+    (BrowserEvent { kind: "message".into(), data: data.into(), id }, receipt)
 }
 
 async fn kick_streams(node: &Fantail, channel: &str) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fantail_testkit::{Fantail, Ledger, PATIENCE, Publisher, Random, RedisServer, SseClient, Start, http};
+use fantail_testkit::{Fantail, Ledger, LedgerPublisher, PATIENCE, Random, RedisServer, SseClient, Start, http};
 use tokio::task::JoinSet;
 
 use crate::broker::{assert_gap, calls, fed_by};
@@ -144,7 +144,7 @@ async fn publish_until(
     over: Arc<AtomicBool>,
     redis: Arc<RedisServer>,
     internal: std::net::SocketAddr,
-    mut publisher: Publisher,
+    mut publisher: LedgerPublisher,
     mut random: Random,
 ) {
     let mut connection = redis.connection().await.unwrap();

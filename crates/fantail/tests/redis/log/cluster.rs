@@ -98,7 +98,7 @@ async fn lanes_are_each_at_the_master_that_has_their_slot_and_move_apart() {
 }
 
 /// Publishers by HTTP and by calls to whichever node of the cluster takes them, and readers on two nodes.
-struct Load {
+struct ClusterLoad {
     nodes: Vec<Fantail>,
     ledger: Ledger,
     is_over: Arc<AtomicBool>,
@@ -106,7 +106,7 @@ struct Load {
     readers: JoinSet<()>,
 }
 
-impl Load {
+impl ClusterLoad {
     async fn start(cluster: &RedisCluster) -> Self {
         let nodes = vec![seeded(&cluster.addresses()).await, seeded(&cluster.addresses()).await];
         let (ledger, is_over) = (Ledger::new(), Arc::new(AtomicBool::new(false)));
@@ -197,7 +197,7 @@ async fn read(mut client: SseClient, ledger: Ledger, number: u64, is_over: Arc<A
 async fn a_slot_that_moves_under_load_loses_nothing() {
     let cluster = RedisCluster::start().await.unwrap();
     let slot = cluster.slot_of(LOG).await.unwrap();
-    let load = Load::start(&cluster).await;
+    let load = ClusterLoad::start(&cluster).await;
     for _ in 0..3 {
         tokio::time::sleep(A_WHILE).await;
         let from = cluster.owner_of(slot).await.unwrap();
@@ -216,7 +216,7 @@ async fn a_slot_that_moves_under_load_loses_nothing() {
 async fn a_failover_in_a_cluster_under_load_is_declared() {
     let (mut cluster, master, replica) = RedisCluster::start_with_replica_for(LOG).await.unwrap();
     let slot = cluster.slot_of(LOG).await.unwrap();
-    let load = Load::start(&cluster).await;
+    let load = ClusterLoad::start(&cluster).await;
     tokio::time::sleep(A_WHILE).await;
     cluster.node(master).kill();
     cluster.wait_for_owner(slot, replica).await.unwrap();

@@ -45,9 +45,9 @@ async fn publish_number(redis: &RedisServer, number: u32) -> String {
 }
 
 /// One row: what it is, the id, the gap that is declared at once, and how much of `ALL` follows.
-type Row = (&'static str, Vec<u8>, Option<&'static str>, usize);
+type IdCase = (&'static str, Vec<u8>, Option<&'static str>, usize);
 
-fn rows(ids: &[String]) -> Vec<Row> {
+fn rows(ids: &[String]) -> Vec<IdCase> {
     let id = |number: usize| Vec::from(ids[number - 1].as_str());
     let parts = |number: usize| ids[number - 1].split('.').map(str::to_owned).collect::<Vec<_>>();
     let with = |number: usize, at: usize, value: &str| {

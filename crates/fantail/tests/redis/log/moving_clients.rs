@@ -144,7 +144,7 @@ async fn after_kill_9_of_its_node_a_client_goes_on_at_the_other_or_at_the_one_th
 }
 
 /// What the tasks of the test under load share.
-struct Load {
+struct MovingLoad {
     redis: RedisServer,
     /// The nodes as they are at the moment.
     nodes: RefCell<Vec<SocketAddr>>,
@@ -164,7 +164,7 @@ const READERS: usize = 9;
 const CHANNELS: [&[&str]; 3] = [&["a"], &["b"], &["a", "b"]];
 
 /// Publishes to `a`, `b` and both until nothing is left; who is done last sends the last event.
-async fn publish_what_is_left(load: Rc<Load>, seed: u64) {
+async fn publish_what_is_left(load: Rc<MovingLoad>, seed: u64) {
     let mut publisher = load.ledger.publisher(Random::from_seed(seed));
     let mut connection = load.redis.connection().await.unwrap();
     while load.left.get() > 0 {
@@ -188,7 +188,7 @@ async fn publish_what_is_left(load: Rc<Load>, seed: u64) {
 
 /// Reads in short connections, each to a node that chance picks and dropped in the middle of things, until everything
 /// is published; then comes back for the rest.
-async fn read_in_pieces(load: Rc<Load>, seed: u64) {
+async fn read_in_pieces(load: Rc<MovingLoad>, seed: u64) {
     let channels = CHANNELS[seed as usize % 3];
     let mut random = Random::from_seed(seed);
     let path = format!("/sse?channel={}", channels.join("&channel="));
@@ -228,7 +228,7 @@ async fn read(mut client: SseClient, events_max: u64, reader: &Reader, id: &mut 
 }
 
 /// Kills one node after the other and starts a new one in its place, until everything is published.
-async fn kill_again_and_again(load: Rc<Load>, mut nodes: Vec<Fantail>) -> (Vec<Fantail>, usize) {
+async fn kill_again_and_again(load: Rc<MovingLoad>, mut nodes: Vec<Fantail>) -> (Vec<Fantail>, usize) {
     let mut kills = 0;
     load.begun.wait().await;
     while load.last.get().is_none() {
@@ -251,7 +251,7 @@ async fn clients_that_move_under_load_between_nodes_that_are_killed_lose_nothing
     for _ in 0..2 {
         nodes.push(node_at(redis.addr(), &["--linger", "10ms"]).await);
     }
-    let load = Rc::new(Load {
+    let load = Rc::new(MovingLoad {
         redis,
         nodes: RefCell::new(nodes.iter().map(Fantail::public).collect()),
         ledger: Ledger::new(),

@@ -19,7 +19,7 @@ const FLAGS: &str = "--workers 2 --send-buffer-bytes 4KiB --keepalive-interval 1
 
 /// A node.
 #[derive(Debug)]
-pub struct Node {
+pub struct TrialNode {
     binary: PathBuf,
     arguments: Vec<String>,
     public: SocketAddr,
@@ -27,7 +27,7 @@ pub struct Node {
     fantail: Option<Fantail>,
 }
 
-impl Node {
+impl TrialNode {
     /// Starts one on ports that stay its own.
     pub async fn start(binary: &Path, flags: &[&str]) -> Result<Self> {
         let mut last = anyhow!("it was never tried");
