@@ -11,7 +11,7 @@ use early_gaps::add_early_gaps;
 
 use crate::outgoing::READ_LIMIT;
 use crate::slice::Slice;
-use crate::streams::{Key, Resuming, StreamState, Streams};
+use crate::streams::{Key, Resuming, StreamState, Streams, subscribe};
 
 mod early_gaps;
 #[cfg(test)]
@@ -55,7 +55,7 @@ impl CatchUp {
         for _ in 0..streams.queued_behind() {
             let Some(key) = streams.next_behind() else { break };
             if streams.state(key) == Some(StreamState::Waiting) {
-                streams.start_or_wait(key);
+                subscribe::start_or_wait(streams, key);
             }
             self.serve(streams, key, slice);
             if slice.is_over() {

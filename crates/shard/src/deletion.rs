@@ -29,7 +29,7 @@ impl Deletions {
         let channel = streams.channels().get(slot);
         let (mark, next) = (Arc::clone(&channel.join.mark), channel.subscribers.len());
         self.0.retain(|deletion| !Arc::ptr_eq(&deletion.mark, &mark));
-        self.0.push_back(Deletion { mark, next, newest: streams.newest_generation() });
+        self.0.push_back(Deletion { mark, next, newest: streams.newcomers.newest_generation() });
     }
 
     pub(crate) fn has_work(&self) -> bool {

@@ -31,13 +31,13 @@ pub(crate) struct Drain {
 impl Drain {
     /// Ends all streams within `window`, at a steady pace.
     pub(crate) fn begin(streams: &mut Streams, window: Duration, done: oneshot::Sender<()>) -> Self {
-        streams.turn_newcomers_away();
-        Self { started: streams.now(), window, total: streams.len(), ended: 0, next: 0, done: Some(done) }
+        streams.newcomers.turn_away();
+        Self { started: streams.clock.now(), window, total: streams.len(), ended: 0, next: 0, done: Some(done) }
     }
 
     /// Ends the streams whose time has come.
     pub(crate) fn tick(&mut self, streams: &mut Streams, catch_up: &mut CatchUp, connections: &OpenConnections) {
-        let elapsed = streams.now().since(self.started);
+        let elapsed = streams.clock.now().since(self.started);
         let due = share(self.total, elapsed, self.window);
         // At the end of the window nobody is left out, however late a stream came.
         let window_over = elapsed >= self.window;
@@ -107,8 +107,8 @@ mod tests {
         let connection = engine.connections.open();
         let (done, mut is_done) = oneshot::channel();
         engine.begin_drain(Duration::ZERO, done);
-        let started = engine.streams.now();
-        while engine.streams.now().since(started) < 2 * GRACE {
+        let started = engine.streams.clock.now();
+        while engine.streams.clock.now().since(started) < 2 * GRACE {
             engine.tick();
         }
         assert!(is_done.try_recv().is_err(), "a connection is open");

@@ -26,7 +26,7 @@ use crate::passes::Passes;
 use crate::revocation::Revocations;
 use crate::shard::ShardSettings;
 use crate::slice::{SLICE, Slice};
-use crate::streams::{Streams, Subscribe};
+use crate::streams::{Streams, Subscribe, listing, subscribe};
 use crate::sweep::Sweep;
 
 /// Everything of one shard.
@@ -81,7 +81,7 @@ impl Engine {
 
     /// One slice of work, and one of the sweep if it is due. True if more is waiting.
     pub(crate) fn turn(&mut self) -> bool {
-        self.streams.look_at_the_clock();
+        self.streams.clock.begin_turn();
         self.take_marks();
         self.sweep.slice(&mut self.streams, &mut Slice::begin(SLICE));
         let Some(job) = self.next_job() else { return self.sweep.has_work() };
@@ -121,22 +121,22 @@ impl Engine {
                 self.deletions.begin(&self.streams, slot);
                 continue;
             }
-            self.streams.start_waiting(slot);
+            subscribe::start_waiting(&mut self.streams, slot);
             self.passes.queue(&mut self.streams, slot);
         }
     }
 
     /// Takes a socket over. It answers at once if the feed brings all channels already.
     pub(crate) fn subscribe(&mut self, request: Subscribe) -> ConnectionId {
-        self.streams.look_at_the_clock();
-        let (key, id) = self.streams.open(request);
+        self.streams.clock.begin_turn();
+        let (key, id) = subscribe::open(&mut self.streams, request);
         self.catch_up.serve(&mut self.streams, key, &mut Slice::begin(SLICE));
         id
     }
 
     /// The tick is due.
     pub(crate) fn tick(&mut self) {
-        self.streams.look_at_the_clock();
+        self.streams.clock.begin_turn();
         self.sweep.tick(&mut self.streams);
         if let Some(drain) = &mut self.drain {
             drain.tick(&mut self.streams, &mut self.catch_up, &self.connections);
@@ -145,10 +145,10 @@ impl Engine {
 
     /// The control thread asks for something.
     pub(crate) fn command(&mut self, command: ShardCommand) {
-        self.streams.look_at_the_clock();
+        self.streams.clock.begin_turn();
         match command {
-            ShardCommand::List { max, reply } => drop(reply.send(self.streams.list(max))),
-            ShardCommand::Kick { id, reply } => drop(reply.send(self.streams.kick(id))),
+            ShardCommand::List { max, reply } => drop(reply.send(listing::list(&self.streams, max))),
+            ShardCommand::Kick { id, reply } => drop(reply.send(listing::kick(&mut self.streams, id))),
             ShardCommand::Revoke { revoked, reply } => self.revocations.begin(&self.streams, revoked, reply),
             ShardCommand::TellFeedState { connected } => self.announcement.begin(feed_frame(connected)),
             ShardCommand::Drain { window, reply } => self.begin_drain(window, reply),
@@ -156,7 +156,7 @@ impl Engine {
     }
 
     pub(crate) fn begin_drain(&mut self, window: Duration, done: oneshot::Sender<()>) {
-        self.streams.look_at_the_clock();
+        self.streams.clock.begin_turn();
         let drain = self.drain.insert(Drain::begin(&mut self.streams, window, done));
         drain.tick(&mut self.streams, &mut self.catch_up, &self.connections);
     }

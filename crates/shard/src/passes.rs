@@ -69,7 +69,7 @@ impl Passes {
         if !begin(streams, slot) {
             return true;
         }
-        let (now, tally) = (streams.now(), &mut self.tally);
+        let (now, tally) = (streams.clock.now(), &mut self.tally);
         let (channel, all) = streams.with_channel(slot);
         let pass = channel.pass.as_mut().expect("it was begun");
         let done = fan_out(all, &channel.subscribers, &mut pass.next, &pass.batch, now, slice, tally);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use tokio::sync::oneshot;
 
 use crate::slice::Slice;
-use crate::streams::{Key, Revoked, Streams, is_not_later};
+use crate::streams::{Key, Revoked, Streams, is_not_later, rights};
 
 /// All revocations under way; they take turns.
 #[derive(Default)]
@@ -25,7 +25,13 @@ struct Revocation {
 impl Revocations {
     /// All streams with that right, of those that are there now, are to end.
     pub(crate) fn begin(&mut self, streams: &Streams, revoked: Revoked, reply: oneshot::Sender<u64>) {
-        self.0.push_back(Revocation { revoked, next: 0, newest: streams.newest_generation(), ended: 0, reply });
+        self.0.push_back(Revocation {
+            revoked,
+            next: 0,
+            newest: streams.newcomers.newest_generation(),
+            ended: 0,
+            reply,
+        });
     }
 
     pub(crate) fn has_work(&self) -> bool {
@@ -51,7 +57,7 @@ impl Revocation {
             let key = self.next;
             self.next += 1;
             let is_meant = streams.get(key).is_some_and(|stream| is_not_later(stream.generation(), self.newest));
-            self.ended += u64::from(is_meant && streams.revoke(key, self.revoked));
+            self.ended += u64::from(is_meant && rights::revoke(streams, key, self.revoked));
             if slice.is_over() {
                 return false;
             }
@@ -122,11 +128,11 @@ mod tests {
         let (open, mut client) = harness.open_with(&["a"], Some(forever));
         let (blocked, _gone) = harness.open_with(&["a"], Some(forever));
         harness.settle();
-        assert!(!harness.engine.streams.end_with_its_right(open));
+        assert!(!rights::end_with_its_right(&mut harness.engine.streams, open));
         harness.engine.streams.block(blocked);
         for key in [open, blocked] {
             harness.engine.streams.set_right(key, ended(true));
-            assert!(harness.engine.streams.end_with_its_right(key));
+            assert!(rights::end_with_its_right(&mut harness.engine.streams, key));
         }
         assert!(harness.engine.streams.get(blocked).is_none(), "nothing more may reach its client");
         harness.settle();

@@ -20,7 +20,7 @@ use crate::command::{ConnectionId, ShardCommand};
 use crate::engine::Engine;
 use crate::open_connections::OpenConnection;
 use crate::slow_policies::SlowPolicies;
-use crate::streams::Subscribe;
+use crate::streams::{Subscribe, input};
 
 /// Socket events taken from the kernel at a time; what is more waits there.
 const EVENTS_PER_POLL: usize = 1024;
@@ -179,7 +179,7 @@ fn look_at_sockets(poll: &mut AsyncFd<Poll>, events: &mut Events, engine: &mut E
     match polled {
         Ok(()) => {
             for event in &*events {
-                engine.streams.socket_event(event);
+                input::socket_event(&mut engine.streams, event);
             }
             Ok(())
         }

@@ -6,11 +6,10 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use fantail_hub::{Delivery, Hub};
-use fantail_telemetry::{CloseReason, Sampled, ShardCounters};
+use fantail_telemetry::{CloseReason, ShardCounters};
 use mio::{Registry, Token};
 use tracing::debug;
 
@@ -20,17 +19,19 @@ use crate::command::ConnectionId;
 use crate::outgoing::Flush;
 use crate::shard::ShardSettings;
 use crate::slab::Slab;
-use crate::tick::{Clock, Tick};
+use crate::tick::Clock;
 
 mod carrier;
 mod forwarded;
-mod input;
-mod listing;
-mod rights;
+pub(crate) mod input;
+pub(crate) mod listing;
+mod newcomers;
+pub(crate) mod rights;
 mod stream;
-mod subscribe;
+pub(crate) mod subscribe;
 
 use self::forwarded::Forwarded;
+use self::newcomers::Newcomers;
 use self::rights::Rights;
 pub use self::rights::{Revoked, RightHolder, StreamRight};
 pub(crate) use self::stream::{Key, Resuming, Stream, StreamState};
@@ -38,9 +39,6 @@ use self::stream::{RareState, Subscription, Subscriptions, Waiting};
 #[cfg(test)]
 pub(crate) use self::stream::{keep_rest, within_limit};
 pub use self::subscribe::{Shed, Subscribe};
-
-/// How often it is told at most, for one reason, that streams are refused.
-const REFUSALS_TOLD_EACH: Duration = Duration::from_mins(1);
 
 /// All streams of one shard.
 pub(crate) struct Streams {
@@ -55,17 +53,10 @@ pub(crate) struct Streams {
     settings: ShardSettings,
     counters: Arc<ShardCounters>,
     admission: Arc<Admission>,
-    clock: Clock,
-    /// The time of this turn.
-    now: Tick,
-    /// The wall clock's at the last tick, in seconds since 1970: a right to read ends by it.
-    unix_second: u32,
+    pub(crate) clock: Clock,
+    pub(crate) newcomers: Newcomers,
     /// Streams to be served one by one. May hold stale keys; the generation tells.
     behind: VecDeque<(Key, u32)>,
-    newest_generation: u32,
-    turns_newcomers_away: bool,
-    /// Which refused streams are told in the log.
-    refusals: Sampled<CloseReason>,
 }
 
 impl Streams {
@@ -77,7 +68,6 @@ impl Streams {
         counters: Arc<ShardCounters>,
         admission: Arc<Admission>,
     ) -> Self {
-        let clock = Clock::start();
         Self {
             slab: Slab::new(),
             channels: LocalChannels::new(Arc::clone(&hub), shard),
@@ -89,29 +79,10 @@ impl Streams {
             settings,
             counters,
             admission,
-            now: clock.now(),
-            unix_second: Clock::unix_second(),
-            clock,
+            clock: Clock::start(),
+            newcomers: Newcomers::new(),
             behind: VecDeque::new(),
-            newest_generation: 0,
-            turns_newcomers_away: false,
-            refusals: Sampled::new(1, REFUSALS_TOLD_EACH),
         }
-    }
-
-    /// Reads the clock, once for all that happens in a turn.
-    pub(crate) fn look_at_the_clock(&mut self) {
-        self.now = self.clock.now();
-    }
-
-    /// Reads the wall clock, once for all that happens until the next tick.
-    pub(crate) fn look_at_the_calendar(&mut self) {
-        self.unix_second = Clock::unix_second();
-    }
-
-    /// The time of this turn.
-    pub(crate) fn now(&self) -> Tick {
-        self.now
     }
 
     pub(crate) fn hub(&self) -> &Arc<Hub> {
@@ -164,16 +135,6 @@ impl Streams {
     /// Whether a slot still holds the stream of that generation.
     pub(crate) fn is_stream(&self, key: Key, generation: u32) -> bool {
         is_stream(&self.slab, key, generation)
-    }
-
-    /// The generation of the stream that came last.
-    pub(crate) fn newest_generation(&self) -> u32 {
-        self.newest_generation
-    }
-
-    /// From now on every stream that comes is ended, and told to come back.
-    pub(crate) fn turn_newcomers_away(&mut self) {
-        self.turns_newcomers_away = true;
     }
 
     /// Gives memory back that mass disconnects have left unused.
@@ -234,10 +195,10 @@ impl Streams {
         if !rare.outgoing.is_empty() {
             self.counters.write_calls.add(1);
             match rare.outgoing.flush(|pieces| carrier.put(pieces)) {
-                Ok(Flush::Done) => *written = self.now,
+                Ok(Flush::Done) => *written = self.clock.now(),
                 Ok(Flush::Blocked(progress)) => {
                     if progress {
-                        *written = self.now;
+                        *written = self.clock.now();
                     }
                     self.block(key);
                     return false;
@@ -271,7 +232,7 @@ impl Streams {
     /// The socket took `taken` bytes of `entries`. The cursor moves behind the last entry that was begun, and the rest of it
     /// is kept: a frame that was begun is finished before anything else.
     pub(crate) fn settle(&mut self, key: Key, entries: &[Delivery], taken: usize) {
-        let now = self.now;
+        let now = self.clock.now();
         let stream = &mut self.slab[key];
         let begun = stream.keep_rest(entries, taken);
         let events = begun.iter().filter(|entry| entry.kind.is_event()).count() as u64;
@@ -290,7 +251,7 @@ impl Streams {
 
     /// Writes something that is in no log to a stream that stands between two frames. True if it was begun.
     pub(crate) fn write_between(&mut self, key: Key, piece: &Bytes) -> bool {
-        let now = self.now;
+        let now = self.clock.now();
         let stream = &mut self.slab[key];
         match stream.carrier.put(&[io::IoSlice::new(piece)]) {
             Ok(taken) => {
@@ -314,7 +275,7 @@ impl Streams {
         self.counters.write_blocked.add(1);
         if stream.state != StreamState::Blocked {
             stream.state = StreamState::Blocked;
-            stream.written = self.now; // the deadline on progress runs from here
+            stream.written = self.clock.now(); // the deadline on progress runs from here
         }
     }
 
@@ -322,6 +283,11 @@ impl Streams {
     #[cfg(test)]
     pub(crate) fn hold_back(&mut self, key: Key, rest: Bytes) {
         self.slab[key].rare().outgoing.push(rest);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_right(&mut self, key: Key, right: Option<StreamRight>) {
+        self.rights.set(key, right);
     }
 
     // Ending.
@@ -361,7 +327,7 @@ impl Streams {
             return self.close_at_its_end(key);
         }
         stream.state = StreamState::Ending;
-        stream.written = self.now;
+        stream.written = self.clock.now();
     }
 
     /// Closes a stream that was ended before, for the reason that was given then.
@@ -408,7 +374,7 @@ impl Streams {
             peer = stream.carrier.peer().map(display),
             client = self.forwarded.get(key).map(display),
             reason = reason.as_str(),
-            age_seconds = self.age(stream).as_secs(),
+            age_seconds = self.clock.second().since(stream.opened).as_secs(),
             unsent_bytes = stream.unsent_bytes(),
             "a stream ended"
         );
@@ -425,15 +391,6 @@ impl Streams {
     /// The stream's name for operators.
     pub(crate) fn connection_id(&self, key: Key) -> ConnectionId {
         ConnectionId::new(self.shard, key, self.slab[key].generation)
-    }
-
-    fn age(&self, stream: &Stream) -> std::time::Duration {
-        self.clock.second().since(stream.opened)
-    }
-
-    fn next_generation(&mut self) -> u32 {
-        self.newest_generation = self.newest_generation.wrapping_add(1);
-        self.newest_generation
     }
 
     /// The channels of a stream, in the order in which it asked for them.

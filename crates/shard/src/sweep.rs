@@ -8,7 +8,7 @@ use fantail_wire::{Framing, keepalive};
 
 use crate::shard::ShardSettings;
 use crate::slice::Slice;
-use crate::streams::{Key, StreamState, Streams};
+use crate::streams::{Key, StreamState, Streams, rights};
 use crate::tick::Tick;
 
 /// How long a stream that was ended waits for the client to close its side.
@@ -63,10 +63,10 @@ impl Sweep {
 impl Sweep {
     /// More of the sweep is due.
     pub(crate) fn tick(&mut self, streams: &mut Streams) {
-        streams.look_at_the_calendar();
+        streams.clock.begin_tick();
         let slots = streams.slots();
         // Never more than a whole sweep: a shard that was held up does not look twice.
-        self.owed = (self.owed + self.portion(streams.now(), slots)).min(slots);
+        self.owed = (self.owed + self.portion(streams.clock.now(), slots)).min(slots);
     }
 
     pub(crate) fn has_work(&self) -> bool {
@@ -95,11 +95,11 @@ impl Sweep {
     }
 
     fn look_after(&mut self, streams: &mut Streams, key: Key) {
-        if streams.get(key).is_none() || streams.end_with_its_right(key) {
+        if streams.get(key).is_none() || rights::end_with_its_right(streams, key) {
             return;
         }
         let Some(stream) = streams.get(key) else { return };
-        let silent = streams.now().since(stream.written());
+        let silent = streams.clock.now().since(stream.written());
         let ShardSettings { keepalive_interval, follow_deadline, progress_deadline, .. } = *streams.settings();
         match stream.state() {
             // Half a sweep early rather than half a sweep late on average.

@@ -14,26 +14,40 @@ pub(crate) struct Second(u32);
 #[derive(Debug)]
 pub(crate) struct Clock {
     started: Instant,
+    now: Tick,
+    unix_second: u32,
 }
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self { started: Instant::now() }
+        let mut clock = Self { started: Instant::now(), now: Tick(0), unix_second: 0 };
+        clock.begin_tick();
+        clock
     }
 
+    /// Reads the time, once for all that happens in a turn.
+    pub(crate) fn begin_turn(&mut self) {
+        self.now = Tick(self.started.elapsed().as_millis() as u32);
+    }
+
+    /// Reads the wall clock, once for all that happens until the next tick.
+    pub(crate) fn begin_tick(&mut self) {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        self.unix_second = since.map_or(0, |since| u32::try_from(since.as_secs()).unwrap_or(u32::MAX));
+    }
+
+    /// The time of this turn.
     pub(crate) fn now(&self) -> Tick {
-        Tick(self.started.elapsed().as_millis() as u32)
+        self.now
+    }
+
+    /// Seconds since 1970 by the wall clock, which may be set, at the last tick: a right to read ends by it.
+    pub(crate) fn unix_second(&self) -> u32 {
+        self.unix_second
     }
 
     pub(crate) fn second(&self) -> Second {
         Second(self.started.elapsed().as_secs() as u32)
-    }
-
-    /// Seconds since 1970 by the wall clock, which may be set.
-    pub(crate) fn unix_second() -> u32 {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| u32::try_from(since.as_secs()).unwrap_or(u32::MAX))
     }
 }
 

@@ -9,61 +9,59 @@ use super::{Key, StreamState, Streams, from_token};
 /// Bytes that a client may send behind its request before the stream is reset.
 const INPUT_BYTES_MAX: u32 = 64 * 1024;
 
-impl Streams {
-    /// What the poll tells of a socket.
-    pub(crate) fn socket_event(&mut self, event: &Event) {
-        let (key, generation) = from_token(event.token());
-        if !self.is_stream(key, generation) {
-            return;
-        }
-        if event.is_error() {
-            return self.close(key, CloseReason::ClientReset);
-        }
-        if event.is_readable() && !self.drop_input(key) {
-            return;
-        }
-        if event.is_writable() && self.slab[key].state == StreamState::Blocked {
-            self.fall_behind(key);
-        }
+/// What the poll tells of a socket.
+pub(crate) fn socket_event(streams: &mut Streams, event: &Event) {
+    let (key, generation) = from_token(event.token());
+    if !streams.is_stream(key, generation) {
+        return;
     }
+    if event.is_error() {
+        return streams.close(key, CloseReason::ClientReset);
+    }
+    if event.is_readable() && !drop_input(streams, key) {
+        return;
+    }
+    if event.is_writable() && streams.slab[key].state == StreamState::Blocked {
+        streams.fall_behind(key);
+    }
+}
 
-    /// Reads and drops what the client sends. False if that was the end of the stream.
-    fn drop_input(&mut self, key: Key) -> bool {
-        loop {
-            let stream = &mut self.slab[key];
-            match stream.carrier.drop_input() {
-                Ok(Input::End) => return self.client_is_done(key),
-                Ok(Input::Nothing) => return true,
-                Ok(Input::Dropped(bytes)) => {
-                    stream.input_bytes += bytes as u32;
-                    if stream.input_bytes > INPUT_BYTES_MAX {
-                        self.reset(key, CloseReason::InputFlood);
-                        return false;
-                    }
-                }
-                Err(e) => {
-                    self.fail(key, &e);
+/// Reads and drops what the client sends. False if that was the end of the stream.
+fn drop_input(streams: &mut Streams, key: Key) -> bool {
+    loop {
+        let stream = &mut streams.slab[key];
+        match stream.carrier.drop_input() {
+            Ok(Input::End) => return client_is_done(streams, key),
+            Ok(Input::Nothing) => return true,
+            Ok(Input::Dropped(bytes)) => {
+                stream.input_bytes += bytes as u32;
+                if stream.input_bytes > INPUT_BYTES_MAX {
+                    streams.reset(key, CloseReason::InputFlood);
                     return false;
                 }
             }
-        }
-    }
-
-    /// The client closed its side. A browser that went away looks like this, and so does a script that only half-closed:
-    /// the stream ends either way, and for the script it ends cleanly. False if the stream is gone.
-    fn client_is_done(&mut self, key: Key) -> bool {
-        let stream = &self.slab[key];
-        match (stream.state, stream.ending()) {
-            (StreamState::Waiting, _) => self.close(key, CloseReason::ClientClosed),
-            (StreamState::Ending, Some(reason)) => self.close(key, reason),
-            // Its last bytes are not with the kernel yet. The socket counts as readable from now on, so this is seen
-            // again with every event that says that it takes more.
-            (_, Some(_)) => return true,
-            _ => {
-                self.end(key, CloseReason::ClientClosed);
-                return true;
+            Err(e) => {
+                streams.fail(key, &e);
+                return false;
             }
         }
-        false
     }
+}
+
+/// The client closed its side. A browser that went away looks like this, and so does a script that only half-closed:
+/// the stream ends either way, and for the script it ends cleanly. False if the stream is gone.
+fn client_is_done(streams: &mut Streams, key: Key) -> bool {
+    let stream = &streams.slab[key];
+    match (stream.state, stream.ending()) {
+        (StreamState::Waiting, _) => streams.close(key, CloseReason::ClientClosed),
+        (StreamState::Ending, Some(reason)) => streams.close(key, reason),
+        // Its last bytes are not with the kernel yet. The socket counts as readable from now on, so this is seen
+        // again with every event that says that it takes more.
+        (_, Some(_)) => return true,
+        _ => {
+            streams.end(key, CloseReason::ClientClosed);
+            return true;
+        }
+    }
+    false
 }

@@ -62,36 +62,31 @@ impl Revoked {
     }
 }
 
-impl Streams {
-    /// Ends the stream if its right has ended. True if it has.
-    ///
-    /// A blocked stream is reset at once: the events that stand in the kernel for it would still arrive.
-    pub(crate) fn end_with_its_right(&mut self, key: Key) -> bool {
-        let Some(right) = self.rights.get(key).filter(|right| right.ends_at <= self.unix_second) else { return false };
-        self.take_right(key, if right.is_lifetime { CloseReason::Lifetime } else { CloseReason::TokenExpired });
-        true
-    }
+/// Ends the stream if its right has ended. True if it has.
+///
+/// A blocked stream is reset at once: the events that stand in the kernel for it would still arrive.
+pub(crate) fn end_with_its_right(streams: &mut Streams, key: Key) -> bool {
+    let Some(right) = streams.rights.get(key).filter(|right| right.ends_at <= streams.clock.unix_second()) else {
+        return false;
+    };
+    take_right(streams, key, if right.is_lifetime { CloseReason::Lifetime } else { CloseReason::TokenExpired });
+    true
+}
 
-    /// Ends the stream if its right is among those. True if it is.
-    pub(crate) fn revoke(&mut self, key: Key, revoked: Revoked) -> bool {
-        let is_met = self.rights.get(key).is_some_and(|right| revoked.meets(right.holder));
-        if is_met {
-            self.take_right(key, CloseReason::Revoked);
-        }
-        is_met
+/// Ends the stream if its right is among those. True if it is.
+pub(crate) fn revoke(streams: &mut Streams, key: Key, revoked: Revoked) -> bool {
+    let is_met = streams.rights.get(key).is_some_and(|right| revoked.meets(right.holder));
+    if is_met {
+        take_right(streams, key, CloseReason::Revoked);
     }
+    is_met
+}
 
-    #[cfg(test)]
-    pub(crate) fn set_right(&mut self, key: Key, right: Option<StreamRight>) {
-        self.rights.set(key, right);
-    }
-
-    fn take_right(&mut self, key: Key, reason: CloseReason) {
-        match self.slab[key].state {
-            super::StreamState::Ending => {}
-            super::StreamState::Blocked => self.reset(key, reason),
-            _ => self.end(key, reason),
-        }
+fn take_right(streams: &mut Streams, key: Key, reason: CloseReason) {
+    match streams.slab[key].state {
+        super::StreamState::Ending => {}
+        super::StreamState::Blocked => streams.reset(key, reason),
+        _ => streams.end(key, reason),
     }
 }
 

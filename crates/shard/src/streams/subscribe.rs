@@ -1,19 +1,17 @@
 //! How a socket becomes a stream.
 
 use std::net::{IpAddr, TcpStream};
-use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use fantail_hub::{Asked, Begin, ChannelsFull, Maker, Resume, Start};
 use fantail_telemetry::CloseReason;
 use fantail_wire::{ChannelName, Framing, opening_frame};
 use smallvec::SmallVec;
-use tracing::{field::display, warn};
 
 use super::carrier::Carrier;
 use super::{
     Key, RareState, Resuming, Stream, StreamRight, StreamState, Streams, Subscription, Subscriptions, Waiting,
-    is_stream, to_token,
+    is_stream, rights, to_token,
 };
 use crate::admission::Permit;
 use crate::command::ConnectionId;
@@ -48,136 +46,126 @@ pub struct Subscribe {
 /// Makes a whole response for a stream that cannot begin, from the reason.
 pub type Shed = Box<dyn FnOnce(CloseReason) -> Bytes>;
 
-impl Streams {
-    /// Takes the socket over. The stream is behind if the feed brings all its channels already: serve it then. It may also be
-    /// gone already.
-    pub(crate) fn open(&mut self, request: Subscribe) -> (Key, ConnectionId) {
-        let Subscribe { socket, permit, forwarded, right, maker, channels, resume, limit, framing, head, shed } =
-            request;
-        permit.into_stream();
-        let waiting = Some(Box::new(Waiting { head, shed, resume, asked: Asked::default() }));
-        let rare = RareState { waiting, events_left: limit, ..RareState::default() };
-        let generation = self.next_generation();
-        let key = self.slab.insert(Stream {
-            carrier: Carrier::new(socket),
-            state: StreamState::Waiting,
-            framing,
-            cursor: fantail_hub::Position::ORIGIN,
-            written: self.now,
-            opened: self.clock.second(),
-            generation,
-            input_bytes: 0,
-            subscriptions: Subscriptions::Several(Box::default()),
-            rare: Some(Box::new(rare)),
-        });
-        self.forwarded.set(key, forwarded);
-        self.rights.set(key, right);
-        self.counters.streams_opened.add(1);
-        self.counters.streams_open.set(self.slab.len() as u64);
-        let id = self.connection_id(key);
-        self.begin(key, &channels, maker);
-        (key, id)
-    }
+/// Takes the socket over. The stream is behind if the feed brings all its channels already: serve it then. It may also be
+/// gone already.
+pub(crate) fn open(streams: &mut Streams, request: Subscribe) -> (Key, ConnectionId) {
+    let Subscribe { socket, permit, forwarded, right, maker, channels, resume, limit, framing, head, shed } = request;
+    permit.into_stream();
+    let waiting = Some(Box::new(Waiting { head, shed, resume, asked: Asked::default() }));
+    let rare = RareState { waiting, events_left: limit, ..RareState::default() };
+    let generation = streams.newcomers.next_generation();
+    let key = streams.slab.insert(Stream {
+        carrier: Carrier::new(socket),
+        state: StreamState::Waiting,
+        framing,
+        cursor: fantail_hub::Position::ORIGIN,
+        written: streams.clock.now(),
+        opened: streams.clock.second(),
+        generation,
+        input_bytes: 0,
+        subscriptions: Subscriptions::Several(Box::default()),
+        rare: Some(Box::new(rare)),
+    });
+    streams.forwarded.set(key, forwarded);
+    streams.rights.set(key, right);
+    streams.counters.streams_opened.add(1);
+    streams.counters.streams_open.set(streams.slab.len() as u64);
+    let id = streams.connection_id(key);
+    begin(streams, key, &channels, maker);
+    (key, id)
+}
 
-    fn begin(&mut self, key: Key, channels: &[ChannelName], maker: Option<Maker>) {
-        let stream = &mut self.slab[key];
-        if let Err(e) = stream.carrier.register(&self.registry, to_token(key, stream.generation)) {
-            return self.fail(key, &e);
-        }
-        if self.turns_newcomers_away {
-            return self.end(key, CloseReason::Drained);
-        }
-        if let Err(full) = self.join_all(key, channels, maker) {
-            return self.refuse(key, full, maker);
-        }
-        self.start_or_wait(key);
+fn begin(streams: &mut Streams, key: Key, channels: &[ChannelName], maker: Option<Maker>) {
+    let stream = &mut streams.slab[key];
+    if let Err(e) = stream.carrier.register(&streams.registry, to_token(key, stream.generation)) {
+        return streams.fail(key, &e);
     }
-
-    /// Ends a stream for whose channels there is no room, and says so now and then.
-    fn refuse(&mut self, key: Key, full: ChannelsFull, maker: Option<Maker>) {
-        let reason = match full {
-            ChannelsFull::OfNode => CloseReason::Refused,
-            ChannelsFull::OfAddress => CloseReason::TooManyChannels,
-        };
-        if let Some(admitted) = self.refusals.admit(reason, Instant::now()) {
-            let (address, suppressed) = (maker.map(display), admitted.suppressed);
-            warn!(address, suppressed, "a stream is refused: {full}; see channels_max and channels_per_address_max");
-        }
-        self.end(key, reason);
+    if streams.newcomers.are_turned_away() {
+        return streams.end(key, CloseReason::Drained);
     }
-
-    fn join_all(&mut self, key: Key, channels: &[ChannelName], maker: Option<Maker>) -> Result<(), ChannelsFull> {
-        let mut subscriptions: SmallVec<[Subscription; 1]> = SmallVec::new();
-        let mut result = Ok(());
-        for name in channels {
-            match self.channels.slot(name, maker) {
-                Ok(slot) => subscriptions.push(Subscription { slot, at: self.channels.add(slot, key) }),
-                Err(e) => {
-                    result = Err(e);
-                    break;
-                }
-            }
-        }
-        self.slab[key].subscriptions = match subscriptions.as_slice() {
-            [one] => Subscriptions::One(*one),
-            several => Subscriptions::Several(several.into()),
-        };
-        result
+    if let Err(full) = join_all(streams, key, channels, maker) {
+        let reason = streams.newcomers.refuse(full, maker);
+        return streams.end(key, reason);
     }
+    start_or_wait(streams, key);
+}
 
-    /// Starts the stream if the feed has confirmed all its channels and brought what they had before. Else it waits for
-    /// the mark of the first that is not ready, and looks again then: it stands in one list at a time.
-    pub(crate) fn start_or_wait(&mut self, key: Key) {
-        if self.end_with_its_right(key) {
-            return;
-        }
-        let stream = &mut self.slab[key];
-        let generation = stream.generation;
-        let slots: SmallVec<[u32; 1]> = stream.subscriptions.as_slice().iter().map(|s| s.slot).collect();
-        let joined: SmallVec<[_; 1]> = slots.iter().map(|&slot| self.channels.get(slot).join.channel.clone()).collect();
-        let Some(waiting) = &mut stream.rare().waiting else { return };
-        let slot = match self.hub.begin(&waiting.resume, &joined, &mut waiting.asked) {
-            Begin::At(start) => return self.start(key, start),
-            Begin::Wait(channel) => slots[channel],
-        };
-        let channel = self.channels.get_mut(slot);
-        channel.waiting.push((key, generation));
-        // Streams that were shed leave their entries behind.
-        if channel.waiting.len() > 2 * channel.subscribers.len() + 16 {
-            let streams = &self.slab;
-            channel.waiting.retain(|(key, generation)| is_stream(streams, *key, *generation));
-        }
-    }
-
-    /// A channel has a mark: if it is confirmed now, its waiting streams queue up to start.
-    pub(crate) fn start_waiting(&mut self, slot: u32) {
-        let channel = self.channels.get_mut(slot);
-        if channel.waiting.is_empty() || !channel.join.channel.is_confirmed() {
-            return;
-        }
-        for (key, generation) in std::mem::take(&mut channel.waiting) {
-            if self.is_stream(key, generation) {
-                self.queue_behind(key);
+fn join_all(
+    streams: &mut Streams,
+    key: Key,
+    channels: &[ChannelName],
+    maker: Option<Maker>,
+) -> Result<(), ChannelsFull> {
+    let mut subscriptions: SmallVec<[Subscription; 1]> = SmallVec::new();
+    let mut result = Ok(());
+    for name in channels {
+        match streams.channels.slot(name, maker) {
+            Ok(slot) => subscriptions.push(Subscription { slot, at: streams.channels.add(slot, key) }),
+            Err(e) => {
+                result = Err(e);
+                break;
             }
         }
     }
+    streams.slab[key].subscriptions = match subscriptions.as_slice() {
+        [one] => Subscriptions::One(*one),
+        several => Subscriptions::Several(several.into()),
+    };
+    result
+}
 
-    /// Its head goes out first. What is published from here on is above the cursor.
-    fn start(&mut self, key: Key, start: Start) {
-        self.counters.ids_unknown.add(u64::from(start.unknown.is_some()));
-        let stream = &mut self.slab[key];
-        let Some(waiting) = stream.rare().waiting.take() else { return };
-        let opening = opening_frame(self.settings.retry_jittered(), start.opening_id);
-        let mut first = BytesMut::with_capacity(waiting.head.len() + opening.len());
-        first.extend_from_slice(&waiting.head);
-        first.extend_from_slice(opening.bytes(stream.framing));
-        stream.cursor = start.cursor;
-        stream.state = StreamState::Behind;
-        let rare = stream.rare();
-        rare.outgoing.push(first.freeze());
-        if waiting.resume != Resume::Live {
-            let Start { unknown, floors, began, .. } = start;
-            rare.resuming = Some(Resuming { unknown, floors, began: Some(began) });
+/// Starts the stream if the feed has confirmed all its channels and brought what they had before. Else it waits for
+/// the mark of the first that is not ready, and looks again then: it stands in one list at a time.
+pub(crate) fn start_or_wait(streams: &mut Streams, key: Key) {
+    if rights::end_with_its_right(streams, key) {
+        return;
+    }
+    let stream = &mut streams.slab[key];
+    let generation = stream.generation;
+    let slots: SmallVec<[u32; 1]> = stream.subscriptions.as_slice().iter().map(|s| s.slot).collect();
+    let joined: SmallVec<[_; 1]> = slots.iter().map(|&slot| streams.channels.get(slot).join.channel.clone()).collect();
+    let Some(waiting) = &mut stream.rare().waiting else { return };
+    let slot = match streams.hub.begin(&waiting.resume, &joined, &mut waiting.asked) {
+        Begin::At(place) => return start(streams, key, place),
+        Begin::Wait(channel) => slots[channel],
+    };
+    let channel = streams.channels.get_mut(slot);
+    channel.waiting.push((key, generation));
+    // Streams that were shed leave their entries behind.
+    if channel.waiting.len() > 2 * channel.subscribers.len() + 16 {
+        let slab = &streams.slab;
+        channel.waiting.retain(|(key, generation)| is_stream(slab, *key, *generation));
+    }
+}
+
+/// A channel has a mark: if it is confirmed now, its waiting streams queue up to start.
+pub(crate) fn start_waiting(streams: &mut Streams, slot: u32) {
+    let channel = streams.channels.get_mut(slot);
+    if channel.waiting.is_empty() || !channel.join.channel.is_confirmed() {
+        return;
+    }
+    for (key, generation) in std::mem::take(&mut channel.waiting) {
+        if streams.is_stream(key, generation) {
+            streams.queue_behind(key);
         }
+    }
+}
+
+/// Its head goes out first. What is published from here on is above the cursor.
+fn start(streams: &mut Streams, key: Key, start: Start) {
+    streams.counters.ids_unknown.add(u64::from(start.unknown.is_some()));
+    let stream = &mut streams.slab[key];
+    let Some(waiting) = stream.rare().waiting.take() else { return };
+    let opening = opening_frame(streams.settings.retry_jittered(), start.opening_id);
+    let mut first = BytesMut::with_capacity(waiting.head.len() + opening.len());
+    first.extend_from_slice(&waiting.head);
+    first.extend_from_slice(opening.bytes(stream.framing));
+    stream.cursor = start.cursor;
+    stream.state = StreamState::Behind;
+    let rare = stream.rare();
+    rare.outgoing.push(first.freeze());
+    if waiting.resume != Resume::Live {
+        let Start { unknown, floors, began, .. } = start;
+        rare.resuming = Some(Resuming { unknown, floors, began: Some(began) });
     }
 }
