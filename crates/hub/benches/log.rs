@@ -1,4 +1,4 @@
-//! What an event costs on its way through the hub: into a log, into a mailbox and out of both.
+//! The cost of an event on its way through the hub: into a log, into a mailbox and out of both.
 #![allow(clippy::unwrap_used, reason = "the inputs are constants")]
 
 use std::cell::RefCell;

@@ -19,7 +19,7 @@ pub struct Channel {
     state: Mutex<ChannelState>,
 }
 
-/// What a shard gets for joining a channel.
+/// A shard's registration with a channel.
 #[derive(Debug, Clone)]
 pub struct Join {
     /// The channel.
@@ -33,7 +33,7 @@ pub struct Join {
 pub struct Delivery {
     /// Its place.
     pub position: Position,
-    /// What it is.
+    /// Whether it is an event or a gap, and numbered or not.
     pub kind: EntryKind,
     /// Its bytes.
     pub frame: Frame,
@@ -125,7 +125,7 @@ impl Channel {
         &self.name
     }
 
-    /// Who is charged for it, if anybody is.
+    /// The maker that is charged for it, if one is.
     pub(crate) fn maker(&self) -> Option<Maker> {
         self.maker
     }
@@ -166,13 +166,13 @@ impl Channel {
     pub fn read(&self, cursor: Position, to: Position, room: ReadLimit, out: &mut Vec<Delivery>) -> Reading {
         let state = self.state.lock();
         let floor = state.log.live_floor();
-        // What was recalled is for streams that resume: a live one below the floor has missed what stood among it.
+        // Recalled events are for streams that resume: a live stream below the floor has missed unnumbered ones among them.
         let complete = state.read(cursor.max(floor.position), to, Position::ORIGIN, room, out);
         Reading { floor, complete }
     }
 
-    /// As [`read`](Self::read), but whoever has missed something, since his cursor is below the floor, gets of what is
-    /// left only the newest event, and what is no event behind it.
+    /// As [`read`](Self::read), but a stream that has missed something, since its cursor is below the floor, gets only the
+    /// newest event that is left, and the gaps behind it.
     pub fn read_newest(&self, cursor: Position, to: Position, room: ReadLimit, out: &mut Vec<Delivery>) -> Reading {
         let state = self.state.lock();
         let floor = state.log.live_floor();
@@ -247,7 +247,7 @@ impl fmt::Debug for Channel {
 mod tests {
     use super::*;
 
-    /// What a channel adds to the hub, as a sum: itself, one shard's mark, both with their counts, its name, its place in
+    /// The memory that a channel adds to the hub, as a sum: itself, one shard's mark, both with their counts, its name, its place in
     /// the map, and one for its maker, if each has another; maps are half empty at worst. Its log's entries are counted in
     /// `log_bytes`.
     #[test]

@@ -92,7 +92,7 @@ impl ChannelMap {
         self.channels.iter().map(|entry| Arc::clone(entry.value())).collect()
     }
 
-    /// What `read` says of at most `max` channels whose names begin with `prefix`.
+    /// Reads at most `max` channels whose names begin with `prefix`.
     pub(crate) fn matching<T>(&self, prefix: &str, max: usize, read: impl Fn(&Channel) -> T) -> Vec<T> {
         let matching = self.channels.iter().filter(|entry| entry.key().as_str().starts_with(prefix));
         matching.take(max).map(|entry| read(entry.value())).collect()

@@ -5,7 +5,7 @@
 
 use crate::{Channel, EntryKind, Hub, Position};
 
-/// What a channel's log tells of a place.
+/// A channel's log at a place.
 enum LogPlace {
     /// The publisher gave this id to the event there.
     PublisherId(String),

@@ -86,13 +86,13 @@ impl Hub {
         &self.mailboxes[usize::from(shard)]
     }
 
-    /// What the shards want of the feed.
+    /// The shards' wishes to the feed.
     pub fn interest(&self) -> &Interest {
         &self.interest
     }
 
     /// Registers `shard`, which keeps the channel in its `slot`, with a channel. From now on the shard is told of what
-    /// is appended: whoever reads the watermark after this call misses nothing above it. If there is no such channel yet it is
+    /// is appended: a shard that reads the watermark after this call misses nothing above it. If there is no such channel yet it is
     /// made, and `maker` charged for it.
     pub fn join(&self, name: &ChannelName, shard: u16, slot: u32, maker: Option<Maker>) -> Result<Join, ChannelsFull> {
         loop {

@@ -7,7 +7,7 @@ use crate::{LogLimits, NumberedBy};
 /// Which channels the feed brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Following {
-    /// All of them, always: whatever is published passes through this process.
+    /// All of them, always: each event passes through this process.
     Always,
     /// Those that were asked for, from the feed's confirmation on.
     OnDemand,
@@ -19,7 +19,7 @@ pub const CLASSES_MAX: usize = u8::MAX as usize;
 /// How a hub is set up.
 #[derive(Debug, Clone)]
 pub struct HubSettings {
-    /// Who gives events their numbers.
+    /// The side that numbers events.
     pub numbering: NumberedBy,
     /// Among which numberings the channels are divided; one if this node numbers.
     pub lanes: Lanes,

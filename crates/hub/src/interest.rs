@@ -1,4 +1,4 @@
-//! What the shards want, on its way up: a desired state, not a queue of requests.
+//! The shards' wishes on their way up: a desired state, not a queue of requests.
 //!
 //! A shard that joins or leaves a channel changes the channel's set of marks and posts the channel here, once until
 //! the control thread looks; the control thread then compares what is wanted with what is followed. A hundred thousand
@@ -20,7 +20,7 @@ pub struct Interest {
     bell: Notify,
 }
 
-/// What the control thread has to do for a channel.
+/// A task of the control thread for a channel.
 #[derive(Debug)]
 pub enum Wish {
     /// Ask the feed for it.
@@ -44,7 +44,7 @@ pub enum Wish {
     Sync(Lane),
 }
 
-/// What has become of a channel at the end of its linger time.
+/// The fate of a channel at the end of its linger time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
     /// Nobody came back: tell the feed to unfollow it.
@@ -107,7 +107,7 @@ impl Interest {
     }
 }
 
-/// What is to be asked of a channel's past. A question whose floor has no id would stay unanswered; nobody asks it, since
+/// The question for a channel's past. A question whose floor has no id would stay unanswered; nobody asks it, since
 /// a floor's term is forgotten only long after.
 fn recall(channel: &Channel, state: &mut ChannelState, hub: &Hub) -> Option<Wish> {
     let floor = state.log.floor();

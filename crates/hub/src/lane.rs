@@ -7,7 +7,7 @@ use crate::numbering::Numbering;
 use crate::sync_requests::SyncRequests;
 use crate::{Floor, NumberedBy, Watermark};
 
-/// What the channels of a lane have in common.
+/// The state that the channels of a lane have in common.
 #[derive(Debug)]
 pub(crate) struct LaneState {
     pub(crate) numbering: Numbering,

@@ -1,4 +1,4 @@
-//! Channels, their logs, their order, and who wants them.
+//! Channels, their logs, their order, and the shards that want them.
 //!
 //! The hub is where the control thread and the shards meet. The control thread owns the one [`Publisher`]: it alone
 //! appends, evicts, confirms and forgets. Shards [join](Hub::join) channels, read logs by cursor and are told by a

@@ -11,7 +11,7 @@ use crate::{Position, ReadLimit, Watermark};
 pub(crate) struct LogEntry {
     /// Its place in this node's order.
     pub position: Position,
-    /// What it is.
+    /// Whether it is an event or a gap, and numbered or not.
     pub kind: EntryKind,
     /// Its bytes, shared by everyone who gets it.
     pub frame: Frame,
@@ -21,7 +21,7 @@ pub(crate) struct LogEntry {
     pub at_ms: u64,
 }
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
     /// An event.
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_recalled_is_as_old_as_its_stay() {
+    fn a_recalled_event_is_as_old_as_its_stay() {
         let mut log = ChannelLog::new(Floor { position: Position::new(1, 10), ..BOTTOM });
         log.append(entry(11, 5000), &LIMITS);
         log.prepend(vec![entry(9, 0)], Floor { position: Position::new(1, 7), ..BOTTOM }, 5500);

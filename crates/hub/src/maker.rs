@@ -18,7 +18,7 @@ use crate::ChannelsFull;
 /// Set in the key of an IPv4 address. No network of IPv6 that is in use has such a key.
 const V4: u64 = 1 << 32;
 
-/// Who is charged for a channel: an IPv4 address, or the /64 network of an IPv6 address, since one host has all of such
+/// The maker of a channel, which is charged for it: an IPv4 address, or the /64 network of an IPv6 address, since one host has all of such
 /// a network's addresses to itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Maker(NonZeroU64);

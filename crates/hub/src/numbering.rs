@@ -14,7 +14,7 @@ pub struct Watermark {
     pub at_ms: u64,
 }
 
-/// Who gives events their numbers.
+/// The side that numbers events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NumberedBy {
     /// This node, in a term of its own that begins with the process: memory and plain pub/sub.
@@ -72,7 +72,7 @@ impl Unplaced {
     pub(crate) const UNKNOWN: Self = Self { reason: GapReason::UnknownId, may_come: false, next_term: None };
 }
 
-/// What the feed's terms have told.
+/// The news in the feed's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Learned {
     /// How far the feed has come.

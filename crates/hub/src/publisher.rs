@@ -35,7 +35,7 @@ pub struct Publisher {
     _one_thread: PhantomData<Cell<()>>,
 }
 
-/// What publishing an event came to.
+/// The receipt of a published event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {
     /// The id that the event has, if it has one.
@@ -99,7 +99,7 @@ impl Publisher {
     /// The feed brings `name` from now on. New followers start behind this place, so that an id from before cannot pass
     /// over what was missed. After an outage a gap in the log tells the same.
     ///
-    /// A feed that numbers says `from` which place it brings everything. What was missed in an outage it has handed down
+    /// A feed that numbers says `from` which place it brings everything. The events of an outage it has handed down
     /// or declared.
     pub fn followed(&mut self, name: &ChannelName, from: Option<EventId>) {
         let Some(channel) = self.hub.channels.get(name) else { return };
@@ -140,7 +140,7 @@ impl Publisher {
         self.appender.logs.keep();
     }
 
-    /// What `name` got up to `at` may be missing. The gap stands there if nothing of the channel was handed out that far,
+    /// The events of `name` up to `at` may be missing. The gap stands there if nothing of the channel was handed out that far,
     /// and otherwise behind the watermark, unnumbered. Example: the watermark is 10. A gap up to 14 stands at 14 and waits
     /// for the watermark; one up to 8 stands at (1, 10, 1).
     pub fn gap(&mut self, name: &ChannelName, at: EventId, reason: GapReason) {
@@ -168,7 +168,7 @@ impl Publisher {
         RecallAnswer::new(&self.hub, &channel, from).take(&mut self.appender, &entries);
     }
 
-    /// What the shards want next of the feed.
+    /// The shards' next wish to the feed.
     pub fn next_wish(&mut self) -> Option<Wish> {
         let mut lanes = self.hub.settings.lanes.iter().map(|(lane, _)| lane);
         match lanes.find(|lane| self.hub.lane(*lane).sync_requests.ask()) {

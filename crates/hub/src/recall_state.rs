@@ -1,4 +1,4 @@
-//! What waiting streams want of a channel's past, and what the feed was asked for.
+//! The wishes of waiting streams for a channel's past, and the question to the feed.
 //!
 //! A wish is for a place, not for a stream: a thousand clients that come back with one id are one question. At most one
 //! question is under way for a channel, and the next holds the wishes of all who came meanwhile. A stream asks once and
@@ -20,7 +20,7 @@ pub(crate) struct RecallState {
     answered: Option<(Wanted, Position)>,
     questions: Ticket,
     answers: Ticket,
-    /// What is below was deleted here and does not come back.
+    /// Events below were deleted here and do not come back.
     pub(crate) bottom: Option<Floor>,
 }
 
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn who_wants_more_events_is_not_answered_with_fewer() {
+    fn a_wish_for_more_events_is_not_answered_with_fewer() {
         let newest = |events| Wanted { above: Position::ORIGIN, events };
         let mut recall = RecallState::default();
         recall.want(newest(5), FLOOR);

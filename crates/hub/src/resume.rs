@@ -1,4 +1,4 @@
-//! What a client asks for when it connects, and where its stream begins.
+//! A client's request when it connects, and the place where its stream begins.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ mod beginning;
 mod newest;
 mod start;
 
-/// What a client asks for when it connects.
+/// A client's request when it connects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resume {
     /// Events from now on.
     Live,
-    /// What came after the event with this id, as the client sent it.
+    /// The events after the one with this id, as the client sent it.
     After(String),
     /// The last so many events that are still retained, over all channels of the stream, then live ones.
     Replay(usize),
@@ -39,13 +39,13 @@ pub struct Start {
     pub began: Position,
 }
 
-/// What a stream that does not start yet has asked the feed for: only so often, so that its wait has an end.
+/// The questions that a waiting stream has asked the feed: only so many, so that its wait has an end.
 #[derive(Debug, Default)]
 pub struct Asked {
     /// How far the feed's numbering is: the question that is open, and how many there were.
     sync: Option<u64>,
     sync_rounds: u8,
-    /// What the channels got before, for those that may have had what the stream wants; one for each channel.
+    /// A question for the past of each channel whose log does not reach down to the wanted place.
     recalls: Option<Box<[Option<Ticket>]>>,
     recall_rounds: u8,
 }
@@ -61,8 +61,8 @@ pub enum Begin {
 
 impl Hub {
     /// Says where a stream of `channels`, which must be joined and of one lane, begins, if all is there that it needs: the feed has
-    /// confirmed its channels, and has been asked for what lies between the client's id and the logs. What was `asked`
-    /// is kept between calls.
+    /// confirmed its channels, and has been asked for what lies between the client's id and the logs. The caller
+    /// keeps `asked` between calls.
     ///
     /// A stream that is told to wait was registered before: the answer's mark comes after this call has returned, or else
     /// the answer is seen here.

@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 
 use crate::Channel;
 
-/// Who waits for the feed's numbering. At most one question is under way; who comes meanwhile waits for the next.
+/// Channels whose streams wait for the feed's numbering. At most one question is under way. A stream that comes meanwhile
+/// waits for the next.
 #[derive(Debug, Default)]
 pub(crate) struct SyncRequests(Mutex<Questions>);
 
@@ -65,7 +66,7 @@ mod tests {
     use crate::{Floor, Position};
 
     #[test]
-    fn who_comes_while_a_question_is_under_way_waits_for_the_next() {
+    fn a_stream_that_comes_while_a_question_is_under_way_waits_for_the_next() {
         let name = ChannelName::parse("a").expect("valid");
         let floor = Floor { position: Position::ORIGIN, at_ms: 0, reason: GapReason::Trimmed };
         let channel = Arc::new(Channel::new(name, None, Lane::default(), 0, floor, Follow::Confirmed, 0));

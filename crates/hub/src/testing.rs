@@ -143,7 +143,7 @@ impl FedHub {
         any
     }
 
-    /// What a live stream at a number of the first term gets.
+    /// The texts that a live stream at a number of the first term gets.
     pub(crate) fn texts(&self, number: u64) -> Vec<String> {
         self.texts_above(Position::new(1, number))
     }

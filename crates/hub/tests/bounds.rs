@@ -1,4 +1,4 @@
-//! What is kept has bounds: per channel, per pattern, and over all; each is counted by its own name.
+//! Logs have bounds: per channel, per pattern, and over all; each is counted by its own name.
 
 use std::cell::Cell;
 use std::sync::Arc;

@@ -61,7 +61,7 @@ fn elsewhere(ms: u64) -> String {
 }
 
 #[test]
-fn what_follows_is_at_most_two_seconds_older_than_the_id() {
+fn events_behind_an_unknown_id_are_at_most_two_seconds_older_than_it() {
     let mut node = TwoChannels::new();
     node.publish(&[(&["a"], 1), (&["b"], 3), (&["a"], 7)]);
     for (ms, floor) in [(0, 0), (3_000, 0), (3_001, 1), (5_000, 1), (5_001, 2), (9_000, 2), (9_001, 3), (1 << 60, 3)] {
@@ -70,7 +70,7 @@ fn what_follows_is_at_most_two_seconds_older_than_the_id() {
 }
 
 #[test]
-fn what_follows_is_the_newest_of_all_channels_together() {
+fn events_behind_an_unknown_id_are_the_newest_of_all_channels_together() {
     let mut node = TwoChannels::new();
     node.publish(&[(&["a"], 1), (&["a"], 1), (&["a", "b"], 1), (&["b"], 1), (&["a"], 1)]);
     // An event for both channels is one.

@@ -1,13 +1,13 @@
 //! News for all open streams at once, told a slice at a time.
 //!
-//! There is no queue for it at any stream: who is in the middle of a frame at that moment misses it.
+//! There is no queue for it at any stream: a stream that is in the middle of a frame at that moment misses it.
 
 use fantail_wire::Frame;
 
 use crate::slice::Slice;
 use crate::streams::{Key, Streams};
 
-/// What is being told, if anything is.
+/// The news that is being told, if any is.
 #[derive(Default)]
 pub(crate) struct Announcement(Option<News>);
 
@@ -18,7 +18,7 @@ struct News {
 }
 
 impl Announcement {
-    /// Begins to tell it. What was being told before is left where it is: this is newer.
+    /// Begins to tell it. Older news that is being told is dropped: this is newer.
     pub(crate) fn begin(&mut self, frame: Frame) {
         self.0 = Some(News { frame, next: 0 });
     }

@@ -27,7 +27,7 @@ struct Standing<'a> {
     ids_are_shared: bool,
 }
 
-/// What a round collected for a stream.
+/// The result of a round for a stream.
 #[derive(Debug, PartialEq, Eq)]
 enum Collected {
     /// Entries to write, in order.
@@ -41,7 +41,7 @@ enum Collected {
 /// The job of serving streams one by one.
 #[derive(Default)]
 pub(crate) struct CatchUp {
-    /// What the round collects; reused.
+    /// The entries that the round collects; reused.
     entries: Vec<Delivery>,
 }
 
@@ -168,8 +168,9 @@ fn add_gaps(entries: &mut Vec<Delivery>, gaps: &[(&Channel, Floor)], reason: Opt
 /// them, to the end of a position.
 ///
 /// Several things may stand at one position: gaps of several channels, and an event that one channel still has. Only the
-/// last of them carries the id. A client that is cut off in between comes back with its old id, and is told of all. What
-/// is an event has one position and is one event, whether or not both logs share its frame: one may have been recalled.
+/// last of them carries the id. A client that is cut off in between comes back with its old id, and is told of all. An
+/// event has one position and is one event, whether or not both logs share its frame: one may have been recalled. Example:
+/// gaps of `a` and `b` and an event stand at 46. The two gaps go without an id, and the event carries 46.
 fn merge(entries: &mut Vec<Delivery>, complete_to: Position, entries_max: usize) {
     entries.sort_by_key(|entry| (entry.position, entry.kind.is_event()));
     entries.dedup_by(|later, earlier| {

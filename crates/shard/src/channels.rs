@@ -119,7 +119,7 @@ impl LocalChannels {
 mod tests {
     use super::*;
 
-    /// What a channel adds to a shard, as a sum: its slot, its place in the map, which is half empty at worst, and the
+    /// The memory that a channel adds to a shard, as a sum: its slot, its place in the map, which is half empty at worst, and the
     /// smallest list of subscribers. The hub's part is asserted there.
     #[test]
     fn a_channel_costs_a_shard_at_most_200_bytes() {

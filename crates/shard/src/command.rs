@@ -1,4 +1,4 @@
-//! What the control thread may ask of a shard.
+//! The control thread's requests to a shard.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -29,7 +29,7 @@ pub enum ShardCommand {
     },
     /// End the streams whose right to read is taken back; answers how many there were.
     Revoke {
-        /// Whose.
+        /// The rights that are taken back.
         revoked: Revoked,
         /// Where the answer goes.
         reply: oneshot::Sender<u64>,

@@ -77,7 +77,7 @@ mod tests {
     use crate::streams::Key;
 
     #[test]
-    fn who_comes_later_is_not_meant_though_the_count_wraps() {
+    fn a_stream_that_comes_after_the_deletion_stays_though_the_count_wraps() {
         for (generation, newest, meant) in
             [(5, 5, true), (4, 5, true), (6, 5, false), (u32::MAX, 2, true), (2, u32::MAX, false)]
         {

@@ -62,8 +62,8 @@ impl Drain {
     }
 }
 
-/// What was published before, then the end. All that end in one tick share a slice, and when it is over each gets one
-/// write. A stream that lacks more than that, or takes nothing at the moment, comes back with its id.
+/// Sends what was published before, then the end. All streams that end in one tick share a slice. When it is over each
+/// gets one write. A stream that lacks more, or takes nothing at the moment, comes back with its id.
 fn end_one(streams: &mut Streams, catch_up: &mut CatchUp, key: Key, slice: &mut Slice) {
     let Some(stream) = streams.get(key) else { return };
     let generation = stream.generation();
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_drained_gets_first_what_was_published_before() {
+    fn a_drained_stream_first_gets_what_was_published_before() {
         let mut harness = Harness::new(SlowPolicy::Disconnect, 10);
         let (_, mut client) = harness.open(&["a"]);
         harness.settle();
@@ -133,7 +133,7 @@ mod tests {
     /// 1. A stream of two channels is behind: a pass has put it aside, and nobody has looked after it yet.
     /// 2. The drain ends it, and many others before it.
     #[test]
-    fn who_is_behind_when_it_is_drained_gets_first_what_was_published_before() {
+    fn a_drained_stream_that_is_behind_first_gets_what_was_published_before() {
         let mut harness = Harness::new(SlowPolicy::Disconnect, 10);
         let mut clients = Vec::new();
         for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! What a shard does in a turn, and in which order.
+//! The work of a shard in a turn, in its order.
 //!
 //! A turn never waits. Between turns the shard waits on five things (see `shard.rs`): its mailbox rings, the poll has
 //! socket events, a stream was handed over, a command came, or the tick is due.

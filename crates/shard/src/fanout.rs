@@ -29,7 +29,7 @@ struct Image<'a> {
     bytes: usize,
 }
 
-/// What a slice of a pass did.
+/// The figures of one slice of a pass.
 #[derive(Default)]
 pub(crate) struct PassTally {
     /// Streams that took the whole batch.

@@ -98,7 +98,7 @@ pub(crate) fn shortest() -> Slice {
     Slice::begin(Duration::ZERO)
 }
 
-/// What has come through, up to `end`, which must come.
+/// The text that has come through, up to `end`, which must come.
 pub(crate) fn read_to(client: &mut TcpStream, end: &str) -> String {
     client.set_read_timeout(Some(Duration::from_secs(30))).expect("it can be set");
     let (mut text, mut chunk) = (String::new(), [0; 4096]);

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 /// The most pieces that one `writev` takes. The kernel's bound is 1,024; beyond a few dozen a larger call saves nothing.
 pub(crate) const PIECES_PER_WRITE: usize = 64;
 
-/// What one stream or pass takes out of a log at a time: one `writev`, and a bound on the bytes that it keeps alive
+/// The most that one stream or pass takes out of a log at a time: one `writev`, and a bound on the bytes that it keeps alive
 /// while the log moves on.
 pub(crate) const READ_LIMIT: fantail_hub::ReadLimit =
     fantail_hub::ReadLimit { entries: PIECES_PER_WRITE, bytes: 256 * 1024 };
@@ -19,7 +19,7 @@ pub(crate) struct Outgoing {
     pieces: SmallVec<[Bytes; 1]>,
 }
 
-/// What came of a write.
+/// The result of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flush {
     /// Everything is with the kernel.

@@ -140,7 +140,7 @@ fn begin(streams: &mut Streams, slot: u32) -> bool {
         channel.delivered = channel.delivered.max(watermark);
         return false;
     }
-    // What was cut short goes to its last entry, and the next pass goes on from there.
+    // A batch that was cut short goes to its last entry, and the next pass goes on from there.
     channel.again |= !reading.complete;
     let to = entries.last().filter(|_| !reading.complete).map_or(watermark, |last| last.position);
     // A stream below the floor has missed something: it is not plain, and `catch_up` decides.

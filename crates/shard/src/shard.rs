@@ -25,11 +25,11 @@ use crate::streams::{Subscribe, input};
 /// Socket events taken from the kernel at a time; what is more waits there.
 const EVENTS_PER_POLL: usize = 1024;
 
-/// What is full stays so for a while: those for which there is no room are told to come back after so many times the usual
-/// time, or their returns would be a load of their own.
+/// A full node stays full for a while. Clients for which there is no room come back after so many times the usual time:
+/// sooner their returns would be a load of their own. Example: with `retry = 2s` after 8 to 16 s.
 const RETRY_WHEN_FULL: u32 = 4;
 
-/// What a shard is told at its start.
+/// The settings of a shard.
 #[derive(Debug, Clone)]
 pub struct ShardSettings {
     /// A stream that was silent for so long gets a comment.
@@ -40,7 +40,7 @@ pub struct ShardSettings {
     pub progress_deadline: Duration,
     /// The reconnection time that clients are told, in milliseconds; each gets one between it and twice it.
     pub retry_ms: u32,
-    /// What becomes of a stream whose log no longer reaches down to its cursor, by the class of the channel.
+    /// The slow policy of each class of channels.
     pub slow_policies: SlowPolicies,
     /// Whether streams are told of their end with an event, or only when to come back.
     pub control_events: bool,
@@ -64,8 +64,8 @@ impl ShardSettings {
         self.retry_jittered().saturating_mul(RETRY_WHEN_FULL)
     }
 
-    /// What a stream gets before its end if we end it of our own accord: why, and a time to come back that is its own.
-    /// Who ended it himself, or asked for so many events, knows.
+    /// The message to a stream that the node ends: why, and when to come back, a time of its own. No message if the client
+    /// closed the stream or reached its own `limit`.
     pub(crate) fn last_words(&self, reason: CloseReason) -> Option<Frame> {
         let closing = match reason {
             CloseReason::Drained => Closing::Drained,
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_ended_is_told_why_and_who_ended_it_himself_is_not() {
+    fn a_stream_that_the_node_ends_is_told_why_and_one_that_its_client_ends_is_not() {
         for reason in CloseReason::ALL {
             let told = match reason {
                 CloseReason::Drained

@@ -1,4 +1,4 @@
-//! What only some streams have, by the key of the stream.
+//! Values that only some streams have, by the key of the stream.
 //!
 //! Next to the slab and not in it: a stream that has none must not pay for it, and nothing on the way of an event looks here.
 //! One value per slot, in pages like the slab's, which are there only once one of their slots has a value.

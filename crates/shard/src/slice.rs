@@ -9,7 +9,7 @@ pub(crate) const SLICE: Duration = Duration::from_micros(250);
 /// Reading the clock costs about as much as a hundredth of a send, so it is read once for so many sends.
 const SENDS_PER_LOOK: u32 = 8;
 
-/// What is left of a slice.
+/// The rest of a slice.
 pub(crate) struct Slice {
     end: Instant,
     until_look: u32,

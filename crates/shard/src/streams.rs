@@ -122,7 +122,7 @@ impl Streams {
         self.slab.get(key)
     }
 
-    /// What a stream is doing, if it is still there.
+    /// A stream's state, if it is still there.
     pub(crate) fn state(&self, key: Key) -> Option<StreamState> {
         self.slab.get(key).map(Stream::state)
     }

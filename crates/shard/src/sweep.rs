@@ -1,4 +1,4 @@
-//! What streams need as time passes: keepalives and deadlines, looked at a portion per tick so that no burst forms.
+//! Keepalives and deadlines of streams, looked at a portion per tick so that no burst forms.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the control thread counts: events on their way in, the logs, and the feed.
+//! The control thread's counters: events on their way in, the logs, and the feed.
 
 use std::ops::Deref;
 
@@ -75,7 +75,7 @@ pub struct HubFields {
     pub log_bytes: Gauge,
     /// Entries dropped from a log, by the bound that it would have passed.
     pub evictions: ByLabel<EvictReason, { EvictReason::COUNT }>,
-    /// Channels forgotten because nobody wanted them any more.
+    /// Channels forgotten because no shard wanted them any more.
     pub channels_forgotten: Counter,
     /// Entries put back into a log because somebody asked for what a channel had before.
     pub recalled: Counter,
@@ -83,7 +83,7 @@ pub struct HubFields {
     pub events_misplaced: Counter,
     /// Connections made to the feed again after one was lost.
     pub feed_reconnects: Counter,
-    /// Times that what a lost connection had missed was read back from the feed's log.
+    /// Times that events missed by a lost connection were read back from the feed's log.
     pub feed_repairs: Counter,
     /// Events that came back that way.
     pub feed_repaired_events: Counter,

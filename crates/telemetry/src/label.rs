@@ -7,7 +7,7 @@ pub trait Label: Copy + 'static {
     /// The values as the exposition writes them, by index.
     const WORDS: &'static [&'static str];
 
-    /// What each of them means, for the reference page.
+    /// The meaning of each, for the reference page.
     const MEANINGS: &'static [&'static str];
 
     /// The place of this value in [`WORDS`](Self::WORDS).

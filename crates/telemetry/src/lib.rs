@@ -1,4 +1,4 @@
-//! What the program tells about itself: counters, their exposition, and log lines.
+//! The program's word about itself: counters, their exposition, and log lines.
 //!
 //! Counting costs a load and a store on memory that one thread owns; everything dear (adding up,
 //! naming, formatting, reading `/proc`) happens at a scrape. Nothing here decides anything, and no

@@ -1,4 +1,4 @@
-//! What the kernel says about this process, read at a scrape.
+//! The kernel's figures about this process, read at a scrape.
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -221,7 +221,7 @@ pub(crate) static ROWS: [MetricRow; 52] = [
     counter(
         "fantail_channels_forgotten",
         Reading::Hub(|hub| hub.channels_forgotten.get()),
-        "Channels forgotten because nobody followed them and nothing of them was kept",
+        "Channels forgotten because no stream followed them and no event of them was kept",
     ),
     counter(
         "fantail_recalled",
@@ -246,7 +246,7 @@ pub(crate) static ROWS: [MetricRow; 52] = [
     counter(
         "fantail_feed_repairs",
         Reading::Hub(|hub| hub.feed_repairs.get()),
-        "Times that what a lost connection had missed was read back from the feed's log",
+        "Times that events missed by a lost connection were read back from the feed's log",
     ),
     counter(
         "fantail_feed_repaired_events",

@@ -1,4 +1,4 @@
-//! What one shard counts. Its thread alone writes.
+//! One shard's counters. Its thread alone writes them.
 
 use std::ops::Deref;
 
@@ -48,7 +48,7 @@ label! {
 }
 
 label! {
-    /// What became of a connection for which there was no room.
+/// The fate of a connection for which there was no room.
     pub enum TurnedAway {
         /// It asked for a stream and was told to come back later.
         Told = "told",

@@ -5,7 +5,7 @@
 pub enum TextFormat {
     /// The classic form of Prometheus, which every scraper reads.
     Classic,
-    /// `OpenMetrics`, for whoever names it.
+    /// `OpenMetrics`, for a scraper that names it.
     OpenMetrics,
 }
 
@@ -19,7 +19,7 @@ impl TextFormat {
     }
 
     /// The form that these `Accept` headers prefer. `OpenMetrics` must be named, and be liked no less than plain text;
-    /// everybody else gets the classic form, whatever he accepts, since a scrape that fails helps nobody.
+    /// all others get the classic form, whatever they accept, since a scrape that fails helps nobody.
     pub fn accepted<'a>(headers: impl IntoIterator<Item = &'a str>) -> Self {
         let (mut open, mut classic) = (0.0_f64, 0.0_f64);
         for range in headers.into_iter().flat_map(|header| header.split(',')) {

@@ -1,4 +1,4 @@
-//! What a scrape shows, and that the reference page shows the same.
+//! A scrape, and the reference page, which shows the same.
 
 // A failed unwrap is how a test fails.
 #![allow(clippy::unwrap_used)]
@@ -203,7 +203,7 @@ fn parse_classic(page: &str) -> BTreeMap<&str, f64> {
         assert!(!help.is_empty() && !help.contains('\\'), "{line}");
         let (typed, kind) = lines.next().unwrap().strip_prefix("# TYPE ").unwrap().split_once(' ').unwrap();
         assert_eq!(typed, name);
-        // What promtool's linter asks of names.
+        // As promtool's linter asks of names.
         assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
         assert!(kind == "counter" || kind == "gauge", "{kind}");
         assert!(!["_count", "_sum", "_bucket", "_milliseconds", "_ms"].iter().any(|end| name.ends_with(end)), "{name}");

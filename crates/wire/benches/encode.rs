@@ -1,4 +1,4 @@
-//! What it costs to turn an event into its frame.
+//! The cost of turning an event into its frame.
 #![allow(clippy::unwrap_used, reason = "the inputs are constants")]
 
 use fantail_bench_micro::{Bench, main as run};

@@ -1,4 +1,4 @@
-//! What a publisher says: an event's fields, checked once, the same way for every entrance.
+//! An event as its publisher says it: its fields, checked once, the same way for every entrance.
 
 use smallvec::SmallVec;
 

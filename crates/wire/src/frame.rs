@@ -27,7 +27,7 @@ pub fn keepalive(framing: Framing) -> &'static [u8] {
     }
 }
 
-/// What makes the end of a body a clean one: the last chunk of a chunked body (RFC 9112, section 7.1), or nothing.
+/// The clean end of a body: the last chunk of a chunked body (RFC 9112, section 7.1), or nothing.
 pub fn end_of_body(framing: Framing) -> &'static [u8] {
     match framing {
         Framing::Chunked => b"0\r\n\r\n",

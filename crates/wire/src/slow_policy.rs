@@ -3,7 +3,7 @@
 use crate::words::words;
 
 words! {
-    /// What becomes of a live stream that is slower than its channel's log is long.
+/// How a live stream goes on that is slower than its channel's log is long.
     #[derive(Default)]
     pub enum SlowPolicy {
         /// It is ended; the client comes back with its last id and is told of the gap.

@@ -117,7 +117,7 @@ mod tests {
         assert!(encode(&event, None, found).is_ok());
     }
 
-    /// What a client makes of one event's text, written from the standard's parsing rules and not from the encoder.
+    /// A client's reading of one event's text, written from the standard's parsing rules and not from the encoder.
     fn decode(text: &str) -> Vec<String> {
         let mut events = Vec::new();
         let mut data: Option<String> = None;

@@ -1,4 +1,4 @@
-//! What a feed that numbers by itself tells of its numbering.
+//! A feed's word on its own numbering.
 
 use crate::Term;
 

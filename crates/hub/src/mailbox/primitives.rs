@@ -1,4 +1,4 @@
-//! What the mailbox is made of: the real things, or under `--cfg loom` ones whose every schedule can be tried.
+//! The primitives of the mailbox: the real ones, or under `--cfg loom` models whose every schedule can be tried.
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -40,7 +40,7 @@ mod model {
         }
     }
 
-    /// One permit. Who waits for it blocks its thread: a thread of a model has nothing else to do.
+    /// One permit. A wait for it blocks the thread: a thread of a model has nothing else to do.
     #[derive(Debug, Default)]
     pub(crate) struct Notify {
         permit: Mutex<bool>,

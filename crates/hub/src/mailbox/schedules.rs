@@ -11,7 +11,7 @@ use loom::sync::atomic::AtomicU64;
 
 use super::*;
 
-/// What the two threads share. The watermark is only an atomic, read and written without any order of its own, so that
+/// The state that the two threads share. The watermark is only an atomic, read and written without any order of its own, so that
 /// all order comes from the mark; in the hub it stands behind a lock.
 #[derive(Default)]
 struct Shared {
@@ -174,7 +174,7 @@ impl MarkedChannel {
 }
 
 #[test]
-fn who_joins_and_then_reads_misses_nothing() {
+fn a_shard_that_joins_and_then_reads_misses_nothing() {
     loom::model(|| {
         let channel = Arc::new(MarkedChannel::default());
         let control = {

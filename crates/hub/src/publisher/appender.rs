@@ -117,8 +117,8 @@ impl Appender {
             }
             Following::OnDemand => self.hub.channels.get(name).filter(|channel| {
                 let state = channel.lock();
-                // What is not above the top is not missing: the channel is followed from a higher place, or a gap that
-                // was told of in advance covers it.
+                // An event that is not above the top is not missing: the channel is followed from a higher place, or a gap
+                // that was told in advance covers it. Example: the top is a gap at 14, so 12 is covered.
                 let is_news = || place.position > state.log.top();
                 if self.hub.settings.is_numbered_by_feed() {
                     state.is_followed() && is_news()

@@ -47,14 +47,15 @@ impl FollowedChannels {
         self.confirm(appender, channel, channel.lock());
     }
 
-    /// The feed brings a channel, all above `from`. What it gets up to the watermark was not put into its log while it
-    /// was not followed, so its floor is not below that either.
+    /// The feed brings a channel, all above `from`. Its events up to the watermark were not put into its log while
+    /// it was not followed, so its floor is not below the watermark either. Example: the watermark is 10. From 7 on gives the
+    /// floor 10, and from 20 on the floor 20, which the watermark reaches later.
     pub(super) fn follow_from(&mut self, appender: &mut Appender, channel: Arc<Channel>, from: Option<EventId>) {
         let mut state = channel.lock();
         match state.follow {
             Follow::Asked => {}
             Follow::Lost => {
-                // What the feed numbered has been handed down or declared.
+                // The feed has handed down or declared the numbered events.
                 if state.has_unnumbered || self.hub.settings.expects_unnumbered(state.class) {
                     appender.append_unnumbered_gap(&channel, &mut state, GapReason::Outage);
                 }

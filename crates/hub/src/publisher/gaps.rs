@@ -13,7 +13,7 @@ use super::appender::Appender;
 use crate::channel::Follow;
 use crate::{Channel, Position, Watermark};
 
-/// What a channel got up to `at` may be missing. Returns the place if it is above the watermark: streams are told when
+/// A channel's events up to `at` may be missing. Returns the place if it is above the watermark: streams are told when
 /// the watermark is there.
 pub(super) fn declare(appender: &mut Appender, channel: &Channel, at: EventId, reason: GapReason) -> Option<Position> {
     let numbering = &appender.hub().lane(channel.lane()).numbering;

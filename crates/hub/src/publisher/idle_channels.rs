@@ -57,7 +57,7 @@ pub(super) fn sweep(hub: &Hub, appender: &mut Appender, followed: &mut FollowedC
     appender.logs.report();
 }
 
-/// Takes a channel that nobody wants out of the map. What it had is remembered in the one floor for all such.
+/// Takes a channel that nobody wants out of the map. The one floor for all forgotten channels stands for its log.
 fn forget(hub: &Hub, appender: &mut Appender, followed: &mut FollowedChannels, channel: &Channel) -> bool {
     let is_removed = hub.channels.remove_if(channel, |state| {
         if !state.marks.is_empty() || state.forgotten {

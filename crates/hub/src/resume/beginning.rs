@@ -136,7 +136,7 @@ impl<'a> Beginning<'a> {
         ticket
     }
 
-    /// What a stream wants of the past of its channels.
+    /// The events that a stream wants of the past of its channels.
     fn wanted(&self) -> Option<Wanted> {
         let newest = |events| Wanted { above: Position::ORIGIN, events };
         let all_above = |above| Wanted { above, events: usize::MAX };
@@ -153,7 +153,7 @@ impl<'a> Beginning<'a> {
     }
 }
 
-/// What a log lacks of what is wanted.
+/// The wanted events that a log lacks.
 fn not_held(wanted: Wanted, state: &ChannelState) -> Option<Wanted> {
     if wanted.events == usize::MAX {
         return (state.log.floor().position > wanted.above).then_some(wanted);

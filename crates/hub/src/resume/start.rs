@@ -8,7 +8,7 @@ use super::{Resume, Start};
 use crate::numbering::Unplaced;
 use crate::{Floor, Position};
 
-/// What follows the gap of an unknown id reaches back to so long before the time in the id, in milliseconds. The clocks of
+/// Events behind the gap of an unknown id begin so long before the time in the id, in milliseconds. The clocks of
 /// two nodes differ, and an event comes to one of them later than to the other.
 const UNKNOWN_ID_SLACK_MS: u64 = 2_000;
 

@@ -1,4 +1,4 @@
-//! What becomes of a live stream whose log no longer reaches down to its cursor: the policies for slow streams.
+//! The slow policies: how a live stream goes on whose log no longer reaches down to its cursor.
 //!
 //! Nothing is kept for it. Each round asks anew whether the cursor is below a floor, so a stream that blocks before its
 //! gap was begun is judged again, by what is left then; and once the gap was begun the cursor is above the floor.
@@ -82,13 +82,13 @@ pub(super) fn go_on<'a>(
     {
         return newest(stream, channel, hub, room, entries);
     }
-    // What a stream that resumes is told of its floors, with another reason.
+    // As a resuming stream is told of its floors, with another reason.
     let skipped = Floor { position: Position::ORIGIN, at_ms: 0, reason: GapReason::Skipped };
     let skipping = Resuming { unknown: Some(skipped), floors: None, began: None };
     collect(&Standing { resuming: Some(&skipping), ..*stream }, channels, hub, room, entries)
 }
 
-/// Of the one channel, the newest event alone, behind a gap. The gap has no id of its own: who is cut off in between comes
+/// Of the one channel, the newest event alone, behind a gap. The gap has no id of its own: a client that is cut off in between comes
 /// back with the id before, and is told of the floor.
 fn newest(
     stream: &Standing<'_>,

@@ -1,7 +1,7 @@
 //! A stream's way to its socket. Every byte of a stream goes out here, and every socket comes to its end here.
 //!
-//! What a connection speaks below the frames is known in this file alone: today a plain socket, so the bytes of a frame are
-//! the bytes on the wire.
+//! This file alone knows what stands between the frames and the wire. Today that is a plain socket, so the bytes of a frame
+//! are the bytes on the wire.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -13,7 +13,7 @@ use mio::{Interest, Registry, Token};
 /// One connection. It costs the stream its descriptor and nothing else.
 pub(crate) struct Carrier(TcpStream);
 
-/// What came of reading.
+/// The result of reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Input {
     /// So many bytes, which are dropped.
@@ -57,7 +57,7 @@ impl Carrier {
         }
     }
 
-    /// Tells the client that nothing more comes. What the kernel holds for it is still sent.
+    /// Tells the client that nothing more comes. The kernel still sends the bytes that it holds.
     pub(super) fn finish(&self) -> io::Result<()> {
         self.0.shutdown(Shutdown::Write)
     }

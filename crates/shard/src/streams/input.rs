@@ -1,4 +1,4 @@
-//! What comes from clients behind their requests: nothing, from a browser. It is dropped within a bound.
+//! Bytes that clients send behind their requests: a browser sends none. They are dropped within a bound.
 
 use fantail_telemetry::CloseReason;
 use mio::event::Event;
@@ -9,7 +9,7 @@ use super::{Key, StreamState, Streams, from_token};
 /// Bytes that a client may send behind its request before the stream is reset.
 const INPUT_BYTES_MAX: u32 = 64 * 1024;
 
-/// What the poll tells of a socket.
+/// The poll tells of a socket.
 pub(crate) fn socket_event(streams: &mut Streams, event: &Event) {
     let (key, generation) = from_token(event.token());
     if !streams.is_stream(key, generation) {

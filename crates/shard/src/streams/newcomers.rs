@@ -1,4 +1,4 @@
-//! What streams that come are told of others: a generation that none had before, or that they are turned away.
+//! Streams that come: each gets a generation that none had before, and may be refused or turned away.
 
 use std::time::{Duration, Instant};
 

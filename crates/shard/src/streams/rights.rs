@@ -35,7 +35,7 @@ pub struct RightHolder {
     pub key: u32,
 }
 
-/// Whose rights an operator takes back, by the fingerprint of the name.
+/// The rights that an operator takes back, by the fingerprint of the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revoked {
     /// All of one person or program.

@@ -16,7 +16,7 @@ use crate::tick::{Second, Tick};
 /// Where a stream stands in the slab.
 pub(crate) type Key = u32;
 
-/// An open stream. What only few streams need at a time is in [`RareState`].
+/// An open stream. State that only few streams need at a time is in [`RareState`].
 ///
 /// Its fields are for `streams` alone; a pass and the jobs ask the stream.
 pub(crate) struct Stream {
@@ -37,7 +37,7 @@ pub(crate) struct Stream {
     pub(super) rare: Option<Box<RareState>>,
 }
 
-/// What a stream is doing.
+/// The state of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StreamState {
     /// For the feed to confirm its channels, or to bring what they had before. Nothing was sent yet.
@@ -70,7 +70,7 @@ pub(crate) struct Subscription {
 /// The state of the few: streams that wait, catch up, are cut short or come to their end.
 #[derive(Default)]
 pub(crate) struct RareState {
-    /// What must go out before anything else: the head, or the rest of what the socket took only in part.
+    /// Bytes that go out before anything else: the head, or the rest of a frame that the socket took in part.
     pub(crate) outgoing: Outgoing,
     /// Set until the stream starts.
     pub(crate) waiting: Option<Box<Waiting>>,
@@ -82,13 +82,13 @@ pub(crate) struct RareState {
     pub(crate) ending: Option<CloseReason>,
 }
 
-/// What a waiting stream needs when its wait is over.
+/// The request of a stream, kept until its wait is over.
 pub(crate) struct Waiting {
     pub(crate) head: Bytes,
     /// The whole answer if it is turned away; without one it gets the head and last words.
     pub(crate) shed: Option<Shed>,
     pub(crate) resume: Resume,
-    /// What the feed was asked for meanwhile.
+    /// The questions that were put to the feed meanwhile.
     pub(crate) asked: Asked,
 }
 
@@ -282,7 +282,7 @@ mod tests {
         let key = size_of::<Key>();
         assert!(slot + 2 * key <= 72, "slot {slot}, key {key}");
     }
-    /// What a stopped stream costs without the bytes of frames that it is in the middle of, which `fantail_unsent_bytes`
+    /// The memory that a stopped stream costs without the bytes of frames that it is in the middle of, which `fantail_unsent_bytes`
     /// counts: its idle self, the state of the few, and room for the pieces: a rest, last words and an end. Gaps of several
     /// channels at one place are a piece each, and their frames are counted as unsent.
     #[test]

@@ -26,7 +26,7 @@ pub struct Subscribe {
     pub forwarded: Option<IpAddr>,
     /// The right to read, if it can end while the stream is open.
     pub right: Option<StreamRight>,
-    /// Who is charged for channels that it makes.
+    /// The maker that is charged for channels that it makes.
     pub maker: Option<Maker>,
     /// At least one channel, each once.
     pub channels: SmallVec<[ChannelName; 1]>,
@@ -151,7 +151,7 @@ pub(crate) fn start_waiting(streams: &mut Streams, slot: u32) {
     }
 }
 
-/// Its head goes out first. What is published from here on is above the cursor.
+/// Its head goes out first. Events that are published from here on are above the cursor.
 fn start(streams: &mut Streams, key: Key, start: Start) {
     streams.counters.ids_unknown.add(u64::from(start.unknown.is_some()));
     let stream = &mut streams.slab[key];

@@ -50,7 +50,7 @@ fn an_event_that_cannot_be_sent_leaves_a_gap_in_its_place() {
 }
 
 #[test]
-fn what_has_no_number_reaches_open_streams_and_nobody_who_resumes() {
+fn an_unnumbered_event_reaches_open_streams_and_is_never_replayed() {
     let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     let live = start(&feed, &Resume::Live);
@@ -214,7 +214,7 @@ fn a_deletion_raises_the_floor_above_everything_that_was() {
 }
 
 #[test]
-fn who_knows_more_than_this_node_waits_for_a_sync() {
+fn a_client_with_an_id_ahead_of_this_node_waits_for_a_sync() {
     let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     let mut asked = crate::Asked::default();

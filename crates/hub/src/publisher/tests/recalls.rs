@@ -1,4 +1,4 @@
-//! What a recall brings, what of it is kept, and what is told of the rest.
+//! The events that a recall brings: which are kept, and which gap tells of the rest.
 
 use fantail_wire::{Event, EventId, GapReason, Lane, Term};
 
@@ -110,7 +110,7 @@ fn a_floor_that_stays_since_the_feed_has_nothing_below_was_not_left_by_nobody_fo
 }
 
 #[test]
-fn what_could_not_be_read_is_asked_for_again_but_not_for_ever() {
+fn a_recall_that_could_not_be_read_is_asked_again_but_not_for_ever() {
     let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     let mut asked = Asked::default();
@@ -196,7 +196,7 @@ fn a_recall_takes_free_room_and_evicts_nothing() {
 }
 
 #[test]
-fn what_was_recalled_is_kept_as_long_as_what_is_new() {
+fn recalled_events_are_kept_as_long_as_new_ones() {
     let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     NOW_MS.set(10_000_000);
@@ -226,7 +226,7 @@ fn an_answer_does_not_join_a_floor_that_has_moved() {
 }
 
 #[test]
-fn what_is_in_the_log_is_not_doubled_and_what_is_below_the_place_not_kept() {
+fn a_recall_adds_no_event_that_the_log_has_and_none_below_its_place() {
     let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     feed.publish(21);
@@ -236,7 +236,7 @@ fn what_is_in_the_log_is_not_doubled_and_what_is_below_the_place_not_kept() {
 }
 
 #[test]
-fn what_the_feed_no_longer_has_is_told_as_trimmed() {
+fn events_that_the_feed_no_longer_has_are_told_as_trimmed() {
     let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     feed.begin(&after(&feed, 10));
@@ -274,7 +274,7 @@ fn an_event_of_the_past_that_cannot_be_sent_is_a_gap() {
 }
 
 #[test]
-fn what_was_deleted_here_does_not_come_back() {
+fn deleted_events_do_not_come_back_by_a_recall() {
     let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     feed.begin(&after(&feed, 10));

@@ -1,4 +1,4 @@
-//! Gaps of what has no number: who is told of them, and who is not.
+//! Gaps of unnumbered events: which streams are told of them, and which are not.
 
 use fantail_wire::{EventId, GapReason, Lane};
 
@@ -67,7 +67,7 @@ fn the_gap_of_an_outage_is_for_streams_from_before_it() {
 }
 
 #[test]
-fn what_cannot_be_handed_down_is_told_at_once_and_makes_its_channel_one_with_unnumbered_events() {
+fn a_dropped_unnumbered_event_is_told_at_once_and_again_after_an_outage() {
     let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     feed.publisher.dropped(&feed.name);
@@ -80,7 +80,7 @@ fn what_cannot_be_handed_down_is_told_at_once_and_makes_its_channel_one_with_unn
 /// 1. The first unnumbered event of a channel comes over a connection that is lost before it could be handed down.
 /// 2. The feed tells of it before it confirms the channel anew.
 #[test]
-fn what_was_dropped_during_an_outage_is_told_with_it_and_once() {
+fn an_event_dropped_in_an_outage_is_told_once_with_the_outage() {
     let mut feed = FedHub::new(LIMITS);
     feed.follow_at(10);
     feed.publisher.lost(Lane::default());

@@ -66,7 +66,7 @@ impl TwoChannels {
         self.publisher.publish_unnumbered(&publication).expect("small");
     }
 
-    /// What a stream at `cursor` gets: the kind, the number of its place, the channel if it is a gap, and whether an id
+    /// The entries that a stream at `cursor` gets: the kind, the number of its place, the channel if it is a gap, and whether an id
     /// is told.
     fn told(&self, cursor: Position, resuming: &Resuming) -> Vec<(EntryKind, u64, String, bool)> {
         let channels = self.joins.iter().map(|join| &*join.channel);

@@ -1,4 +1,4 @@
-//! What a client is owed of each channel that it follows, whatever it says when it comes back: the truth that its streams
+//! The events that a client is owed of each channel that it follows, whatever id it comes back with: the truth that its streams
 //! are judged by.
 //!
 //! A place is settled if the event there was delivered, or declared missing, or was never owed. A client keeps its
@@ -25,11 +25,11 @@ pub(super) struct Held<Place> {
 #[derive(Debug, Clone)]
 struct Owed {
     channel: usize,
-    /// What is below was delivered or declared, or was never owed.
+    /// Events below were delivered or declared, or were never owed.
     settled: usize,
     /// Events above `settled` that came.
     had: Vec<usize>,
-    /// What is below is declared missing by a gap that came since.
+    /// Events below are declared missing by a gap that came since.
     declared: usize,
     /// A gap was told behind the newest event of the channel: it covers what follows, up to the next one.
     is_told: bool,
@@ -59,7 +59,7 @@ impl Account {
         account
     }
 
-    /// What a replay does not promise: of each channel what is below its floor.
+    /// A replay does not promise the events below each channel's floor.
     pub(super) fn begin_above(&mut self, floors: impl IntoIterator<Item = usize>) {
         for (owed, floor) in self.owed.iter_mut().zip(floors) {
             owed.settled = owed.settled.max(floor);
@@ -105,7 +105,7 @@ impl Account {
     }
 
     /// As [`pass`](Self::pass) with an id of a term that has ended: wherever the client goes on, all its channels get a gap
-    /// at the end of the term. What was told counts all the same.
+    /// at the end of the term. A told gap counts all the same.
     pub(super) fn pass_in_ended_term(&mut self, end: usize) {
         for owed in self.owed.iter_mut().filter(|owed| owed.is_told) {
             owed.declared = owed.declared.max(end);

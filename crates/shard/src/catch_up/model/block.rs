@@ -1,4 +1,4 @@
-//! What a browser makes of the bytes that came through.
+//! The blocks that a browser reads from the bytes that came through.
 
 /// One block of an event stream.
 #[derive(Debug, Default)]

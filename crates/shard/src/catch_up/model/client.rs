@@ -13,7 +13,7 @@ pub(super) struct Client {
     shard: u16,
     follows: Vec<usize>,
     connection: Option<ModelConnection>,
-    /// What it got with whole blocks, the last at the end.
+    /// The ids that it got with whole blocks, the last at the end.
     ids: Vec<Held<u64>>,
     /// It connects in one of so many steps.
     stays_away: usize,
@@ -131,7 +131,7 @@ impl Client {
         }
     }
 
-    /// What is above `number` is owed.
+    /// Events above `number` are owed.
     fn begin(&mut self, node: &ModelNode, number: u64) {
         self.place = Some(number);
         self.account = Account::at(&self.follows, node.up_to(number));

@@ -32,7 +32,7 @@ pub(super) struct ModelConnection {
     ending: bool,
     /// It is new, or was marked: its channels may be confirmed.
     may_start: bool,
-    /// What its socket has taken.
+    /// The bytes that its socket has taken.
     pub(super) taken: Vec<u8>,
 }
 
@@ -58,7 +58,7 @@ fn leave_all(joins: Vec<Join>, hub: &Hub) {
     }
 }
 
-/// What is around a shard while it works.
+/// The surroundings of a shard while it works.
 pub(super) trait Surroundings {
     fn hub(&self) -> Arc<Hub>;
     fn course(&mut self) -> &mut Course;
@@ -67,7 +67,7 @@ pub(super) trait Surroundings {
     fn ids_are_shared(&self) -> bool {
         self.hub().ids_are_shared()
     }
-    /// What the control thread does while the shard is between two steps of its own.
+    /// The control thread may do something while the shard is between two steps of its own.
     fn sometimes_step(&mut self);
 }
 
@@ -112,7 +112,7 @@ impl ModelConnection {
         &self.resume
     }
 
-    /// What has come through if it is cut after so many bytes.
+    /// The bytes that have come through if it is cut after so many.
     pub(super) fn text(&self, cut: usize) -> String {
         let bytes = &self.taken[..cut.min(self.taken.len())];
         let text = match self.framing {

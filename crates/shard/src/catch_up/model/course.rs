@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-/// What may happen.
+/// The faults that may happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Disturbances {
     /// Everything.
@@ -12,7 +12,7 @@ pub(super) enum Disturbances {
     Harmless,
 }
 
-/// What happened and how often, so that a run in which nothing can go wrong is noticed.
+/// The events of a run and how often each happened, so that a run in which nothing can go wrong is noticed.
 pub(super) type Happened = BTreeMap<&'static str, u64>;
 
 /// Tells the seed and its schedule if the run panics.

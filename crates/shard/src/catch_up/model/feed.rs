@@ -15,7 +15,7 @@ pub(super) const CHANNELS: usize = 4;
 /// A place in the feed's order: which of its terms, and the number there.
 pub(super) type Place = (usize, u64);
 
-/// What was published, in order. Its place in the history is its text.
+/// A published event. Its place in the history is its text.
 pub(super) struct Past {
     pub(super) place: Place,
     ms: u64,
@@ -37,13 +37,13 @@ pub(super) struct ModelFeed {
     seed: u64,
     lines: Vec<FeedTerm>,
     number: u64,
-    /// What is below in the history is gone, for each channel.
+    /// Events below in the history are gone, for each channel.
     trimmed: [usize; CHANNELS],
     /// Some events are too large to be sent.
     has_large: bool,
 }
 
-/// What a node is told.
+/// A call to a node.
 #[derive(Debug)]
 pub(super) enum Call {
     Event(usize, Vec<usize>),
@@ -53,7 +53,7 @@ pub(super) enum Call {
     Gap(usize, EventId),
 }
 
-/// What a node asks of a channel's past.
+/// A node's question for a channel's past.
 #[derive(Debug)]
 pub(super) struct Recall {
     pub(super) channel: usize,
@@ -161,7 +161,7 @@ impl ModelFeed {
         Call::Synced(self.terms(newest.0, newest.1), newest)
     }
 
-    /// What a node that had come to `from` missed in these channels, term by term.
+    /// The events that a node at `from` missed in these channels, term by term.
     pub(super) fn missed(&self, from: Place, channels: &BTreeSet<usize>) -> Vec<Call> {
         let mut calls = Vec::new();
         for line in from.0..self.lines.len() {
@@ -181,7 +181,7 @@ impl ModelFeed {
         };
         let mut there: Vec<_> = self.history.iter().enumerate().filter(is_there).map(|(seq, _)| seq).collect();
         let brought = there.split_off(there.len().saturating_sub(recall.events_max));
-        // What a term lost has no place that the feed would name.
+        // A lost event of a term has no place that the feed would name.
         let last_trimmed = (0..trimmed).rev().find(|&seq| !self.history[seq].is_lost);
         let bottom = EventId::new(self.lines[0].term, 0, 0);
         let from = above.map_or(bottom, |(line, number)| EventId::new(self.lines[line].term, 0, number));
@@ -201,7 +201,7 @@ impl ModelFeed {
         EventFields { data: format!("{seq}:{padding}"), id, ..EventFields::default() }.validate().unwrap()
     }
 
-    /// What the feed tells of its terms, as if the last were `line` and had come to `number`.
+    /// The feed's word on its terms, as if the last were `line` and had come to `number`.
     fn terms(&self, line: usize, number: u64) -> Terms {
         let ended = |line: &FeedTerm| EndedTerm { term: line.term, start: line.start, end: line.end.unwrap() };
         let ended = self.lines[..line].iter().filter(|line| line.is_remembered).map(ended).collect();
@@ -209,7 +209,7 @@ impl ModelFeed {
         Terms { current: term, start, number, ms: now_ms(), ended }
     }
 
-    /// What a node that had come to `from` missed of one term.
+    /// The events of one term that a node at `from` missed.
     fn tell_line(&self, line: usize, from: Place, missed: &BTreeSet<usize>, calls: &mut Vec<Call>) {
         let is_told = self.lines[line].is_remembered || line + 1 == self.lines.len();
         if line > from.0 && is_told {

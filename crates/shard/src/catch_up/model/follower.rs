@@ -1,6 +1,6 @@
 //! A node that follows a feed which numbers, with its connection.
 //!
-//! What the feed tells waits in a queue, of which the node takes one call at a time. A connection may break, and takes
+//! The feed's calls wait in a queue, of which the node takes one at a time. A connection may break, and takes
 //! what is on its way along.
 
 use std::collections::{BTreeSet, VecDeque};

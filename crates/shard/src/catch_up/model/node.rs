@@ -20,7 +20,7 @@ pub(super) const CHANNELS: usize = 5;
 /// By how much the clocks of two nodes may differ before a client that comes from one to the other gets less than it missed.
 pub(super) const SLACK_MS: u64 = 2000;
 
-/// What was published, whether or not the feed brought it here. Its place in the history is its text.
+/// A published event, whether or not the feed brought it here. Its place in the history is its text.
 pub(super) struct Past {
     /// Its number on this node, if it came here, or else the one it came after.
     place: (u64, bool),
@@ -46,7 +46,7 @@ pub(super) struct ModelNode {
     is_at_work: bool,
     /// Which channels the feed brings now, if it brings them on demand.
     brought: [bool; CHANNELS],
-    /// What the feed was asked for and has not confirmed.
+    /// Channels that the feed was asked for and has not confirmed.
     asked: VecDeque<usize>,
     lingering: Vec<Arc<Channel>>,
 }

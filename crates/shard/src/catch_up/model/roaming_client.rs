@@ -18,7 +18,7 @@ pub(super) struct RoamingClient {
     follows: Vec<usize>,
     node: usize,
     connection: Option<ModelConnection>,
-    /// What it got, the last at the end.
+    /// The ids that it got, the last at the end.
     ids: Vec<Held<Place>>,
     stays_away: usize,
     /// The last place that it was told of: no event at or below it may come any more.
@@ -77,7 +77,7 @@ impl RoamingClient {
         }
     }
 
-    /// What its shard does in a turn.
+    /// The turn of its shard.
     fn turn(&mut self, world: &mut World, looks: bool, room: impl Fn(&mut At<'_>) -> usize) {
         let Some(connection) = &mut self.connection else { return };
         let at = &mut At { world, node: self.node };
@@ -168,7 +168,7 @@ impl RoamingClient {
         world.feed.place_of(&id)
     }
 
-    /// What is above a place is owed.
+    /// Events above a place are owed.
     fn begin(&mut self, world: &World, place: Place) {
         self.place = Some(place);
         self.account = Account::at(&self.follows, world.feed.up_to(place));
@@ -260,7 +260,7 @@ impl RoamingClient {
             let channel = channel_of(words[3]);
             self.unnumbered_owed.tell(channel);
             if words[7] == GapReason::Outage.as_str() {
-                // What is numbered is brought or declared after an outage.
+                // Numbered events are brought or declared after an outage.
                 assert_eq!(block.id, None);
                 return world.course.happened("unnumbered gap");
             }

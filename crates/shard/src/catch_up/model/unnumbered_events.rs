@@ -1,4 +1,4 @@
-//! What a client is owed of the unnumbered events: each that comes to one of its channels while its stream is
+//! The unnumbered events that a client is owed: each that comes to one of its channels while its stream is
 //! open is delivered, or a gap of that channel tells. A new stream owes nothing of what was before it.
 
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ pub(super) struct UnnumberedOwed {
 #[derive(Debug)]
 struct Owed {
     channel: usize,
-    /// What is below was delivered or declared, or was there before the stream.
+    /// Events below were delivered or declared, or were there before the stream.
     settled: usize,
     /// A gap was told behind the newest that came by this channel alone: it covers what follows, up to the next.
     is_told: bool,
