@@ -202,6 +202,15 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
+/// The methods of a visitor for values that are no object.
+macro_rules! not_an_object {
+    ($($visit:ident($kind:ty)),+) => {
+        $(fn $visit<E>(self, _: $kind) -> Result<Self::Value, E> {
+            Ok(Err(EventJsonError::NotAnObject))
+        })+
+    };
+}
+
 struct EventVisitor;
 
 impl<'de> Visitor<'de> for EventVisitor {
@@ -236,25 +245,7 @@ impl<'de> Visitor<'de> for EventVisitor {
         Ok(Err(EventJsonError::NotAnObject))
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Err(EventJsonError::NotAnObject))
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(Err(EventJsonError::NotAnObject))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Err(EventJsonError::NotAnObject))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Err(EventJsonError::NotAnObject))
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(Err(EventJsonError::NotAnObject))
-    }
+    not_an_object!(visit_bool(bool), visit_u64(u64), visit_i64(i64), visit_f64(f64), visit_str(&str));
 }
 
 /// The members that have come so far.

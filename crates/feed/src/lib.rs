@@ -12,6 +12,8 @@ mod intake;
 mod log_gate;
 mod memory;
 mod publish;
+#[cfg(test)]
+mod recorder;
 mod redis;
 
 pub use counters::{FeedCounters, Refusal};

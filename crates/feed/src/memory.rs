@@ -62,55 +62,11 @@ impl<I: Intake> MemoryFeed<I> {
 
 #[cfg(test)]
 mod tests {
-    use fantail_wire::{EncodeError, Event, EventId, GapReason, Lane, Terms};
+    use fantail_wire::{EncodeError, Event};
 
     use super::*;
     use crate::CHANNELS_PER_EVENT_MAX;
-
-    #[derive(Default)]
-    struct MemoryRecorder {
-        told: Vec<String>,
-    }
-
-    impl Intake for MemoryRecorder {
-        fn event(&mut self, publication: &Publication, placement: Placement) -> Result<Receipt, EncodeError> {
-            if publication.event.data == "large" {
-                return Err(EncodeError::TooLarge { max: 1, found: 2 });
-            }
-            assert_eq!(placement, Placement::Next);
-            self.told.push(format!("{:?} {}", publication.channels, publication.event.data));
-            Ok(Receipt { id: None, subscribers: Some(7) })
-        }
-
-        fn followed(&mut self, channel: &ChannelName, from: Option<EventId>) {
-            assert_eq!(from, None);
-            self.told.push(format!("followed {channel}"));
-        }
-
-        fn lost(&mut self, _lane: Lane) {
-            self.told.push("lost".into());
-        }
-
-        fn state(&mut self, state: FeedState) {
-            self.told.push(format!("{state:?}"));
-        }
-
-        fn synced(&mut self, _lane: Lane, _terms: &Terms) {
-            unreachable!("the node numbers");
-        }
-
-        fn gap(&mut self, _channel: &ChannelName, _at: EventId, _reason: GapReason) {
-            unreachable!("nothing is lost on the way");
-        }
-
-        fn dropped(&mut self, _channel: &ChannelName) {
-            unreachable!("its publisher is told");
-        }
-
-        fn recalled(&mut self, channel: &ChannelName, recalled: Recalled) {
-            self.told.push(format!("recalled {channel} {recalled:?}"));
-        }
-    }
+    use crate::recorder::IntakeRecorder;
 
     fn publication(data: &str, channels: usize) -> Publication {
         let channel = ChannelName::parse("a").expect("valid");
@@ -119,27 +75,27 @@ mod tests {
 
     #[test]
     fn a_published_event_has_arrived_when_publish_returns() {
-        let intake = Arc::new(Mutex::new(MemoryRecorder::default()));
+        let intake = Arc::new(Mutex::new(IntakeRecorder::default()));
         let feed = MemoryFeed::new(Arc::clone(&intake));
         feed.follow(&ChannelName::parse("a").expect("valid"));
         assert_eq!(feed.publish(&publication("x", 1)), Ok(Receipt { id: None, subscribers: Some(7) }));
-        assert_eq!(intake.lock().told, ["Memory", "followed a", "[\"a\"] x"]);
+        assert_eq!(intake.lock().0, ["Memory", "followed a", "a=x"]);
         assert_eq!(feed.counters().events.load(std::sync::atomic::Ordering::Relaxed), 1);
     }
 
     #[test]
     fn a_recall_is_answered_at_once_with_nothing() {
-        let intake = Arc::new(Mutex::new(MemoryRecorder::default()));
+        let intake = Arc::new(Mutex::new(IntakeRecorder::default()));
         let feed = MemoryFeed::new(Arc::clone(&intake));
         feed.recall(&ChannelName::parse("a").expect("valid"));
-        assert_eq!(intake.lock().told, ["Memory", "recalled a Recalled { entries: [], from: None }"]);
+        assert_eq!(intake.lock().0, ["Memory", "recalled a Recalled { entries: [], from: None }"]);
     }
 
     #[test]
     fn an_event_that_cannot_be_sent_is_refused_to_its_publisher() {
-        let feed = MemoryFeed::new(Arc::new(Mutex::new(MemoryRecorder::default())));
+        let feed = MemoryFeed::new(Arc::new(Mutex::new(IntakeRecorder::default())));
         let too_large = EncodeError::TooLarge { max: 1, found: 2 };
-        assert_eq!(feed.publish(&publication("large", 1)), Err(PublishError::Encode(too_large)));
+        assert_eq!(feed.publish(&publication("too large", 1)), Err(PublishError::Encode(too_large)));
         assert_eq!(feed.counters().refused(Refusal::TooLarge), 1);
         let found = CHANNELS_PER_EVENT_MAX + 1;
         assert_eq!(feed.publish(&publication("x", found)), Err(PublishError::TooManyChannels { found }));

@@ -105,7 +105,7 @@ impl Cluster {
         credentials: &Arc<Credentials>,
     ) -> Result<MasterClaim, NoOwnerKnown> {
         let (settings_of, credentials) = (settings.clone(), Arc::clone(credentials));
-        let answer = ask_all(&self.nodes, settings.lookups(), move |asked, ip| {
+        let answer = ask_all(&self.nodes, &settings.lookups, move |asked, ip| {
             let (credentials, location) =
                 (Arc::clone(&credentials), settings_of.location_at(asked.host.clone(), asked.port));
             let prefers_names = settings_of.is_tls();

@@ -135,7 +135,7 @@ impl<'a, F: Fn(PushInfo) -> bool + Send + Sync + 'static> Connector<'a, F> {
 
     /// To where the log's events come from, or if there is none, any. The source of the address is asked again while the connection stands.
     async fn connect(&self) -> Result<(Candidate, Option<DiscoveredBy>), LinkError> {
-        match (self.settings.sentinels(), self.settings.cluster()) {
+        match (self.settings.sentinels.as_ref(), self.settings.cluster.as_ref()) {
             (Some(sentinels), _) => {
                 let answer =
                     in_time(self.settings.connect_deadline, sentinels.master(self.settings, &self.credentials)).await?;
@@ -239,7 +239,7 @@ impl<'a, F: Fn(PushInfo) -> bool + Send + Sync + 'static> Connector<'a, F> {
             return Ok(Vec::new());
         };
         let deadline = self.settings.connect_deadline;
-        let addresses = timeout(deadline, self.settings.lookups().addresses(host)).await;
+        let addresses = timeout(deadline, self.settings.lookups.addresses(host)).await;
         Ok(addresses.map_err(|_| LinkError::LateLookup { name: host.clone(), deadline })??)
     }
 

@@ -32,9 +32,9 @@ impl RedisSettings {
     fn options(&self) -> Vec<String> {
         let mut options = Vec::new();
         let mut option = |name: &str, value: &str| options.extend([name.to_owned(), quoted(value).into_owned()]);
-        if self.sentinels().is_some() {
+        if self.sentinels.is_some() {
             option("-h", "MASTER");
-        } else if let Some(first) = self.cluster().map(Cluster::first) {
+        } else if let Some(first) = self.cluster.as_ref().map(Cluster::first) {
             option("-h", &first.host);
             option("-p", &first.port.to_string());
         } else {
@@ -56,7 +56,7 @@ impl RedisSettings {
             option("--user", name);
         }
         if self.is_tls() {
-            let TlsFiles { ca, client } = self.tls_files();
+            let TlsFiles { ca, client } = &self.tls;
             let (certificate, key) = client.as_ref().map(|(certificate, key)| (certificate, key)).unzip();
             for (name, file) in [("--cacert", ca.as_ref()), ("--cert", certificate), ("--key", key)] {
                 if let Some(file) = file {
@@ -68,7 +68,8 @@ impl RedisSettings {
         if self.log.is_some() && self.database() != 0 {
             option("-n", &self.database().to_string());
         }
-        let flags = [(self.is_tls(), "--tls"), (self.has_password(), "--askpass"), (self.cluster().is_some(), "-c")];
+        let flags =
+            [(self.is_tls(), "--tls"), (self.has_password(), "--askpass"), (self.cluster.is_some(), "-c")];
         options.extend(flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag.to_owned()));
         options
     }

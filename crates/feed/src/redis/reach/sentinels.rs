@@ -56,7 +56,7 @@ impl Sentinels {
         credentials: &Arc<Credentials>,
     ) -> Result<MasterClaim, NoMasterKnown> {
         let (settings_of, credentials, master) = (settings.clone(), Arc::clone(credentials), self.master.clone());
-        let answer = ask_all(&self.addresses, settings.lookups(), move |sentinel, ip| {
+        let answer = ask_all(&self.addresses, &settings.lookups, move |sentinel, ip| {
             let location = settings_of.location_at(sentinel.host, sentinel.port);
             let (credentials, master) = (Arc::clone(&credentials), master.clone());
             async move { ask(&credentials, location, ip, &master).await }

@@ -39,13 +39,13 @@ pub struct RedisSettings {
     /// Which log is meant, where one is.
     pub(crate) lane: LaneName,
     login: Login,
-    tls: TlsFiles,
-    sentinels: Option<Sentinels>,
+    pub(super) tls: TlsFiles,
+    pub(super) sentinels: Option<Sentinels>,
     /// Shared by all clones, and so by all connections of a feed.
-    lookups: Lookups,
+    pub(super) lookups: Lookups,
     /// So is this.
     reading: SharedRead<Result<Credentials, FileError>>,
-    cluster: Option<Cluster>,
+    pub(super) cluster: Option<Cluster>,
     /// Bytes of one event after encoding, as on every other node: larger ones are refused to their publisher.
     pub event_bytes_max: usize,
     /// How often a probe is sent round, and how long it may take before the subscription counts as deaf. As often each
@@ -194,10 +194,6 @@ impl RedisSettings {
         self.connection.addr()
     }
 
-    pub(crate) fn sentinels(&self) -> Option<&Sentinels> {
-        self.sentinels.as_ref()
-    }
-
     pub(crate) fn username(&self) -> Option<&str> {
         self.login.username.as_deref().or_else(|| self.connection.redis_settings().username())
     }
@@ -209,18 +205,6 @@ impl RedisSettings {
 
     pub(crate) fn database(&self) -> i64 {
         self.connection.redis_settings().db()
-    }
-
-    pub(crate) fn tls_files(&self) -> &TlsFiles {
-        &self.tls
-    }
-
-    pub(crate) fn lookups(&self) -> &Lookups {
-        &self.lookups
-    }
-
-    pub(crate) fn cluster(&self) -> Option<&Cluster> {
-        self.cluster.as_ref()
     }
 
     /// Host and port as they are reached from here: with TLS or without.

@@ -3,63 +3,15 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use fantail_wire::{EncodeError, EventId, GapReason, LaneName, Publication, Term, Terms};
+use fantail_wire::{EventId, LaneName, Term, Terms};
 
 use super::*;
 use crate::counters::Refusal;
-use crate::{FeedState, Receipt};
-
-/// Writes down what it is told, and finds every event too large that says so.
-#[derive(Debug, Default)]
-struct ArrivalsRecorder(Vec<String>);
-
-impl Intake for ArrivalsRecorder {
-    fn event(&mut self, publication: &Publication, placement: Placement) -> Result<Receipt, EncodeError> {
-        if publication.event.data == "too large" {
-            return Err(EncodeError::TooLarge { max: 1, found: 2 });
-        }
-        let channels: Vec<_> = publication.channels.iter().map(ChannelName::as_str).collect();
-        let place = match placement {
-            Placement::Next => String::new(),
-            Placement::Numbered(id) => format!("{} ", id.number),
-            Placement::Unnumbered => "unnumbered ".into(),
-        };
-        self.0.push(format!("{place}{}={}", channels.join("+"), publication.event.data));
-        Ok(Receipt::default())
-    }
-
-    fn followed(&mut self, channel: &ChannelName, _from: Option<EventId>) {
-        self.0.push(format!("followed {channel}"));
-    }
-
-    fn lost(&mut self, _lane: Lane) {
-        self.0.push("lost".into());
-    }
-
-    fn state(&mut self, state: FeedState) {
-        self.0.push(format!("{state:?}"));
-    }
-
-    fn synced(&mut self, _lane: Lane, terms: &Terms) {
-        self.0.push(format!("synced {}", terms.number));
-    }
-
-    fn gap(&mut self, _channel: &ChannelName, _at: EventId, _reason: GapReason) {
-        unreachable!("an outage is all that is told");
-    }
-
-    fn dropped(&mut self, channel: &ChannelName) {
-        self.0.push(format!("dropped {channel}"));
-    }
-
-    fn recalled(&mut self, channel: &ChannelName, recalled: Recalled) {
-        self.0.push(format!("recalled {channel} {recalled:?}"));
-    }
-}
+use crate::recorder::IntakeRecorder;
 
 /// Arrivals, the connection that they listen to, and an intake that writes down.
 struct ListeningNode {
-    arrivals: Arrivals<ArrivalsRecorder>,
+    arrivals: Arrivals<IntakeRecorder>,
     session: Session,
 }
 
