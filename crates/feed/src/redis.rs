@@ -1,5 +1,5 @@
-//! The Redis feed over plain pub/sub: live events for every node, none kept. With a log, see `log.rs`, what is published
-//! here is numbered and kept as well.
+//! The Redis feed over plain pub/sub: live events for every node, none kept. With a log, see `redis/log.rs`, events are
+//! numbered and kept as well.
 //!
 //! Two connections, and with several lanes two for each. One subscribes: its pushes go straight to the intake, see
 //! `live/arrivals.rs`. The other publishes and sends the probes. Both reconnect for ever. An event that is published

@@ -127,7 +127,7 @@ impl<I: Intake> Arrivals<I> {
     pub(crate) fn recall(&self, recall: RecallRequest) {
         let mut intake = self.intake.lock();
         match &mut self.inner.lock().log {
-            Some(log) => log.ask(recall),
+            Some(log) => log.recalls.ask(recall),
             None => return intake.recalled(&recall.channel, Recalled::default()),
         }
         self.recalls.notify_one();

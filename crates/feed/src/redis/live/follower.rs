@@ -1,6 +1,6 @@
-//! Follows the log over one connection: reads what was missed, asks for the newest number, answers recalls.
+//! Follows the log over one connection: reads missed events, asks for the newest number, answers recalls.
 //!
-//! All of it is asked over the connection that subscribes. Redis answers in the order in which it sends messages, so the
+//! It asks over the connection that subscribes. Redis answers in the order in which it sends messages, so the
 //! answer with the newest number stands behind every message up to that number.
 
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ use crate::redis::log::{
 };
 use crate::redis::reach::is_elsewhere;
 
-/// How long to wait before asking again for what Redis refused, since its slot is on its way, or did not answer.
+/// The pause before a refused recall is asked again. Redis refuses one while the slot of its Stream moves.
 const RECALL_PAUSE: Duration = Duration::from_secs(1);
 
 /// Events and bytes that a repair may hold in memory. Older events are declared missing.
@@ -40,7 +40,7 @@ pub(crate) struct LogFollower<I> {
     channel_events_max: usize,
 }
 
-/// The right to read, which the lanes share: what is read is held in memory, and bounded for all of them together.
+/// Permits to read, shared by the lanes: events that are read are held in memory, and bounded for all lanes together.
 #[derive(Debug)]
 pub(crate) struct ReadPermits {
     repairs: Semaphore,
@@ -80,7 +80,7 @@ impl<I: Intake> LogFollower<I> {
         self.store.is_sharded()
     }
 
-    /// Does what the subscriptions of this moment call for. Nothing, mostly.
+    /// Repairs and reads the newest number, if the log wants it. Mostly it wants nothing.
     pub(crate) async fn keep_up(&self) -> Result<(), FollowError> {
         while self.arrivals.log(|log| log.can_repair()) {
             // A lane that has nothing to read does not wait for those that have.
@@ -115,7 +115,7 @@ impl<I: Intake> LogFollower<I> {
         Ok(())
     }
 
-    /// The newest number in the Stream of each followed channel: what the tops would tell, had Redis not lost them.
+    /// The newest number in the Stream of each followed channel, for tops that Redis has lost.
     async fn newest_kept(&self) -> RedisResult<Vec<(String, u64)>> {
         let mut newest = Vec::new();
         for channel in self.arrivals.log(|log| log.followed()) {
@@ -132,10 +132,10 @@ impl<I: Intake> LogFollower<I> {
     /// Answers recalls until it is dropped. Unanswered recalls are asked again over the next connection.
     pub(crate) async fn answer_recalls(&self) -> RedisError {
         let mut reads = JoinSet::new();
-        // The slot is on its way, and what was asked for is not here, or this node has yet to learn of the term that runs. That
-        // says nothing about what comes live.
+        // The slot moves and the Stream is not here, or this node has yet to learn of the current term. That says nothing
+        // about live events.
         let mut is_refused = false;
-        self.arrivals.log(LaneLog::ask_again);
+        self.arrivals.log(|log| log.recalls.again());
         loop {
             while reads.len() < READS_MAX && !is_refused {
                 let Some((terms, next)) = self.arrivals.log(LaneLog::next_recall) else { break };
@@ -158,7 +158,7 @@ impl<I: Intake> LogFollower<I> {
                 () = self.arrivals.recalls.notified(), if !is_refused => {}
                 () = sleep(RECALL_PAUSE), if is_refused && reads.is_empty() => {
                     is_refused = false;
-                    self.arrivals.log(LaneLog::ask_again);
+                    self.arrivals.log(|log| log.recalls.again());
                 }
             }
         }

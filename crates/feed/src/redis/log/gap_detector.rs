@@ -1,4 +1,4 @@
-//! In which order this node has followed the log, and whether anything is missing in it: a machine without IO.
+//! Notices missing events by the numbers of each channel: a machine without IO.
 //!
 //! Redis carries out one publish after the other and sends what a connection subscribes to in that order, so on one
 //! connection numbers only rise. Each message tells the number of the event before it in its channel: a hole shows at
@@ -20,7 +20,7 @@ const NUMBER_MAX: u64 = (1 << 53) - 1;
 #[derive(Debug, Default)]
 pub(crate) struct GapDetector {
     terms: Option<Terms>,
-    /// The newest place that was shown. Stays over a lost connection: what is missed lies above it.
+    /// The newest place that was handed down or passed over. It stays over a lost connection: missed events lie above it.
     seen: Option<EventId>,
     /// The channels that are followed, each with the number up to which it is complete.
     complete_to: HashMap<ChannelName, u64, RandomState>,
@@ -71,7 +71,7 @@ impl GapDetector {
         self.seen
     }
 
-    /// Up to which number a term has come for certain: where it has not, any more, it was set back.
+    /// The number that a term has reached for certain. Example: this is 60, and Redis says 51: its keys were set back.
     pub(crate) fn witnessed(&self) -> Option<(Term, u64)> {
         self.seen.map(|seen| (seen.term, if self.is_set_back { NUMBER_MAX } else { seen.number.min(NUMBER_MAX) }))
     }
@@ -111,7 +111,7 @@ impl GapDetector {
         self.complete()
     }
 
-    /// The place from which a channel is complete whose messages come, but were not taken so far.
+    /// A channel that is subscribed to and not followed yet is complete from here on.
     pub(crate) fn newest(&self) -> Option<EventId> {
         self.pending.as_ref().map(|pending| pending.arrived.id).or(self.seen)
     }
@@ -119,8 +119,8 @@ impl GapDetector {
     /// Everything of the followed channels up to `terms.number` has been handed down. Returns how far that is: messages
     /// may have come since that number was read.
     ///
-    /// An event of which copies are still to come lies above that number: the answer with it may be looked at between
-    /// two messages that came behind it.
+    /// A pending event stays above that number. Example: 11 waits for its copy by `b`, and the answer 10 is looked at
+    /// before that copy: 11 is still to go down.
     pub(crate) fn synced(&mut self, terms: &Terms) -> EventId {
         let told = EventId::new(terms.current, terms.ms, terms.number);
         let seen = self.seen.filter(|seen| seen.term == told.term && seen.number > told.number).unwrap_or(told);
@@ -169,7 +169,7 @@ impl GapDetector {
         }
         let verified = self.verified;
         let known = self.complete_to.get(channel.as_str()).map(|complete_to| verified.max(*complete_to));
-        // Before anything is handed down: what waits for a copy is read again then.
+        // Before anything is handed down: a pending event is read again by the repair.
         if known.is_some_and(|known| id.number > known && message.previous > known) {
             return Err(ContinuityError::Hole { channel: channel.clone(), number: id.number });
         }
@@ -192,8 +192,7 @@ impl GapDetector {
         newest.is_some_and(|newest| id.number < newest.number || (id.number == newest.number && id.ms != newest.ms))
     }
 
-    /// Passes over a message of a channel that nobody follows yet: the place from which it will be complete is not
-    /// below this one.
+    /// Passes over a message of a channel that is not followed yet. The channel will be complete from here on or later.
     pub(crate) fn pass(&mut self, id: EventId) {
         if self.pending.as_ref().is_some_and(|pending| pending.arrived.id == id) {
             return; // it is handed down first
@@ -217,7 +216,7 @@ impl GapDetector {
         self.pending.as_ref().is_some_and(|pending| pending.arrived.id != id).then(|| self.flush()).flatten()
     }
 
-    /// As [`flush`](Self::flush), if all copies have come that will: they stand before what was read now.
+    /// Gives that up at a number that was read: all copies of events up to it stand before the answer.
     pub(crate) fn flush_up_to(&mut self, number: u64) -> Option<ReadyEvent> {
         self.pending.as_ref().is_some_and(|pending| pending.arrived.id.number <= number).then(|| self.flush()).flatten()
     }

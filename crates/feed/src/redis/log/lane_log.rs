@@ -24,7 +24,8 @@ use crate::redis::names::ChannelKind;
 #[derive(Debug, Default)]
 pub(crate) struct LaneLog {
     detector: GapDetector,
-    recalls: RecallQueue,
+    /// Open questions for older events.
+    pub(crate) recalls: RecallQueue,
     /// Messages that wait for the repair; none once the connection is live.
     buffer: Option<RepairBuffer>,
     /// The newest place that was passed over while messages waited.
@@ -228,20 +229,10 @@ impl LaneLog {
         self.release(orders)
     }
 
-    /// Asks for older events.
-    pub(crate) fn ask(&mut self, recall: RecallRequest) {
-        self.recalls.ask(recall);
-    }
-
-    /// Asks for all that is unanswered, over a new connection.
-    pub(crate) fn ask_again(&mut self) {
-        self.recalls.again();
-    }
-
     /// The next recall to be read, with the numbering as it is known now.
     pub(crate) fn next_recall(&mut self) -> Option<(Terms, RecallRequest)> {
-        let terms = self.detector.terms()?.clone();
-        Some((terms, self.recalls.next()?))
+        let terms = self.detector.terms()?;
+        self.recalls.next().map(|next| (terms.clone(), next))
     }
 
     /// Older events were read. An answer that is not believed, or to an older question, is asked for again.

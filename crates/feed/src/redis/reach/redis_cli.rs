@@ -68,8 +68,7 @@ impl RedisSettings {
         if self.log.is_some() && self.database() != 0 {
             option("-n", &self.database().to_string());
         }
-        let flags =
-            [(self.is_tls(), "--tls"), (self.has_password(), "--askpass"), (self.cluster.is_some(), "-c")];
+        let flags = [(self.is_tls(), "--tls"), (self.has_password(), "--askpass"), (self.cluster.is_some(), "-c")];
         options.extend(flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag.to_owned()));
         options
     }

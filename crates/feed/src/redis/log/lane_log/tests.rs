@@ -218,7 +218,7 @@ fn an_event_that_cannot_be_read_is_a_gap_of_its_channels() {
 fn a_recall_is_answered_once_and_by_its_own_answer_alone() {
     let mut node = TrialLane::following(&["a"]);
     let request = |up_to| RecallRequest { channel: channel("a"), above: None, up_to: id(up_to), events_max: 9 };
-    node.log.ask(request(5));
+    node.log.recalls.ask(request(5));
     let (terms, asked) = node.log.next_recall().expect("it is asked for");
     assert_eq!((terms.number, &asked), (10, &request(5)));
     node.tell(|log, orders| log.recalled(&request(4), Recalled::default(), orders));
