@@ -1,9 +1,9 @@
 //! An event as a JSON object: one reading of it for HTTP and for Redis.
 //!
-//! `{"channel": "…", "data": "…", "event": "…", "id": "…", "retry": 3000}`, or `channels` with a list. A member that is not
-//! known is passed over, so that one which a later version adds loses no event here. `null` is as good as no member. A member that is given
-//! twice is refused: readers of JSON differ in which of the two they take. A fault names its member; only what is no JSON at
-//! all is an error of the JSON.
+//! `{"channel": "…", "data": "…", "event": "…", "id": "…", "retry": 3000}`, or `channels` with a list. A member that is
+//! not known is passed over, so that one which a later version adds loses no event here. `null` is as good as no
+//! member. A member that is given twice is refused: readers of JSON differ in which of the two they take. A fault names
+//! its member; only what is no JSON at all is an error of the JSON.
 
 use std::fmt;
 
@@ -127,8 +127,8 @@ enum MemberValue {
     Null,
     Text(String),
     Number(u64),
-    /// Strings, and how many there were; those beyond the bound are counted and not kept, so that a payload does not grow many
-    /// times in memory.
+    /// Strings, and how many there were; those beyond the bound are counted and not kept, so that a payload does not
+    /// grow many times in memory.
     Texts(Vec<String>, usize),
     /// A value that no member takes.
     Other,

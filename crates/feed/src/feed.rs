@@ -33,11 +33,11 @@ impl<I: Intake> Feed<I> {
         }
     }
 
-    /// Wants at most `events_max` older events of `channel`: the newest above `above`, or of all if there is none, and up
-    /// to `up_to`. Exactly one [`Intake::recalled`] answers, even if nothing can be read.
+    /// Wants at most `events_max` older events of `channel`: the newest above `above`, or of all if there is none, and
+    /// up to `up_to`. Exactly one [`Intake::recalled`] answers, even if nothing can be read.
     ///
-    /// Only the number of `above` is to be trusted: it comes from a client, and its time is left out. The time of `up_to`
-    /// is its own or a later one.
+    /// Only the number of `above` is to be trusted: it comes from a client, and its time is left out. The time of
+    /// `up_to` is its own or a later one.
     pub fn recall(&self, channel: &ChannelName, above: Option<EventId>, up_to: EventId, events_max: usize) {
         match self {
             Self::Memory(feed) => feed.recall(channel),

@@ -6,12 +6,13 @@ use crate::Receipt;
 
 /// The way down: what a feed tells its node. Called on the control thread only, under the intake's own lock.
 ///
-/// A feed may call it from within `follow` and `publish`. So nothing here calls the feed, and the holder of the intake's
-/// lock must not either: that would wait for itself.
+/// A feed may call it from within `follow` and `publish`. So nothing here calls the feed, and the holder of the
+/// intake's lock must not either: that would wait for itself.
 ///
-/// A feed either leaves the numbering to the node ([`Placement::Next`]) or numbers by itself, each lane for itself: then it
-/// tells of its terms by [`synced`](Self::synced) before it hands down the first event of a term. Where a term ended,
-/// the rest of it comes first, then a `synced` whose `number` is the new term's `start`, then the new term's events.
+/// A feed either leaves the numbering to the node ([`Placement::Next`]) or numbers by itself, each lane for itself:
+/// then it tells of its terms by [`synced`](Self::synced) before it hands down the first event of a term. Where a term
+/// ended, the rest of it comes first, then a `synced` whose `number` is the new term's `start`, then the new term's
+/// events.
 pub trait Intake: Send + 'static {
     /// An event arrived. The node places it in each of its channels that is followed.
     ///
@@ -20,14 +21,14 @@ pub trait Intake: Send + 'static {
     /// [`dropped`](Self::dropped) tells the channels.
     fn event(&mut self, publication: &Publication, placement: Placement) -> Result<Receipt, EncodeError>;
 
-    /// Events that are published to `channel` from now on arrive, until [`lost`](Self::lost) or an unfollow. A feed that
-    /// numbers by itself says `from` where: above this place the channel is complete.
+    /// Events that are published to `channel` from now on arrive, until [`lost`](Self::lost) or an unfollow. A feed
+    /// that numbers by itself says `from` where: above this place the channel is complete.
     ///
     /// Each follow is answered by at least one of these; a repeated one at once.
     ///
-    /// After an outage a feed that numbers confirms only when all that was missed has been handed down, in every
-    /// channel of the lane, and `synced` has told so: a stream begins at what the node has come to, and is not told of
-    /// what stands below. If a gap of `c` is told early, at 9, and ends at 14 while the node stands at 12, a stream of
+    /// After an outage a feed that numbers confirms only when all missed events of all channels of the lane have been
+    /// handed down and `synced` has told so: a stream begins at the node's newest number, and is not told of gaps
+    /// below. Example: if a gap of `c` is told early, at 9, and ends at 14 while the node stands at 12, a stream of
     /// `c` and `d` that is let in there gets 14 of `d` and comes back with it, having lost 13 of `c` without a word.
     fn followed(&mut self, channel: &ChannelName, from: Option<EventId>);
 
@@ -44,8 +45,8 @@ pub trait Intake: Send + 'static {
     /// Events of `channel` up to `at` may be missing. Called before the events above `at`.
     fn gap(&mut self, channel: &ChannelName, at: EventId, reason: GapReason);
 
-    /// Something without a number of the feed's came for `channel` and is not handed down: it is no event, cannot be
-    /// sent, or had to be dropped. Nobody can bring it any more.
+    /// A message without a number came for `channel` and is not handed down: it is no event, cannot be sent, or had to
+    /// be dropped. It cannot be read again.
     fn dropped(&mut self, channel: &ChannelName);
 
     /// The answer to a recall: exactly one for each.

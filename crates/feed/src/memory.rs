@@ -1,4 +1,4 @@
-//! The memory feed: what is published on this node is an event on this node, at once and nowhere else.
+//! The memory feed: an event that is published on this node is there at once, and on no other node.
 
 use std::sync::Arc;
 

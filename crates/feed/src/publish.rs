@@ -34,7 +34,7 @@ pub enum PublishError {
     Unavailable(String),
 }
 
-/// Refuses what some node of some feed would not take, so that feeds can be exchanged.
+/// Refuses events that some node of some feed would not take, so that feeds can be exchanged.
 pub(crate) fn check_channels(publication: &Publication) -> Result<(), PublishError> {
     match publication.channels.len() {
         found if found > CHANNELS_PER_EVENT_MAX => Err(PublishError::TooManyChannels { found }),

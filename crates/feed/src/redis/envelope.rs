@@ -1,7 +1,7 @@
 //! The JSON envelope: how an event with more than text travels through Redis.
 //!
-//! It is the [JSON form of an event](crate::event_json). An event for several channels is published to each of them with the
-//! whole list in `channels` and the same `uid`, so that a node takes it once.
+//! It is the [JSON form of an event](crate::event_json). An event for several channels is published to each of them
+//! with the whole list in `channels` and the same `uid`, so that a node takes it once.
 
 use fantail_wire::{ChannelName, Event, EventError, EventFields, Publication};
 use serde::Serialize;

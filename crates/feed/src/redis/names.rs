@@ -1,4 +1,4 @@
-//! The four kinds of Redis channels that are ours, and the keys of the log. The kinds are disjoint, so that no client can
+//! Our four kinds of Redis channels, and the keys of the log. The kinds are disjoint, so that no client can
 //! name a foreign or internal one.
 //!
 //! Names of the log hold the lane's name as a hash tag: in a cluster everything of one numbering must be in one slot.
@@ -39,7 +39,7 @@ pub(super) fn split(redis_channel: &[u8]) -> Option<(ChannelKind, &str)> {
     kinds.into_iter().find_map(|(kind, prefix)| redis_channel.strip_prefix(prefix).map(|name| (kind, name)))
 }
 
-/// The state of a lane's log, and what its functions are called with.
+/// The key of the state of a lane's log; its functions are called with it.
 pub(super) fn log_key(lane: &LaneName) -> String {
     format!("{LOG_PREFIX}{{{lane}}}")
 }

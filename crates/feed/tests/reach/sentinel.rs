@@ -73,8 +73,8 @@ async fn when_the_master_dies_every_channel_is_followed_on_the_new_one() {
 /// 2. The Sentinel makes the replica the master.
 /// 3. The node compares: the Sentinel names another server than the one it is connected to, and it goes there.
 /// 4. The connection for publishing had been given up before, as dead, and is being made anew at the old master.
-/// 5. The old master wakes up, believes for a moment that it still is one, and is not gone back to, for publishing neither:
-///    a probe sent there would not be heard at the new master, and the subscription be given up for deaf.
+/// 5. The old master wakes up, believes for a moment that it still is one, and is not gone back to, for publishing
+///    neither: a probe sent there would not be heard at the new master, and the subscription be given up for deaf.
 #[tokio::test]
 async fn a_failover_that_no_connection_tells_is_found_out_from_the_sentinel() {
     let mut trio = Trio::start().await;
@@ -118,8 +118,8 @@ async fn a_master_that_is_replaced_while_it_is_connected_to_is_not_used() {
 }
 
 /// 1. The master stands still, and the Sentinel makes the replica the master. The old one goes on.
-/// 2. The node's subscription ends, and is made anew where the Sentinel says. Nothing has ended the connection over which
-///    the node publishes: it still leads to the old master, which takes what comes.
+/// 2. The node's subscription ends, and is made anew where the Sentinel says. Nothing has ended the connection over
+///    which the node publishes: it still leads to the old master, which takes what comes.
 /// 3. An event that is published through the node arrives all the same.
 #[tokio::test]
 async fn events_are_published_where_the_subscription_is() {

@@ -173,8 +173,8 @@ async fn a_failover_begins_a_term_and_what_the_replica_has_comes() {
     node.until_data("3").await;
 }
 
-/// The old master and the replica change places while both go on: no connection ends, and Redis does not tell the follower of
-/// a log that is no part of a slot that moved.
+/// The old master and the replica change places while both go on: no connection ends, and Redis does not tell the
+/// follower of a log that is no part of a slot that moved.
 #[tokio::test]
 async fn a_failover_by_hand_takes_every_node_along() {
     for how in [&[][..], &["FORCE"], &["TAKEOVER"]] {
@@ -356,7 +356,8 @@ async fn a_server_that_is_no_cluster_is_not_taken_for_one() {
     assert!(error.contains("cluster support disabled"), "{error}");
 }
 
-/// A seed that takes another node for the owner of all slots, and says so as if it knew best; and how often it was asked.
+/// A seed that takes another node for the owner of all slots, and says so as if it knew best; and how often it was
+/// asked.
 async fn lying_seed(owner: &RedisServer) -> (String, watch::Receiver<usize>) {
     let (asked, often) = watch::channel(0);
     let asked = Arc::new(asked);

@@ -85,7 +85,8 @@ async fn everything_that_redis_forgets_while_the_node_is_connected_is_noticed() 
 }
 
 /// As when a slot's move is given up, and a key comes back that was gone already:
-/// 1. While the node is away, the newest numbers of all channels are lost, and an event is published to each of a and c.
+/// 1. While the node is away, the newest numbers of all channels are lost, and an event is published to each of a and
+///    c.
 /// 2. The numbers are set back to what they were, by which a has nothing new.
 #[tokio::test]
 async fn newest_numbers_that_were_set_back_hide_nothing() {

@@ -1,5 +1,5 @@
-//! All keys of the log go back at once under a node that follows it, with functions in Redis and with the script, which cannot
-//! remember the numbers that it gave.
+//! All keys of the log go back at once under a node that follows it, with functions in Redis and with the script, which
+//! cannot remember the numbers that it gave.
 
 use fantail_feed::RedisPublisher;
 use fantail_testkit::{FaultProxy, RedisServer};

@@ -2,9 +2,9 @@
 //!
 //! The connection calls it for each push, in the order of the socket. There is no queue between the socket and the
 //! intake. While an event is placed nothing is read, so a node that is too slow fills the socket's buffers, and Redis
-//! bounds what it keeps for this node. Nothing here waits or panics on input. Locks are taken in one order, intake before
-//! inner, and all orders of one call are carried out under both. So the intake sees messages, confirmations and losses in
-//! one order, and never a place up to which one channel is repaired and another is not.
+//! bounds what it keeps for this node. Nothing here waits or panics on input. Locks are taken in one order, intake
+//! before inner, and all orders of one call are carried out under both. So the intake sees messages, confirmations and
+//! losses in one order, and never a place up to which one channel is repaired and another is not.
 
 use std::sync::Arc;
 

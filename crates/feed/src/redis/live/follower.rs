@@ -132,8 +132,8 @@ impl<I: Intake> LogFollower<I> {
     /// Answers recalls until it is dropped. Unanswered recalls are asked again over the next connection.
     pub(crate) async fn answer_recalls(&self) -> RedisError {
         let mut reads = JoinSet::new();
-        // The slot moves and the Stream is not here, or this node has yet to learn of the current term. That says nothing
-        // about live events.
+        // The slot moves and the Stream is not here, or this node has yet to learn of the current term. That says
+        // nothing about live events.
         let mut is_refused = false;
         self.arrivals.log(|log| log.recalls.again());
         loop {

@@ -1,4 +1,4 @@
-//! Which lanes are connected, and what that makes of the feed as a whole.
+//! Which lanes are connected, and the state of the whole feed.
 
 use fantail_wire::Lane;
 use parking_lot::Mutex;

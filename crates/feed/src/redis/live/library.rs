@@ -84,8 +84,8 @@ impl Library {
         &SCRIPT_SHA
     }
 
-    /// Calls one of the functions on the log of that key. A text that Redis has forgotten is sent again, and then called
-    /// once more: it did not run.
+    /// Calls one of the functions on the log of that key. A text that Redis has forgotten is sent again, and then
+    /// called once more: it did not run.
     pub(crate) async fn call<T: FromRedisValue>(
         &self,
         connection: &mut MultiplexedConnection,

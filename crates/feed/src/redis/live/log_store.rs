@@ -14,13 +14,13 @@ use crate::redis::reach::Link;
 use crate::redis::reach::ServerRole;
 use crate::redis::retention::LogRetention;
 
-/// One lane's log in Redis. Knows no connection, but which way the server behind it is called.
+/// One lane's log in Redis. It holds no connection; it knows how the server is called.
 #[derive(Debug, Clone)]
 pub(crate) struct LogStore {
     library: Library,
     log_key: Arc<str>,
     tops_key: Arc<str>,
-    /// Whether events are sent by sharded channels, to who is subscribed at the server that has the log.
+    /// Whether events are sent by sharded channels, to the subscribers at the server that has the log.
     is_sharded: bool,
 }
 
@@ -46,11 +46,11 @@ pub(crate) struct Entries {
 /// The event before a place in a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Previous {
-    /// It has this number, so that so far back nothing is missing in between.
+    /// It has this number, and nothing is missing in between.
     Number(u64),
     /// Redis numbers in another term than the caller knows, and the numbers of both cannot be compared.
     InAnotherTerm,
-    /// Redis has lost what it knew of it.
+    /// Redis has lost it.
     Lost,
 }
 
@@ -120,8 +120,9 @@ impl LogStore {
         Ok((id, receivers))
     }
 
-    /// The numbering as it is now. On a server that did not number before, this begins a term; so it does where the term
-    /// that was `seen` has not come as far any more.
+    /// The numbering as it is now. This begins a term on a server that did not number before, and where the term is
+    /// below
+    /// `seen`. Example: `seen` is 60 and Redis is at 51: its keys were set back.
     pub(crate) async fn state(
         &self,
         connection: &mut MultiplexedConnection,
@@ -184,7 +185,7 @@ impl LogStore {
             match read_entry(&key, value) {
                 Ok(entry) => read.entries.push(entry),
                 Err(error) => {
-                    tracing::debug!(%error, "what stands in the log of a channel is passed over");
+                    tracing::debug!(%error, "an entry in the log of a channel is no event and is passed over");
                     read.malformed.push(error);
                 }
             }

@@ -1,7 +1,7 @@
 //! The connection that publishes: apart from the subscription, so that neither waits behind the other.
 //!
-//! [`PublishConnection::maintain`] keeps it and waits on: the connection's end, a publisher that got no answer, and the pause
-//! before the next try, which is over when the subscription has found Redis.
+//! [`PublishConnection::maintain`] keeps it and waits on: the connection's end, a publisher that got no answer, and the
+//! pause before the next try, which is over when the subscription has found Redis.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,8 @@ use crate::redis::reach::{Advised, LinkError, is_elsewhere};
 use crate::redis::reach::{Link, Purpose};
 use crate::{PublishError, Receipt};
 
-/// How long a publisher waits for a connection: enough for the first retry, and it does better to hear no soon.
+/// How long a publisher waits for a connection: enough for the first retry. After that an early refusal serves it
+/// better.
 const CONNECTION_WAIT: Duration = Duration::from_secs(1);
 const LOG_LINES_PER_MINUTE: u32 = 2;
 
@@ -43,7 +44,7 @@ struct Live {
     log: Option<LogStore>,
     /// The server, if it is one that was named.
     named: Option<String>,
-    /// Somebody got no answer: the connection may be dead without having ended.
+    /// A publisher got no answer: the connection may be dead without having ended.
     doubted: Arc<Notify>,
 }
 
@@ -77,8 +78,9 @@ impl PublishConnection {
         }
     }
 
-    /// Redis is there, at the other end of `subscription`. A caller that sees the node ready may publish: this connection
-    /// should not be much later. One to a server that was named before is not used any more: it may have been replaced.
+    /// Redis is there, at the other end of `subscription`. A caller that sees the node ready may publish: this
+    /// connection should not be much later. A connection to another server than that is not used any more: the server
+    /// may have been replaced.
     pub(crate) fn hurry(&self, subscription: &Link) {
         self.live.send_if_modified(|live| {
             let outdated = live.take_if(|live| live.is_elsewhere_than(subscription));
@@ -92,11 +94,12 @@ impl PublishConnection {
     /// Sends an event to every node that follows one of its channels.
     pub(crate) async fn publish(&self, publication: &Publication) -> Result<Receipt, PublishError> {
         check_channels(publication)?;
-        // Every node encodes the event again, with an id of its own if it has none: what is accepted here fits there.
+        // Every node encodes the event again, with an id of its own if it has none: an event that is accepted here fits
+        // there.
         encode(&publication.event, Some(&self.longest_id), self.event_bytes_max)?;
         let live = self.live().await?;
         match live.send(publication).await {
-            // This server has done nothing of it, and is not the one to ask any more.
+            // This server has not taken the event, and is not the right one any more.
             Err(error) if leads_elsewhere(&error) => {
                 let refused = live.unavailable(&error);
                 let live = self.live_after(Some(&live)).await.ok_or(refused)?;
@@ -167,8 +170,8 @@ impl Live {
     }
 }
 
-/// Whether a master became a replica while it was connected to, or the slot has gone elsewhere: where to connect may be
-/// another server by now. One that only waits for a slot to go is still the right one.
+/// Whether another server may be the right one by now: the master became a replica, or the slot has moved. A server
+/// whose slot is still on its way is the right one.
 fn leads_elsewhere(error: &RedisError) -> bool {
     let is_on_its_way = error.kind() == ErrorKind::Server(ServerErrorKind::TryAgain);
     error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) || (is_elsewhere(error) && !is_on_its_way)
@@ -184,13 +187,13 @@ async fn open(settings: &RedisSettings) -> Result<(Link, Option<LogStore>), Link
     Ok((link, log))
 }
 
-/// As long as an id can be: it is part of the frame that other nodes will encode.
+/// The longest id: an id is part of the frame that other nodes will encode.
 pub(crate) fn longest_id() -> String {
     EventId { term: Term::from_random(u64::MAX), ms: u64::MAX, number: u64::MAX, unnumbered: u32::MAX }.to_string()
 }
 
-/// Publishes to all channels of the event or to none, through the log if there is one. The receipt tells the most nodes
-/// that one of the channels reached.
+/// Publishes to all channels of the event or to none, through the log if there is one. The receipt tells the
+/// largest number of nodes that one of the channels reached.
 pub(crate) async fn send(
     mut connection: MultiplexedConnection,
     log: Option<&LogStore>,

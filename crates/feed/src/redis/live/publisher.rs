@@ -1,6 +1,7 @@
 //! Publishing from outside a node: one connection, and no feed behind it.
 //!
-//! For a program that publishes and ends. A node publishes over the connection that it keeps, see `publish_connection.rs`.
+//! For a program that publishes and ends. A node publishes over the connection that it keeps, see
+//! `publish_connection.rs`.
 
 use std::fmt::Display;
 use std::future::ready;

@@ -1,7 +1,8 @@
-//! The life of the subscription: connect, subscribe to all that is wanted, stay until it is lost, again for ever.
+//! The life of the subscription: connect, subscribe to all wanted channels, stay until the connection is lost, and
+//! again.
 //!
 //! A session waits on: the connection's end, a wish from above, the answer to the outstanding command (which has a
-//! deadline), the probe that must come back, and with a log on what is read from it.
+//! deadline), the probe that must come back, and with a log the reads from it.
 
 use std::future::pending;
 use std::slice::from_ref;
@@ -40,7 +41,7 @@ pub(crate) struct Subscriber<I> {
     arrivals: Arc<Arrivals<I>>,
     publish_connection: Arc<PublishConnection>,
     counters: Arc<FeedCounters>,
-    /// The right to read the log.
+    /// Permits to read the log.
     permits: Arc<ReadPermits>,
     trouble: Arc<Trouble>,
     /// This node's own Redis channel, on which its probes come back.
@@ -60,7 +61,7 @@ enum SessionEnd {
     Unconfirmed(#[from] RedisError),
     #[error("redis confirmed less than was asked for")]
     Incomplete,
-    #[error("a probe did not come back: redis answers, but its messages do not scope this node")]
+    #[error("a probe did not come back: redis answers, but its messages do not reach this node")]
     Deaf,
     #[error("{0}")]
     Continuity(#[from] ContinuityError),
@@ -124,7 +125,7 @@ impl<I: Intake> Subscriber<I> {
         }
     }
 
-    /// Connects and subscribes to the channel for probes, the first test of what the login permits.
+    /// Connects and subscribes to the channel for probes: the first test of the user's rights.
     async fn connect(&self) -> Result<Link, LinkError> {
         let arrivals = Arc::clone(&self.arrivals);
         let session = arrivals.open();
@@ -284,8 +285,8 @@ async fn answer_recalls<I: Intake>(follower: Option<&LogFollower<I>>) -> FollowE
 
 /// Sends a command for each name by itself, all at once. Returns for each the error, if it was refused.
 ///
-/// The Redis library knows of a command with several names only for those that are not sharded: it would take all
-/// confirmations but the first for answers to something else.
+/// The Redis library expects several confirmations of one command only if that is not sharded. It would take all but
+/// the first for answers to other commands.
 async fn apart(
     connection: &MultiplexedConnection,
     command: &'static str,

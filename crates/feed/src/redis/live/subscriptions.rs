@@ -1,12 +1,12 @@
-//! Which channels are wanted, which Redis sends, and which command brings the two together: a machine without IO.
+//! The wanted channels, the channels that Redis sends, and the next command between the two: a machine without IO.
 //!
 //! One command is outstanding at a time. Everything that is asked meanwhile is coalesced into the wish per channel, and
 //! the next command carries up to [`BATCH_MAX`] channels, so a slow link makes batches larger and never queues longer.
 //! Redis confirms a command's names in their order, and a confirmation counts only when it is the very next one
 //! expected: an answer to an older command can therefore never confirm a newer one.
 //!
-//! In a Cluster a channel has Redis channels of two sorts, which different commands subscribe to. They go out one behind
-//! the other as the parts of one command, and the channel is followed when both have been confirmed.
+//! In a Cluster a channel has Redis channels of two sorts, which different commands subscribe to. They go out one
+//! behind the other as the parts of one command, and the channel is followed when both have been confirmed.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -30,7 +30,8 @@ pub(crate) enum Verb {
 pub(crate) enum SubscribeScope {
     /// To all subscribers of any node: `SUBSCRIBE`. One command for all names, which is carried out or refused whole.
     Everywhere,
-    /// Within one slot of a Cluster: `SSUBSCRIBE`. One command for each name, which is carried out or refused by itself.
+    /// Within one slot of a Cluster: `SSUBSCRIBE`. One command for each name, which is carried out or refused by
+    /// itself.
     Slot,
 }
 
@@ -50,12 +51,12 @@ pub(crate) struct SubscribeCommand {
     parts: &'static [Part],
 }
 
-/// A confirmation that nothing outstanding asks for: what Redis sends can no longer be known.
+/// A confirmation that no outstanding command asks for: the state of the subscriptions is not known any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("redis confirmed something else than the oldest outstanding command")]
 pub(crate) struct Unexpected;
 
-/// Wishes, what is known of Redis, and the outstanding command.
+/// Wishes, the state at Redis, and the outstanding command.
 #[derive(Debug)]
 pub(crate) struct Subscriptions {
     parts: &'static [Part],
@@ -87,9 +88,9 @@ enum SubscriptionState {
     Subscribing,
     Subscribed,
     Unsubscribing,
-    /// Redis does one part of it for us, and does not let us have the other; the one has to be given up as well.
+    /// Redis sends one part and refuses the other. The first has to be given up as well.
     Half,
-    /// Redis does not let us. Asked again when followed again or connected anew.
+    /// Redis refuses it. It is asked for again when it is followed again, and over the next connection.
     Refused,
 }
 
@@ -111,7 +112,7 @@ impl SubscribeCommand {
         })
     }
 
-    /// The confirmation that comes after `seen` others: the part, the channel's place among the channels, and the Redis channel.
+    /// The confirmation that comes after `seen` others: the part, the channel's index, and the Redis channel.
     fn at(&self, mut seen: usize) -> Option<(&'static Part, usize, (ChannelKind, &str))> {
         for part in self.parts {
             let names = part.kinds.len() * self.channels.len();
@@ -291,7 +292,7 @@ impl Subscriptions {
         channels.into_iter().next().filter(|_| alone)
     }
 
-    /// Asks again for what Redis did not permit: its operator may have changed that. Returns whether there is any.
+    /// Asks again for refused channels: the operator may have allowed them. Returns whether there is any.
     pub(crate) fn ask_refused_again(&mut self) -> bool {
         let is_refused = |record: &ChannelRecord| record.wanted && record.subscription == SubscriptionState::Refused;
         let refused: Vec<_> =
@@ -355,7 +356,7 @@ impl Subscriptions {
         batch
     }
 
-    /// Puts a channel where its wish and its link say: into one of the two queues, out of them, or out of the map.
+    /// Puts a channel where its wish and its state say: into one of the two queues, out of them, or out of the map.
     fn settle(&mut self, channel: &ChannelName) {
         let record = self.record(channel);
         let wish = match (record.wanted, record.subscription) {

@@ -20,7 +20,8 @@ const NUMBER_MAX: u64 = (1 << 53) - 1;
 #[derive(Debug, Default)]
 pub(crate) struct GapDetector {
     terms: Option<Terms>,
-    /// The newest place that was handed down or passed over. It stays over a lost connection: missed events lie above it.
+    /// The newest place that was handed down or passed over. It stays over a lost connection: missed events lie above
+    /// it.
     seen: Option<EventId>,
     /// The channels that are followed, each with the number up to which it is complete.
     complete_to: HashMap<ChannelName, u64, RandomState>,
@@ -203,8 +204,8 @@ impl GapDetector {
         }
     }
 
-    /// Gives up waiting for copies that did not come with the others: the publisher's ACL may deny some of the channels that
-    /// the event names.
+    /// Gives up waiting for copies that did not come with the others: the publisher's ACL may deny some of the channels
+    /// that the event names.
     pub(crate) fn flush(&mut self) -> Option<ReadyEvent> {
         let arrived = self.pending.take()?.arrived;
         self.pass(arrived.id);
@@ -227,8 +228,8 @@ impl GapDetector {
         self.is_live = false;
     }
 
-    /// An event goes down when the copies of all its followed channels are there: they were sent side by side. A channel
-    /// that is followed meanwhile is so from behind this event.
+    /// An event goes down when the copies of all its followed channels are there: they were sent side by side. A
+    /// channel that is followed meanwhile is so from behind this event.
     fn assemble(&mut self, channel: &ChannelName, message: &LogMessage<'_>) -> Option<ReadyEvent> {
         if let Some(pending) = &mut self.pending {
             pending.arrived.channels.push(channel.clone());

@@ -1,7 +1,7 @@
 //! One lane's log as this node follows it, over one connection after the other: a machine without IO.
 //!
-//! It takes messages, answers and wishes, and gives [`LogOrder`]s. A connection begins with a repair: messages wait until
-//! the missed events have been read and handed down. From then on messages go down as they come.
+//! It takes messages, answers and wishes, and gives [`LogOrder`]s. A connection begins with a repair: messages wait
+//! until the missed events have been read and handed down. From then on messages go down as they come.
 
 use std::collections::HashSet;
 use std::mem::take;
@@ -184,8 +184,8 @@ impl LaneLog {
         Ok(())
     }
 
-    /// The number was read, and then `tops`, the newest number of each channel: if no channel lacks it, nothing is missing
-    /// up to the number.
+    /// The number was read, and then `tops`, the newest number of each channel: if no channel lacks it, nothing is
+    /// missing up to the number.
     pub(crate) fn verified(
         &mut self,
         terms: &Terms,
@@ -203,8 +203,8 @@ impl LaneLog {
         Ok(())
     }
 
-    /// The missed events were read. They go down in order, then the messages that came meanwhile. False if those were too many
-    /// to be kept: then they have to be read as well.
+    /// The missed events were read. They go down in order, then the messages that came meanwhile. False if those were
+    /// too many to be kept: then they have to be read as well.
     pub(crate) fn repaired(
         &mut self,
         terms: &Terms,
@@ -292,8 +292,9 @@ impl LaneLog {
         self.buffer.is_some()
     }
 
-    /// Answers are not believed after the connection was given up. Example: Redis ends a subscription by itself, and the
-    /// Redis library takes that for the answer to the oldest question, so every later answer belongs to another question.
+    /// Answers are not believed after the connection was given up. Example: Redis ends a subscription by itself, and
+    /// the Redis library takes that for the answer to the oldest question, so every later answer belongs to another
+    /// question.
     fn expect_trust(&self) -> Result<(), GivenUp> {
         if self.is_given_up() { Err(GivenUp) } else { Ok(()) }
     }

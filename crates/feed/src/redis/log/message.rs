@@ -80,7 +80,7 @@ pub(crate) fn channels(names: &str) -> Result<SmallVec<[&str; 1]>, MessageError>
     Ok(channels)
 }
 
-/// The beginning of what somebody wrote, for an error.
+/// The beginning of a text, for an error.
 fn clipped(text: &str) -> String {
     text.chars().take(40).collect()
 }

@@ -5,8 +5,8 @@
 
 use super::entry::LogEntry;
 
-/// Entries asked for in one step, and in the first: what most clients come back for is read in one step, and if all of it
-/// is as large as events may be by default, it is no more than is read of a channel.
+/// Entries asked for in one step, and in the first: what most clients come back for is read in one step, and if all of
+/// it is as large as events may be by default, it is no more than is read of a channel.
 const PAGE_MAX: usize = 256;
 const PAGE_FIRST: usize = 64;
 /// Bytes that a step brings at most, if no entry is larger than those before.
@@ -61,7 +61,7 @@ impl ReadBudget {
         Some(lent)
     }
 
-    /// Takes back what was lent, less what the entries that were read need.
+    /// Takes back a loan, less the cost of the entries that were read.
     pub(crate) fn give_back(&mut self, lent: Self, entries: &[LogEntry]) {
         self.events += lent.events - entries.len();
         self.bytes += lent.bytes - entries.iter().map(LogEntry::cost).sum::<usize>();

@@ -1,4 +1,4 @@
-//! Older events of one channel for clients that return: what to read, and what can be told of it. A machine without IO.
+//! Older events of one channel for clients that return: what to read, and the answer. A machine without IO.
 
 use fantail_wire::{ChannelName, EventId, Terms};
 
@@ -18,8 +18,8 @@ pub(crate) struct RecallRequest {
     pub(crate) events_max: usize,
 }
 
-/// One request on its way to an answer. It reads backwards from `up_to`, as far as events and bytes allow: what is below
-/// is left out. Places are compared by term and number alone: the time in an id is what a client sent.
+/// One request on its way to an answer. It reads backwards from `up_to`, as far as events and bytes allow. Older events
+/// are left out. Places are compared by term and number alone: the time in an id comes from a client.
 #[derive(Debug)]
 pub(crate) struct RecallReading<'a> {
     terms: &'a Terms,
@@ -59,7 +59,7 @@ impl<'a> RecallReading<'a> {
                 self.before_later = Some(entry.previous);
                 continue;
             }
-            // An entry of a term that nobody knows any more ends what can be told.
+            // An entry of a forgotten term ends the answer.
             let is_below = at.is_none() || lowest.is_some_and(|lowest| at <= Some(lowest));
             if is_below || !self.budget.take(&entry) {
                 self.is_done |= is_below;
@@ -97,9 +97,9 @@ fn unbroken(mut entries: Vec<LogEntry>, terms: &Terms) -> Vec<LogEntry> {
     entries.split_off(first)
 }
 
-/// The part of `entries` that is all there was above a place, and that place. `newest` is the number of the last event that there
-/// must be, as the event after it tells, or the newest of all: if it is not known or not among them, nothing is known of
-/// what is below.
+/// The part of `entries` above a place from which on it is complete, and that place. `newest` is the number of the last
+/// event that there must be. If it is not known, or not among `entries`, nothing is complete. Example: the entries end
+/// at 44, and the event behind them tells that 45 came before it: 45 is lost, and the answer is empty.
 fn whole(
     entries: Vec<LogEntry>,
     newest: Option<u64>,
@@ -120,8 +120,9 @@ fn whole(
     (entries, from)
 }
 
-/// Where a number stands that an entry or the tops tell without its term. Numbers rise over all terms that are known,
-/// and where one begins the one before has ended: so it is of the oldest that reached it.
+/// The place of a number that an entry or the tops tell without its term. Numbers rise over all known terms, so it
+/// belongs to the oldest term that reached it. Example: the old term ended at 30, so 30 is of the old term and 31 of
+/// the next.
 fn place_of(terms: &Terms, number: u64, ms: u64) -> EventId {
     let ended = terms.ended.iter().find(|ended| number <= ended.end).map(|ended| (ended.term, ended.start));
     let (term, start) = ended.unwrap_or((terms.current, terms.start));

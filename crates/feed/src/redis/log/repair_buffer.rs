@@ -1,4 +1,4 @@
-//! Messages that wait while what was missed before them is read: bounded, in the order of the socket.
+//! Messages that wait while missed events are read: bounded, in the order of the socket.
 
 use std::collections::HashSet;
 
@@ -51,7 +51,7 @@ impl RepairBuffer {
         self.overflowed = false;
     }
 
-    /// Nobody wants a channel any more.
+    /// A channel is wanted no longer.
     pub(crate) fn forget(&mut self, channel: &ChannelName) {
         self.dropped.remove(channel);
     }

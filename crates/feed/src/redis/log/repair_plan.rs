@@ -146,8 +146,8 @@ impl Ages<'_> {
     }
 }
 
-/// A gap is told at both its ends. Example: 11 to 13 of `a` are missing and 12 of `b` is there. The gap is told at 10, before
-/// a stream of both sends 12 as its client's id, and again at 13, for a client that comes back with 12.
+/// A gap is told at both its ends. Example: 11 to 13 of `a` are missing and 12 of `b` is there. The gap is told at 10,
+/// before a stream of both sends 12 as its client's id, and again at 13, for a client that comes back with 12.
 fn gap(channel: &ChannelName, rank: Rank, at: EventId) -> (Rank, u64, bool, LogOrder) {
     (rank, at.number, true, LogOrder::Gap { channel: channel.clone(), at, reason: GapReason::Trimmed })
 }

@@ -1,8 +1,9 @@
-//! Which node of a Cluster owns the slot of the log: its nodes are asked, anew for each connection and while it stands.
+//! Finds the node of a Cluster that owns the slot of the log: the nodes are asked anew for each connection and while it
+//! stands.
 //!
-//! Each of them tells who owns which slot as far as it knows, with the epoch of that owner's configuration. A failover or
-//! a slot that moves raises it, so that an owner that was cut off, and still names itself, is outdone by anyone who knows
-//! better.
+//! Each node tells the owners of all slots as far as it knows, with the epoch of the owner's configuration. A failover
+//! or a moved slot raises the epoch. Example: an owner that was cut off names itself with 7, and another node names the
+//! new owner with 8: the new one counts.
 
 mod map;
 
@@ -39,11 +40,11 @@ pub(crate) enum ClusterQuery {
     Owner(u16),
     /// The same, if the node that is asked is the owner.
     Claim(u16),
-    /// One that serves: the bus brings to all what is published at one.
+    /// Any master: the bus of the Cluster carries messages to all nodes.
     AnyMaster,
 }
 
-/// Nobody tells where the slot is.
+/// No node tells where the slot is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no node of the cluster tells which of them to use: {}", .0.join("; "))]
 pub(crate) struct NoOwnerKnown(Vec<String>);
@@ -82,12 +83,12 @@ impl Cluster {
         &self.nodes[0]
     }
 
-    /// One of which only the node at this place is known.
+    /// A Cluster of which only one node is known.
     pub(crate) fn at(location: &ConnectionAddr) -> Self {
         Self { nodes: address_of(location).into_iter().collect() }
     }
 
-    /// The same, with some of the nodes that one of them told of.
+    /// The same, with some of the nodes that an owner told of.
     pub(crate) fn with(&self, told: &SlotOwner) -> Self {
         let mut others: Vec<_> = told.others.iter().filter(|other| !self.nodes.contains(other)).cloned().collect();
         let mut nodes = self.nodes.clone();

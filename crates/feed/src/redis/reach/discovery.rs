@@ -1,8 +1,8 @@
 //! Finds the master: Sentinels, or the nodes of a Cluster, are asked where it is.
 //!
-//! They are asked all at once, so that one that is gone delays nobody, and the answer with the newest configuration
-//! counts: one that was cut off from the others still names the old master. As soon as more than half have answered, the
-//! rest is not waited for. One name may stand for several of them: then all its addresses are asked, in the same way.
+//! All are asked at once, so that one that is gone delays nothing. The answer with the newest configuration counts: a
+//! server that was cut off from the others still names the old master. As soon as more than half have answered, the
+//! rest is not waited for. One name may have several addresses: then all of them are asked, in the same way.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -24,7 +24,7 @@ const ASK_DEADLINE: Duration = Duration::from_secs(2);
 pub(crate) struct MasterClaim {
     /// Where the master is reached.
     pub(crate) address: Address,
-    /// By what it is told apart from another one.
+    /// Tells it apart from other masters.
     pub(crate) name: String,
     /// That of the configuration, which every failover raises.
     pub(crate) epoch: u64,
@@ -82,8 +82,8 @@ where
     newest(claims).ok_or(reasons)
 }
 
-/// Asks everyone at the addresses of one name. Each may have an address of both families, so they are counted in one
-/// family.
+/// Asks the servers at all addresses of one name. A server may have an address of each family, so the majority is
+/// counted within one family.
 async fn ask_each_of<A, F>(name: Address, lookups: Lookups, ask: A) -> Result<MasterClaim, String>
 where
     A: Fn(Address, IpAddr) -> F,

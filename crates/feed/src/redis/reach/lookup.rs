@@ -1,4 +1,4 @@
-//! Where a name leads: looked up anew for each connection, and by one lookup at a time.
+//! Looks a name up, anew for each connection, and once at a time.
 //!
 //! The system's resolver takes as long as it likes, half a minute with name servers that are gone, and keeps a thread
 //! until it is done: it cannot be cancelled. So a caller whose name is being looked up already waits for that
@@ -18,7 +18,7 @@ use tokio::net::lookup_host;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How old an answer may be that nobody has had yet: twice the longest pause between two tries.
+/// How old an answer may be that no caller has had yet: twice the longest pause between two tries.
 const ANSWER_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// All lookups of one feed.
@@ -91,7 +91,7 @@ impl Lookups {
         lookup
     }
 
-    /// An answer that was had is not given again: the next connection asks anew.
+    /// An answer that was taken is not given again: the next connection asks anew.
     fn taken(&self, name: &str, lookup: &Lookup) {
         let mut names = self.names.lock();
         if names.get(name).is_some_and(|other| other.same_channel(lookup)) {
@@ -100,7 +100,7 @@ impl Lookups {
     }
 }
 
-/// Leads a connection to this address, whatever the name in whose name it is made. The server's certificate is checked
+/// Leads a connection to this address, whatever its name. The server's certificate is checked
 /// against the name.
 pub(crate) struct FixedAddress(pub(crate) IpAddr);
 

@@ -22,7 +22,7 @@ pub(crate) struct Sentinels {
     login: Login,
 }
 
-/// Nobody tells where the master is.
+/// No Sentinel tells where the master is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no sentinel tells where the master {master} is: {}", .reasons.join("; "))]
 pub(crate) struct NoMasterKnown {

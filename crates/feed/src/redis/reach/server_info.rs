@@ -1,5 +1,5 @@
-//! Facts that a Redis server tells by `INFO`. The user may be forbidden to ask, and an imitation of Redis need not know all
-//! words: then nothing is told.
+//! Facts that a Redis server tells by `INFO`. The user may be forbidden to ask, and an imitation of Redis need not know
+//! all words: then nothing is told.
 
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, cmd};
@@ -14,8 +14,8 @@ pub(crate) struct Eviction {
     pub(crate) policy: String,
 }
 
-/// The id of the history that this server writes as a master. It is another one each time a replica becomes a master, so
-/// a server that was a replica for however short a time has not the same before and after. It may be another one
+/// The id of the history that this server writes as a master. It is another one each time a replica becomes a master,
+/// so a server that was a replica for however short a time has not the same before and after. It may be another one
 /// without that: when the first replica comes, or the last one was gone for an hour (`repl-backlog-ttl`).
 pub(crate) async fn replication_id(connection: &mut MultiplexedConnection) -> RedisResult<Option<String>> {
     let section = ask(connection, "replication").await?;

@@ -1,4 +1,4 @@
-//! Which Redis, and how patient to be with it.
+//! Which Redis, and its deadlines.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 3;
 /// How long bytes may stay unacknowledged: as long as a silent peer lasts.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Stands where a host must stand while nobody has told one.
+/// Stands for a host that is not known yet.
 const NO_HOST: &str = "untold.invalid";
 
 /// How to reach Redis. Make one with [`parse`](Self::parse) or [`new`](Self::new), then change what should not be the
@@ -36,7 +36,7 @@ const NO_HOST: &str = "untold.invalid";
 #[derive(Clone)]
 pub struct RedisSettings {
     connection: ConnectionInfo,
-    /// Which log is meant, where one is.
+    /// The lane of the log, if there is a log.
     pub(crate) lane: LaneName,
     login: Login,
     pub(super) tls: TlsFiles,
@@ -51,8 +51,8 @@ pub struct RedisSettings {
     /// How often a probe is sent round, and how long it may take before the subscription counts as deaf. As often each
     /// connection is asked whether it still leads to the master.
     pub probe_interval: Duration,
-    /// Longest time for each step of the way: to find out where Redis is, reading files and asking Sentinels or a Cluster
-    /// included; to look up the name; to connect, TLS and login included.
+    /// Longest time for each step of the way: to find out where Redis is, reading files and asking Sentinels or a
+    /// Cluster included; to look up the name; to connect, TLS and login included.
     pub connect_deadline: Duration,
     /// Longest time for Redis to answer a command.
     pub response_deadline: Duration,
@@ -64,7 +64,7 @@ pub struct RedisSettings {
     pub log_events_max: usize,
 }
 
-/// Why settings are none. It does not quote the address, which may hold a password.
+/// Why settings cannot be used. It does not quote the address, which may hold a password.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The address cannot be used.
@@ -87,7 +87,7 @@ pub enum SettingsError {
     /// A file cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Certificates or a key that are none.
+    /// Unusable certificates or keys.
     #[error("the certificates for redis cannot be used: {0}")]
     Certificates(String),
 }
@@ -175,7 +175,7 @@ impl RedisSettings {
         Self { lane: lane.clone(), ..self.clone() }
     }
 
-    /// Reads what may have been changed since the last connection.
+    /// Reads the files, which may have changed since the last connection.
     pub(crate) async fn read_credentials(&self) -> Result<Credentials, FileError> {
         let settings = self.clone();
         self.reading.read(move || settings.credentials()).await
@@ -216,7 +216,7 @@ impl RedisSettings {
         }
     }
 
-    /// Host and port, the socket's path, whose master it is, or which Cluster: fit for a log line.
+    /// Host and port, the socket's path, the Sentinels' master or the Cluster, for a log line.
     pub fn address(&self) -> String {
         match (&self.sentinels, &self.cluster) {
             (Some(sentinels), _) => sentinels.to_string(),
@@ -264,7 +264,7 @@ impl fmt::Debug for RedisSettings {
     }
 }
 
-/// A URL beside Sentinels or nodes of a Cluster has no host: the library wants one all the same.
+/// With Sentinels or nodes of a Cluster the URL has no host: the library wants one all the same.
 fn with_host(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) if rest.is_empty() || rest.starts_with('/') => format!("{scheme}://{NO_HOST}{rest}"),

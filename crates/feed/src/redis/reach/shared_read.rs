@@ -1,8 +1,8 @@
 //! Files that are read for each connection, by one thread at a time.
 //!
-//! A read from a filesystem that hangs cannot be cancelled, and keeps its thread. So one read is under way at a time, and
-//! every caller waits for it, however many tries to connect were given up meanwhile. A caller that gave up tries again
-//! within seconds: it takes the late answer then, and that is not kept for longer.
+//! A read from a filesystem that hangs cannot be cancelled, and keeps its thread. So one read is under way at a time,
+//! and every caller waits for it, however many tries to connect were given up meanwhile. A caller that gave up tries
+//! again within seconds: it takes the late answer then, and that is not kept for longer.
 
 use std::fmt;
 use std::sync::Arc;

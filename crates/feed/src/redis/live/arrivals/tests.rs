@@ -246,8 +246,8 @@ fn a_confirmation_out_of_turn_ends_the_connection() {
     }
 }
 
-/// 1. A publisher sends an event without a number to `a` and `b`, one by one. When the first copy comes `b` is subscribed
-///    to, but the number from which it is complete is not read yet.
+/// 1. A publisher sends an event without a number to `a` and `b`, one by one. When the first copy comes `b` is
+///    subscribed to, but the number from which it is complete is not read yet.
 /// 2. That is read, a stream of `b` opens, and then the second copy goes out: it must come.
 #[test]
 fn with_a_log_a_copy_that_is_sent_after_its_channel_was_followed_arrives() {
@@ -270,8 +270,8 @@ fn an_unnumbered_event_that_cannot_be_sent_is_told_in_its_channel() {
 }
 
 /// 1. A node follows a log in one slot of a cluster, and the slot goes to another node.
-/// 2. Redis ends the subscriptions. The Redis library takes that for an answer, so that every later answer is to another
-///    question.
+/// 2. Redis ends the subscriptions. The Redis library takes that for an answer, so that every later answer is to
+///    another question.
 /// 3. No answer moves the node. It comes back and asks from where it was.
 #[test]
 fn nothing_is_believed_from_the_moment_in_which_redis_ends_a_subscription_by_itself() {

@@ -302,7 +302,8 @@ fn a_copy_that_comes_after_an_older_number_was_told_is_not_left_behind() {
     assert_eq!(node.told(), ["11 a+b"]);
 }
 
-/// 1. A connection is lost. 13 of c is trimmed before it is back, 14 of d is there, and 15 of d comes while they are read.
+/// 1. A connection is lost. 13 of c is trimmed before it is back, 14 of d is there, and 15 of d comes while they are
+///    read.
 /// 2. A stream that is let in before 14 goes down gets 14 and never hears of 13.
 #[test]
 fn after_an_outage_channels_are_confirmed_behind_all_that_was_missed_and_before_what_is_live() {

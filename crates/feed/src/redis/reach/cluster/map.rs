@@ -1,7 +1,7 @@
 //! The nodes of a Cluster as one of them knows them: the answer to `CLUSTER NODES`, a line for each.
 //!
-//! `<id> <ip>:<port>@<bus port>[,<name>[,<more>]] <flags> <master> <ping> <pong> <epoch> <link> <slot>…`; it is read as far
-//! as it is understood, since every version adds to it.
+//! `<id> <ip>:<port>@<bus port>[,<name>[,<more>]] <flags> <master> <ping> <pong> <epoch> <link> <slot>…`; it is read as
+//! far as it is understood, since every version adds to it.
 
 use std::ops::RangeInclusive;
 

@@ -1,6 +1,6 @@
-//! Whether a connection that stands still leads where it should: asked again and again, until it does not.
+//! Checks again and again that a connection still leads to the right server, until it does not.
 //!
-//! An answer that does not come says nothing: silence is found out by the probe.
+//! A missing answer says nothing: the probe notices silence.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ pub(super) enum WrongServer {
 }
 
 impl DiscoveredBy {
-    /// As the owner of the slot tells it, who also tells which others may be asked.
+    /// The owner of a slot tells this, and which other nodes may be asked.
     pub(super) fn in_cluster(cluster: &Cluster, slot: u16, told: &SlotOwner) -> Self {
         Self::InCluster { cluster: cluster.with(told), slot, answer: told.owner.clone() }
     }
@@ -62,8 +62,10 @@ impl DiscoveredBy {
         }
     }
 
-    /// The master that is named instead of the one that was discovered. Right after a failover some still name the old one:
-    /// an older configuration counts only when it is told twice, as when an operator begins a new one.
+    /// The master that is named instead of the discovered one. Right after a failover some Sentinels still name the old
+    /// one. So an answer with an older configuration counts only when it comes twice. Example: the master was
+    /// discovered at epoch
+    /// 7. An answer of epoch 6 is doubted, and believed if the next one is the same: an operator began anew.
     pub(super) async fn replaced(
         &self,
         settings: &RedisSettings,
@@ -84,8 +86,9 @@ impl DiscoveredBy {
             return None;
         }
         let Self::InCluster { slot, .. } = *self else { return Some(WrongServer::Replaced(told.address)) };
-        // The epoch in the map is a node's and not that of its claim to the slot: one that missed a move and hears of the
-        // former owner's later doings outdoes the nodes that know. So the named owner must say so itself.
+        // The epoch in the map is the node's and not that of its claim to the slot. A node that missed the move of a
+        // slot may tell a higher epoch of the former owner than the nodes that know. So the named owner must say so
+        // itself.
         let owner = cluster::claim(slot, &told.address, settings, &credentials).await?;
         (owner.name != discovered.name).then_some(WrongServer::Moved(owner.address))
     }
@@ -129,7 +132,8 @@ impl Watch {
         (now != *history).then_some(WrongServer::Returned)
     }
 
-    /// Each eviction is declared like any other loss. But an operator who set a bound for a cache should know its cost here.
+    /// Each eviction is declared like any other loss. But an operator who set a bound for a cache should know its cost
+    /// here.
     async fn look_at_eviction(&mut self, told: &mut Option<Eviction>) {
         let Ok(found) = server_info::eviction(&mut self.connection).await else { return };
         if let Some(Eviction { maxmemory, policy }) = found.as_ref().filter(|found| told.as_ref() != Some(found)) {

@@ -1,5 +1,5 @@
-//! All keys of the log go back at once, within one Redis process: they agree with each other, and their numbers with those of
-//! other events.
+//! All keys of the log go back at once, within one Redis process: they agree with each other, and their numbers with
+//! those of other events.
 
 use fantail_wire::EndedTerm;
 
@@ -86,8 +86,8 @@ async fn numbers_that_are_given_back_do_not_look_like_a_numbering_that_was_set_b
     assert_eq!((new.term, new.number), (old.term, 2));
 }
 
-/// A script cannot remember the numbers that it gave. Then the nodes that saw them tell, and the term is not recorded: some of its
-/// numbers may mean two events.
+/// A script cannot remember the numbers that it gave. Then the nodes that saw them tell, and the term is not recorded:
+/// some of its numbers may mean two events.
 #[tokio::test]
 async fn a_node_that_saw_later_numbers_than_the_state_knows_makes_another_term_begin() {
     for form in FORMS {

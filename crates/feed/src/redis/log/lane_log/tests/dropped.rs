@@ -1,4 +1,5 @@
-//! Messages without a number that reach the node and not its streams: their channels are told, since nobody can bring them.
+//! Messages without a number that reach the node and not its streams: their channels are told, since nobody can bring
+//! them.
 
 use super::{GivenUp, TrialLane};
 
