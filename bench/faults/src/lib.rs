@@ -20,7 +20,6 @@ pub mod sender;
 pub mod trial;
 pub mod trial_node;
 pub mod trial_publisher;
-pub mod trial_reader;
 pub mod trial_setup;
 pub mod trial_state;
 

@@ -104,7 +104,7 @@ pub async fn measure(state: &TrialState, publisher: &mut TrialPublisher, healed:
         }
         if started.elapsed() > PATIENCE {
             let awaited = state.recovery.awaited().join(", ");
-            state.offence(format!("{PATIENCE:?} after the healing nothing came of {awaited}"));
+            state.trial.offence(format!("{PATIENCE:?} after the healing nothing came of {awaited}"));
             break;
         }
         sleep(ROUND_INTERVAL).await;

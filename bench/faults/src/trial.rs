@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use fantail_testkit::{Defect, SseClient, Verdict};
+use fantail_testkit::{Defect, ReaderHabit, SseClient, TrialReader, Verdict};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -16,7 +16,6 @@ use crate::mode::Mode;
 use crate::recovery::{self, Recovered};
 use crate::sender::Way;
 use crate::trial_publisher::TrialPublisher;
-use crate::trial_reader::TrialReader;
 use crate::trial_setup::TrialSetup;
 use crate::trial_state::{Part, TrialState};
 
@@ -89,10 +88,11 @@ pub async fn run(fault: &'static Fault, plan: &Plan) -> Result<TrialOutcome> {
     let state = Arc::clone(&setup.state);
     let mut readers = JoinSet::new();
     for (lane, node) in (0..state.channel_sets.len()).flat_map(|lane| [(lane, 0), (lane, 1)]) {
-        readers.spawn(TrialReader::watcher(&state, node, lane).live());
+        readers.spawn(watcher(&state, node, lane).live());
     }
     for number in 0..fault.conditions.readers_of(plan.crowd.0) {
-        readers.spawn(TrialReader::new(&state, number).live());
+        let random = state.random(Part::Reader, number);
+        readers.spawn(TrialReader::new(Arc::clone(&state), number, random).live());
     }
     let mut publishers = JoinSet::new();
     for number in 0..plan.crowd.1 {
@@ -111,18 +111,18 @@ pub async fn run(fault: &'static Fault, plan: &Plan) -> Result<TrialOutcome> {
     }
     setup.spoilers.iter().for_each(fantail_testkit::FaultyServer::retire);
     let _keepers = keep(&state).await?;
-    state.end();
+    state.trial.end();
     tell_that_it_is_over(&state, &mut publisher, &mut readers).await;
     readers.shutdown().await;
     let felt = felt(&setup).await?;
     let judged = Arc::clone(&state);
-    let verdict = tokio::task::spawn_blocking(move || judged.ledger.judge()).await?;
+    let verdict = tokio::task::spawn_blocking(move || judged.trial.ledger.judge()).await?;
     if fault.after == After::Promises && verdict.declared > 0 {
-        state.offence(format!("{} events were declared lost, and none may be", verdict.declared));
+        state.trial.offence(format!("{} events were declared lost, and none may be", verdict.declared));
     }
     Ok(TrialOutcome {
         recovered,
-        offences: state.offences(),
+        offences: state.trial.offences(),
         felt,
         gaps: state.gaps(),
         diaries: diaries(&state, &verdict),
@@ -131,6 +131,13 @@ pub async fn run(fault: &'static Fault, plan: &Plan) -> Result<TrialOutcome> {
         took: began.elapsed(),
         verdict,
     })
+}
+
+/// A reader that watches a lane on a node.
+fn watcher(state: &Arc<TrialState>, node: usize, lane: usize) -> TrialReader<TrialState> {
+    let number = u64::MAX - (2 * lane + node) as u64;
+    let habit = ReaderHabit::Watcher { node, lane };
+    TrialReader::with_habit(Arc::clone(state), number, state.random(Part::Reader, number), habit)
 }
 
 /// Streams on each node that follow all channels while a trial is closed: a channel that nobody follows would be
@@ -162,7 +169,7 @@ async fn tell_that_it_is_over(state: &Arc<TrialState>, publisher: &mut TrialPubl
             return;
         }
         if started.elapsed() > CLOSING_PATIENCE {
-            return state.offence(format!("{} readers do not hear that it is over", readers.len()));
+            return state.trial.offence(format!("{} readers do not hear that it is over", readers.len()));
         }
     }
 }
@@ -170,7 +177,7 @@ async fn tell_that_it_is_over(state: &Arc<TrialState>, publisher: &mut TrialPubl
 /// One that fell over is not there to complain.
 fn note_panic(state: &TrialState, ended: &Result<(), JoinError>) {
     if let Err(error) = ended {
-        state.offence(format!("a reader or publisher of the trial broke down: {error}"));
+        state.trial.offence(format!("a reader or publisher of the trial broke down: {error}"));
     }
 }
 
@@ -187,21 +194,21 @@ fn diaries(state: &TrialState, verdict: &Verdict) -> Vec<(String, Vec<String>)> 
         let publisher = example.split_once(" of ").and_then(|(_, rest)| rest.split_once(')'));
         names.extend([Some(reader), publisher.map(|(publisher, _)| publisher)].into_iter().flatten());
     }
-    names.into_iter().filter_map(|name| Some((name.to_owned(), state.diary(name)?))).collect()
+    names.into_iter().filter_map(|name| Some((name.to_owned(), state.trial.diary(name)?))).collect()
 }
 
 async fn felt(setup: &TrialSetup) -> Result<Vec<(&'static str, u64)>> {
-    let tallies = &setup.state.tallies;
+    let state = &setup.state;
     let mut outages = 0;
     for node in &setup.nodes {
         outages += node.count("fantail_outages_total").await?;
     }
     Ok(vec![
         ("outages", outages),
-        ("refused", tallies.refused.load(Ordering::Relaxed)),
-        ("resumed", tallies.resumed.load(Ordering::Relaxed)),
-        ("moved", tallies.moved.load(Ordering::Relaxed)),
-        ("turned_away", tallies.turned_away.load(Ordering::Relaxed)),
+        ("refused", state.refused.load(Ordering::Relaxed)),
+        ("resumed", state.trial.resumed.load(Ordering::Relaxed)),
+        ("moved", state.trial.moved.load(Ordering::Relaxed)),
+        ("turned_away", state.trial.turned_away.load(Ordering::Relaxed)),
         ("spoiled", setup.spoilers.iter().map(fantail_testkit::FaultyServer::faults).sum()),
     ])
 }

@@ -12,7 +12,7 @@ use fantail_testkit::{ChannelSet, Composed, LedgerPublisher, Random, RespConnect
 use tokio::time::{sleep, timeout};
 
 use crate::sender::{PubsubForm, Sender, Unexpected, Way, command, is_accepted};
-use crate::trial_state::TrialState;
+use crate::trial_state::{TrialState, publisher_name};
 
 /// How long a publisher waits for an answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
@@ -33,7 +33,7 @@ pub struct TrialPublisher {
 impl TrialPublisher {
     /// A new one, with no connection yet.
     pub fn new(state: &Arc<TrialState>, mut random: Random) -> Self {
-        let publisher = state.ledger.publisher(Random::from_seed(random.next_u64()));
+        let publisher = state.trial.ledger.publisher(Random::from_seed(random.next_u64()));
         let sender = Sender::new(state.mode, state.internal, state.redis.clone());
         Self { state: Arc::clone(state), publisher, random, sender }
     }
@@ -92,23 +92,24 @@ impl TrialPublisher {
         let state = Arc::clone(&self.state);
         let all = channel_set.all();
         let event = self.publisher.compose_for(&all, 0);
-        state.add_closing(event.text.clone(), state.ledger.mark());
+        state.trial.add_closing(&event.text);
         self.send_composed(way, &all, &event).await;
     }
 
     /// Sends an event that is entered, and writes down what it was told. Whether it was accepted.
     async fn send_composed(&mut self, way: Way, channels: &[&str], event: &Composed) -> bool {
-        let number = self.publisher.number();
+        let state = Arc::clone(&self.state);
+        let name = publisher_name(self.publisher.number());
         let form = self.choose_form();
         let what = format!("event {}: by {way:?}, {form:?}, to {}", event.order(), channels.join(" "));
-        self.state.write_down_publishing(number, &what);
+        state.trial.write_down(&name, || what);
         let sent = timeout(ANSWER_PATIENCE, self.send(way, channels, &event.text, form)).await;
         let told = match &sent {
             Ok(Ok(())) => "accepted".to_owned(),
             Ok(Err(error)) => format!("in doubt: {error}"),
             Err(_) => "in doubt: no answer".to_owned(),
         };
-        self.state.write_down_publishing(number, &format!("event {}: {told}", event.order()));
+        state.trial.write_down(&name, || format!("event {}: {told}", event.order()));
         let is_accepted = matches!(sent, Ok(Ok(())));
         if is_accepted {
             self.publisher.confirm(event);
@@ -132,15 +133,15 @@ impl TrialPublisher {
         if let Err(error) = &sent
             && let Some(refusal) = error.downcast_ref::<Unexpected>()
         {
-            self.state.offence(refusal.to_string());
+            self.state.trial.offence(refusal.to_string());
         }
         sent
     }
 
     fn fail(&mut self, way: Way) {
         self.sender.forget(way);
-        self.publisher = self.state.ledger.publisher(Random::from_seed(self.random.next_u64()));
-        self.state.tallies.refused.fetch_add(1, Ordering::Relaxed);
+        self.publisher = self.state.trial.ledger.publisher(Random::from_seed(self.random.next_u64()));
+        self.state.refused.fetch_add(1, Ordering::Relaxed);
     }
 }
 

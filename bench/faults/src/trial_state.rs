@@ -6,14 +6,17 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
-use fantail_testkit::{ChannelSet, Ledger, Mark, Random};
-use tokio::time::Instant;
+use fantail_testkit::{ChannelSet, Error, Event, Random, ReaderHabit, ReaderRules, Trial};
 
-use crate::conditions::Conditions;
+use crate::conditions::{Conditions, Readers};
 use crate::lane::{self, lane_of};
 use crate::mode::Mode;
 use crate::recovery::Recovery;
+
+/// How long a reader waits for a response head before it tries the other node. Longer than a node waits for Redis.
+const HEAD_PATIENCE: Duration = Duration::from_secs(8);
 
 /// The shared state of one trial.
 #[derive(Debug)]
@@ -22,8 +25,8 @@ pub struct TrialState {
     pub mode: Mode,
     /// What is special before anything breaks.
     pub conditions: Conditions,
-    /// Who judges.
-    pub ledger: Ledger,
+    /// What readers and publishers of all trials share.
+    pub trial: Trial,
     /// All channels, lane by lane: what is for several channels is for those of one lane.
     pub channel_sets: Vec<ChannelSet>,
     /// Where each node's streams are opened.
@@ -34,31 +37,12 @@ pub struct TrialState {
     pub redis: Vec<SocketAddr>,
     /// When channels deliver again.
     pub recovery: Recovery,
-    /// What was counted.
-    pub tallies: Tallies,
-    seed: u64,
+    /// Events whose publishing failed.
+    pub refused: AtomicU64,
     publishing_ended: AtomicBool,
-    over: AtomicBool,
-    closings: Mutex<Vec<(String, Mark)>>,
-    offences: Mutex<Vec<String>>,
     spared: OnceLock<&'static [&'static str]>,
     /// By lane and reason.
     gaps: Mutex<BTreeMap<(String, String), u64>>,
-    diaries: Mutex<BTreeMap<String, Vec<String>>>,
-    began: Instant,
-}
-
-/// Counts that show whether a fault was felt.
-#[derive(Debug, Default)]
-pub struct Tallies {
-    /// Streams opened with an id to go on from.
-    pub resumed: AtomicU64,
-    /// Those that were opened on the other node.
-    pub moved: AtomicU64,
-    /// Tries to open a stream that failed.
-    pub turned_away: AtomicU64,
-    /// Events whose publishing failed.
-    pub refused: AtomicU64,
 }
 
 /// The parts of a trial that draw random numbers, each from its own line.
@@ -86,28 +70,22 @@ impl TrialState {
         Self {
             mode,
             conditions,
-            ledger: Ledger::new(),
+            trial: Trial::new(seed).with_diaries(),
             channel_sets: mode.lanes().iter().map(|lane| lane::within(lane, conditions.channel_set())).collect(),
             public,
             internal,
             redis,
             recovery: Recovery::default(),
-            tallies: Tallies::default(),
-            seed,
+            refused: AtomicU64::new(0),
             publishing_ended: AtomicBool::new(false),
-            over: AtomicBool::new(false),
-            closings: Mutex::default(),
-            offences: Mutex::default(),
             spared: OnceLock::new(),
             gaps: Mutex::default(),
-            diaries: Mutex::default(),
-            began: Instant::now(),
         }
     }
 
     /// A generator of its own for each part.
     pub fn random(&self, part: Part, number: u64) -> Random {
-        Random::from_seed(self.seed ^ ((part as u64 + 1) << 56) ^ (number << 20))
+        self.trial.random(part as u64, number)
     }
 
     /// All channels of a lane.
@@ -138,57 +116,13 @@ impl TrialState {
         self.publishing_ended.load(Ordering::SeqCst)
     }
 
-    /// Readers stay from now on until they are told in their streams.
-    pub fn end(&self) {
-        self.over.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether readers are to stay.
-    pub fn is_over(&self) -> bool {
-        self.over.load(Ordering::SeqCst)
-    }
-
-    /// This event tells readers to go. Everything up to the mark is owed to them.
-    pub fn add_closing(&self, text: String, mark: Mark) {
-        lock(&self.closings).push((text, mark));
-    }
-
-    /// Whether this is a closing event, and then what was published up to it.
-    pub fn closing(&self, data: &str) -> Option<Mark> {
-        if !self.is_over() {
-            return None;
-        }
-        lock(&self.closings).iter().find(|(closing, _)| closing == data).map(|(_, mark)| *mark)
-    }
-
-    /// Seconds since the beginning, for diaries.
-    pub fn seconds(&self) -> f64 {
-        self.began.elapsed().as_secs_f64()
-    }
-
-    /// Keeps what a reader wrote down, in case that it got what it should not, or not what it should.
-    pub fn keep_diary(&self, reader: String, lines: Vec<String>) {
-        lock(&self.diaries).insert(reader, lines);
-    }
-
-    /// Adds to what a publisher writes down: all that it sent, by which way, and what it was told.
-    pub fn write_down_publishing(&self, publisher: u32, what: &str) {
-        let line = format!("{:.4} {what}", self.seconds());
-        lock(&self.diaries).entry(publisher_name(publisher)).or_default().push(line);
-    }
-
-    /// What a reader or a publisher wrote down.
-    pub fn diary(&self, name: &str) -> Option<Vec<String>> {
-        lock(&self.diaries).get(name).cloned()
-    }
-
     /// A reader was told of a gap.
     pub fn count_gap(&self, data: &str) {
         let told: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
         let reason = told["reason"].as_str().unwrap_or("without a reason");
         let lane = lane_of(told["channel"].as_str().unwrap_or_default());
         if self.spared.get().is_some_and(|spared| spared.contains(&lane)) {
-            self.offence(format!("a gap was told in the lane {lane}, which nothing happened to: {data}"));
+            self.trial.offence(format!("a gap was told in the lane {lane}, which nothing happened to: {data}"));
         }
         *lock(&self.gaps).entry((lane.to_owned(), reason.to_owned())).or_default() += 1;
     }
@@ -201,20 +135,60 @@ impl TrialState {
         };
         lock(&self.gaps).iter().map(|((lane, reason), count)| (name(lane, reason), *count)).collect()
     }
+}
 
-    /// Something was seen that must not be and that the ledger does not judge.
-    pub fn offence(&self, what: String) {
-        lock(&self.offences).push(what);
+impl ReaderRules for TrialState {
+    fn trial(&self) -> &Trial {
+        &self.trial
     }
 
-    /// All of them.
-    pub fn offences(&self) -> Vec<String> {
-        lock(&self.offences).clone()
+    fn choose_habit(&self, random: &mut Random) -> ReaderHabit {
+        match (self.conditions.readers, random.below(100)) {
+            (Readers::Moving { staying }, drawn) if drawn < staying => ReaderHabit::Steady,
+            (Readers::Moving { .. }, _) => ReaderHabit::Moving,
+            (Readers::Various, 0..30) => ReaderHabit::Steady,
+            (Readers::Various, 30..94) => ReaderHabit::Restless,
+            (Readers::Various, _) => ReaderHabit::Sleepy,
+        }
+    }
+
+    fn choose_channels(&self, habit: ReaderHabit, random: &mut Random) -> Vec<&str> {
+        match habit {
+            ReaderHabit::Watcher { lane, .. } => self.conditions.watched(&self.channel_sets[lane]),
+            ReaderHabit::Sleepy => self.choose_set(random).choose_busy(random),
+            _ => self.choose_set(random).choose(random),
+        }
+    }
+
+    fn http_1_0_in(&self) -> u64 {
+        8
+    }
+
+    fn addresses(&self, _http_1_0: bool) -> &[SocketAddr] {
+        &self.public
+    }
+
+    fn away_after(&self) -> Option<Duration> {
+        Some(HEAD_PATIENCE)
+    }
+
+    /// Nodes die, and so do their streams. What comes must be HTTP all the same.
+    fn may_end(&self, error: &Error, _in_mid_block: bool) -> bool {
+        !matches!(error, Error::Protocol(_))
+    }
+
+    fn took(&self, habit: ReaderHabit, event: &Event) {
+        if event.event == "fantail.gap" {
+            self.count_gap(&event.data);
+        }
+        if let ReaderHabit::Watcher { node, .. } = habit {
+            self.recovery.saw(node, &event.data);
+        }
     }
 }
 
 /// As the verdict names a publisher.
-fn publisher_name(number: u32) -> String {
+pub(crate) fn publisher_name(number: u32) -> String {
     format!("publisher {number}")
 }
 
@@ -235,9 +209,9 @@ mod tests {
         state.count_gap(&gap("busy/0"));
         state.spare(&["0"]);
         state.count_gap(&gap("@orders/busy/0"));
-        assert_eq!(state.offences(), [""; 0]);
+        assert_eq!(state.trial.offences(), [""; 0]);
         state.count_gap(&gap("busy/1"));
-        assert_eq!(state.offences().len(), 1);
+        assert_eq!(state.trial.offences().len(), 1);
         let told = [("0: term-ended", 2), ("orders: term-ended", 1)];
         assert_eq!(state.gaps(), told.map(|(name, count)| (name.to_owned(), count)).into());
     }

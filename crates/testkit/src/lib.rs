@@ -26,6 +26,7 @@ pub mod redis_server;
 pub mod resp;
 pub mod response;
 pub mod sse;
+pub mod trial;
 
 pub use certificates::Certificates;
 pub use channel_set::ChannelSet;
@@ -48,6 +49,7 @@ pub use redis_server::RedisServer;
 pub use resp::{Reply, RespConnection};
 pub use response::End;
 pub use sse::Event;
+pub use trial::{ReaderHabit, ReaderRules, Trial, TrialReader};
 
 use std::time::Duration;
 

@@ -103,7 +103,9 @@ async fn until_replaced(state: &Arc<TrialState>, cluster: &Clustered) -> Result<
                 if publisher.publish(way, &channels, SMALL).await {
                     accepted += 1;
                 } else {
-                    state.offence(format!("an event for {channels:?} was refused while another lane had no master"));
+                    state
+                        .trial
+                        .offence(format!("an event for {channels:?} was refused while another lane had no master"));
                 }
             }
             sleep(SPARED_INTERVAL).await;

@@ -68,7 +68,7 @@ async fn come_and_go(
             bail!("a stream of {} channels was answered with {}", names.len(), stream.status());
         }
         followed.fetch_add(names.len() as u64, Ordering::Relaxed);
-        let reader = state.ledger.reader("churner", &names, Start::Live(state.ledger.mark()));
+        let reader = state.trial.ledger.reader("churner", &names, Start::Live(state.trial.ledger.mark()));
         let number = publisher.number();
         let way = [Way::Node(0), Way::Node(1), Way::Redis][random.below(3) as usize];
         let channel = *random.pick(&names).context("there are channels")?;
@@ -92,7 +92,9 @@ async fn read_until_from(state: &TrialState, stream: &mut SseClient, reader: &Re
                     return;
                 }
             }
-            Err(error) => return state.offence(format!("what was published to an open stream did not come: {error}")),
+            Err(error) => {
+                return state.trial.offence(format!("what was published to an open stream did not come: {error}"));
+            }
         }
     }
 }
@@ -108,7 +110,10 @@ pub async fn resubscribe(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let path = format!("/sse?channel={}", names.join("&channel="));
         let stream = SseClient::connect(state.public[number % 2], &path).await?;
-        streams.push((state.ledger.reader(format!("bulk {number}"), &names, Start::Live(state.ledger.mark())), stream));
+        streams.push((
+            state.trial.ledger.reader(format!("bulk {number}"), &names, Start::Live(state.trial.ledger.mark())),
+            stream,
+        ));
     }
     let mut publisher = TrialPublisher::new(&state, state.random(Part::Fault, 0));
     publisher.publish_to_each(&channels, SMALL).await?;
@@ -147,7 +152,7 @@ pub async fn resubscribe(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
                 awaited -= 1;
             }
         }
-        reader.stopped(state.ledger.mark());
+        reader.stopped(state.trial.ledger.mark());
     }
     Ok(())
 }

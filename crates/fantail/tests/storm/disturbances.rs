@@ -1,18 +1,19 @@
 //! A storm from its beginning to the verdict.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
 use fantail_testkit::proxy::Cut;
-use fantail_testkit::{ChannelSet, Fantail, FaultProxy, Ledger, Mark, PATIENCE, Random, RedisServer, Verdict, http};
-use tokio::sync::RwLock;
+use fantail_testkit::{
+    ChannelSet, End, Error, Fantail, FaultProxy, PATIENCE, Random, ReaderHabit, ReaderRules, RedisServer, Trial,
+    TrialReader, Verdict, http,
+};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::client::Client;
 use crate::keeper::keep;
 use crate::operator;
 use crate::publishing;
@@ -56,22 +57,14 @@ pub(crate) enum Ends {
 #[derive(Debug)]
 pub(crate) struct Storm {
     pub(crate) disturbances: Disturbances,
-    pub(crate) ledger: Ledger,
+    pub(crate) trial: Trial,
     pub(crate) channel_set: ChannelSet,
     /// Where streams are opened.
-    pub(crate) public: SocketAddr,
+    pub(crate) public: [SocketAddr; 1],
     /// And where with HTTP/1.0.
-    pub(crate) public_1_0: SocketAddr,
+    public_1_0: [SocketAddr; 1],
     pub(crate) internal: SocketAddr,
     pub(crate) redis: Option<SocketAddr>,
-    /// Held for reading while a new stream is opened: whoever is open when the storm is over gets to hear so.
-    pub(crate) joining: RwLock<()>,
-    over: AtomicBool,
-    closings: Mutex<Vec<(String, Mark)>>,
-    /// What clients saw that must not be, besides what the ledger judges.
-    offences: Mutex<Vec<String>>,
-    pub(crate) resumed: AtomicU64,
-    seed: u64,
 }
 
 /// The seed that was asked for, or a new one.
@@ -86,18 +79,12 @@ impl Storm {
     pub(crate) fn new(disturbances: &Disturbances, node: &Fantail, seed: u64) -> Self {
         Self {
             disturbances: disturbances.clone(),
-            ledger: Ledger::new(),
+            trial: Trial::new(seed),
             channel_set: ChannelSet::new(BUSY, ORDINARY, RARE),
-            public: node.public(),
-            public_1_0: node.public(),
+            public: [node.public()],
+            public_1_0: [node.public()],
             internal: node.internal(),
             redis: None,
-            joining: RwLock::new(()),
-            over: AtomicBool::new(false),
-            closings: Mutex::default(),
-            offences: Mutex::default(),
-            resumed: AtomicU64::new(0),
-            seed,
         }
     }
 
@@ -108,7 +95,7 @@ impl Storm {
 
     /// Puts a server in front of the node for HTTP/1.1.
     pub(crate) fn behind(self, public: SocketAddr) -> Self {
-        Self { public, ..self }
+        Self { public: [public], ..self }
     }
 
     /// Runs, comes to its end, and is judged. `broker` is the way to Redis, to be cut.
@@ -118,17 +105,15 @@ impl Storm {
         let clients: Vec<_> = (0..CLIENT_THREADS).map(|number| storm.release_clients(number)).collect();
         let mut actors = JoinSet::new();
         for number in 0..storm.disturbances.publishers {
-            actors.spawn(publishing::publish_until_over(Arc::clone(&storm), storm.random(1, number)));
+            actors.spawn(publishing::publish_until_over(Arc::clone(&storm), storm.trial.random(1, number)));
         }
         if storm.disturbances.ends != Ends::Never {
-            actors.spawn(operator::kick_until_over(Arc::clone(&storm), storm.random(2, 0)));
+            actors.spawn(operator::kick_until_over(Arc::clone(&storm), storm.trial.random(2, 0)));
         }
         storm.wait(broker).await;
 
         let _keepers = keep(&storm).await;
-        let nobody_joins = storm.joining.write().await;
-        storm.over.store(true, Ordering::SeqCst);
-        drop(nobody_joins);
+        storm.trial.end();
         while let Some(ended) = actors.join_next().await {
             ended.unwrap();
         }
@@ -158,7 +143,7 @@ impl Storm {
             runtime.block_on(async {
                 let mut clients = JoinSet::new();
                 for number in (thread..storm.disturbances.clients).step_by(CLIENT_THREADS as usize) {
-                    clients.spawn(Client::new(number, storm.random(3, number), Arc::clone(&storm)).live());
+                    clients.spawn(TrialReader::new(Arc::clone(&storm), number, storm.trial.random(3, number)).live());
                 }
                 while let Some(ended) = clients.join_next().await {
                     ended.unwrap();
@@ -170,51 +155,72 @@ impl Storm {
     /// Publishes closing events until all clients are gone. One is not enough: a client may take it just when it breaks
     /// off, and hears nothing then.
     async fn tell_that_it_is_over(&self, clients: &[thread::JoinHandle<()>]) {
-        let mut publisher = self.ledger.publisher(self.random(4, 0));
+        let mut publisher = self.trial.ledger.publisher(self.trial.random(4, 0));
         let started = tokio::time::Instant::now();
         while !clients.iter().all(thread::JoinHandle::is_finished) {
             let event = publisher.compose_for(&self.channel_set.all(), 0);
-            self.closings.lock().unwrap().push((event.text.clone(), self.ledger.mark()));
+            self.trial.add_closing(&event.text);
             if publishing::publish_over_http(self.internal, &self.channel_set.all(), &event.text).await {
                 publisher.confirm(&event);
             }
             if started.elapsed() > PATIENCE {
                 let left = http(self.internal, "GET", "/connections", &[], "").await.unwrap().text();
-                panic!("seed {}: streams are left that do not get the closing events: {left}", self.seed);
+                panic!("seed {}: streams are left that do not get the closing events: {left}", self.trial.seed());
             }
             sleep(CLOSING_INTERVAL).await;
         }
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.over.load(Ordering::SeqCst)
-    }
-
-    /// Whether this is a closing event, and then what was published up to it.
-    pub(crate) fn closing(&self, data: &str) -> Option<Mark> {
-        if !self.is_over() {
-            return None;
-        }
-        self.closings.lock().unwrap().iter().find(|(closing, _)| closing == data).map(|(_, mark)| *mark)
-    }
-
-    pub(crate) fn offence(&self, what: String) {
-        self.offences.lock().unwrap().push(what);
-    }
-
     fn judge(&self, node: &Fantail) -> Verdict {
-        let offences = self.offences.lock().unwrap();
-        assert!(offences.is_empty(), "seed {}: {}", self.seed, offences.join("\n"));
-        let verdict = self.ledger.judge();
-        let resumed = self.resumed.load(Ordering::Relaxed);
-        println!("seed {}, node {}: resumed {resumed}, {verdict}", self.seed, node.pid());
+        let offences = self.trial.offences();
+        assert!(offences.is_empty(), "seed {}: {}", self.trial.seed(), offences.join("\n"));
+        let verdict = self.trial.ledger.judge();
+        let resumed = self.trial.resumed.load(Ordering::Relaxed);
+        println!("seed {}, node {}: resumed {resumed}, {verdict}", self.trial.seed(), node.pid());
         assert!(resumed * 4 > self.disturbances.clients, "hardly a stream was resumed");
         verdict
     }
+}
 
-    /// A generator of its own for each part.
-    fn random(&self, part: u64, number: u64) -> Random {
-        Random::from_seed(self.seed ^ (part << 56) ^ (number << 20))
+impl ReaderRules for Storm {
+    fn trial(&self) -> &Trial {
+        &self.trial
+    }
+
+    fn choose_habit(&self, random: &mut Random) -> ReaderHabit {
+        match random.below(100) {
+            0..40 => ReaderHabit::Steady,
+            40..97 => ReaderHabit::Restless,
+            _ => ReaderHabit::Sleepy,
+        }
+    }
+
+    fn choose_channels(&self, habit: ReaderHabit, random: &mut Random) -> Vec<&str> {
+        if habit == ReaderHabit::Sleepy {
+            self.channel_set.choose_busy(random)
+        } else {
+            self.channel_set.choose(random)
+        }
+    }
+
+    fn http_1_0_in(&self) -> u64 {
+        4
+    }
+
+    fn addresses(&self, http_1_0: bool) -> &[SocketAddr] {
+        if http_1_0 { &self.public_1_0 } else { &self.public }
+    }
+
+    fn away_after(&self) -> Option<Duration> {
+        None
+    }
+
+    fn may_end(&self, error: &Error, in_mid_block: bool) -> bool {
+        match error {
+            Error::Ended(End::Clean) => self.disturbances.ends != Ends::Never && !in_mid_block,
+            Error::Ended(End::Reset) => self.disturbances.ends == Ends::KicksAndSlow,
+            _ => false,
+        }
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) async fn keep(storm: &Arc<Storm>) -> JoinSet<()> {
     let all = storm.channel_set.all();
     for channels in all.chunks(CHANNELS_PER_STREAM).chain(all.chunks(CHANNELS_PER_STREAM)) {
         let path = format!("/sse?channel={}", channels.join("&channel="));
-        let address = storm.public;
+        let address = storm.public[0];
         let mut stream = SseClient::connect(address, &path).await.unwrap();
         keepers.spawn(async move {
             loop {

@@ -6,7 +6,6 @@
 //! machine's timing allows.
 #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
-mod client;
 mod disturbances;
 mod keeper;
 #[path = "../common/node.rs"]

@@ -10,7 +10,7 @@ use crate::disturbances::Storm;
 
 /// Ends a few streams now and then until the storm is over.
 pub(crate) async fn kick_until_over(storm: Arc<Storm>, mut random: Random) {
-    while !storm.is_over() {
+    while !storm.trial.is_over() {
         let listing = http(storm.internal, "GET", "/connections?limit=300", &[], "").await.unwrap().json().unwrap();
         let connections = listing["connections"].as_array().unwrap();
         for _ in 0..3 {

@@ -13,12 +13,12 @@ use crate::disturbances::Storm;
 
 /// Publishes one event after the other until the storm is over.
 pub(crate) async fn publish_until_over(storm: Arc<Storm>, mut random: Random) {
-    let mut publisher = storm.ledger.publisher(random.clone());
+    let mut publisher = storm.trial.ledger.publisher(random.clone());
     let mut redis = match storm.redis {
         Some(address) => Some(RespConnection::connect(address).await.unwrap()),
         None => None,
     };
-    while !storm.is_over() {
+    while !storm.trial.is_over() {
         if random.chance(1, 150) {
             publish_burst(&storm, &mut publisher, redis.as_mut(), &mut random).await;
         }

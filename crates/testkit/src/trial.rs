@@ -1,0 +1,130 @@
+//! What a trial under load needs: a ledger, a seed, an end that everybody hears of, and readers that come and go.
+//!
+//! Owns no process and no task: a storm in one process and a trial of faults with several nodes both build on it.
+
+mod habit;
+mod reader;
+mod rules;
+
+pub use habit::ReaderHabit;
+pub use reader::TrialReader;
+pub use rules::ReaderRules;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    ledger::{Ledger, Mark},
+    random::Random,
+};
+
+/// What all parts of a trial share.
+#[derive(Debug)]
+pub struct Trial {
+    /// Who judges.
+    pub ledger: Ledger,
+    /// How many streams were opened with an id to go on from.
+    pub resumed: AtomicU64,
+    /// How many of those on another node.
+    pub moved: AtomicU64,
+    /// How many tries to open a stream failed.
+    pub turned_away: AtomicU64,
+    seed: u64,
+    over: AtomicBool,
+    closings: Mutex<Vec<(String, Mark)>>,
+    offences: Mutex<Vec<String>>,
+    diaries: Option<Mutex<BTreeMap<String, Vec<String>>>>,
+    began: Instant,
+}
+
+impl Trial {
+    /// At its beginning.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            ledger: Ledger::new(),
+            resumed: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
+            turned_away: AtomicU64::new(0),
+            seed,
+            over: AtomicBool::new(false),
+            closings: Mutex::default(),
+            offences: Mutex::default(),
+            diaries: None,
+            began: Instant::now(),
+        }
+    }
+
+    /// Readers and publishers write down what happens to them, which costs memory.
+    #[must_use]
+    pub fn with_diaries(self) -> Self {
+        Self { diaries: Some(Mutex::default()), ..self }
+    }
+
+    /// A generator of its own for each number of each part.
+    pub fn random(&self, part: u64, number: u64) -> Random {
+        Random::from_seed(self.seed ^ ((part + 1) << 56) ^ (number << 20))
+    }
+
+    /// Brings the trial back, as far as the machine's timing allows.
+    pub const fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Readers stay from now on until a closing event tells them to go.
+    pub fn end(&self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether readers are to stay.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
+    }
+
+    /// The event with this text tells readers to go. Everything that was published so far is owed to them.
+    pub fn add_closing(&self, text: &str) {
+        lock(&self.closings).push((text.to_owned(), self.ledger.mark()));
+    }
+
+    /// Whether this is a closing event, and then what was published up to it.
+    pub fn closing(&self, data: &str) -> Option<Mark> {
+        if !self.is_over() {
+            return None;
+        }
+        lock(&self.closings).iter().find(|(closing, _)| closing == data).map(|(_, mark)| *mark)
+    }
+
+    /// Something was seen that must not be and that the ledger does not judge.
+    pub fn offence(&self, what: String) {
+        lock(&self.offences).push(what);
+    }
+
+    /// All of them.
+    pub fn offences(&self) -> Vec<String> {
+        lock(&self.offences).clone()
+    }
+
+    /// Adds a line to the diary of a reader or publisher.
+    pub fn write_down(&self, name: &str, what: impl FnOnce() -> String) {
+        if let Some(diaries) = &self.diaries {
+            let line = format!("{:.4} {}", self.began.elapsed().as_secs_f64(), what());
+            lock(diaries).entry(name.to_owned()).or_default().push(line);
+        }
+    }
+
+    /// What a reader or publisher wrote down.
+    pub fn diary(&self, name: &str) -> Option<Vec<String>> {
+        lock(self.diaries.as_ref()?).get(name).cloned()
+    }
+}
+
+/// A task that panicked has failed already; what it left is still worth telling.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
