@@ -160,27 +160,27 @@ impl Channel {
         self.state.lock().log.first_gap(cursor, to, places).map(|gap| gap.frame.clone())
     }
 
-    /// Copies entries above `cursor` and up to `to`, oldest first, to the end of `out`: as many as `room` allows, but
+    /// Copies entries above `cursor` and up to `to`, oldest first, to the end of `out`: as many as `limit` allows, but
     /// one at least. `to` must be a watermark that was read before this call. For a live stream, whose cursor is where
     /// it came to.
-    pub fn read(&self, cursor: Position, to: Position, room: ReadLimit, out: &mut Vec<Delivery>) -> Reading {
+    pub fn read(&self, cursor: Position, to: Position, limit: ReadLimit, out: &mut Vec<Delivery>) -> Reading {
         let state = self.state.lock();
         let floor = state.log.live_floor();
         // Recalled events are for streams that resume: a live stream below the floor has missed unnumbered ones among them.
-        let complete = state.read(cursor.max(floor.position), to, Position::ORIGIN, room, out);
+        let complete = state.read(cursor.max(floor.position), to, Position::ORIGIN, limit, out);
         Reading { floor, complete }
     }
 
     /// As [`read`](Self::read), but a stream that has missed something, since its cursor is below the floor, gets only the
     /// newest event that is left, and the gaps behind it.
-    pub fn read_newest(&self, cursor: Position, to: Position, room: ReadLimit, out: &mut Vec<Delivery>) -> Reading {
+    pub fn read_newest(&self, cursor: Position, to: Position, limit: ReadLimit, out: &mut Vec<Delivery>) -> Reading {
         let state = self.state.lock();
         let floor = state.log.live_floor();
         let above = cursor.max(floor.position);
         let newest = state.log.range(above, to).rev().find(|entry| entry.kind == EntryKind::Event);
         let is_behind = floor.position > cursor;
         let from = newest.filter(|_| is_behind).map_or(above, |entry| entry.position.before());
-        let complete = state.read(from, to, Position::ORIGIN, room, out);
+        let complete = state.read(from, to, Position::ORIGIN, limit, out);
         Reading { floor, complete }
     }
 
@@ -191,11 +191,11 @@ impl Channel {
         cursor: Position,
         to: Position,
         began: Position,
-        room: ReadLimit,
+        limit: ReadLimit,
         out: &mut Vec<Delivery>,
     ) -> Reading {
         let state = self.state.lock();
-        let complete = state.read(cursor, to, began, room, out);
+        let complete = state.read(cursor, to, began, limit, out);
         Reading { floor: state.log.resuming_floor(cursor, began), complete }
     }
 
@@ -209,14 +209,14 @@ impl Channel {
 }
 
 impl ChannelState {
-    /// Copies entries as `room` allows. True if there are no more.
-    fn read(&self, cursor: Position, to: Position, began: Position, room: ReadLimit, out: &mut Vec<Delivery>) -> bool {
+    /// Copies entries as `limit` allows. True if there are no more.
+    fn read(&self, cursor: Position, to: Position, began: Position, limit: ReadLimit, out: &mut Vec<Delivery>) -> bool {
         let (mut entries, mut bytes) = (0, 0);
         for entry in self.log.range(cursor, to) {
             if entry.kind.is_unnumbered() && entry.position <= began {
                 continue;
             }
-            if entries == room.entries || (entries > 0 && bytes + entry.frame.len() > room.bytes) {
+            if entries == limit.entries || (entries > 0 && bytes + entry.frame.len() > limit.bytes) {
                 return false;
             }
             entries += 1;

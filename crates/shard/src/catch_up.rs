@@ -102,7 +102,7 @@ fn collect<'a>(
     stream: &Standing<'_>,
     channels: impl ExactSizeIterator<Item = &'a Channel>,
     hub: &Hub,
-    room: ReadLimit,
+    limit: ReadLimit,
     entries: &mut Vec<Delivery>,
 ) -> Collected {
     let several = channels.len() > 1;
@@ -116,8 +116,8 @@ fn collect<'a>(
         let Standing { cursor, watermark, resuming, .. } = *stream;
         let above = unknown.map_or(cursor, |unknown| cursor.max(unknown.position));
         let Reading { floor, complete } = match resuming.and_then(|resuming| resuming.began) {
-            None => channel.read(above, watermark, room, entries),
-            Some(began) => channel.read_resuming(above, watermark, began, room, entries),
+            None => channel.read(above, watermark, limit, entries),
+            Some(began) => channel.read_resuming(above, watermark, began, limit, entries),
         };
         let floor = raised(floor, unknown);
         if let Some(last) = entries.last().filter(|_| !complete) {
@@ -135,7 +135,7 @@ fn collect<'a>(
     }
     add_gaps(entries, &gaps, unknown.map(|unknown| unknown.reason), hub);
     if several || !gaps.is_empty() {
-        merge(entries, complete_to, room.entries);
+        merge(entries, complete_to, limit.entries);
     }
     if tells_early {
         add_early_gaps(entries, &read, stream, hub);

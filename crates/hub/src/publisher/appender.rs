@@ -10,7 +10,7 @@ use super::Published;
 use super::log_budget::LogBudget;
 use super::mark_poster::MarkPoster;
 use crate::channel::{ChannelState, Follow};
-use crate::log::LogEntry;
+use crate::log_entry::LogEntry;
 use crate::{Channel, EntryKind, Floor, Following, Hub, Watermark};
 
 /// Leads entries into logs and to shards.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fantail_telemetry::EvictReason;
 
 use crate::channel::ChannelState;
-use crate::log::LogEntry;
+use crate::log_entry::LogEntry;
 use crate::{EntryKind, Floor, Hub, LogLimits};
 
 /// After the budget was passed, logs are cut to this part of it, so that cutting is rare.

@@ -6,7 +6,7 @@ use fantail_wire::{Event, EventId, GapReason};
 
 use super::appender::Appender;
 use crate::channel::ChannelState;
-use crate::log::LogEntry;
+use crate::log_entry::LogEntry;
 use crate::recall_state::{Question, Wanted};
 use crate::{Channel, EntryKind, Floor, Hub, Position, Watermark};
 

@@ -74,18 +74,18 @@ pub(super) fn go_on<'a>(
     stream: &Standing<'_>,
     mut channels: impl ExactSizeIterator<Item = &'a Channel>,
     hub: &Hub,
-    room: ReadLimit,
+    limit: ReadLimit,
     entries: &mut Vec<Delivery>,
 ) -> Collected {
     if policy == SlowPolicy::Latest
         && let Some(channel) = channels.next()
     {
-        return newest(stream, channel, hub, room, entries);
+        return newest(stream, channel, hub, limit, entries);
     }
     // As a resuming stream is told of its floors, with another reason.
     let skipped = Floor { position: Position::ORIGIN, at_ms: 0, reason: GapReason::Skipped };
     let skipping = Resuming { unknown: Some(skipped), floors: None, began: None };
-    collect(&Standing { resuming: Some(&skipping), ..*stream }, channels, hub, room, entries)
+    collect(&Standing { resuming: Some(&skipping), ..*stream }, channels, hub, limit, entries)
 }
 
 /// Of the one channel, the newest event alone, behind a gap. The gap has no id of its own: a client that is cut off in between comes
@@ -94,17 +94,17 @@ fn newest(
     stream: &Standing<'_>,
     channel: &Channel,
     hub: &Hub,
-    room: ReadLimit,
+    limit: ReadLimit,
     entries: &mut Vec<Delivery>,
 ) -> Collected {
-    let Reading { floor, .. } = channel.read_newest(stream.cursor, stream.watermark, room, entries);
+    let Reading { floor, .. } = channel.read_newest(stream.cursor, stream.watermark, limit, entries);
     let newest = entries.first().filter(|entry| entry.kind == EntryKind::Event).map(|entry| entry.position);
     if let Some(position) = newest {
         let frame = hub.gap_frame(channel.name(), GapReason::Skipped, None);
         entries.insert(0, Delivery { position, kind: EntryKind::Gap, frame });
     } else {
         add_gaps(entries, &[(channel, floor)], Some(GapReason::Skipped), hub);
-        merge(entries, stream.watermark, room.entries);
+        merge(entries, stream.watermark, limit.entries);
     }
     Collected::Entries
 }

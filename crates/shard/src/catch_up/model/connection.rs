@@ -180,9 +180,9 @@ impl ModelConnection {
     /// The newest events still held, as logs are read: the last `events` of all channels, and each channel's floor.
     pub(super) fn held(&self, hub: &Hub, events: usize) -> (Vec<u64>, Vec<u64>) {
         let mut entries = Vec::new();
-        let room = ReadLimit { entries: usize::MAX, bytes: usize::MAX };
+        let limit = ReadLimit { entries: usize::MAX, bytes: usize::MAX };
         let to = hub.watermark(Lane::default()).position;
-        let read = |join: &Join| join.channel.read(Position::ORIGIN, to, room, &mut entries).floor.position.number;
+        let read = |join: &Join| join.channel.read(Position::ORIGIN, to, limit, &mut entries).floor.position.number;
         let floors = self.joins.iter().map(read).collect();
         let held = entries.iter().filter(|entry| entry.kind == EntryKind::Event);
         let held: std::collections::BTreeSet<_> = held.map(|entry| entry.position.number).collect();
@@ -194,10 +194,10 @@ impl ModelConnection {
     /// most `events` of all channels.
     pub(super) fn newest(&self, hub: &Hub, events: usize, wanted: impl Fn(Position) -> bool) -> Vec<Position> {
         let mut entries = Vec::new();
-        let room = ReadLimit { entries: usize::MAX, bytes: usize::MAX };
+        let limit = ReadLimit { entries: usize::MAX, bytes: usize::MAX };
         let to = hub.watermark(Lane::default()).position;
         for join in &self.joins {
-            join.channel.read_resuming(Position::ORIGIN, to, to, room, &mut entries);
+            join.channel.read_resuming(Position::ORIGIN, to, to, limit, &mut entries);
         }
         let held = entries.iter().filter(|entry| entry.kind == EntryKind::Event).map(|entry| entry.position);
         let held: std::collections::BTreeSet<_> = held.collect();
