@@ -8,7 +8,8 @@
 use std::fmt;
 
 use fantail_wire::{EventFields, RETRY_MS_MAX};
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::CHANNELS_PER_EVENT_MAX;
 
@@ -78,7 +79,8 @@ impl<'de> Deserialize<'de> for ReadEvent {
 }
 
 /// The known members.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
 enum Member {
     Channel,
     Channels,
@@ -87,6 +89,7 @@ enum Member {
     Id,
     Retry,
     Uid,
+    #[serde(other)]
     Unknown,
 }
 
@@ -94,31 +97,8 @@ enum Member {
 const NAMES: [&str; 7] = ["channel", "channels", "data", "event", "id", "retry", "uid"];
 
 impl Member {
-    const KNOWN: [Self; 7] = [Self::Channel, Self::Channels, Self::Data, Self::Event, Self::Id, Self::Retry, Self::Uid];
-
     fn name(self) -> &'static str {
         NAMES.get(self as usize).copied().unwrap_or_default()
-    }
-}
-
-impl<'de> Deserialize<'de> for Member {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameVisitor;
-
-        impl Visitor<'_> for NameVisitor {
-            type Value = Member;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the name of a member")
-            }
-
-            fn visit_str<E>(self, name: &str) -> Result<Member, E> {
-                let known = NAMES.iter().position(|known| *known == name);
-                Ok(known.map_or(Member::Unknown, |index| Member::KNOWN[index]))
-            }
-        }
-
-        deserializer.deserialize_identifier(NameVisitor)
     }
 }
 

@@ -121,8 +121,7 @@ impl LogStore {
     }
 
     /// The numbering as it is now. This begins a term on a server that did not number before, and where the term is
-    /// below
-    /// `seen`. Example: `seen` is 60 and Redis is at 51: its keys were set back.
+    /// below `seen`. Example: `seen` is 60 and Redis is at 51: its keys were set back.
     pub(crate) async fn state(
         &self,
         connection: &mut MultiplexedConnection,

@@ -19,8 +19,7 @@ pub(crate) struct Unusable(pub(crate) Refusal, pub(crate) Box<dyn Error>);
 /// `followed` finds the channels that are followed now. The first copy brings the event to all of them, and in one
 /// transaction that is all: a SUBSCRIBE stands before or behind the whole transaction. Copies that are sent one by one
 /// may come to channels that were followed in between. Example: `a` is followed, and the copy for `a` and `b` comes by
-/// `a`. Then
-/// `b` is followed, and the copy by `b` brings the event to `b` alone.
+/// `a`. Then `b` is followed, and the copy by `b` brings the event to `b` alone.
 pub(crate) fn read<'a>(
     message: Message,
     recent: &mut RecentUids,

@@ -64,8 +64,8 @@ impl DiscoveredBy {
 
     /// The master that is named instead of the discovered one. Right after a failover some Sentinels still name the old
     /// one. So an answer with an older configuration counts only when it comes twice. Example: the master was
-    /// discovered at epoch
-    /// 7. An answer of epoch 6 is doubted, and believed if the next one is the same: an operator began anew.
+    /// discovered at epoch 7. An answer of epoch 6 is doubted, and believed if the next one is the same: an operator began
+    /// anew.
     pub(super) async fn replaced(
         &self,
         settings: &RedisSettings,
