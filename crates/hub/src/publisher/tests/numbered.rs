@@ -3,19 +3,9 @@
 
 use fantail_wire::{EndedTerm, EventId, GapReason, Lane, Term};
 
+use super::{after, start};
 use crate::testing::{FedHub, LIMITS, READ_LIMIT, publication};
 use crate::{Begin, LogLimits, Position, Published, Resume, Start};
-
-fn start(feed: &FedHub, resume: &Resume) -> Start {
-    match feed.begin(resume) {
-        Begin::At(start) => start,
-        wait @ Begin::Wait(_) => panic!("{wait:?}"),
-    }
-}
-
-fn after(id: EventId) -> Resume {
-    Resume::After(id.to_string())
-}
 
 #[test]
 fn an_event_stands_where_the_feed_numbered_it_and_keeps_its_id() {

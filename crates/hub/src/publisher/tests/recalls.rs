@@ -2,38 +2,28 @@
 
 use fantail_wire::{Event, EventId, GapReason, Lane, Term};
 
+use super::{after, started};
 use crate::log::LogLimits;
 use crate::testing::{FedHub, LIMITS, NOW_MS, UNKNOWN_ID_REPLAY_MAX};
-use crate::{Asked, Begin, Position, Release, Resume, Start, Wish};
-
-fn after(feed: &FedHub, number: u64) -> Resume {
-    Resume::After(feed.id(number).to_string())
-}
-
-fn start(feed: &FedHub, resume: &Resume, asked: &mut Asked) -> Start {
-    match feed.begin_with(resume, asked) {
-        Begin::At(start) => start,
-        wait @ Begin::Wait(_) => panic!("{wait:?}"),
-    }
-}
+use crate::{Asked, Begin, Position, Release, Resume, Wish};
 
 #[test]
 fn a_client_from_before_waits_for_what_the_channel_had() {
     let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     feed.publish(21);
-    let (resume, mut asked) = (after(&feed, 10), Asked::default());
+    let (resume, mut asked) = (after(feed.id(10)), Asked::default());
     assert_eq!(feed.begin_with(&resume, &mut asked), Begin::Wait(0));
     assert_eq!(feed.question(), Some((Some(10), 20, 99)));
     feed.take_marks();
     feed.recalled(&[12, 15, 20], Some(10));
     assert!(feed.take_marks(), "who waits is woken");
-    let start = start(&feed, &resume, &mut asked);
+    let start = started(feed.begin_with(&resume, &mut asked));
     assert_eq!(start.cursor, Position::new(1, 10));
     assert_eq!(feed.resumed_texts(&start)[0], format!("id: {}\ndata: x\n\n", feed.id(12)), "with its own id");
     assert_eq!(feed.held(), (vec![12, 15, 20, 21], 10, GapReason::NotFollowed));
     assert_eq!(feed.hub.counters.log_entries.get(), 4);
-    assert!(matches!(feed.begin(&after(&feed, 11)), Begin::At(_)), "the next one finds it there");
+    assert!(matches!(feed.begin(&after(feed.id(11))), Begin::At(_)), "the next one finds it there");
 }
 
 #[test]
@@ -50,20 +40,20 @@ fn the_question_believes_no_time_that_a_client_tells() {
 fn many_clients_are_one_question() {
     let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
-    let clients = [15, 11, 18].map(|number| after(&feed, number));
+    let clients = [15, 11, 18].map(|number| after(feed.id(number)));
     let mut asked = clients.each_ref().map(|_| Asked::default());
     for (resume, asked) in clients.iter().zip(&mut asked) {
         assert_eq!(feed.begin_with(resume, asked), Begin::Wait(0));
     }
     assert_eq!(feed.question(), Some((Some(11), 20, 100)));
     assert_eq!(feed.question(), None);
-    let lower = after(&feed, 5);
+    let lower = after(feed.id(5));
     let mut late = Asked::default();
     assert_eq!(feed.begin_with(&lower, &mut late), Begin::Wait(0));
     assert_eq!(feed.question(), None, "one at a time");
     feed.recalled(&[], Some(11));
     for (resume, asked) in clients.iter().zip(&mut asked) {
-        start(&feed, resume, asked);
+        started(feed.begin_with(resume, asked));
     }
     assert_eq!(feed.begin_with(&lower, &mut late), Begin::Wait(0));
     assert_eq!(feed.question(), Some((Some(5), 11, 100)));
@@ -80,7 +70,7 @@ fn an_answer_that_brought_nothing_is_not_asked_for_again_until_the_floor_moves()
     let begin = feed.begin_synced(&garbage, 20);
     let Begin::At(start) = begin else { panic!("{begin:?}") };
     assert_eq!(start.unknown.map(|floor| floor.reason), Some(GapReason::UnknownId));
-    assert!(matches!(feed.begin(&after(&feed, 3)), Begin::At(_)));
+    assert!(matches!(feed.begin(&after(feed.id(3))), Begin::At(_)));
     assert_eq!(feed.question(), None);
 }
 
@@ -99,11 +89,11 @@ fn of_an_unknown_id_the_feed_is_asked_for_no_more_than_follows_the_gap() {
 fn a_floor_that_stays_since_the_feed_has_nothing_below_was_not_left_by_nobody_following() {
     let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
-    assert_eq!(feed.begin(&after(&feed, 12)), Begin::Wait(0));
+    assert_eq!(feed.begin(&after(feed.id(12))), Begin::Wait(0));
     feed.question();
     feed.recalled(&[15], Some(12));
     assert_eq!(feed.held(), (vec![15], 12, GapReason::NotFollowed));
-    assert_eq!(feed.begin(&after(&feed, 5)), Begin::Wait(0));
+    assert_eq!(feed.begin(&after(feed.id(5))), Begin::Wait(0));
     feed.question();
     feed.recalled(&[], Some(12));
     assert_eq!(feed.held(), (vec![15], 12, GapReason::Trimmed));
@@ -115,10 +105,10 @@ fn a_recall_that_could_not_be_read_is_asked_again_but_not_for_ever() {
     feed.follow_at(20);
     let mut asked = Asked::default();
     for _ in 0..3 {
-        assert_eq!(feed.begin_with(&after(&feed, 10), &mut asked), Begin::Wait(0));
+        assert_eq!(feed.begin_with(&after(feed.id(10)), &mut asked), Begin::Wait(0));
         feed.answer(&[], None);
     }
-    start(&feed, &after(&feed, 10), &mut asked);
+    started(feed.begin_with(&after(feed.id(10)), &mut asked));
 }
 
 #[test]
@@ -130,7 +120,7 @@ fn a_publishers_id_is_looked_for_in_the_past() {
     assert_eq!(feed.question(), Some((None, 20, 100)));
     let mine = Event { id: fantail_wire::PublisherId::parse("mine").ok(), ..Event::text("x") };
     feed.publisher.recalled(&feed.name, vec![(feed.id(14), mine)], Some(feed.id(3)));
-    assert_eq!(start(&feed, &resume, &mut asked).cursor, Position::new(1, 14));
+    assert_eq!(started(feed.begin_with(&resume, &mut asked)).cursor, Position::new(1, 14));
 }
 
 #[test]
@@ -146,7 +136,7 @@ fn a_publishers_id_may_be_ahead_of_this_node() {
     publication.event.id = fantail_wire::PublisherId::parse("mine").ok();
     feed.publisher.publish_numbered(&publication, feed.id(25)).expect("small");
     feed.publisher.synced(Lane::default(), &feed.terms(25));
-    assert_eq!(start(&feed, &resume, &mut asked).cursor, Position::new(1, 25));
+    assert_eq!(started(feed.begin_with(&resume, &mut asked)).cursor, Position::new(1, 25));
 }
 
 #[test]
@@ -158,7 +148,7 @@ fn a_replay_asks_for_as_many_events_as_the_log_lacks() {
     assert_eq!(feed.begin_with(&Resume::Replay(3), &mut asked), Begin::Wait(0));
     assert_eq!(feed.question(), Some((None, 20, 2)));
     feed.recalled(&[15, 18], Some(14));
-    assert_eq!(start(&feed, &Resume::Replay(3), &mut asked).cursor, Position::new(1, 15).before());
+    assert_eq!(started(feed.begin_with(&Resume::Replay(3), &mut asked)).cursor, Position::new(1, 15).before());
     assert!(matches!(feed.begin(&Resume::Replay(3)), Begin::At(_)));
     assert_eq!(feed.begin(&Resume::Replay(4)), Begin::Wait(0));
     assert_eq!(feed.question(), Some((None, 14, 1)));
@@ -171,10 +161,10 @@ fn the_oldest_that_do_not_fit_are_left_out_and_the_floor_says_so() {
     let mut feed = FedHub::new(LogLimits { entries_max: 3, ..LIMITS });
     feed.follow_at(20);
     feed.publish(21);
-    feed.begin(&after(&feed, 10));
+    feed.begin(&after(feed.id(10)));
     feed.answer(&[12, 13, 14], Some(10));
     assert_eq!(feed.held(), (vec![13, 14, 21], 12, GapReason::Trimmed));
-    assert!(matches!(feed.begin(&after(&feed, 10)), Begin::At(_)), "a full log asks for nothing");
+    assert!(matches!(feed.begin(&after(feed.id(10))), Begin::At(_)), "a full log asks for nothing");
 }
 
 #[test]
@@ -188,7 +178,7 @@ fn a_recall_takes_free_room_and_evicts_nothing() {
     let mut feed = FedHub::with_budget(LIMITS, 3 * entry);
     feed.follow_at(20);
     feed.publish(21);
-    feed.begin(&after(&feed, 10));
+    feed.begin(&after(feed.id(10)));
     feed.answer(&[12, 13, 14], Some(10));
     assert_eq!(feed.held(), (vec![13, 14, 21], 12, GapReason::Trimmed));
     assert_eq!(feed.hub.counters.evictions.sum(), 0);
@@ -200,21 +190,21 @@ fn recalled_events_are_kept_as_long_as_new_ones() {
     let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     NOW_MS.set(10_000_000);
-    feed.begin(&after(&feed, 10));
+    feed.begin(&after(feed.id(10)));
     feed.answer(&[12], Some(10));
     feed.publisher.sweep();
     assert_eq!(feed.held().0, [12], "though it was published long ago");
     NOW_MS.set(10_060_001);
     feed.publisher.sweep();
     assert_eq!((feed.held().0, feed.held().1), (vec![], 12));
-    assert_eq!(feed.begin(&after(&feed, 10)), Begin::Wait(0), "it can be recalled again");
+    assert_eq!(feed.begin(&after(feed.id(10))), Begin::Wait(0), "it can be recalled again");
 }
 
 #[test]
 fn an_answer_does_not_join_a_floor_that_has_moved() {
     let mut feed = FedHub::new(LogLimits { entries_max: 2, ..LIMITS });
     feed.follow_at(20);
-    feed.begin(&after(&feed, 10));
+    feed.begin(&after(feed.id(10)));
     assert!(feed.question().is_some());
     for number in 21..=23 {
         feed.publish(number);
@@ -230,7 +220,7 @@ fn a_recall_adds_no_event_that_the_log_has_and_none_below_its_place() {
     let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     feed.publish(21);
-    feed.begin(&after(&feed, 10));
+    feed.begin(&after(feed.id(10)));
     feed.answer(&[8, 9, 12, 12, 20, 21, 22], Some(9));
     assert_eq!(feed.held(), (vec![12, 20, 21], 9, GapReason::NotFollowed));
 }
@@ -239,10 +229,10 @@ fn a_recall_adds_no_event_that_the_log_has_and_none_below_its_place() {
 fn events_that_the_feed_no_longer_has_are_told_as_trimmed() {
     let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
-    feed.begin(&after(&feed, 10));
+    feed.begin(&after(feed.id(10)));
     feed.answer(&[16], Some(15));
     assert_eq!(feed.held(), (vec![16], 15, GapReason::Trimmed));
-    assert!(matches!(feed.begin(&after(&feed, 10)), Begin::At(_)), "it is remembered");
+    assert!(matches!(feed.begin(&after(feed.id(10))), Begin::At(_)), "it is remembered");
 }
 
 #[test]
@@ -253,10 +243,10 @@ fn where_a_term_began_in_the_past_there_is_a_gap() {
     let id = |number| EventId::new(Term::from_random(2), 1000 + number, number);
     feed.publisher.followed(&feed.name, Some(id(15)));
     feed.publisher.publish_numbered(&crate::testing::publication("a"), id(21)).expect("small");
-    let (resume, mut asked) = (after(&feed, 10), Asked::default());
+    let (resume, mut asked) = (after(feed.id(10)), Asked::default());
     feed.begin_with(&resume, &mut asked);
     feed.answer(&[12], Some(10));
-    let texts = feed.resumed_texts(&start(&feed, &resume, &mut asked));
+    let texts = feed.resumed_texts(&started(feed.begin_with(&resume, &mut asked)));
     assert!(texts[1].contains("\"term-ended\"") && texts[1].starts_with(&format!("id: {}\n", id(15))), "{texts:?}");
     assert_eq!(feed.held(), (vec![12, 15, 21], 10, GapReason::NotFollowed));
 }
@@ -265,25 +255,25 @@ fn where_a_term_began_in_the_past_there_is_a_gap() {
 fn an_event_of_the_past_that_cannot_be_sent_is_a_gap() {
     let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
-    let (resume, mut asked) = (after(&feed, 10), Asked::default());
+    let (resume, mut asked) = (after(feed.id(10)), Asked::default());
     feed.begin_with(&resume, &mut asked);
     assert!(feed.question().is_some());
     let large = Event::text("x".repeat(2000));
     feed.publisher.recalled(&feed.name, vec![(feed.id(12), large)], Some(feed.id(10)));
-    assert!(feed.resumed_texts(&start(&feed, &resume, &mut asked))[0].contains("\"lost\""));
+    assert!(feed.resumed_texts(&started(feed.begin_with(&resume, &mut asked)))[0].contains("\"lost\""));
 }
 
 #[test]
 fn deleted_events_do_not_come_back_by_a_recall() {
     let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
-    feed.begin(&after(&feed, 10));
+    feed.begin(&after(feed.id(10)));
     assert!(feed.question().is_some());
     feed.publish(21);
     feed.publisher.delete(&feed.name);
     feed.recalled(&[12, 20], Some(10));
     assert_eq!(feed.held(), (vec![], 21, GapReason::Deleted));
-    assert!(matches!(feed.begin(&after(&feed, 10)), Begin::At(_)), "and is not asked for");
+    assert!(matches!(feed.begin(&after(feed.id(10))), Begin::At(_)), "and is not asked for");
 }
 
 #[test]
@@ -295,7 +285,7 @@ fn a_recall_ends_where_something_was_deleted() {
     feed.publish(22);
     NOW_MS.set(200_000);
     feed.publisher.sweep();
-    feed.begin(&after(&feed, 10));
+    feed.begin(&after(feed.id(10)));
     feed.answer(&[12, 20, 21, 22], Some(10));
     assert_eq!(feed.held(), (vec![21, 22], 20, GapReason::Deleted));
 }
@@ -305,7 +295,7 @@ fn a_live_stream_reads_nothing_that_was_recalled() {
     let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
     feed.publish(21);
-    feed.begin(&after(&feed, 10));
+    feed.begin(&after(feed.id(10)));
     feed.answer(&[12, 20], Some(10));
     assert_eq!(feed.texts(0).len(), 1, "a pass that began low finds what is new");
 }
@@ -314,7 +304,7 @@ fn a_live_stream_reads_nothing_that_was_recalled() {
 fn a_channel_is_not_forgotten_while_an_answer_is_on_its_way() {
     let mut feed = FedHub::new(LIMITS);
     feed.follow_at(20);
-    feed.begin(&after(&feed, 10));
+    feed.begin(&after(feed.id(10)));
     assert!(feed.question().is_some());
     feed.hub.leave(&feed.join);
     let Some(Wish::Linger(channel)) = feed.publisher.next_wish() else { panic!("nobody is left") };

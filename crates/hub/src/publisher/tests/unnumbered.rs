@@ -1,24 +1,14 @@
 //! Gaps of unnumbered events: which streams are told of them, and which are not.
 
-use fantail_wire::{EventId, GapReason, Lane};
+use fantail_wire::{GapReason, Lane};
 
+use super::{after, start};
 use crate::testing::{FedHub, LIMITS, READ_LIMIT, publication};
-use crate::{Begin, LogLimits, Position, Resume, Start};
+use crate::{LogLimits, Position, Resume, Start};
 
 const OUTAGE: &str = "event: fantail.gap\ndata: {\"channel\":\"a\",\"reason\":\"outage\"}\n\n";
 const LOST: &str = "event: fantail.gap\ndata: {\"channel\":\"a\",\"reason\":\"lost\"}\n\n";
 const PLAIN: &str = "data: x\n\n";
-
-fn start(feed: &FedHub, resume: &Resume) -> Start {
-    match feed.begin(resume) {
-        Begin::At(start) => start,
-        wait @ Begin::Wait(_) => panic!("{wait:?}"),
-    }
-}
-
-fn after(id: EventId) -> Resume {
-    Resume::After(id.to_string())
-}
 
 impl FedHub {
     fn publish_unnumbered(&mut self) {
