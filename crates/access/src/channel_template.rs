@@ -4,7 +4,7 @@
 //! give that user the channel that `user:{sub}:private` gives to `bob`. So letters, digits, `-`, `_` and `.` of a value stay,
 //! and each other byte becomes `~` and two hexadecimal digits: `bob:private` becomes `bob~3aprivate`. Publishers write the same.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use fantail_wire::{ChannelName, ChannelNameError};
 use serde_json::Value;
@@ -58,6 +58,13 @@ pub enum FillError {
     /// This value makes a name that no channel may have.
     #[error("the token's claims make no channel: {0}")]
     Name(#[from] ChannelNameError),
+}
+
+/// The template as it was written.
+impl fmt::Display for ChannelTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.with(|claim| format!("{{{claim}}}")))
+    }
 }
 
 impl ChannelTemplate {

@@ -116,6 +116,11 @@ impl CorsDecision {
         self.allow_origin.is_some()
     }
 
+    /// Whether the asking origin is one of the operator's list, and not just one of any.
+    pub fn is_listed(&self) -> bool {
+        self.vary && self.is_allowed()
+    }
+
     /// The headers of an ordinary answer, success or error alike. Names are in lower case.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let allow = self.allow_origin.as_deref().map(|value| (ALLOW_ORIGIN, value));

@@ -19,6 +19,12 @@ impl TrustedProxies {
         Self(networks)
     }
 
+    /// Whether the address is one of theirs.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
     /// Whether no proxy is trusted, so that the field need not be read.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -41,10 +47,6 @@ impl TrustedProxies {
             client = Some(writer);
         }
         client
-    }
-
-    fn contains(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
     }
 }
 

@@ -30,8 +30,10 @@ pub struct Grant {
     pub token_id: Option<Box<str>>,
     /// The session (`sid`) that it belongs to.
     pub session: Option<Box<str>>,
-    /// The key that it was signed with.
-    pub key_id: Option<Box<str>>,
+    /// The fingerprint of the key that the token was signed with.
+    pub key: Option<u64>,
+    /// The beginning of the grant, in seconds since 1970.
+    pub issued_at: Option<u64>,
     /// The end of the grant, in seconds since 1970.
     pub expires_at: Option<u64>,
 }
@@ -56,6 +58,17 @@ pub enum GrantError {
     Nothing(String),
 }
 
+/// The reason why a stream may not follow the channels that it asks for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// A channel is not granted.
+    #[error("you may not read the channel {0}")]
+    Channel(ChannelName),
+    /// The grant has patterns alone, and the stream asks for no channel.
+    #[error("name a channel: your right to read is given by patterns, and no channel by its name")]
+    NoneByName,
+}
+
 impl Grant {
     /// Reads the grant out of a token's claims.
     pub fn of_token(token: &CheckedToken, rules: &ChannelRules) -> Result<Self, GrantError> {
@@ -78,8 +91,9 @@ impl Grant {
         }
         let text = |path| claims.text(path).map(Into::into);
         (grant.subject, grant.token_id, grant.session) = (text("sub"), text("jti"), text("sid"));
-        grant.key_id = token.key_id.as_deref().map(Into::into);
-        grant.expires_at = Some(token.expires_at);
+        grant.key = Some(token.key);
+        grant.issued_at = token.issued_at;
+        grant.expires_at = Some(token.ends_at);
         Ok(grant)
     }
 
@@ -100,6 +114,19 @@ impl Grant {
         }
     }
 
+    /// The channels that a stream follows: those that it asks for, or all that are granted by name if it asks for none.
+    ///
+    /// The error names a channel that is not granted. It is the same whether such a channel exists or not.
+    pub fn choose(&self, asked: &[ChannelName]) -> Result<Vec<ChannelName>, Denied> {
+        if let Some(denied) = asked.iter().find(|channel| !self.allows(channel)) {
+            return Err(Denied::Channel(denied.clone()));
+        }
+        match if asked.is_empty() { &self.channels[..] } else { asked } {
+            [] => Err(Denied::NoneByName),
+            channels => Ok(channels.to_vec()),
+        }
+    }
+
     /// Whether a stream may follow `channel`.
     pub fn allows(&self, channel: &ChannelName) -> bool {
         self.channels.contains(channel) || self.patterns.iter().any(|pattern| pattern.matches(channel))
@@ -113,7 +140,7 @@ mod tests {
 
     fn grant(claims: &str) -> Result<Grant, GrantError> {
         let claims = Claims::new(serde_json::from_str(claims).expect("an object"));
-        let token = CheckedToken { claims, expires_at: 9, key_id: Some("k".into()) };
+        let token = CheckedToken { claims, issued_at: Some(5), ends_at: 9, key: 77 };
         let templates = vec![ChannelTemplate::parse("user:{sub}").expect("a template")];
         Grant::of_token(&token, &ChannelRules { claim: "channels".into(), templates })
     }
@@ -132,8 +159,8 @@ mod tests {
             assert_eq!(grant.allows(&name(channel)), allowed, "{channel}");
         }
         assert_eq!((grant.subject.as_deref(), grant.token_id.as_deref()), (Some("u"), Some("j")));
-        assert_eq!((grant.session.as_deref(), grant.key_id.as_deref()), (Some("s"), Some("k")));
-        assert_eq!(grant.expires_at, Some(9));
+        assert_eq!((grant.session.as_deref(), grant.key), (Some("s"), Some(77)));
+        assert_eq!((grant.issued_at, grant.expires_at), (Some(5), Some(9)));
     }
 
     #[test]

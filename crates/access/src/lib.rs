@@ -8,8 +8,12 @@ mod claims;
 mod cors;
 mod forwarded;
 mod grant;
+mod grant_fields;
 mod host;
+mod internal_rights;
+mod mint;
 mod origin;
+mod revocations;
 mod signing_key;
 mod token;
 
@@ -17,8 +21,12 @@ pub use channel_template::{CHANNELS_PER_TEMPLATE_MAX, ChannelTemplate, FillError
 pub use claims::Claims;
 pub use cors::{CorsDecision, CorsPolicy, CorsPolicyError, PREFLIGHT_MAX_AGE_SECONDS};
 pub use forwarded::TrustedProxies;
-pub use grant::{ChannelRules, Grant, GrantError, LISTED_CHANNELS_MAX};
+pub use grant::{ChannelRules, Denied, Grant, GrantError, LISTED_CHANNELS_MAX};
+pub use grant_fields::{CHANNELS_FIELD, EXPIRES_IN_FIELD, FieldsError, GrantFields, SESSION_FIELD, SUBJECT_FIELD};
 pub use host::HostPolicy;
+pub use internal_rights::{InternalRights, InternalRightsError, NeededRight};
+pub use mint::{MintError, mint_token};
 pub use origin::{Origin, OriginError};
+pub use revocations::{REVOCATIONS_MAX, RevocationList, RevokedName, TooManyRevocations};
 pub use signing_key::{KEYS_MAX, KeyAlgorithm, KeyError, KeySet, SECRET_BYTES_MIN, SigningKey};
 pub use token::{CheckedToken, TOKEN_BYTES_MAX, TokenError, TokenRules, check_token};

@@ -4,6 +4,7 @@
 //! before anything is computed (RFC 8725, 3.1). So no token can make this program take a public key for an HMAC secret.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::str::FromStr;
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
@@ -22,6 +23,8 @@ pub struct SigningKey {
     id: Option<Box<str>>,
     algorithm: Algorithm,
     key: DecodingKey,
+    /// Tells it from every other key: another material, algorithm or name gives another number.
+    fingerprint: u64,
 }
 
 /// All keys that are valid at one time.
@@ -64,6 +67,12 @@ pub enum KeyError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyAlgorithm(Algorithm);
 
+impl KeyAlgorithm {
+    pub(crate) fn inner(self) -> Algorithm {
+        self.0
+    }
+}
+
 impl FromStr for KeyAlgorithm {
     type Err = KeyError;
 
@@ -104,7 +113,8 @@ impl SigningKey {
             _ => DecodingKey::from_rsa_pem(text),
         };
         let key = key.map_err(|_| KeyError::Pem(algorithm))?;
-        Ok(Self { id: id.map(Into::into), algorithm, key })
+        let fingerprint = fingerprint(algorithm, id, text.trim_ascii_end());
+        Ok(Self { id: id.map(Into::into), algorithm, key, fingerprint })
     }
 
     /// `None` if the key has another use, such as encryption, or is of a kind that signs no tokens.
@@ -131,12 +141,20 @@ impl SigningKey {
         let fits = key.family() == algorithm.family();
         // A curve has one algorithm; a key that names another contradicts itself.
         let fits = fits && (of_kind.is_none_or(|of_kind| of_kind == algorithm || of_kind == Algorithm::RS256));
-        fits.then(|| Self { id: common.key_id.as_deref().map(Into::into), algorithm, key })
+        let material = serde_json::to_vec(&jwk.algorithm).ok()?;
+        let id = common.key_id.as_deref();
+        let fingerprint = fingerprint(algorithm, id, &material);
+        fits.then(|| Self { id: id.map(Into::into), algorithm, key, fingerprint })
     }
 
     /// The name by which tokens ask for it.
     pub fn id(&self) -> Option<&str> {
         self.id.as_deref()
+    }
+
+    /// Tells it from every other key of this process's life.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
     }
 
     pub(crate) fn algorithm(&self) -> Algorithm {
@@ -146,6 +164,13 @@ impl SigningKey {
     pub(crate) fn key(&self) -> &DecodingKey {
         &self.key
     }
+}
+
+/// The hasher has one fixed key: the number is compared within a process and shown nowhere.
+fn fingerprint(algorithm: Algorithm, id: Option<&str>, material: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (format!("{algorithm:?}"), id, material).hash(&mut hasher);
+    hasher.finish()
 }
 
 impl KeySet {
@@ -167,6 +192,17 @@ impl KeySet {
     /// The keys of both sets. A key of both sets stands twice, which costs one more comparison and nothing else.
     pub fn joined(sets: impl IntoIterator<Item = Self>) -> Result<Self, KeyError> {
         Self::new(sets.into_iter().flat_map(|set| set.keys).collect())
+    }
+
+    /// The keys of `self` that `newer` does not have any more, by their fingerprints.
+    pub fn gone_in(&self, newer: &Self) -> Vec<u64> {
+        let is_kept = |key: &&SigningKey| newer.keys.iter().any(|other| other.fingerprint == key.fingerprint);
+        self.keys.iter().filter(|key| !is_kept(key)).map(SigningKey::fingerprint).collect()
+    }
+
+    /// Whether a key of this fingerprint is in the set.
+    pub fn has(&self, fingerprint: u64) -> bool {
+        self.keys.iter().any(|key| key.fingerprint == fingerprint)
     }
 
     /// How many there are.

@@ -66,10 +66,13 @@ pub enum TokenError {
 pub struct CheckedToken {
     /// Its claims.
     pub claims: Claims,
-    /// Its end, in seconds since 1970. Leeway is not added.
-    pub expires_at: u64,
-    /// The name of the key that signed it, if the key has one.
-    pub key_id: Option<String>,
+    /// The time of its issue (`iat`), in seconds since 1970, if it has one.
+    pub issued_at: Option<u64>,
+    /// The end of the right that it gives, in seconds since 1970: its `exp`. If the leeway for clocks alone lets it in, the
+    /// leeway is added.
+    pub ends_at: u64,
+    /// The fingerprint of the key that signed it.
+    pub key: u64,
 }
 
 /// Checks `token` at `now`, in seconds since 1970.
@@ -77,13 +80,15 @@ pub fn check_token(token: &str, keys: &KeySet, rules: &TokenRules, now: u64) -> 
     if token.len() > TOKEN_BYTES_MAX {
         return Err(TokenError::TooLong(token.len()));
     }
-    let (claims, key_id) = verify(token, keys)?;
+    let (claims, key) = verify(token, keys)?;
     let expires_at = rules.judge(&claims, now)?;
-    Ok(CheckedToken { claims, expires_at, key_id })
+    let issued_at = claims.time("iat").map_err(|name| TokenError::Claim(name.to_owned()))?;
+    let forgiven = if expires_at > now { 0 } else { rules.leeway_seconds };
+    Ok(CheckedToken { claims, issued_at, ends_at: expires_at.saturating_add(forgiven), key })
 }
 
-/// The claims of a token whose signature one of the keys confirms.
-fn verify(token: &str, keys: &KeySet) -> Result<(Claims, Option<String>), TokenError> {
+/// The claims of a token whose signature one of the keys confirms, and the fingerprint of that key.
+fn verify(token: &str, keys: &KeySet) -> Result<(Claims, u64), TokenError> {
     let header = decode_header(token).map_err(|_| TokenError::Form)?;
     if header.crit.is_some() {
         // RFC 7515, 4.1.11: a header that must be understood.
@@ -106,7 +111,7 @@ fn verify(token: &str, keys: &KeySet) -> Result<(Claims, Option<String>), TokenE
         signature_only.required_spec_claims.clear();
         (signature_only.validate_exp, signature_only.validate_aud) = (false, false);
         match decode(token, key.key(), &signature_only) {
-            Ok(data) => return Ok((Claims::new(data.claims), key.id().map(str::to_owned))),
+            Ok(data) => return Ok((Claims::new(data.claims), key.fingerprint())),
             Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => refused = TokenError::Signature,
             // The signature is good, or is no base64url.
             Err(_) => return Err(TokenError::Form),
@@ -179,7 +184,7 @@ mod tests {
     }
 
     fn check(claims: &Value, rules: &TokenRules) -> Result<u64, TokenError> {
-        check_token(&signed(claims), &keys(), rules, NOW).map(|token| token.expires_at)
+        check_token(&signed(claims), &keys(), rules, NOW).map(|token| token.ends_at)
     }
 
     #[test]
@@ -187,7 +192,7 @@ mod tests {
         let rules = TokenRules { leeway_seconds: 30, ..TokenRules::default() };
         for (claims, expected) in [
             (json!({"exp": NOW + 60}), Ok(NOW + 60)),
-            (json!({"exp": NOW - 29}), Ok(NOW - 29)),
+            (json!({"exp": NOW - 29}), Ok(NOW + 1)),
             (json!({"exp": NOW - 30}), Err(TokenError::Expired(30))),
             (json!({"exp": NOW + 60, "nbf": NOW + 30}), Ok(NOW + 60)),
             (json!({"exp": NOW + 60, "nbf": NOW + 31}), Err(TokenError::NotYet(31))),
@@ -229,9 +234,10 @@ mod tests {
     fn the_key_is_found_by_its_name_or_tried_if_the_token_names_none() {
         let claims = json!({"exp": NOW + 60});
         let named = |kid: &str| Header { kid: Some(kid.into()), ..Header::new(Algorithm::HS256) };
-        let check = |token: &str| check_token(token, &keys(), &TokenRules::default(), NOW).map(|token| token.key_id);
-        assert_eq!(check(&signed(&claims)), Ok(Some("new".into())));
-        assert_eq!(check(&signed_with(&named("new"), &claims, SECRET)), Ok(Some("new".into())));
+        let check = |token: &str| check_token(token, &keys(), &TokenRules::default(), NOW).map(|token| token.key);
+        let [new, _old] = keys().gone_in(&KeySet::default())[..] else { panic!("there are two keys") };
+        assert_eq!(check(&signed(&claims)), Ok(new));
+        assert_eq!(check(&signed_with(&named("new"), &claims, SECRET)), Ok(new));
         assert_eq!(check(&signed_with(&named("old"), &claims, SECRET)), Err(TokenError::Signature));
         assert_eq!(check(&signed_with(&named("../x"), &claims, SECRET)), Err(TokenError::UnknownKey("../x".into())));
     }

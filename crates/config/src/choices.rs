@@ -28,3 +28,42 @@ impl Words for LogFormat {
     const VALUE_NAME: &'static str = "FORMAT";
     const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }
+
+/// Which readers are let in, and who decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessMode {
+    /// Everyone who reaches the port reads every channel.
+    Open,
+    /// A JSON Web Token names the channels.
+    Token,
+    /// A service of the operator is asked about each stream.
+    Origin,
+    /// A token must be good, and then the service is asked.
+    TokenThenOrigin,
+    /// A trusted proxy has decided, and says in header fields what it allows.
+    Proxy,
+}
+
+impl AccessMode {
+    /// Whether tokens are checked.
+    pub fn checks_tokens(self) -> bool {
+        matches!(self, Self::Token | Self::TokenThenOrigin)
+    }
+
+    /// Whether the operator's service is asked.
+    pub fn asks_origin(self) -> bool {
+        matches!(self, Self::Origin | Self::TokenThenOrigin)
+    }
+}
+
+impl Words for AccessMode {
+    const NOUN: &'static str = "mode of access";
+    const VALUE_NAME: &'static str = "MODE";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("open", Self::Open),
+        ("token", Self::Token),
+        ("origin", Self::Origin),
+        ("token+origin", Self::TokenThenOrigin),
+        ("proxy", Self::Proxy),
+    ];
+}

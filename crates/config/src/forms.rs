@@ -1,5 +1,6 @@
 //! The kinds of values, by what they say.
 
+pub(crate) mod access;
 pub(crate) mod networks;
 pub(crate) mod numbers;
 pub(crate) mod texts;

@@ -16,7 +16,7 @@ use crate::choices::LogFormat;
 use crate::fault::{Faults, Location};
 use crate::flags::Flags;
 use crate::settings::{Config, SETTINGS, Setting};
-use crate::{environment, file, redis_rules};
+use crate::{access_rules, environment, file, redis_rules};
 
 /// One setting as one layer gave it.
 #[derive(Clone)]
@@ -167,7 +167,7 @@ impl Layers {
         if self.config.engine.workers == 0 {
             self.config.engine.workers = available_parallelism().map_or(1, NonZeroUsize::get).min(256);
         }
-        for rule in RULES.into_iter().chain(redis_rules::RULES) {
+        for rule in RULES.into_iter().chain(redis_rules::RULES).chain(access_rules::RULES) {
             self.check(rule);
         }
         self.check_channels();

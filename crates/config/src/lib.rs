@@ -7,6 +7,7 @@
 //! its arguments or the disk by itself; they are passed in, and every fault in any of them is
 //! reported together with the others.
 
+mod access_rules;
 mod channel_rule;
 mod choices;
 mod environment;
@@ -25,14 +26,15 @@ mod settings;
 mod suggest;
 
 pub use channel_rule::ChannelRule;
-pub use choices::{LogFormat, SlowPolicy};
+pub use choices::{AccessMode, LogFormat, SlowPolicy};
 pub use fault::{Fault, Faults, Location};
 pub use flags::{Flags, Parsed, clap_args, command, parse_flags, parse_flags_of};
+pub use forms::access::{InternalToken, KeyFile};
 pub use layers::{Effective, Source, log_format, resolve};
 pub use redis_url::RedisUrl;
 pub use reference::{example_toml, reference_markdown};
 pub use secret::Secret;
 pub use settings::{
-    Channels, Config, Cors, Drain, Engine, Feed, Internal, Limits, Logging, Logs, Public, Redis, SETTINGS, Setting,
-    SettingsFile, Streams,
+    Access, Channels, Config, Cors, Drain, Engine, Feed, Internal, Limits, Logging, Logs, Public, Redis, SETTINGS,
+    Setting, SettingsFile, Streams,
 };

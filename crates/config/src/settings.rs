@@ -11,16 +11,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fantail_access::ChannelTemplate;
 use fantail_wire::LaneName;
 use ipnet::IpNet;
 
 use crate::channel_rule::{self, ChannelRule, ChannelRules};
-use crate::choices::{LogFormat, SlowPolicy};
+use crate::choices::{AccessMode, LogFormat, SlowPolicy};
 use crate::form::{AnyForm, Form, List, Optional};
+use crate::forms::access::{InternalToken, InternalTokens, KeyFile, KeyFiles, Templates};
 use crate::forms::networks::{Address, Network, RedisAddress, Servers};
 use crate::forms::numbers::{Count, Size, Time};
-use crate::forms::texts::{FilePath, LogFilter, SecretText, Text};
-use crate::forms::web::{HostNames, Origins, UrlPath};
+use crate::forms::texts::{FilePath, LogFilter, SecretText, Text, TextList};
+use crate::forms::web::{FieldName, FieldNames, HostNames, HttpUrl, Origins, UrlPath};
 use crate::forms::words::{Switch, Word};
 use crate::lane_names::LaneNames;
 use crate::layers::Source;
@@ -177,11 +179,54 @@ settings! {
     /// The listener for publishers and operators.
     internal: Internal, "Internal listener" {
         internal_listen: SocketAddr = Address, "127.0.0.1:8081",
-            "Where publishers and operators connect. It asks for no credentials, so keep it off public networks.";
+            "Where publishers and operators connect. On another address than this machine's own it needs internal_tokens.";
+        internal_tokens: Vec<InternalToken> = InternalTokens, "" or "/run/secrets/publisher=publish:orders.*+read",
+            "File with a token, as path=rights, that a request to internal_listen must show as Authorization: Bearer. The rights are publish (or publish:PATTERN for the channels that fit), read and operate. Without any, everyone who reaches internal_listen has all rights. Health needs no token. The files are read again every 10s.";
         internal_hosts: Vec<String> = HostNames, "" or "fantail.example.internal",
             "Name by which internal_listen is reached, such as that of a service in Docker Compose or Kubernetes. A request to another name is refused with 421, since a web page can make any name of its own lead here. Addresses and localhost are always accepted; a single * accepts every name.";
         health_listen: Option<SocketAddr> = Optional(Address), "" or "0.0.0.0:8082",
             "Where /livez, /readyz and /metrics are answered and nothing else, for kubelets, balancers and Prometheus. They are answered at internal_listen as well, where one may also publish.";
+    }
+    /// Who may read.
+    access: Access, "Who may read" {
+        access: Option<AccessMode> = Optional(Word::<AccessMode>::new()), "" or "token+origin",
+            "Who may read. open: everyone who reaches the port reads every channel. token: a JSON Web Token names the channels. origin: origin_url is asked about each stream. token+origin: both must agree. proxy: one of the trusted_proxies has decided and says so in header fields. Without it listen must be an address of this machine alone, and everyone on this machine may read. docs/access.md has a recipe for each.";
+        token_secret: Option<Secret> = Optional(SecretText), "",
+            "Secret of HS256 tokens, at least 32 bytes. Prefer token_keys, which names a file: other users can see a flag, and a file can be changed without a restart.";
+        token_keys: Vec<KeyFile> = KeyFiles, "" or "ES256:/etc/fantail/token-key.pem",
+            "File with a key that tokens may be signed with: a secret for HS256, HS384 and HS512, a public key in PEM form for RS, PS, ES and EdDSA. A directory stands for all files in it, and the name of each without its extension is the kid of its key. The files are read again every 10s; streams of a key that is gone end.";
+        token_jwks: Option<String> = Optional(Text), "" or "https://id.example.com/.well-known/jwks.json",
+            "JSON Web Key Set with keys that tokens may be signed with: a file, or an https URL, which is asked again every 5m and, at most every 30s, when a token names an unknown key. If it cannot be had, the last good set stays.";
+        token_jwks_ca: Option<PathBuf> = Optional(FilePath), "",
+            "PEM file with the authorities that may sign the certificate of token_jwks and origin_url, instead of the system's.";
+        token_issuers: Vec<String> = TextList, "" or "https://id.example.com",
+            "Issuer (iss) that a token must have, one of these. Without one the issuer does not matter.";
+        token_audiences: Vec<String> = TextList, "" or "fantail",
+            "Audience (aud) for which a token must be made, one of these. Without one the audience does not matter.";
+        token_leeway: Duration = Time { min: Duration::ZERO, max: seconds(MINUTE) }, "30s",
+            "Difference of clocks that is forgiven when exp and nbf are judged.";
+        token_header: Option<String> = Optional(FieldName), "" or "x-access-token",
+            "Header with the token, beside Authorization: Bearer, which comes first.";
+        token_cookie: Option<String> = Optional(FieldName), "" or "session",
+            "Cookie with the token. A request with it whose Origin is another site and not in cors_origin is refused, since any page could send it.";
+        token_query: Option<String> = Optional(FieldName), "" or "access_token",
+            "Query parameter with the token, for browsers without cookies. Proxies write queries to their logs, so give such tokens a short life.";
+        token_channels_claim: String = Text, "channels",
+            "Claim with the list of channels and * patterns that a token allows. A dot leads into an object: fantail.channels.";
+        channel_templates: Vec<ChannelTemplate> = Templates, "" or "user:{sub}",
+            "Channel that is made of a token's claims. A client that asks for no channel gets all channels that its token names and that templates make. Other characters than letters, digits, - _ . in a claim are written as ~ and two hexadecimal digits.";
+        stream_lifetime_max: Option<Duration> = Optional(Time { min: SHORTEST, max: YEAR }), "" or "1h",
+            "Longest life of a stream, less a random part of up to a tenth. The client comes back, is judged anew and loses nothing. A token's end is a stream's end anyway.";
+        origin_url: Option<String> = Optional(HttpUrl), "" or "http://127.0.0.1:3000/fantail/authorize",
+            "URL that is asked whether a stream may be opened. A 2xx allows, and may name channels, subject and expiry; 401 and 403 deny; anything else, and no answer, is a reason to come back later.";
+        origin_headers: Vec<String> = FieldNames, "authorization,cookie",
+            "Header of the client's request that is passed on to origin_url.";
+        origin_deadline: Duration = Time { min: SHORTEST, max: seconds(MINUTE) }, "2s",
+            "Longest wait for the answer of origin_url, or for token_jwks.";
+        origin_questions_max: usize = Count { min: 1, max: 65_536 }, "256",
+            "Questions to origin_url or token_jwks that may wait at once. Each holds 24 KiB here while it waits. Beyond it a client is told to come back later.";
+        origin_cache: Duration = Time { min: Duration::ZERO, max: seconds(HOUR) }, "5s",
+            "Time for which an answer of origin_url holds for equal questions: the same path, channels and passed headers. 0s asks each time.";
     }
     /// The threads.
     engine: Engine, "Threads" {

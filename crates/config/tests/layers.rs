@@ -102,13 +102,22 @@ fn every_setting_can_be_given_in_every_layer() {
         "redis_cluster_nodes" => "n1:6379,n2:1",
         "redis_sentinels" => "s1:26379,s2:1",
         "redis_username" | "redis_sentinel_username" | "redis_sentinel_master" => "edge",
-        "redis_password" | "redis_sentinel_password" => "***",
+        "redis_password" | "redis_sentinel_password" | "token_secret" => "***",
         "redis_password_file"
         | "redis_sentinel_password_file"
         | "redis_tls_ca"
         | "redis_tls_cert"
         | "redis_tls_key" => "/run/secrets/x",
         "cors_origin" => "https://a.example",
+        "access" => "open",
+        "token_keys" => "k=ES256:/etc/key.pem",
+        "token_jwks" => "https://id.example/jwks",
+        "token_jwks_ca" => "/etc/ca.pem",
+        "token_issuers" | "token_audiences" | "token_channels_claim" => "x",
+        "token_header" | "token_cookie" | "token_query" | "origin_headers" => "x-token",
+        "channel_templates" => "user:{sub}",
+        "origin_url" => "http://127.0.0.1:1/a",
+        "internal_tokens" => "/run/t=publish:a.*+read",
         "trusted_proxies" => "10.0.0.0/8,192.0.2.7",
         "log_level" => "warn",
         "log_format" => "json",
@@ -120,14 +129,25 @@ fn every_setting_can_be_given_in_every_layer() {
         | "channels_per_stream_max"
         | "unknown_id_replay_max"
         | "log_events_max"
+        | "origin_questions_max"
         | "redis_log_events_max" => "7",
         "drain_deadline" | "log_age_max" | "redis_log_age_max" => "11s",
         "control_events" => "false",
         "redis_log_lanes" => "orders,users",
         "slow_policy" => "latest",
         "channel" => "pattern=a.*,slow_policy=skip,log_bytes_max=64KiB;pattern=b,log_age_max=1m",
-        "drain_delay" | "drain_window" | "follow_deadline" | "linger" | "keepalive_interval" | "retry"
-        | "progress_deadline" | "request_deadline" => "7s",
+        "drain_delay"
+        | "drain_window"
+        | "follow_deadline"
+        | "linger"
+        | "keepalive_interval"
+        | "retry"
+        | "progress_deadline"
+        | "request_deadline"
+        | "token_leeway"
+        | "stream_lifetime_max"
+        | "origin_deadline"
+        | "origin_cache" => "7s",
         "event_bytes_max" | "uri_bytes_max" => "2KiB",
         "logs_bytes_max" => "8MiB",
         _ => "64KiB",
@@ -137,6 +157,11 @@ fn every_setting_can_be_given_in_every_layer() {
         let sentinels = [("FANTAIL_REDIS_SENTINELS", "s1"), ("FANTAIL_REDIS_SENTINEL_MASTER", "main")];
         let company = match key {
             "redis_url" | "redis_cluster_nodes" => Vec::new(),
+            "token_secret" | "token_keys" | "token_jwks" => vec![("FANTAIL_ACCESS", "token")],
+            "token_cookie" | "token_query" | "channel_templates" => {
+                vec![("FANTAIL_ACCESS", "token"), ("FANTAIL_TOKEN_SECRET", "x")]
+            }
+            "origin_url" => vec![("FANTAIL_ACCESS", "origin")],
             "cors_credentials" => vec![("FANTAIL_CORS_ORIGIN", "https://a.example")],
             "redis_log_lanes" => vec![("FANTAIL_REDIS_URL", "redis://db"), ("FANTAIL_REDIS_LOG", "true")],
             "redis_username" => vec![("FANTAIL_REDIS_URL", "redis://db"), ("FANTAIL_REDIS_PASSWORD_FILE", "/x")],
@@ -348,7 +373,7 @@ fn a_bad_value_is_told_even_if_a_later_layer_hides_it() {
 
 #[test]
 fn settings_that_contradict_each_other_are_refused() {
-    let table: [(&[&str], &str); 12] = [
+    let table: [(&[&str], &str); 22] = [
         (
             &["--cors-credentials"],
             "cors_credentials (true, --cors-credentials) needs exact origins in cors_origin (none",
@@ -359,8 +384,18 @@ fn settings_that_contradict_each_other_are_refused() {
         (&["--drain-deadline", "5s"], "drain_deadline (5s, --drain-deadline) must not be shorter than drain_window"),
         (&["--drain-window", "30s"], "--drain-window: drain_deadline (20s, default) must not be shorter"),
         (&["--listen", "127.0.0.1:8081"], "--listen: internal_listen (127.0.0.1:8081, default) must not take"),
-        (&["--listen", "0.0.0.0:8081"], "must not take the same address and port"),
-        (&["--internal-listen", "[::]:8080"], "must not take the same address and port"),
+        (&["--listen", "0.0.0.0:8081", "--access=open"], "must not take the same address and port"),
+        (&["--internal-listen", "[::]:8080", "--internal-tokens=/t=read"], "must not take the same address and port"),
+        (&["--listen", "0.0.0.0:8080"], "--listen: access (none, default) must be chosen (open if everyone"),
+        (&["--listen", "[::ffff:10.0.0.1]:8080"], "must be chosen"),
+        (&["--internal-listen", "0.0.0.0:8081"], "internal_tokens (none, default) must be given"),
+        (&["--access", "token"], "access (token, --access) needs token_secret, token_jwks or token_keys (none"),
+        (&["--access", "token+origin", "--token-jwks=https://i"], "needs origin_url"),
+        (&["--access", "origin"], "needs origin_url (none, default)"),
+        (&["--access", "proxy"], "needs trusted_proxies (none, default)"),
+        (&["--token-secret=x"], "token_secret (***, --token-secret) is of no use without a token in access (none"),
+        (&["--access=open", "--token-query=t"], "token_query (t, --token-query) is of no use without a token in"),
+        (&["--access=open", "--origin-url=http://h"], "is of no use without origin in access (open, --access)"),
         (&["--event-bytes-max", "8MiB"], "log_bytes_max (4MiB, default) must not be smaller than event_bytes_max"),
         (&["--logs-bytes-max", "64KiB"], "logs_bytes_max (64KiB, --logs-bytes-max) must not be smaller"),
         (&["--uri-bytes-max", "32KiB"], "head_bytes_max (16KiB, default) must not be smaller than uri_bytes_max"),

@@ -8,10 +8,12 @@ use fantail_hub::Hub;
 use fantail_shard::Admission;
 use fantail_telemetry::{Metrics, logging};
 
+use crate::access::ReadAccess;
 use crate::cli::format_of;
 use crate::control::Control;
 use crate::descriptors::{ConnectionsMax, connections_max};
 use crate::hub_settings::{hub_settings, shard_settings};
+use crate::internal_access::InternalAccess;
 use crate::listener::Listeners;
 use crate::public::PublicSettings;
 use crate::redis_settings::redis_settings;
@@ -25,7 +27,8 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
 
     let redis = redis_settings(&config)?;
     let hub_settings = hub_settings(&config, redis.as_ref())?;
-    let public = Arc::new(PublicSettings::new(&config, hub_settings.lanes.clone())?);
+    let access = Arc::new(ReadAccess::new(&config)?);
+    let public = Arc::new(PublicSettings::new(&config, hub_settings.lanes.clone(), Arc::clone(&access))?);
     let connections_max = connections_max(&config)?;
     let metrics = Arc::new(Metrics::new(config.engine.workers));
     let (hub, publisher) = Hub::new(hub_settings, metrics.hub());
@@ -41,6 +44,8 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     Control {
         hub,
         publisher,
+        access,
+        internal_access: InternalAccess::load(&config.internal.internal_tokens)?,
         redis,
         metrics,
         shards,

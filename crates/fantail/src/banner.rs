@@ -17,6 +17,8 @@ pub(crate) struct FeedLine {
 /// The start, told.
 pub(crate) struct Banner<'a> {
     pub(crate) shards: usize,
+    /// Everyone may read.
+    pub(crate) is_open: bool,
     pub(crate) feed: &'a FeedLine,
     pub(crate) listen: SocketAddr,
     /// With the path of the streams.
@@ -49,10 +51,10 @@ impl Banner<'_> {
         if is_shown {
             println!("{}", self.text());
         }
-        if !self.listen.ip().to_canonical().is_loopback() {
+        if self.is_open && !self.listen.ip().to_canonical().is_loopback() {
             warn!(
                 listen = %self.listen,
-                "everyone who reaches this address reads every channel; docs/behind-a-proxy.md tells how a proxy decides who may"
+                "everyone who reaches this address reads every channel; docs/access.md tells how to decide who may"
             );
         }
         let Self { shards, feed, public, internal, health, .. } = self;

@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use fantail_shard::{Admission, Shard, Shed, Subscribe};
+use fantail_shard::{Admission, Shard, Shed, StreamRight, Subscribe};
 use fantail_telemetry::{ShardCounters, StatusClass};
+use fantail_wire::Closing;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -26,11 +27,12 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tracing::debug;
 
+use crate::access::Answers;
 use crate::place::Place;
 use crate::problem::Answer;
 use crate::public::{Accepted, Decision, PublicSettings};
 use crate::request_log::RequestLine;
-use crate::reserve::turn_away;
+use crate::reserve::{come_back_later, turn_away};
 use crate::response_head::{shed, stream_head};
 use crate::unflushed::Unflushed;
 
@@ -119,16 +121,35 @@ fn hand_over(socket: TcpStream, peer: SocketAddr, noted: Noted, place: Place, co
     };
     let Some(permit) = place.into_permit() else { return };
     let Noted { accepted, client: forwarded, line } = noted;
-    let Accepted { request, framing, extra, names_stream } = *accepted;
+    let Accepted { request, permission, framing, extra, names_stream } = *accepted;
+    let Some(permission) = permission else { return };
     let maker = context.settings.channel_makers.maker(forwarded.unwrap_or(peer.ip()));
-    let head = stream_head(framing, &extra);
+    let mut right = permission.right;
+    if !context.settings.access.still_holds(&permission) {
+        // It was taken back in this moment: the stream is told so as those that are open are.
+        right = right.map(|right| StreamRight { ends_at: 0, ..right });
+    }
+    let mut head = stream_head(framing, &extra);
+    if let Some(event) = &permission.first_event {
+        head = [&head[..], event.bytes(framing)].concat().into();
+    }
     let shed = (!names_stream).then(|| Box::new(move |reason| shed(reason, &extra)) as Shed);
     let (channels, resume, limit) = (request.channels, request.resume, request.limit);
-    let right = None;
     let subscribe = Subscribe { socket, permit, forwarded, right, maker, channels, resume, limit, framing, head, shed };
     let connection = context.shard.subscribe(subscribe);
     if let Some(line) = line {
         line.end(StatusCode::OK, Some(connection));
+    }
+}
+
+/// Decides, and asks what must be known for that.
+async fn decide(request: &Request<Incoming>, peer: SocketAddr, context: &ShardContext) -> Decision {
+    let mut answers = Answers::default();
+    loop {
+        match context.settings.decide(request, peer, &answers) {
+            Decision::Ask(question) => context.settings.access.ask(question, &mut answers).await,
+            decided => return decided,
+        }
     }
 }
 
@@ -142,8 +163,13 @@ async fn answer(
     let client = context.settings.client(peer, request.headers());
     let line = RequestLine::begin("public", Some(peer), client, &request);
     let requests = &context.counters.requests;
-    let answer = match context.settings.decide(&request) {
+    let answer = match decide(&request, peer, context).await {
         Decision::Answer(answer) => answer,
+        Decision::Ask(_) => unreachable!("every question was answered"),
+        Decision::ComeBackLater(accepted) => {
+            let detail = "who may read cannot be decided now, try again";
+            come_back_later(&accepted, context, Closing::AccessUnavailable, detail)
+        }
         Decision::Stream(accepted) if place.borrow_mut().let_in(&context.admission) => {
             requests.add(StatusClass::Success, 1);
             note.set(Some(Noted { accepted, client, line }));

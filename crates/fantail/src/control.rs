@@ -16,6 +16,7 @@ use fantail_wire::FeedState;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::access::{FILES_INTERVAL, ReadAccess};
 use crate::banner::{Banner, FeedLine};
 use crate::drain;
 use crate::feed_news;
@@ -24,6 +25,8 @@ use crate::health::{self, Health};
 use crate::intake::NodeIntake;
 use crate::interest;
 use crate::internal::{self, Internal};
+use crate::internal_access::InternalAccess;
+use crate::revocations;
 use crate::running_node::RunningNode;
 use crate::shard_thread::ShardHandle;
 
@@ -32,6 +35,8 @@ pub(crate) struct Control {
     pub(crate) config: Config,
     pub(crate) hub: Arc<Hub>,
     pub(crate) publisher: Publisher,
+    pub(crate) access: Arc<ReadAccess>,
+    pub(crate) internal_access: InternalAccess,
     /// How Redis is reached; without it the feed is this node's memory.
     pub(crate) redis: Option<RedisSettings>,
     pub(crate) metrics: Arc<Metrics>,
@@ -56,10 +61,10 @@ impl Control {
 
     async fn serve(self) -> anyhow::Result<()> {
         let signals = drain::Signals::install()?;
-        hangup::outlive()?;
         let config = self.config;
         let (listener, internal_url) = listening(self.internal_listener)?;
         let health_listening = self.health_listener.map(listening).transpose()?;
+        let is_open = self.access.is_open();
         let feed_line = FeedLine::of(self.redis.as_ref());
         let commands: Vec<_> = self.shards.iter().map(|shard| shard.commands.clone()).collect();
         let (brings_events, feed_state) = watch::channel(false);
@@ -68,6 +73,7 @@ impl Control {
         }
         let (feed, intake) = connect(self.redis, self.publisher, &self.metrics, brings_events);
         let node = Arc::new(RunningNode {
+            access: self.access,
             feed,
             intake,
             hub: self.hub,
@@ -77,15 +83,21 @@ impl Control {
         });
         tokio::spawn(interest::mind(Arc::clone(&node), config.feed.linger));
         tokio::spawn(interest::sweep(Arc::clone(&node)));
+        tokio::spawn(revocations::keep_keys(Arc::clone(&node)));
         let (draining, draining_out) = watch::channel(false);
         let health = Arc::new(Health::new(Arc::clone(&node), draining_out));
-        let internal = Internal::new(&config, node, Arc::clone(&health), self.internal_connections_max);
+        let internal_access = Arc::new(self.internal_access);
+        hangup::read_again(Arc::clone(&node), Arc::clone(&internal_access))?;
+        tokio::spawn(read_tokens_again(Arc::clone(&internal_access)));
+        let places = self.internal_connections_max;
+        let internal = Internal::new(&config, node, Arc::clone(&health), internal_access, places);
         tokio::spawn(internal::run(listener, Arc::new(internal)));
         let health_url = health_listening.map(|(listener, url)| {
             tokio::spawn(health::run(listener, health));
             url
         });
         Banner {
+            is_open,
             shards: self.shards.len(),
             feed: &feed_line,
             listen: self.public_address,
@@ -96,6 +108,14 @@ impl Control {
         // Its lines are for a person; a collector of JSON has the same in the log.
         .tell(config.logging.log_format == LogFormat::Text);
         drain::serve_until_signal(signals, self.shards, draining, config.drain).await
+    }
+}
+
+/// Keeps the internal listener's tokens up to date, for ever.
+async fn read_tokens_again(access: Arc<InternalAccess>) {
+    loop {
+        tokio::time::sleep(FILES_INTERVAL).await;
+        access.read_files_again();
     }
 }
 

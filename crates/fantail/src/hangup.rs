@@ -1,15 +1,24 @@
-//! `SIGHUP`: it ends nothing, and there is nothing yet that it could read again.
+//! `SIGHUP`: keys and tokens are read again at once, and not only when it is their turn.
+
+use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::warn;
+use tracing::info;
 
-/// From here on the signal does not kill the process: each is told in the log, and the node goes on.
-pub(crate) fn outlive() -> anyhow::Result<()> {
+use crate::internal_access::InternalAccess;
+use crate::running_node::RunningNode;
+
+/// From here on the signal does not kill the process.
+pub(crate) fn read_again(node: Arc<RunningNode>, internal_access: Arc<InternalAccess>) -> anyhow::Result<()> {
     let mut hangups = signal(SignalKind::hangup()).context("cannot watch for signals")?;
     tokio::spawn(async move {
         while hangups.recv().await.is_some() {
-            warn!("SIGHUP changes nothing, there is no reload yet; restart to take up settings, SIGTERM drains");
+            info!(
+                "SIGHUP: keys and tokens are read again; other settings are taken up by a restart, and SIGTERM drains"
+            );
+            node.access.keys().read_files_again();
+            internal_access.read_files_again();
         }
     });
     Ok(())

@@ -3,8 +3,10 @@
 //! With TLS if the URL begins with https. An error names the server's address and nothing else of the URL: its query may
 //! hold a token.
 
+mod pool;
 mod trust;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::{Host, Url};
 
+pub(crate) use self::pool::{Pool, fetch};
 pub(crate) use self::trust::Refused;
 
 use self::trust::Trust;
@@ -104,6 +107,17 @@ impl ServerUrl {
             path: url.path().to_owned(),
             query: url.query().map(str::to_owned),
         })
+    }
+
+    /// Whether it begins with https.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    /// Whether the way there leaves this machine.
+    pub(crate) fn is_remote(&self) -> bool {
+        let is_loopback = self.host.parse::<IpAddr>().map_or(self.host == "localhost", |address| address.is_loopback());
+        !is_loopback
     }
 
     /// Host and port, fit for a message.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fantail_access::HostPolicy;
+use fantail_access::{HostPolicy, NeededRight};
 use fantail_config::{Config, Limits};
 use fantail_feed::Receipt;
 use fantail_shard::{ConnectionId, ConnectionSummary, ShardCommand};
@@ -23,12 +23,14 @@ use tokio::sync::oneshot;
 
 use crate::bounded_server::BoundedServer;
 use crate::health::{Health, only_read};
+use crate::internal_access::{InternalAccess, RequestRights};
 use crate::json_answer::json_answer;
 use crate::problem::{Answer, Problem};
 use crate::public::check_host;
 use crate::publish_batch::{BatchResults, receipt_json};
 use crate::publish_body::{self, Items};
 use crate::request_log::RequestLine;
+use crate::revocations::Revocation;
 use crate::running_node::RunningNode;
 use crate::web_page::{refuse_other_names, refuse_pages};
 
@@ -43,6 +45,8 @@ const IDLE_MIN: Duration = Duration::from_secs(75);
 pub(crate) struct Internal {
     node: Arc<RunningNode>,
     health: Arc<Health>,
+    /// Who may do what.
+    access: Arc<InternalAccess>,
     /// The names that requests may be sent to.
     hosts: HostPolicy,
     limits: Limits,
@@ -77,10 +81,17 @@ pub(crate) async fn run(listener: TcpListener, internal: Arc<Internal>) {
 
 impl Internal {
     /// The routes to this node.
-    pub(crate) fn new(config: &Config, node: Arc<RunningNode>, health: Arc<Health>, connections_max: usize) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        node: Arc<RunningNode>,
+        health: Arc<Health>,
+        access: Arc<InternalAccess>,
+        connections_max: usize,
+    ) -> Self {
         Self {
             node,
             health,
+            access,
             hosts: HostPolicy::new(&config.internal.internal_hosts),
             limits: config.limits.clone(),
             connections_max,
@@ -109,53 +120,91 @@ impl Internal {
         let path = path.strip_prefix('/').unwrap_or_default();
         let (head, rest) = path.split_once('/').map_or((path, None), |(head, rest)| (head, Some(rest)));
         let query = request.uri().query().unwrap_or_default().to_owned();
+        // Probes show no token.
+        if let ("livez" | "readyz", None) = (head, rest) {
+            return self.health.find(head, &request).unwrap_or_else(unknown_path);
+        }
+        let rights = self.access.rights(request.headers())?;
         match (head, rest) {
-            ("publish", None) => self.publish_json(only(request, "POST")?).await,
-            ("publish", Some(channel)) => self.publish_raw(channel, &query, only(request, "POST")?).await,
-            ("channels", None) => only_read(&request).and_then(|()| self.list_channels(&query)),
-            ("channels", Some(channel)) => match *request.method() {
-                Method::GET | Method::HEAD => self.show_channel(channel),
-                Method::DELETE => self.delete_channel(channel),
-                _ => Err(Problem::method("GET, HEAD, DELETE")),
-            },
-            ("connections", None) => {
-                only_read(&request)?;
-                self.list_connections(&query).await
+            ("publish", None) => self.publish_json(&rights, only(request, "POST")?).await,
+            ("publish", Some(channel)) => self.publish_raw(&rights, channel, &query, only(request, "POST")?).await,
+            ("channels", Some(channel)) if request.method() == Method::DELETE => {
+                rights.check(NeededRight::Operate)?;
+                self.delete_channel(channel)
             }
             ("connections", Some(id)) => {
                 only(request, "DELETE")?;
+                rights.check(NeededRight::Operate)?;
                 self.end_connection(id).await
             }
-            ("config", None) => only_read(&request).map(|()| json_answer(StatusCode::OK, &self.effective)),
-            (name, None) => self.health.find(name, &request).unwrap_or_else(unknown_path),
+            ("revoke", None) => {
+                let request = only(request, "POST")?;
+                rights.check(NeededRight::Operate)?;
+                self.revoke(request).await
+            }
+            _ => {
+                rights.check(NeededRight::Read)?;
+                self.show(head, rest, &query, &request).await
+            }
+        }
+    }
+
+    /// The routes that look and change nothing.
+    async fn show(
+        &self,
+        head: &str,
+        rest: Option<&str>,
+        query: &str,
+        request: &Request<Incoming>,
+    ) -> Result<Answer, Problem> {
+        match (head, rest) {
+            ("channels", None) => only_read(request).and_then(|()| self.list_channels(query)),
+            ("channels", Some(channel)) => match *request.method() {
+                Method::GET | Method::HEAD => self.show_channel(channel),
+                _ => Err(Problem::method("GET, HEAD, DELETE")),
+            },
+            ("connections", None) => {
+                only_read(request)?;
+                self.list_connections(query).await
+            }
+            ("config", None) => only_read(request).map(|()| json_answer(StatusCode::OK, &self.effective)),
+            (name, None) => self.health.find(name, request).unwrap_or_else(unknown_path),
             _ => unknown_path(),
         }
     }
 
-    async fn publish_raw(&self, channel: &str, query: &str, request: Request<Incoming>) -> Result<Answer, Problem> {
+    async fn publish_raw(
+        &self,
+        rights: &RequestRights,
+        channel: &str,
+        query: &str,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Problem> {
         let publication = publish_body::raw(channel, query, self.body(request).await?)?;
-        let receipt = self.node.feed.publish(&publication).await?;
+        let receipt = self.publish(rights, Ok(publication)).await?;
         Ok(json_answer(StatusCode::ACCEPTED, &receipt_json(&receipt).into()))
     }
 
-    async fn publish_json(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
+    async fn publish_json(&self, rights: &RequestRights, request: Request<Incoming>) -> Result<Answer, Problem> {
         match publish_body::json(&self.body(request).await?)? {
             Items::One(item) => {
-                let receipt = self.node.feed.publish(&item?).await?;
+                let receipt = self.publish(rights, item).await?;
                 Ok(json_answer(StatusCode::ACCEPTED, &receipt_json(&receipt).into()))
             }
             Items::Many(items) => {
                 let mut results = BatchResults::default();
                 for item in items {
-                    results.push(self.publish_item(item).await);
+                    results.push(self.publish(rights, item).await);
                 }
                 Ok(results.into_answer())
             }
         }
     }
 
-    async fn publish_item(&self, item: Result<Publication, Problem>) -> Result<Receipt, Problem> {
-        Ok(self.node.feed.publish(&item?).await?)
+    async fn publish(&self, rights: &RequestRights, item: Result<Publication, Problem>) -> Result<Receipt, Problem> {
+        let publication = item?;
+        rights.check(NeededRight::Publish(&publication.channels))?;
+        Ok(self.node.feed.publish(&publication).await?)
     }
 
     fn list_channels(&self, query: &str) -> Result<Answer, Problem> {
@@ -206,6 +255,11 @@ impl Internal {
         }
     }
 
+    async fn revoke(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
+        let ended = Revocation::parse(&self.body(request).await?)?.carry_out(&self.node).await?;
+        Ok(json_answer(StatusCode::OK, &json!({ "ended": ended })))
+    }
+
     /// The request's body, refused as soon as it is known to be too long.
     async fn body(&self, request: Request<Incoming>) -> Result<Vec<u8>, Problem> {
         let max = self.limits.publish_body_bytes_max;
@@ -226,7 +280,9 @@ impl Internal {
 }
 
 fn unknown_path() -> Result<Answer, Problem> {
-    Err(Problem::not_found("there are /publish, /channels, /connections, /livez, /readyz, /metrics and /config"))
+    Err(Problem::not_found(
+        "there are /publish, /channels, /connections, /revoke, /livez, /readyz, /metrics and /config",
+    ))
 }
 
 /// The request, if its method is the only one that its path answers.

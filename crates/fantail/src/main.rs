@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod access;
 mod app;
 mod banner;
 mod bounded_server;
@@ -21,6 +22,7 @@ mod hub_settings;
 mod intake;
 mod interest;
 mod internal;
+mod internal_access;
 mod json_answer;
 mod listener;
 mod place;
@@ -33,6 +35,7 @@ mod redis_settings;
 mod request_log;
 mod reserve;
 mod response_head;
+mod revocations;
 mod running_node;
 mod shard_thread;
 mod subscribe_command;

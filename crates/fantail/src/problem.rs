@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use fantail_feed::PublishError;
 use fantail_wire::{ChannelNameError, EventError};
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
@@ -83,6 +83,10 @@ impl From<Problem> for Answer {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(allow) = problem.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if problem.status == StatusCode::UNAUTHORIZED {
+            // RFC 9110, 11.6.1: a 401 names how to log in.
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if problem.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));

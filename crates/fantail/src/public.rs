@@ -1,17 +1,20 @@
 //! The public listener's routes: a request becomes a stream or an answer.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fantail_access::{CorsDecision, CorsPolicy, TrustedProxies};
 use fantail_config::{Config, Cors};
-use fantail_wire::{Framing, Lanes};
+use fantail_wire::{ChannelName, Framing, Lanes};
 use http::header::{ACCEPT, HOST, HeaderMap, ORIGIN};
 use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Body;
+use smallvec::SmallVec;
 
+use crate::access::{Answers, Asked, Permission, Question, ReadAccess, Verdict};
 use crate::channel_makers::ChannelMakers;
 use crate::problem::{Answer, Problem};
 use crate::response_head::{ExtraHeaders, STREAM_HEADERS, with_headers};
@@ -23,7 +26,6 @@ const METHODS: &str = "GET, HEAD, OPTIONS";
 pub(crate) const PUBLIC_LISTENER: &str = "this is the public listener";
 
 /// What the operator decided about public requests.
-#[derive(Debug)]
 pub(crate) struct PublicSettings {
     /// With a leading slash and none at the end.
     pub(crate) path: String,
@@ -36,11 +38,16 @@ pub(crate) struct PublicSettings {
     pub(crate) request_deadline: Duration,
     pub(crate) cors: CorsPolicy,
     pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) access: Arc<ReadAccess>,
 }
 
 /// What becomes of a request.
 pub(crate) enum Decision {
     Answer(Answer),
+    /// Something must be known first; then the request is decided again.
+    Ask(Question),
+    /// A stream that cannot begin, since nobody can say now who may read.
+    ComeBackLater(Box<Accepted>),
     /// The socket becomes a stream, if there is room.
     Stream(Box<Accepted>),
 }
@@ -48,6 +55,8 @@ pub(crate) enum Decision {
 /// An accepted subscribe.
 pub(crate) struct Accepted {
     pub(crate) request: SubscribeRequest,
+    /// The right to it; none for a stream that cannot begin.
+    pub(crate) permission: Option<Box<Permission>>,
     pub(crate) framing: Framing,
     /// Headers that depend on the request.
     pub(crate) extra: ExtraHeaders,
@@ -57,7 +66,7 @@ pub(crate) struct Accepted {
 
 impl PublicSettings {
     /// Those of the operator. `lanes` tells how channels are divided.
-    pub(crate) fn new(config: &Config, lanes: Lanes) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &Config, lanes: Lanes, access: Arc<ReadAccess>) -> anyhow::Result<Self> {
         let (public, limits) = (&config.public, &config.limits);
         Ok(Self {
             path: public.path.clone(),
@@ -69,6 +78,7 @@ impl PublicSettings {
             request_deadline: limits.request_deadline,
             cors: cors_policy(&config.cors)?,
             trusted_proxies: TrustedProxies::new(public.trusted_proxies.clone()),
+            access,
         })
     }
 
@@ -81,21 +91,28 @@ impl PublicSettings {
         self.trusted_proxies.client(peer.ip(), values)
     }
 
-    /// Decides what becomes of a request.
-    pub(crate) fn decide<B: Body>(&self, request: &Request<B>) -> Decision {
+    /// Decides what becomes of a request, by what is known.
+    pub(crate) fn decide<B: Body>(&self, request: &Request<B>, peer: SocketAddr, answers: &Answers) -> Decision {
         let cors = self.cors.decide(request.headers().get_all(ORIGIN).iter().map(http::HeaderValue::as_bytes));
-        let decision = self.route(request, &cors).unwrap_or_else(|problem| Decision::Answer(problem.into()));
+        let decision =
+            self.route(request, peer, &cors, answers).unwrap_or_else(|problem| Decision::Answer(problem.into()));
         let decision = match decision {
             Decision::Answer(answer) if request.method() == Method::OPTIONS => {
                 Decision::Answer(with_headers(answer, cors.preflight_headers()))
             }
             Decision::Answer(answer) => Decision::Answer(with_headers(answer, cors.headers())),
-            stream @ Decision::Stream(_) => stream,
+            other => other,
         };
         if request.body().is_end_stream() { decision } else { closing(decision) }
     }
 
-    fn route<B: Body>(&self, request: &Request<B>, cors: &CorsDecision) -> Result<Decision, Problem> {
+    fn route<B: Body>(
+        &self,
+        request: &Request<B>,
+        peer: SocketAddr,
+        cors: &CorsDecision,
+        answers: &Answers,
+    ) -> Result<Decision, Problem> {
         self.check_sizes(request)?;
         check_host(request)?;
         let in_path = self.channel_in_path(request.uri().path()).map_err(|problem| for_publishers(problem, request))?;
@@ -107,8 +124,21 @@ impl PublicSettings {
         if !request.body().is_end_stream() {
             return Err(Problem::field("body", "a subscribe has no body"));
         }
-        let subscribe =
-            SubscribeRequest::parse(in_path, request.uri(), request.headers(), self.channels_max, &self.lanes)?;
+        let mut subscribe = SubscribeRequest::parse(in_path, request.uri(), request.headers(), self.channels_max)?;
+        let asked = Asked {
+            channels: &subscribe.channels,
+            peer,
+            client: self.client(peer, request.headers()),
+            is_listed_page: cors.is_listed(),
+        };
+        let permission = match self.access.decide(request, &asked, answers)? {
+            Verdict::Allowed(permission) => Some(permission),
+            Verdict::ComeBackLater => None,
+            Verdict::Ask(question) => return Ok(Decision::Ask(question)),
+        };
+        if let Some(permission) = &permission {
+            subscribe.channels = self.check_channels(&permission.channels)?;
+        }
         if request.method() == Method::HEAD {
             return Ok(Decision::Answer(with_headers(empty(StatusCode::OK), STREAM_HEADERS.into_iter())));
         }
@@ -117,12 +147,24 @@ impl PublicSettings {
             _ => Framing::Chunked,
         };
         let extra: ExtraHeaders = cors.headers().map(|(name, value)| (name, value.to_owned())).collect();
-        Ok(Decision::Stream(Box::new(Accepted {
-            request: subscribe,
-            framing,
-            extra,
-            names_stream: names_stream(request.headers()),
-        })))
+        let is_allowed = permission.is_some();
+        let names_stream = names_stream(request.headers());
+        let accepted = Box::new(Accepted { request: subscribe, permission, framing, extra, names_stream });
+        Ok(if is_allowed { Decision::Stream(accepted) } else { Decision::ComeBackLater(accepted) })
+    }
+
+    /// A stream follows so many channels, all of one lane.
+    fn check_channels(&self, channels: &[ChannelName]) -> Result<SmallVec<[ChannelName; 1]>, Problem> {
+        if channels.len() > self.channels_max {
+            let detail = format!(
+                "you may read {} channels by their names, and a stream follows at most {}: ask for some of them",
+                channels.len(),
+                self.channels_max
+            );
+            return Err(Problem::field("channel", detail));
+        }
+        self.lanes.of_all(channels).map_err(|error| Problem::field("channel", error.to_string()))?;
+        Ok(channels.into())
     }
 
     fn check_sizes<B>(&self, request: &Request<B>) -> Result<(), Problem> {
@@ -186,7 +228,7 @@ pub(crate) fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
 fn closing(decision: Decision) -> Decision {
     match decision {
         Decision::Answer(answer) => Decision::Answer(with_headers(answer, [("connection", "close")].into_iter())),
-        stream @ Decision::Stream(_) => stream,
+        other => other,
     }
 }
 

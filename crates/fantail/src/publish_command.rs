@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use anyhow::{Context, bail};
 use fantail_feed::{Receipt, RedisPublisher, RedisSettings};
 use fantail_wire::{ChannelName, Event, Publication};
+use http::HeaderValue;
 use serde_json::{Value, json};
 
 use self::http_publisher::HttpPublisher;
@@ -33,8 +34,8 @@ pub(crate) struct Publish {
 /// Where events go.
 #[derive(Debug)]
 pub(crate) enum Destination {
-    /// To the internal listener of a node.
-    Http(Server),
+    /// To the internal listener of a node, with what it asks for in `Authorization`.
+    Http(Server, Option<HeaderValue>),
     /// Past the nodes, to the Redis that they follow.
     Redis(Box<RedisSettings>),
 }
@@ -105,7 +106,7 @@ impl Publish {
 
     async fn publisher(&self) -> anyhow::Result<Publisher> {
         match &self.destination {
-            Destination::Http(server) => Ok(Publisher::Http(HttpPublisher::new(server.clone()))),
+            Destination::Http(server, token) => Ok(Publisher::Http(HttpPublisher::new(server.clone(), token.clone()))),
             Destination::Redis(settings) => {
                 // The TLS of the Redis client asks for the process's default provider.
                 let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -209,6 +210,7 @@ mod tests {
         let publish = Publish {
             destination: Destination::Http(
                 Server::new(ServerUrl::parse(&format!("http://127.0.0.1:{port}")).unwrap(), None).unwrap(),
+                None,
             ),
             channels: vec![ChannelName::parse("a").unwrap()],
             template: Event::text(""),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fantail_telemetry::{Sampled, TurnedAway};
-use fantail_wire::Framing;
+use fantail_wire::{Closing, Framing};
 use http::header::{HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body_util::Full;
@@ -89,16 +89,20 @@ impl Reserve {
     }
 }
 
-/// The answer to a request for a stream for which there is no room. A browser's `EventSource` gives up for ever on any
-/// status but 200, so it gets a stream of last words.
+/// The answer to a request for a stream for which there is no room.
 pub(crate) fn turn_away(accepted: &Accepted, context: &ShardContext) -> Answer {
     context.counters.turned_away.add(TurnedAway::Told, 1);
+    come_back_later(accepted, context, Closing::Overloaded, "this node has no room for another stream, try again")
+}
+
+/// The answer to a request for a stream that cannot begin now. A browser's `EventSource` gives up for ever on any status but
+/// 200, so it gets a stream of last words; other clients get 503 with these.
+pub(crate) fn come_back_later(accepted: &Accepted, context: &ShardContext, reason: Closing, detail: &str) -> Answer {
     context.counters.shed.add(1);
-    let (words, retry_ms) = context.shard.words_when_full();
+    let (words, retry_ms) = context.shard.words_instead(reason);
     let answer = if accepted.names_stream {
         with_headers(Response::new(Full::new(words.share(Framing::CloseDelimited))), STREAM_HEADERS.into_iter())
     } else {
-        let detail = "this node has no room for another stream, try again";
         let mut answer = Answer::from(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_ms.div_ceil(1000)));
         answer

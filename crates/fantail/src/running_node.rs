@@ -9,10 +9,12 @@ use fantail_telemetry::Metrics;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use crate::access::ReadAccess;
 use crate::intake::NodeIntake;
 
 /// Its parts.
 pub(crate) struct RunningNode {
+    pub(crate) access: Arc<ReadAccess>,
     pub(crate) feed: Arc<Feed<NodeIntake>>,
     /// The hub's one publisher is behind this lock; it is not held while the feed is called, which may take it.
     pub(crate) intake: Arc<Mutex<NodeIntake>>,

@@ -1,7 +1,7 @@
 //! What a subscribe asks for: the request's target and headers, checked.
 
 use fantail_hub::Resume;
-use fantail_wire::{ChannelName, Lanes};
+use fantail_wire::ChannelName;
 use http::{HeaderMap, Uri};
 use percent_encoding::percent_decode_str;
 use smallvec::SmallVec;
@@ -11,7 +11,7 @@ use crate::problem::Problem;
 /// A checked subscribe.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct SubscribeRequest {
-    /// At least one, each once.
+    /// Each once. None if the client leaves them to what it may read.
     pub(crate) channels: SmallVec<[ChannelName; 1]>,
     pub(crate) resume: Resume,
     pub(crate) limit: Option<u64>,
@@ -27,20 +27,17 @@ struct Query {
 }
 
 impl SubscribeRequest {
-    /// Reads the request; `in_path` is what stands behind the stream path's slash, still encoded. Its channels are all of
-    /// one of `lanes`.
+    /// Reads the request; `in_path` is what stands behind the stream path's slash, still encoded.
     pub(crate) fn parse(
         in_path: Option<&str>,
         uri: &Uri,
         headers: &HeaderMap,
         channels_max: usize,
-        lanes: &Lanes,
     ) -> Result<Self, Problem> {
         let query = Query::parse(uri.query().unwrap_or_default());
         let resume = resume(&query, headers)?;
         let limit = query.limit.as_deref().map(limit).transpose()?;
         let channels = channels(in_path, query.channels, channels_max)?;
-        lanes.of_all(&channels).map_err(|error| Problem::field("channel", error.to_string()))?;
         Ok(Self { channels, resume, limit })
     }
 }
@@ -74,9 +71,6 @@ fn channels(
         }
         let decoded = percent_decode_str(encoded).decode_utf8();
         names.push(decoded.map_err(|_| Problem::field("channel", "a channel name is UTF-8"))?.into_owned());
-    }
-    if names.is_empty() {
-        return Err(Problem::field("channel", "name a channel: /sse/{channel} or /sse?channel=a&channel=b"));
     }
     let mut channels: SmallVec<[ChannelName; 1]> = SmallVec::new();
     for name in names {
@@ -131,7 +125,7 @@ mod tests {
         if let Some(id) = last_event_id {
             headers.insert("last-event-id", http::HeaderValue::from_bytes(id).expect("a valid header"));
         }
-        SubscribeRequest::parse(in_path, &uri, &headers, 3, &Lanes::named([]).expect("one"))
+        SubscribeRequest::parse(in_path, &uri, &headers, 3)
     }
 
     fn names(request: &SubscribeRequest) -> Vec<&str> {
@@ -140,6 +134,7 @@ mod tests {
 
     #[test]
     fn channels_come_from_the_path_or_the_query_each_once() {
+        assert_eq!(names(&parse(None, "", None).expect("valid")), [""; 0]);
         assert_eq!(names(&parse(Some("user%3A1/x"), "", None).expect("valid")), ["user:1/x"]);
         assert_eq!(names(&parse(None, "channel=a&channel=b&channel=a&_=1", None).expect("valid")), ["a", "b"]);
     }
@@ -147,12 +142,10 @@ mod tests {
     #[test]
     fn bad_channels_and_options_name_their_field() {
         let field = |in_path, query| parse(in_path, query, None).expect_err("a problem").field;
-        assert_eq!(field(None, ""), Some("channel"));
         assert_eq!(field(Some("a"), "channel=b"), Some("channel"));
         assert_eq!(field(Some("%ff"), ""), Some("channel"));
         assert_eq!(field(Some("a*"), ""), Some("channel"));
         assert_eq!(field(None, "channel=a&channel=b&channel=c&channel=d"), Some("channel"));
-        assert_eq!(field(Some("@orders/1"), ""), Some("channel"), "a lane that is not served");
         for bad in ["limit=0", "limit=-1", "limit=x", "limit=", "limit=99999999999999999999"] {
             assert_eq!(field(Some("a"), bad), Some("limit"), "{bad}");
         }

@@ -123,12 +123,13 @@ impl Shard {
         id
     }
 
-    /// The last words to a client for which there is no room, and the milliseconds that they say to wait.
-    pub fn words_when_full(&self) -> (Frame, u32) {
+    /// The last words to a client whose stream cannot begin, and the milliseconds that they say to wait.
+    pub fn words_instead(&self, reason: Closing) -> (Frame, u32) {
         let engine = self.engine.borrow();
         let settings = engine.streams.settings();
-        let retry_ms = settings.retry_when_full();
-        (closing_frame(settings.control_events.then_some(Closing::Overloaded), retry_ms), retry_ms)
+        let is_full = reason == Closing::Overloaded;
+        let retry_ms = if is_full { settings.retry_when_full() } else { settings.retry_jittered() };
+        (closing_frame(settings.control_events.then_some(reason), retry_ms), retry_ms)
     }
 
     async fn run(self, mut poll: AsyncFd<Poll>, mut commands: mpsc::Receiver<ShardCommand>) -> io::Result<()> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::form::Form;
+use crate::form::{Form, Shape, pieces};
 use crate::secret::Secret;
 use crate::suggest;
 
@@ -27,6 +27,27 @@ impl Form for Text {
 
     fn describe(&self) -> String {
         "text".to_owned()
+    }
+}
+
+/// Texts without commas.
+pub(crate) struct TextList;
+
+impl Form for TextList {
+    type Value = Vec<String>;
+    const VALUE_NAME: &'static str = "TEXT";
+    const SHAPE: Shape = Shape::List;
+
+    fn parse(&self, text: &str) -> Result<Vec<String>, String> {
+        Ok(pieces(text).map(str::to_owned).collect())
+    }
+
+    fn show(&self, value: &Vec<String>) -> String {
+        value.join(",")
+    }
+
+    fn describe(&self) -> String {
+        "texts without commas".to_owned()
     }
 }
 

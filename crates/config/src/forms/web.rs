@@ -1,6 +1,7 @@
 //! Paths, origins and host names of the web.
 
 use fantail_access::CorsPolicy;
+use url::Url;
 
 use crate::form::{Form, Shape, pieces};
 
@@ -57,6 +58,80 @@ impl Form for Origins {
 
     fn describe(&self) -> String {
         "exact origins, or a single `*`".to_owned()
+    }
+}
+
+/// The name of a header field, a cookie or a query parameter (RFC 9110, 5.6.2: a token), in lower case for headers.
+pub(crate) struct FieldName;
+
+impl Form for FieldName {
+    type Value = String;
+    const VALUE_NAME: &'static str = "NAME";
+
+    fn parse(&self, text: &str) -> Result<String, String> {
+        let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if !text.is_empty() && text.len() <= 100 && text.bytes().all(is_token) {
+            Ok(text.to_owned())
+        } else {
+            Err(format!("{text:?} is not a name; use letters, digits, - and _"))
+        }
+    }
+
+    fn show(&self, value: &String) -> String {
+        value.clone()
+    }
+
+    fn describe(&self) -> String {
+        "a name of letters, digits, `-` and `_`".to_owned()
+    }
+}
+
+/// Names of header fields.
+pub(crate) struct FieldNames;
+
+impl Form for FieldNames {
+    type Value = Vec<String>;
+    const VALUE_NAME: &'static str = "NAME";
+    const SHAPE: Shape = Shape::List;
+
+    fn parse(&self, text: &str) -> Result<Vec<String>, String> {
+        pieces(text).map(|name| FieldName.parse(name).map(|name| name.to_ascii_lowercase())).collect()
+    }
+
+    fn show(&self, value: &Vec<String>) -> String {
+        value.join(",")
+    }
+
+    fn describe(&self) -> String {
+        "names of header fields".to_owned()
+    }
+}
+
+/// The URL of a service, without a user in it.
+pub(crate) struct HttpUrl;
+
+impl Form for HttpUrl {
+    type Value = String;
+    const VALUE_NAME: &'static str = "URL";
+
+    fn parse(&self, text: &str) -> Result<String, String> {
+        let url = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err("not an http:// or https:// URL".to_owned());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("a user name or password in the URL is not sent; leave it out".to_owned());
+        }
+        Ok(text.to_owned())
+    }
+
+    fn show(&self, value: &String) -> String {
+        // A query may hold a key of the service.
+        value.split_once('?').map_or_else(|| value.clone(), |(before, _)| format!("{before}?***"))
+    }
+
+    fn describe(&self) -> String {
+        "an `http://` or `https://` URL".to_owned()
     }
 }
 

@@ -4,6 +4,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use fantail_config::{Faults, Location};
 use fantail_feed::CHANNELS_PER_EVENT_MAX;
 use fantail_wire::{ChannelName, Event, EventFields};
+use http::HeaderValue;
 
 use super::{redis, server, text, texts};
 use crate::http_client::ServerUrl;
@@ -54,6 +55,11 @@ pub(super) fn command() -> Command {
                 .help("A node's internal listener"),
         )
         .arg(server::ca().conflicts_with_all(["redis_url", "redis_sentinels", "redis_cluster_nodes"]))
+        .arg(
+            valued("token-file", "FILE")
+                .conflicts_with_all(["redis_url", "redis_sentinels", "redis_cluster_nodes"])
+                .help("File with the token that the internal listener asks for (internal_tokens)"),
+        )
         .arg(valued("channel", "CHANNEL").action(ArgAction::Append).help("A channel for the event. May be repeated"))
         .arg(valued("event", "TYPE").help("The event type; message if missing"))
         .arg(valued("id", "ID").conflicts_with("lines").help("The event's id, instead of one given by Fantail"))
@@ -159,7 +165,22 @@ fn destination(matches: &ArgMatches, faults: &mut Faults) -> Option<Destination>
         Some(_) => Err("it has no query; --event, --id and --retry are flags".to_owned()),
         None => Ok(()),
     };
-    server::read(matches, (Location::Flag("--url".into()), ""), has_no_query, faults).map(Destination::Http)
+    let server = server::read(matches, (Location::Flag("--url".into()), ""), has_no_query, faults);
+    let token = token(matches, faults);
+    server.map(|server| Destination::Http(server, token))
+}
+
+/// The only line of the file; an error tells nothing of it.
+fn token(matches: &ArgMatches, faults: &mut Faults) -> Option<HeaderValue> {
+    let path = text(matches, "token-file")?;
+    let line = std::fs::read_to_string(path).map_err(|error| format!("{path} cannot be read: {error}"));
+    let value = line.and_then(|line| {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", line.trim()))
+            .map_err(|_| format!("{path} holds more than one line"))?;
+        value.set_sensitive(true);
+        Ok(value)
+    });
+    value.map_err(|reason| faults.push(Location::Flag("--token-file".into()), reason)).ok()
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use fantail_config::{Config, Faults, Location, Parsed, RedisUrl, Source, log_for
 use fantail_feed::RedisSettings;
 
 use super::{Refusal, Task, format_of, lines};
+use crate::access::check_key_files;
+use crate::internal_access::InternalAccess;
 use crate::redis_settings::redis_settings;
 
 pub(super) const NAME: &str = "serve";
@@ -32,6 +34,10 @@ pub(super) fn read(args: &[OsString], variables: &[(OsString, OsString)]) -> Res
     check_redis_urls(&matches, variables, resolved.as_ref().ok(), &mut faults);
     if let Ok(config) = &resolved {
         check_redis_files(config, &mut faults);
+        let tokens = InternalAccess::load(&config.internal.internal_tokens).map(drop);
+        for error in [check_key_files(&config.access), tokens].into_iter().filter_map(Result::err) {
+            faults.push(Location::CommandLine, format!("{error:#}"));
+        }
     }
     match resolved {
         Ok(config) if faults.is_empty() => Ok(Task::Serve(Box::new(config))),

@@ -3,7 +3,7 @@
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use fantail_wire::{ChannelName, EventType, Publication, PublisherId};
-use http::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -21,6 +21,8 @@ const RECEIPT_BYTES_MAX: usize = 16 * 1024;
 /// Publishes to one node.
 pub(super) struct HttpPublisher {
     server: Server,
+    /// Shown with each request.
+    authorization: Option<HeaderValue>,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
@@ -39,8 +41,8 @@ struct Item<'a> {
 
 impl HttpPublisher {
     /// Connects when there is something to publish.
-    pub(super) fn new(server: Server) -> Self {
-        Self { server, sender: None }
+    pub(super) fn new(server: Server, authorization: Option<HeaderValue>) -> Self {
+        Self { server, authorization, sender: None }
     }
 
     /// Publishes an event and returns its receipt.
@@ -94,6 +96,9 @@ impl HttpPublisher {
         headers.insert(HOST, host);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(http_client::USER_AGENT));
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
         request
     }
 }

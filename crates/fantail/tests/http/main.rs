@@ -1,17 +1,21 @@
 //! A node over HTTP, with its own memory as the feed: what clients, publishers and operators are promised.
 #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
+mod access;
 mod api_pages;
 mod bad_input;
 mod control_events;
 mod cors;
 mod drain;
 mod internal_listener;
+mod internal_tokens;
 mod keepalive;
 mod limits;
 #[path = "../common/node.rs"]
 mod node;
 mod operations;
+#[path = "../common/origin.rs"]
+mod origin;
 mod publish_api;
 mod request_log;
 mod resume;

@@ -1,0 +1,300 @@
+//! Who may read a stream: decided at once where that is possible, asked where it is not.
+//!
+//! [`ReadAccess::decide`] never waits. It allows, denies, or names the question that must be answered first: for keys that
+//! are not known yet, or for the operator's own service. [`ReadAccess::ask`] waits for the answer, and the request is decided
+//! again with it. While a question waits, hyper keeps the buffers of its connection, so the bound on questions
+//! (`origin_questions_max`) is a bound on memory.
+
+mod credentials;
+mod key_files;
+mod key_store;
+mod origin;
+mod right;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use fantail_access::{
+    CHANNELS_FIELD, ChannelRules, EXPIRES_IN_FIELD, Grant, GrantFields, RevocationList, SESSION_FIELD, SUBJECT_FIELD,
+    TokenError, TokenRules, TrustedProxies, check_token,
+};
+use fantail_config::{AccessMode, Config};
+use fantail_shard::StreamRight;
+use fantail_wire::ChannelName;
+use http::{HeaderMap, Request, StatusCode};
+use parking_lot::RwLock;
+use tokio::sync::Semaphore;
+
+use self::credentials::{TokenPlaces, refuse_other_sites};
+pub(crate) use self::key_files::{check as check_key_files, read_file};
+pub(crate) use self::key_store::{FILES_INTERVAL, KeyStore};
+use self::origin::{Origin, OriginAnswer, OriginQuestion};
+pub(crate) use self::right::{fingerprint, key_fingerprint, unix_second};
+use crate::problem::Problem;
+
+/// The operator's decision about readers, for all shards.
+pub(crate) struct ReadAccess {
+    mode: AccessMode,
+    tokens: TokenPlaces,
+    keys: Arc<KeyStore>,
+    token_rules: TokenRules,
+    channel_rules: ChannelRules,
+    origin: Option<Origin>,
+    trusted_proxies: TrustedProxies,
+    lifetime_max: Option<Duration>,
+    revocations: RwLock<RevocationList>,
+    /// Questions that may wait at once.
+    questions: Semaphore,
+}
+
+/// What a request asks for, as far as access is concerned.
+pub(crate) struct Asked<'a> {
+    pub(crate) channels: &'a [ChannelName],
+    pub(crate) peer: SocketAddr,
+    /// The client's address, as a trusted proxy says it.
+    pub(crate) client: Option<IpAddr>,
+    /// The page that asks is one of the operator's list, by its origin.
+    pub(crate) is_listed_page: bool,
+}
+
+/// What was answered so far about one request.
+#[derive(Default)]
+pub(crate) struct Answers {
+    keys_are_new: bool,
+    origin: Option<Arc<OriginAnswer>>,
+    /// A question could not be put.
+    unavailable: bool,
+}
+
+/// What must be known before a request can be decided.
+pub(crate) enum Question {
+    /// The token names a key that is not known, and there may be a newer set.
+    Keys,
+    /// The operator's own service decides.
+    Origin(Box<OriginQuestion>),
+}
+
+/// A decision.
+pub(crate) enum Verdict {
+    Allowed(Box<Permission>),
+    Ask(Question),
+    /// Nobody can be asked now.
+    ComeBackLater,
+}
+
+/// A stream that is allowed.
+pub(crate) struct Permission {
+    pub(crate) channels: Vec<ChannelName>,
+    pub(crate) right: Option<StreamRight>,
+    /// An event that the operator's service sends first.
+    pub(crate) first_event: Option<fantail_wire::Frame>,
+    grant: Option<Grant>,
+    /// What was known of revocations and keys.
+    version: (u64, u64),
+}
+
+impl ReadAccess {
+    /// By the operator's settings. Key files are read; they were checked before.
+    pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
+        let access = &config.access;
+        Ok(Self {
+            mode: access.access.unwrap_or(AccessMode::Open),
+            tokens: TokenPlaces::new(access),
+            keys: Arc::new(KeyStore::load(access)?),
+            token_rules: TokenRules {
+                issuers: access.token_issuers.clone(),
+                audiences: access.token_audiences.clone(),
+                leeway_seconds: access.token_leeway.as_secs(),
+            },
+            channel_rules: ChannelRules {
+                claim: access.token_channels_claim.clone(),
+                templates: access.channel_templates.clone(),
+            },
+            origin: access
+                .origin_url
+                .as_deref()
+                .map(|url| Origin::new(url, access))
+                .transpose()
+                .context("origin_url")?,
+            trusted_proxies: TrustedProxies::new(config.public.trusted_proxies.clone()),
+            lifetime_max: access.stream_lifetime_max,
+            revocations: RwLock::default(),
+            questions: Semaphore::new(access.origin_questions_max),
+        })
+    }
+
+    /// The keys that tokens are checked with.
+    pub(crate) fn keys(&self) -> &Arc<KeyStore> {
+        &self.keys
+    }
+
+    /// The rights that were taken back.
+    pub(crate) fn revocations(&self) -> &RwLock<RevocationList> {
+        &self.revocations
+    }
+
+    /// Whether everyone may read.
+    pub(crate) fn is_open(&self) -> bool {
+        self.mode == AccessMode::Open
+    }
+
+    /// Decides by what is known. Never waits.
+    pub(crate) fn decide<B>(
+        &self,
+        request: &Request<B>,
+        asked: &Asked<'_>,
+        answers: &Answers,
+    ) -> Result<Verdict, Problem> {
+        if answers.unavailable {
+            return Ok(Verdict::ComeBackLater);
+        }
+        let version = self.version();
+        let now = u64::from(unix_second());
+        let (mut grant, mut first_event) = (None, None);
+        if self.mode.checks_tokens() {
+            match self.grant_of_token(request, asked, answers.keys_are_new, now)? {
+                Some(granted) => grant = Some(granted),
+                None if self.keys.is_waiting() && answers.keys_are_new => return Ok(Verdict::ComeBackLater),
+                None => return Ok(Verdict::Ask(Question::Keys)),
+            }
+        }
+        if self.mode.asks_origin() {
+            let origin = self.origin.as_ref().expect("the settings name its URL");
+            let channels = match &grant {
+                Some(grant) => choose(grant, asked.channels)?,
+                None => asked.channels.to_vec(),
+            };
+            let Some(answer) = &answers.origin else {
+                if origin.passes_cookies(request.headers()) {
+                    refuse_other_sites(request.headers(), asked.is_listed_page)?;
+                }
+                return Ok(Verdict::Ask(Question::Origin(Box::new(origin.question(request, &channels, asked)))));
+            };
+            match &**answer {
+                OriginAnswer::Denied(status) => {
+                    return Err(Problem::new(*status, "the service that decides who may read has refused this stream"));
+                }
+                OriginAnswer::Unavailable => return Ok(Verdict::ComeBackLater),
+                OriginAnswer::Allowed { fields, first_event: event } => {
+                    grant = Some(narrowed(grant, grant_of(fields.clone(), &channels, now)?));
+                    first_event.clone_from(event);
+                }
+            }
+        }
+        if self.mode == AccessMode::Proxy {
+            grant = Some(self.grant_of_proxy(request.headers(), asked, now)?);
+        }
+        let channels = match &grant {
+            Some(grant) => choose(grant, asked.channels)?,
+            None if asked.channels.is_empty() => {
+                return Err(Problem::field("channel", "name a channel: /sse/{channel} or /sse?channel=a&channel=b"));
+            }
+            None => asked.channels.to_vec(),
+        };
+        if let Some(grant) = &grant
+            && self.revocations.read().contains(grant, now)
+        {
+            return Err(Problem::new(StatusCode::FORBIDDEN, "the right to read was taken back"));
+        }
+        let right = right::of(grant.as_ref(), self.lifetime_max, now);
+        Ok(Verdict::Allowed(Box::new(Permission { channels, right, first_event, grant, version })))
+    }
+
+    /// Waits for the answer to a question. A question that cannot be put is answered with that.
+    pub(crate) async fn ask(&self, question: Question, answers: &mut Answers) {
+        let Ok(_place) = self.questions.try_acquire() else {
+            answers.unavailable = true;
+            return;
+        };
+        match question {
+            Question::Keys => {
+                self.keys.look_for_newer().await;
+                answers.keys_are_new = true;
+            }
+            Question::Origin(question) => {
+                let origin = self.origin.as_ref().expect("it has made the question");
+                answers.origin = Some(origin.ask(*question).await);
+            }
+        }
+    }
+
+    /// Whether a permission holds still, when the stream is about to begin: a right may have been taken back since.
+    pub(crate) fn still_holds(&self, permission: &Permission) -> bool {
+        if self.version() == permission.version {
+            return true;
+        }
+        let Some(grant) = &permission.grant else { return true };
+        let key_is_known = grant.key.is_none_or(|key| self.keys.current().has(key));
+        key_is_known && !self.revocations.read().contains(grant, u64::from(unix_second()))
+    }
+
+    fn version(&self) -> (u64, u64) {
+        (self.revocations.read().version(), self.keys.version())
+    }
+
+    /// The grant of the request's token. `None` if its key may be in a newer set.
+    fn grant_of_token<B>(
+        &self,
+        request: &Request<B>,
+        asked: &Asked<'_>,
+        keys_are_new: bool,
+        now: u64,
+    ) -> Result<Option<Grant>, Problem> {
+        let token = self.tokens.find(request, asked.is_listed_page)?;
+        match check_token(&token, &self.keys.current(), &self.token_rules, now) {
+            Ok(token) => {
+                let grant = Grant::of_token(&token, &self.channel_rules);
+                grant.map(Some).map_err(|error| Problem::new(StatusCode::FORBIDDEN, error.to_string()).of("token"))
+            }
+            Err(TokenError::UnknownKey(_) | TokenError::Algorithm) if self.keys.may_have_newer() && !keys_are_new => {
+                Ok(None)
+            }
+            // Without any key nothing can be said against a token.
+            Err(_) if self.keys.is_waiting() => Ok(None),
+            Err(error) => Err(Problem::new(StatusCode::UNAUTHORIZED, error.to_string()).of("token")),
+        }
+    }
+
+    /// The grant that a trusted proxy has written into the request.
+    fn grant_of_proxy(&self, headers: &HeaderMap, asked: &Asked<'_>, now: u64) -> Result<Grant, Problem> {
+        if !self.trusted_proxies.contains(asked.peer.ip()) {
+            let detail = "streams are opened through a proxy alone, and this connection comes from none";
+            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+        }
+        let mut fields = GrantFields::default();
+        for name in [CHANNELS_FIELD, SUBJECT_FIELD, SESSION_FIELD, EXPIRES_IN_FIELD] {
+            for value in headers.get_all(name) {
+                let value = value.to_str().map_err(|_| Problem::field("headers", format!("{name} is no text")))?;
+                fields.set_field(name, value).map_err(|error| Problem::field("headers", error.to_string()))?;
+            }
+        }
+        if fields.channels.is_empty() {
+            let detail = format!("the proxy has granted no channel: it writes them into {CHANNELS_FIELD}");
+            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+        }
+        grant_of(fields, &[], now)
+    }
+}
+
+fn choose(grant: &Grant, asked: &[ChannelName]) -> Result<Vec<ChannelName>, Problem> {
+    grant.choose(asked).map_err(|denied| Problem::new(StatusCode::FORBIDDEN, denied.to_string()).of("channel"))
+}
+
+fn grant_of(fields: GrantFields, asked: &[ChannelName], now: u64) -> Result<Grant, Problem> {
+    let asked = asked.iter().map(|channel| channel.as_str().to_owned());
+    let refused = |error| Problem::new(StatusCode::BAD_GATEWAY, format!("who may read was not understood: {error}"));
+    fields.grant(asked, now).map_err(refused)
+}
+
+/// What both a token and the operator's service allow: the service has seen the token's channels and may take some away.
+fn narrowed(of_token: Option<Grant>, of_origin: Grant) -> Grant {
+    let Some(token) = of_token else { return of_origin };
+    let channels = of_origin.channels.into_iter().filter(|channel| token.allows(channel)).collect();
+    let expires_at = match (token.expires_at, of_origin.expires_at) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    };
+    Grant { channels, patterns: Vec::new(), expires_at, ..token }
+}
