@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::mode::Mode;
 use crate::quiet_setup::QuietSetup;
-use crate::sender::{PubsubForm, Way};
+use fantail_testkit::trial::{PubsubForm, Way};
 
 /// The events of the response, by their size. Some have several lines.
 const SIZES: [usize; 6] = [0, 200, 900, 0, 1_500, 300];

@@ -1,23 +1,12 @@
 //! The lanes of channels: a part of the channel's name, and a key of its own in Redis.
 
 use fantail_testkit::ChannelSet;
-
-/// The lane of every channel whose name tells none.
-const UNNAMED: &str = "0";
-
-/// The lane that a channel is in.
-pub fn lane_of(channel: &str) -> &str {
-    channel.strip_prefix('@').and_then(|rest| rest.split_once('/')).map_or(UNNAMED, |(lane, _)| lane)
-}
-
-/// The key by which publishers call a lane's function, and in whose slot the whole lane is.
-pub fn key_of(lane: &str) -> String {
-    format!("fantail-log:{{{lane}}}")
-}
+use fantail_testkit::trial::UNNAMED_LANE;
+pub use fantail_testkit::trial::{key_of, lane_of};
 
 /// The same channels in this lane.
 pub fn within(lane: &str, channel_set: ChannelSet) -> ChannelSet {
-    if lane == UNNAMED { channel_set } else { channel_set.behind(&format!("@{lane}/")) }
+    if lane == UNNAMED_LANE { channel_set } else { channel_set.behind(&format!("@{lane}/")) }
 }
 
 #[cfg(test)]

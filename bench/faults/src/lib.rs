@@ -14,12 +14,9 @@ pub mod mode;
 pub mod open_then_publish;
 pub mod quiet_setup;
 pub mod recovery;
-pub mod redis_way;
 pub mod report;
-pub mod sender;
 pub mod trial;
 pub mod trial_node;
-pub mod trial_publisher;
 pub mod trial_setup;
 pub mod trial_state;
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::mode::Mode;
 use crate::quiet_setup::QuietSetup;
-use crate::sender::{PubsubForm, Sender, Way};
+use fantail_testkit::trial::{PubsubForm, Sender, Way};
 
 /// How many do it at the same time.
 const ACTORS: u64 = 48;

@@ -6,8 +6,8 @@ use anyhow::Result;
 use fantail_testkit::RedisServer;
 
 use crate::mode::Mode;
-use crate::sender::Sender;
 use crate::trial_node::TrialNode;
+use fantail_testkit::trial::Sender;
 
 /// What runs.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl QuietSetup {
     pub fn sender(&self) -> Sender {
         let first = self.nodes[0].internal();
         let second = self.nodes.last().map_or(first, TrialNode::internal);
-        let redis = self.redis.iter().map(RedisServer::addr).collect();
-        Sender::new(self.mode, [first, second], redis)
+        let redis: Vec<_> = self.redis.iter().map(RedisServer::addr).collect();
+        Sender::new(self.mode.has_log(), &[first, second], &redis)
     }
 }

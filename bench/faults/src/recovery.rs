@@ -11,9 +11,9 @@ use std::time::Duration;
 use fantail_testkit::Payload;
 use tokio::time::{Instant, sleep};
 
-use crate::sender::Way;
-use crate::trial_publisher::TrialPublisher;
 use crate::trial_state::{TrialState, lock};
+use fantail_testkit::TrialPublisher;
+use fantail_testkit::trial::Way;
 
 /// How often each channel gets an event while it is watched: the precision of the figures.
 const ROUND_INTERVAL: Duration = Duration::from_millis(50);
@@ -93,7 +93,7 @@ impl Recovery {
 }
 
 /// Publishes to every watched channel until all of them deliver.
-pub async fn measure(state: &TrialState, publisher: &mut TrialPublisher, healed: Instant) -> Recovered {
+pub async fn measure(state: &TrialState, publisher: &mut TrialPublisher<TrialState>, healed: Instant) -> Recovered {
     let channels = state.watched();
     state.recovery.begin(&channels, healed);
     let started = Instant::now();

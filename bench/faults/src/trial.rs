@@ -14,10 +14,10 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::fault::{After, Fault};
 use crate::mode::Mode;
 use crate::recovery::{self, Recovered};
-use crate::sender::Way;
-use crate::trial_publisher::TrialPublisher;
 use crate::trial_setup::TrialSetup;
 use crate::trial_state::{Part, TrialState};
+use fantail_testkit::TrialPublisher;
+use fantail_testkit::trial::Way;
 
 /// How long everything runs before something breaks, and after it recovered.
 const CALM: Duration = Duration::from_millis(1_200);
@@ -105,7 +105,7 @@ pub async fn run(fault: &'static Fault, plan: &Plan) -> Result<TrialOutcome> {
     let recovered = recovery::measure(&state, &mut publisher, healed).await;
     sleep(CALM).await;
 
-    state.end_publishing();
+    state.trial.end_publishing();
     while let Some(ended) = publishers.join_next().await {
         note_panic(&state, &ended);
     }
@@ -154,11 +154,15 @@ async fn keep(state: &Arc<TrialState>) -> Result<Vec<SseClient>> {
 }
 
 /// Publishes closing events until all readers are gone. One is not enough: a reader may take it just when it breaks off.
-async fn tell_that_it_is_over(state: &Arc<TrialState>, publisher: &mut TrialPublisher, readers: &mut JoinSet<()>) {
+async fn tell_that_it_is_over(
+    state: &Arc<TrialState>,
+    publisher: &mut TrialPublisher<TrialState>,
+    readers: &mut JoinSet<()>,
+) {
     let started = Instant::now();
     for round in 0.. {
         for channel_set in &state.channel_sets {
-            publisher.close(Way::Node(round % 2), channel_set).await;
+            publisher.close(Way::Node(round % 2), &channel_set.all()).await;
         }
         let all_gone = async {
             while let Some(ended) = readers.join_next().await {
@@ -205,7 +209,7 @@ async fn felt(setup: &TrialSetup) -> Result<Vec<(&'static str, u64)>> {
     }
     Ok(vec![
         ("outages", outages),
-        ("refused", state.refused.load(Ordering::Relaxed)),
+        ("refused", state.trial.refused.load(Ordering::Relaxed)),
         ("resumed", state.trial.resumed.load(Ordering::Relaxed)),
         ("moved", state.trial.moved.load(Ordering::Relaxed)),
         ("turned_away", state.trial.turned_away.load(Ordering::Relaxed)),

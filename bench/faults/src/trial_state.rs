@@ -4,11 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use fantail_testkit::{ChannelSet, Error, Event, Random, ReaderHabit, ReaderRules, Trial};
+use fantail_testkit::{ChannelSet, Error, Event, PublisherRules, Random, ReaderHabit, ReaderRules, Trial};
 
 use crate::conditions::{Conditions, Readers};
 use crate::lane::{self, lane_of};
@@ -37,9 +36,6 @@ pub struct TrialState {
     pub redis: Vec<SocketAddr>,
     /// When channels deliver again.
     pub recovery: Recovery,
-    /// Events whose publishing failed.
-    pub refused: AtomicU64,
-    publishing_ended: AtomicBool,
     spared: OnceLock<&'static [&'static str]>,
     /// By lane and reason.
     gaps: Mutex<BTreeMap<(String, String), u64>>,
@@ -76,8 +72,6 @@ impl TrialState {
             internal,
             redis,
             recovery: Recovery::default(),
-            refused: AtomicU64::new(0),
-            publishing_ended: AtomicBool::new(false),
             spared: OnceLock::new(),
             gaps: Mutex::default(),
         }
@@ -104,16 +98,6 @@ impl TrialState {
     /// From here on nothing may be missing in these lanes, declared or not.
     pub fn spare(&self, lanes: &'static [&'static str]) {
         self.spared.get_or_init(|| lanes);
-    }
-
-    /// Publishers are to stop.
-    pub fn end_publishing(&self) {
-        self.publishing_ended.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether publishers are to stop.
-    pub fn has_publishing_ended(&self) -> bool {
-        self.publishing_ended.load(Ordering::SeqCst)
     }
 
     /// A reader was told of a gap.
@@ -187,9 +171,30 @@ impl ReaderRules for TrialState {
     }
 }
 
-/// As the verdict names a publisher.
-pub(crate) fn publisher_name(number: u32) -> String {
-    format!("publisher {number}")
+impl PublisherRules for TrialState {
+    fn trial(&self) -> &Trial {
+        &self.trial
+    }
+
+    fn has_log(&self) -> bool {
+        self.mode.has_log()
+    }
+
+    fn nodes(&self) -> &[SocketAddr] {
+        &self.internal
+    }
+
+    fn redis(&self) -> &[SocketAddr] {
+        &self.redis
+    }
+
+    fn choose_for_event(&self, random: &mut Random) -> Vec<&str> {
+        self.choose_set(random).choose_for_event(random)
+    }
+
+    fn pause_ms_max(&self) -> u64 {
+        80
+    }
 }
 
 /// A task that panicked has failed already; what it left is still worth telling.

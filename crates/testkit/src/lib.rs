@@ -49,7 +49,9 @@ pub use redis_server::RedisServer;
 pub use resp::{Reply, RespConnection};
 pub use response::End;
 pub use sse::Event;
-pub use trial::{ReaderHabit, ReaderRules, Trial, TrialReader};
+pub use trial::{
+    PublisherRules, PubsubForm, ReaderHabit, ReaderRules, Sender, Trial, TrialPublisher, TrialReader, Way,
+};
 
 use std::time::Duration;
 

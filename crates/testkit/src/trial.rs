@@ -1,14 +1,19 @@
-//! What a trial under load needs: a ledger, a seed, an end that everybody hears of, and readers that come and go.
+//! What a trial under load needs: a ledger, a seed, an end that everybody hears of, readers that come and go, and publishers.
 //!
 //! Owns no process and no task: a storm in one process and a trial of faults with several nodes both build on it.
 
 mod habit;
+mod publisher;
 mod reader;
+mod redis_way;
 mod rules;
+mod sender;
 
 pub use habit::ReaderHabit;
+pub use publisher::{PublisherRules, TrialPublisher};
 pub use reader::TrialReader;
 pub use rules::ReaderRules;
+pub use sender::{PubsubForm, Sender, UNNAMED_LANE, Unexpected, Way, key_of, lane_of};
 
 use std::{
     collections::BTreeMap,
@@ -36,7 +41,10 @@ pub struct Trial {
     pub moved: AtomicU64,
     /// How many tries to open a stream failed.
     pub turned_away: AtomicU64,
+    /// How many events were refused, or had no answer.
+    pub refused: AtomicU64,
     seed: u64,
+    publishing_ended: AtomicBool,
     over: AtomicBool,
     closings: Mutex<Vec<(String, Mark)>>,
     offences: Mutex<Vec<String>>,
@@ -52,7 +60,9 @@ impl Trial {
             resumed: AtomicU64::new(0),
             moved: AtomicU64::new(0),
             turned_away: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             seed,
+            publishing_ended: AtomicBool::new(false),
             over: AtomicBool::new(false),
             closings: Mutex::default(),
             offences: Mutex::default(),
@@ -75,6 +85,16 @@ impl Trial {
     /// Brings the trial back, as far as the machine's timing allows.
     pub const fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// Publishers are to stop.
+    pub fn end_publishing(&self) {
+        self.publishing_ended.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether publishers are to stop.
+    pub fn has_publishing_ended(&self) -> bool {
+        self.publishing_ended.load(Ordering::SeqCst)
     }
 
     /// Readers stay from now on until a closing event tells them to go.

@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::clustered::Clustered;
 use crate::recovery;
-use crate::sender::Way;
-use crate::trial_publisher::TrialPublisher;
 use crate::trial_setup::{TrialSetup, ask, info, wait_until_linked};
 use crate::trial_state::{Part, TrialState};
+use fantail_testkit::TrialPublisher;
+use fantail_testkit::trial::Way;
 
 /// Every way of publishing to the lanes to which nothing happens.
 const WAYS: [Way; 3] = [Way::Node(0), Way::Node(1), Way::Redis];

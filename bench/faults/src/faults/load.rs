@@ -10,10 +10,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::redis::channels_followed;
-use crate::sender::Way;
-use crate::trial_publisher::TrialPublisher;
 use crate::trial_setup::TrialSetup;
 use crate::trial_state::{Part, TrialState};
+use fantail_testkit::TrialPublisher;
+use fantail_testkit::trial::Way;
 
 /// How many come and go at the same time, how many channels each follows, and of how many.
 const CHURNERS: u64 = 40;
@@ -105,18 +105,18 @@ pub async fn resubscribe(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     let state = Arc::clone(&setup.state);
     let name = |number: usize| format!("bulk/{number}");
     let channels: Vec<String> = (0..STREAMS * CHANNELS_PER_STREAM).map(name).collect();
+    let names: Vec<&str> = channels.iter().map(String::as_str).collect();
     let mut streams = Vec::new();
-    for (number, names) in channels.chunks(CHANNELS_PER_STREAM).enumerate() {
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for (number, names) in names.chunks(CHANNELS_PER_STREAM).enumerate() {
         let path = format!("/sse?channel={}", names.join("&channel="));
         let stream = SseClient::connect(state.public[number % 2], &path).await?;
         streams.push((
-            state.trial.ledger.reader(format!("bulk {number}"), &names, Start::Live(state.trial.ledger.mark())),
+            state.trial.ledger.reader(format!("bulk {number}"), names, Start::Live(state.trial.ledger.mark())),
             stream,
         ));
     }
     let mut publisher = TrialPublisher::new(&state, state.random(Part::Fault, 0));
-    publisher.publish_to_each(&channels, SMALL).await?;
+    publisher.publish_to_each(Way::Redis, &names, SMALL).await?;
 
     setup.master().kill();
     sleep(hold).await;
@@ -136,7 +136,7 @@ pub async fn resubscribe(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     }
     setup.remarks.push(format!("10,000 channels followed again after {:.2} s", healed.elapsed().as_secs_f64()));
 
-    let accepted = publisher.publish_to_each(&channels, SMALL).await?;
+    let accepted = publisher.publish_to_each(Way::Redis, &names, SMALL).await?;
     if accepted < channels.len() {
         bail!("only {accepted} events were accepted after the restart");
     }

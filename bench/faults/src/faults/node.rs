@@ -7,10 +7,10 @@ use anyhow::Result;
 use fantail_testkit::Signal;
 use tokio::time::{Instant, sleep};
 
-use crate::sender::Way;
-use crate::trial_publisher::TrialPublisher;
 use crate::trial_setup::TrialSetup;
 use crate::trial_state::{Part, TrialState};
+use fantail_testkit::TrialPublisher;
+use fantail_testkit::trial::Way;
 
 const LARGE_BYTES: usize = 100_000;
 const LARGE_PAUSE: Duration = Duration::from_millis(30);

@@ -6,10 +6,10 @@ use anyhow::Result;
 use fantail_testkit::{Direction, RespConnection, SseClient};
 use tokio::time::{Instant, sleep};
 
-use crate::sender::Way;
-use crate::trial_publisher::TrialPublisher;
 use crate::trial_setup::{LOGIN, TrialSetup, info};
 use crate::trial_state::Part;
+use fantail_testkit::TrialPublisher;
+use fantail_testkit::trial::Way;
 
 const KILL_INTERVAL: Duration = Duration::from_millis(500);
 /// Keys that make loading take its time.

@@ -8,18 +8,20 @@ use std::time::Duration;
 
 use fantail_testkit::proxy::Cut;
 use fantail_testkit::{
-    ChannelSet, End, Error, Fantail, FaultProxy, PATIENCE, Random, ReaderHabit, ReaderRules, RedisServer, Trial,
-    TrialReader, Verdict, http,
+    ChannelSet, End, Error, Fantail, FaultProxy, PATIENCE, PublisherRules, Random, ReaderHabit, ReaderRules,
+    RedisServer, Trial, TrialPublisher, TrialReader, Verdict, Way, http,
 };
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::keeper::keep;
 use crate::operator;
-use crate::publishing;
 
 /// How often the connection to Redis is cut in a storm, where there is one.
 pub(crate) const CUTS: u64 = 2;
+
+/// One event of a publisher in so many comes behind a burst.
+const BURST_IN: u64 = 150;
 
 /// How many channels there are of each kind.
 const BUSY: usize = 3;
@@ -63,8 +65,8 @@ pub(crate) struct Storm {
     pub(crate) public: [SocketAddr; 1],
     /// And where with HTTP/1.0.
     public_1_0: [SocketAddr; 1],
-    pub(crate) internal: SocketAddr,
-    pub(crate) redis: Option<SocketAddr>,
+    pub(crate) internal: [SocketAddr; 1],
+    pub(crate) redis: Vec<SocketAddr>,
 }
 
 /// The seed that was asked for, or a new one.
@@ -83,14 +85,14 @@ impl Storm {
             channel_set: ChannelSet::new(BUSY, ORDINARY, RARE),
             public: [node.public()],
             public_1_0: [node.public()],
-            internal: node.internal(),
-            redis: None,
+            internal: [node.internal()],
+            redis: Vec::new(),
         }
     }
 
     /// Publishes to Redis directly, too.
     pub(crate) fn through(self, redis: &RedisServer) -> Self {
-        Self { redis: Some(redis.addr()), ..self }
+        Self { redis: vec![redis.addr()], ..self }
     }
 
     /// Puts a server in front of the node for HTTP/1.1.
@@ -105,7 +107,7 @@ impl Storm {
         let clients: Vec<_> = (0..CLIENT_THREADS).map(|number| storm.release_clients(number)).collect();
         let mut actors = JoinSet::new();
         for number in 0..storm.disturbances.publishers {
-            actors.spawn(publishing::publish_until_over(Arc::clone(&storm), storm.trial.random(1, number)));
+            actors.spawn(TrialPublisher::new(&storm, storm.trial.random(1, number)).publish_until_the_end());
         }
         if storm.disturbances.ends != Ends::Never {
             actors.spawn(operator::kick_until_over(Arc::clone(&storm), storm.trial.random(2, 0)));
@@ -113,6 +115,7 @@ impl Storm {
         storm.wait(broker).await;
 
         let _keepers = keep(&storm).await;
+        storm.trial.end_publishing();
         storm.trial.end();
         while let Some(ended) = actors.join_next().await {
             ended.unwrap();
@@ -154,17 +157,13 @@ impl Storm {
 
     /// Publishes closing events until all clients are gone. One is not enough: a client may take it just when it breaks
     /// off, and hears nothing then.
-    async fn tell_that_it_is_over(&self, clients: &[thread::JoinHandle<()>]) {
-        let mut publisher = self.trial.ledger.publisher(self.trial.random(4, 0));
+    async fn tell_that_it_is_over(self: &Arc<Self>, clients: &[thread::JoinHandle<()>]) {
+        let mut publisher = TrialPublisher::new(self, self.trial.random(4, 0));
         let started = tokio::time::Instant::now();
         while !clients.iter().all(thread::JoinHandle::is_finished) {
-            let event = publisher.compose_for(&self.channel_set.all(), 0);
-            self.trial.add_closing(&event.text);
-            if publishing::publish_over_http(self.internal, &self.channel_set.all(), &event.text).await {
-                publisher.confirm(&event);
-            }
+            publisher.close(Way::Node(0), &self.channel_set.all()).await;
             if started.elapsed() > PATIENCE {
-                let left = http(self.internal, "GET", "/connections", &[], "").await.unwrap().text();
+                let left = http(self.internal[0], "GET", "/connections", &[], "").await.unwrap().text();
                 panic!("seed {}: streams are left that do not get the closing events: {left}", self.trial.seed());
             }
             sleep(CLOSING_INTERVAL).await;
@@ -179,6 +178,41 @@ impl Storm {
         println!("seed {}, node {}: resumed {resumed}, {verdict}", self.trial.seed(), node.pid());
         assert!(resumed * 4 > self.disturbances.clients, "hardly a stream was resumed");
         verdict
+    }
+}
+
+impl PublisherRules for Storm {
+    fn trial(&self) -> &Trial {
+        &self.trial
+    }
+
+    fn has_log(&self) -> bool {
+        false
+    }
+
+    fn nodes(&self) -> &[SocketAddr] {
+        &self.internal
+    }
+
+    fn redis(&self) -> &[SocketAddr] {
+        &self.redis
+    }
+
+    fn choose_for_event(&self, random: &mut Random) -> Vec<&str> {
+        self.channel_set.choose_for_event(random)
+    }
+
+    /// More events at once than a short log holds, and than a shard takes out of a log at a time.
+    fn choose_burst(&self, random: &mut Random) -> Option<Vec<&str>> {
+        if !random.chance(1, BURST_IN) {
+            return None;
+        }
+        let channels = [self.channel_set.choose_busy(random)[0], self.channel_set.choose(random)[0]];
+        Some((0..100 + random.below(100)).map(|_| channels[random.below(2) as usize]).collect())
+    }
+
+    fn pause_ms_max(&self) -> u64 {
+        self.disturbances.pause_ms_max
     }
 }
 

@@ -11,7 +11,6 @@ mod keeper;
 #[path = "../common/node.rs"]
 mod node;
 mod operator;
-mod publishing;
 
 use std::time::Duration;
 

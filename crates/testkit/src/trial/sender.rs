@@ -3,14 +3,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
-use fantail_testkit::{HttpConnection, Reply};
+use anyhow::{Context, Result, bail};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::lane::{key_of, lane_of};
-use crate::mode::Mode;
-use crate::redis_way::RedisWay;
+use super::redis_way::RedisWay;
+use crate::{
+    http::HttpConnection,
+    random::Random,
+    resp::{Reply, RespConnection},
+};
 
 /// By which way an event is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,9 @@ pub enum Way {
 
 /// Between two copies of an event that go out one by one: long enough for channels to be let go of and followed.
 const COPIES_PAUSE: Duration = Duration::from_millis(10);
+
+/// How many commands go out before their replies are read.
+const PIPELINED_MAX: usize = 500;
 
 /// In which form an event is published to plain pub/sub. The log and the nodes have one of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,16 +55,23 @@ impl std::error::Error for Unexpected {}
 /// Connections to those who take events, made when they are needed.
 #[derive(Debug)]
 pub struct Sender {
-    mode: Mode,
-    nodes: [SocketAddr; 2],
-    to_nodes: [Option<HttpConnection>; 2],
+    has_log: bool,
+    nodes: Vec<SocketAddr>,
+    to_nodes: Vec<Option<HttpConnection>>,
+    redis: Option<SocketAddr>,
     to_redis: RedisWay,
 }
 
 impl Sender {
-    /// One that has no connection yet, to these nodes and these servers of Redis.
-    pub const fn new(mode: Mode, nodes: [SocketAddr; 2], redis: Vec<SocketAddr>) -> Self {
-        Self { mode, nodes, to_nodes: [None, None], to_redis: RedisWay::new(redis) }
+    /// One that has no connection yet, to these nodes and these servers of Redis, which keep events if there is a log.
+    pub fn new(has_log: bool, nodes: &[SocketAddr], redis: &[SocketAddr]) -> Self {
+        Self {
+            has_log,
+            nodes: nodes.to_vec(),
+            to_nodes: nodes.iter().map(|_| None).collect(),
+            redis: redis.first().copied(),
+            to_redis: RedisWay::new(redis.to_vec()),
+        }
     }
 
     /// Makes the connection, so that sending need not.
@@ -74,8 +86,36 @@ impl Sender {
     pub async fn send(&mut self, way: Way, channels: &[&str], data: &str, form: PubsubForm) -> Result<()> {
         match way {
             Way::Node(node) => send_to_node(self.node_connection(node).await?, channels, data).await,
-            Way::Redis if channels.len() > 1 && !self.mode.has_log() => self.send_copies(channels, data, form).await,
-            Way::Redis => self.call(channels, &command(self.mode, channels, data, form)).await,
+            Way::Redis if channels.len() > 1 && !self.has_log => self.send_copies(channels, data, form).await,
+            Way::Redis => self.call(channels, &command(self.has_log, channels, data, form)).await,
+        }
+    }
+
+    /// Sends all of these at once, each to its channel, and tells which were accepted.
+    pub async fn send_all(&mut self, way: Way, events: &[(&str, &str)]) -> Result<Vec<bool>> {
+        match way {
+            Way::Node(node) => {
+                let items: Vec<_> =
+                    events.iter().map(|(channel, data)| json!({ "channel": channel, "data": data })).collect();
+                let answer =
+                    self.node_connection(node).await?.post("/publish", json!(items).to_string()).await?.json()?;
+                let results = answer.as_array().context("a batch is answered with an array")?;
+                Ok(results.iter().map(|result| result["status"] == 202).collect())
+            }
+            Way::Redis => {
+                let redis = self.redis.context("there is no redis to publish to")?;
+                let mut redis = RespConnection::connect(redis).await?;
+                let mut accepted = Vec::new();
+                for batch in events.chunks(PIPELINED_MAX) {
+                    for (channel, data) in batch {
+                        redis.send(&command(self.has_log, &[channel], data, PubsubForm::Envelope)).await?;
+                    }
+                    for _ in batch {
+                        accepted.push(is_accepted(&redis.reply().await?));
+                    }
+                }
+                Ok(accepted)
+            }
         }
     }
 
@@ -89,7 +129,7 @@ impl Sender {
 
     /// To plain pub/sub, for several channels.
     async fn send_copies(&mut self, channels: &[&str], data: &str, form: PubsubForm) -> Result<()> {
-        let uid = format!("{:016x}", fantail_testkit::Random::from_entropy().next_u64());
+        let uid = format!("{:016x}", Random::from_entropy().next_u64());
         let copy = json!({ "data": data, "channels": channels, "uid": uid }).to_string();
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
         let copies = channels.iter().map(|channel| words(&["PUBLISH", &format!("fantail-event:{channel}"), &copy]));
@@ -132,21 +172,34 @@ async fn send_to_node(connection: &mut HttpConnection, channels: &[&str], data: 
     }
 }
 
+/// The lane of every channel whose name tells none.
+pub const UNNAMED_LANE: &str = "0";
+
+/// The lane that a channel is in.
+pub fn lane_of(channel: &str) -> &str {
+    channel.strip_prefix('@').and_then(|rest| rest.split_once('/')).map_or(UNNAMED_LANE, |(lane, _)| lane)
+}
+
+/// The key by which publishers call a lane's function, and in whose slot the whole lane is.
+pub fn key_of(lane: &str) -> String {
+    format!("fantail-log:{{{lane}}}")
+}
+
 /// The words of a command that publishes. Plain pub/sub goes to the first channel alone.
-pub(crate) fn command(mode: Mode, channels: &[&str], data: &str, form: PubsubForm) -> Vec<String> {
+fn command(has_log: bool, channels: &[&str], data: &str, form: PubsubForm) -> Vec<String> {
     let envelope = json!({ "data": data }).to_string();
-    let words: &[&str] = if mode.has_log() {
+    let words: &[&str] = if has_log {
         &["FCALL", "fantail_publish", "1", &key_of(lane_of(channels[0])), &envelope]
     } else if form != PubsubForm::Plain {
         &["PUBLISH", &format!("fantail-event:{}", channels[0]), &envelope]
     } else {
         &["PUBLISH", &format!("fantail:{}", channels[0]), data]
     };
-    let channels: &[&str] = if mode.has_log() { channels } else { &[] };
+    let channels: &[&str] = if has_log { channels } else { &[] };
     words.iter().chain(channels).map(ToString::to_string).collect()
 }
 
-pub(crate) fn is_accepted(reply: &Reply) -> bool {
+fn is_accepted(reply: &Reply) -> bool {
     match reply {
         Reply::Integer(_) | Reply::Array(_) => true,
         // To MULTI, and to what is queued behind it.
@@ -160,13 +213,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mode_publishes_with_its_own_command() {
-        let words = |mode, channels: &[&str], form| command(mode, channels, "x", form).join(" ");
-        assert_eq!(words(Mode::Pubsub, &["a"], PubsubForm::Plain), "PUBLISH fantail:a x");
-        assert_eq!(words(Mode::Pubsub, &["a"], PubsubForm::Copies), "PUBLISH fantail-event:a {\"data\":\"x\"}");
+    fn with_and_without_a_log_events_are_published_by_another_command() {
+        let words = |has_log, channels: &[&str], form| command(has_log, channels, "x", form).join(" ");
+        assert_eq!(words(false, &["a"], PubsubForm::Plain), "PUBLISH fantail:a x");
+        assert_eq!(words(false, &["a"], PubsubForm::Copies), "PUBLISH fantail-event:a {\"data\":\"x\"}");
         let logged = "FCALL fantail_publish 1 fantail-log:{0} {\"data\":\"x\"} a b";
-        assert_eq!(words(Mode::Log, &["a", "b"], PubsubForm::Envelope), logged);
+        assert_eq!(words(true, &["a", "b"], PubsubForm::Envelope), logged);
         let in_lane = "FCALL fantail_publish 1 fantail-log:{orders} {\"data\":\"x\"} @orders/a";
-        assert_eq!(words(Mode::Lanes, &["@orders/a"], PubsubForm::Plain), in_lane);
+        assert_eq!(words(true, &["@orders/a"], PubsubForm::Plain), in_lane);
     }
 }

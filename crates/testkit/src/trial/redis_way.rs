@@ -8,8 +8,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use fantail_testkit::{Reply, RespConnection};
 use tokio::time::sleep;
+
+use crate::resp::{Reply, RespConnection};
 
 /// Between two tries while nobody takes the event.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -18,7 +19,7 @@ const PASSING: [&str; 4] = ["TRYAGAIN ", "CLUSTERDOWN ", "LOADING ", "ERR Functi
 
 /// Connections, made when they are needed.
 #[derive(Debug)]
-pub struct RedisWay {
+pub(super) struct RedisWay {
     /// The one server, or all nodes of the Cluster.
     servers: Vec<SocketAddr>,
     /// Which of them is asked when nothing better is known.
@@ -38,18 +39,18 @@ enum Redirection {
 
 impl RedisWay {
     /// To these servers. One is no Cluster.
-    pub const fn new(servers: Vec<SocketAddr>) -> Self {
+    pub(super) const fn new(servers: Vec<SocketAddr>) -> Self {
         Self { servers, asked: 0, owners: BTreeMap::new(), connections: BTreeMap::new() }
     }
 
     /// Makes a connection, so that calling need not.
-    pub async fn prepare(&mut self) -> Result<()> {
+    pub(super) async fn prepare(&mut self) -> Result<()> {
         self.connection(self.next_server()?).await.map(drop)
     }
 
     /// The reply to a command that is for the slot of `key`. There is no bound on how long a Cluster is asked: whoever calls
     /// has one.
-    pub async fn call(&mut self, key: &str, words: &[String]) -> Result<Reply> {
+    pub(super) async fn call(&mut self, key: &str, words: &[String]) -> Result<Reply> {
         let mut asking = None;
         loop {
             let owner = self.owners.get(key).copied();
@@ -79,7 +80,7 @@ impl RedisWay {
     }
 
     /// Gives all connections up: on one an answer may still be outstanding. Another server is asked next.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.connections.clear();
         self.owners.clear();
         self.asked += 1;
@@ -126,7 +127,7 @@ fn redirection(reply: &Reply) -> Option<Redirection> {
 
 #[cfg(test)]
 mod tests {
-    use fantail_testkit::RedisCluster;
+    use crate::RedisCluster;
 
     use super::*;
 
@@ -148,7 +149,7 @@ mod tests {
         let slot = cluster.slot_of("key").await.unwrap();
         let (owner, other) = (cluster.owner_of(slot).await.unwrap(), 1);
         let other = if other == owner { 2 } else { other };
-        let addrs: Vec<_> = cluster.nodes().iter().map(fantail_testkit::RedisServer::addr).collect();
+        let addrs: Vec<_> = cluster.nodes().iter().map(crate::RedisServer::addr).collect();
         let mut ways: Vec<_> = (0..3).map(|at| RedisWay { asked: at, ..RedisWay::new(addrs.clone()) }).collect();
         let mut count = 0;
         let words = ["INCR", "key"].map(ToOwned::to_owned);
