@@ -5,8 +5,9 @@
 //! operator asked for that, and only to listed origins.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use crate::origin::{Origin, OriginError};
+use crate::origin::{Origin, OriginError, OriginPattern};
 
 /// How long a browser may keep a preflight's answer. Chromium cuts longer times down to this.
 pub const PREFLIGHT_MAX_AGE_SECONDS: u32 = 7200;
@@ -16,17 +17,21 @@ const ALLOW_CREDENTIALS: (&str, &str) = ("access-control-allow-credentials", "tr
 
 /// A preflight is granted this: to read a stream, with the request headers of stream clients.
 /// `Last-Event-ID` is here because a long or unusual id makes a browser ask before every reconnect.
-const PREFLIGHT_GRANTS: [(&str, &str); 3] = [
-    ("access-control-allow-methods", "GET, HEAD"),
-    ("access-control-allow-headers", "Last-Event-ID, Cache-Control, Authorization"),
-    ("access-control-max-age", "7200"),
-];
+const PREFLIGHT_GRANTS: [(&str, &str); 2] =
+    [("access-control-allow-methods", "GET, HEAD"), ("access-control-max-age", "7200")];
+const ALLOW_HEADERS: &str = "access-control-allow-headers";
+const REQUEST_HEADERS: &str = "Last-Event-ID, Cache-Control, Authorization";
+
+/// A page may read this header of an answer, beside those that every page may (Fetch, CORS-safelisted response-header name).
+const EXPOSE_HEADERS: (&str, &str) = ("access-control-expose-headers", "Retry-After");
 
 /// Which origins may read, fixed at start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CorsPolicy {
     allowed: Allowed,
     credentials: bool,
+    /// What a preflight grants to be sent.
+    request_headers: Arc<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +40,10 @@ enum Allowed {
     None,
     /// `*`. This is safe only as long as no answer depends on a cookie.
     Any,
-    Listed(HashSet<Origin>),
+    Listed {
+        exact: HashSet<Origin>,
+        below: Vec<OriginPattern>,
+    },
 }
 
 /// An entry of the list that cannot be part of a policy.
@@ -54,44 +62,62 @@ pub struct CorsDecision {
     allow_origin: Option<String>,
     vary: bool,
     credentials: bool,
+    request_headers: Arc<str>,
 }
 
 impl CorsPolicy {
     /// Allows exactly these origins; an empty list turns CORS off.
     pub fn new(origins: Vec<Origin>) -> Self {
-        let listed = Allowed::Listed(origins.into_iter().collect());
-        let allowed = if listed == Allowed::Listed(HashSet::new()) { Allowed::None } else { listed };
-        Self { allowed, credentials: false }
+        Self::listed(origins.into_iter().collect(), Vec::new())
     }
 
     /// Allows every origin.
     pub fn any() -> Self {
-        Self { allowed: Allowed::Any, credentials: false }
+        Self::of(Allowed::Any)
     }
 
-    /// Lets pages of listed origins read with cookies (`withCredentials`), for a proxy in front that checks them. It changes
-    /// nothing if any origin may read: otherwise every page on the web could read as the person who has it open.
+    fn listed(exact: HashSet<Origin>, below: Vec<OriginPattern>) -> Self {
+        let is_empty = exact.is_empty() && below.is_empty();
+        Self::of(if is_empty { Allowed::None } else { Allowed::Listed { exact, below } })
+    }
+
+    fn of(allowed: Allowed) -> Self {
+        Self { allowed, credentials: false, request_headers: REQUEST_HEADERS.into() }
+    }
+
+    /// Lets pages of listed origins read with cookies (`withCredentials`). Where any origin may read this changes nothing:
+    /// every page on the web could read as the person who has it open.
     #[must_use]
     pub fn with_credentials(self) -> Self {
-        Self { credentials: matches!(self.allowed, Allowed::Listed(_)), ..self }
+        Self { credentials: matches!(self.allowed, Allowed::Listed { .. }), ..self }
     }
 
-    /// Reads the operator's list, in which a single `*` means any origin. The error holds all bad entries.
+    /// Lets pages send this header too, such as one with a token.
+    #[must_use]
+    pub fn with_request_header(self, name: &str) -> Self {
+        Self { request_headers: format!("{}, {name}", self.request_headers).into(), ..self }
+    }
+
+    /// Reads the operator's list: origins, patterns such as `https://*.example.com`, or a single `*` for any origin. All bad
+    /// entries come back together.
     pub fn parse<S: AsRef<str>>(entries: &[S]) -> Result<Self, Vec<CorsPolicyError>> {
         if let [only] = entries
             && only.as_ref() == "*"
         {
             return Ok(Self::any());
         }
-        let mut origins = Vec::new();
-        let mut errors = Vec::new();
+        let (mut exact, mut below, mut errors) = (HashSet::new(), Vec::new(), Vec::new());
         for entry in entries.iter().map(AsRef::as_ref) {
-            match Origin::parse(entry) {
-                Ok(origin) => origins.push(origin),
-                Err(reason) => errors.push(CorsPolicyError { entry: entry.to_owned(), reason }),
+            let read = if entry.contains("://*.") {
+                OriginPattern::parse(entry).map(|pattern| below.push(pattern))
+            } else {
+                Origin::parse(entry).map(|origin| exact.extend([origin]))
+            };
+            if let Err(reason) = read {
+                errors.push(CorsPolicyError { entry: entry.to_owned(), reason });
             }
         }
-        if errors.is_empty() { Ok(Self::new(origins)) } else { Err(errors) }
+        if errors.is_empty() { Ok(Self::listed(exact, below)) } else { Err(errors) }
     }
 
     /// Decides for a request with these `Origin` header values. It needs all of them: a request with two is refused, and a
@@ -100,13 +126,14 @@ impl CorsPolicy {
         let mut values = origin_headers.into_iter();
         let (first, second) = (values.next(), values.next());
         let allow_origin = match (&self.allowed, first, second) {
-            (Allowed::None, ..) | (_, _, Some(_)) | (Allowed::Listed(_), None, None) => None,
+            (Allowed::None, ..) | (_, _, Some(_)) | (Allowed::Listed { .. }, None, None) => None,
             (Allowed::Any, ..) => Some("*".to_owned()),
-            (Allowed::Listed(listed), Some(value), None) => echo_if_listed(listed, value),
+            (Allowed::Listed { exact, below }, Some(value), None) => echo_if_listed(exact, below, value),
         };
         // A cache must keep the answers apart even when this one allows nobody.
-        let vary = matches!(self.allowed, Allowed::Listed(_));
-        CorsDecision { credentials: self.credentials && allow_origin.is_some(), allow_origin, vary }
+        let vary = matches!(self.allowed, Allowed::Listed { .. });
+        let request_headers = Arc::clone(&self.request_headers);
+        CorsDecision { credentials: self.credentials && allow_origin.is_some(), allow_origin, vary, request_headers }
     }
 }
 
@@ -125,22 +152,24 @@ impl CorsDecision {
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let allow = self.allow_origin.as_deref().map(|value| (ALLOW_ORIGIN, value));
         let vary = self.vary.then_some(("vary", "Origin"));
-        allow.into_iter().chain(self.credentials.then_some(ALLOW_CREDENTIALS)).chain(vary)
+        let exposed = self.is_allowed().then_some(EXPOSE_HEADERS);
+        allow.into_iter().chain(self.credentials.then_some(ALLOW_CREDENTIALS)).chain(vary).chain(exposed)
     }
 
     /// The headers of the answer to `OPTIONS`. An origin that is refused learns no grants.
     pub fn preflight_headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let grants = PREFLIGHT_GRANTS.into_iter().filter(|_| self.is_allowed());
-        self.headers().chain(grants)
+        let grants = PREFLIGHT_GRANTS.into_iter().chain([(ALLOW_HEADERS, &*self.request_headers)]);
+        self.headers().chain(grants.filter(|_| self.is_allowed()))
     }
 }
 
 /// A browser compares the echo byte for byte with the value that it sent, so the value goes back unchanged. It parsed as an
 /// origin in ASCII, so it holds nothing that could end a header line.
-fn echo_if_listed(listed: &HashSet<Origin>, value: &[u8]) -> Option<String> {
+fn echo_if_listed(exact: &HashSet<Origin>, below: &[OriginPattern], value: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(value).ok().filter(|text| text.is_ascii())?;
     let origin = Origin::parse(text).ok()?;
-    listed.contains(&origin).then(|| text.to_owned())
+    let is_listed = exact.contains(&origin) || below.iter().any(|pattern| pattern.matches(&origin));
+    is_listed.then(|| text.to_owned())
 }
 
 #[cfg(test)]
@@ -173,7 +202,21 @@ mod tests {
         ];
         for origin in sent {
             let decision = listed().decide([origin.as_bytes()]);
-            assert_eq!(headers(&decision), [("access-control-allow-origin", origin), ("vary", "Origin")], "{origin}");
+            assert_eq!(
+                headers(&decision),
+                [("access-control-allow-origin", origin), ("vary", "Origin"), EXPOSE_HEADERS],
+                "{origin}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pattern_of_the_list_allows_subdomains() {
+        let policy = policy(&["https://*.example.com", "https://other.example"]);
+        for (origin, allowed) in
+            [("https://a.example.com", true), ("https://other.example", true), ("https://example.com", false)]
+        {
+            assert_eq!(policy.decide([origin.as_bytes()]).is_listed(), allowed, "{origin}");
         }
     }
 
@@ -230,20 +273,21 @@ mod tests {
     fn a_lone_star_allows_any_origin_without_vary() {
         for origin in [Some("https://anyone.example"), Some("null"), None] {
             let decision = policy(&["*"]).decide(origin.map(str::as_bytes));
-            assert_eq!(headers(&decision), [("access-control-allow-origin", "*")]);
+            assert_eq!(headers(&decision), [("access-control-allow-origin", "*"), EXPOSE_HEADERS]);
         }
     }
 
     #[test]
     fn a_preflight_of_a_listed_origin_is_granted_reading() {
-        let decision = listed().decide([b"https://example.com".as_slice()]);
+        let decision = listed().with_request_header("x-token").decide([b"https://example.com".as_slice()]);
         let max_age = PREFLIGHT_MAX_AGE_SECONDS.to_string();
         let expected = [
             ("access-control-allow-origin", "https://example.com"),
             ("vary", "Origin"),
+            EXPOSE_HEADERS,
             ("access-control-allow-methods", "GET, HEAD"),
-            ("access-control-allow-headers", "Last-Event-ID, Cache-Control, Authorization"),
             ("access-control-max-age", max_age.as_str()),
+            ("access-control-allow-headers", "Last-Event-ID, Cache-Control, Authorization, x-token"),
         ];
         assert_eq!(decision.preflight_headers().collect::<Vec<_>>(), expected);
     }
@@ -252,7 +296,7 @@ mod tests {
     fn credentials_are_allowed_to_listed_origins_where_that_was_asked_for() {
         let with = listed().with_credentials();
         let origin = "https://example.com";
-        let expected = [(ALLOW_ORIGIN, origin), ("access-control-allow-credentials", "true"), ("vary", "Origin")];
+        let expected = [(ALLOW_ORIGIN, origin), ALLOW_CREDENTIALS, ("vary", "Origin"), EXPOSE_HEADERS];
         assert_eq!(headers(&with.decide([origin.as_bytes()])), expected);
         assert!(with.decide([origin.as_bytes()]).preflight_headers().any(|header| header == ALLOW_CREDENTIALS));
         for origins in [&[][..], &[b"https://evil.net".as_slice()], &[origin.as_bytes(), origin.as_bytes()]] {

@@ -26,7 +26,7 @@ pub use grant_fields::{CHANNELS_FIELD, EXPIRES_IN_FIELD, FieldsError, GrantField
 pub use host::HostPolicy;
 pub use internal_rights::{InternalRights, InternalRightsError, NeededRight};
 pub use mint::{MintError, mint_token};
-pub use origin::{Origin, OriginError};
+pub use origin::{Origin, OriginError, OriginPattern};
 pub use revocations::{REVOCATIONS_MAX, RevocationList, RevokedName, TooManyRevocations};
 pub use signing_key::{KEYS_MAX, KeyAlgorithm, KeyError, KeySet, SECRET_BYTES_MIN, SigningKey};
 pub use token::{CheckedToken, TOKEN_BYTES_MAX, TokenError, TokenRules, check_token};

@@ -1,7 +1,7 @@
 //! A web origin: scheme, host and port, compared as parsed and never as text.
 //!
-//! Matching by suffix, prefix or pattern lets `evil-example.com` or `example.com.evil.net` pass for `example.com`. So this
-//! file offers equality and nothing else.
+//! Matching text by suffix, prefix or pattern lets `evil-example.com` or `example.com.evil.net` pass for `example.com`. So this
+//! file offers equality, and the question whether a host is a subdomain of another, which is asked label by label.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,7 +28,7 @@ pub enum OriginError {
     #[error("`null` is the origin of any sandboxed page and cannot be allowed")]
     Null,
     /// A `*` stands beside or inside origins.
-    #[error("`*` stands alone for any origin; name each host that may read")]
+    #[error("`*` stands alone for any origin, or for the subdomains of a domain, such as https://*.example.com")]
     Wildcard,
     /// There is no `scheme://`, or its scheme has bytes that no scheme may have.
     #[error("an origin starts with its scheme, such as https://app.example.com")]
@@ -63,6 +63,33 @@ impl Origin {
         let host = parse_host(host)?;
         let port = port.or_else(|| default_port(&scheme));
         Ok(Self { scheme, host, port })
+    }
+}
+
+/// All origins of one scheme and port whose hosts are subdomains of a domain: `https://*.example.com`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginPattern {
+    /// The origin of the domain itself, which does not match.
+    domain: Origin,
+}
+
+impl OriginPattern {
+    /// Reads `scheme://*.domain[:port]`. The domain has at least two labels: `*.com` would be half the web.
+    pub fn parse(text: &str) -> Result<Self, OriginError> {
+        let (scheme, authority) = text.split_once("://*.").ok_or(OriginError::Wildcard)?;
+        let domain = Origin::parse(&format!("{scheme}://{authority}"))?;
+        match &domain.host {
+            Host::Domain(name) if name.trim_end_matches('.').contains('.') => Ok(Self { domain }),
+            _ => Err(OriginError::Wildcard),
+        }
+    }
+
+    /// Whether the origin's host is a subdomain, at any depth, with the same scheme and port.
+    pub fn matches(&self, origin: &Origin) -> bool {
+        let (Host::Domain(domain), Host::Domain(host)) = (&self.domain.host, &origin.host) else { return false };
+        let is_below =
+            host.strip_suffix(domain.as_str()).is_some_and(|before| before.len() > 1 && before.ends_with('.'));
+        is_below && self.domain.scheme == origin.scheme && self.domain.port == origin.port
     }
 }
 
@@ -212,6 +239,39 @@ mod tests {
         ];
         for (text, reason) in refused {
             assert_eq!(Origin::parse(text), Err(reason), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_stands_for_subdomains_and_nothing_that_only_looks_like_one() {
+        let pattern = OriginPattern::parse("https://*.Example.com").expect("a pattern");
+        for (text, matches) in [
+            ("https://app.example.com", true),
+            ("https://a.b.example.com", true),
+            ("https://APP.EXAMPLE.com:443", true),
+            ("https://example.com", false),
+            ("https://evil-example.com", false),
+            ("https://evilexample.com", false),
+            ("https://app.example.com.evil.net", false),
+            ("http://app.example.com", false),
+            ("https://app.example.com:8443", false),
+            ("https://.example.com", false),
+            ("https://app.example.com.", false),
+        ] {
+            let origin = Origin::parse(text);
+            assert_eq!(origin.is_ok_and(|origin| pattern.matches(&origin)), matches, "{text}");
+        }
+        for text in [
+            "https://*",
+            "https://*.com",
+            "https://*.",
+            "https://a.*.example.com",
+            "*.example.com",
+            "https://*.*.example.com",
+            "https://*.127.0.0.1",
+            "https://*.example.com/",
+        ] {
+            assert!(OriginPattern::parse(text).is_err(), "{text}");
         }
     }
 }

@@ -347,7 +347,7 @@ settings! {
     /// Which web pages may read.
     cors: Cors, "Web pages" {
         cors_origin: Vec<String> = Origins, "" or "https://app.example.com",
-            "Origin whose pages may read streams, compared exactly. Without one only pages of the same origin may; a single * stands for all.";
+            "Origin whose pages may read streams: one by its name, or https://*.example.com for all subdomains of a domain. Without one only pages of the same origin may; a single * stands for all.";
         cors_credentials: bool = Switch, "false",
             "Let those pages send cookies along (withCredentials), as a proxy in front may ask for. Fantail itself looks at no cookie. Needs exact origins, since with * every page on the web could read as the person who has it open.";
     }

@@ -62,7 +62,8 @@ pub(crate) struct Asked<'a> {
 /// What was answered so far about one request.
 #[derive(Default)]
 pub(crate) struct Answers {
-    keys_are_new: bool,
+    /// The set of keys was asked for, and is newer than the request or is not.
+    keys_are_new: Option<bool>,
     origin: Option<Arc<OriginAnswer>>,
     /// A question could not be put.
     unavailable: bool,
@@ -154,10 +155,11 @@ impl ReadAccess {
         let now = u64::from(unix_second());
         let (mut grant, mut first_event) = (None, None);
         if self.mode.checks_tokens() {
-            match self.grant_of_token(request, asked, answers.keys_are_new, now)? {
-                Some(granted) => grant = Some(granted),
-                None if self.keys.is_waiting() && answers.keys_are_new => return Ok(Verdict::ComeBackLater),
-                None => return Ok(Verdict::Ask(Question::Keys)),
+            match (self.grant_of_token(request, asked, answers.keys_are_new, now)?, answers.keys_are_new) {
+                (Some(granted), _) => grant = Some(granted),
+                (None, None) => return Ok(Verdict::Ask(Question::Keys)),
+                // A browser must not give up on a token whose key will be known in a moment.
+                (None, Some(_)) => return Ok(Verdict::ComeBackLater),
             }
         }
         if self.mode.asks_origin() {
@@ -210,8 +212,7 @@ impl ReadAccess {
         };
         match question {
             Question::Keys => {
-                self.keys.look_for_newer().await;
-                answers.keys_are_new = true;
+                answers.keys_are_new = Some(self.keys.look_for_newer().await);
             }
             Question::Origin(question) => {
                 let origin = self.origin.as_ref().expect("it has made the question");
@@ -234,12 +235,12 @@ impl ReadAccess {
         (self.revocations.read().version(), self.keys.version())
     }
 
-    /// The grant of the request's token. `None` if its key may be in a newer set.
+    /// The grant of the request's token. `None` if its key may be in a newer set than that in force.
     fn grant_of_token<B>(
         &self,
         request: &Request<B>,
         asked: &Asked<'_>,
-        keys_are_new: bool,
+        keys_are_new: Option<bool>,
         now: u64,
     ) -> Result<Option<Grant>, Problem> {
         let token = self.tokens.find(request, asked.is_listed_page)?;
@@ -248,11 +249,11 @@ impl ReadAccess {
                 let grant = Grant::of_token(&token, &self.channel_rules);
                 grant.map(Some).map_err(|error| Problem::new(StatusCode::FORBIDDEN, error.to_string()).of("token"))
             }
-            Err(TokenError::UnknownKey(_) | TokenError::Algorithm) if self.keys.may_have_newer() && !keys_are_new => {
+            Err(TokenError::UnknownKey(_) | TokenError::Algorithm | TokenError::Signature)
+                if self.keys.may_have_newer() && keys_are_new != Some(true) =>
+            {
                 Ok(None)
             }
-            // Without any key nothing can be said against a token.
-            Err(_) if self.keys.is_waiting() => Ok(None),
             Err(error) => Err(Problem::new(StatusCode::UNAUTHORIZED, error.to_string()).of("token")),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fantail_access::{CorsDecision, CorsPolicy, TrustedProxies};
-use fantail_config::{Config, Cors};
+use fantail_config::Config;
 use fantail_wire::{ChannelName, Framing, Lanes};
 use http::header::{ACCEPT, HOST, HeaderMap, ORIGIN};
 use http::uri::Authority;
@@ -76,7 +76,7 @@ impl PublicSettings {
             head_bytes_max: limits.head_bytes_max,
             uri_bytes_max: limits.uri_bytes_max,
             request_deadline: limits.request_deadline,
-            cors: cors_policy(&config.cors)?,
+            cors: cors_policy(config)?,
             trusted_proxies: TrustedProxies::new(public.trusted_proxies.clone()),
             access,
         })
@@ -195,9 +195,11 @@ impl PublicSettings {
 }
 
 /// The list has been checked by the same rules.
-fn cors_policy(cors: &Cors) -> anyhow::Result<CorsPolicy> {
+fn cors_policy(config: &Config) -> anyhow::Result<CorsPolicy> {
+    let cors = &config.cors;
     let policy = CorsPolicy::parse(&cors.cors_origin).map_err(|errors| anyhow::anyhow!("{}", errors[0]))?;
-    Ok(if cors.cors_credentials { policy.with_credentials() } else { policy })
+    let policy = if cors.cors_credentials { policy.with_credentials() } else { policy };
+    Ok(config.access.token_header.iter().fold(policy, |policy, name| policy.with_request_header(name)))
 }
 
 /// A `POST` is meant for another port.

