@@ -1,7 +1,7 @@
 //! A shard's accept loop.
 //!
-//! It waits on the listener. Permits are counted by ourselves and are fewer than descriptors: a connection for which there
-//! is none gets a place in the reserve, so that the kernel never has to refuse.
+//! It waits on the listener. There are fewer permits than descriptors. A connection without a permit gets a place in
+//! the reserve, so that the kernel never has to refuse one.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::connection::{self, ShardContext};
 use crate::place::Place;
 use crate::reserve::Reserve;
 
-/// Waits after accepting failed for want of a resource, doubled each time up to the longest. Without a wait the loop
+/// The wait after accepting failed for want of a resource. It doubles each time, up to the longest. Without it the loop
 /// would spin: a refused `accept` leaves the connection in the backlog.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ pub(crate) async fn run(listener: TcpListener, mut reserve: Reserve, context: Rc
             }
         }
     }
-    // What the kernel has completed already would be reset with the listener: it is accepted, and told to come back.
+    // The kernel would reset connections that it has completed already. They are accepted and told to come back.
     while let Ok(Ok((socket, peer))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
         admit(socket, peer, &mut reserve, &context).await;
     }

@@ -1,9 +1,9 @@
-//! Who may read a stream: decided at once where that is possible, asked where it is not.
+//! The right to read a stream: decided at once where possible, after a question otherwise.
 //!
-//! [`ReadAccess::decide`] never waits. It allows, denies, or names the question that must be answered first: for keys that
-//! are not known yet, or for the operator's own service. [`ReadAccess::ask`] waits for the answer, and the request is decided
-//! again with it. While a question waits, hyper keeps the buffers of its connection, so the bound on questions
-//! (`origin_questions_max`) is a bound on memory.
+//! [`ReadAccess::decide`] never waits. It allows, denies, or names the question that must be answered first: for keys
+//! that are not known yet, or for the operator's own service. [`ReadAccess::ask`] waits for the answer, and the request
+//! is decided again with it. While a question waits, hyper keeps the buffers of its connection, so the bound on
+//! questions (`origin_questions_max`) is a bound on memory.
 
 mod credentials;
 mod key_files;
@@ -34,7 +34,7 @@ use self::origin::{Origin, OriginAnswer, OriginQuestion};
 pub(crate) use self::right::{fingerprint, key_fingerprint, unix_second};
 use crate::problem::Problem;
 
-/// The operator's decision about readers, for all shards.
+/// The operator's rules for readers, for all shards.
 pub(crate) struct ReadAccess {
     mode: AccessMode,
     tokens: TokenPlaces,
@@ -49,27 +49,27 @@ pub(crate) struct ReadAccess {
     questions: Semaphore,
 }
 
-/// What a request asks for, as far as access is concerned.
+/// The parts of a request that decide about access.
 pub(crate) struct Asked<'a> {
     pub(crate) channels: &'a [ChannelName],
     pub(crate) peer: SocketAddr,
     /// The client's address, as a trusted proxy says it.
     pub(crate) client: Option<IpAddr>,
-    /// The page that asks is one of the operator's list, by its origin.
+    /// The request comes from a page whose origin is on the operator's list.
     pub(crate) is_listed_page: bool,
 }
 
-/// What was answered so far about one request.
+/// The answers so far about one request.
 #[derive(Default)]
 pub(crate) struct Answers {
-    /// The set of keys was asked for, and is newer than the request or is not.
+    /// The key set was asked for: whether it is newer than the request.
     keys_are_new: Option<bool>,
     origin: Option<Arc<OriginAnswer>>,
     /// A question could not be put.
     unavailable: bool,
 }
 
-/// What must be known before a request can be decided.
+/// The question that must be answered before a decision.
 pub(crate) enum Question {
     /// The token names a key that is not known, and there may be a newer set.
     Keys,
@@ -77,27 +77,25 @@ pub(crate) enum Question {
     Origin(Box<OriginQuestion>),
 }
 
-/// A decision.
 pub(crate) enum Verdict {
     Allowed(Box<Permission>),
     Ask(Question),
-    /// Nobody can be asked now.
+    /// No service can be asked now.
     ComeBackLater,
 }
 
-/// A stream that is allowed.
 pub(crate) struct Permission {
     pub(crate) channels: Vec<ChannelName>,
     pub(crate) right: Option<StreamRight>,
     /// An event that the operator's service sends first.
     pub(crate) first_event: Option<fantail_wire::Frame>,
     grant: Option<Grant>,
-    /// What was known of revocations and keys.
+    /// The versions of revocations and keys that it was decided with.
     version: (u64, u64),
 }
 
 impl ReadAccess {
-    /// By the operator's settings. Key files are read; they were checked before.
+    /// Key files are read here; they were checked before.
     pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
         let access = &config.access;
         Ok(Self {
@@ -141,7 +139,7 @@ impl ReadAccess {
         self.mode == AccessMode::Open
     }
 
-    /// Decides by what is known. Never waits.
+    /// Decides with the answers so far. Never waits.
     pub(crate) fn decide<B>(
         &self,
         request: &Request<B>,
@@ -204,7 +202,7 @@ impl ReadAccess {
         Ok(Verdict::Allowed(Box::new(Permission { channels, right, first_event, grant, version })))
     }
 
-    /// Waits for the answer to a question. A question that cannot be put is answered with that.
+    /// Waits for the answer to a question. If the question cannot be put, the answers say so.
     pub(crate) async fn ask(&self, question: Question, answers: &mut Answers) {
         let Ok(_place) = self.questions.try_acquire() else {
             answers.unavailable = true;
@@ -221,7 +219,7 @@ impl ReadAccess {
         }
     }
 
-    /// Whether a permission holds still, when the stream is about to begin: a right may have been taken back since.
+    /// Whether a permission still holds when the stream is about to begin: a right may have been revoked since.
     pub(crate) fn still_holds(&self, permission: &Permission) -> bool {
         if self.version() == permission.version {
             return true;
@@ -289,7 +287,8 @@ fn grant_of(fields: GrantFields, asked: &[ChannelName], now: u64) -> Result<Gran
     fields.grant(asked, now).map_err(refused)
 }
 
-/// What both a token and the operator's service allow: the service has seen the token's channels and may take some away.
+/// The channels that both a token and the operator's service allow. The service has seen the token's channels and may
+/// remove some.
 fn narrowed(of_token: Option<Grant>, of_origin: Grant) -> Grant {
     let Some(token) = of_token else { return of_origin };
     let channels = of_origin.channels.into_iter().filter(|channel| token.allows(channel)).collect();

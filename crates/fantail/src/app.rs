@@ -59,7 +59,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     .run()
 }
 
-/// What all shards are made of.
+/// The parts that all shards share.
 struct Shards<'a> {
     config: &'a Config,
     connections_max: ConnectionsMax,

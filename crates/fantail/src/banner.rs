@@ -1,6 +1,6 @@
-//! What is shown at the start: where events come from, where it serves, and lines to paste.
+//! The text at the start: where events come from, where the node serves, and lines to paste.
 //!
-//! Not a log line, though one goes along: it is for the person who started the program.
+//! It is for the person who started the program. A log line says the same.
 
 use std::net::SocketAddr;
 
@@ -10,11 +10,10 @@ use tracing::{info, warn};
 /// The feed, in the words of its mode.
 pub(crate) struct FeedLine {
     name: String,
-    /// Publishes past this node, where that is possible.
+    /// A command that publishes past this node, where that is possible.
     publish: Option<String>,
 }
 
-/// The start, told.
 pub(crate) struct Banner<'a> {
     pub(crate) shards: usize,
     /// Everyone may read.

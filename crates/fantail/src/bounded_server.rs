@@ -1,7 +1,7 @@
-//! An HTTP listener of the control thread that serves so many connections at a time.
+//! An HTTP listener of the control thread with a bound on its connections.
 //!
-//! It waits on a place, then on the listener; each connection is a task of its own. Without room for another it waits until
-//! one ends, and the others wait in the kernel's backlog.
+//! It waits on a place, then on the listener; each connection is a task of its own. At the bound it waits until a
+//! connection ends, and the others wait in the kernel's backlog.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 
 use crate::problem::Answer;
 
-/// How often it is told at most that there is no room.
+/// The shortest time between two log lines that say that there is no room.
 const FULL_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The wait after accepting failed, without which the loop would spin.
@@ -34,7 +34,6 @@ pub(crate) struct BoundedServer {
     /// The longest life of a connection, if it has an end.
     pub(crate) connection_deadline: Option<Duration>,
     pub(crate) http: http1::Builder,
-    /// The log line for an operator who finds it full.
     pub(crate) told_when_full: &'static str,
 }
 

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use fantail_hub::Maker;
 
-/// What one public address may make, unless the operator says otherwise. One address has fewer connections than this to a
-/// port of a node, so a proxy with a public address, such as that of a content network, never meets it while its clients
-/// follow a channel each. And it takes sixteen addresses to use up the default of `channels_max`.
+/// The channels that one public address may make, unless the operator says otherwise. One address has fewer connections
+/// than this to a port of a node, so a proxy with a public address, such as that of a content network, never meets it
+/// while its clients follow a channel each. And it takes sixteen addresses to use up the default of `channels_max`.
 const CHANNELS_MAX: usize = 1 << 16;
 
 /// The rule.
@@ -27,13 +27,13 @@ impl ChannelMakers {
         }
     }
 
-    /// Who is charged for the channels of a stream from this address.
+    /// The address that is charged for the channels of a stream.
     pub(crate) fn maker(&self, address: IpAddr) -> Option<Maker> {
         (self.private || !is_private(address)).then(|| Maker::at(address))
     }
 }
 
-/// An address of this machine or of a private network is a proxy's mostly, which stands for all of its clients.
+/// An address of this machine or of a private network is mostly that of a proxy, which stands for all of its clients.
 fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local() || is_shared(v4),
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unless_a_number_is_set_only_public_addresses_are_charged() {
+    fn only_public_addresses_are_charged_unless_a_number_is_set() {
         let private =
             ["127.0.0.1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "169.254.1.1", "100.64.0.1", "100.127.9.9"];
         let private = private.into_iter().chain(["::1", "fd00::1", "fe80::1", "::ffff:10.1.2.3"]);

@@ -1,7 +1,7 @@
-//! The command line: which task, with which settings.
+//! The command line: the task and its settings.
 //!
-//! Nothing here binds, connects or prints; only `serve` reads a file, its configuration. What is wrong is told with all
-//! else that is wrong, in one text.
+//! Nothing here binds, connects or prints; only `serve` reads a file, its configuration. All faults are told together,
+//! in one text.
 
 mod overview;
 mod publish;
@@ -20,7 +20,6 @@ use fantail_telemetry::logging;
 use crate::publish_command::Publish;
 use crate::subscribe_command::Subscribe;
 
-/// What the command line asks for.
 pub(crate) enum Task {
     /// Serve streams.
     Serve(Box<Config>),
@@ -34,20 +33,19 @@ pub(crate) enum Task {
 
 /// Why there is no task.
 pub(crate) struct Refusal {
-    /// What to tell the person who wrote the arguments, in lines.
+    /// The message for the person who wrote the arguments, in lines.
     text: String,
     /// How the log would be written.
     format: logging::Format,
 }
 
 impl Refusal {
-    /// Tells it.
     pub(crate) fn tell(&self) {
         self.text.lines().for_each(|line| logging::write_last(self.format, line));
     }
 }
 
-/// What a person reads at a prompt.
+/// A message for a person at a prompt.
 impl From<String> for Refusal {
     fn from(text: String) -> Self {
         Self { text, format: logging::Format::Text }
@@ -96,12 +94,12 @@ fn lines(faults: &Faults) -> String {
     format!("{faults}\n")
 }
 
-/// What was given for an argument, if anything.
+/// The text of an argument, if it was given.
 fn text<'a>(matches: &'a ArgMatches, id: &str) -> Option<&'a str> {
     matches.get_one::<String>(id).map(String::as_str)
 }
 
-/// Everything that was given for an argument.
+/// Every text that was given for an argument.
 fn texts<'a>(matches: &'a ArgMatches, id: &str) -> impl Iterator<Item = &'a str> {
     matches.get_many::<String>(id).into_iter().flatten().map(String::as_str)
 }

@@ -42,7 +42,7 @@ const HEADERS_MAX: usize = 64;
 /// How long a connection that was accepted in the drain has for its request.
 const FIRST_READ: Duration = Duration::from_millis(500);
 
-/// What all connections of a shard share.
+/// The parts that all connections of a shard share.
 pub(crate) struct ShardContext {
     pub(crate) shard: Shard,
     pub(crate) settings: Arc<PublicSettings>,
@@ -52,12 +52,12 @@ pub(crate) struct ShardContext {
     pub(crate) draining: watch::Receiver<bool>,
 }
 
-/// Where the service leaves an accepted subscribe.
+/// The place where the service leaves an accepted subscribe.
 type Note = Cell<Option<Noted>>;
 
 struct Noted {
     accepted: Box<Accepted>,
-    /// From where it comes, if it came through a trusted proxy.
+    /// The client's address, if a trusted proxy gave it.
     client: Option<IpAddr>,
     line: Option<RequestLine>,
 }
@@ -75,7 +75,7 @@ pub(crate) async fn serve(socket: TcpStream, peer: SocketAddr, place: Place, con
     let mut drain_seen = false;
 
     let accepted = poll_fn(|cx| {
-        // The watch wakes this task once, when the drain begins: a request under way is finished, an idle connection is
+        // The watch wakes this task once, when the drain begins. A request under way is finished; an idle connection is
         // closed.
         if !drain_seen && drain_begins.as_mut().poll(cx).is_ready() {
             drain_seen = true;
@@ -87,7 +87,7 @@ pub(crate) async fn serve(socket: TcpStream, peer: SocketAddr, place: Place, con
             }
             return Poll::Ready(None);
         }
-        // With an earlier answer still in hyper's buffer the socket stays: hyper goes on writing, and its waiting for
+        // While hyper's buffer holds an earlier answer the socket stays. hyper goes on writing, and its waiting for
         // room wakes this task again.
         if flushed.get()
             && let Some(noted) = note.take()
@@ -102,18 +102,19 @@ pub(crate) async fn serve(socket: TcpStream, peer: SocketAddr, place: Place, con
     }
 }
 
-/// Completes when a connection without a request is to be closed: as the drain begins, and a little later for one that
-/// was accepted then. Its request may be there already, but a new socket is read only when the poll has seen it.
+/// Completes when a connection without a request is to be closed: as the drain begins, or a little later for one that
+/// was accepted in the drain. Its request may be there already, but a new socket is read only when the poll has seen
+/// it.
 async fn drain_begins(mut draining: watch::Receiver<bool>) {
     if *draining.borrow() {
         return tokio::time::sleep(FIRST_READ).await;
     }
-    // Without a sender the process is past draining.
+    // An error means that the sender is gone: the process is past draining.
     let _ = draining.wait_for(|draining| *draining).await;
 }
 
-/// Takes the socket out of this thread's runtime and gives it to the shard. Bytes that came behind the request are
-/// dropped with hyper's buffer: the head says `Connection: close`, so they are no request.
+/// Takes the socket out of this thread's runtime and gives it to the shard. Bytes behind the request are dropped with
+/// hyper's buffer: the head says `Connection: close`, so they are no request.
 fn hand_over(socket: TcpStream, peer: SocketAddr, noted: Noted, place: Place, context: &ShardContext) {
     let socket = match socket.into_std() {
         Ok(socket) => socket,
@@ -126,7 +127,7 @@ fn hand_over(socket: TcpStream, peer: SocketAddr, noted: Noted, place: Place, co
     let maker = context.settings.channel_makers.maker(forwarded.unwrap_or(peer.ip()));
     let mut right = permission.right;
     if !context.settings.access.still_holds(&permission) {
-        // It was taken back in this moment: the stream is told so as those that are open are.
+        // The right was revoked in this moment. The stream is told so, as open ones are.
         right = right.map(|right| StreamRight { ends_at: 0, ..right });
     }
     let mut head = stream_head(framing, &extra);
@@ -142,7 +143,7 @@ fn hand_over(socket: TcpStream, peer: SocketAddr, noted: Noted, place: Place, co
     }
 }
 
-/// Decides, and asks what must be known for that.
+/// Decides, and first asks for whatever the decision needs.
 async fn decide(request: &Request<Incoming>, peer: SocketAddr, context: &ShardContext) -> Decision {
     let mut answers = Answers::default();
     loop {
@@ -186,9 +187,9 @@ async fn answer(
 
 fn http(settings: &PublicSettings, keep_alive: bool) -> http1::Builder {
     let mut http = http1::Builder::new();
-    // The deadline runs from the accept to the end of the first head, and again between requests. Twice the head's bound
-    // lets us answer a head that is a little too large with more than a bare 431.
-    // A client that closes its side right behind its request is still answered.
+    // The deadline runs from the accept to the end of the first head, and again between requests. Twice the head's
+    // bound lets the node answer a head that is a little too large with more than a bare 431. A client that closes its
+    // side right behind its request is still answered.
     http.timer(TokioTimer::new())
         .half_close(true)
         .keep_alive(keep_alive)

@@ -37,7 +37,7 @@ pub(crate) struct Control {
     pub(crate) publisher: Publisher,
     pub(crate) access: Arc<ReadAccess>,
     pub(crate) internal_access: InternalAccess,
-    /// How Redis is reached; without it the feed is this node's memory.
+    /// The way to Redis; without it the feed is this node's memory.
     pub(crate) redis: Option<RedisSettings>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) shards: Vec<ShardHandle>,
@@ -49,7 +49,6 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Serves until a signal.
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot make a runtime")?;
@@ -105,7 +104,7 @@ impl Control {
             internal: &internal_url,
             health: health_url.as_deref(),
         }
-        // Its lines are for a person; a collector of JSON has the same in the log.
+        // Its lines are for a person; the log tells the same to a collector of JSON.
         .tell(config.logging.log_format == LogFormat::Text);
         drain::serve_until_signal(signals, self.shards, draining, config.drain).await
     }
@@ -125,14 +124,14 @@ fn listening(listener: TcpListener) -> anyhow::Result<(tokio::net::TcpListener, 
     Ok((tokio::net::TcpListener::from_std(listener).context("cannot take the listener")?, url))
 }
 
-/// Makes the feed and gives it its way down.
+/// Makes the feed and connects it to the intake.
 fn connect(
     redis: Option<RedisSettings>,
     publisher: Publisher,
     metrics: &Metrics,
     brings_events: watch::Sender<bool>,
 ) -> (Arc<Feed<NodeIntake>>, Arc<Mutex<NodeIntake>>) {
-    // A feed tells its state when it changes. Until then it is connecting, while the metrics begin with none.
+    // A feed tells its state when it changes. It is connecting until then, but the metrics begin with no state.
     metrics.hub().set_feed_state(FeedState::Connecting);
     let intake = Arc::new(Mutex::new(NodeIntake { publisher, counters: metrics.hub(), brings_events }));
     let feed = match redis {

@@ -7,21 +7,21 @@ use tracing::{info, warn};
 
 use crate::health;
 
-/// Descriptors for everything that is no connection of a client: listeners, Redis, files.
+/// Descriptors for everything but connections of clients: listeners, Redis, files.
 const OWN: usize = 128;
 
-/// How many connections may be open.
+/// The bounds on open connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConnectionsMax {
     pub(crate) public: usize,
-    /// Publishers keep some open each, and one that leaks them must not take the descriptors of streams.
+    /// Publishers keep some open each. A publisher that leaks them must not take the descriptors of streams.
     pub(crate) internal: usize,
-    /// Beyond `public`, of each shard: for newcomers that are told to come back later.
+    /// Beyond `public`, for each shard: newcomers there are told to come back later.
     pub(crate) reserve_of_a_shard: usize,
 }
 
-/// Raises the soft limit to the hard one, and says how many connections may be open: as many as the operator asked for, or
-/// as many as fit. Each worker may hold one connection more, for which the reserve makes room.
+/// Raises the soft limit to the hard one. Returns the bounds on connections: as many as the operator asked for, or as
+/// many as fit. Each worker may hold one connection more, for which the reserve makes room.
 pub(crate) fn connections_max(config: &Config) -> anyhow::Result<ConnectionsMax> {
     let (asked, workers) = (config.limits.connections_max, config.engine.workers);
     let health = if config.internal.health_listen.is_some() { health::CONNECTIONS_MAX } else { 0 };

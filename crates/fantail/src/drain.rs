@@ -89,12 +89,12 @@ async fn drain(shards: &[ShardHandle], window: Duration) {
         }
     }
     for done in replies {
-        // No answer means that the shard is gone, and its streams with it.
+        // No answer means that the shard and its streams are gone.
         let _ = done.await;
     }
 }
 
-/// Completes when the first shard's thread does, which none should.
+/// Completes when the first shard's thread ends, which should never happen.
 async fn any_shard_ends(shards: &mut [ShardHandle]) -> anyhow::Result<()> {
     let ended = poll_fn(|cx| {
         let mut polls = shards.iter_mut().map(|shard| Pin::new(&mut shard.ended).poll(cx));

@@ -1,6 +1,6 @@
-//! What the feed counts, on its way into the metrics.
+//! The feed's counts, on their way into the metrics.
 //!
-//! The feed keeps counts of its own and knows no metrics. The control thread, the only writer of the hub's counters,
+//! The feed keeps its own counts and knows no metrics. The control thread is the only writer of the hub's counters. It
 //! brings them up to date at each scrape; in between nobody could see a difference.
 
 use std::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use fantail_feed::{FeedCounters, Refusal};
 use fantail_telemetry::{HubCounters, RejectReason};
 use parking_lot::Mutex;
 
-/// What of the feed's counts is in the metrics already.
+/// The feed's counts that the metrics hold already.
 #[derive(Debug, Default)]
 pub(crate) struct FeedFigures {
     told: Mutex<[u64; 11]>,

@@ -1,12 +1,12 @@
-//! How the feed is, on its way to the open streams, for those who want to be told.
+//! The state of the feed, on its way to the open streams whose clients want to know it.
 
 use fantail_shard::ShardCommand;
 use tokio::sync::{mpsc, watch};
 
-/// Tells all shards whenever the feed is lost or back, for ever. States that follow one another faster than the shards
+/// Tells all shards for ever whenever the feed is lost or back. States that follow one another faster than the shards
 /// take commands coalesce. Waits on the feed's state and on room for a command.
 pub(crate) async fn tell(mut brings_events: watch::Receiver<bool>, shards: Vec<mpsc::Sender<ShardCommand>>) {
-    // Until the feed is there for the first time no stream is open that could miss it.
+    // Before the feed connects for the first time, no stream is open that could miss it.
     let mut told = true;
     while brings_events.changed().await.is_ok() {
         let connected = *brings_events.borrow_and_update();
@@ -33,7 +33,7 @@ mod tests {
         let telling = tokio::spawn(tell(brings_events, vec![commands]));
         for connected in [true, false, false, true] {
             state.send_replace(connected);
-            // The one other task of this runtime takes it before this one goes on.
+            // The one other task of this runtime runs before this one goes on.
             tokio::task::yield_now().await;
         }
         drop(state);

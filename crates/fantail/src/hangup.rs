@@ -1,4 +1,4 @@
-//! `SIGHUP`: keys and tokens are read again at once, and not only when it is their turn.
+//! `SIGHUP`: keys and tokens are read again at once, and not only at their next turn.
 
 use std::sync::Arc;
 

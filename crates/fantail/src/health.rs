@@ -1,4 +1,4 @@
-//! Whether the node lives, whether it is ready, and its numbers: for everyone who watches it and changes nothing.
+//! Liveness, readiness and metrics, for monitoring that changes nothing.
 //!
 //! The internal listener answers this beside its other routes, and the health listener answers nothing else. No answer
 //! holds a secret or a name that a client or a publisher chose.
@@ -26,21 +26,21 @@ use crate::running_node::RunningNode;
 /// Connections to the health listener that are served at a time.
 pub(crate) const CONNECTIONS_MAX: usize = 32;
 
-/// A probe is one small request, and all its places must not be held by connections that send none.
+/// A probe is one small request; connections that send none must not hold all places.
 const CONNECTION_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What the answers are made of.
+/// The sources of the answers.
 pub(crate) struct Health {
     node: Arc<RunningNode>,
     feed_figures: FeedFigures,
     draining: watch::Receiver<bool>,
 }
 
-/// Answers health on a listener of its own, for ever. A request needs no particular `Host`: there is nothing to change
-/// here, and nothing that a web page could learn beyond numbers.
+/// Answers health on a listener of its own, for ever. A request needs no particular `Host`: nothing can be changed
+/// here, and a web page could learn nothing but numbers.
 pub(crate) async fn run(listener: TcpListener, health: Arc<Health>) {
     let mut http = http1::Builder::new();
-    // One request each, so that nobody holds a place between two probes.
+    // One request for each connection, so that nobody holds a place between two probes.
     http.half_close(true).keep_alive(false);
     let server = BoundedServer {
         listener,
@@ -62,7 +62,7 @@ pub(crate) async fn run(listener: TcpListener, health: Arc<Health>) {
 }
 
 impl Health {
-    /// That of this node; `draining` becomes true when it is about to end.
+    /// The health of this node; `draining` becomes true when it is about to end.
     pub(crate) fn new(node: Arc<RunningNode>, draining: watch::Receiver<bool>) -> Self {
         Self { node, feed_figures: FeedFigures::default(), draining }
     }
@@ -84,10 +84,10 @@ impl Health {
         self.find(name, request).unwrap_or_else(unknown)
     }
 
-    /// Ready means: new streams get their events. Existing ones are served either way.
+    /// Ready means that new streams get their events. Existing ones are served either way.
     fn ready(&self) -> Answer {
         let draining = *self.draining.borrow();
-        // With one lane away the others are still worth coming for.
+        // If one lane is away, clients of the others may still come.
         let connected = self.node.feed.state() != FeedState::Connecting;
         let (open, max) = (self.node.admission.open(), self.node.admission.max());
         let ready = connected && !draining && open < max;

@@ -1,7 +1,7 @@
 //! One HTTP/1.1 connection to a server that the command line names, for `subscribe` and `publish`.
 //!
-//! With TLS if the URL begins with https. An error names the server's address and nothing else of the URL: its query may
-//! hold a token.
+//! It uses TLS if the URL begins with https. An error names the server's address and nothing else of the URL: its query
+//! may hold a token.
 
 mod pool;
 mod trust;
@@ -35,14 +35,13 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// Longest time from a request to the head of its answer. A server may hold it until its feed has confirmed.
 pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Who we say we are.
 pub(crate) const USER_AGENT: &str = concat!("fantail/", env!("CARGO_PKG_VERSION"));
 
-/// Of the body of an answer that is an error, for which it is also waited only so long.
+/// The longest body of an error that is read.
 const PROBLEM_BYTES_MAX: usize = 16 * 1024;
 const PROBLEM_DEADLINE: Duration = Duration::from_secs(5);
 
-/// A silent peer is asked for a sign of life after this, and three times more before it counts as gone.
+/// After this much silence a peer is probed, and after three more probes without an answer it counts as gone.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -50,12 +49,11 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
     pub(crate) url: ServerUrl,
-    /// For https.
     trust: Option<Trust>,
 }
 
 impl Server {
-    /// Trusts the authorities in the file `ca`, or else those of the system. An error is of the file, or of the system.
+    /// Trusts the authorities in the file `ca`, or else those of the system. An error blames the file or the system.
     pub(crate) fn new(url: ServerUrl, ca: Option<&Path>) -> Result<Self, String> {
         let trust = match (url.is_tls, ca) {
             (true, Some(ca)) => Some(Trust::of_file(ca)?),
@@ -73,7 +71,7 @@ pub(crate) struct ServerUrl {
     is_tls: bool,
     host: String,
     port: u16,
-    /// What stands in the `Host` header, and in messages.
+    /// The `Host` header, which messages use too.
     authority: String,
     path: String,
     query: Option<String>,
@@ -109,7 +107,6 @@ impl ServerUrl {
         })
     }
 
-    /// Whether it begins with https.
     pub(crate) fn is_tls(&self) -> bool {
         self.is_tls
     }
@@ -137,7 +134,7 @@ impl ServerUrl {
 }
 
 /// Connects. The connection closes when the sender and the last answer's body are dropped. An error that is [`Refused`]
-/// comes again however often this is tried.
+/// comes again at every attempt.
 pub(crate) async fn connect(server: &Server) -> anyhow::Result<SendRequest<Full<Bytes>>> {
     let url = &server.url;
     let connecting = TcpStream::connect((url.host.as_str(), url.port));
@@ -145,7 +142,7 @@ pub(crate) async fn connect(server: &Server) -> anyhow::Result<SendRequest<Full<
         .await
         .with_context(|| format!("cannot connect to {} within {CONNECT_DEADLINE:?}", url.authority))?
         .with_context(|| format!("cannot connect to {}", url.authority))?;
-    // Without these a peer that lost its power is waited for for ever. Neither is worth failing for.
+    // Without these the client would wait for ever for a peer that lost its power. Neither is worth failing for.
     let keepalive = TcpKeepalive::new().with_time(SILENCE_MAX).with_interval(KEEPALIVE_INTERVAL).with_retries(3);
     let _ = SockRef::from(&socket).set_tcp_keepalive(&keepalive);
     let _ = socket.set_nodelay(true);
@@ -168,12 +165,12 @@ where
     let (sender, connection) = http1::handshake(TokioIo::new(socket))
         .await
         .with_context(|| format!("cannot speak HTTP with {}", url.authority))?;
-    // Whoever waits for the answer hears how the connection ended.
+    // A task that waits for the answer gets the connection's error.
     tokio::spawn(connection);
     Ok(sender)
 }
 
-/// What an answer says that is an error: its status, and the problem's detail where there is one.
+/// The message of an answer that is an error: its status, and the problem's detail if it has one.
 pub(crate) async fn problem(status: StatusCode, body: Incoming) -> String {
     let whole = timeout(PROBLEM_DEADLINE, Limited::new(body, PROBLEM_BYTES_MAX).collect()).await;
     let bytes = whole.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
@@ -194,7 +191,7 @@ fn detail(body: &[u8]) -> Option<String> {
     (!line.is_empty() && !line.starts_with('<')).then(|| printable(line))
 }
 
-/// Foreign text on a terminal: control characters are shown and not carried out.
+/// Foreign text for a terminal: control characters are shown and not carried out.
 pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -228,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_reached_is_refused_with_advice_and_without_its_secrets() {
+    fn an_unusable_url_is_refused_with_advice_and_without_its_secrets() {
         for (text, advice) in [
             ("", "http://"),
             ("demo", "http://"),

@@ -52,7 +52,7 @@ pub(crate) fn shard_settings(config: &Config) -> ShardSettings {
     }
 }
 
-/// The value for channels without a rule, then that of each rule: its own, or the same one where it says nothing.
+/// The value for channels without a rule, then that of each rule: its own, or the default if the rule does not set it.
 fn with_rules<T: Copy>(rules: &[ChannelRule], default: T, own: impl Fn(&ChannelRule) -> Option<T>) -> Vec<T> {
     std::iter::once(default).chain(rules.iter().map(|rule| own(rule).unwrap_or(default))).collect()
 }

@@ -8,11 +8,11 @@ use fantail_telemetry::HubCounters;
 use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Lane, Publication, Terms};
 use tokio::sync::watch;
 
-/// Takes what the feed brings and publishes it on this node.
+/// Publishes on this node the events that the feed brings.
 pub(crate) struct NodeIntake {
     pub(crate) publisher: Publisher,
     pub(crate) counters: Arc<HubCounters>,
-    /// Whether the feed brings the events of all channels, for whoever tells the streams.
+    /// Whether the feed brings the events of all channels; streams are told of a change.
     pub(crate) brings_events: watch::Sender<bool>,
 }
 

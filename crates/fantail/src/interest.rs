@@ -1,4 +1,4 @@
-//! What the shards want, on its way to the feed, and the regular look through the logs.
+//! The shards' interest, on its way to the feed, and the regular sweep of the logs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use tokio::time::{Instant, sleep_until};
 use crate::intake::NodeIntake;
 use crate::running_node::RunningNode;
 
-/// How often logs are looked through for what is too old.
+/// How often logs are swept of entries that are too old.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Tells the feed what the shards want: at once what is to be followed, and after the linger time what is not.
+/// Tells the feed the shards' interest: a follow at once, an unfollow after the linger time.
 pub(crate) async fn mind(node: Arc<RunningNode>, linger: Duration) {
     let RunningNode { feed, intake, hub, .. } = &*node;
     let linger_ms = linger.as_millis() as u64;
-    // By when to look again; the number tells apart what falls on one instant. Each channel stands in it at most once.
+    // The time to look again; the number tells entries of one instant apart. Each channel stands in it at most once.
     let mut lingering: BTreeMap<(Instant, u64), Arc<Channel>> = BTreeMap::new();
     let mut next = 0;
     let mut linger_until = |lingering: &mut BTreeMap<_, _>, wait: Duration, channel| {
@@ -55,7 +55,7 @@ fn next_wish(intake: &Mutex<NodeIntake>) -> Option<Wish> {
     intake.lock().publisher.next_wish()
 }
 
-/// Looks through the logs for what is too old, for ever.
+/// Sweeps the logs of entries that are too old, for ever.
 pub(crate) async fn sweep(node: Arc<RunningNode>) {
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
     loop {

@@ -1,4 +1,4 @@
-//! The internal listener's routes: publishing, looking, and ending things. Runs on the control thread.
+//! The internal listener's routes: publish, inspect, end. They run on the control thread.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,18 +34,17 @@ use crate::revocations::Revocation;
 use crate::running_node::RunningNode;
 use crate::web_page::{refuse_other_names, refuse_pages};
 
-/// Items of a listing, unless the query says otherwise, and the most it may say.
+/// Items of a listing, unless the query says otherwise, and the most that the query may ask for.
 const LISTED_DEFAULT: usize = 100;
 const LISTED_MAX: usize = 10_000;
 
 /// Publishers keep connections open between events; clients' pools expect servers to keep them for about a minute.
 const IDLE_MIN: Duration = Duration::from_secs(75);
 
-/// Everything that the routes look at or act on.
+/// The parts that the routes look at or act on.
 pub(crate) struct Internal {
     node: Arc<RunningNode>,
     health: Arc<Health>,
-    /// Who may do what.
     access: Arc<InternalAccess>,
     /// The names that requests may be sent to.
     hosts: HostPolicy,
@@ -80,7 +79,6 @@ pub(crate) async fn run(listener: TcpListener, internal: Arc<Internal>) {
 }
 
 impl Internal {
-    /// The routes to this node.
     pub(crate) fn new(
         config: &Config,
         node: Arc<RunningNode>,
@@ -149,7 +147,7 @@ impl Internal {
         }
     }
 
-    /// The routes that look and change nothing.
+    /// The routes that change nothing.
     async fn show(
         &self,
         head: &str,

@@ -1,7 +1,6 @@
-//! Who may do what at the internal listener: a request shows a token, and the token has rights.
+//! The rights at the internal listener: a request shows a token, and the token has rights.
 //!
-//! Without tokens everyone who reaches the listener has all rights. Then it is on an address of this machine alone, which the
-//! settings see to.
+//! Without tokens every client of the listener has all rights. The settings then allow only an address of this machine.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -19,14 +18,12 @@ use crate::problem::Problem;
 /// The shortest token in bytes: 128 bits in hexadecimal digits.
 const TOKEN_BYTES_MIN: usize = 32;
 
-/// All tokens.
 pub(crate) struct InternalAccess {
     files: Vec<InternalToken>,
     known: RwLock<Vec<Known>>,
     hasher: RandomState,
 }
 
-/// A token and its rights.
 #[derive(PartialEq, Eq)]
 struct Known {
     token: Vec<u8>,
@@ -61,7 +58,6 @@ impl InternalAccess {
         }
     }
 
-    /// The rights of the one who sends the request.
     pub(crate) fn rights(&self, headers: &HeaderMap) -> Result<RequestRights, Problem> {
         if self.files.is_empty() {
             return Ok(RequestRights::All);
@@ -73,7 +69,7 @@ impl InternalAccess {
         };
         let is_bearer = token.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
         let token = if is_bearer { token[7..].trim_ascii() } else { b"" };
-        // The hash has a key of this process, so the time that the comparison takes tells nothing of a token.
+        // The hash has a key of this process, so the time of the comparison tells nothing about a token.
         let hash = self.hasher.hash_one(token);
         let known = self.known.read();
         let found = known.iter().find(|known| self.hasher.hash_one(&known.token[..]) == hash && known.token == token);
@@ -89,7 +85,7 @@ impl InternalAccess {
 }
 
 impl RequestRights {
-    /// Refuses what the rights do not reach to.
+    /// Refuses a request that its rights do not cover.
     pub(crate) fn check(&self, needed: NeededRight<'_>) -> Result<(), Problem> {
         let Self::Of(rights) = self else { return Ok(()) };
         if rights.allow(needed) {

@@ -7,15 +7,14 @@ use anyhow::Context;
 use fantail_config::{Config, Internal};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-/// Connections that the kernel completes and holds for us; it cuts the number to `net.core.somaxconn`.
+/// Connections that the kernel completes and holds; it cuts the number to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// A peer that vanished without a word is noticed after this much silence to a keepalive comment or a probe.
+/// A peer that vanished is noticed after this much silence to a keepalive comment or a probe.
 const PEER_TIMEOUT: Duration = Duration::from_secs(30);
 const PROBE_AFTER: Duration = Duration::from_mins(1);
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// All listeners of a node, bound.
 pub(crate) struct Listeners {
     /// One socket for each shard, all on one address.
     pub(crate) public: Vec<TcpListener>,
@@ -40,7 +39,7 @@ impl Listeners {
 fn bind_public(config: &Config) -> anyhow::Result<(Vec<TcpListener>, SocketAddr)> {
     let (mut address, workers) = (config.public.listen, config.engine.workers);
     // Sockets that share a port share it with any other process of this user that asks to. A bind that does not ask
-    // fails if somebody is there already: better than half of the connections going to a forgotten process.
+    // fails if another process is there already. Otherwise a forgotten process would get half of the connections.
     if !config.public.listen_shared {
         drop(bind(address, false).with_context(|| cannot_listen("listen", address))?);
     }
@@ -56,7 +55,7 @@ fn bind_public(config: &Config) -> anyhow::Result<(Vec<TcpListener>, SocketAddr)
     Ok((sockets, address))
 }
 
-/// Binds a listener of the control thread, which nobody shares. `setting` names its address.
+/// Binds a listener of the control thread, which no other process shares. `setting` names its address.
 fn bind_control(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     let socket = bind(address, false).with_context(|| cannot_listen(setting, address))?;
     socket.listen(BACKLOG).with_context(|| cannot_listen(setting, address))?;
@@ -72,8 +71,8 @@ fn bind(address: SocketAddr, shared: bool) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
-/// Every accepted socket inherits this from its listener, without a system call of its own. The kernel doubles the size of the
-/// send buffer; without a bound a stopped reader hides in megabytes of kernel memory.
+/// Every accepted socket inherits this from its listener, without a system call of its own. The kernel doubles the size
+/// of the send buffer. Without a bound, megabytes of kernel memory would hide a stopped reader.
 fn configure(socket: &Socket, send_buffer_bytes: usize) -> std::io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_send_buffer_size(send_buffer_bytes)?;

@@ -48,8 +48,8 @@ use std::process::ExitCode;
 
 use fantail_telemetry::logging::{self, Format};
 
-/// Frames are freed by the thread that wrote them last and were allocated by another: mimalloc keeps that cheap on many
-/// cores. On one it is no better than the C library's allocator, and no worse.
+/// One thread allocates a frame and the thread that wrote it last frees it: mimalloc keeps that cheap on many cores. On
+/// one core it is no better than the C library's allocator, and no worse.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         Ok(cli::Task::Subscribe(subscribe)) => report(subscribe_command::run(*subscribe), Format::Text),
         Ok(cli::Task::Publish(publish)) => report(publish_command::run(*publish), Format::Text),
         Ok(cli::Task::Print(text)) => {
-            // Whoever closed the pipe has read enough of it.
+            // A reader that closed the pipe has read enough of it.
             let _ = write!(io::stdout(), "{text}");
             ExitCode::SUCCESS
         }

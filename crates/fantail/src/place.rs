@@ -1,4 +1,4 @@
-//! A connection's place: one of those that may be open, or one of the reserve. It is counted as long as it is held.
+//! A connection's place: one of those that may be open, or one in the reserve. It counts as long as it is held.
 
 use std::mem;
 use std::sync::Arc;
@@ -6,7 +6,6 @@ use std::sync::Arc;
 use fantail_shard::{Admission, OpenConnection, Permit, Shard};
 use fantail_telemetry::ShardCounters;
 
-/// The place.
 pub(crate) struct Place {
     held: Held,
     counters: Arc<ShardCounters>,
@@ -17,18 +16,18 @@ pub(crate) struct Place {
 enum Held {
     Permit(Permit),
     Reserve,
-    /// A stream has it now, and the shard counts it.
+    /// A stream has the place now, and the shard counts it.
     Nothing,
 }
 
 impl Place {
-    /// One of those that may be open.
+    /// A place among the connections that may be open.
     pub(crate) fn open(permit: Permit, shard: &Shard, counters: Arc<ShardCounters>) -> Self {
         counters.connections_open.add(1);
         Self { held: Held::Permit(permit), counters, _connection: shard.open_connection() }
     }
 
-    /// One of the reserve.
+    /// A place in the reserve.
     pub(crate) fn in_reserve(shard: &Shard, counters: Arc<ShardCounters>) -> Self {
         counters.connections_turning_away.add(1);
         Self { held: Held::Reserve, counters, _connection: shard.open_connection() }
@@ -38,8 +37,8 @@ impl Place {
         matches!(self.held, Held::Reserve)
     }
 
-    /// Whether the connection may become a stream. One of the reserve may if there is room meanwhile: a page that is loaded
-    /// anew comes a moment before its old connection ends.
+    /// Whether the connection may become a stream. One in the reserve may if there is room meanwhile: a page that is
+    /// loaded anew comes a moment before its old connection ends.
     pub(crate) fn let_in(&mut self, admission: &Arc<Admission>) -> bool {
         if self.is_in_reserve()
             && let Some(permit) = admission.try_permit()
@@ -51,7 +50,7 @@ impl Place {
         matches!(self.held, Held::Permit(_))
     }
 
-    /// The permit, for the stream that the connection becomes. It goes on to count as open.
+    /// The permit for the stream that the connection becomes. It goes on counting as open.
     pub(crate) fn into_permit(mut self) -> Option<Permit> {
         match mem::replace(&mut self.held, Held::Nothing) {
             Held::Permit(permit) => Some(permit),
@@ -65,7 +64,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // Before the permit is given back: what is counted as open is never more than there may be.
+        // The count falls before the permit is given back, so that it never exceeds the bound.
         match self.held {
             Held::Permit(_) => self.counters.connections_open.sub(1),
             Held::Reserve => self.counters.connections_turning_away.sub(1),

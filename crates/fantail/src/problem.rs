@@ -1,4 +1,4 @@
-//! Every error that becomes an HTTP answer does so here, as `application/problem+json` (RFC 9457).
+//! Every error of an HTTP request becomes an answer here, as `application/problem+json` (RFC 9457).
 
 use bytes::Bytes;
 use fantail_feed::PublishError;
@@ -8,17 +8,17 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
-/// The body of all our answers that are no stream.
+/// The body of all answers that are no stream.
 pub(crate) type Answer = Response<Full<Bytes>>;
 
-/// What was wrong with a request, where, and what to do.
+/// An error of a request: the fault, its place, and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     /// The part of the request at fault.
     pub(crate) field: Option<&'static str>,
     pub(crate) detail: String,
-    /// For 405: the methods that there are.
+    /// For 405: the allowed methods.
     allow: Option<&'static str>,
 }
 
@@ -46,7 +46,7 @@ impl Problem {
         Self { field: Some(field), ..self }
     }
 
-    /// The same in these words.
+    /// The same, in these words.
     pub(crate) fn saying(self, detail: impl Into<String>) -> Self {
         Self { detail: detail.into(), ..self }
     }

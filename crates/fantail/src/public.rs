@@ -22,10 +22,10 @@ use crate::subscribe_request::SubscribeRequest;
 
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
-/// How the listener names itself to those who want to publish at it.
+/// The listener's name for itself in answers to publishers.
 pub(crate) const PUBLIC_LISTENER: &str = "this is the public listener";
 
-/// What the operator decided about public requests.
+/// The operator's settings for public requests.
 pub(crate) struct PublicSettings {
     /// With a leading slash and none at the end.
     pub(crate) path: String,
@@ -41,31 +41,31 @@ pub(crate) struct PublicSettings {
     pub(crate) access: Arc<ReadAccess>,
 }
 
-/// What becomes of a request.
+/// The outcome of a request.
 pub(crate) enum Decision {
     Answer(Answer),
-    /// Something must be known first; then the request is decided again.
+    /// The decision needs an answer first. Then the request is decided again.
     Ask(Question),
-    /// A stream that cannot begin, since nobody can say now who may read.
+    /// A stream that cannot begin, since its right cannot be decided now.
     ComeBackLater(Box<Accepted>),
     /// The socket becomes a stream, if there is room.
     Stream(Box<Accepted>),
 }
 
-/// An accepted subscribe.
 pub(crate) struct Accepted {
     pub(crate) request: SubscribeRequest,
-    /// The right to it; none for a stream that cannot begin.
+    /// None for a stream that cannot begin.
     pub(crate) permission: Option<Box<Permission>>,
     pub(crate) framing: Framing,
     /// Headers that depend on the request.
     pub(crate) extra: ExtraHeaders,
-    /// The client named the type of a stream: it gets one though it cannot begin, which ends with the reason.
+    /// The client named the stream type. If the stream cannot begin, the client still gets one, which ends with the
+    /// reason.
     pub(crate) names_stream: bool,
 }
 
 impl PublicSettings {
-    /// Those of the operator. `lanes` tells how channels are divided.
+    /// The settings of the operator. `lanes` tells how channels are divided.
     pub(crate) fn new(config: &Config, lanes: Lanes, access: Arc<ReadAccess>) -> anyhow::Result<Self> {
         let (public, limits) = (&config.public, &config.limits);
         Ok(Self {
@@ -82,7 +82,7 @@ impl PublicSettings {
         })
     }
 
-    /// From where the request comes, if `peer` is a proxy that is believed.
+    /// The client's address, if `peer` is a trusted proxy that gives it.
     pub(crate) fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Option<IpAddr> {
         if self.trusted_proxies.is_empty() {
             return None;
@@ -91,7 +91,7 @@ impl PublicSettings {
         self.trusted_proxies.client(peer.ip(), values)
     }
 
-    /// Decides what becomes of a request, by what is known.
+    /// Decides about a request with the answers so far.
     pub(crate) fn decide<B: Body>(&self, request: &Request<B>, peer: SocketAddr, answers: &Answers) -> Decision {
         let cors = self.cors.decide(request.headers().get_all(ORIGIN).iter().map(http::HeaderValue::as_bytes));
         let decision =
@@ -153,7 +153,7 @@ impl PublicSettings {
         Ok(if is_allowed { Decision::Stream(accepted) } else { Decision::ComeBackLater(accepted) })
     }
 
-    /// A stream follows so many channels, all of one lane.
+    /// Refuses too many channels, or channels of several lanes.
     fn check_channels(&self, channels: &[ChannelName]) -> Result<SmallVec<[ChannelName; 1]>, Problem> {
         if channels.len() > self.channels_max {
             let detail = format!(
@@ -183,7 +183,7 @@ impl PublicSettings {
         Ok(())
     }
 
-    /// What stands behind the stream path's slash, or nothing for the bare stream path.
+    /// The path behind the stream path's slash, or nothing for the bare stream path.
     fn channel_in_path<'a>(&self, path: &'a str) -> Result<Option<&'a str>, Problem> {
         let rest = path.strip_prefix(&self.path);
         match rest {
@@ -194,7 +194,6 @@ impl PublicSettings {
     }
 }
 
-/// The list has been checked by the same rules.
 fn cors_policy(config: &Config) -> anyhow::Result<CorsPolicy> {
     let cors = &config.cors;
     let policy = CorsPolicy::parse(&cors.cors_origin).map_err(|errors| anyhow::anyhow!("{}", errors[0]))?;
@@ -210,8 +209,8 @@ fn for_publishers<B>(problem: Problem, request: &Request<B>) -> Problem {
     problem.saying(format!("{PUBLIC_LISTENER}; publishing is on the internal one, by default 127.0.0.1:8081"))
 }
 
-/// A request without a `Host`, with two, or with one that names no host is refused (RFC 9112, section 3.2): whoever
-/// stands between us and the client may have read it otherwise.
+/// Refuses a request without a `Host`, with two, or with one that names no host (RFC 9112, section 3.2): a proxy in
+/// between may have read it differently.
 pub(crate) fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let is_host = |host: &http::HeaderValue| {
@@ -225,8 +224,8 @@ pub(crate) fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
     }
 }
 
-/// Behind an answer to a request with a body the connection ends: where the body ends is what smuggled requests are made
-/// of, and nothing here takes one.
+/// Ends the connection behind the answer to a request with a body. Smuggled requests rely on a disagreement about the
+/// end of a body, and no request here needs one.
 fn closing(decision: Decision) -> Decision {
     match decision {
         Decision::Answer(answer) => Decision::Answer(with_headers(answer, [("connection", "close")].into_iter())),

@@ -16,7 +16,7 @@ pub(crate) struct BatchResults {
 }
 
 impl BatchResults {
-    /// Adds what became of the next event.
+    /// Adds the result of the next event.
     pub(crate) fn push(&mut self, result: Result<Receipt, Problem>) {
         let (status, told) = match result {
             Ok(receipt) => (StatusCode::ACCEPTED, receipt_json(&receipt)),
@@ -41,7 +41,7 @@ impl BatchResults {
     }
 }
 
-/// What a publisher that looks at the status alone must know: all of it is done, some of it, or nothing.
+/// The status for a publisher that looks at nothing else: all events are accepted, some of them, or none.
 fn over_all(statuses: &[StatusCode]) -> StatusCode {
     let accepted = statuses.iter().filter(|status| status.is_success()).count();
     let refused = || statuses.iter().filter(|status| !status.is_success());
@@ -49,7 +49,7 @@ fn over_all(statuses: &[StatusCode]) -> StatusCode {
         None => StatusCode::ACCEPTED,
         Some(_) if accepted > 0 => StatusCode::MULTI_STATUS,
         Some(first) if refused().all(|status| status == first) => *first,
-        // Some of it is worth another try.
+        // Some events are worth another try.
         Some(_) if refused().any(StatusCode::is_server_error) => StatusCode::SERVICE_UNAVAILABLE,
         Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
     }

@@ -11,7 +11,7 @@ use crate::problem::Problem;
 /// Events of one batch: each has a result in the answer, which must not grow far beyond the request.
 const EVENTS_PER_BATCH_MAX: usize = 10_000;
 
-/// What a body holds: one event, answered as itself, or a batch, answered event by event.
+/// The content of a body: one event with its own answer, or a batch with a result for each event.
 #[derive(Debug)]
 pub(crate) enum Items {
     One(Result<Publication, Problem>),

@@ -1,7 +1,7 @@
 //! `fantail publish`: one event, or one for each line of standard input, over HTTP or through Redis.
 //!
-//! Events go one after the other, each when the one before it is accepted. What does not go through ends the command:
-//! nothing is sent twice and nothing is passed over.
+//! Events go one after the other, each when the one before it is accepted. The first failure ends the command: nothing
+//! is sent twice and no event is skipped.
 
 mod http_publisher;
 mod input;
@@ -18,11 +18,10 @@ use self::http_publisher::HttpPublisher;
 use self::input::Input;
 use crate::http_client::Server;
 
-/// What the command line asks for.
+/// The settings of one run.
 #[derive(Debug)]
 pub(crate) struct Publish {
     pub(crate) destination: Destination,
-    /// At least one.
     pub(crate) channels: Vec<ChannelName>,
     /// Everything about the event but its data.
     pub(crate) template: Event,
@@ -31,27 +30,26 @@ pub(crate) struct Publish {
     pub(crate) receipts: bool,
 }
 
-/// Where events go.
 #[derive(Debug)]
 pub(crate) enum Destination {
-    /// To the internal listener of a node, with what it asks for in `Authorization`.
+    /// The internal listener of a node, and the value of `Authorization`.
     Http(Server, Option<HeaderValue>),
-    /// Past the nodes, to the Redis that they follow.
+    /// The Redis that the nodes follow, past the nodes.
     Redis(Box<RedisSettings>),
 }
 
-/// Where data comes from.
+/// The place that data comes from.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// The command line.
     Argument(String),
-    /// Standard input, all of it.
+    /// All of standard input.
     Input,
     /// Standard input, an event for each line.
     Lines,
 }
 
-/// Publishes; an error says what was not published.
+/// Publishes. An error says which event was not published.
 pub(crate) fn run(publish: Publish) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let result = runtime.block_on(publish.run());
@@ -60,7 +58,7 @@ pub(crate) fn run(publish: Publish) -> anyhow::Result<()> {
     result
 }
 
-/// Rounds of the runtime: the first learns of a close, the others tell everyone who must know.
+/// Rounds of the runtime: the first learns of a close, the others pass it on to the tasks that must know.
 const ROUNDS: usize = 4;
 
 enum Publisher {
@@ -127,7 +125,7 @@ impl Publish {
             return Ok(());
         }
         match writeln!(io::stdout(), "{receipt}") {
-            // Whoever does not read receipts has the event published all the same.
+            // The reader of the receipts has gone; the event is published all the same.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 bail!("the event was published, but its receipt cannot be written: {error}")
             }
@@ -136,7 +134,7 @@ impl Publish {
     }
 }
 
-/// As a node tells it.
+/// The receipt in the form that a node gives it.
 fn redis_receipt(receipt: &Receipt) -> Value {
     match receipt.id {
         Some(id) => json!({ "id": id.to_string(), "subscribers": receipt.subscribers }),
@@ -144,8 +142,8 @@ fn redis_receipt(receipt: &Receipt) -> Value {
     }
 }
 
-/// A connection may have been closed while nothing was to be published. Whoever sends on it before it knows cannot tell
-/// whether the event was taken, so the runtime is first given the time to look.
+/// A connection may have been closed while nothing was published. A request that goes over it before that is known may
+/// have been taken or not, so the runtime first gets time to notice.
 async fn let_connections_end() {
     for _ in 0..ROUNDS {
         tokio::task::yield_now().await;
@@ -194,10 +192,10 @@ mod tests {
     }
 
     /// 1. A node answers and then closes the connection.
-    /// 2. The next event is there before anyone here has seen the close.
+    /// 2. The next event comes before the command has noticed the close.
     /// 3. It goes over a new connection all the same.
     #[tokio::test]
-    async fn an_event_behind_a_close_that_nobody_has_seen_goes_over_a_new_connection() {
+    async fn an_event_after_an_unnoticed_close_goes_over_a_new_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (close, told_to_close) = mpsc::sync_channel::<()>(1);

@@ -1,6 +1,6 @@
-//! One line for each request, at the level `debug`: who asked for what, and which answer came.
+//! One line for each request, at the level `debug`: the client, its request and the answer.
 //!
-//! Below that level nothing is noted and nothing is asked of the kernel.
+//! Below that level it notes nothing and makes no system call.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -10,13 +10,13 @@ use fantail_telemetry::escape;
 use http::{Method, Request, StatusCode, Uri};
 use tracing::{Level, debug, enabled};
 
-/// The options of ours, whose values may be shown. Of others, such as a token for a proxy in front, only the name is.
+/// The options of ours, whose values may be shown. Of any other, such as a token for a proxy in front, only its name is
+/// shown.
 const SHOWN_OPTIONS: [&str; 8] = ["channel", "event", "id", "last_event_id", "limit", "prefix", "replay", "retry"];
 
-/// In the place of a value that may be secret; settings are hidden in the same way.
+/// Stands in the place of a value that may be secret; settings are hidden in the same way.
 const HIDDEN: &str = "***";
 
-/// A request under way.
 pub(crate) struct RequestLine {
     listener: &'static str,
     peer: Option<SocketAddr>,
@@ -32,7 +32,7 @@ pub(crate) fn is_on() -> bool {
 }
 
 impl RequestLine {
-    /// Notes the request, if lines are written; `client` is from where a trusted proxy says that it comes.
+    /// Notes the request, if lines are written. `client` is the address that a trusted proxy gives.
     pub(crate) fn begin<B>(
         listener: &'static str,
         peer: Option<SocketAddr>,

@@ -1,9 +1,9 @@
 //! The reserve: places beyond `connections_max`, in which a full node tells newcomers to come back later.
 //!
-//! A node that only stopped accepting would leave its newcomers without a byte, and its operator without a word. A place
-//! is for one short answer, so it has a short deadline. When all are taken the oldest makes room: it had the longest time
-//! to send its request, and its client comes back as after any lost connection. So nobody waits for a place, and a
-//! flood of silent sockets takes none away from clients that ask at once.
+//! A node that only stopped accepting would send its newcomers no byte and its operator no message. A place is for one
+//! short answer, so it has a short deadline. When all are taken the oldest makes room: it had the longest time to send
+//! its request, and its client comes back as after any lost connection. So nobody waits for a place, and a flood of
+//! silent sockets takes none away from clients that ask at once.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -30,7 +30,7 @@ use crate::response_head::{STREAM_HEADERS, with_headers};
 /// How long a connection may stay in the reserve: enough for a request that is on its way.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// How often a shard says at most that the node is full.
+/// The shortest time between two log lines of a shard that say that the node is full.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// One shard's part of the reserve.

@@ -1,4 +1,4 @@
-//! The response heads that we write ourselves, on sockets taken from the HTTP server.
+//! The response heads that this program writes itself, on sockets taken from the HTTP server.
 
 use std::time::SystemTime;
 
@@ -12,7 +12,7 @@ use crate::problem::{Answer, Problem};
 /// Headers that depend on the request: CORS.
 pub(crate) type ExtraHeaders = Vec<(&'static str, String)>;
 
-/// What a stream's head says besides CORS. Proxies are told not to buffer, store or change it; the connection is not
+/// Headers of every stream besides CORS. They tell proxies not to buffer, store or change it. The connection is not
 /// used again, since its socket leaves the HTTP server.
 pub(crate) const STREAM_HEADERS: [(&str, &str); 3] = [
     ("content-type", "text/event-stream"),
@@ -20,14 +20,13 @@ pub(crate) const STREAM_HEADERS: [(&str, &str); 3] = [
     ("x-accel-buffering", "no"),
 ];
 
-/// The head of a stream.
 pub(crate) fn stream_head(framing: Framing, extra: &ExtraHeaders) -> Bytes {
     head("200 OK", framing, &STREAM_HEADERS, extra).into()
 }
 
-/// A whole answer for a stream that cannot begin now, for those who did not ask for one by its type. A browser's
-/// `EventSource` gives up for ever on any status but 200 (WHATWG HTML, 9.2.2), so it gets a stream from the shard that
-/// says when to come back and ends.
+/// The whole answer for a stream that cannot begin now, if the client did not ask for the stream type. A browser's
+/// `EventSource` gives up for ever on any status but 200 (WHATWG HTML, 9.2.2), so it gets a stream from the shard
+/// instead, which says when to come back and ends.
 pub(crate) fn shed(reason: CloseReason, extra: &ExtraHeaders) -> Bytes {
     let (status, retry_after, detail) = match reason {
         CloseReason::TooManyChannels => {
@@ -42,7 +41,7 @@ pub(crate) fn shed(reason: CloseReason, extra: &ExtraHeaders) -> Bytes {
     };
     let body = serde_json::to_vec(&Problem::new(status, detail).to_json()).expect("JSON is written");
     let headers = [("content-type", "application/problem+json"), ("retry-after", retry_after)];
-    // Its end is the end of the connection, whatever the version.
+    // The answer ends with the connection, whatever the version.
     let mut answer = head(&status.to_string(), Framing::CloseDelimited, &headers, extra);
     answer.extend_from_slice(&body);
     answer.into()
@@ -78,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_names_no_stream_type_is_shed_with_503() {
+    fn a_client_that_does_not_accept_event_streams_gets_503() {
         let shed = |reason| String::from_utf8(shed(reason, &Vec::new()).to_vec()).expect("ASCII");
         let plain = shed(CloseReason::Drained);
         assert!(plain.contains(" 503 Service Unavailable\r\n") && plain.contains("\r\nretry-after: 1\r\n"), "{plain}");

@@ -1,4 +1,4 @@
-//! Rights that are taken back while streams are open: by an operator, or because a key is gone.
+//! Rights that are revoked while streams are open: by an operator, or because a key is gone.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ const SECONDS_DEFAULT: u64 = 86_400;
 /// How long it may be remembered at most: a year.
 const SECONDS_MAX: u64 = 31_536_000;
 
-/// A request to take back rights.
+/// A request to revoke rights.
 pub(crate) struct Revocation {
     name: RevokedName,
     seconds: u64,
@@ -55,7 +55,7 @@ impl Revocation {
         Ok(Self { name, seconds })
     }
 
-    /// Takes the rights back on this node. Returns the number of streams that were ended.
+    /// Revokes the rights on this node. Returns the number of streams that were ended.
     pub(crate) async fn carry_out(self, node: &RunningNode) -> Result<u64, Problem> {
         let now = u64::from(unix_second());
         let revoked = match &self.name {
@@ -63,14 +63,14 @@ impl Revocation {
             RevokedName::Token(name) => Revoked::Token(fingerprint(name)),
             RevokedName::Session(name) => Revoked::Session(fingerprint(name)),
         };
-        // First for those that come, then for those that are there: so none slips through in between.
+        // New streams are refused first and open ones end then, so that none slips through in between.
         let added = node.access.revocations().write().add(self.name, now, now.saturating_add(self.seconds));
         added.map_err(|error| Problem::new(http::StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
         Ok(end_streams(node, revoked).await)
     }
 }
 
-/// Keeps the keys of tokens up to date, and ends the streams of those that are gone. For ever.
+/// Keeps the keys of tokens up to date for ever, and ends the streams of keys that are gone.
 pub(crate) async fn keep_keys(node: Arc<RunningNode>) {
     loop {
         for key in node.access.keys().bring_up_to_date().await {

@@ -12,11 +12,10 @@ use tokio::sync::mpsc;
 use crate::access::ReadAccess;
 use crate::intake::NodeIntake;
 
-/// Its parts.
 pub(crate) struct RunningNode {
     pub(crate) access: Arc<ReadAccess>,
     pub(crate) feed: Arc<Feed<NodeIntake>>,
-    /// The hub's one publisher is behind this lock; it is not held while the feed is called, which may take it.
+    /// The hub's one publisher is behind this lock. The lock is not held during calls of the feed, which may take it.
     pub(crate) intake: Arc<Mutex<NodeIntake>>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,

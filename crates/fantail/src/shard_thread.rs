@@ -20,7 +20,7 @@ use crate::reserve::Reserve;
 /// Requests of the control thread that may wait for a shard.
 const COMMANDS_MAX: usize = 16;
 
-/// What a shard's thread is made of.
+/// The parts of a shard's thread.
 pub(crate) struct ShardThread {
     pub(crate) index: u16,
     pub(crate) listener: TcpListener,
@@ -33,12 +33,12 @@ pub(crate) struct ShardThread {
     pub(crate) reserve_places: usize,
 }
 
-/// What the control thread holds of it.
+/// The control thread's side of a shard.
 pub(crate) struct ShardHandle {
     pub(crate) commands: mpsc::Sender<ShardCommand>,
     /// Set to true to stop accepting.
     pub(crate) draining: watch::Sender<bool>,
-    /// Answers when the thread has ended, with why; a thread that panicked gives no answer.
+    /// Answers with the reason when the thread has ended; a thread that panicked gives no answer.
     pub(crate) ended: oneshot::Receiver<anyhow::Result<()>>,
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn spawn(parts: ShardThread) -> anyhow::Result<ShardHandle> {
     let (ended_in, ended) = oneshot::channel();
     let name = format!("shard-{}", parts.index);
     let body = move || {
-        // Nobody listens any more only when the process is ending.
+        // The receiver is gone only when the process is ending.
         let _ = ended_in.send(run(parts, commands_out, draining_out));
     };
     thread::Builder::new().name(name).spawn(body).context("cannot start a shard's thread")?;

@@ -1,7 +1,7 @@
 //! `fantail subscribe`: prints a stream's events, and comes back with its last id whenever the stream ends.
 //!
-//! Waits on: the connection, the pause before the next one, and the closing of standard output by its reader. What it
-//! has to say besides events goes to standard error, so that a pipe gets events alone.
+//! Waits on: the connection, the pause before the next one, and the closing of standard output by its reader. Messages
+//! other than events go to standard error, so that a pipe gets events alone.
 
 mod event_reader;
 mod output;
@@ -33,13 +33,13 @@ use crate::http_client::{self, ANSWER_DEADLINE, Refused, Server, printable};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// What the command line asks for.
+/// The settings of one run.
 #[derive(Debug)]
 pub(crate) struct Subscribe {
     pub(crate) server: Server,
     /// More headers; they win over our own.
     pub(crate) headers: HeaderMap,
-    /// Where to go on, if not live.
+    /// The id to go on after; none for live.
     pub(crate) last_event_id: Option<String>,
     /// End after so many events.
     pub(crate) limit: Option<u64>,
@@ -48,7 +48,7 @@ pub(crate) struct Subscribe {
     pub(crate) form: Form,
 }
 
-/// Prints events until there is nothing more to print; an error says why that is too early.
+/// Prints events until there is nothing more to print. An error says why that is too early.
 pub(crate) fn run(subscribe: Subscribe) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let result = runtime.block_on(async {
@@ -74,7 +74,7 @@ enum Ended {
     Away(String),
 }
 
-/// What lives longer than a connection.
+/// The state that outlives a connection.
 struct Follower {
     server: Server,
     headers: HeaderMap,
@@ -107,7 +107,7 @@ impl Follower {
         }
     }
 
-    /// One connection. An error is for ever: asking again would be answered the same.
+    /// One connection. An error is final: the next connection would get the same answer.
     async fn stream_once(&mut self) -> anyhow::Result<Ended> {
         let response = match self.request().await {
             Ok(response) => response,
@@ -158,13 +158,13 @@ impl Follower {
         match HeaderValue::from_bytes(self.last_event_id.as_bytes()) {
             Ok(id) if !id.is_empty() => drop(headers.insert(LAST_EVENT_ID, id)),
             Ok(_) => {}
-            // Nothing that a Fantail gives; saying nothing would be a silent hole.
+            // A Fantail gives no such id. Silence here would hide a gap.
             Err(_) => note("the last id cannot stand in a header, so events may be missing from here on"),
         }
         request
     }
 
-    /// Prints what comes. The id is kept as of the last blank line: what was cut off in the middle comes anew.
+    /// Prints the events. The id is kept as of the last blank line, so an event that was cut off comes anew.
     async fn read(&mut self, mut body: Incoming) -> anyhow::Result<Ended> {
         let mut reader = EventReader::resuming(std::mem::take(&mut self.last_event_id));
         let ended = loop {
@@ -189,13 +189,13 @@ impl Follower {
     }
 }
 
-/// hyper's own words, and its cause's, which tell more.
+/// hyper's message, and that of its cause, which tells more.
 fn cut(error: &hyper::Error) -> String {
     let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
     format!("the stream was cut ({cause})")
 }
 
-/// A page of a proxy or of an application, read as a stream, would print nothing for ever.
+/// Refuses a page of a proxy or of an application: read as a stream, it would print nothing for ever.
 fn check_content_type(headers: &HeaderMap) -> anyhow::Result<()> {
     let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = text.split(';').next().unwrap_or_default().trim();
@@ -211,7 +211,7 @@ fn redirection(status: StatusCode, headers: &HeaderMap) -> String {
     format!("the server answered {status}, which is not followed{place}")
 }
 
-/// Something for the person at the terminal. Nobody there is no reason to end.
+/// A message for the person at the terminal. The command goes on if nobody is there.
 fn note(text: &str) {
     let _ = writeln!(io::stderr(), "fantail: {text}");
 }
@@ -219,7 +219,7 @@ fn note(text: &str) {
 /// Waits until nobody can read standard output any more. Without this, an idle stream would outlive its reader until
 /// the next event. A file cannot be waited for, and has no reader that could close it.
 async fn reader_gone() {
-    // The copy is only looked at, never written to, so that standard output need not become non-blocking.
+    // The copy is only watched and never written to, so that standard output need not become non-blocking.
     let copy = io::stdout().as_fd().try_clone_to_owned();
     match copy.and_then(pipe::Sender::from_owned_fd_unchecked) {
         Ok(stdout) => drop(stdout.ready(Interest::ERROR).await),

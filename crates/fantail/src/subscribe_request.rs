@@ -1,4 +1,4 @@
-//! What a subscribe asks for: the request's target and headers, checked.
+//! A subscribe request: its target and headers, checked.
 
 use fantail_hub::Resume;
 use fantail_wire::ChannelName;
@@ -8,16 +8,15 @@ use smallvec::SmallVec;
 
 use crate::problem::Problem;
 
-/// A checked subscribe.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct SubscribeRequest {
-    /// Each once. None if the client leaves them to what it may read.
+    /// Each channel once. None if the client's right decides them.
     pub(crate) channels: SmallVec<[ChannelName; 1]>,
     pub(crate) resume: Resume,
     pub(crate) limit: Option<u64>,
 }
 
-/// The options of the query. Unknown ones are passed over: clients add their own to get round caches.
+/// The options of the query. Unknown ones are ignored: clients add their own to get round caches.
 #[derive(Default)]
 struct Query {
     channels: Vec<String>,
@@ -27,7 +26,7 @@ struct Query {
 }
 
 impl SubscribeRequest {
-    /// Reads the request; `in_path` is what stands behind the stream path's slash, still encoded.
+    /// Reads the request; `in_path` follows the slash of the stream path and is still encoded.
     pub(crate) fn parse(
         in_path: Option<&str>,
         uri: &Uri,
@@ -85,13 +84,14 @@ fn channels(
     Ok(channels)
 }
 
-/// The header comes first, since browsers send it on reconnects with the same URL; then the query's id; then a replay,
-/// which is for first connects.
+/// The header comes first, since browsers send it on reconnects with the same URL. The query's id comes next. A replay
+/// comes last: it is for first connects.
 fn resume(query: &Query, headers: &HeaderMap) -> Result<Resume, Problem> {
     let replay = query.replay.as_deref().map(replay).transpose()?;
     let header = headers.get("last-event-id").map(http::HeaderValue::as_bytes).filter(|id| !id.is_empty());
     if let Some(id) = header {
-        // Bytes that are not UTF-8 are no id that anyone gave; the replacement is not either.
+        // Nobody gives an id with bytes that are not UTF-8, nor one with replacement characters, so it is unknown
+        // either way.
         return Ok(Resume::After(String::from_utf8_lossy(id).into_owned()));
     }
     if let Some(id) = query.last_event_id.as_ref().filter(|id| !id.is_empty()) {

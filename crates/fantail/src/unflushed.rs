@@ -12,11 +12,10 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// The socket.
 pub(crate) struct Unflushed {
     socket: TcpStream,
-    /// The last write was not cut short, so its writer keeps nothing back: it writes all that it has at once, before it
-    /// reads another request.
+    /// The last write was not cut short, so the writer keeps nothing back: it writes all that it has before it reads
+    /// another request.
     flushed: Rc<Cell<bool>>,
 }
 

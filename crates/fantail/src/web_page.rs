@@ -7,17 +7,18 @@ use http::{Request, StatusCode};
 
 use crate::problem::Problem;
 
-/// What a browser says of the page that asks, to servers that it trusts the way to.
+/// A browser tells with this how the page that asks is related to the server. It does so only if it trusts the way
+/// there.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
-/// Refuses what a browser sends for a page of another site. No other client sends these headers.
+/// Refuses the requests of pages of other sites. No other client sends these headers.
 pub(crate) fn refuse_pages<B>(request: &Request<B>) -> Result<(), Problem> {
     let headers = request.headers();
     if headers.contains_key(ORIGIN) {
         let detail = "this listener is not for web pages: it refuses requests with an Origin";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail).of("origin"));
     }
-    // `none` is a person who typed the address, and `same-origin` what was loaded from here.
+    // `none` is a person who typed the address; `same-origin` is a page that was loaded from here.
     let of_a_page = |site: &http::HeaderValue| site != "none" && site != "same-origin";
     if headers.get_all(SEC_FETCH_SITE).iter().any(of_a_page) {
         let detail = "this listener is not for web pages: it refuses what a browser asks for another site";
@@ -26,8 +27,7 @@ pub(crate) fn refuse_pages<B>(request: &Request<B>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Refuses a request that was sent to a name that is none of `hosts`. One without a host, as HTTP/1.0 has it, was sent by
-/// no browser.
+/// Refuses a request to a name that is not in `hosts`. A request without a host, as in HTTP/1.0, comes from no browser.
 pub(crate) fn refuse_other_names<B>(request: &Request<B>, hosts: &HostPolicy) -> Result<(), Problem> {
     let in_header = request.headers().get(HOST).filter(|host| !host.is_empty());
     let in_header = in_header.and_then(|host| Authority::try_from(host.as_bytes()).ok());

@@ -26,8 +26,8 @@ impl TokenPlaces {
         }
     }
 
-    /// The request's token: that of `Authorization: Bearer` if there is one, then the header's, the cookie's, the query's. Two
-    /// in one place are refused, since whoever stands between may read the other one.
+    /// The request's token: that of `Authorization: Bearer` if there is one, then the header's, the cookie's, the
+    /// query's. Two in one place are refused, since a proxy in between may read the other one.
     pub(super) fn find<'a, B>(&self, request: &'a Request<B>, is_listed_page: bool) -> Result<Cow<'a, str>, Problem> {
         let headers = request.headers();
         if let Some(token) = bearer(headers)? {
@@ -89,8 +89,8 @@ fn text(bytes: &[u8]) -> Result<&str, Problem> {
     std::str::from_utf8(bytes).map_err(|_| Problem::new(StatusCode::UNAUTHORIZED, "the token is no text").of("token"))
 }
 
-/// Refuses what a page of another site asks for. A browser sends the user's cookies along with it, so without this any page
-/// could open streams in the user's name, though it could not read them.
+/// Refuses the requests of pages of other sites. A browser sends the user's cookies along with them, so any page could
+/// otherwise open streams in the user's name, though it could not read them.
 pub(super) fn refuse_other_sites(headers: &HeaderMap, is_listed_page: bool) -> Result<(), Problem> {
     let mut origins = headers.get_all(ORIGIN).iter();
     let is_other_site = match (origins.next(), origins.next()) {
@@ -177,7 +177,7 @@ mod tests {
         }
         let image = [("cookie", "session=c"), ("sec-fetch-site", "cross-site")];
         assert_eq!(find("/sse", &image), Err(403));
-        // A header cannot be sent along by an unlisted page without a preflight.
+        // An unlisted page cannot send a header without a preflight.
         assert_eq!(find("/sse", &[("authorization", "Bearer a"), ("origin", "https://evil.example")]), Ok("a".into()));
     }
 }

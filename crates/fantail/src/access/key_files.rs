@@ -10,7 +10,7 @@ use fantail_config::{Access, KeyFile};
 
 use crate::http_client::ServerUrl;
 
-/// No key is larger, and no key set; a device or a log named by mistake is.
+/// A key or a key set is smaller; a device or a log named by mistake is larger.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Reads all keys of the settings but those of a JWKS from elsewhere. An error names the setting and the file.

@@ -1,7 +1,8 @@
-//! The keys in force: those of the files, and those of a JWKS that is asked for over the network.
+//! The keys in force: those of the files, and those of a JWKS from the network.
 //!
-//! The last good set stays in force when a file or the network fails. One question is under way at a time, and a token that
-//! names an unknown key leads to another one only after a pause: else anyone could have us ask as often as he likes.
+//! The last good set stays in force when a file or the network fails. One question is under way at a time. A token that
+//! names an unknown key leads to another question only after a pause: otherwise any client could cause as many as it
+//! likes.
 
 use std::mem;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ pub(crate) const FILES_INTERVAL: Duration = Duration::from_secs(10);
 const JWKS_INTERVAL: Duration = Duration::from_mins(5);
 /// The pause between two questions for unknown keys.
 const JWKS_PAUSE: Duration = Duration::from_secs(30);
-/// No key set is larger.
+/// A key set is smaller.
 const JWKS_BYTES_MAX: usize = 1 << 20;
 
 /// All keys that tokens may be signed with.
@@ -34,9 +35,9 @@ pub(crate) struct KeyStore {
     current: RwLock<Arc<KeySet>>,
     /// Counts the changes of `current`.
     version: AtomicU64,
-    /// Fingerprints of keys that are not in force any more, for the one who ends their streams.
+    /// Fingerprints of keys that are no longer in force, for the task that ends their streams.
     gone: Mutex<Vec<u64>>,
-    /// Rings when there is one more.
+    /// Signals that there is one more.
     changed: Notify,
     files: Mutex<KeySet>,
     jwks: Option<Jwks>,
@@ -82,7 +83,7 @@ impl KeyStore {
         Arc::clone(&self.current.read())
     }
 
-    /// A number that is another one after each change.
+    /// Changes with each change of the keys.
     pub(super) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
@@ -92,8 +93,8 @@ impl KeyStore {
         self.jwks.is_some()
     }
 
-    /// Asks for a newer set, unless that was done a short while ago. Waits while another one asks. True if the keys in force
-    /// are newer than the call.
+    /// Asks for a newer set, unless that was done a short while ago. Waits while another task asks. True if the keys in
+    /// force are newer than the call.
     pub(super) async fn look_for_newer(&self) -> bool {
         self.ask_again_after(JWKS_PAUSE).await
     }
@@ -111,7 +112,7 @@ impl KeyStore {
         gone
     }
 
-    /// Reads the files again; what cannot be read leaves the keys as they are.
+    /// Reads the files again; if one cannot be read the keys stay.
     pub(crate) fn read_files_again(&self) {
         match key_files::read(&self.access) {
             Ok(files) => {
@@ -120,7 +121,7 @@ impl KeyStore {
                 match state {
                     None => self.put(None),
                     Some(Ok(state)) => self.put(state.keys.clone()),
-                    // While the network is asked, its answer puts both together, or the next turn does.
+                    // A question to the network is under way: its answer puts both together, or the next turn does.
                     Some(Err(_)) => {}
                 }
             }
@@ -132,10 +133,10 @@ impl KeyStore {
         let called = Instant::now();
         let Some(jwks) = &self.jwks else { return false };
         let mut state = jwks.state.lock().await;
-        // The first answer is waited for with all haste.
+        // Until the first answer the pauses are short.
         let pause = if state.keys.is_some() { pause } else { pause.min(Duration::from_secs(1)) };
         if let Some(asked) = state.asked.filter(|asked| asked.elapsed() < pause) {
-            // Another one has asked while this call waited, and was answered.
+            // Another task asked while this call waited, and got an answer.
             return asked >= called && state.is_answered;
         }
         state.asked = Some(Instant::now());

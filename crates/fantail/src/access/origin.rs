@@ -1,9 +1,10 @@
-//! The operator's own service, asked whether a stream may be opened.
+//! The operator's own service, which decides whether a stream may be opened.
 //!
 //! It gets a `GET` with the headers of the client's request that the operator has chosen, the request's target and the
 //! channels. Its status decides: 2xx allows, 401 and 403 deny, all else means that it cannot decide now. So it fails closed.
 //!
-//! Equal questions are asked once: those that come while one is under way wait for its answer, which holds for a short while.
+//! Equal questions are asked once: those that come while one is under way wait for its answer, which holds for a short
+//! while.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -25,11 +26,8 @@ use tracing::warn;
 use super::{Asked, unix_second};
 use crate::http_client::{Pool, Server, ServerUrl};
 
-/// Bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of a first event.
 const FIRST_EVENT_BYTES_MAX: usize = 32 * 1024;
-/// Answers that are kept.
 const CACHED_MAX: usize = 10_000;
 
 /// The service, and its answers of the last seconds.
@@ -50,13 +48,12 @@ struct Cached {
     answer: Arc<OnceCell<Arc<OriginAnswer>>>,
 }
 
-/// What the service is asked.
+/// A question to the service.
 pub(crate) struct OriginQuestion {
     headers: HeaderMap,
     fingerprint: Fingerprint,
 }
 
-/// What it says.
 #[derive(Debug)]
 pub(super) enum OriginAnswer {
     Allowed { fields: GrantFields, first_event: Option<Frame> },
@@ -123,13 +120,13 @@ impl Origin {
     /// Asks, or waits for the answer to the same question, or takes the one of a moment ago.
     pub(super) async fn ask(&self, question: OriginQuestion) -> Arc<OriginAnswer> {
         let cell = self.cell(question.fingerprint);
-        // If the one that asks goes away, another one of those that wait asks.
+        // If the task that asks goes away, one of the waiting tasks asks instead.
         let answer = Arc::clone(cell.get_or_init(|| async { Arc::new(self.answer(question.headers).await) }).await);
         let holds_for = if matches!(*answer, OriginAnswer::Unavailable) { Duration::ZERO } else { self.cache_for };
         if let Some(cached) =
             self.cache.lock().get_mut(&question.fingerprint).filter(|it| Arc::ptr_eq(&it.answer, &cell))
         {
-            // The first that has the answer says until when it holds; the others come later.
+            // The first task with the answer sets its expiry; later ones set no later one.
             cached.until = cached.until.min(Instant::now() + holds_for);
         }
         answer
@@ -146,7 +143,7 @@ impl Origin {
         }
         let answer = Arc::default();
         if cache.len() < CACHED_MAX {
-            // A question under way is shared for as long as it may take, however short answers are kept.
+            // A question under way is shared for its whole duration, however short answers are kept.
             let until = now + self.cache_for.max(self.deadline);
             cache.insert(fingerprint, Cached { until, answer: Arc::clone(&answer) });
         }
@@ -193,7 +190,7 @@ fn allowed(headers: &HeaderMap, body: &[u8]) -> anyhow::Result<OriginAnswer> {
     Ok(OriginAnswer::Allowed { fields: as_of_now(fields), first_event: None })
 }
 
-/// An answer that is kept must not count its seconds anew each time.
+/// A cached answer must not count its seconds anew each time.
 fn as_of_now(fields: GrantFields) -> GrantFields {
     let in_seconds = fields.expires_in.map(|seconds| u64::from(unix_second()).saturating_add(seconds));
     let expires_at = [in_seconds, fields.expires_at].into_iter().flatten().min();

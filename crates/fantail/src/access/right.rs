@@ -13,7 +13,7 @@ const AHEAD_SECONDS: u32 = 2;
 /// Rights that end together are spread over this at most.
 const SPREAD_SECONDS_MAX: u32 = 30;
 
-/// Another hash in each process: nobody can look for a name with the fingerprint of another.
+/// Each process has another hash, so that nobody can search for a name with the fingerprint of another.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// Seconds since 1970.
@@ -26,7 +26,6 @@ pub(crate) fn fingerprint(name: &str) -> u32 {
     short(HASHER.hash_one(name))
 }
 
-/// The same for a key.
 pub(crate) fn key_fingerprint(key: u64) -> u32 {
     short(HASHER.hash_one(key))
 }
@@ -87,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_earlier_end_holds_and_is_told_apart() {
+    fn the_earlier_end_of_a_right_holds_with_its_own_reason() {
         for _ in 0..100 {
             let (end, is_lifetime) = ends_after(Some(36_000), Some(3600));
             assert!((3240..=3600).contains(&end) && is_lifetime, "{end}");

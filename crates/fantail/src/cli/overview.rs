@@ -1,4 +1,4 @@
-//! What the program says of itself: the tasks, and how to begin.
+//! The program's overview: its tasks, and a quick start.
 
 use clap::Command;
 
@@ -25,7 +25,6 @@ In a browser:
 
 `fantail help serve` lists all settings."#;
 
-/// The whole command line.
 pub(super) fn command() -> Command {
     Command::new(NAME)
         .about("An edge fan-out proxy for Server-Sent Events")

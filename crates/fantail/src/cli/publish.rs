@@ -77,7 +77,7 @@ pub(super) fn command() -> Command {
         )
 }
 
-/// What the arguments say, or everything that is wrong with them. Nothing is sent before all of it is right.
+/// The arguments, or all of their faults. Nothing is sent before all of them are right.
 pub(super) fn read(matches: &ArgMatches) -> Result<Publish, Faults> {
     let mut faults = Faults::default();
     let (names, data) = names_and_data(matches, &mut faults);
@@ -170,7 +170,7 @@ fn destination(matches: &ArgMatches, faults: &mut Faults) -> Option<Destination>
     server.map(|server| Destination::Http(server, token))
 }
 
-/// The only line of the file; an error tells nothing of it.
+/// The only line of the file; an error quotes nothing of it.
 fn token(matches: &ArgMatches, faults: &mut Faults) -> Option<HeaderValue> {
     let path = text(matches, "token-file")?;
     let line = std::fs::read_to_string(path).map_err(|error| format!("{path} cannot be read: {error}"));

@@ -1,6 +1,6 @@
-//! The settings of Redis as flags of a task that is no node: the same names, the same rules, the same words.
+//! The settings of Redis as flags of a command that is no node: the same names, rules and messages.
 //!
-//! Passwords come from files or in the URL here: a flag is seen by every user of the machine.
+//! Passwords come from files or in the URL here: every user of the machine can see a flag.
 
 use std::ffi::OsString;
 
@@ -15,13 +15,13 @@ pub(super) fn args() -> Vec<Arg> {
     let of_redis = |arg: &Arg| settings().any(|setting| arg.get_id() == setting.key);
     let explained = |arg: Arg| {
         let doc = settings().find(|setting| arg.get_id() == setting.key).map_or("", |setting| setting.doc);
-        // The whole help names a variable, and only a node looks at variables.
+        // The whole help names a variable, but only a node reads variables.
         arg.help(doc)
     };
     clap_args().into_iter().filter(of_redis).map(explained).collect()
 }
 
-/// What the flags say, if any is given.
+/// The settings in the flags, if any is given.
 pub(super) fn read(matches: &ArgMatches, faults: &mut Faults) -> Option<RedisSettings> {
     let flags = given(matches);
     if flags.is_empty() {
@@ -45,7 +45,7 @@ pub(super) fn read(matches: &ArgMatches, faults: &mut Faults) -> Option<RedisSet
             settings.check_files().map_err(|error| faults.push(Location::CommandLine, error.to_string())).ok()?;
             Some(settings)
         }
-        // Such as an empty variable of a shell: the event must not go elsewhere unnoticed.
+        // For example an empty variable of a shell: the event must not go elsewhere unnoticed.
         Ok(None) => {
             faults.push(in_url(), "names no redis; give an address, or leave out all that is about redis");
             None
@@ -58,7 +58,7 @@ pub(super) fn read(matches: &ArgMatches, faults: &mut Faults) -> Option<RedisSet
 }
 
 fn settings() -> impl Iterator<Item = &'static Setting> {
-    // How much is kept in Redis, and which lanes are served, is for nodes to say.
+    // Only nodes decide how much Redis keeps and which lanes are served.
     let is_for_nodes = |key: &str| {
         let of_log = ["redis_log_events_max", "redis_log_age_max", "redis_log_lanes"];
         matches!(key, "redis_password" | "redis_sentinel_password") || of_log.contains(&key)

@@ -1,4 +1,4 @@
-//! `fantail serve`: settings from flags, environment and file, checked by everyone who will use them.
+//! `fantail serve`: settings from flags, environment and file, checked by every part that uses them.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -45,8 +45,8 @@ pub(super) fn read(args: &[OsString], variables: &[(OsString, OsString)]) -> Res
     }
 }
 
-/// The Redis client reads more of a URL than the settings do. Flag and variable are looked at even if something else is
-/// wrong, so that everything is told at once; a file's value is known only if nothing is.
+/// The Redis client reads more of a URL than the settings do. Flag and variable are checked even beside other faults,
+/// so that all are told at once. The value in a file is known only without faults.
 fn check_redis_urls(
     matches: &ArgMatches,
     variables: &[(OsString, OsString)],
@@ -54,7 +54,7 @@ fn check_redis_urls(
     faults: &mut Faults,
 ) {
     let mut check = |place: Location, url: &str| {
-        // What the settings refuse has been told already, in better words.
+        // The settings have refused it already, with a better message.
         if RedisUrl::parse(url).is_ok_and(|url| url.names_server())
             && let Err(error) = RedisSettings::parse(url)
         {
@@ -84,7 +84,8 @@ fn line_of(path: &Path, key: &str) -> usize {
     text.lines().position(|line| line.trim_start().starts_with(key)).map_or(1, |index| index + 1)
 }
 
-/// What is missing when the first connection is made would be told by a node that starts and is never ready.
+/// Refuses missing files before the start. Otherwise the node would start, fail at its first connection, and never be
+/// ready.
 fn check_redis_files(config: &Config, faults: &mut Faults) {
     // A bad address has been told already, with its place.
     if let Ok(Some(settings)) = redis_settings(config)

@@ -25,7 +25,7 @@ pub(super) fn read(
     let url = ServerUrl::parse(text(matches, "url").unwrap_or_default()).and_then(|url| check(&url).map(|()| url));
     let url = url.map_err(|reason| faults.push(place.clone(), format!("{prefix}{reason}"))).ok()?;
     let ca = text(matches, "ca").map(Path::new);
-    // Without the flag it is the URL that asks for what the system does not have.
+    // Without the flag, the fault is the URL's: it asks for authorities that the system does not have.
     let (place, prefix) = if ca.is_some() { (Location::Flag("--ca".into()), "") } else { (place, prefix) };
     Server::new(url, ca).map_err(|reason| faults.push(place, format!("{prefix}{reason}"))).ok()
 }

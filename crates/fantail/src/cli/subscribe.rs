@@ -9,7 +9,7 @@ use crate::subscribe_command::{Form, Subscribe};
 
 pub(super) const NAME: &str = "subscribe";
 
-/// Headers that are not the user's: the first has a flag of its own, the others frame the request.
+/// Headers that the user may not set: the first has a flag of its own, the others frame the request.
 const OWN_HEADERS: [(&str, &str); 4] = [
     ("last-event-id", "use --last-event-id"),
     ("connection", "this command sets it itself"),
@@ -59,7 +59,7 @@ pub(super) fn command() -> Command {
         .arg(flag("no-reconnect").help("End with the stream: status 0 if the server ended it, 1 if it was cut"))
 }
 
-/// What the arguments say, or everything that is wrong with them.
+/// The arguments, or all of their faults.
 pub(super) fn read(matches: &ArgMatches) -> Result<Subscribe, Faults> {
     let mut faults = Faults::default();
     let server = server::read(matches, (Location::CommandLine, "URL: "), |_| Ok(()), &mut faults);
@@ -95,7 +95,7 @@ fn form(matches: &ArgMatches) -> Form {
     }
 }
 
-/// A reason names the header and does not quote its value, which may be a token.
+/// An error names the header and does not quote its value, which may be a token.
 fn header(given: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = given.split_once(':').ok_or("write it as 'Name: value'")?;
     let parsed: HeaderName = name.trim().parse().map_err(|_| format!("{name:?} is not the name of a header"))?;
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_has_its_default() {
+    fn an_argument_that_is_not_given_has_its_default() {
         let subscribe = parse(&["http://h/sse/a"]).unwrap();
         assert_eq!((subscribe.form, subscribe.limit, subscribe.reconnect), (Form::Fields, None, true));
         assert!(subscribe.headers.is_empty() && subscribe.last_event_id.is_none());

@@ -11,12 +11,12 @@ use parking_lot::Mutex;
 
 use super::{Server, USER_AGENT, connect};
 
-/// Connections that are kept while nothing is asked.
+/// Connections that are kept open while idle.
 const IDLE_MAX: usize = 32;
 
 type Sender = SendRequest<Full<Bytes>>;
 
-/// A server and the idle connections to it. They belong to the runtimes of those who opened them, and serve all.
+/// A server and the idle connections to it. Each belongs to the runtime that opened it, and serves all.
 pub(crate) struct Pool {
     server: Server,
     idle: Mutex<Vec<Sender>>,
@@ -27,8 +27,8 @@ impl Pool {
         Self { server, idle: Mutex::default() }
     }
 
-    /// Asks with these headers, and reads the answer up to a bound. A kept connection that turns out to be closed is not
-    /// tried twice: a new one is opened.
+    /// Asks with these headers, and reads the answer up to a bound. If a kept connection turns out to be closed, a new
+    /// one is opened.
     pub(crate) async fn get(&self, headers: HeaderMap, bytes_max: usize) -> anyhow::Result<(response::Parts, Bytes)> {
         loop {
             let kept = self.idle.lock().pop();
@@ -65,7 +65,7 @@ impl Pool {
     }
 }
 
-/// Asks once, over a connection of its own. A redirect is an answer as any other, and not followed.
+/// Asks once, over a connection of its own. A redirect is an answer like any other and is not followed.
 pub(crate) async fn fetch(server: &Server, bytes_max: usize) -> anyhow::Result<(StatusCode, Bytes)> {
     let mut sender = connect(server).await?;
     let answer = sender.send_request(request(server, HeaderMap::new())?).await;

@@ -1,4 +1,4 @@
-//! Which authorities vouch for a server, and what is told when they do not.
+//! The authorities that vouch for a server, and the message if they do not.
 
 use std::fmt;
 use std::fs::File;
@@ -14,14 +14,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// No bundle of certificates is larger; a device or a log named by mistake is.
+/// A bundle of certificates is smaller; a device or a log named by mistake is larger.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// Whoever holds a certificate of these authorities for its name is the server.
+/// The authorities. A server is trusted if it holds a certificate of theirs for its name.
 #[derive(Debug, Clone)]
 pub(super) struct Trust(Arc<ClientConfig>);
 
-/// A server that is not the one that was meant, as far as can be known. It stays so however often it is asked.
+/// The server is not proven to be the one that was meant. Asking again does not change that.
 #[derive(Debug)]
 pub(crate) struct Refused(String);
 
@@ -106,7 +106,7 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// What is wrong with the server, if asking again would not change it.
+/// The reason to refuse the server, if asking again would not change it.
 fn refusal(error: &rustls::Error) -> Option<String> {
     match error {
         rustls::Error::InvalidCertificate(error) => Some(certificate_refusal(error)),
@@ -134,7 +134,7 @@ fn certificate_refusal(error: &CertificateError) -> String {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "shows a certificate that is not valid yet; look at the clocks here and there".to_owned()
         }
-        // Known by its name alone: the type is of another crate.
+        // The type is of another crate, so only its name can be compared.
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
             "shows the certificate of an authority; it needs one of a server, with CA:FALSE".to_owned()
         }

@@ -21,7 +21,7 @@ const RECEIPT_BYTES_MAX: usize = 16 * 1024;
 /// Publishes to one node.
 pub(super) struct HttpPublisher {
     server: Server,
-    /// Shown with each request.
+    /// Sent with each request.
     authorization: Option<HeaderValue>,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
@@ -40,7 +40,7 @@ struct Item<'a> {
 }
 
 impl HttpPublisher {
-    /// Connects when there is something to publish.
+    /// The connection is made when there is something to publish.
     pub(super) fn new(server: Server, authorization: Option<HeaderValue>) -> Self {
         Self { server, authorization, sender: None }
     }
@@ -57,8 +57,8 @@ impl HttpPublisher {
         })?
     }
 
-    /// Sends a request once, over a new connection if the last one is known to have ended: a node closes connections that
-    /// were idle for long.
+    /// Sends a request once, over a new connection if the last one is known to have ended: a node closes connections
+    /// that were idle for long.
     async fn send(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
         let mut kept = self.sender.take();
         if let Some(sender) = &mut kept
@@ -103,13 +103,13 @@ impl HttpPublisher {
     }
 }
 
-/// Anything but 202 with JSON is no receipt: some other server may say 200 to everything.
+/// Anything but 202 with JSON is no receipt: another kind of server may say 200 to everything.
 async fn receipt(response: Response<Incoming>) -> anyhow::Result<Value> {
     let status = response.status();
     if status != StatusCode::ACCEPTED {
         let problem = http_client::problem(status, response.into_body()).await;
         match status {
-            // A node's public listener says itself what it is.
+            // A node's public listener names itself in its answer.
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED if !problem.contains(PUBLIC_LISTENER) => {
                 bail!("{problem}; is this a node's internal listener?")
             }

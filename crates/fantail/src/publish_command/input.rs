@@ -5,10 +5,9 @@ use std::io::{self, IsTerminal, Write};
 use anyhow::{Context, bail};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Stdin};
 
-/// The most that one event takes from standard input: as much as a node can be told to accept.
+/// The most that one event takes from standard input: the largest event that a node can be set to accept.
 const DATA_BYTES_MAX: u64 = 64 << 20;
 
-/// Standard input.
 pub(super) struct Input(BufReader<Stdin>);
 
 impl Default for Input {

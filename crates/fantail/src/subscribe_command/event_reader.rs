@@ -1,18 +1,18 @@
 //! A client's reading of `text/event-stream`, byte by byte as it comes (WHATWG HTML, 9.2.6).
 //!
-//! Keeps what a client must come back with: the last id and the reconnection time, also from blocks that are no event.
-//! One per connection, since half an event of a lost connection must not glue to the next. Knows nothing of HTTP.
+//! Keeps the last id and the reconnection time for the next connection, also from blocks that are no event. There is
+//! one reader for each connection, since half an event of a lost connection must not glue to the next. It knows nothing
+//! of HTTP.
 
 use std::mem;
 
 use memchr::memchr2;
 
-/// The most that is kept of one event: far above what a server sends, and far below what a machine has.
+/// The most that is kept of one event: far above what a server sends, and far below a machine's memory.
 const EVENT_BYTES_MAX: usize = 32 << 20;
 
 const BOM: &[u8] = "\u{feff}".as_bytes();
 
-/// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StreamEvent {
     /// The event type; `message` if the server named none.
@@ -25,7 +25,7 @@ pub(super) struct StreamEvent {
     pub(super) retry_ms: Option<u64>,
 }
 
-/// An event without end.
+/// The event grew beyond the bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooLarge;
 
@@ -44,7 +44,7 @@ pub(super) struct EventReader {
     retry_ms: Option<u64>,
 }
 
-/// What the lines since the last blank one have said.
+/// The fields since the last blank line.
 #[derive(Debug, Default)]
 struct Block {
     event: String,
@@ -85,12 +85,12 @@ impl EventReader {
         self.retry_ms
     }
 
-    /// Whether an end now would lose something: a line or block stands there without its end.
+    /// Whether the end of the stream now would cut a line or a block.
     pub(super) fn in_mid_event(&self) -> bool {
         !self.line.is_empty() || self.block.data.is_some()
     }
 
-    /// What to come back with; empty for nothing.
+    /// The id to come back with; empty for none.
     pub(super) fn into_last_event_id(self) -> String {
         self.last_event_id
     }
@@ -109,7 +109,7 @@ impl EventReader {
         None
     }
 
-    /// Anything else, a comment's empty name too, is passed over.
+    /// Other fields are ignored, also the empty name of a comment.
     fn field(&mut self, name: &str, value: &str) {
         match name {
             "event" => value.clone_into(&mut self.block.event),
@@ -163,7 +163,7 @@ mod tests {
         (events, reader)
     }
 
-    /// However it is cut into pieces.
+    /// The pieces may be of any size.
     #[track_caller]
     fn assert_reads(stream: impl AsRef<[u8]>, expected: &[StreamEvent]) {
         let stream = stream.as_ref();
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_known_whether_an_end_would_cut_something() {
+    fn the_reader_knows_whether_an_end_would_cut_an_event() {
         for (stream, expected) in
             [("", false), (": hi\n", false), ("data: x\n\n", false), (": h", true), ("data: x\n", true), ("data", true)]
         {

@@ -1,4 +1,4 @@
-//! Events on standard output, in the form that was asked for, and the server's own where a reader will see them.
+//! Events on standard output, in the chosen form. The server's own go to standard error where a person reads them.
 
 use std::io::{self, Write};
 
@@ -9,7 +9,7 @@ use super::event_reader::StreamEvent;
 use super::note;
 use crate::http_client::printable;
 
-/// Event types that begin so are the server's own, and nobody published them.
+/// Event types with this prefix are the server's own; no publisher sent them.
 const OWN_TYPES: &str = "fantail.";
 
 /// How an event is printed.
@@ -31,13 +31,12 @@ pub(super) enum Progress {
     Done,
 }
 
-/// Standard output and how much is still to be printed there.
 #[derive(Debug)]
 pub(super) struct Output {
     form: Form,
-    /// Events up to the limit.
+    /// The events left until the limit.
     left: Option<u64>,
-    /// Events of one read, written together.
+    /// The events of one read, written together.
     pending: Vec<u8>,
 }
 
@@ -55,12 +54,12 @@ impl Output {
         Self { form, left: limit, pending: Vec::new() }
     }
 
-    /// Prints events up to the limit. What the server has to say is no event of anyone's, so the limit does not count it.
+    /// Prints events up to the limit. The limit does not count the server's own events.
     pub(super) fn print(&mut self, events: &[StreamEvent]) -> io::Result<Progress> {
         for event in events {
             let is_own = event.kind.starts_with(OWN_TYPES);
             if is_own && self.form != Form::Json {
-                // In its place: after what came before it.
+                // It must come after the events before it.
                 if self.flush()? == Progress::Done {
                     return Ok(Progress::Done);
                 }
@@ -79,7 +78,7 @@ impl Output {
         self.flush()
     }
 
-    /// A closed pipe is how a reader says that it has seen enough.
+    /// A reader closes the pipe when it has read enough.
     fn flush(&mut self) -> io::Result<Progress> {
         let mut stdout = io::stdout().lock();
         let written = stdout.write_all(&self.pending).and_then(|()| stdout.flush());
@@ -132,7 +131,7 @@ fn describe(event: &StreamEvent) -> String {
     }
 }
 
-/// A gap in words. What cannot be read is shown as it came: that something is missing is sure in any case.
+/// A gap in words. Data that cannot be read is shown as it came: something is missing in any case.
 fn describe_gap(data: &str) -> String {
     let gap: Value = serde_json::from_str(data).unwrap_or_default();
     match (gap["channel"].as_str(), gap["reason"].as_str()) {
@@ -168,7 +167,7 @@ mod tests {
         assert_eq!(printed(Form::Fields, &event("", "", None)), "event: tick\ndata: \n\n");
     }
 
-    /// An event that clears the screen, or forges the next event, of whoever looks at it in a terminal.
+    /// An event may try to clear the terminal of its reader, or to forge the next event.
     #[test]
     fn fields_show_control_characters_and_do_not_carry_them_out() {
         assert_eq!(

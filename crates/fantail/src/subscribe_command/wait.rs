@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-/// Until a server says otherwise; about what browsers take.
+/// The pause until a server says otherwise; browsers take about this.
 const RETRY_DEFAULT: Duration = Duration::from_secs(3);
 
-/// A server may say 0, and may end every stream at once: not faster than this.
+/// A server may say 0, and may end every stream at once: the client comes no faster than this.
 const WAIT_MIN: Duration = Duration::from_millis(100);
 
-/// Where the growing pauses before an absent server end, unless it asked for longer ones.
+/// The longest of the growing pauses before an absent server, unless it asked for longer ones.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// The pause before the next connection: what the server told, longer and spread while it stays away.
+/// The pause before the next connection: the server's own, longer and spread while the server stays away.
 #[derive(Debug)]
 pub(super) struct Wait {
     retry: Duration,
@@ -36,8 +36,8 @@ impl Wait {
         self.retry = Duration::from_millis(retry_ms).max(WAIT_MIN);
     }
 
-    /// How long to wait now. After a stream it is just what the server told, which has spread its clients itself; the
-    /// longer it stays away, the wider they spread on their own.
+    /// The pause now. After a stream it is the server's own, since the server has spread its clients itself. The longer
+    /// the server stays away, the wider the clients spread on their own.
     pub(super) fn next(&mut self) -> Duration {
         let spread = self.ceiling().saturating_sub(self.retry);
         self.attempts += 1;
