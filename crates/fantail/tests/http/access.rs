@@ -1,4 +1,4 @@
-//! Who may read: by token, by the operator's own service, by a proxy that has decided.
+//! The right to read: by token, by the operator's own service, by a proxy that has decided.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -132,7 +132,7 @@ async fn a_refusal_says_why_and_a_page_of_the_list_can_read_it() {
     }
 }
 
-/// Any page can make a browser send the user's cookies to us; it must not open streams by that.
+/// Any page can make a browser send the user's cookies; it must not open streams with them.
 #[tokio::test]
 async fn a_cookie_opens_streams_for_its_own_site_and_listed_pages_alone() {
     let keys = Keys::new();
@@ -248,7 +248,7 @@ async fn keys_come_from_a_jwks_and_unknown_ones_do_not_make_us_ask_without_end()
     open(&node, "/sse", &signed(claims.clone(), Some("k1"), SECRET)).await;
     let asked = origin.asked().len();
     assert_eq!(asked, 1);
-    // The set was asked for a moment ago, so an unknown key leads to no other question. It may be good soon.
+    // The set was asked for a moment ago, so an unknown key causes no other question. It may be good soon.
     *set.lock().unwrap() = jwks(&[("k1", SECRET), ("k2", OTHER_SECRET)]);
     for _ in 0..20 {
         let bearer = format!("Bearer {}", signed(claims.clone(), Some("k2"), OTHER_SECRET));

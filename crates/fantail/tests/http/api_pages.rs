@@ -1,4 +1,4 @@
-//! The pages about publishing over HTTP and the internal API say what a node does: its routes, statuses, fields and bounds.
+//! The pages about publishing over HTTP and the internal API match the node: its routes, statuses, fields and bounds.
 
 use std::collections::BTreeSet;
 
@@ -65,7 +65,7 @@ async fn the_fields_of_every_answer_are_those_on_the_pages() {
     let config = shown(&node, "/config").await;
     assert_eq!(members(&config["retry"]), BTreeSet::from(["source", "value"]));
 
-    // The reason is there only while something is wrong.
+    // The field `reason` is there only while something is wrong.
     let away = crate::node::node(&NO_REDIS).await;
     until_ready(&away, false).await;
     let documented = first_cells(INTERNAL, "### GET /readyz\n\n| field | what |");
@@ -98,7 +98,7 @@ async fn status_of_an_endless_head(node: &Fantail, request_line: &str) -> String
     wire.answer("POST").await.unwrap().head.status.to_string()
 }
 
-/// Each status of a page's table has a request that is answered so, and no request here has another.
+/// Each status of a page's table has a request with that answer, and no request here has another.
 #[tokio::test]
 async fn every_status_on_the_pages_is_one_that_is_answered() {
     let [node, away] = [node(&["--event-bytes-max", "1KiB"]).await, crate::node::node(&NO_REDIS).await];

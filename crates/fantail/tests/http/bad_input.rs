@@ -1,4 +1,4 @@
-//! Hostile and broken input: it is refused or closed, it never becomes a stream or a second request, and it leaves nothing
+//! Hostile and broken input is refused or closed. It never becomes a stream or a second request, and it leaves nothing
 //! behind.
 
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use fantail_testkit::{Close, End, Fantail, PATIENCE, Random, http};
 use crate::node::{metrics, node, publish, subscribe, until};
 use crate::wire::{Wire, WireAnswer};
 
-/// What an attacker wants to be taken for a request of its own.
+/// The bytes that an attacker wants to pass off as a request of its own.
 const SMUGGLED: &str = "GET /sse/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const SMUGGLED_PUBLISH: &str = "POST /publish/smuggled HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx";
 
@@ -108,7 +108,7 @@ async fn a_wrong_method_is_answered_with_those_that_there_are() {
     assert_unharmed(&node).await;
 }
 
-/// Heads that two HTTP parsers may read in two ways. Each must be refused, and what stands behind it never run.
+/// Heads that two HTTP parsers may read in two ways. Each must be refused, and the bytes behind it must not run.
 #[tokio::test]
 async fn a_head_that_can_be_read_in_two_ways_is_refused_and_nothing_behind_it_is_run() {
     let node = node(&[]).await;
@@ -155,7 +155,7 @@ async fn a_head_that_can_be_read_in_two_ways_is_refused_and_nothing_behind_it_is
         let host = if head.starts_with("Host: a") { "" } else { "Host: localhost\r\n" };
         let request = format!("GET /sse/a HTTP/1.1\r\n{host}{head}\r\n\r\n0\r\n\r\n{SMUGGLED}");
         let found = answers(node.public(), request).await;
-        // A refused host leaves no doubt where its request ends; what follows is one more request, and no good one.
+        // A refused host leaves no doubt where its request ends. Another request follows it, and that one is bad too.
         let statuses: Vec<_> = found.iter().map(|answer| answer.head.status).collect();
         assert!(statuses.iter().all(|status| [400, 431].contains(status)), "{attack}: {statuses:?}");
         assert!((1..=2).contains(&statuses.len()), "{attack}: {statuses:?}");
@@ -191,7 +191,7 @@ async fn a_request_line_that_is_none_is_refused() {
         let statuses: Vec<_> = found.iter().map(|answer| answer.head.status).collect();
         let is_refused = statuses.is_empty() || statuses[0] == 400;
         assert!(is_refused, "{line:?}: {statuses:?}");
-        // A name that is refused is a whole request; any other fault ends the connection.
+        // A refused name is in a whole request; any other fault ends the connection.
         assert!(statuses.len() <= 1 || line.contains('\u{e9}'), "{line:?}: {statuses:?}");
     }
     assert_unharmed(&node).await;

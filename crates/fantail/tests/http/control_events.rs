@@ -1,5 +1,5 @@
-//! What Fantail itself says on a stream: gaps, last words, and how the feed is; that nobody else can say it; and that who
-//! cannot stand it is spared it without losing his place.
+//! Fantail's own events on a stream: gaps, closes, and the state of the feed. No publisher can send them. A client that
+//! cannot take them goes without, and loses no place.
 
 use fantail_testkit::{Close, End, Event, Fantail, PATIENCE, RedisServer, Signal, SseClient};
 use serde_json::json;
@@ -68,7 +68,7 @@ async fn without_control_events_no_event_is_fantails_own_and_every_place_is_as_i
     for number in 0..5 {
         ids.push(publish(&node, "a", number.to_string()).await["id"].as_str().unwrap().to_owned());
     }
-    // An id below the floor: what is left follows a bare id at the floor.
+    // An id below the floor: the rest follows a bare id at the floor.
     let request = SseClient::request(node.public(), "/sse/a").last_event_id(&ids[0]).keep_body();
     let mut client = request.connect().await.unwrap();
     let events = client.next_events(2, PATIENCE).await.unwrap();
@@ -77,7 +77,7 @@ async fn without_control_events_no_event_is_fantails_own_and_every_place_is_as_i
     assert!(body.contains(&format!("\n\nid: {}\n\nid: {}\ndata: 3\n\n", ids[2], ids[3])), "{body}");
     until(&node, "it is counted all the same", |m| m.count("fantail_gaps_sent_total") == 1).await;
 
-    // An id that is unknown moves as well, though nothing is left of the channel.
+    // An unknown id moves to a new place as well, though nothing is left of the channel.
     let request = SseClient::request(node.public(), "/sse/empty").last_event_id("nobody's").keep_body();
     let mut lost = request.connect().await.unwrap();
     until_state(&node, lost.local_addr().unwrap(), "live").await;
@@ -89,7 +89,7 @@ async fn without_control_events_no_event_is_fantails_own_and_every_place_is_as_i
     assert!(hint.starts_with("retry: ") && hint.lines().count() == 1, "only when to come back: {body:?}");
     assert!(!body.contains("fantail."), "{body}");
 
-    // And the place it moved to is one to come back to.
+    // The new place is one to resume from.
     let again = SseClient::request(node.public(), "/sse/empty").last_event_id(lost.last_event_id()).keep_body();
     let mut again = again.connect().await.unwrap();
     publish(&node, "empty", "first").await;
@@ -127,7 +127,7 @@ async fn open_streams_are_told_how_the_feed_is_if_that_is_wanted() {
     for node in nodes {
         until_connected(node, true).await;
     }
-    // The news goes beside the logs, so its place among gaps and events is not fixed.
+    // The state of the feed is in no log, so its place among gaps and events is not fixed.
     publish(&telling, "a", "end").await;
     publish(&telling, "b", "end").await;
     for (tells, streams) in [false, true].into_iter().zip(&mut streams) {
@@ -147,7 +147,7 @@ async fn open_streams_are_told_how_the_feed_is_if_that_is_wanted() {
     }
 }
 
-/// An event type of Fantail's own is refused wherever events come in: a client trusts what it says.
+/// An event type of Fantail's own is refused at every entrance, since clients trust it.
 #[tokio::test]
 async fn nobody_publishes_what_only_fantail_says() {
     let redis = RedisServer::start().await.unwrap();

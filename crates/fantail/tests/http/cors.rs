@@ -1,4 +1,4 @@
-//! Which web pages may read streams and answers, as their browsers decide it from our headers.
+//! The web pages that may read streams and answers: their browsers decide it by our headers.
 
 use fantail_testkit::response::Head;
 use fantail_testkit::{Fantail, Signal};
@@ -8,7 +8,7 @@ use crate::wire::Wire;
 
 const LISTED: &str = "https://app.example.com";
 
-/// A request of every kind of answer: what it is, how it begins, its status.
+/// A request of every kind of answer: its name, its beginning, its status.
 const REQUESTS: [(&str, &str, u16); 8] = [
     ("a stream", "GET /sse/a?replay=1&limit=1 HTTP/1.1\r\n", 200),
     ("a stream over HTTP/1.0", "GET /sse/a?replay=1&limit=1 HTTP/1.0\r\n", 200),
@@ -28,7 +28,7 @@ async fn head(node: &Fantail, request: &str, origins: &[&str]) -> Head {
     wire.answer(request.split(' ').next().unwrap()).await.unwrap().head
 }
 
-/// What the head says to a browser: the origin allowed, and whether caches must keep answers apart.
+/// The head's message to a browser: the allowed origin, and whether caches must keep answers apart.
 fn told(head: &Head) -> (Option<&str>, Option<&str>) {
     assert!(head.headers_named("access-control-allow-origin").count() <= 1, "{head:?}");
     assert_eq!(head.header("access-control-allow-credentials"), None, "{head:?}");

@@ -1,4 +1,4 @@
-//! The end of the process: a ramp for its clients, and an end for certain.
+//! The end of the process: gradual for its clients, and certain.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ async fn until_draining(node: &Fantail) {
     }
 }
 
-/// Reads a stream to its end, which must be a clean one between two frames, behind a hint of when to come back.
+/// Reads a stream to its end, which must be clean, between two frames, and behind a reconnection time.
 async fn read_to_hint(mut client: SseClient) -> Vec<String> {
     let (events, why) = read_to_close(&mut client).await;
     assert_eq!(why, "drained");
@@ -36,7 +36,7 @@ async fn read_to_hint(mut client: SseClient) -> Vec<String> {
 
 #[tokio::test]
 async fn streams_end_cleanly_one_after_the_other_over_the_window_and_the_process_with_the_last() {
-    // So long that a machine that stands still for a second is not taken for a node that waits with most of them.
+    // Long enough that a machine that stalls for a second does not look like a node that ends most streams late.
     const WINDOW: Duration = Duration::from_secs(6);
     let mut node = node(&["--drain-window", "6s", "--drain-deadline", "60s", "--retry", "1s"]).await;
     let request = SseClient::request(node.public(), "/sse/a").keep_body();
@@ -57,7 +57,7 @@ async fn streams_end_cleanly_one_after_the_other_over_the_window_and_the_process
     }
     let ends = ends.join_all().await;
     let late = ends.iter().filter(|end| **end > WINDOW / 2).count();
-    // None can end before its time: the half, less what each worker rounds up.
+    // None can end before its time: the half, less the rounding of each worker.
     assert!((20..=40).contains(&late), "{late} of 50 ended in the second half: {ends:?}");
     assert_eq!(node.wait(Duration::from_secs(10)).await.unwrap().code(), Some(0));
 }
@@ -96,7 +96,7 @@ async fn during_the_drain_nobody_new_gets_in_idle_connections_are_closed_and_str
     }
     assert_eq!(ask(&node, "GET", "/livez").await.status, 200);
 
-    // Whoever is in a hurry says it again.
+    // A second signal ends it at once.
     node.signal(Signal::TERM).unwrap();
     assert_eq!(node.wait(Duration::from_secs(10)).await.unwrap().code(), Some(1));
 }
@@ -133,7 +133,7 @@ async fn an_interrupt_from_a_terminal_waits_for_no_balancer() {
     assert_eq!(node.wait(Duration::from_secs(10)).await.unwrap().code(), Some(0));
 }
 
-/// A terminal that closes and many a script send it; a daemon that ended by it would cut every stream.
+/// A closing terminal and many scripts send it; a daemon that ended by it would cut every stream.
 #[tokio::test]
 async fn a_hangup_is_told_and_ends_nothing() {
     let mut node = node(&["--drain-window", "0s"]).await;
@@ -159,7 +159,7 @@ async fn a_request_under_way_is_told_to_come_back() {
         wires.push(wire);
     }
     until(&node, "all are accepted", |m| m.count("fantail_connections_open") == 4).await;
-    // Each answer comes from every shard's loop, which by then has read the halves of the heads.
+    // Each answer comes from every shard's loop, which has read the halves of the heads by then.
     for _ in 0..3 {
         ask(&node, "GET", "/connections").await;
     }
@@ -183,7 +183,7 @@ async fn a_request_under_way_is_told_to_come_back() {
     node.kill();
 }
 
-/// 1. The process stands still. Clients come to its port with their requests, and the kernel takes them in.
+/// 1. The process is stopped. Clients come to its port with their requests, and the kernel accepts them.
 /// 2. The drain begins before it goes on. With the listener the kernel would reset them.
 #[tokio::test]
 async fn those_that_wait_in_front_of_the_door_are_told_to_come_back() {
@@ -236,7 +236,7 @@ async fn a_client_that_reads_nothing_does_not_keep_the_process_past_the_deadline
     until_state(&node, stopped.local_addr().unwrap(), "blocked").await;
     node.signal(Signal::TERM).unwrap();
     assert_eq!(read_to_hint(other).await, [""; 0]);
-    // Below the default deadline on progress, which would end the stopped stream too.
+    // Below the default progress deadline, which would end the stopped stream too.
     assert_eq!(node.wait(Duration::from_secs(8)).await.unwrap().code(), Some(0));
     assert!(node.output().stderr.contains("the drain deadline has passed"), "{}", node.output().stderr);
 }

@@ -1,4 +1,4 @@
-//! Who is let in to the internal listener, and what is answered beside it: health on a port of its own.
+//! The requests that the internal listener lets in, and health on a port of its own.
 
 use std::net::SocketAddr;
 
@@ -41,7 +41,7 @@ async fn no_request_of_a_web_page_gets_through() {
             assert_eq!(refusal(&answer), (403, "origin".into()), "{method} {path} {origin}");
             assert_eq!(answer.header("access-control-allow-origin"), None);
         }
-        // A picture or a form of a page has no Origin everywhere, but browsers say whose it is.
+        // A picture or a form of a page has no Origin in some browsers, but all of them tell its site.
         for site in ["cross-site", "same-site", "something-new"] {
             let answer = with_header(&node, method, path, "Sec-Fetch-Site", site).await;
             assert_eq!(refusal(&answer), (403, "sec-fetch-site".into()), "{method} {path} {site}");
@@ -54,8 +54,9 @@ async fn no_request_of_a_web_page_gets_through() {
 }
 
 /// 1. A page of `evil.example` is open in a browser on this machine, and its port is that of the internal listener.
-/// 2. The name is made to lead to 127.0.0.1.
-/// 3. The page reads `/connections`: to its browser that is its own site, so there is no `Origin`, and it may see the answer.
+/// 2. Its name is made to lead to 127.0.0.1.
+/// 3. The page reads `/connections`. To its browser that is its own site, so there is no `Origin`, and it may see the
+///    answer.
 #[tokio::test]
 async fn a_name_that_was_made_to_lead_here_reads_nothing() {
     let node = node(&[]).await;

@@ -1,4 +1,4 @@
-//! Comments that keep silent streams open: in time, only where it is silent, and only between frames.
+//! Comments that keep silent streams open: in time, only in silent streams, and only between frames.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ async fn a_silent_stream_gets_a_comment_each_interval() {
     let opened = Instant::now();
     let mut client = subscribe(&node, "/sse/a").await;
     read_comments(&mut client, 6).await;
-    // Five intervals, each at most half a sweep early. There is no bound above but patience: machines stall.
+    // Five intervals, each at most half a sweep early. The only bound above is patience: machines stall.
     assert!(opened.elapsed() > Duration::from_millis(5 * 190), "{:?}", opened.elapsed());
     until(&node, "they are counted", |m| m.count("fantail_keepalives_total") >= 5).await;
 }
@@ -63,15 +63,15 @@ async fn a_stream_with_events_gets_no_comments_until_it_falls_silent() {
     let mut silent = subscribe(&node, "/sse/b").await;
     let mut pace = interval(Duration::from_millis(40));
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // How often it may have been silent for an interval all the same, if this machine stood still.
+    // How often it may have been silent for an interval after all, if this machine stood still.
     let mut silences = 0;
-    // Until the silent one was given two comments, which takes two intervals.
+    // Until the silent stream got two comments, which takes two intervals.
     while metrics(&node).await.count("fantail_keepalives_total") < 2 + silences {
         pace.tick().await;
         let next = Instant::now();
         publish(&node, "a", "busy").await;
         assert_eq!(busy.next_event(PATIENCE).await.unwrap().data, "busy");
-        // What was written to it last was written behind `before`, at most a sweep earlier than is due.
+        // Its last write was after `before`, at most a sweep early.
         silences += (before.elapsed().as_millis() / (INTERVAL * 9 / 10).as_millis()) as u64;
         before = next;
     }
@@ -91,7 +91,7 @@ async fn no_comment_comes_into_the_middle_of_a_frame() {
         let text = format!("{}\n{}", "x".repeat(100_000), "y".repeat(100_000));
         publish(&node, "a", &text).await;
         until_state(&node, stopped.local_addr().unwrap(), "blocked").await;
-        // Its turn in the sweep comes many times.
+        // The sweep comes to it many times.
         let before = metrics(&node).await.count("fantail_keepalives_total");
         until(&node, "comments to the other", |m| m.count("fantail_keepalives_total") > before + 10).await;
         let event = stopped.next_event(PATIENCE).await.unwrap();

@@ -14,10 +14,10 @@ use crate::node::{
 };
 use crate::wire::Wire;
 
-/// Far above the deadlines of these tests and below the defaults: who is late has not been cut by the flag's deadline.
+/// Far above the deadlines of these tests and below the defaults: a late close was not made by the flag's deadline.
 const SOON: Duration = Duration::from_secs(8);
 
-/// How long to look whether something has come that others may have to make room for.
+/// How long to look for something that others may have to make room for.
 const LOOK: Duration = Duration::from_millis(5);
 
 #[tokio::test]
@@ -84,7 +84,7 @@ fn cpu_ticks(node: &Fantail) -> u64 {
 
 #[tokio::test]
 async fn at_the_descriptor_limit_nothing_spins_newcomers_are_turned_away_and_it_goes_on_by_itself() {
-    // More than there are descriptors, should all be taken.
+    // More than there are descriptors, even if all are used.
     const WAITING: u64 = 140;
     let arguments = with_descriptors("200", &["serve", "--workers", "2"]);
     let node = Fantail::start("/bin/sh", &arguments, &[]).await.unwrap();
@@ -165,7 +165,8 @@ async fn a_publisher_that_leaks_connections_takes_no_more_places_than_the_intern
         }
     };
     timeout(PATIENCE, full).await.expect("there is room for so many");
-    // Whoever has a place is served as ever, and so are streams. By each answer the listener was looked at again.
+    // Each connection with a place is served as ever, and so are streams. By each answer the listener was looked at
+    // again.
     for _ in 0..100 {
         assert_eq!(ask(&mut inside, "POST /publish/a").await, 202);
         assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, "1");
@@ -176,7 +177,7 @@ async fn a_publisher_that_leaks_connections_takes_no_more_places_than_the_intern
     assert_eq!(next.answer("GET").await.unwrap().head.status, 200, "it goes on by itself");
 }
 
-/// With two shards and room for one connection, whoever is next must get in whatever shard he comes to.
+/// With two shards and room for one connection, the next client must get in at any shard.
 #[tokio::test]
 async fn the_last_free_place_serves_every_shard() {
     const VISITS: u64 = 40;
@@ -195,7 +196,7 @@ async fn the_last_free_place_serves_every_shard() {
     assert_eq!(metrics(&node).await.sum("fantail_connections_turned_away_total"), 0);
 }
 
-/// Turned away, as the metrics count it.
+/// The count of newcomers that were turned away, as the metrics have it.
 fn turned_away(metrics: &Metrics, how: &str) -> u64 {
     metrics.count(&format!("fantail_connections_turned_away_total{{how=\"{how}\"}}"))
 }
@@ -219,7 +220,7 @@ async fn a_full_node_tells_a_browser_in_a_stream_and_others_by_their_status_when
         assert_eq!((other.status, other.header("content-type")), (503, Some("application/problem+json")));
         let after: u32 = other.header("retry-after").unwrap().parse().unwrap();
         assert!((4..=8).contains(&after), "{after}");
-        // What needs no place is answered as ever.
+        // Requests that need no place are answered as ever.
         assert_eq!(http(node.public(), "GET", "/nope", &[], "").await.unwrap().status, 404);
     }
     let full = until(&node, "the reserve is empty", |m| m.count("fantail_connections_turning_away") == 0).await;
@@ -238,7 +239,7 @@ async fn a_full_node_tells_a_browser_in_a_stream_and_others_by_their_status_when
     assert!((1..=2).contains(&lines), "one line of each shard at most: {log}");
 }
 
-/// 1. A page is loaded anew: its new connection comes while the old one is open, and asks a moment after it has ended.
+/// A page is loaded anew: its new connection comes while the old one is open, and asks a moment after it has ended.
 #[tokio::test]
 async fn a_newcomer_of_a_full_node_gets_the_place_that_is_free_when_it_asks() {
     let node = node(&["--connections-max", "1"]).await;
@@ -286,7 +287,8 @@ async fn silent_newcomers_of_a_full_node_take_no_place_from_one_that_asks() {
     assert_eq!(log.matches("full, and so is the reserve").count(), 1, "{log}");
 }
 
-/// Asks for a stream that is refused, as a browser and as another program: why, and the other's status.
+/// Asks for a stream that is refused, as a browser and as another program: the browser's reason, and the other's
+/// status.
 async fn refused(node: &Fantail, path: &str, from: &str) -> (String, u16) {
     let request = SseClient::request(node.public(), path).header("X-Forwarded-For", from);
     let mut browser = request.header("Accept", "text/event-stream").connect().await.unwrap();
@@ -310,7 +312,7 @@ async fn there_are_so_many_channels_on_a_node_and_a_stream_that_asks_for_another
     }
     let full = until(&node, "all are told", |m| m.closed("refused") == 4).await;
     assert_eq!((full.count("fantail_channels"), full.count("fantail_channels_max")), (3, 3));
-    // Those that are there are followed as ever.
+    // Existing channels are followed as ever.
     let mut newcomer = subscribe(&node, "/sse/a").await;
     publish(&node, "a", "to both").await;
     for stream in [&mut inside, &mut newcomer] {
@@ -320,8 +322,8 @@ async fn there_are_so_many_channels_on_a_node_and_a_stream_that_asks_for_another
     assert!((1..=2).contains(&log.matches("this node already holds the most channels it may").count()), "{log}");
 }
 
-/// 1. One address makes three channels, the most that one may, whoever follows them.
-/// 2. It is refused a fourth. It may follow what another has made, and others make theirs.
+/// 1. One address makes three channels, the most that it may, whichever stream follows them.
+/// 2. A fourth is refused. It may follow channels that another address made, and others may make theirs.
 /// 3. Its streams are gone, and a while later its channels are forgotten.
 #[tokio::test]
 async fn one_address_makes_so_many_channels_and_no_more_until_they_are_forgotten() {

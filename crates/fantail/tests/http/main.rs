@@ -1,4 +1,4 @@
-//! A node over HTTP, with its own memory as the feed: what clients, publishers and operators are promised.
+//! A node over HTTP, with its own memory as the feed: its promises to clients, publishers and operators.
 #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
 mod access;

@@ -1,4 +1,4 @@
-//! What an operator sees and does: channels, connections, health, settings, numbers.
+//! The operator's view and actions: channels, connections, health, settings, metrics.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -129,7 +129,7 @@ async fn a_forwarded_address_is_shown_if_a_trusted_proxy_wrote_it() {
     }
 }
 
-/// A slot is used again; the name of the stream that held it before must not reach the next one.
+/// A slot is used again. The name of its former stream must not reach the next one.
 #[tokio::test]
 async fn the_name_of_a_connection_that_is_gone_never_names_another() {
     let node = node(&["--workers", "1"]).await;

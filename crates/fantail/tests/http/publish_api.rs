@@ -1,4 +1,4 @@
-//! The publish API: what it takes, what it answers, and that what it took reaches the client as the standard says.
+//! The publish API: its requests, its answers, and events that reach the client as the standard says.
 
 use fantail_testkit::{Fantail, PATIENCE, Response, http};
 use serde_json::{Value, json};
@@ -118,7 +118,7 @@ async fn a_bad_item_among_others_is_refused_alone_and_whole() {
     assert_eq!((events[0].data.as_str(), events[1].data.as_str()), ("1", "2"));
 }
 
-/// Whoever looks at the status alone must not take a refusal for a receipt.
+/// A publisher that looks at the status alone must not take a refusal for a receipt.
 #[tokio::test]
 async fn a_batch_of_which_nothing_was_accepted_is_an_error() {
     let node = node(&["--event-bytes-max", "1KiB"]).await;
@@ -151,7 +151,7 @@ async fn a_list_never_passes_as_an_event() {
         let answer = publish_json(&node, json!([event]).to_string()).await;
         assert_eq!((answer.status, &answer.json().unwrap()[0]["field"]), (400, &json!("body")), "{event}");
     }
-    // A list of values is a batch of events that are none.
+    // Values that are no objects make a batch of refused events.
     let answer = publish_json(&node, json!(["demo", null, "x", 7, true, []]).to_string()).await;
     assert_eq!((answer.status, answer.json().unwrap().as_array().unwrap().len()), (400, 6));
     assert_eq!(metrics(&node).await.count("fantail_events_in_total"), 0);
@@ -282,7 +282,7 @@ async fn a_body_over_the_limit_is_refused_by_its_announced_and_by_its_real_lengt
         let answer = send(&node, "POST", "/publish/a", vec![b'x'; max + over]).await;
         assert_eq!(refusal(&answer), (413, "body".into()), "{over} bytes over");
     }
-    // The limit is told before any of the body was sent.
+    // The refusal comes before any of the body was sent.
     let mut wire = Wire::connect(node.internal()).await;
     wire.send(
         "POST /publish/a HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 99999999999\r\n\r\n",

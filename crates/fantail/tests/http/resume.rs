@@ -1,4 +1,4 @@
-//! Coming back: by id nothing is lost and nothing doubled; what cannot be brought is told, never passed over.
+//! Resuming by id loses nothing and doubles nothing; events that cannot be replayed are declared as a gap.
 
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
@@ -10,10 +10,10 @@ use tokio::task::LocalSet;
 
 use crate::node::{ask, metrics, node, opening, publish, publish_to, subscribe, up_to_live, words};
 
-/// How long a reader under load waits for an event before it looks whether there are any left.
+/// How long a reader under load waits for an event before it checks whether any are left.
 const A_WHILE: Duration = Duration::from_millis(200);
 
-/// What a client is told when it comes back to `path` with `id`: everything up to being live.
+/// Everything that a client gets when it comes back to `path` with `id`, up to being live.
 async fn come_back(node: &Fantail, path: &str, id: impl AsRef<[u8]>) -> Vec<Event> {
     let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nLast-Event-ID: ");
     let request = [head.as_bytes(), id.as_ref(), b"\r\n\r\n"].concat();
@@ -45,7 +45,7 @@ async fn an_id_brings_what_came_after_it_by_header_and_by_query() {
 
     let by_query = format!("/sse/a?last_event_id={}", ids[2]);
     assert_eq!(words(&up_to_live(&node, subscribe(&node, &by_query).await).await), ["4", "5"]);
-    // A browser comes back with the URL of its first connect, so what it saw since is in the header.
+    // A browser comes back with the URL of its first connect, so its newer id is in the header.
     assert_eq!(words(&come_back(&node, &by_query, &ids[3]).await), ["5"]);
     assert_eq!(words(&come_back(&node, "/sse/a?replay=all", &ids[3]).await), ["5"]);
     assert_eq!(metrics(&node).await.count("fantail_gaps_sent_total"), 0);
@@ -88,7 +88,7 @@ async fn an_id_that_is_no_place_here_is_told_and_what_is_retained_follows() {
     for (what, id, reason) in cases {
         let events = come_back(&node, "/sse/a", &id).await;
         assert_eq!(words(&events), [&format!("gap a {reason}"), "1", "2", "3"], "{what}");
-        // The client has an id again, from which it goes on without being told a second time.
+        // The client has an id again, from which it goes on without a second gap.
         let again = come_back(&node, "/sse/a", &events[0].id).await;
         assert_eq!(words(&again), ["1", "2", "3"], "{what}");
     }
@@ -100,7 +100,7 @@ async fn an_id_that_is_no_place_here_is_told_and_what_is_retained_follows() {
 #[tokio::test]
 async fn what_was_trimmed_is_told_in_its_place_and_only_of_the_channel_that_lost_it() {
     let node = node(&["--log-events-max", "4"]).await;
-    // Kept of `a` are 4 to 7, of `b` everything.
+    // Of `a` 4 to 7 are kept, of `b` everything.
     let events = [(&["a"][..], "a1"), (&["b"], "b2"), (&["a"], "a3"), (&["a", "b"], "ab4"), (&["a"], "a5")];
     let mut ids = publish_all(&node, &events).await;
     ids.extend(publish_all(&node, &[(&["a"], "a6"), (&["a"], "a7")]).await);
@@ -112,7 +112,7 @@ async fn what_was_trimmed_is_told_in_its_place_and_only_of_the_channel_that_lost
     let path = "/sse?channel=a&channel=b";
     let all = come_back(&node, path, &ids[0]).await;
     assert_eq!(words(&all), ["b2", "gap a trimmed", "ab4", "a5", "a6", "a7"]);
-    // From whatever it saw last, a client gets exactly the rest.
+    // From any last event, a client gets exactly the rest.
     for (seen, event) in all.iter().enumerate() {
         let rest = words(&come_back(&node, path, &event.id).await);
         assert_eq!(rest, words(&all[seen + 1..]), "after {}", event.data);
@@ -173,7 +173,7 @@ async fn a_publishers_own_id_leads_back_unless_it_was_given_twice() {
     assert_eq!(words(&come_back(&node, "/sse/a", "order-2").await), all);
 }
 
-/// What the tasks of the test under load share.
+/// The state that the tasks of the test under load share.
 struct PublishingLoad {
     node: Fantail,
     ledger: Ledger,
@@ -181,11 +181,11 @@ struct PublishingLoad {
     left: Cell<usize>,
     /// Publishers that are not done.
     publishing: Cell<usize>,
-    /// The very last event, for everybody.
+    /// The very last event, for every reader.
     last: OnceCell<Composed>,
 }
 
-/// Publishes to `a`, `b` and both until nothing is left; who is done last sends the last event.
+/// Publishes to `a`, `b` and both until nothing is left; the publisher that is done last sends the last event.
 async fn publish_what_is_left(load: Rc<PublishingLoad>, seed: u64) {
     let mut publisher = load.ledger.publisher(Random::from_seed(seed));
     while load.left.get() > 0 {
@@ -205,15 +205,15 @@ async fn publish_what_is_left(load: Rc<PublishingLoad>, seed: u64) {
     }
 }
 
-/// Reads in short connections, each of which it drops in the middle of things, until everything is published; then
-/// comes back for the rest.
+/// Reads in short connections, each of which it drops in the middle of the stream, until everything is published. Then
+/// it comes back for the rest.
 async fn read_in_pieces(load: Rc<PublishingLoad>, seed: u64) {
     let channels = [&["a"][..], &["b"], &["a", "b"]][seed as usize % 3];
     let mut random = Random::from_seed(seed);
     let path = format!("/sse?channel={}", channels.join("&channel="));
     let mut first = SseClient::request(load.node.public(), &path).keep_body().connect().await.unwrap();
     let reader = load.ledger.reader(format!("reader {seed}"), channels, Start::Live(load.ledger.mark()));
-    // It leaves before it saw an event: all that it has is the id of the opening.
+    // It leaves before it saw an event: the id of the opening is all that it has.
     let mut id = opening(&mut first).await;
     drop(first);
     loop {

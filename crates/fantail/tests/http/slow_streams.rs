@@ -1,5 +1,5 @@
-//! Slow readers: they cost nobody anything, get whole frames in order as long as the log reaches back, and are ended with
-//! a reason when it does not or when they take nothing at all.
+//! Slow readers cost other clients nothing. They get whole frames in order as long as the log reaches back. A reader
+//! that falls behind the log, or takes nothing at all, is ended with a reason.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::node::{
     until_state,
 };
 
-/// Small kernel buffers, so that a reader that stops is felt at once.
+/// Small kernel buffers, so that a stopped reader is noticed at once.
 const NARROW: [&str; 2] = ["--send-buffer-bytes", "4KiB"];
 
 async fn narrow_node(flags: &[&str]) -> Fantail {
@@ -65,7 +65,7 @@ async fn a_stopped_reader_costs_the_others_nothing() {
             assert_eq!(client.next_event(PATIENCE).await.unwrap().data, format!("{number} {text}"));
         }
     }
-    // All the while it stood in the middle of a frame, and this is all that was held for it.
+    // It stood in the middle of a frame all the while, and these are all the bytes that were held for it.
     until_state(&node, stopped.local_addr().unwrap(), "blocked").await;
     let listing = connections(&node).await;
     let unsent = listing.iter().filter_map(|entry| entry["unsent_bytes"].as_u64()).max().unwrap();
@@ -88,7 +88,7 @@ async fn a_reader_that_takes_nothing_is_ended_after_the_deadline_on_progress() {
     until_closed(&node, "stalled", 1).await;
     until_nothing_is_unsent(&node).await;
     assert_eq!(stopped.read_until_closed(PATIENCE).await.unwrap(), Close::Reset);
-    // Who has nothing to take is not late.
+    // A reader with nothing to take is not late.
     publish(&node, "b", "still here").await;
     assert_eq!(idle.next_event(PATIENCE).await.unwrap().data, "still here");
     assert_eq!(metrics(&node).await.sum("fantail_streams_closed_total"), 1);
@@ -96,7 +96,7 @@ async fn a_reader_that_takes_nothing_is_ended_after_the_deadline_on_progress() {
 
 #[tokio::test]
 async fn a_slow_reader_that_moves_is_never_late() {
-    // Long beside a nap, so that it is no fault of the node if this machine stands still for a second.
+    // The deadline is long compared to a nap, so that a stall of this machine for a second is no fault of the node.
     let node = narrow_node(&["--progress-deadline", "2s"]).await;
     let mut slow = narrow(&node, "/sse/a").connect().await.unwrap();
     let texts: Vec<_> = (0..8).map(|number| format!("{number} {}", "x".repeat(100_000))).collect();
@@ -219,7 +219,7 @@ async fn whatever_ends_a_slow_stream_lets_its_frame_come_to_an_end() {
             };
             assert_eq!(ended, 200, "{reason}");
             let events = if reason == "limit_reached" {
-                // It asked for that, so nothing tells it; whoever counts bytes counts on it.
+                // It asked for that limit, so no event announces the end. A client that counts bytes relies on it.
                 let (events, end) = client.read_until_end(PATIENCE).await.unwrap();
                 assert_eq!(end, End::Clean);
                 events
@@ -239,8 +239,8 @@ async fn whatever_ends_a_slow_stream_lets_its_frame_come_to_an_end() {
 }
 
 /// 1. A reader stops in the middle of a frame, and the log moves on past it.
-/// 2. It takes nothing: neither the rest of the frame nor the news of its end can reach it.
-/// 3. The deadline on progress ends it all the same.
+/// 2. It takes nothing: neither the rest of the frame nor the close event can reach it.
+/// 3. The progress deadline ends it all the same.
 #[tokio::test]
 async fn a_stopped_reader_is_ended_though_its_log_has_moved_on() {
     let node = narrow_node(&["--log-events-max", "2", "--progress-deadline", "300ms"]).await;
@@ -255,8 +255,8 @@ async fn a_stopped_reader_is_ended_though_its_log_has_moved_on() {
     until_nothing_is_unsent(&node).await;
 }
 
-/// Lets a reader of `path` stand still while forty events of channel a are published, and the log keeps six; then it
-/// reads on to the last of them. What it got, and what the ledger says of it.
+/// A reader of `path` stands still while forty events of channel a are published, and the log keeps six. Then it reads
+/// on to the last of them. Returns its events, and the verdict of the ledger.
 async fn stand_still_and_read_on(node: &Fantail, path: &str, seed: u64) -> (Vec<Event>, Verdict) {
     let ledger = Ledger::new();
     let mut publisher = ledger.publisher(Random::from_seed(seed));
@@ -270,7 +270,7 @@ async fn stand_still_and_read_on(node: &Fantail, path: &str, seed: u64) -> (Vec<
         events.push(client.next_event(PATIENCE).await.unwrap());
         reader.record(events.last().unwrap());
     }
-    // It is as live as any other now.
+    // It is as live as any other stream now.
     let more = publish_large(node, &mut publisher, &["a"], 2).await;
     for _ in &more {
         reader.record(&client.next_event(PATIENCE).await.unwrap());
@@ -280,7 +280,7 @@ async fn stand_still_and_read_on(node: &Fantail, path: &str, seed: u64) -> (Vec<
     (events, ledger.judge())
 }
 
-/// What stands before the gap, and behind it.
+/// The number of events before the gap, and behind it.
 fn around_the_gap(events: &[Event]) -> (usize, usize) {
     let gaps: Vec<_> = events.iter().enumerate().filter(|(_, event)| event.event == "fantail.gap").collect();
     let [(at, gap)] = gaps[..] else { panic!("{} gaps", gaps.len()) };
@@ -316,7 +316,8 @@ async fn where_latest_is_the_policy_a_slow_reader_of_one_channel_goes_on_with_th
     until_nothing_is_unsent(&node).await;
 }
 
-/// The channels of a stream, and what comes behind what was under way: how many gaps and events, or why it ends.
+/// The channels of a stream, and the outcome behind the frame under way: how many gaps and events, or the reason for
+/// its end.
 type Case = (&'static [&'static str], Result<(usize, usize), &'static str>);
 
 #[tokio::test]
@@ -356,7 +357,7 @@ async fn a_channels_pattern_decides_for_its_log_and_for_those_who_are_too_slow_f
         match expected {
             Err(reason) => assert_eq!(read_to_close(&mut client).await, (vec![], reason.to_owned()), "{path}"),
             Ok((gaps, kept)) => {
-                // Behind it all, so that nothing more can come before.
+                // Live, so that no more can come before.
                 until_state(&node, client.local_addr().unwrap(), "live").await;
                 publish(&node, channels[0], "end").await;
                 let events = client.next_events(gaps + kept + 1, PATIENCE).await.unwrap();

@@ -1,4 +1,5 @@
-//! What a stream gets: its first bytes, every event of its channels once and in the order of publishing, a clean end.
+//! A stream brings the right first bytes, every event of its channels once and in the order of publishing, and a clean
+//! end.
 
 use std::collections::HashSet;
 
@@ -103,7 +104,7 @@ async fn a_stream_with_a_limit_ends_cleanly_behind_its_last_event() {
 #[tokio::test]
 async fn a_replay_brings_the_last_retained_events_and_then_live_ones() {
     let node = node(&["--log-events-max", "5"]).await;
-    // Of `a` are kept 4 to 8: more was never promised to a replay, so nothing is missing.
+    // Of `a`, 4 to 8 are kept. A replay promises no more than the kept events, so nothing is missing.
     publish_all(&node, &[(&["a"], "a1"), (&["b"], "b2"), (&["a"], "a3"), (&["a"], "a4"), (&["a", "b"], "ab5")]).await;
     publish_all(&node, &[(&["a"], "a6"), (&["a"], "a7"), (&["a"], "a8")]).await;
     let cases = [
@@ -119,7 +120,7 @@ async fn a_replay_brings_the_last_retained_events_and_then_live_ones() {
         ("channel=nothing&replay=all", &[]),
     ];
     for (number, (query, expected)) in cases.into_iter().enumerate() {
-        // A channel of its own tells where the replay ends.
+        // A channel of its own marks the end of the replay.
         let live = format!("live{number}");
         let mut client = subscribe(&node, &format!("/sse?{query}&channel={live}")).await;
         publish(&node, &live, &live).await;
@@ -161,7 +162,7 @@ async fn deleting_a_channel_ends_its_streams_cleanly_and_no_others() {
 
     publish(&node, "b", "still here").await;
     assert_eq!(data(&mut other, 1).await, ["still here"]);
-    // The name can be used again, and of what it had nothing is left.
+    // The name can be used again, and nothing is left of its past.
     let mut again = subscribe(&node, "/sse/a?replay=all").await;
     publish(&node, "a", "anew").await;
     assert_eq!(data(&mut again, 1).await, ["anew"]);

@@ -1,4 +1,4 @@
-//! The socket leaves the HTTP server: whatever a client sent before, with and after its subscribe, the stream is whole.
+//! The socket leaves the HTTP server: the stream is whole, whatever a client sent before, with and after its subscribe.
 
 use fantail_testkit::response::Framing;
 use fantail_testkit::{Close, End, PATIENCE, SseClient};
@@ -19,7 +19,7 @@ async fn a_request_pipelined_behind_a_subscribe_is_never_answered_and_does_not_b
     let node = node(&[]).await;
     let mut wire = Wire::connect(node.public()).await;
     wire.send(get("/sse/a?limit=3") + NEXT + "DELETE /sse/a HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    // Not just open: a stream is counted a moment before it has its place.
+    // The state tells more than the count: a stream is counted a moment before it has its place.
     until_state(&node, wire.local_addr(), "live").await;
     publish(&node, "a", "one").await;
     wire.send(NEXT).await;
@@ -41,8 +41,8 @@ async fn a_request_pipelined_behind_a_subscribe_is_never_answered_and_does_not_b
 /// 3. The subscribe is parsed. If the socket were taken now, those answers would be gone.
 /// 4. The client reads.
 ///
-/// How many answers fill a socket is the kernel's affair, so many numbers are tried. The HTTP server keeps answers with
-/// and without a body in different ways, so there are both.
+/// The kernel decides how many answers fill a socket, so the test tries many numbers. The HTTP server keeps answers
+/// with and without a body in different ways, so there are both.
 #[tokio::test]
 async fn all_answers_before_a_pipelined_subscribe_arrive_whole_and_first_though_nobody_reads_them() {
     let node = node(&["--send-buffer-bytes", "4KiB"]).await;
@@ -56,7 +56,7 @@ async fn all_answers_before_a_pipelined_subscribe_arrive_whole_and_first_though_
             wires.push((method, status, count, wire));
         }
     }
-    // Nobody reads, so it stands still at some point: two looks in a row see the same.
+    // Nobody reads, so the count stops at some point: two looks in a row see the same.
     let mut last = 0;
     until(&node, "the sockets are full", |now| {
         let before = std::mem::replace(&mut last, now.sum("fantail_requests_total"));
@@ -102,7 +102,7 @@ async fn a_subscribe_with_a_body_is_refused_and_an_announced_empty_body_is_none(
     let node = node(&[]).await;
     for body in ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"] {
         let mut wire = Wire::connect(node.public()).await;
-        // Where the body ends is what smuggled requests are made of: what stands behind it is no request any more.
+        // Smuggled requests rely on the end of a body: the bytes behind it are no request any more.
         wire.send(format!("GET /sse/a HTTP/1.1\r\nHost: x\r\n{body}{NEXT}")).await;
         let answer = wire.answer("GET").await.unwrap();
         assert_eq!((answer.head.status, answer.end), (400, End::Clean), "{body:?}");
@@ -126,9 +126,9 @@ async fn what_a_client_sends_into_its_stream_is_dropped() {
     assert_eq!(metrics(&node).await.sum("fantail_streams_closed_total"), 0);
 }
 
-/// 1. The stream has come to its end: its last bytes are with the kernel, since the client does not read.
-/// 2. The client sends something. To a socket that is closed already the kernel answers with a reset, and throws away
-///    what it still holds.
+/// 1. The stream has ended: the kernel holds its last bytes, since the client does not read.
+/// 2. The client sends something. On a closed socket the kernel answers with a reset, and drops the bytes that it still
+///    holds.
 /// 3. The client reads.
 #[tokio::test]
 async fn what_a_client_sends_behind_the_end_does_not_destroy_the_last_frames() {

@@ -1,4 +1,4 @@
-//! What the tests say of Redis, its log and streams in a word.
+//! The words of the tests for Redis, its log and streams.
 
 use std::net::SocketAddr;
 
@@ -25,7 +25,7 @@ pub(crate) async fn data(stream: &mut SseClient, count: usize) -> Vec<String> {
     stream.next_events(count, PATIENCE).await.unwrap().into_iter().map(|event| event.data).collect()
 }
 
-/// The next event, which must be a gap of this channel for this reason; its id is where delivery goes on.
+/// The next event, which must be a gap of this channel for this reason. Delivery goes on at its id.
 #[track_caller]
 pub(crate) fn assert_gap(event: &Event, channel: &str, reason: &str) {
     let told = format!("{{\"channel\":\"{channel}\",\"reason\":\"{reason}\"}}");

@@ -1,5 +1,5 @@
-//! The Redis feed, with a real Redis: what is published there reaches every stream of every node, and what may have been
-//! lost on the way is told.
+//! The Redis feed, with a real Redis: each event reaches every stream of every node, and a possible loss on the way is
+//! declared.
 
 mod delivery;
 mod following;

@@ -1,5 +1,5 @@
-//! The log in Redis, with the whole program: clients come back to any node, after any loss, with the id that they have,
-//! and get what they miss, once and in order, or are told what is missing.
+//! The log in Redis, with the whole program: clients come back to any node, after any loss, with their last id. They
+//! get the missed events, once and in order, or a gap.
 
 mod cluster;
 mod deleting;

@@ -1,4 +1,4 @@
-//! A Redis that is known by a name: one that is looked up slowly, means another server by now, or none at all.
+//! A Redis that is known by a name: the name is looked up slowly, means another server by now, or leads nowhere.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
@@ -14,7 +14,7 @@ const NAME: &str = "redis.test";
 const FAILURES: &str = "fantail_feed_connect_failures_total";
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
-/// Starts a node that asks `names` where Redis is.
+/// Starts a node that asks `names` for the address of Redis.
 async fn node_asking(names: &DnsServer, port: u16, flags: &[&str]) -> Fantail {
     let url = format!("redis://{NAME}:{port}");
     start(names, &[&["--redis-url", &url], flags].concat()).await
@@ -36,8 +36,8 @@ async fn until_asked(names: &DnsServer, times: usize) {
     tokio::time::timeout(PATIENCE, asked).await.expect("the name is looked up");
 }
 
-/// Takes connections, as the system does for a program that stands still, and answers nothing. The resolver puts this
-/// address before all others of this machine, since it is what they are reached from.
+/// Takes connections and answers nothing, as a stopped program does. The resolver puts this address before all others
+/// of this machine, since connections to them come from it.
 fn stands_still() -> (TcpListener, u16) {
     let listener = TcpListener::bind((HERE, free_port().unwrap())).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -49,9 +49,9 @@ fn elsewhere(last: u8, port: u16) -> SocketAddr {
 }
 
 /// 1. A node serves a stream. Then its name server falls silent, and Redis goes away.
-/// 2. The node tries to connect again and again, and its name is being looked up all the while.
+/// 2. The node tries to connect again and again, and the lookup is under way all the while.
 /// 3. Neither its streams nor its operator wait for that, and all tries wait for one and the same lookup.
-/// 4. The name server answers at last, nobody having asked it anew.
+/// 4. The name server answers at last, without another question.
 #[tokio::test]
 async fn a_lookup_that_takes_longer_than_any_try_delays_nobody_and_leads_to_redis_in_the_end() {
     let mut redis = RedisServer::start().await.unwrap();
@@ -61,7 +61,7 @@ async fn a_lookup_that_takes_longer_than_any_try_delays_nobody_and_leads_to_redi
     until_ready(&node, true).await;
     let mut stream = subscribe(&node, "/sse/c").await;
     publish(&node, "c", "before").await;
-    // A Redis that is killed may have told the publisher and not yet the node.
+    // A Redis that is killed may have answered the publisher before it sent the event to the node.
     assert_eq!(data(&mut stream, 1).await, ["before"]);
 
     names.hold();
@@ -87,8 +87,8 @@ async fn a_lookup_that_takes_longer_than_any_try_delays_nobody_and_leads_to_redi
     assert_eq!(events[1].data, "after");
 }
 
-/// What a connection takes is not what is left over by the lookup: with each try the name server answers just before the
-/// deadline, and the way to Redis is slow.
+/// A connection has a time of its own, not the rest of the lookup's. At each try the name server answers just before
+/// the deadline, and the way to Redis is slow.
 #[tokio::test]
 async fn a_lookup_that_takes_nearly_as_long_as_a_try_leaves_time_to_connect() {
     let redis = RedisServer::start().await.unwrap();
@@ -112,7 +112,7 @@ async fn a_lookup_that_takes_nearly_as_long_as_a_try_leaves_time_to_connect() {
     }
 }
 
-/// The system's resolver cannot be called back: the thread that is in it must not be waited for.
+/// The system's resolver cannot be interrupted, so the node must not wait for the thread that is in it.
 #[tokio::test]
 async fn a_node_ends_when_it_is_told_to_though_a_name_is_being_looked_up() {
     let names = DnsServer::start().unwrap();
@@ -144,7 +144,7 @@ async fn a_name_that_leads_nowhere_is_told_and_followed_when_it_leads_to_redis()
     assert_eq!(data(&mut stream, 1).await, ["at last"]);
 }
 
-/// The name of one Sentinel may be that of several, of which the first here stands still.
+/// The name of one Sentinel may have several addresses; a stopped program has the first here.
 #[tokio::test]
 async fn a_sentinel_whose_name_leads_nowhere_is_told_and_each_of_its_addresses_asked_when_it_leads_there() {
     let master = RedisServer::start().await.unwrap();
@@ -161,8 +161,8 @@ async fn a_sentinel_whose_name_leads_nowhere_is_told_and_each_of_its_addresses_a
 }
 
 /// 1. A node is connected to the server that its name means.
-/// 2. The name comes to mean another one. The first still answers, still is a master, and is stayed with.
-/// 3. The connections to the first are cut: both of the node's go to the other one, and streams are told of a gap.
+/// 2. The name comes to mean another one. The first still answers and is still a master, so the node stays.
+/// 3. The connections to the first are cut. Both of the node's go to the other one, and streams get a gap.
 #[tokio::test]
 async fn a_name_that_comes_to_mean_another_server_leads_there_at_the_next_connection() {
     let (old, new) = (RedisServer::start().await.unwrap(), RedisServer::start().await.unwrap());
@@ -190,7 +190,7 @@ async fn a_name_that_comes_to_mean_another_server_leads_there_at_the_next_connec
     assert_eq!((to_old.connections(), to_new.connections()), (0, 2));
 }
 
-/// The first stands still, the second refuses, the third is a replica.
+/// The first server is stopped, the second refuses, the third is a replica.
 #[tokio::test]
 async fn of_several_addresses_each_is_tried_until_one_is_that_of_a_master() {
     let master = RedisServer::start().await.unwrap();

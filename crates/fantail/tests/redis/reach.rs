@@ -8,7 +8,7 @@ use fantail_testkit::{Certificates, End, Fantail, PATIENCE, RedisSentinel, Redis
 use crate::broker::{assert_gap, assert_ok, data};
 use crate::node::{FANTAIL, ask, metrics, node, publish, subscribe, until_ready};
 
-/// Every secret of these tests begins so, and none may be shown anywhere.
+/// Every secret of these tests begins with this, and no output may show it.
 const CANARY: &str = "hunter2";
 const USER: &str = "ACL SETUSER edge on >hunter2-of-edge resetchannels -@all +subscribe +unsubscribe +publish \
     &fantail:* &fantail-event:* &fantail-service:*";
@@ -24,7 +24,7 @@ async fn make_user(redis: &RedisServer) {
     assert_ok(&redis.command(&words).await.unwrap());
 }
 
-/// Everything that this node tells anyone.
+/// Checks everything that this node prints, logs or answers.
 async fn assert_no_secret(node: &Fantail) {
     let (config, metrics) = (ask(node, "GET", "/config").await.text(), metrics(node).await.0);
     assert!(config.contains("redis_password_file"), "{config}");
@@ -62,7 +62,7 @@ async fn events_come_through_tls_with_a_client_certificate_and_a_password_from_a
 
 /// 1. A node finds its Redis by a Sentinel with a password; a stream gets an event.
 /// 2. The master dies. The Sentinel makes the replica the master.
-/// 3. The stream is told of the gap, in its place, and then gets what is published on the new master.
+/// 3. The stream gets a gap, in its place, and then the events of the new master.
 #[tokio::test]
 async fn a_failover_is_a_gap_and_what_comes_after_it_arrives() {
     let mut master = RedisServer::start().await.unwrap();

@@ -1,4 +1,4 @@
-//! The page: opens sources, writes down what each of them tells, and reports when all of them have come to their end.
+//! The page: it opens sources, writes down their events, and reports when all of them have come to their end.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub(crate) struct BrowserEvent {
     pub(crate) id: String,
 }
 
-/// What one source told, in order.
+/// The entries of one source, in order.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct SourceLog(Vec<SourceEntry>);
 
@@ -56,7 +56,8 @@ pub(crate) struct Sources {
     pub(crate) failing: Vec<(String, String)>,
     /// Until it has given up for ever.
     pub(crate) giving_up: Vec<(String, String)>,
-    /// Which other stream the page opens when a source has told its first event: a node sees by that how far the page is.
+    /// When a source has told its first event, the page opens this other stream. The node sees by it how far the page
+    /// is.
     pub(crate) answering: Vec<(String, String)>,
 }
 

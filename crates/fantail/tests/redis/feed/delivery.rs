@@ -1,4 +1,4 @@
-//! From Redis to every stream: in order, once, and everything that was published after a stream's head.
+//! From Redis to every stream: every event after a stream's head, in order and once.
 
 use fantail_testkit::{End, PATIENCE, RedisServer, SseClient};
 use serde_json::json;
@@ -37,9 +37,10 @@ async fn plain_text_and_envelopes_arrive_in_the_order_in_which_redis_took_them()
     }
 }
 
-/// 1. A publisher sends the copies of an event for `a` and `b` one by one. Nobody follows `b` when the first goes out.
+/// 1. A publisher sends the copies of an event for `a` and `b` one by one. No stream follows `b` when the first goes
+///    out.
 /// 2. A stream of `b` opens.
-/// 3. The second copy goes out: the stream was open, so it must come, and who follows `a` gets nothing again.
+/// 3. The second copy goes out. The stream of `b` must get it, and the stream of `a` gets nothing again.
 #[tokio::test]
 async fn an_event_whose_copies_are_sent_one_by_one_reaches_a_stream_that_opens_in_between() {
     let redis = RedisServer::start().await.unwrap();
@@ -134,7 +135,7 @@ async fn what_is_published_once_the_head_was_seen_arrives() {
     }
 }
 
-/// As above, over channels that come and go: a stream may meet an UNSUBSCRIBE of its channel that is under way.
+/// As above, over channels that come and go: an UNSUBSCRIBE of the stream's channel may be under way.
 #[tokio::test]
 async fn what_is_published_once_the_head_was_seen_arrives_though_the_channel_was_just_unfollowed() {
     const CLIENTS: usize = 4;
@@ -164,7 +165,7 @@ async fn a_stream_that_saw_no_event_yet_resumes_without_loss() {
     let redis = RedisServer::start().await.unwrap();
     let node = fed_by(&redis, &[]).await;
     let mut first = subscribe(&node, "/sse?channel=a&channel=b").await;
-    // The opening follows the head in the same write; a comment that follows would too.
+    // The opening comes in the same write as the head; a comment behind it would too.
     while first.last_event_id().is_empty() {
         first.read_more(PATIENCE).await.unwrap();
     }
@@ -174,7 +175,7 @@ async fn a_stream_that_saw_no_event_yet_resumes_without_loss() {
     for number in 0..5 {
         publish(&node, ["a", "b"][number % 2], format!("missed {number}")).await;
     }
-    // The receipt says that Redis passed it on; that it is in the log is seen only there.
+    // The receipt says that Redis passed the event on, but not that the node has it in its log.
     until(&node, "the node has them", |metrics| metrics.count("fantail_events_in_total") == 5).await;
     let request = SseClient::request(node.public(), "/sse?channel=b&channel=a").last_event_id(&id);
     let mut second = request.connect().await.unwrap();

@@ -1,4 +1,4 @@
-//! What a node asks of Redis: each channel once, as long as somebody follows it and a little longer.
+//! A node subscribes at Redis to each channel once, as long as a stream follows it and a little longer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,7 +42,7 @@ async fn a_channel_without_streams_stays_followed_for_the_linger_time_and_no_lon
             redis.wait_for_subscribers("fantail-event:c", 0).await.unwrap();
             until(&node, "nothing is followed", |metrics| metrics.count("fantail_followed_channels") == 0).await;
         } else {
-            // Another channel's way to Redis and back is behind anything that the node would have sent for this one.
+            // The answer about another channel comes behind anything that the node would have sent for this one.
             let before = calls(&redis, "subscribe").await;
             drop(subscribe(&node, "/sse/other").await);
             assert_eq!(redis.pubsub_numsub("fantail:c").await.unwrap(), 1);
@@ -78,7 +78,7 @@ async fn what_is_missed_while_a_channel_was_unfollowed_is_a_gap() {
     assert_gap(&events[1], "a", "not-followed");
     assert_eq!(events[2].data, "next");
 
-    // The gap has been told: whoever comes back with its id, or a later one, is told of none.
+    // The gap has been told: a client that comes back with its id, or a later one, gets none.
     for event in &events[1..] {
         let request = SseClient::request(node.public(), "/sse?channel=a&channel=b").last_event_id(&event.id);
         let mut stream = request.connect().await.unwrap();
@@ -90,8 +90,8 @@ async fn what_is_missed_while_a_channel_was_unfollowed_is_a_gap() {
 
 const CHURNED: [&str; 8] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"];
 
-/// Channels are left and joined again just as their linger time ends, while publishers go on. Whoever is on a channel,
-/// new or come back, misses nothing without being told.
+/// Channels are left and joined again just as their linger time ends, while publishers go on. A stream of the channel,
+/// new or resumed, gets every event or a gap.
 #[tokio::test]
 async fn churn_at_the_end_of_the_linger_time_loses_nothing_silently() {
     const CLIENTS: u64 = 6;
@@ -176,8 +176,8 @@ struct Churner {
 }
 
 impl Churner {
-    /// Joins one or two channels, reads a few events, leaves, and mostly comes back with its last id about when the
-    /// linger time ends.
+    /// Joins one or two channels, reads a few events, and leaves. Mostly it comes back with its last id, at about the
+    /// end of the linger time.
     async fn join_and_leave(mut self, joins: usize) {
         let mut left = joins;
         while left > 0 {
@@ -194,7 +194,7 @@ impl Churner {
                 for event in &events {
                     reader.record(event);
                 }
-                // Not the stream's own last id: more may have been read than was looked at.
+                // The stream's own last id may be further: more may have been read than this test has looked at.
                 let id = events.last().map_or_else(String::new, |event| event.id.clone());
                 drop(stream);
                 if left == 0 || self.random.chance(1, 3) {

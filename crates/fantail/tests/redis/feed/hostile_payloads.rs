@@ -1,4 +1,4 @@
-//! Anyone who may publish to Redis may publish anything: the stream goes on, and what was refused is counted.
+//! Anyone who may publish to Redis may publish anything: the stream goes on, and refused events are counted.
 
 use fantail_testkit::{PATIENCE, RedisServer};
 use serde_json::json;
@@ -9,7 +9,8 @@ use crate::node::{metrics, subscribe, until, up_to_live, words};
 const PLAIN: &str = "fantail:c";
 const EVENT: &str = "fantail-event:c";
 
-/// One hostile payload: its attack, where it is published, what it is, and what the stream gets or why it is refused.
+/// One hostile payload: its attack, its channel, its bytes, and the data that the stream gets or the reason for the
+/// refusal.
 type Attack = (&'static str, &'static str, Vec<u8>, Result<&'static str, &'static str>);
 
 fn attacks() -> Vec<Attack> {
@@ -118,12 +119,12 @@ async fn no_payload_breaks_the_stream_and_every_refusal_is_counted_and_told() {
             assert_eq!(after.count(&series(reason)), before.count(&series(reason)) + 1, "{attack}");
         }
     }
-    // Who comes back from before one of them is told as well.
+    // A client that comes back from before one of them is told as well.
     let last_but_one = &refused_at[refused_at.len() - 2];
     let path = format!("/sse/c?last_event_id={last_but_one}");
     let told = up_to_live(&node, subscribe(&node, &path).await).await;
     assert_eq!(words(&told), ["and on", "gap c lost", "and on"]);
-    // Nothing of it was an outage, and nothing of what was refused is in a log line as it came.
+    // None of them was an outage, and no log line holds a refused payload as it came.
     until(&node, "one stream is open", |metrics| metrics.count("fantail_streams_open") == 1).await;
     assert_eq!(metrics(&node).await.count("fantail_outages_total"), 0);
     let log = node.output();

@@ -1,15 +1,15 @@
-//! Moving from node to node without the log: ids of one mean nothing to the other, and a client is told so. What it gets then
-//! is what it may have missed on its way, and not all that is kept.
+//! Moving from node to node without the log: the ids of one node mean nothing to the other, and the client gets a gap.
+//! Then it gets the events that it may have missed on its way, and not all that is kept.
 
 use fantail_testkit::{Fantail, PATIENCE, RedisServer, Signal, SseClient};
 
 use crate::broker::fed_by;
 use crate::node::{metrics, read_to_close, subscribe, until_ready, up_to_live, words};
 
-/// A little more than follows an unknown id, as the node is set up by itself.
+/// A little more than the default number of events that follow an unknown id.
 const PUBLISHED: usize = 600;
 
-/// The texts 1 to `PUBLISHED`, published; and the id that node `here` gave to the last. Node `there` has had it too.
+/// Publishes the texts 1 to `PUBLISHED` and returns the id that node `here` gave to the last. Node `there` has it too.
 async fn publish_all(redis: &RedisServer, here: &Fantail, there: &Fantail) -> String {
     let mut streams = [subscribe(here, "/sse/c").await, subscribe(there, "/sse/c").await];
     for number in 1..=PUBLISHED {
@@ -23,7 +23,7 @@ async fn publish_all(redis: &RedisServer, here: &Fantail, there: &Fantail) -> St
     ids.swap_remove(0)
 }
 
-/// What a client gets that comes to a node with an id.
+/// The events of a client that comes to a node with an id.
 async fn come_back(node: &Fantail, id: &str) -> Vec<String> {
     let client = SseClient::request(node.public(), "/sse/c").last_event_id(id).connect().await.unwrap();
     words(&up_to_live(node, client).await)
@@ -42,7 +42,7 @@ async fn a_move_repeats_no_more_than_the_newest_few_however_much_is_kept() {
     let moved = come_back(&there, &id).await;
     assert!((1..=257).contains(&moved.len()), "{}", moved.len());
     assert_eq!(moved, gap_and_from(PUBLISHED + 2 - moved.len()));
-    // A clock that is wrong changes how much is repeated behind the gap, within the bound.
+    // A wrong clock changes how much is repeated behind the gap, within the bound.
     let parts: Vec<_> = id.split('.').collect();
     let with_time = |ms: u64| format!("{}.{ms}.{}", parts[0], parts[2]);
     assert_eq!(come_back(&there, &with_time(0)).await, gap_and_from(PUBLISHED - 255));

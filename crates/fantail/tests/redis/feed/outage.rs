@@ -1,4 +1,4 @@
-//! Redis goes away and comes back: streams stay open, and each learns where something may be missing.
+//! Redis goes away and comes back: streams stay open, and each gets a gap where something may be missing.
 
 use fantail_testkit::proxy::Cut;
 use fantail_testkit::{Fantail, FaultProxy, PATIENCE, RedisServer, SseClient};
@@ -6,7 +6,7 @@ use fantail_testkit::{Fantail, FaultProxy, PATIENCE, RedisServer, SseClient};
 use crate::broker::{assert_gap, data, fed_by};
 use crate::node::{ask, metrics, node, publish, subscribe, until, until_ready};
 
-/// Kills Redis, waits until the node has noticed, and gives it back.
+/// Kills Redis, waits until the node has noticed, and starts it again.
 async fn outage(redis: &mut RedisServer, node: &Fantail) {
     redis.kill();
     until_ready(node, false).await;
@@ -26,7 +26,7 @@ async fn streams_live_through_a_crash_of_redis_and_each_channel_gets_one_gap() {
     for number in 0..3 {
         publish(&node, &format!("c{number}"), "before").await;
     }
-    // A Redis that is killed may have told the publisher and not yet the node.
+    // A Redis that is killed may have answered the publisher before it sent the event to the node.
     for (_, stream) in &mut single {
         assert_eq!(data(stream, 1).await, ["before"]);
     }
@@ -84,7 +84,7 @@ async fn two_outages_are_two_gaps_also_for_a_stream_that_comes_back_later() {
         assert_eq!((events[1].data.as_str(), events[3].data.as_str()), ("two", "three"));
     }
     assert_eq!(live, resumed, "whoever resumes gets what the live stream got");
-    // Each id of them is a place to come back to, and no gap is told twice.
+    // Each of their ids is a place to resume from, and no gap is told twice.
     for (at, event) in live.iter().enumerate() {
         let mut stream = resume(event.id.clone()).await.unwrap();
         publish(&node, "c", "end").await;
@@ -98,7 +98,7 @@ async fn two_outages_are_two_gaps_also_for_a_stream_that_comes_back_later() {
     assert_eq!(metrics(&node).await.count("fantail_outages_total"), 2);
 }
 
-/// A channel that is joined during the outage waits for its head; one that is followed already as well, since what is
+/// A channel that is joined during the outage waits for its head. So does one that is followed already, since an event
 /// published now would not arrive.
 #[tokio::test]
 async fn nobody_gets_a_head_while_redis_is_away() {
@@ -131,7 +131,8 @@ async fn nobody_gets_a_head_while_redis_is_away() {
     assert_eq!(events[1].data, "followed");
 }
 
-/// What Redis takes while this node's connection is cut is lost for this node alone; a gap stands in its place.
+/// Events that Redis takes while this node's connection is cut are lost for this node alone; a gap stands in their
+/// place.
 #[tokio::test]
 async fn what_was_published_while_the_connection_was_cut_is_behind_a_gap() {
     let redis = RedisServer::start().await.unwrap();

@@ -1,4 +1,4 @@
-//! A node starts though Redis does not let it in or is not there, says so, and is ready as soon as it can be.
+//! A node starts though Redis refuses it or is away. It says so, and is ready as soon as it can be.
 
 use fantail_testkit::{Fantail, PATIENCE, RedisServer, SseClient};
 
@@ -7,7 +7,7 @@ use crate::node::{ask, node, publish, read_to_close, subscribe, until_ready};
 
 const NOT_THE_PASSWORD: &str = "hunter2-is-wrong";
 
-/// Serves, but not streams: a browser is told to come back.
+/// The node serves, but no streams: a browser is told to come back.
 async fn assert_unready(node: &Fantail) {
     until_ready(node, false).await;
     assert_eq!(ask(node, "GET", "/livez").await.status, 200);

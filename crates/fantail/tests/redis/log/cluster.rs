@@ -1,4 +1,5 @@
-//! The log on a Redis Cluster: every node finds it, goes where it goes, and what clients miss thereby they get or are told.
+//! The log on a Redis Cluster: every node finds it and follows it to other masters, and its clients get the missed
+//! events or a gap.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,11 +14,11 @@ use tokio::task::JoinSet;
 use crate::broker::{LOG, call, come_back, id_of, up_to, words};
 use crate::node::{FANTAIL, Metrics, node, publish, subscribe, until, until_ready};
 
-/// How long a reader waits for an event before it looks whether it has all.
+/// How long a reader waits for an event before it checks whether it has all.
 const A_WHILE: Duration = Duration::from_millis(200);
 const CHANNELS: [&str; 2] = ["a", "b"];
 
-/// A node that is told of some nodes of the cluster, and waits until it is connected.
+/// A node that is told of some nodes of the cluster. Waits until it is connected.
 async fn seeded(seeds: &[String]) -> Fantail {
     let node = node(&["--redis-cluster-nodes", &seeds.join(","), "--redis-log"]).await;
     until_ready(&node, true).await;
@@ -69,7 +70,7 @@ async fn lane_elsewhere(cluster: &RedisCluster) -> String {
     panic!("eight names are all in the slots of one master of three");
 }
 
-/// What happens to the place of one lane is nothing to the other.
+/// A move of one lane's slot does not disturb the other lane.
 #[tokio::test]
 async fn lanes_are_each_at_the_master_that_has_their_slot_and_move_apart() {
     let cluster = RedisCluster::start().await.unwrap();
@@ -97,7 +98,7 @@ async fn lanes_are_each_at_the_master_that_has_their_slot_and_move_apart() {
     assert_eq!(words(&up_to(&mut streams[1], "after").await), ["before", &told, "after"]);
 }
 
-/// Publishers by HTTP and by calls to whichever node of the cluster takes them, and readers on two nodes.
+/// Publishers over HTTP and through the cluster's nodes, and readers on two nodes.
 struct ClusterLoad {
     nodes: Vec<Fantail>,
     ledger: Ledger,
@@ -140,7 +141,7 @@ impl ClusterLoad {
         Self { nodes, ledger, is_over, publishers, readers }
     }
 
-    /// Waits until publishing works again on each node, then until every reader has what came last.
+    /// Waits until publishing works again on each node, then until every reader has the last events.
     async fn end(mut self) -> Verdict {
         for node in &self.nodes {
             until_ready(node, true).await;
@@ -159,7 +160,7 @@ impl ClusterLoad {
     }
 }
 
-/// Publishes until it is over, and then until one more event was accepted for each channel.
+/// Publishes until the end, and then until one more event was accepted for each channel.
 async fn publish_all(ledger: Ledger, number: u64, is_over: Arc<AtomicBool>, accepts: impl AsyncFn(&str, &str) -> bool) {
     let mut publisher = ledger.publisher(Random::from_seed(number));
     let mut last = 0;
@@ -177,7 +178,7 @@ async fn publish_all(ledger: Ledger, number: u64, is_over: Arc<AtomicBool>, acce
     }
 }
 
-/// Reads over one connection until nothing has come for a while and all is over.
+/// Reads over one connection until the end and a while without events.
 async fn read(mut client: SseClient, ledger: Ledger, number: u64, is_over: Arc<AtomicBool>) {
     let reader = ledger.reader(format!("reader {number}"), &CHANNELS, Start::Live(ledger.mark()));
     let mut quiet = 0;
@@ -211,7 +212,7 @@ async fn a_slot_that_moves_under_load_loses_nothing() {
     assert!(verdict.delivered > 100 && verdict.gaps >= 3, "a new term is told each time: {verdict}");
 }
 
-/// The replica may lack what the master accepted last. Whoever missed it is told that the term has ended.
+/// The replica may lack the newest events of the master. A stream that missed them is told that the term has ended.
 #[tokio::test]
 async fn a_failover_in_a_cluster_under_load_is_declared() {
     let (mut cluster, master, replica) = RedisCluster::start_with_replica_for(LOG).await.unwrap();

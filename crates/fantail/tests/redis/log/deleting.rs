@@ -1,4 +1,4 @@
-//! A channel is deleted on one node: its streams there end and its past there is over. Other nodes have no part in it.
+//! A channel is deleted on one node: its streams there end and its past there is gone. Other nodes keep theirs.
 
 use fantail_testkit::{End, PATIENCE, RedisServer};
 

@@ -1,4 +1,4 @@
-//! A node is gone and all its clients come to another one: what they want of Redis is one question.
+//! A node is gone and all its clients come to another one: together they cost Redis one read.
 
 use fantail_testkit::{Direction, PATIENCE, RedisServer};
 use tokio::task::JoinSet;
@@ -37,7 +37,7 @@ async fn many_clients_that_come_to_a_fresh_node_with_one_id_cost_one_read_of_the
 }
 
 /// 1. A client asks for the past. Redis answers, and the answer is held up.
-/// 2. Many more come with the same id.
+/// 2. Many more clients come with the same id.
 /// 3. The one answer serves them all.
 #[tokio::test]
 async fn clients_that_come_while_the_question_is_under_way_wait_for_its_answer() {

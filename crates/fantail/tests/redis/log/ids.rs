@@ -1,7 +1,7 @@
-//! Every kind of id with which a client may come, at a node that has never heard of the channel: what is declared, and
-//! what follows.
+//! Every kind of id that a client may bring, at a node that has never heard of the channel: the gap that is declared,
+//! and the events that follow.
 //!
-//! The story behind all rows: Redis keeps five events of a channel. It numbers 1 to 8, is restarted with its data, and
+//! All rows share one story. Redis keeps five events of a channel. It numbers 1 to 8, is restarted with its data, and
 //! begins a term in which it numbers 9 to 11.
 
 use fantail_testkit::RedisServer;
@@ -10,13 +10,13 @@ use serde_json::json;
 use crate::broker::{ask_back, come_back, logging, node_at, publish_envelope, up_to_live, words};
 use crate::node::subscribe;
 
-/// What is retained, in order.
+/// The retained events, in order.
 const ALL: [&str; 9] = ["4", "5", "6", "7", "8", "gap c term-ended", "9", "10", "11"];
 
 /// Room for ids of many kilobytes in the query.
 const FLAGS: [&str; 4] = ["--uri-bytes-max", "64KiB", "--head-bytes-max", "128KiB"];
 
-/// The story, told; and the ids of its events, that of event 1 first.
+/// Plays the story. Returns the ids of its events, that of event 1 first.
 async fn story() -> (RedisServer, Vec<String>) {
     let mut redis = RedisServer::start_durable().await.unwrap();
     let keeps_five = node_at(redis.addr(), &["--redis-log-events-max", "5"]).await;
@@ -44,7 +44,7 @@ async fn publish_number(redis: &RedisServer, number: u32) -> String {
     publish_envelope(redis, &envelope, &["c"]).await
 }
 
-/// One row: what it is, the id, the gap that is declared at once, and how much of `ALL` follows.
+/// One row: its name, the id, the gap that is declared at once, and how much of `ALL` follows.
 type IdCase = (&'static str, Vec<u8>, Option<&'static str>, usize);
 
 fn rows(ids: &[String]) -> Vec<IdCase> {
@@ -55,7 +55,7 @@ fn rows(ids: &[String]) -> Vec<IdCase> {
         value.clone_into(&mut parts[at]);
         parts.join(".").into_bytes()
     };
-    // What follows the gap of such an id goes by its time.
+    // The events behind such a gap are chosen by the id's time.
     let early = |number: &str, term: Option<&str>| {
         let term = term.map_or_else(|| parts(11)[0].clone(), str::to_owned);
         format!("{term}.0.{number}").into_bytes()
@@ -119,7 +119,7 @@ async fn each_kind_of_id_is_honoured_or_declared_at_a_node_that_never_followed_t
         assert_eq!(words(&events), expected(gap, follows), "{what}");
         let asked = subscribe(&node, &by_query(&id)).await;
         assert_eq!(up_to_live(&node, asked).await, events, "{what}, by query");
-        // Whoever was told of the gap is not told of it again.
+        // A client with the id of the gap is not told of it again.
         if gap.is_some() {
             let rest = up_to_live(&node, come_back(&node, "/sse/c", &events[0].id).await).await;
             assert_eq!(rest, events[1..], "{what}");
@@ -178,8 +178,8 @@ async fn an_id_of_a_publisher_is_looked_for_in_the_channels_of_the_stream_alone(
     assert_eq!(words(&both), owed);
 }
 
-/// As at a node that was there: that the end of the term may be lost is told, and nothing else, since Redis knows that
-/// the channel has had nothing since.
+/// A node that was there would say the same: the end of the term may be lost, and nothing else, since Redis knows that
+/// the channel has had no event since.
 #[tokio::test]
 async fn in_a_quiet_channel_an_id_of_an_ended_term_is_told_of_the_end_alone() {
     let mut redis = RedisServer::start_durable().await.unwrap();

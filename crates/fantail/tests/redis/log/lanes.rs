@@ -1,4 +1,4 @@
-//! Several lanes: each is a log of its own, a stream is in one of them, and whoever mixes them is told.
+//! Several lanes: each is a log of its own, a stream is in one of them, and a request that mixes them is refused.
 
 use fantail_testkit::proxy::Cut;
 use fantail_testkit::{Fantail, FaultProxy, PATIENCE, RedisServer, Response, http};
@@ -103,7 +103,7 @@ async fn an_id_of_another_lane_is_declared_unknown() {
         id = publish(&redis, &format!("plain {number}"), &["a"]).await;
         publish(&redis, &format!("order {number}"), &["@orders/7"]).await;
     }
-    // With an early time, for what follows goes by it.
+    // With an early time, since the replay goes by it.
     let parts: Vec<_> = id.split('.').collect();
     let id = format!("{}.0.{}", parts[0], parts[2]);
     let events = up_to_live(&node, come_back(&node, "/sse/@orders/7", &id).await).await;

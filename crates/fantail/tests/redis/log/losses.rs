@@ -1,5 +1,5 @@
-//! Redis loses its connections, its process, or its data, under open streams: they stay open, get what Redis kept, are
-//! told once where something may be missing, and publishing goes on.
+//! Redis loses its connections, its process, or its data, under open streams. They stay open, get the events that Redis
+//! kept, and get one gap where something may be missing. Publishing goes on.
 
 use fantail_testkit::RedisServer;
 
@@ -32,7 +32,7 @@ async fn a_lost_connection_is_repaired_and_nobody_is_told_of_it() {
 }
 
 /// 1. One node is cut off from Redis, and misses two events.
-/// 2. Redis is killed, and started again with all that it had.
+/// 2. Redis is killed, and started again with all its data.
 /// 3. An event is published at once, and another when both nodes are back.
 #[tokio::test]
 async fn after_a_restart_with_its_data_streams_get_what_redis_kept_and_one_gap_per_channel() {
@@ -92,7 +92,7 @@ async fn after_an_empty_restart_streams_are_told_once_and_go_on() {
         let told = words(&up_to(&mut both, &after).await);
         assert_eq!(sorted_gaps(&told), ["gap a term-ended", "gap b term-ended", &after]);
     }
-    // The node remembers what Redis has forgotten; another one cannot.
+    // This node remembers events that Redis has forgotten; another one cannot.
     let back = up_to_live(&here, come_back(&here, "/sse/a", &ids[0]).await).await;
     let owed = ["gap a term-ended", "after 0", "before 1", "gap a term-ended", "after 1"];
     assert_eq!(words(&back), owed);
@@ -103,7 +103,7 @@ async fn after_an_empty_restart_streams_are_told_once_and_go_on() {
     }
 }
 
-/// What is forgotten in Redis, and what the open streams of `a` get between the event before and the event after.
+/// Deletions in Redis, and the events of the open streams of `a` between the event before and the event after.
 const FORGOTTEN: [(&[&str], &[&str]); 6] = [
     (&["FLUSHALL"], &["gap a term-ended"]),
     (&["DEL", "fantail-stream:{0}:a"], &[]),
@@ -139,7 +139,7 @@ async fn streams_live_through_whatever_redis_forgets_and_get_all_that_follows() 
     }
 }
 
-/// Without the tops nobody knows any more what the event before was: 2 of `other` might have been of `a`.
+/// Without the tops nobody knows what the last event of a channel was: 2 of `other` might have been of `a`.
 #[tokio::test]
 async fn without_the_tops_it_is_told_that_something_may_be_missing_and_what_follows_comes() {
     let redis = RedisServer::start().await.unwrap();

@@ -1,4 +1,4 @@
-//! A client comes back to another node than the one it left: its id is good there too.
+//! A client comes back to another node: its id is good there too.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::broker::{
 };
 use crate::node::{metrics, opening, subscribe, until, until_ready, until_state};
 
-/// How long a reader under load waits for an event before it looks whether there are any left.
+/// How long a reader under load waits for an event before it checks whether any are left.
 const A_WHILE: Duration = Duration::from_millis(200);
 
 #[tokio::test]
@@ -108,8 +108,8 @@ async fn a_client_that_is_ahead_of_a_node_waits_for_it_and_gets_nothing_twice() 
     assert_eq!(words(&up_to(&mut with_older, "4").await), ["2", "3", "4"]);
 }
 
-/// An id names a place for all channels at once: the client saw an event of `loud`, and now wants `quiet` alone, which the
-/// other node follows. Nothing has told that node of the event.
+/// An id names a place for all channels at once. The client saw an event of `loud` and now wants `quiet` alone, which
+/// the other node follows. That node has heard nothing of the event.
 #[tokio::test]
 async fn a_node_that_heard_nothing_of_an_event_asks_how_far_the_log_is() {
     let redis = RedisServer::start().await.unwrap();
@@ -143,17 +143,17 @@ async fn after_kill_9_of_its_node_a_client_goes_on_at_the_other_or_at_the_one_th
     assert_eq!(words(&up_to(&mut come_back(&again, "/sse/a", &id).await, "5").await), ["4", "5"]);
 }
 
-/// What the tasks of the test under load share.
+/// The state that the tasks of the test under load share.
 struct MovingLoad {
     redis: RedisServer,
-    /// The nodes as they are at the moment.
+    /// The nodes at the moment.
     nodes: RefCell<Vec<SocketAddr>>,
     ledger: Ledger,
     /// Events still to publish.
     left: Cell<usize>,
     /// Publishers that are not done.
     publishing: Cell<usize>,
-    /// The very last event, for everybody.
+    /// The very last event, for every reader.
     last: OnceCell<Composed>,
     /// No node is killed before all readers have begun.
     begun: Barrier,
@@ -163,7 +163,7 @@ const READERS: usize = 9;
 
 const CHANNELS: [&[&str]; 3] = [&["a"], &["b"], &["a", "b"]];
 
-/// Publishes to `a`, `b` and both until nothing is left; who is done last sends the last event.
+/// Publishes to `a`, `b` and both until nothing is left; the publisher that is done last sends the last event.
 async fn publish_what_is_left(load: Rc<MovingLoad>, seed: u64) {
     let mut publisher = load.ledger.publisher(Random::from_seed(seed));
     let mut connection = load.redis.connection().await.unwrap();
@@ -186,8 +186,8 @@ async fn publish_what_is_left(load: Rc<MovingLoad>, seed: u64) {
     }
 }
 
-/// Reads in short connections, each to a node that chance picks and dropped in the middle of things, until everything
-/// is published; then comes back for the rest.
+/// Reads in short connections, each to a random node and dropped in the middle of the stream, until everything is
+/// published. Then it comes back for the rest.
 async fn read_in_pieces(load: Rc<MovingLoad>, seed: u64) {
     let channels = CHANNELS[seed as usize % 3];
     let mut random = Random::from_seed(seed);
@@ -201,7 +201,7 @@ async fn read_in_pieces(load: Rc<MovingLoad>, seed: u64) {
     loop {
         let last = load.last.get();
         let node = *random.pick(&load.nodes.borrow()).unwrap();
-        // The last connection reads to the end; each may meet a node that was killed.
+        // The last connection reads to the end. Any of them may meet a node that was killed.
         let events_max = last.map_or(random.below(12), |_| u64::MAX);
         if let Ok(client) = SseClient::request(node, &path).last_event_id(&id).connect().await {
             read(client, events_max, &reader, &mut id).await;
@@ -221,7 +221,7 @@ async fn read(mut client: SseClient, events_max: u64, reader: &Reader, id: &mut 
                 reader.record(&event);
                 id.clone_from(&event.id);
             }
-            // Nothing for now, or its node was killed.
+            // Nothing to read for now, or the node was killed.
             Err(_) => return,
         }
     }

@@ -1,4 +1,4 @@
-//! Whoever sees the head of a stream may publish: the event arrives.
+//! After the head of a stream, a publisher may publish: the event arrives.
 
 use fantail_testkit::{PATIENCE, RedisServer, SseClient};
 use serde_json::json;
@@ -34,8 +34,8 @@ async fn what_is_published_once_the_head_was_seen_arrives_in_500_fresh_channels(
     assert_eq!(metrics(&node).await.count("fantail_gaps_sent_total"), 0);
 }
 
-/// As above, while others publish to the channel before the head and in its midst: what comes begins at one place and
-/// has no hole.
+/// As above, while others publish to the channel before and after the head: the events begin at one place and have no
+/// hole.
 #[tokio::test]
 async fn a_stream_that_opens_while_others_publish_has_no_hole() {
     let redis = RedisServer::start().await.unwrap();

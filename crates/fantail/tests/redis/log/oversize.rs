@@ -1,4 +1,4 @@
-//! An event that is larger than a node sends: the function took it, so its streams are told that it is missing.
+//! An event that is larger than a node sends: Redis has taken it, so its streams are told that it is missing.
 
 use fantail_testkit::{RedisServer, SseClient};
 
@@ -8,7 +8,7 @@ use crate::node::{metrics, subscribe};
 const SMALL: [&str; 2] = ["--event-bytes-max", "1KiB"];
 const PASSED_OVER: [&str; 3] = ["before", "gap c lost", "after"];
 
-/// Publishes an event that is too large for some, between two that are not.
+/// Publishes an event that is too large for some nodes, between two that are not.
 async fn publish_large(redis: &RedisServer) {
     publish(redis, "before", &["c"]).await;
     publish(redis, &large(), &["c", "d"]).await;

@@ -32,7 +32,7 @@ async fn on_one_node_later_replays_reach_further_back_than_earlier_ones() {
         assert_eq!(words(&stream.next_events(events, PATIENCE).await.unwrap()), expected, "replay={replay}");
         assert_eq!(words(&up_to_live(&node, stream).await), [""; 0], "replay={replay}");
     }
-    // What came live since joins what was read back.
+    // The events that came live since join those that were read back.
     let mut stream = subscribe(&node, "/sse/c?replay=all").await;
     publish(&redis, "live", &["c"]).await;
     all.push("live".into());

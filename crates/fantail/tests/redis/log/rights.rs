@@ -71,7 +71,7 @@ async fn what_it_forges_in_its_own_channel_stays_in_its_own_channel() {
     assert_refused(&user.command(&["PUBLISH", "fantail:b", "x"]).await.unwrap());
     assert_refused(&user.command(&["XADD", "fantail-stream:{0}:b", "*", "t", term]).await.unwrap());
 
-    // Numbers 2 and 3 are left out by the function, so that what is forged has a place.
+    // The function leaves out the numbers 2 and 3, so that the forged events have a place.
     assert!(matches!(user.command(&["HSET", LOG, "number", "3", "last", "1"]).await.unwrap(), Reply::Integer(_)));
     let forged = format!("{term}.{ms}.2 1 a,b\n{{\"data\":\"forged live\"}}");
     assert!(matches!(user.command(&["PUBLISH", &format!("{LOG}:a"), &forged]).await.unwrap(), Reply::Integer(_)));

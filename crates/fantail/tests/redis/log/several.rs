@@ -5,7 +5,7 @@ use fantail_testkit::{Fantail, RedisServer, SseClient};
 use crate::broker::{behind_proxy, come_back, cut_off, logging, publish, up_to, up_to_live, words};
 use crate::node::subscribe;
 
-/// Queries, and what their streams get of what `publish_some` publishes.
+/// Queries, and the events of `publish_some` that their streams get.
 const STREAMS: [(&str, &[&str]); 5] = [
     ("channel=a", &["ab", "abc", "a", "end"]),
     ("channel=a&channel=b", &["ab", "abc", "a", "bc", "end"]),
@@ -63,7 +63,7 @@ async fn from_a_repair_of_what_a_node_missed() {
     }
 }
 
-/// On a node that has some of the channels' logs and fetches others, the same event is in both.
+/// The node has some of the channels' logs and fetches others, so the same event is in both.
 #[tokio::test]
 async fn fetched_for_a_client_that_comes_back_to_a_node_that_has_all_some_or_none_of_it() {
     let redis = RedisServer::start().await.unwrap();

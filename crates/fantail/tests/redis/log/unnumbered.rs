@@ -1,4 +1,4 @@
-//! What is published plainly while the log is on: live for whoever is there, and nothing for anybody else.
+//! Plain PUBLISH while the log is on: the event comes live to open streams, and is never replayed.
 
 use fantail_testkit::{RedisServer, Reply, SseClient};
 
@@ -48,7 +48,7 @@ async fn plain_events_are_never_replayed_wherever_a_client_comes_back() {
         let come = |id: &str| come_back(node, "/sse/c", id.to_owned());
         assert_eq!(words(&up_to_live(node, come(&before).await).await), both);
         assert_eq!(words(&up_to_live(node, come(&id).await).await), both[1..]);
-        // An envelope's id is not sent, so nobody has it.
+        // The id of an envelope is not sent, so no client has it.
         let unknown = words(&up_to_live(node, come("own").await).await);
         assert_eq!(unknown, ["gap c unknown-id", "numbered 1", "numbered 2"]);
         for (replay, from) in [("1", 1), ("2", 0), ("all", 0)] {
@@ -81,7 +81,7 @@ async fn kill_subscriptions(redis: &RedisServer) -> i64 {
 }
 
 /// 1. A plain event comes, the subscription is killed, and another is published before the node is back.
-/// 2. Nobody can bring that one, so its channel is told. What the log has is brought, and nobody told.
+/// 2. The second event is lost, so its channel gets a gap. Events of the log are repaired, without a gap.
 #[tokio::test]
 async fn a_lost_connection_is_a_gap_where_plain_events_were_seen_and_nowhere_else() {
     let redis = RedisServer::start().await.unwrap();
@@ -114,7 +114,7 @@ async fn a_lost_connection_is_a_gap_where_plain_events_were_seen_and_nowhere_els
     assert_eq!(words(&back), rounds);
 }
 
-/// The node cannot know of a plain event that it never saw: an operator may say that they are to be expected.
+/// The node cannot know of a plain event that it never saw. An operator may set that plain events are to be expected.
 #[tokio::test]
 async fn where_plain_events_are_expected_an_outage_is_a_gap_before_the_first_was_seen() {
     let redis = RedisServer::start().await.unwrap();
@@ -131,8 +131,8 @@ async fn where_plain_events_are_expected_an_outage_is_a_gap_before_the_first_was
     assert_eq!(words(&up_to(&mut other, "last").await), ["last"]);
 }
 
-/// Plain events are published without a pause while the subscription is killed again and again. What comes of them are
-/// runs, and between two that do not join stands a gap.
+/// Plain events are published without a pause while the subscription is killed again and again. They come in runs, and
+/// between two runs that do not join stands a gap.
 #[tokio::test]
 async fn in_a_loop_of_kills_no_plain_event_vanishes_without_a_gap_and_no_numbered_one_costs_any() {
     const KILLS: u64 = 5;
@@ -176,7 +176,7 @@ async fn in_a_loop_of_kills_no_plain_event_vanishes_without_a_gap_and_no_numbere
     assert_eq!(gaps, KILLS, "one for each loss");
 }
 
-/// Redis took them, so who published them believes that they are there.
+/// Redis took them, so their publishers believe that they are there.
 #[tokio::test]
 async fn what_cannot_be_sent_is_told_to_the_streams_that_are_open() {
     let redis = RedisServer::start().await.unwrap();
