@@ -1,4 +1,4 @@
-//! The programs in `examples/` are run as they stand there: against a real Redis, nodes that it feeds, and a real browser.
+//! The programs in `examples/` run unchanged: against a real Redis, nodes that it feeds, and a real browser.
 //!
 //! Those in Python, for Node.js and in Go need packages, which are fetched once into the target directory.
 #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
@@ -21,7 +21,8 @@ use node::{ask, connections, node, publish, subscribe, until, until_ready, until
 /// A registry may be slow.
 const FETCH_PATIENCE: Duration = Duration::from_mins(5);
 
-/// What the programs publish on `demo`, and on `demo` and `news`; those for the log publish the second alone.
+/// The events that the programs publish on `demo`, and on `demo` and `news`. Programs for the log publish the second
+/// alone.
 const BOTH: [(&str, &str); 2] = [("message", "hello"), ("greeting", "hello")];
 const LOGGED: [(&str, &str); 1] = [("greeting", "hello")];
 
@@ -29,7 +30,7 @@ fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
 }
 
-/// Where the packages are, as far as they were fetched.
+/// The place of the packages, as far as they were fetched.
 fn packages() -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("snippets");
     fs::create_dir_all(&directory).unwrap();
@@ -45,7 +46,7 @@ async fn run(what: &str, command: &mut Command, limit: Duration) -> String {
     output.stdout
 }
 
-/// The command that runs this program, whose packages are there then.
+/// The command that runs this program, with its packages in place.
 async fn command(name: &str) -> Command {
     let packages = packages();
     let is_for_redis = !name.starts_with("publish_http");
@@ -66,7 +67,7 @@ async fn command(name: &str) -> Command {
                 npm.args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(&packages).arg("redis");
                 run("npm", &mut npm, FETCH_PATIENCE).await;
             }
-            // Node.js looks for packages from where the program is.
+            // Node.js looks for packages in the folder of the program.
             let copy = packages.join(name);
             fs::copy(example(name), &copy).unwrap();
             let mut node = Command::new("node");
@@ -88,7 +89,7 @@ async fn command(name: &str) -> Command {
     }
 }
 
-/// The program publishes these events, once each, and prints what it was told.
+/// The program publishes these events, once each, and prints its receipts.
 async fn assert_publishes(name: &str, flags: &[&str], owed: &[(&str, &str)]) -> String {
     let redis = RedisServer::start().await.unwrap();
     let node = node(&[&["--redis-url", &redis.url()], flags].concat()).await;
@@ -104,7 +105,7 @@ async fn assert_publishes(name: &str, flags: &[&str], owed: &[(&str, &str)]) -> 
     printed
 }
 
-/// Publishes one more, which shows that nothing came twice.
+/// Publishes one more event, which shows that nothing came twice.
 async fn events_before_the_end(node: &Fantail, stream: &mut SseClient, count: usize) -> Vec<(String, String)> {
     publish(node, "demo", "the end").await;
     let mut events = stream.next_events(count + 1, PATIENCE).await.unwrap();
@@ -147,8 +148,8 @@ async fn the_program_in_go_publishes() {
     assert!(printed.ends_with(".1 1\n"), "{printed}");
 }
 
-/// Lets the first `EventSource` be answered 404, and the last one give up when it has told of the event after the gap, as
-/// a browser does on any status but 200. Reports the page's lines when one of them ends in "the end".
+/// The first `EventSource` gets 404, and the last one gives up after the event behind the gap, as a browser does on any
+/// status but 200. Reports the page's lines when one of them ends in "the end".
 const REPORT: &str = "<script>
 const Given = EventSource;
 const sources = [];
@@ -194,7 +195,7 @@ const LINES: [&str; 9] = [
     "message: the end",
 ];
 
-/// What happens to the page's stream: it is ended, its channel is deleted, and the end comes.
+/// The life of the page's stream: it is ended, its channel is deleted, and the end comes.
 async fn play(node: &Fantail) {
     let first = live_stream(node, "").await;
     publish(node, "demo", "one").await;

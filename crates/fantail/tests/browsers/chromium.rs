@@ -1,7 +1,7 @@
-//! A real browser with its own `EventSource`, directly and through nginx: whatever ends a stream, it comes back and
+//! A real browser with its own `EventSource`, directly and through nginx: after any end of a stream it comes back and
 //! misses nothing, or is told.
 //!
-//! One browser runs once and reports what every one of its sources saw; each test looks at its part of that report.
+//! One browser runs once and reports the events of every source; each test looks at its part of that report.
 
 mod away;
 mod page;
@@ -9,7 +9,7 @@ mod scenarios;
 
 use scenarios::told;
 
-/// How a source names that it is between two connections, and that it has given up for ever.
+/// The state of a source between two connections, and of one that has given up for ever.
 const CONNECTING: u64 = 0;
 const CLOSED: u64 = 2;
 
@@ -78,7 +78,7 @@ async fn after_a_restart_the_gap_is_an_event_that_a_page_can_listen_to() {
 #[tokio::test]
 async fn the_reconnection_time_is_honoured() {
     let told = told().await;
-    // Both were ended at once. A browser that takes no notice would bring them back together.
+    // Both were ended at once. A browser that ignores the time would bring them back together.
     assert!(told.log("quick").opened() > scenarios::RETURNS);
     assert_eq!((told.log("slow").opened(), told.log("slow").errors()), (1, vec![CONNECTING]));
 }
@@ -111,7 +111,7 @@ async fn behind_nginx_with_our_file_a_page_goes_on_by_itself_though_no_node_answ
     }
 }
 
-/// Why the file is needed.
+/// This is the reason for the file.
 #[tokio::test]
 async fn behind_a_bare_proxy_pass_a_browser_gives_up_when_no_node_answers_for_longer_than_retry() {
     for (source, _) in away::ENDS {

@@ -1,7 +1,7 @@
 //! Behind a real nginx with nothing configured but `proxy_pass`: our own headers must be enough for it to pass every
 //! event on at once and whole.
 //!
-//! It speaks HTTP/1.0 to its upstream then. All of it is tried again with HTTP/1.1.
+//! By default nginx speaks HTTP/1.0 to its upstream. All of it is tried again with HTTP/1.1.
 
 use fantail_testkit::port::free_port;
 use fantail_testkit::response::Framing;
@@ -10,10 +10,10 @@ use fantail_testkit::{End, Fantail, Nginx, PATIENCE, Random, SseClient, http, pa
 use crate::node::{ask, connections, node, publish, read_to_close, until_closed, until_open};
 use crate::recipe::recipe;
 
-/// What stands in the location besides `proxy_pass`.
+/// The lines in the location besides `proxy_pass`.
 const CONFIGURATIONS: [&str; 2] = ["", "proxy_http_version 1.1;"];
 
-/// Ends the only stream there is. The node sees nginx's address, so it cannot be asked for the client's.
+/// Ends the only open stream. The node sees nginx's address, so the client's cannot be looked up.
 async fn kick_the_only_one(node: &Fantail) {
     let listing = connections(node).await;
     assert_eq!(listing.len(), 1, "{listing:?}");
@@ -129,7 +129,7 @@ async fn a_client_that_goes_away_is_noticed_behind_the_proxy() {
                 stream.reset().unwrap();
             }
         }
-        // No event and no keepalive is needed to find out.
+        // The node finds out without an event or a keepalive.
         until_open(&node, 0).await;
     }
 }
@@ -171,7 +171,7 @@ async fn with_our_file_a_browser_is_told_when_to_come_back_though_no_node_answer
 }
 
 #[tokio::test]
-async fn with_our_file_what_a_node_answers_passes_as_it_is() {
+async fn with_our_file_the_answers_of_a_node_pass_unchanged() {
     let node = node(&[]).await;
     let nginx = Nginx::start_site(|port| recipe(port, node.public(), "https://app.example")).await.unwrap();
     assert_eq!(http(nginx.addr(), "GET", "/sse/a*", &[], "").await.unwrap().status, 400);

@@ -15,7 +15,7 @@ fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 
-/// The file that users are given, with the addresses and certificates of a test in place of its own.
+/// The nginx file in `deploy`, with the addresses and certificates of a test in place of its own.
 fn site(port: u16, node: SocketAddr, gate: SocketAddr, certificates: &Certificates) -> String {
     let mut text = fs::read_to_string(repository("deploy/nginx/fantail-private.conf")).unwrap();
     for (theirs, ours) in [
@@ -51,7 +51,7 @@ impl Private {
         Self { node, nginx, gate, certificates }
     }
 
-    /// `curl` at these targets, as whoever this session is, with these options.
+    /// `curl` at these targets, with this session's cookie and these options.
     fn curl(&self, session: &str, options: &[&str], targets: &[&str]) -> Child {
         let mut command = Command::new("curl");
         command.args(["--silent", "--no-buffer", "--noproxy", "*", "--cacert"]).arg(self.certificates.ca());
@@ -60,7 +60,7 @@ impl Private {
         Child::spawn("curl", &mut command).unwrap()
     }
 
-    /// What `curl` printed up to its end.
+    /// The output of `curl`.
     async fn curled(&self, session: &str, options: &[&str], targets: &[&str]) -> String {
         let mut curl = self.curl(session, options, targets);
         curl.wait(PATIENCE).await.unwrap();
@@ -81,7 +81,7 @@ async fn has_printed(curl: &mut Child, text: &str) {
 }
 
 #[tokio::test]
-async fn with_the_private_file_who_may_read_reads_and_nobody_else_does() {
+async fn with_the_private_file_only_a_session_with_the_right_reads() {
     let private = Private::start(&[]).await;
     for target in ["/sse/news", "/sse/user%3aann", "/sse?channel=news&channel=user%3Aann"] {
         let mut curl = private.curl("session-of-ann", &[], &[target]);
@@ -99,7 +99,7 @@ async fn with_the_private_file_who_may_read_reads_and_nobody_else_does() {
         ("session-of-ann", "/sse?channel=news&%63hannel=user:bob", "403"),
         ("session-of-ann", "/sse/news?channel=user:bob", "403"),
         ("session-of-ann", "/sse", "403"),
-        // What the two of them read in different ways is no stream at all.
+        // The service and the node read this path in different ways, so it is no stream at all.
         ("session-of-ann", "//sse/news", "404"),
         ("session-of-ann", "/sse/../sse/news", "403"),
         ("session-of-ann", "/fantail-may-read", "404"),
@@ -114,7 +114,7 @@ async fn with_the_private_file_a_browser_comes_back_when_the_service_that_knows_
     private.gate.kill();
     let told = private.curled("session-of-ann", &["--header", "Accept: text/event-stream"], &["/sse/news"]).await;
     assert!(told.starts_with(": no node answers\nretry: "), "{told}");
-    // A page of another origin that sends cookies could not read it otherwise, and would give up.
+    // Otherwise a page of another origin that sends cookies could not read it, and would give up.
     let options = ["--include", "--header", "Accept: text/event-stream", "--header", "Origin: https://app.example.com"];
     let told = private.curled("session-of-ann", &options, &["/sse/news"]).await;
     for header in ["origin: https://app.example.com", "credentials: true"] {
@@ -129,7 +129,7 @@ async fn with_the_private_file_more_streams_than_six_share_one_connection() {
     let private = Private::start(&[]).await;
     let targets: Vec<_> = (0..20).map(|number| format!("/sse/news?limit=1&_={number}")).collect();
     let targets: Vec<_> = targets.iter().map(String::as_str).collect();
-    // Which transfer opened the connection is told at its end, one line for each.
+    // At the end of a transfer curl tells which connection it opened, one line for each.
     let options =
         ["--http2", "--parallel", "--parallel-max", "50", "--write-out", "%{num_connects} of HTTP/%{http_version}\n"];
     let mut curl = private.curl("session-of-ann", &options, &targets);

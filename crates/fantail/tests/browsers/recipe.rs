@@ -1,10 +1,10 @@
-//! The nginx file that users are given.
+//! The nginx file in `deploy`, for tests.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// The file that users are given, with the addresses of a test in place of its own.
+/// The nginx file in `deploy`, with the addresses of a test in place of its own.
 pub(crate) fn recipe(port: u16, node: SocketAddr, origin: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/nginx/fantail.conf");
     let mut text = fs::read_to_string(path).unwrap();

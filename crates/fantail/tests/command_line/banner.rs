@@ -1,18 +1,18 @@
-//! What a node tells the person who starts it: the feed's mode, and lines that work when they are pasted.
+//! The lines for the person who starts a node: the feed's mode, and commands that work when they are pasted.
 
 use fantail_testkit::child::Child;
 use fantail_testkit::{Fantail, PATIENCE, RedisServer};
 
 use crate::node::{node, subscribe, until_ready, until_state};
 
-/// What stands behind the first word of the line that begins with it.
+/// The rest of the line that begins with this word.
 fn told(node: &Fantail, word: &str) -> Option<String> {
     let output = node.output().stdout;
     let mut lines = output.lines();
     lines.find_map(|line| Some(line.strip_prefix(word)?.strip_prefix(' ')?.trim_start().to_owned()))
 }
 
-/// A node that has told everything up to the line that begins with `last`.
+/// A node that has printed everything up to the line that begins with `last`.
 async fn told_node(flags: &[&str], last: &str) -> Fantail {
     let mut node = node(flags).await;
     node.wait_for_output(&format!("\n{last} "), PATIENCE).await.unwrap();

@@ -1,4 +1,4 @@
-//! A server that answers just what the test says, one connection after the other.
+//! A server with the answers of a test, for one connection after the other.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,6 @@ pub(crate) const STREAM: &str =
 /// The end of a chunked stream.
 pub(crate) const CLEAN_END: &str = "0\r\n\r\n";
 
-/// A listening server.
 pub(crate) struct Canned(TcpListener);
 
 /// One connection to it.
@@ -24,7 +23,6 @@ pub(crate) struct Conversation {
     ahead: Vec<u8>,
 }
 
-/// A request.
 #[derive(Debug)]
 pub(crate) struct SeenRequest {
     pub(crate) head: String,

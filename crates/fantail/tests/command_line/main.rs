@@ -1,6 +1,6 @@
 //! The command line as people meet it: faults, help, and the two clients against real servers.
 //!
-//! Runs the built program only. What its clients send is checked against a server that says just what it is told to.
+//! Runs the built program only. A server with fixed answers checks the requests of its clients.
 #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
 mod banner;

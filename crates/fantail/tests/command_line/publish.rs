@@ -10,7 +10,7 @@ use crate::canned::{Canned, answer};
 use crate::node::{node, subscribe};
 use crate::running::{FinishedCommand, Piped, run, run_with};
 
-/// How often a state that must come is looked at.
+/// How often an awaited state is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Publishes to this node.
@@ -112,7 +112,7 @@ async fn the_first_bad_line_ends_it_and_is_named() {
 }
 
 #[tokio::test]
-async fn what_does_not_go_through_is_told_with_the_reason() {
+async fn an_event_that_is_not_accepted_is_reported_with_the_reason() {
     let node = node(&["--event-bytes-max", "1KiB"]).await;
     let large = "x".repeat(2048);
     let outcome = publish_at(&node, &["demo", &large], "").await;
@@ -134,7 +134,7 @@ async fn what_does_not_go_through_is_told_with_the_reason() {
     assert!(outcome.stderr.contains("cannot connect"), "{}", outcome.stderr);
 }
 
-/// Some other server may say 200 to everything: that is no receipt.
+/// Another kind of server may say 200 to everything: that is no receipt.
 #[tokio::test]
 async fn only_a_receipt_counts_as_published() {
     let server = Canned::listen().await;
@@ -205,7 +205,7 @@ async fn events_go_through_redis_to_a_running_node() {
     assert_eq!(seen, expected);
 }
 
-/// No node is there: the log takes events all the same, and numbers them.
+/// No node is there: the log takes and numbers events all the same.
 #[tokio::test]
 async fn events_are_kept_in_the_log_with_the_id_that_the_receipt_tells() {
     let redis = RedisServer::start().await.unwrap();
@@ -244,7 +244,7 @@ async fn until_no_client(port: u16) {
     }
 }
 
-/// Redis closes connections that are idle for long, if it is told to; here it is told to close this one.
+/// Redis may close connections that are idle for long; here it is told to close this one.
 #[tokio::test]
 async fn a_redis_connection_that_was_closed_between_two_lines_is_made_anew() {
     let redis = RedisServer::start().await.unwrap();

@@ -1,4 +1,4 @@
-//! The program, run with these arguments and this input, and what came of it.
+//! A run of the program with these arguments and this input, and its outcome.
 
 use std::process::{Command, Stdio};
 
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::node::FANTAIL;
 
-/// What a run left behind.
+/// The outcome of a run.
 #[derive(Debug)]
 pub(crate) struct FinishedCommand {
     pub(crate) status: Option<i32>,
@@ -19,7 +19,7 @@ pub(crate) struct FinishedCommand {
     pub(crate) stderr: String,
 }
 
-/// The program with these arguments, and nothing of the test's own environment that is meant for it.
+/// The program with these arguments, without the variables of the test's own environment that are meant for it.
 pub(crate) fn fantail(arguments: &[&str]) -> Command {
     let mut command = Command::new(FANTAIL);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FANTAIL_")) {
@@ -29,7 +29,7 @@ pub(crate) fn fantail(arguments: &[&str]) -> Command {
     command
 }
 
-/// A run with which a test talks, or from which it stops listening; killed on drop.
+/// A run whose pipes the test holds, to write, read or close; killed on drop.
 pub(crate) struct Piped {
     child: tokio::process::Child,
     stdin: Option<ChildStdin>,
@@ -59,7 +59,7 @@ impl Piped {
         line
     }
 
-    /// Says and hears no more, as a reader that has seen enough. What it still prints is lost.
+    /// Closes both pipes, as a reader that has seen enough. Further output is lost.
     pub(crate) async fn hang_up(self) -> FinishedCommand {
         let Self { mut child, stdin, stdout, mut stderr } = self;
         drop((stdin, stdout));
@@ -69,7 +69,7 @@ impl Piped {
         FinishedCommand { status, stdout: String::new(), stderr: told }
     }
 
-    /// Says no more, and hears everything up to the end.
+    /// Closes the input, and reads everything up to the end.
     pub(crate) async fn finish(mut self) -> FinishedCommand {
         drop(self.stdin.take());
         let (mut stdout, mut stderr) = (String::new(), String::new());
@@ -115,7 +115,7 @@ pub(crate) async fn objects(child: &mut Child, count: usize) -> Vec<Value> {
     lines(child, count).await.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Waits until it has noted this.
+/// Waits until its standard error has this text.
 pub(crate) async fn noted(child: &mut Child, text: &str) {
     let what = format!("it noted {text:?}");
     child.find_in_output(PATIENCE, &what, |output| output.stderr.contains(text).then_some(())).await.unwrap();

@@ -1,4 +1,4 @@
-//! Faults and texts: what is told before anything runs.
+//! Faults and texts: messages before anything runs.
 
 use std::net::TcpListener;
 
@@ -8,10 +8,10 @@ use fantail_testkit::{Fantail, PATIENCE, Signal};
 use crate::node::FANTAIL;
 use crate::running::run;
 
-/// Everything is wrong at once: flags, variables, the file, and what only the parts that use a setting can see.
+/// Everything is wrong at once: flags, variables, the file, and faults that only the part with a setting can see.
 #[tokio::test]
 async fn all_faults_of_all_layers_are_told_at_once_and_nothing_is_bound() {
-    // Whoever binds before it checks meets this.
+    // A node that bound before it checked would meet this.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let directory = tempfile::tempdir().unwrap();
@@ -42,7 +42,7 @@ async fn all_faults_of_all_layers_are_told_at_once_and_nothing_is_bound() {
     assert!(output.stderr.ends_with('\n') && !output.stderr.contains("hunter2"), "{}", output.stderr);
 }
 
-/// A URL that looks right and that the Redis client cannot use must not end a start half-way.
+/// A URL that looks right but that the Redis client refuses must not end a start half-way.
 #[tokio::test]
 async fn a_redis_url_that_only_the_client_refuses_is_a_fault_of_its_place() {
     let url = "redis://:hunter2%ff@127.0.0.1";
@@ -62,7 +62,7 @@ async fn a_redis_url_that_only_the_client_refuses_is_a_fault_of_its_place() {
     }
 }
 
-/// Every line of a log that a collector reads as JSON, to the last: what was printed before there was a log included.
+/// Every line of a log that a collector reads as JSON, those before the log was set up included.
 #[track_caller]
 fn json_lines(stdout: &str, stderr: &str) -> Vec<serde_json::Value> {
     let lines = stdout.lines().chain(stderr.lines());
@@ -90,7 +90,7 @@ async fn with_the_format_json_every_line_is_json_from_the_first_to_the_last() {
     assert_eq!(lines[0]["level"], "ERROR");
     assert!(lines[0]["message"].as_str().unwrap().contains("cannot listen on"), "{lines:?}");
 
-    // Faults of the settings, wherever the format was said.
+    // Faults of the settings, wherever the format was set.
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("fantail.toml");
     std::fs::write(&file, "typo = 1\nlog_format = \"json\"\n").unwrap();
@@ -108,7 +108,7 @@ async fn with_the_format_json_every_line_is_json_from_the_first_to_the_last() {
 }
 
 #[tokio::test]
-async fn help_tells_what_there_is_and_how_to_begin() {
+async fn help_lists_the_tasks_and_a_quick_start() {
     for arguments in [&[][..], &["--help"], &["-h"], &["help"]] {
         let help = run(arguments).await;
         assert_eq!((help.status, help.stderr.as_str()), (Some(0), ""), "{arguments:?}");

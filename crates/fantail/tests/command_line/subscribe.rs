@@ -1,4 +1,4 @@
-//! `fantail subscribe`: what it prints, what it comes back with, and how it ends.
+//! `fantail subscribe`: its output, the id that it comes back with, and its end.
 
 use fantail_testkit::Fantail;
 use fantail_testkit::port::free_port;
@@ -56,9 +56,9 @@ async fn after_a_clean_end_it_goes_on_behind_its_last_event() {
     assert_eq!(data(&objects(&mut child, 5).await), ["1", "2", "3", "4", "5"]);
 }
 
-/// 1. A node with the memory feed is killed. What was published there is gone with it, and so is its numbering.
+/// 1. A node with the memory feed is killed. Its events are gone with it, and so is its numbering.
 /// 2. Another is started at the same place.
-/// 3. The subscribers come back with an id that it does not know: that is a gap, and they say so. Then they go on.
+/// 3. The subscribers come back with an id that it does not know. They report the gap and go on.
 #[tokio::test]
 async fn after_a_kill_it_comes_back_to_the_new_server_and_tells_the_gap() {
     let listen = format!("127.0.0.1:{}", free_port().unwrap());
@@ -98,14 +98,14 @@ async fn after_a_kill_it_comes_back_to_the_new_server_and_tells_the_gap() {
     assert_eq!(status(&mut json).await, Some(0));
 }
 
-/// Each line is one connection, and what must have come with it:
+/// Each step is one connection, and its expected request:
 /// 1. The opening block carries an id and no event. Then the connection breaks: the id is sent back all the same.
-/// 2. The server has a fault of its own: it is asked again, with the same id.
+/// 2. The server answers with an error of its own: it is asked again, with the same id.
 /// 3. An event comes, and half of another: only the first one's id counts.
 /// 4. A block takes the id away.
 /// 5. Nothing more will come.
 #[tokio::test]
-async fn it_comes_back_with_the_id_of_the_last_whole_block() {
+async fn a_subscriber_comes_back_with_the_id_of_the_last_whole_block() {
     let server = Canned::listen().await;
     let mut child = subscriber(&["--json", "--last-event-id", "given", &server.url("/s?a=b")]);
 
@@ -168,7 +168,7 @@ async fn without_reconnecting_the_status_tells_a_clean_end_from_a_cut_and_from_n
 }
 
 #[tokio::test]
-async fn what_trying_again_would_not_change_ends_it_with_the_servers_reason() {
+async fn an_error_that_a_retry_would_not_change_ends_it_with_the_servers_reason() {
     let node = node(&[]).await;
     let outcome = run(&["subscribe", &url(&node, "/elsewhere")]).await;
     assert_eq!(outcome.status, Some(1));
@@ -208,7 +208,7 @@ async fn wrong_usage_is_told_at_once() {
     }
 }
 
-/// `fantail subscribe … | head -1`, and no event comes that would meet the closed pipe.
+/// `fantail subscribe … | head -1`, without another event that would meet the closed pipe.
 #[tokio::test]
 async fn it_ends_quietly_when_nobody_reads_any_more_though_the_stream_is_idle() {
     let node = node(&[]).await;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::node::{node, publish};
 use crate::running::{fantail, lines, noted, run, status, subscriber};
 
-/// nginx as people have it: TLS outside, plain HTTP to the node.
+/// nginx in its usual place: TLS outside, plain HTTP to the node.
 async fn nginx_with_tls(upstream: SocketAddr, certificates: &Certificates) -> Nginx {
     let (certificate, key) = (certificates.server(), certificates.server_key());
     let site = |port| {
@@ -76,7 +76,7 @@ async fn without_a_file_the_authorities_of_the_system_count() {
     let url = url(&nginx, "localhost", "/sse/a?replay=1");
     let start = |authorities: &std::path::Path| {
         let mut command = fantail(&["subscribe", "--data", "--limit", "1", &url]);
-        // Where the system keeps them, as it is told to every program that asks.
+        // The variable tells every program where the system keeps them.
         command.env("SSL_CERT_FILE", authorities).env_remove("SSL_CERT_DIR");
         Child::spawn("fantail subscribe", &mut command).unwrap()
     };

@@ -1,6 +1,6 @@
-//! A running node, and what tests ask of it in a word: publish, subscribe, look at a number, wait for a state.
+//! A running node and the tests' words for it: publish, subscribe, read a metric, wait for a state.
 //!
-//! Never waits for a time: it waits for something to become true, and gives up only after the kit's long patience.
+//! No function waits for a fixed time. Each waits for a condition, and gives up only after the kit's long patience.
 #![allow(dead_code)] // each test program uses its part of this file
 
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use serde_json::Value;
 /// The program under test.
 pub(crate) const FANTAIL: &str = env!("CARGO_BIN_EXE_fantail");
 
-/// How often a state that must come is looked at.
+/// How often an awaited state is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Starts a node with two shards and the memory feed, which drains without a delay, unless the flags say otherwise.
@@ -34,7 +34,7 @@ pub(crate) async fn subscribe(node: &Fantail, path_and_query: &str) -> SseClient
     client
 }
 
-/// Reads up to the end of the opening block of a client that keeps its body; the id that stands in it.
+/// Reads up to the end of the opening block of a client that keeps its body. Returns the id in the block.
 pub(crate) async fn opening(client: &mut SseClient) -> String {
     let end = loop {
         match client.body().windows(2).position(|pair| pair == b"\n\n") {
@@ -46,7 +46,8 @@ pub(crate) async fn opening(client: &mut SseClient) -> String {
     text.lines().find_map(|line| line.strip_prefix("id: ")).unwrap_or_default().to_owned()
 }
 
-/// Reads a stream to its end, which must be a clean one behind the event that tells why: the events before it, and why.
+/// Reads a stream to its end, which must be clean and behind a close event. Returns the events before it, and its
+/// reason.
 pub(crate) async fn read_to_close(client: &mut SseClient) -> (Vec<Event>, String) {
     let (mut events, end) = client.read_until_end(PATIENCE).await.unwrap();
     assert_eq!(end, End::Clean, "{events:?}");
@@ -58,7 +59,7 @@ pub(crate) async fn read_to_close(client: &mut SseClient) -> (Vec<Event>, String
     (events, told["reason"].as_str().unwrap().to_owned())
 }
 
-/// Everything that a stream brings until it is live, as far as its node has come.
+/// Everything that a stream brings until it is live and has caught up with its node.
 pub(crate) async fn up_to_live(node: &Fantail, mut client: SseClient) -> Vec<Event> {
     assert_eq!(client.status(), 200);
     until_state(node, client.local_addr().unwrap(), "live").await;
@@ -68,7 +69,7 @@ pub(crate) async fn up_to_live(node: &Fantail, mut client: SseClient) -> Vec<Eve
     events
 }
 
-/// What a test compares: the data, or `gap <channel> <reason>`.
+/// The form in which tests compare events: the data, or `gap <channel> <reason>`.
 pub(crate) fn words(events: &[Event]) -> Vec<String> {
     let word = |event: &Event| match event.event.as_str() {
         "fantail.gap" => {
@@ -111,7 +112,7 @@ pub(crate) async fn connections(node: &Fantail) -> Vec<Value> {
     listing["connections"].as_array().unwrap().clone()
 }
 
-/// The name under which the listing has this client.
+/// The name of this client in the listing.
 pub(crate) async fn connection_id(node: &Fantail, client: SocketAddr) -> String {
     let peer = Value::from(client.to_string());
     let listing = connections(node).await;
@@ -150,7 +151,7 @@ pub(crate) async fn until_ready(node: &Fantail, ready: bool) {
 /// One scrape.
 pub(crate) struct Metrics(pub(crate) String);
 
-/// Looks at all numbers once.
+/// Scrapes once.
 pub(crate) async fn metrics(node: &Fantail) -> Metrics {
     let answer = ask(node, "GET", "/metrics").await;
     assert_eq!(answer.status, 200);
@@ -187,7 +188,7 @@ impl Metrics {
     }
 }
 
-/// Looks at the numbers until they are as they must become, and returns them.
+/// Scrapes until the metrics are as they must become, and returns them.
 #[track_caller]
 pub(crate) fn until<'a>(
     node: &'a Fantail,

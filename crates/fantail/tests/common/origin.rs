@@ -1,4 +1,4 @@
-//! A service of the operator, for tests: answers each request as the test says, and notes what it was asked.
+//! A service of the operator, for tests: it answers each request as the test says, and notes the requests.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -8,14 +8,14 @@ use tokio::net::{TcpListener, TcpStream};
 
 type Answering = dyn Fn(&str) -> String + Send + Sync;
 
-/// The service.
 pub(crate) struct TestOrigin {
     pub(crate) address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
 }
 
 impl TestOrigin {
-    /// Answers with what `answer` makes of a request's head: a whole HTTP answer, or nothing, for which the client waits.
+    /// Answers each head of a request with the result of `answer`: a whole HTTP answer, or nothing, so that the client
+    /// waits.
     pub(crate) async fn start(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

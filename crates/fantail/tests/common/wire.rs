@@ -11,7 +11,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-/// A connection.
 pub(crate) struct Wire {
     socket: TcpStream,
     /// Read, and not yet part of a response.
@@ -29,7 +28,6 @@ pub(crate) struct WireAnswer {
 }
 
 impl Wire {
-    /// Connects.
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
         Self::connect_socket(TcpSocket::new_v4().unwrap(), addr).await
     }
@@ -47,7 +45,7 @@ impl Wire {
         Self { socket, ahead: Vec::new(), close: None }
     }
 
-    /// Sends bytes. That the other side has closed already is no failure: its answer is what is looked at.
+    /// Sends bytes. An error counts as sent: if the other side has closed already, the test looks at its answer.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         match timeout(PATIENCE, self.socket.write_all(bytes.as_ref())).await.expect("sending stalls") {
             Err(error) if !is_closed(&error) => panic!("sending: {error}"),
@@ -55,7 +53,7 @@ impl Wire {
         }
     }
 
-    /// Says that nothing more will be sent. That the other side has closed already is no failure.
+    /// Says that nothing more will be sent. The other side may have closed already.
     pub(crate) async fn half_close(&mut self) {
         let _ = self.socket.shutdown().await;
     }

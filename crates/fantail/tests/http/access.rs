@@ -395,7 +395,7 @@ async fn a_grant_in_the_header_fields_is_believed_from_a_trusted_proxy_alone() {
 }
 
 #[tokio::test]
-async fn a_token_is_nowhere_to_be_read() {
+async fn a_token_stands_in_no_log_line_and_no_answer() {
     const CANARY: &str = "hunter2canary";
     let keys = Keys::new();
     let flags = ["--log-level", "trace", "--token-query", "tok", "--token-cookie", "session"];

@@ -231,7 +231,7 @@ async fn a_body_with_broken_chunks_publishes_nothing_and_nothing_behind_it() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_at_all_is_closed() {
+async fn bytes_that_are_not_http_are_closed() {
     let node = node(&[]).await;
     let mut corpus: Vec<Vec<u8>> = vec![
         vec![],

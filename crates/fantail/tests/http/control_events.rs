@@ -62,7 +62,7 @@ async fn every_planned_end_says_why_and_when_to_come_back_and_leaves_the_clients
 }
 
 #[tokio::test]
-async fn without_control_events_no_event_is_fantails_own_and_every_place_is_as_if_it_were_told() {
+async fn without_control_events_no_event_is_fantails_own_and_every_place_stays_the_same() {
     let node = node(&[SPARED, "--retry", "1s", "--log-events-max", "2"]).await;
     let mut ids = Vec::new();
     for number in 0..5 {
@@ -149,7 +149,7 @@ async fn open_streams_are_told_how_the_feed_is_if_that_is_wanted() {
 
 /// An event type of Fantail's own is refused at every entrance, since clients trust it.
 #[tokio::test]
-async fn nobody_publishes_what_only_fantail_says() {
+async fn an_event_type_of_fantails_own_is_refused_at_every_entrance() {
     let redis = RedisServer::start().await.unwrap();
     let url = redis.url();
     let node = node(&["--redis-url", &url]).await;

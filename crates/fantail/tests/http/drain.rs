@@ -186,7 +186,7 @@ async fn a_request_under_way_is_told_to_come_back() {
 /// 1. The process is stopped. Clients come to its port with their requests, and the kernel accepts them.
 /// 2. The drain begins before it goes on. With the listener the kernel would reset them.
 #[tokio::test]
-async fn those_that_wait_in_front_of_the_door_are_told_to_come_back() {
+async fn connections_in_the_backlog_are_told_to_come_back_when_the_drain_begins() {
     for connections_max in ["100", "1"] {
         let flags = ["--workers", "1", "--connections-max", connections_max, "--drain-window", "500ms"];
         let mut node = node(&flags).await;

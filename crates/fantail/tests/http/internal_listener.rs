@@ -58,7 +58,7 @@ async fn no_request_of_a_web_page_gets_through() {
 /// 3. The page reads `/connections`. To its browser that is its own site, so there is no `Origin`, and it may see the
 ///    answer.
 #[tokio::test]
-async fn a_name_that_was_made_to_lead_here_reads_nothing() {
+async fn a_page_whose_name_was_rebound_to_this_machine_reads_nothing() {
     let node = node(&[]).await;
     for (method, path) in ROUTES {
         for host in ["evil.example", "evil.example:8081", "localhost.evil.example", "127.0.0.1.evil.example", "fantail"]
@@ -97,7 +97,7 @@ async fn a_star_answers_to_every_name() {
 }
 
 #[tokio::test]
-async fn whatever_can_be_read_answers_head_as_it_would_get_without_its_body() {
+async fn every_readable_route_answers_head_as_get_without_its_body() {
     let mut node = node(&["--health-listen", "127.0.0.1:0"]).await;
     let health = node.health().await.unwrap();
     let _stream = subscribe(&node, "/sse/a").await;

@@ -303,7 +303,7 @@ async fn refused(node: &Fantail, path: &str, from: &str) -> (String, u16) {
 }
 
 #[tokio::test]
-async fn there_are_so_many_channels_on_a_node_and_a_stream_that_asks_for_another_is_told_so() {
+async fn a_stream_that_asks_for_a_channel_beyond_channels_max_is_refused() {
     let node = node(&["--channels-max", "3"]).await;
     let mut inside = subscribe(&node, "/sse?channel=a&channel=b").await;
     publish(&node, "c", "a channel without a stream").await;
@@ -326,7 +326,7 @@ async fn there_are_so_many_channels_on_a_node_and_a_stream_that_asks_for_another
 /// 2. A fourth is refused. It may follow channels that another address made, and others may make theirs.
 /// 3. Its streams are gone, and a while later its channels are forgotten.
 #[tokio::test]
-async fn one_address_makes_so_many_channels_and_no_more_until_they_are_forgotten() {
+async fn one_address_makes_no_more_channels_than_its_bound_until_some_are_forgotten() {
     const ONE: &str = "203.0.113.9";
     let flags =
         ["--channels-per-address-max", "3", "--trusted-proxies", "127.0.0.1", "--log-age-max", "10ms", "--retry", "1s"];

@@ -212,7 +212,7 @@ fn assert_well_formed(text: &str) {
 }
 
 #[tokio::test]
-async fn the_numbers_are_well_formed_and_every_stream_that_ended_has_one_reason() {
+async fn the_metrics_are_well_formed_and_every_stream_that_ended_has_one_reason() {
     let node = node(&[]).await;
     let scrape =
         async |accept: &str| http(node.internal(), "GET", "/metrics", &[("Accept", accept)], "").await.unwrap();
@@ -260,7 +260,7 @@ async fn the_numbers_are_well_formed_and_every_stream_that_ended_has_one_reason(
 }
 
 #[tokio::test]
-async fn an_id_that_a_client_sent_never_stands_in_the_numbers() {
+async fn an_id_that_a_client_sent_never_stands_in_the_metrics() {
     let node = node(&[]).await;
     let request = SseClient::request(node.public(), "/sse/canary-channel").last_event_id("canary-id");
     let _client = request.header("User-Agent", "canary-agent").connect().await.unwrap();

@@ -158,7 +158,7 @@ async fn a_list_never_passes_as_an_event() {
 }
 
 #[tokio::test]
-async fn a_fault_of_an_event_speaks_of_its_members() {
+async fn a_fault_of_an_event_names_its_members() {
     let node = node(&[]).await;
     for (body, field, told) in [
         (r#"{"channel":"a","data":{"a":1}}"#, "data", "data must be a string: encode the JSON"),
@@ -366,7 +366,7 @@ async fn hostile_data_reaches_the_client_as_the_standard_says() {
 }
 
 #[tokio::test]
-async fn line_breaks_alone_grow_sevenfold_and_count_as_what_they_become() {
+async fn line_breaks_alone_grow_sevenfold_and_count_in_their_encoded_size() {
     let node = node(&[]).await;
     let mut client = subscribe(&node, "/sse/a").await;
     assert_eq!(refusal(&send(&node, "POST", "/publish/a", "\n".repeat(100_000)).await), (413, "data".into()));

@@ -98,7 +98,7 @@ async fn an_id_that_is_no_place_here_is_told_and_what_is_retained_follows() {
 }
 
 #[tokio::test]
-async fn what_was_trimmed_is_told_in_its_place_and_only_of_the_channel_that_lost_it() {
+async fn trimmed_events_are_a_gap_in_their_place_and_only_of_the_channel_that_lost_them() {
     let node = node(&["--log-events-max", "4"]).await;
     // Of `a` 4 to 7 are kept, of `b` everything.
     let events = [(&["a"][..], "a1"), (&["b"], "b2"), (&["a"], "a3"), (&["a", "b"], "ab4"), (&["a"], "a5")];

@@ -198,7 +198,7 @@ async fn a_reader_whose_log_has_moved_on_is_ended_cleanly_and_told_of_the_gap_wh
 }
 
 #[tokio::test]
-async fn whatever_ends_a_slow_stream_lets_its_frame_come_to_an_end() {
+async fn a_slow_stream_that_is_ended_finishes_its_frame_first() {
     let node = narrow_node(&["--progress-deadline", "5m"]).await;
     let text = "x".repeat(200_000);
     for (reason, path) in [("kicked", "/sse/k"), ("channel_deleted", "/sse/d"), ("limit_reached", "/sse/l?limit=1")] {

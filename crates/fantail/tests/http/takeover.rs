@@ -115,7 +115,7 @@ async fn a_subscribe_with_a_body_is_refused_and_an_announced_empty_body_is_none(
 }
 
 #[tokio::test]
-async fn what_a_client_sends_into_its_stream_is_dropped() {
+async fn bytes_that_a_client_sends_into_its_stream_are_dropped() {
     let node = node(&[]).await;
     let mut client = crate::node::subscribe(&node, "/sse/a").await;
     for number in 0..60 {
@@ -131,7 +131,7 @@ async fn what_a_client_sends_into_its_stream_is_dropped() {
 ///    holds.
 /// 3. The client reads.
 #[tokio::test]
-async fn what_a_client_sends_behind_the_end_does_not_destroy_the_last_frames() {
+async fn bytes_that_a_client_sends_after_the_end_do_not_destroy_the_last_frames() {
     let node = node(&[]).await;
     let request = SseClient::request(node.public(), "/sse/a?limit=1").receive_buffer(4_096);
     let mut client = request.connect().await.unwrap();

@@ -64,7 +64,7 @@ async fn events_come_through_tls_with_a_client_certificate_and_a_password_from_a
 /// 2. The master dies. The Sentinel makes the replica the master.
 /// 3. The stream gets a gap, in its place, and then the events of the new master.
 #[tokio::test]
-async fn a_failover_is_a_gap_and_what_comes_after_it_arrives() {
+async fn a_failover_is_a_gap_and_later_events_arrive() {
     let mut master = RedisServer::start().await.unwrap();
     let replica = RedisServer::start_replica_of(&master, &[]).await.unwrap();
     let sentinel = RedisSentinel::start_with(&master, 1, &["requirepass hunter2-of-the-sentinel"]).await.unwrap();
@@ -133,7 +133,7 @@ async fn an_event_is_published_from_the_shell_through_tls_and_through_a_sentinel
 }
 
 #[tokio::test]
-async fn what_contradicts_itself_or_cannot_be_read_ends_the_start_with_every_reason() {
+async fn contradictory_or_unreadable_redis_settings_end_the_start_with_every_reason() {
     let directory = tempfile::tempdir().unwrap();
     let empty = file_with(directory.path(), "empty", "").display().to_string();
     let url = "rediss://:hunter2@127.0.0.1";

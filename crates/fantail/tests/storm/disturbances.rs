@@ -17,23 +17,23 @@ use tokio::time::sleep;
 use crate::keeper::keep;
 use crate::operator;
 
-/// How often the connection to Redis is cut in a storm, where there is one.
+/// How often the connection to Redis is cut in a storm with Redis.
 pub(crate) const CUTS: u64 = 2;
 
 /// One event of a publisher in so many comes behind a burst.
 const BURST_IN: u64 = 150;
 
-/// How many channels there are of each kind.
+/// The number of channels of each kind.
 const BUSY: usize = 3;
 const ORDINARY: usize = 47;
 const RARE: usize = 10;
 
 /// Threads for the clients, apart from the one that publishes.
 const CLIENT_THREADS: u64 = 2;
-/// How often it is told that the storm is over, until everyone has heard it.
+/// The interval of closing events, until every client has got one.
 const CLOSING_INTERVAL: Duration = Duration::from_millis(300);
 
-/// What kind of storm.
+/// The kind of a storm.
 #[derive(Debug, Clone)]
 pub(crate) struct Disturbances {
     pub(crate) clients: u64,
@@ -44,26 +44,25 @@ pub(crate) struct Disturbances {
     pub(crate) ends: Ends,
 }
 
-/// Which streams the node ends before their time.
+/// The streams that the node ends before their time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ends {
-    /// None.
     Never,
-    /// Those that an operator chooses.
+    /// Streams that an operator chooses.
     Kicks,
-    /// Those too, and the ones that are too slow.
+    /// Those, and streams that are too slow.
     KicksAndSlow,
 }
 
-/// What all parts of a storm share.
+/// The state that all parts of a storm share.
 #[derive(Debug)]
 pub(crate) struct Storm {
     pub(crate) disturbances: Disturbances,
     pub(crate) trial: Trial,
     pub(crate) channel_set: ChannelSet,
-    /// Where streams are opened.
+    /// The address of streams.
     pub(crate) public: [SocketAddr; 1],
-    /// And where with HTTP/1.0.
+    /// Their address for HTTP/1.0.
     public_1_0: [SocketAddr; 1],
     pub(crate) internal: [SocketAddr; 1],
     pub(crate) redis: Vec<SocketAddr>,
@@ -90,7 +89,7 @@ impl Storm {
         }
     }
 
-    /// Publishes to Redis directly, too.
+    /// Some publishers publish to Redis directly.
     pub(crate) fn through(self, redis: &RedisServer) -> Self {
         Self { redis: vec![redis.addr()], ..self }
     }
@@ -100,7 +99,7 @@ impl Storm {
         Self { public: [public], ..self }
     }
 
-    /// Runs, comes to its end, and is judged. `broker` is the way to Redis, to be cut.
+    /// Runs to its end and is judged. `broker` is the way to Redis, to be cut.
     pub(crate) async fn run(self, node: &Fantail, broker: Option<&FaultProxy>) -> Verdict {
         allow_many_descriptors();
         let storm = Arc::new(self);
@@ -155,8 +154,8 @@ impl Storm {
         })
     }
 
-    /// Publishes closing events until all clients are gone. One is not enough: a client may take it just when it breaks
-    /// off, and hears nothing then.
+    /// Publishes closing events until all clients are gone. One is not enough: a client that breaks off at that moment
+    /// misses it.
     async fn tell_that_it_is_over(self: &Arc<Self>, clients: &[thread::JoinHandle<()>]) {
         let mut publisher = TrialPublisher::new(self, self.trial.random(4, 0));
         let started = tokio::time::Instant::now();
@@ -258,7 +257,7 @@ impl ReaderRules for Storm {
     }
 }
 
-/// Each client is a descriptor, and many systems begin with a thousand.
+/// Each client is a descriptor, and many systems allow only a thousand at first.
 fn allow_many_descriptors() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);

@@ -1,8 +1,8 @@
 //! Streams that keep all channels followed while a storm is closed.
 //!
 //! The event that closes it is for all channels, so it reaches a client that comes back late by any of its channels. If
-//! another of them was given up meanwhile, the gap that tells so stands where following went on, behind that event, and
-//! the client would be gone before it is told.
+//! the node gave up another of them meanwhile, its gap stands where following went on, behind that event. The client
+//! would be gone before the gap.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::disturbances::Storm;
 /// A stream follows no more than this.
 const CHANNELS_PER_STREAM: usize = 32;
 
-/// Keeps all channels followed until the set is dropped. They are when this returns, and by two streams each, since an
-/// operator may still end one.
+/// Keeps all channels followed until the set is dropped. They are followed when this returns, by two streams each,
+/// since an operator may still end one.
 pub(crate) async fn keep(storm: &Arc<Storm>) -> JoinSet<()> {
     let mut keepers = JoinSet::new();
     let all = storm.channel_set.all();

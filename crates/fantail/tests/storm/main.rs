@@ -1,8 +1,8 @@
-//! Thousands of streams that join, leave, stall, break off and come back at random, while several publishers go on.
-//! The ledger then proves for every stream and channel: in order, nothing twice, nothing foreign, nothing cut, and
-//! nothing missing but what a gap told of.
+//! Thousands of streams that join, leave, stall, break off and come back at random, while several publishers go on. The
+//! ledger then proves for every stream and channel: every event came in order, once and whole, none is foreign, and
+//! every missing one is declared by a gap.
 //!
-//! Everything random comes from one seed, which is printed; `FANTAIL_STORM_SEED` brings a storm back, as far as the
+//! Everything random comes from one seed, which is printed. `FANTAIL_STORM_SEED` repeats a storm, as far as the
 //! machine's timing allows.
 #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
@@ -35,11 +35,11 @@ const LARGE: Disturbances = Disturbances {
     ends: Ends::Kicks,
 };
 
-/// What all nodes have. A client thread with a thousand readers may leave a connection waiting for its request for longer
-/// than a node does, which would end it without an answer.
+/// The flags of all nodes. In a client thread with a thousand readers a connection may wait longer for its request than
+/// a node does; the node would end it without an answer.
 const FLAGS: [&str; 2] = ["--request-deadline", "5m"];
 
-/// On a machine that has much else to do a storm may be too gentle to try what it is for. Then another one follows.
+/// On a busy machine a storm may be too gentle to test anything. Then another one follows.
 const STORMS_MAX: usize = 5;
 
 #[tokio::test]
@@ -124,8 +124,8 @@ async fn through_redis_every_loss_is_declared_also_when_its_connection_is_cut() 
     until(&node, "nothing is followed any more", |m| m.count("fantail_followed_channels") == 0).await;
 }
 
-/// In a storm the next event wakes whoever was forgotten; here nothing follows. While a pass goes over the streams more
-/// is published than one pass takes.
+/// In a storm the next event wakes a stream that was forgotten; here nothing follows. While a pass goes over the
+/// streams, more is published than one pass takes.
 #[tokio::test]
 async fn the_last_events_of_a_burst_arrive_though_nothing_follows_them() {
     let _alone = ONE_AT_A_TIME.lock().await;
@@ -157,7 +157,7 @@ async fn the_last_events_of_a_burst_arrive_though_nothing_follows_them() {
     ledger.judge().assert_whole();
 }
 
-/// The judge judged, on streams and not on paper: a server between client and node behaves as a faulty build would.
+/// The judge judged, on real streams: a server between client and node behaves as a faulty build would.
 #[tokio::test]
 async fn a_build_that_drops_doubles_swaps_cuts_tears_misroutes_or_hides_a_gap_is_found_out() {
     let _alone = ONE_AT_A_TIME.lock().await;
@@ -191,19 +191,19 @@ async fn stormy(flags: &str) -> Fantail {
     node(&flags.split_whitespace().chain(FLAGS).collect::<Vec<_>>()).await
 }
 
-/// How often the fault was made, and what the ledger says.
+/// How often the fault was made, and the verdict of the ledger.
 async fn small_storm(defect: Defect, seed: u64) -> (Defect, u64, Verdict) {
     let hides_gaps = defect == Defect::HideGaps;
     let disturbances = Disturbances {
         clients: 120,
-        // The ledger knows the order of each publisher's own events only, and any two may be swapped.
+        // The ledger knows only the order of each publisher's own events, and any two may be swapped.
         publishers: 1,
         pause_ms_max: 5,
         duration: Duration::from_millis(1_500),
-        // What was spoiled for a stream that is ended may come again, sound, when its client is back.
+        // Frames that were spoiled for a stream that is ended may come again, sound, when its client is back.
         ends: if hides_gaps { Ends::KicksAndSlow } else { Ends::Never },
     };
-    // With short logs there are gaps to be hidden.
+    // With short logs there are gaps to hide.
     let node = stormy(&format!("--log-events-max {}", if hides_gaps { 2 } else { 1024 })).await;
     let server = FaultyServer::start(node.public(), defect, seed).await.unwrap();
     let verdict = Storm::new(&disturbances, &node, seed).behind(server.addr()).run(&node, None).await;

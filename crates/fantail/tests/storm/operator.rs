@@ -1,4 +1,4 @@
-//! Somebody who ends streams at random.
+//! An operator who ends streams at random.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(crate) async fn kick_until_over(storm: Arc<Storm>, mut random: Random) {
             if let Some(connection) = random.pick(connections) {
                 let path = format!("/connections/{}", connection["id"].as_str().unwrap());
                 let answer = http(storm.internal[0], "DELETE", &path, &[], "").await.unwrap();
-                // It may have gone by itself meanwhile.
+                // It may have ended by itself meanwhile.
                 assert!([200, 404].contains(&answer.status), "{}", answer.text());
             }
         }

@@ -1,4 +1,4 @@
-//! No node answers for a while, behind nginx with the file that users are given: the page goes on by itself.
+//! No node answers for a while, behind nginx with the file in `deploy`: the page goes on by itself.
 
 use fantail_testkit::port::free_port;
 use fantail_testkit::{Fantail, Nginx, PATIENCE, RedisServer, Signal};
@@ -8,14 +8,15 @@ use super::scenarios::{look_until, publish_told, until_live, until_streams};
 use crate::node::node;
 use crate::recipe::recipe;
 
-/// How a node goes away, by the name of the source that sees it.
+/// The signals that end a node, by the name of the source that sees it.
 pub(crate) const ENDS: [(&str, Signal); 2] = [("killed", Signal::KILL), ("terminated", Signal::TERM)];
 
-/// Refusals that nginx must have seen before the node comes back: a browser was told at least once that nobody answers,
-/// waited for `retry` and asked again.
+/// Refusals that nginx must have seen before the node comes back. Then a browser was told at least once that nobody
+/// answers, waited for `retry` and asked again.
 const REFUSALS: usize = 3;
 
-/// A node that goes away and comes back on its port, the two ways to it, and one beside it through which is published.
+/// A node that goes away and comes back on its port, the two ways to it, and a second node through which the test
+/// publishes.
 pub(crate) struct Away {
     source: &'static str,
     signal: Signal,
@@ -49,7 +50,7 @@ impl Away {
         ]
     }
 
-    /// By which the node beside sees that the page has had an event from the one that goes away.
+    /// The stream by which the second node sees that the page has had an event from the first.
     pub(crate) fn answer(&self) -> (String, String) {
         (self.source.to_owned(), format!("http://{}/sse/{}", self.beside.public(), self.answer_channel()))
     }
@@ -58,14 +59,15 @@ impl Away {
         format!("{}-told", self.source)
     }
 
-    /// Goes away for longer than `retry` and comes back; what the source must have seen by its end.
+    /// The node goes away for longer than `retry` and comes back. Returns the events that the source must have seen by
+    /// its end.
     pub(crate) async fn play(mut self) -> (String, Vec<BrowserEvent>) {
         let (channel, mut owed) = (self.source, Vec::new());
         until_live(&self.node, channel).await;
         until_live(&self.node, &format!("bare-{channel}")).await;
         owed.push(publish_told(&self.beside, channel, "before").await.0);
-        // A browser drops what it has received and not read yet when a connection is cut, ids too. The page must have one to
-        // come back with.
+        // When a connection is cut, a browser drops bytes that it has received and not read yet, ids too. The page must
+        // have an id to come back with.
         until_streams(&self.beside, &self.answer_channel(), 1).await;
         self.node.signal(self.signal).unwrap();
         self.node.wait(PATIENCE).await.unwrap();

@@ -1,4 +1,4 @@
-//! What happens to each source while the browser runs, driven from here and watched through the nodes' own listings.
+//! The scenario of each source while the browser runs, driven from here and watched through the nodes' own listings.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub(crate) const RETURNS: usize = 3;
 /// How often a source is turned away before it is let in.
 pub(crate) const SHEDS: usize = 3;
 
-/// What the browser reported, and what it should have.
+/// The browser's report, and the expected one.
 pub(crate) struct Report {
     logs: BTreeMap<String, SourceLog>,
     owed: BTreeMap<String, Vec<BrowserEvent>>,
@@ -41,11 +41,11 @@ pub(crate) async fn told() -> &'static Report {
     REPORT.get_or_init(|| Box::pin(run())).await
 }
 
-/// Everything that a page is shown.
+/// The servers that the page talks to.
 struct ScenarioServers {
     node: Fantail,
     nginx: Nginx,
-    /// In front of the node and of nginx, to be shut while a source is away.
+    /// In front of the node and of nginx, shut while a source is away.
     doors: [FaultProxy; 2],
     slow: Fantail,
     forbidding: Fantail,
@@ -60,7 +60,7 @@ async fn run() -> Report {
     let page = Page::bind().await.unwrap();
     let origin = page.origin();
     let servers = ScenarioServers::set(&origin).await;
-    // A port that a client's own connection cannot be given, so that the node can have it again.
+    // A port that the system gives to no client's connection, so that the node can have it again.
     let address = format!("127.0.0.1:{}", free_port().unwrap());
     let restarted_flags = ["--listen", &address, "--cors-origin", &origin, "--retry", "50ms", "--drain-window", "0s"];
     let restarted = node(&restarted_flags).await;
@@ -235,11 +235,12 @@ async fn restart(mut old: Fantail, flags: &[&str]) {
     until_streams(&new, "restarted", 1).await;
     publish(&new, "restarted", "after").await;
     publish(&new, "restarted", "end").await;
-    // It stays until its stream has taken everything and the page has reported, or the browser would report an error.
+    // It stays until its stream has taken everything and the page has reported; otherwise the browser would report an
+    // error.
     until(&new, "it is told to come back no more", |metrics| metrics.count("fantail_streams_open") == 0).await;
 }
 
-/// Others have all the places when the browser comes, until each source was turned away a few times.
+/// Other clients have all the places when the browser comes, until each source was turned away a few times.
 async fn fill_then_serve(node: &Fantail) {
     let inside = [subscribe(node, "/sse/a").await, subscribe(node, "/sse/a").await];
     let told = "fantail_connections_turned_away_total{how=\"told\"}";
@@ -252,7 +253,7 @@ async fn fill_then_serve(node: &Fantail) {
     }
 }
 
-/// Redis stands still when the browser comes, and goes on when each source was turned away a few times.
+/// Redis is stopped when the browser comes, and goes on when each source was turned away a few times.
 async fn shed_then_serve(node: &Fantail, redis: &RedisServer) {
     let enough = 2 * SHEDS as u64 + 2;
     until(node, "sources were turned away", |metrics| metrics.closed("follow_timeout") >= enough).await;
@@ -278,7 +279,7 @@ async fn kick_streams(node: &Fantail, channel: &str) {
     }
 }
 
-/// Waits until so many streams follow a channel. One that was ended follows nothing any more.
+/// Waits until so many streams follow a channel. A stream that was ended follows nothing any more.
 pub(crate) async fn until_streams(node: &Fantail, channel: &str, streams: u64) {
     let path = format!("/channels/{channel}");
     look_until(&format!("{channel} has {streams} streams"), async || {

@@ -59,7 +59,7 @@ async fn an_event_whose_copies_are_sent_one_by_one_reaches_a_stream_that_opens_i
 }
 
 #[tokio::test]
-async fn what_one_node_accepts_reaches_the_streams_of_all() {
+async fn an_event_that_one_node_accepts_reaches_the_streams_of_all() {
     let redis = RedisServer::start().await.unwrap();
     let nodes = [fed_by(&redis, &[]).await, fed_by(&redis, &[]).await];
     let mut streams = Vec::new();
@@ -112,7 +112,7 @@ async fn an_event_for_several_channels_reaches_a_stream_once_on_every_node() {
 ///
 /// If the head were sent before Redis had confirmed the SUBSCRIBE, some of these events would be lost.
 #[tokio::test]
-async fn what_is_published_once_the_head_was_seen_arrives() {
+async fn an_event_published_after_the_head_arrives() {
     const CLIENTS: usize = 8;
     const CHANNELS_PER_CLIENT: usize = 250;
     let redis = RedisServer::start().await.unwrap();
@@ -137,7 +137,7 @@ async fn what_is_published_once_the_head_was_seen_arrives() {
 
 /// As above, over channels that come and go: an UNSUBSCRIBE of the stream's channel may be under way.
 #[tokio::test]
-async fn what_is_published_once_the_head_was_seen_arrives_though_the_channel_was_just_unfollowed() {
+async fn an_event_published_after_the_head_arrives_though_the_channel_was_just_unfollowed() {
     const CLIENTS: usize = 4;
     let redis = RedisServer::start().await.unwrap();
     let node = fed_by(&redis, &["--linger", "0s"]).await;

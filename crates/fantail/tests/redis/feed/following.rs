@@ -56,7 +56,7 @@ async fn a_channel_without_streams_stays_followed_for_the_linger_time_and_no_lon
 }
 
 #[tokio::test]
-async fn what_is_missed_while_a_channel_was_unfollowed_is_a_gap() {
+async fn events_missed_while_a_channel_was_unfollowed_are_a_gap() {
     let redis = RedisServer::start().await.unwrap();
     let node = fed_by(&redis, &["--linger", "0s"]).await;
     let mut stream = subscribe(&node, "/sse?channel=a&channel=b").await;

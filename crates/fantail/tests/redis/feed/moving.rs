@@ -52,7 +52,7 @@ async fn a_move_repeats_no_more_than_the_newest_few_however_much_is_kept() {
 }
 
 #[tokio::test]
-async fn how_many_follow_is_a_setting_and_may_be_none() {
+async fn a_setting_says_how_many_events_follow_an_unknown_id_and_may_be_none() {
     let redis = RedisServer::start().await.unwrap();
     let here = fed_by(&redis, &[]).await;
     for (max, follow) in [("0", 0), ("7", 7), ("100000", PUBLISHED)] {
@@ -66,7 +66,7 @@ async fn how_many_follow_is_a_setting_and_may_be_none() {
 /// 2. While the client is on its way, events are published.
 /// 3. At the other node it is told of a gap, and yet gets every one of them.
 #[tokio::test]
-async fn what_is_published_while_a_client_moves_follows_the_gap() {
+async fn events_published_while_a_client_moves_follow_the_gap() {
     let redis = RedisServer::start().await.unwrap();
     let here = fed_by(&redis, &["--drain-window", "0s"]).await;
     let there = fed_by(&redis, &[]).await;

@@ -83,7 +83,7 @@ async fn two_outages_are_two_gaps_also_for_a_stream_that_comes_back_later() {
         assert_gap(&events[2], "c", "outage");
         assert_eq!((events[1].data.as_str(), events[3].data.as_str()), ("two", "three"));
     }
-    assert_eq!(live, resumed, "whoever resumes gets what the live stream got");
+    assert_eq!(live, resumed, "a resumed stream gets the events of the live one");
     // Each of their ids is a place to resume from, and no gap is told twice.
     for (at, event) in live.iter().enumerate() {
         let mut stream = resume(event.id.clone()).await.unwrap();
@@ -134,7 +134,7 @@ async fn nobody_gets_a_head_while_redis_is_away() {
 /// Events that Redis takes while this node's connection is cut are lost for this node alone; a gap stands in their
 /// place.
 #[tokio::test]
-async fn what_was_published_while_the_connection_was_cut_is_behind_a_gap() {
+async fn an_event_published_while_the_connection_was_cut_is_behind_a_gap() {
     let redis = RedisServer::start().await.unwrap();
     let proxy = FaultProxy::start(redis.addr()).unwrap();
     let node = node(&["--redis-url", &format!("redis://{}", proxy.addr())]).await;

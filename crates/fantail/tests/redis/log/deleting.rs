@@ -6,7 +6,7 @@ use crate::broker::{come_back, logging, publish, publish_all, texts, up_to, up_t
 use crate::node::{ask, subscribe, until_closed};
 
 #[tokio::test]
-async fn a_deletion_is_of_one_node_and_what_was_deleted_there_is_not_fetched_back() {
+async fn a_deletion_is_of_one_node_and_deleted_events_are_not_fetched_back_there() {
     let redis = RedisServer::start().await.unwrap();
     let (here, there) = (logging(&redis).await, logging(&redis).await);
     let mut ended = subscribe(&here, "/sse/c").await;

@@ -143,7 +143,7 @@ async fn plain_publish_reaches_channels_of_every_lane() {
 }
 
 #[tokio::test]
-async fn without_a_log_a_name_is_a_name() {
+async fn without_a_log_a_lane_in_a_channel_name_means_nothing() {
     let redis = RedisServer::start().await.unwrap();
     let url = redis.url();
     let node = crate::node::node(&["--redis-url", &url]).await;

@@ -141,7 +141,7 @@ async fn streams_live_through_whatever_redis_forgets_and_get_all_that_follows() 
 
 /// Without the tops nobody knows what the last event of a channel was: 2 of `other` might have been of `a`.
 #[tokio::test]
-async fn without_the_tops_it_is_told_that_something_may_be_missing_and_what_follows_comes() {
+async fn without_the_tops_streams_get_a_gap_and_all_events_that_follow() {
     let redis = RedisServer::start().await.unwrap();
     let node = logging(&redis).await;
     let mut stream = subscribe(&node, "/sse/a").await;

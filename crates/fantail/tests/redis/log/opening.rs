@@ -12,7 +12,7 @@ use crate::node::metrics;
 /// 2. It sees the head, and tells a publisher.
 /// 3. The publisher calls the function at once, over a connection to Redis that is open already.
 #[tokio::test]
-async fn what_is_published_once_the_head_was_seen_arrives_in_500_fresh_channels() {
+async fn an_event_published_after_the_head_arrives_in_each_of_500_fresh_channels() {
     const CLIENTS: usize = 5;
     const CHANNELS_PER_CLIENT: usize = 100;
     let redis = RedisServer::start().await.unwrap();

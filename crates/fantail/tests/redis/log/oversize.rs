@@ -36,7 +36,7 @@ async fn an_event_that_is_too_large_for_one_node_is_declared_there_and_sent_by_o
 }
 
 #[tokio::test]
-async fn it_is_declared_as_well_when_it_was_missed_and_when_it_is_fetched_for_a_client() {
+async fn a_too_large_event_is_declared_also_when_it_was_missed_or_is_fetched_for_a_client() {
     let redis = RedisServer::start().await.unwrap();
     let (small, proxy) = behind_proxy(&redis, &SMALL).await;
     let begin = publish(&redis, "long ago", &["c"]).await;

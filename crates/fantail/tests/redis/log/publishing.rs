@@ -47,7 +47,7 @@ async fn the_id_that_a_publisher_gets_is_the_one_that_clients_get_and_resumes_be
 
 /// Redis gives the numbers, so an event that no node follows has an id as well.
 #[tokio::test]
-async fn what_nobody_follows_is_kept_all_the_same() {
+async fn an_event_that_no_node_follows_is_kept() {
     let redis = RedisServer::start().await.unwrap();
     let node = logging(&redis).await;
     let first = publish(&node, "c", "1").await;
@@ -74,7 +74,7 @@ async fn a_publisher_that_names_its_own_id_is_told_that_of_the_log_and_both_resu
 }
 
 #[tokio::test]
-async fn what_the_function_refuses_is_neither_kept_nor_numbered() {
+async fn an_event_that_the_function_refuses_is_neither_kept_nor_numbered() {
     let redis = RedisServer::start().await.unwrap();
     let node = logging(&redis).await;
     let first = publish(&node, "c", "1").await;

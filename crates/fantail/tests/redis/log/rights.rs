@@ -35,7 +35,7 @@ async fn opened(node: &Fantail) -> [SseClient; 3] {
 }
 
 #[tokio::test]
-async fn it_publishes_to_its_own_channel_and_to_no_other() {
+async fn a_publisher_of_one_channel_publishes_to_it_and_to_no_other() {
     let redis = RedisServer::start().await.unwrap();
     let node = logging(&redis).await;
     let mut user = limited(&redis).await;
@@ -56,7 +56,7 @@ async fn it_publishes_to_its_own_channel_and_to_no_other() {
 
 /// By hand: it may write to its own Stream and send on its own Redis channel, and names `b` as a channel of the event.
 #[tokio::test]
-async fn what_it_forges_in_its_own_channel_stays_in_its_own_channel() {
+async fn a_forgery_in_its_own_channel_stays_in_its_own_channel() {
     let redis = RedisServer::start().await.unwrap();
     let node = logging(&redis).await;
     let mut user = limited(&redis).await;

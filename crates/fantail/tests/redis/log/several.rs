@@ -41,7 +41,7 @@ async fn expect(streams: &mut [SseClient]) {
 }
 
 #[tokio::test]
-async fn live_on_every_node() {
+async fn an_event_for_several_channels_comes_once_live_on_every_node() {
     let redis = RedisServer::start().await.unwrap();
     let nodes = [logging(&redis).await, logging(&redis).await];
     let (mut here, mut there) = (open(&nodes[0]).await, open(&nodes[1]).await);
@@ -51,7 +51,7 @@ async fn live_on_every_node() {
 }
 
 #[tokio::test]
-async fn from_a_repair_of_what_a_node_missed() {
+async fn an_event_for_several_channels_comes_once_from_a_repair() {
     let redis = RedisServer::start().await.unwrap();
     let (node, proxy) = behind_proxy(&redis, &[]).await;
     let mut streams = open(&node).await;
@@ -65,7 +65,7 @@ async fn from_a_repair_of_what_a_node_missed() {
 
 /// The node has some of the channels' logs and fetches others, so the same event is in both.
 #[tokio::test]
-async fn fetched_for_a_client_that_comes_back_to_a_node_that_has_all_some_or_none_of_it() {
+async fn an_event_for_several_channels_comes_once_to_a_client_that_comes_back_to_any_node() {
     let redis = RedisServer::start().await.unwrap();
     let [has_all, has_b, has_none] = [logging(&redis).await, logging(&redis).await, logging(&redis).await];
     let mut streams = open(&has_all).await;

@@ -178,7 +178,7 @@ async fn in_a_loop_of_kills_no_plain_event_vanishes_without_a_gap_and_no_numbere
 
 /// Redis took them, so their publishers believe that they are there.
 #[tokio::test]
-async fn what_cannot_be_sent_is_told_to_the_streams_that_are_open() {
+async fn open_streams_get_a_gap_for_an_event_that_cannot_be_sent() {
     let redis = RedisServer::start().await.unwrap();
     let node = node_at(redis.addr(), &["--event-bytes-max", "1KiB"]).await;
     let mut stream = subscribe(&node, "/sse?channel=c&channel=d").await;
