@@ -1,6 +1,6 @@
 //! Certificates for one test: an authority, a server that it vouches for, and a client.
 //!
-//! Made anew each time and kept in a directory that goes with them, as PEM files, which is how servers take them.
+//! They are made anew each time, as PEM files in a directory that is removed with them.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::{
     random::Random,
 };
 
-/// An authority and what it signed.
+/// An authority and the certificates that it signed.
 #[derive(Debug)]
 pub struct Certificates {
     directory: TempDir,
@@ -50,8 +50,8 @@ impl Certificates {
         Ok(certificates)
     }
 
-    /// Makes a server certificate for `localhost` and `127.0.0.1` that signed itself, and so is its own authority. It may
-    /// say of itself that it is one (`CA:TRUE`), as some tools do unasked. There is no client certificate.
+    /// Makes a server certificate for `localhost` and `127.0.0.1` that signed itself, and so is its own authority. It
+    /// may claim to be an authority (`CA:TRUE`), as those of some tools do unasked. There is no client certificate.
     pub fn make_self_signed(is_authority: bool) -> Result<Self> {
         let directory = TempDir::with_prefix("fantail-certificates-").doing("making a directory for certificates")?;
         let certificates = Self { directory };
@@ -113,7 +113,7 @@ impl Certificates {
     }
 }
 
-/// The authority as one that signs, and its own certificate.
+/// The authority's key for signing, and its own certificate.
 fn authority() -> Result<(Issuer<'static, KeyPair>, String), rcgen::Error> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

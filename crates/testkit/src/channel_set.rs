@@ -39,7 +39,7 @@ impl ChannelSet {
         self.names[..self.busy + self.ordinary].iter().map(String::as_str).collect()
     }
 
-    /// Those that get half of all events.
+    /// The channels that get half of all events.
     pub fn busy(&self) -> Vec<&str> {
         self.names[..self.busy].iter().map(String::as_str).collect()
     }
@@ -74,7 +74,7 @@ impl ChannelSet {
         chosen
     }
 
-    /// Where an event goes: half of all go to the busy channels, some to several channels at once.
+    /// The channels of an event: half of all go to the busy ones, some to several at once.
     pub fn choose_for_event(&self, random: &mut Random) -> Vec<&str> {
         if random.chance(1, 2) {
             return vec![self.one_of(0, self.busy, random)];

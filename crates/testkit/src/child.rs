@@ -1,8 +1,9 @@
 //! A program that a test started: its output, its signals and its certain end.
 //!
-//! Each child leads its own process group, so that killing it takes its children along, and is always
-//! killed by that group's id, never by name. Whatever belonged to the group has ended when `kill` returns. Waits on: two threads that drain its pipes and one that
-//! waits for its exit; all three end with the child, and wake every waiter through one `watch` channel.
+//! Each child leads its own process group, so that killing it takes its children along. It is always killed by that
+//! group's id, never by name. Every process of the group has ended when `kill` returns. Waits on: two threads that
+//! drain its pipes and one that waits for its exit. All three end with the child, and wake every waiter through one
+//! `watch` channel.
 
 use std::{
     fs,
@@ -24,16 +25,16 @@ use crate::{
     error::{Doing, Error, Result},
 };
 
-/// What is kept of each pipe; older output is forgotten first.
+/// The bytes that are kept of each pipe; older output is forgotten first.
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
-/// What of it an error message shows.
+/// The bytes of it that an error message shows.
 const TAIL_BYTES: usize = 8 << 10;
 /// How long `kill` waits for grandchildren that left the group to let go of the pipes.
 const LAST_BREATH: Duration = Duration::from_secs(2);
-/// Between two looks at a killed group that the kernel has not ended yet.
+/// The pause between two looks at a killed group that the kernel has not ended yet.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
-/// What a child has printed so far, and whether it still runs.
+/// The output of a child so far, and whether it still runs.
 #[derive(Debug, Default, Clone)]
 pub struct ProgramOutput {
     /// Standard output, decoded leniently.
@@ -52,7 +53,7 @@ pub struct Child {
     process: Process,
     status: Option<ExitStatus>,
     output: watch::Receiver<ProgramOutput>,
-    /// Hangs up when the last holder of either pipe is gone. The lock is there only to make this `Sync`.
+    /// Closes when the last holder of either pipe is gone. The lock only makes this `Sync`.
     drained: Mutex<mpsc::Receiver<()>>,
 }
 
@@ -82,7 +83,7 @@ impl Child {
         self.process.id()
     }
 
-    /// What it printed so far.
+    /// The output so far.
     pub fn output(&self) -> ProgramOutput {
         self.output.borrow().clone()
     }
@@ -100,11 +101,12 @@ impl Child {
         if self.status.is_some() {
             return;
         }
-        // Not yet waited for, so the id cannot have passed to another process. The group may be empty
-        // already, which is what we want anyway.
+        // The process has not been reaped, so its id cannot have passed to another one. The group may be empty already,
+        // which is fine.
         let _ = kill_process_group(self.group(), Signal::KILL);
         self.status = self.process.wait().ok();
-        // The signal only asks the kernel, which ends one process after the other; only then are ports and files free.
+        // The signal only asks the kernel, which ends one process after the other. Ports and files are free only after
+        // that.
         wait_until_ended(self.group());
         // The last output of all of them is here when the pipes are closed.
         let drained = self.drained.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -131,7 +133,7 @@ impl Child {
         }
     }
 
-    /// Waits until `find` sees what it looks for in the output; fails at once when the program ends first.
+    /// Waits until `find` finds its match in the output; fails at once when the program ends first.
     pub async fn find_in_output<T>(
         &mut self,
         limit: Duration,
@@ -142,7 +144,7 @@ impl Child {
         let mut found = None;
         let search = output.wait_for(|output| {
             found = find(output);
-            // Only when the pipes are drained too is it certain that nothing more will be found.
+            // Nothing more can be found only when the pipes are drained too.
             found.is_some() || (output.exited && output.open_pipes == 0)
         });
         let in_time = tokio::time::timeout(limit, search).await.is_ok();
@@ -174,7 +176,7 @@ impl Drop for Child {
     }
 }
 
-/// Copies a pipe into the shared output until its last holder is gone. `_breath` says so by being dropped.
+/// Copies a pipe into the shared output until its last holder is gone. Dropping `_breath` signals that.
 fn drain(
     mut pipe: impl Read + Send + 'static,
     sender: watch::Sender<ProgramOutput>,
@@ -194,18 +196,18 @@ fn drain(
     });
 }
 
-/// Waits until no process of a killed group runs. The kernel keeps no bell for those that are not our children.
+/// Waits until no process of a killed group runs. The kernel sends no event for processes that are not our children.
 fn wait_until_ended(group: Pid) {
     let deadline = Instant::now() + PATIENCE;
-    // While the group exists, its id is not given to a process: nobody else's is looked at.
+    // While the group exists, its id is given to no other process, so no foreign process is looked at.
     while test_kill_process_group(group).is_ok() && has_running(group) && Instant::now() < deadline {
         #[allow(clippy::disallowed_methods, reason = "the kernel tells nobody but a parent that a process has ended")]
         thread::sleep(LOOK_INTERVAL);
     }
 }
 
-/// Whether a process of the group still runs. One that has ended stays in the group until its new parent takes notice,
-/// which not every first process of a container does.
+/// Whether a process of the group still runs. One that has ended stays in the group until its new parent reaps it,
+/// which some first processes of containers never do.
 fn has_running(group: Pid) -> bool {
     let Ok(processes) = fs::read_dir("/proc") else { return false };
     let stats = processes.flatten().filter_map(|process| fs::read_to_string(process.path().join("stat")).ok());
@@ -223,14 +225,14 @@ fn is_running_in(stat: &str, group: Pid) -> bool {
 fn watch_exit(process: &Process, sender: watch::Sender<ProgramOutput>) {
     let pid = Pid::from_child(process);
     thread::spawn(move || {
-        // NOWAIT leaves the zombie for `Child`, which alone reaps: until then the id stays ours. When
-        // `Child` was faster there is no such child any more, which means the same.
+        // NOWAIT leaves the zombie for `Child`, which alone reaps, so that the id stays ours until then. If `Child` was
+        // faster the child is gone, which means the same.
         let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         sender.send_modify(|output| output.exited = true);
     });
 }
 
-/// Takes what is decodable, leaving a character that was cut by the read.
+/// Takes the decodable part, and leaves a character that the read has cut.
 fn take_whole_characters(bytes: &mut Vec<u8>) -> String {
     let cut = match std::str::from_utf8(bytes) {
         Err(error) if error.error_len().is_none() => error.valid_up_to(),

@@ -1,7 +1,7 @@
-//! A page run in a real headless Chromium, because only a browser knows what its `EventSource` does.
+//! A page in a real headless Chromium, because only a browser knows what its `EventSource` does.
 //!
-//! Serves the page on a loopback port of its own and waits for its one report, a POST of JSON to
-//! `/result`. Waits on: that report, the browser's early end, the deadline; whatever comes first.
+//! Serves the page on a loopback port of its own and waits for its one report, a POST of JSON to `/result`. Waits on
+//! the first of: that report, the browser's early end, the deadline.
 
 use std::{net::SocketAddr, process::Command, time::Duration};
 
@@ -35,7 +35,7 @@ const FLAGS: &[&str] = &[
     "--disable-dev-shm-usage",
     // A proxy from the environment must not come between the page and loopback.
     "--no-proxy-server",
-    // The page's console then stands in the error when a test fails.
+    // The page's console then stands in the error of a failed test.
     "--enable-logging=stderr",
 ];
 
@@ -83,7 +83,7 @@ impl Page {
         let profile = TempDir::with_prefix("fantail-chromium-").doing("making a browser profile")?;
         let mut command = Command::new("chromium");
         command.args(FLAGS).arg(format!("--user-data-dir={}", profile.path().display()));
-        // What it would leave behind in the common temporary directory goes with the profile.
+        // Its files in the common temporary directory are removed with the profile.
         command.env("TMPDIR", profile.path());
         command.args(&self.arguments).arg(format!("{}/", self.origin()));
         // Declared after the profile and so dropped before it: no browser writes while it is removed.
@@ -111,7 +111,7 @@ async fn serve(listener: &TcpListener, html: &str) -> Result<Value> {
     }
 }
 
-/// One request per connection. A connection that breaks is the browser's affair: it asks again.
+/// One request per connection. After a broken connection the browser asks again.
 async fn answer(mut stream: TcpStream, html: String, reports: mpsc::Sender<Result<Value>>) {
     let Some((line, body)) = read_request(&mut stream).await else { return };
     let (status, content) = match line.rsplit_once(' ').map_or("", |(request, _)| request) {

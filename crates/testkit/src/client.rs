@@ -1,7 +1,7 @@
 //! One event stream over one raw TCP connection, read only when the test asks.
 //!
-//! That makes it a slow reader too: between two calls nothing is read and the server meets a full
-//! socket. Owns no reconnecting; a test that resumes says so itself, with the id it chooses.
+//! That makes it a slow reader too: between two calls it reads nothing, and the server meets a full socket. It does no
+//! reconnecting; a test that resumes does so itself, with the id of its choice.
 
 use std::{
     collections::VecDeque,
@@ -24,12 +24,12 @@ use crate::{
 
 const READ_BYTES: usize = 16 << 10;
 
-/// How the server left the connection itself, apart from the response on it.
+/// The end of the connection itself, apart from the response on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Close {
-    /// It said that nothing more comes.
+    /// The server sent FIN: nothing more comes.
     Fin,
-    /// It threw the connection away; what was in flight may be lost.
+    /// The server reset the connection; bytes in flight may be lost.
     Reset,
 }
 
@@ -233,8 +233,8 @@ impl SseClient {
         Ok(events)
     }
 
-    /// What has come so far, once an id has come or the stream has ended: behind these a browser that left now would come
-    /// back with [`last_event_id`](Self::last_event_id).
+    /// The events so far, once an id has come or the stream has ended. A browser that left now would come back with
+    /// [`last_event_id`](Self::last_event_id).
     pub async fn take_up_to_now(&mut self, limit: Duration) -> Vec<Event> {
         while self.last_event_id().is_empty() && self.read_more(limit).await.is_ok() {}
         let mut events = Vec::new();
@@ -275,7 +275,7 @@ impl SseClient {
         within(limit, "more bytes", self.read_or_end()).await
     }
 
-    /// What a browser would send as `Last-Event-ID` now, events not yet taken by the test included.
+    /// The id that a browser would send as `Last-Event-ID` now, events not yet taken by the test included.
     pub fn last_event_id(&self) -> &str {
         self.parser.last_event_id()
     }
@@ -315,12 +315,12 @@ impl SseClient {
         self.stream.shutdown().await.doing("closing the sending side")
     }
 
-    /// Throws the connection away with a reset, as a crashed or hostile client does.
+    /// Resets the connection, as a crashed or hostile client does.
     pub fn reset(self) -> Result<()> {
         self.stream.set_zero_linger().doing("preparing a reset")
     }
 
-    /// Reads once, or tells that there is nothing more to read.
+    /// Reads once, or returns an error if there is nothing more to read.
     async fn read_or_end(&mut self) -> Result<()> {
         match self.end {
             Some(end) => Err(Error::Ended(end)),
@@ -330,7 +330,7 @@ impl SseClient {
 
     async fn read(&mut self) -> Result<()> {
         let mut buffer = Vec::with_capacity(READ_BYTES);
-        // The one await: what was read is fed without another, so dropping the future loses nothing.
+        // This is the only await: the bytes are fed without another, so dropping the future loses nothing.
         match self.stream.read_buf(&mut buffer).await {
             Ok(0) => self.closed(Close::Fin, self.response.end_at_close()),
             Ok(_) => self.take(&buffer)?,

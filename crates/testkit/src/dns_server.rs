@@ -1,8 +1,8 @@
-//! A name server that answers what a test wants, when it wants, and the programs that ask nobody else.
+//! A name server that answers what a test wants, when it wants, for programs that ask no other.
 //!
-//! It listens at an address of loopback that is its own, at the only port at which name servers are asked. A program is
-//! made to ask it in a mount namespace of its own, in which `/etc/resolv.conf` names it. Both need the rights of root,
-//! those of a user namespace are enough; without them a test fails and says so.
+//! It listens at a loopback address of its own, at the usual port of name servers. A program asks it in a mount
+//! namespace of its own, in which `/etc/resolv.conf` names it. Both need the rights of root; those of a user namespace
+//! are enough. Without them a test fails and says so.
 
 use std::{
     collections::HashMap,
@@ -27,9 +27,9 @@ const HEADER_BYTES: usize = 12;
 const TYPE_A: u16 = 1;
 const NO_SUCH_NAME: u8 = 3;
 
-/// A lookup that gets no answer takes minutes, so that nothing a test waits for comes from giving up.
+/// A lookup without an answer takes minutes, so that no test succeeds because the resolver gave up.
 const RESOLVER_OPTIONS: &str = "options timeout:30 attempts:5";
-/// Puts both files in their places, for the program behind them and nobody else.
+/// Mounts both files over the system's, for this program alone.
 const SCRIPT: &str = "mount --bind \"$1\" /etc/resolv.conf && mount --bind \"$2\" /etc/nsswitch.conf && \
     shift 2 && exec \"$@\"";
 const RIGHTS: &str = "being a name server needs the rights of root; have them or run the test where you have: unshare \
@@ -80,7 +80,7 @@ impl DnsServer {
         self.state().holds = true;
     }
 
-    /// Answers what was kept, as the names are now, and what comes.
+    /// Answers the kept questions, by the names as they are now, and all later ones.
     pub fn release(&self) {
         let mut state = self.state();
         state.holds = false;
@@ -89,12 +89,12 @@ impl DnsServer {
         }
     }
 
-    /// How many IPv4 addresses were asked for so far, those whose question is kept included.
+    /// The IPv4 lookups so far, those whose question is kept included.
     pub fn asked(&self) -> usize {
         self.state().asked
     }
 
-    /// The command that runs `program` where this server is the only one: the program to start, and its arguments.
+    /// The command that runs `program` with this server as the only one: the program to start, and its arguments.
     pub fn command(&self, program: &str, arguments: &[&str]) -> (&'static str, Vec<String>) {
         let file = |name| self.directory.path().join(name).display().to_string();
         let mut words: Vec<_> = ["--mount", "sh", "-c", SCRIPT, "names"].map(String::from).into();
@@ -111,7 +111,7 @@ impl DnsServer {
 impl Drop for DnsServer {
     fn drop(&mut self) {
         self.state().ended = true;
-        // Wakes the thread, which looks whether it is over.
+        // Wakes the thread, which then checks whether it is over.
         let _ = self.socket.send_to(&[], self.addr);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -119,7 +119,7 @@ impl Drop for DnsServer {
     }
 }
 
-/// At an address that nobody else is likely to have: a name server is found by its address alone.
+/// At an address that nobody else is likely to use: a name server is found by its address alone.
 fn bind() -> Result<UdpSocket> {
     let mut random = Random::from_entropy();
     let mut part = |from| from + u8::try_from(random.below(100)).unwrap_or(0);
@@ -165,7 +165,7 @@ fn lock(state: &Mutex<DnsAnswers>) -> MutexGuard<'_, DnsAnswers> {
 struct Question {
     name: String,
     kind: u16,
-    /// Where it ends in the query.
+    /// The place in the query where it ends.
     end: usize,
 }
 
@@ -187,18 +187,18 @@ fn question(query: &[u8]) -> Result<Question> {
     Ok(Question { name: labels.join("."), kind, end: at + 4 })
 }
 
-/// What is no query is not answered.
+/// Bytes that are no query get no answer.
 fn answer(socket: &UdpSocket, state: &DnsAnswers, query: &[u8], asker: SocketAddr) {
     let Ok(question) = question(query) else { return };
     let Some(asked) = query.get(HEADER_BYTES..question.end) else { return };
     let addresses = state.names.get(&question.name).map_or(&[][..], Vec::as_slice);
     let told = if question.kind == TYPE_A { addresses } else { &[] };
     let code = if addresses.is_empty() { NO_SUCH_NAME } else { 0 };
-    // The asker's number; an answer to a question that may be asked on; one question, so many records.
+    // The asker's number; an answer that allows further lookups; one question, so many records.
     let mut bytes = vec![query[0], query[1], 0x81, 0x80 | code, 0, 1, 0, told.len() as u8, 0, 0, 0, 0];
     bytes.extend(asked);
     for address in told {
-        // The name is the question's; an IPv4 address of the internet that must not be kept.
+        // The name is the question's; an IPv4 address that must not be cached.
         bytes.extend([0xc0, HEADER_BYTES as u8, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
         bytes.extend(address.octets());
     }

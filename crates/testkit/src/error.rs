@@ -1,6 +1,6 @@
-//! The kit's one error type: what was wrong, where, and what to do about it.
+//! The kit's one error type: the fault, its place, and the remedy.
 //!
-//! Owns no behaviour. Tests match on `Timeout` and `Ended`; everything else is there to be read.
+//! Tests match on `Timeout` and `Ended`; everything else is for people to read.
 
 use std::{io, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::response::End;
 /// Short for a result with the kit's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why the kit could not do what a test asked for.
+/// The reason why the kit could not do its task.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The program is not installed, or cannot be run.
@@ -17,25 +17,25 @@ pub enum Error {
     Missing {
         /// The program as it was called.
         program: String,
-        /// What the system answered.
+        /// The system's error.
         source: io::Error,
     },
     /// A program ended, or did not become ready in time.
     #[error("{program} {what}; its output was:\n{output}")]
     Program {
-        /// Which program.
+        /// The program.
         program: String,
-        /// What it did, or failed to do.
+        /// Its failure.
         what: String,
-        /// The tail of what it printed.
+        /// The tail of its output.
         output: String,
     },
     /// Something that must happen did not, within the failure guard.
     #[error("{what} did not happen within {limit:?}")]
     Timeout {
-        /// What was waited for.
+        /// The awaited event.
         what: String,
-        /// How long.
+        /// The time that was waited.
         limit: Duration,
     },
     /// The response ended while more was expected.
@@ -44,9 +44,9 @@ pub enum Error {
     /// A system call failed.
     #[error("{doing}: {source}")]
     Io {
-        /// What was being done.
+        /// The attempted action.
         doing: String,
-        /// What the system answered.
+        /// The system's error.
         source: io::Error,
     },
     /// The other side sent something that its protocol does not allow.
@@ -54,7 +54,7 @@ pub enum Error {
     Protocol(String),
 }
 
-/// Says what was being done when a system call failed.
+/// Names the attempted action in the error of a system call.
 pub(crate) trait Doing<T> {
     fn doing(self, what: impl Into<String>) -> Result<T>;
 }

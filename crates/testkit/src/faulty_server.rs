@@ -1,7 +1,7 @@
-//! A faulty build as its clients see it: a server that stands before a sound one and spoils a frame on its way.
+//! A faulty build as its clients see it: a server in front of a sound one that spoils a frame on its way.
 //!
-//! It goes by the chunks of HTTP/1.1: each event is one. The faults of content leave the framing sound, as a build would
-//! that gets its cursors or its lists wrong.
+//! It relies on the chunks of HTTP/1.1: each event is one. Faults of content leave the framing sound, as a build with a
+//! wrong cursor or list would.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::error::{Doing, Result};
 use crate::random::Random;
 
-/// What goes wrong.
+/// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Defect {
     /// Nothing.
@@ -31,7 +31,7 @@ pub enum Defect {
     Tear,
     /// A stream gets an event of a channel that it does not follow.
     Misroute,
-    /// No gap is told.
+    /// Gaps are not sent.
     HideGaps,
 }
 
@@ -41,7 +41,7 @@ impl Defect {
         [Self::None, Self::Drop, Self::Double, Self::Swap, Self::Cut, Self::Tear, Self::Misroute, Self::HideGaps];
 }
 
-/// Where it listens, and how often it did wrong. Ends with the runtime it was started on.
+/// Its address, and the number of its faults. It ends with its runtime.
 #[derive(Debug)]
 pub struct FaultyServer {
     addr: SocketAddr,
@@ -51,18 +51,18 @@ pub struct FaultyServer {
 #[derive(Debug)]
 struct DefectState {
     defect: Defect,
-    /// Which event frame is to be spoiled: the first one behind so many that it can be done to.
+    /// The event frame to spoil: the first possible one behind so many.
     victim: u64,
     seen: AtomicU64,
     faults: AtomicU64,
     has_retired: AtomicBool,
-    /// The last event frame and the request of the stream that it was for.
+    /// The last event frame, and the request of its stream.
     last: Mutex<Option<(String, Vec<u8>)>>,
 }
 
 impl FaultyServer {
-    /// Starts one before `upstream`. It spoils streams whose target says `habit=Steady`: what is lost by one that breaks
-    /// off comes again when it is back.
+    /// Starts one in front of `upstream`. It spoils streams whose target says `habit=Steady`: a stream that breaks off
+    /// gets lost events again when it is back.
     pub async fn start(upstream: SocketAddr, defect: Defect, seed: u64) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.doing("binding a port for the faulty server")?;
         let addr = listener.local_addr().doing("asking for the faulty server's address")?;
@@ -74,17 +74,17 @@ impl FaultyServer {
         Ok(Self { addr, state })
     }
 
-    /// Where to connect to.
+    /// The address to connect to.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Spoils no event from now on, so that none is hit behind which its reader leaves; gaps are still hidden.
+    /// Spoils no more events, so that none is hit behind which its reader leaves; gaps are still hidden.
     pub fn retire(&self) {
         self.state.has_retired.store(true, Ordering::SeqCst);
     }
 
-    /// How often it did wrong.
+    /// The number of faults so far.
     pub fn faults(&self) -> u64 {
         self.state.faults.load(Ordering::SeqCst)
     }
@@ -112,7 +112,7 @@ async fn serve(client: TcpStream, upstream: SocketAddr, state: &DefectState) -> 
     let target = request.lines().next().unwrap_or_default().to_owned();
     tokio::select! {
         passed = pass_frames(&mut from_server, &mut to_client, &target, state) => passed,
-        // The client has nothing to say, so this waits for it to go away; with it goes the connection to the server.
+        // The client has nothing to say, so this waits for it to go away. The connection to the server ends with it.
         read = from_client.read_u8() => read.map(drop),
     }
 }
@@ -168,7 +168,7 @@ async fn write_chunk(to: &mut OwnedWriteHalf, frame: &[u8]) -> std::io::Result<(
 }
 
 impl DefectState {
-    /// What a stream gets in place of a frame.
+    /// The bytes that a stream gets in place of a frame.
     fn spoil(&self, frame: Vec<u8>, target: &str, held: &mut Option<Vec<u8>>) -> Vec<Vec<u8>> {
         if is_gap(&frame) && self.defect == Defect::HideGaps {
             self.faults.fetch_add(1, Ordering::SeqCst);
@@ -182,7 +182,7 @@ impl DefectState {
         if let Some(held) = held.take() {
             return vec![frame, held];
         }
-        // What is lost by one that breaks off comes again when it is back.
+        // A stream that breaks off gets lost events again when it is back.
         if !target.contains("habit=Steady") {
             return vec![frame];
         }

@@ -1,6 +1,6 @@
 //! One plain HTTP request and its whole answer: for publishing, administration and error cases.
 //!
-//! Not for streams: it waits for the end of the response. [`HttpConnection`] is for those who ask again and again.
+//! It waits for the end of the response, so it is not for streams. [`HttpConnection`] is for several requests.
 
 use std::{io, net::SocketAddr};
 
@@ -76,7 +76,7 @@ pub async fn http(
     within(PATIENCE, &what, exchange(addr, method, &[bytes.as_bytes(), body].concat())).await
 }
 
-/// A connection that is kept for one request after the other.
+/// A connection for one request after the other.
 #[derive(Debug)]
 pub struct HttpConnection {
     stream: TcpStream,

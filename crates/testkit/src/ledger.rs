@@ -1,15 +1,15 @@
-//! The judge: what was published, what each reader received, and whether the promise was kept.
+//! The judge: the published events, the events that each reader received, and whether the promise was kept.
 //!
-//! Publishers enter an event before they send it and confirm it once it was accepted. Readers enter what
-//! they see in the order they see it. Nothing is judged before [`Ledger::judge`], and then only from
-//! these entries, never from anything the tested program says about itself.
+//! Publishers enter an event before they send it and confirm it once it was accepted. Readers enter events in the order
+//! in which they see them. Nothing is judged before [`Ledger::judge`], and then only from these entries, never from
+//! anything that the tested program says about itself.
 //!
-//! What a reader is owed, per channel and publisher: the unbroken run of events from its start to its
-//! end. At the start, events in flight while it joined may come or not, but what comes must be unbroken.
-//! An event that was never confirmed may be missing anywhere. A gap event excuses what is missing in its
-//! channel at its place, and only events that were published before the gap was told. An event for several
-//! channels may come by another of them before the gap that stands where its own channel goes on; so that
-//! gap still excuses what is missing before it, unless an event of the channel alone came in between.
+//! A reader is owed, per channel and publisher, the unbroken run of events from its start to its end. At the start,
+//! events in flight while it joined may come or not, but the run must be unbroken. An event that was never confirmed
+//! may be missing anywhere. A gap event excuses missing events of its channel at its place, if they were published
+//! before the gap was told. An event for several channels may come by another of them before the gap that stands where
+//! its own channel goes on. So that gap still excuses missing events before it, unless an event of the channel alone
+//! came in between.
 
 mod judgement;
 mod verdict;
@@ -30,9 +30,9 @@ use crate::{
 
 /// The event type by which Fantail declares a gap.
 const GAP_EVENT: &str = "fantail.gap";
-/// Fantail's own event types begin so. What they say beside gaps is no payload and owes nobody anything.
+/// The prefix of Fantail's own event types. Those beside gaps are no payload and owe nothing.
 const OWN_EVENTS: &str = "fantail.";
-/// A gap's reasons behind which events may come again, since nobody knows what the reader had.
+/// The reasons of gaps behind which events may come again, since nobody knows what the reader had.
 const REASONS_TO_BEGIN_ANEW: [&str; 2] = ["unknown-id", "beyond-end"];
 
 /// A moment in the ledger's own time: between two published events.
@@ -40,26 +40,26 @@ const REASONS_TO_BEGIN_ANEW: [&str; 2] = ["unknown-id", "beyond-end"];
 pub struct Mark(u64);
 
 impl Mark {
-    /// Before the first event of all.
+    /// Before the very first event.
     pub const BEGINNING: Self = Self(0);
 }
 
-/// From where a reader is owed events.
+/// The point from which a reader is owed events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
     /// Everything published after this mark, taken once the stream was open. Earlier events may come.
     Live(Mark),
-    /// Exactly what was published after this mark: a resume, or `Mark::BEGINNING` for a full replay.
+    /// Exactly the events after this mark: a resume, or `Mark::BEGINNING` for a full replay.
     After(Mark),
 }
 
 /// Publisher and order.
 type Key = (u32, u64);
 
-/// What was published.
+/// The published events.
 #[derive(Debug, Default)]
 struct PublishedEvents {
-    /// The ledger's time: how many events were entered, by anyone.
+    /// The ledger's time: the number of entered events of all publishers.
     now: u64,
     /// Per publisher, its events by order.
     events: Vec<Vec<LedgerEntry>>,
@@ -76,7 +76,7 @@ struct LedgerEntry {
     hash: u64,
 }
 
-/// What one reader saw.
+/// The events and gaps that one reader saw.
 #[derive(Debug)]
 struct History {
     name: String,
@@ -107,7 +107,7 @@ struct Books {
     readers: Mutex<Vec<Arc<Mutex<History>>>>,
 }
 
-/// The ledger of one test. Clones share the same books.
+/// The ledger of one test. Clones share the same entries.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     books: Arc<Books>,
@@ -119,8 +119,8 @@ impl Ledger {
         Self::default()
     }
 
-    /// A new publisher. Its events must be sent one after another, in the order they are composed;
-    /// concurrent publishing takes several publishers, also within one channel.
+    /// A new publisher. Its events must be sent one after another, in the order of composing. Concurrent publishing
+    /// takes several publishers, also within one channel.
     pub fn publisher(&self, random: Random) -> LedgerPublisher {
         let mut published = lock(&self.books.published);
         published.events.push(Vec::new());
@@ -142,7 +142,7 @@ impl Ledger {
         Mark(lock(&self.books.published).now)
     }
 
-    /// Notes that the event was accepted, and so must arrive.
+    /// Notes that the event was accepted, so that it must arrive.
     pub fn confirm(&self, composed: &Composed) {
         let mut published = lock(&self.books.published);
         if let Some(entry) = published.entry_mut(composed.key) {
@@ -150,7 +150,7 @@ impl Ledger {
         }
     }
 
-    /// Compares what was received with what was owed. May be called more than once.
+    /// Compares the received events with the owed ones. May be called more than once.
     pub fn judge(&self) -> Verdict {
         let published = lock(&self.books.published);
         let readers = lock(&self.books.readers);
@@ -187,7 +187,7 @@ pub struct LedgerPublisher {
 /// An event that is entered in the ledger and ready to be sent.
 #[derive(Debug, Clone)]
 pub struct Composed {
-    /// What to publish.
+    /// The data to publish.
     pub text: String,
     key: Key,
 }
@@ -200,7 +200,7 @@ impl Composed {
 }
 
 impl LedgerPublisher {
-    /// By which its payloads name it.
+    /// The name of the publisher in its payloads.
     pub const fn number(&self) -> u32 {
         self.number
     }
@@ -228,14 +228,14 @@ impl LedgerPublisher {
         Composed { text, key: (self.number, order) }
     }
 
-    /// Notes that the event was accepted, and so must arrive. One whose publishing failed stays
-    /// unconfirmed: it may have gone out or not.
+    /// Notes that the event was accepted, so that it must arrive. An event whose publishing failed stays unconfirmed:
+    /// it may have gone out or not.
     pub fn confirm(&self, composed: &Composed) {
         self.ledger.confirm(composed);
     }
 }
 
-/// Enters what one reader sees.
+/// Enters the events of one reader.
 #[derive(Debug)]
 pub struct Reader {
     ledger: Ledger,
@@ -279,7 +279,7 @@ impl Reader {
         self.enter_gap(channel, false);
     }
 
-    /// Whether this very event was entered as received; for reading until the last one came.
+    /// Whether this very event was entered as received; for reading until the last one.
     pub fn has(&self, composed: &Composed) -> bool {
         let is_it = |step: &Step| matches!(step, Step::Received { key, .. } if *key == composed.key);
         lock(&self.history).steps.iter().rev().any(is_it)
@@ -310,7 +310,7 @@ impl Reader {
     }
 }
 
-/// A test that panicked with a lock held has failed already; the books are still worth reading.
+/// A test that panicked with a lock held has failed already; the entries are still worth reading.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

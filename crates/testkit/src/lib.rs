@@ -1,8 +1,8 @@
-//! What Fantail's tests share: real servers, raw clients, faults, and a judge.
+//! Shared by all of Fantail's tests: real servers, raw clients, faults, and a judge.
 //!
-//! Nothing here knows a Fantail crate, hyper or a Redis library. The kit speaks over plain sockets and
-//! judges from bytes, so that a mistake in the tested code cannot hide in the code that tests it.
-//! A program that a test needs and that is missing is an error, never a skipped test.
+//! Nothing here knows a Fantail crate, hyper or a Redis library. The kit speaks over plain sockets and judges from
+//! bytes, so that a mistake in the tested code cannot hide in its test. A missing program is an error, never a skipped
+//! test.
 
 pub mod certificates;
 pub mod channel_set;
@@ -57,5 +57,5 @@ use std::time::Duration;
 
 /// How long the kit waits for something that must happen before it calls the test failed.
 ///
-/// A failure guard, not a measurement: generous, so that a busy machine never turns it into a false alarm.
+/// This is a failure guard, not a measurement: a busy machine must never cause a false alarm.
 pub const PATIENCE: Duration = Duration::from_secs(30);

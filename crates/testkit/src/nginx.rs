@@ -1,6 +1,6 @@
 //! A real nginx in front of an upstream, with nothing configured but `proxy_pass` unless asked.
 //!
-//! That is the point: most people's nginx is not tuned for event streams, and Fantail must work behind it.
+//! Most people's nginx is not tuned for event streams, and Fantail must work behind it.
 
 use std::{
     fs,
@@ -55,13 +55,13 @@ impl Nginx {
         .await
     }
 
-    /// Starts one with this text inside of `http`, for instance a file that is given to users. It is told the port to
-    /// listen on, at 127.0.0.1.
+    /// Starts one with this text inside of `http`, for instance a file from `deploy`. The text gets the port to listen
+    /// on, at 127.0.0.1.
     pub async fn start_site(site: impl Fn(u16) -> String) -> Result<Self> {
         let mut starts = 1;
         loop {
             let directory = TempDir::with_prefix("fantail-nginx-").doing("making a directory for nginx")?;
-            // Started by root, nginx hands its work to another user, who must be able to come in.
+            // If root starts it, nginx hands its work to another user, who must be able to enter.
             let open = fs::Permissions::from_mode(0o755);
             fs::set_permissions(directory.path(), open).doing("opening the nginx directory")?;
             let port = free_port()?;
@@ -70,24 +70,24 @@ impl Nginx {
             let mut nginx = Self { child: launch(directory.path(), &path)?, directory, port };
             match nginx.ready().await {
                 Ok(()) => return Ok(nginx),
-                // Somebody took the port between our look and nginx's bind.
+                // Another process took the port between our look and nginx's bind.
                 Err(_) if nginx.port_was_taken() && starts < STARTS_MAX => starts += 1,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Where it listens.
+    /// Its address.
     pub const fn addr(&self) -> SocketAddr {
         SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), self.port)
     }
 
-    /// What it complained about so far.
+    /// Its error log so far.
     pub fn error_log(&self) -> String {
         self.child.output().stderr
     }
 
-    /// Waits until it has complained with `text`. Its complaint may come later than the answer it is about.
+    /// Waits until its error log holds `text`. The line may come later than the answer that it is about.
     pub async fn wait_for_error_log(&mut self, text: &str, limit: Duration) -> Result<()> {
         let what = format!("it logged {text:?}");
         let holds = |output: &ProgramOutput| output.stderr.contains(text).then_some(());
@@ -101,7 +101,7 @@ impl Nginx {
             if self.child.try_wait()?.is_some() {
                 return self.child.find_in_output(PATIENCE, "it was ready", |_| None::<()>).await;
             }
-            // nginx writes the file once it is bound, so an accepted connection is then certainly its own.
+            // nginx writes the file once it is bound, so an accepted connection is certainly its own.
             if pid_file.exists() && TcpStream::connect(self.addr()).await.is_ok() {
                 return Ok(());
             }
@@ -121,7 +121,7 @@ fn launch(prefix: &Path, configuration: &Path) -> Result<Child> {
     Child::spawn("nginx", &mut command)
 }
 
-/// Everything outside the site serves only to keep nginx inside its directory and in the foreground.
+/// Everything outside the site only keeps nginx inside its directory and in the foreground.
 fn configuration(site: &str) -> String {
     format!(
         "daemon off;

@@ -1,13 +1,13 @@
-//! The text that test events carry: who published it, its place in every order, and proof of wholeness.
+//! The text that test events carry: its publisher, its place in every order, and proof that it is whole.
 //!
-//! Text, because that is what Server-Sent Events carry; hostile text on purpose: line feeds, colons,
-//! leading spaces, things that look like fields. Never a CR, which every SSE client turns into LF.
+//! Server-Sent Events carry text. This one is hostile on purpose: line feeds, colons, leading spaces, text that looks
+//! like fields. It has no CR, which every SSE client turns into LF.
 
 use serde::{Deserialize, Serialize};
 
 use crate::random::Random;
 
-/// What padding is made of. A server that splits, trims or decodes wrongly stumbles over one of these.
+/// The pieces of padding. A server that splits, trims or decodes wrongly spoils one of these.
 const PIECES: &[&str] = &[
     "abc",
     "x",
@@ -34,35 +34,35 @@ const PIECES: &[&str] = &[
 /// A decoded payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payload {
-    /// Which publisher made it.
+    /// The number of its publisher.
     pub publisher: u32,
     /// Its number in that publisher's order, across all channels, from 0.
     pub order: u64,
-    /// The channels it is for, each with its number among that publisher's events there, from 0.
+    /// Its channels, each with its number among that publisher's events there, from 0.
     pub places: Vec<(String, u64)>,
     /// The rest.
     pub padding: String,
 }
 
-/// Why a text is not a whole payload.
+/// The reason why a text is not a whole payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
     /// It ends too early.
     Cut,
-    /// It is not what was sent.
+    /// It differs from the sent text.
     Corrupted,
 }
 
-/// A flaw, and whose payload it was if the text still tells.
+/// A flaw, and the key of the payload if the text still tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flawed {
-    /// What is wrong.
+    /// The flaw.
     pub flaw: Flaw,
     /// Publisher and order.
     pub key: Option<(u32, u64)>,
 }
 
-/// The first part of the text, as JSON. Short names, since a payload of 128 bytes must hold it.
+/// The first part of the text, as JSON. Its names are short, since a payload of 128 bytes must hold it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
     p: u32,
@@ -70,7 +70,7 @@ struct Header {
     at: Vec<(String, u64)>,
     /// Bytes of padding.
     n: usize,
-    /// Sixteen hex digits over the header with this empty, and the padding.
+    /// Sixteen hex digits over the header with this field empty, and the padding.
     sum: String,
 }
 
@@ -83,8 +83,8 @@ impl Payload {
     /// A payload whose text has `size` bytes, give or take one, or as many as its header takes if that is more.
     pub fn new(publisher: u32, order: u64, places: Vec<(String, u64)>, size: usize, random: &mut Random) -> Self {
         let mut payload = Self { publisher, order, places, padding: String::new() };
-        // The header grows with the digits of the padding's length. Where a digit is gained no padding fits
-        // exactly, so the second look may still be off by one byte.
+        // The header grows with the digits of the padding's length. Where a digit is gained no padding fits exactly, so
+        // the second pass may still be off by one byte.
         for _ in 0..2 {
             let header_bytes = payload.encode().len() - payload.padding.len();
             payload.padding = "-".repeat(size.saturating_sub(header_bytes));

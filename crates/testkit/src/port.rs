@@ -1,6 +1,6 @@
-//! A free loopback port for a program that cannot report the port it was given.
+//! A free loopback port for a program that cannot report its port.
 //!
-//! Never reserves the port: whoever uses it retries when it was taken in between.
+//! The port is not reserved: a caller retries if it was taken in between.
 
 use std::{
     fs, io,
@@ -18,9 +18,9 @@ const TRIES: usize = 200;
 
 /// A port that nothing on loopback listens on, from below the system's ephemeral range.
 ///
-/// Not from `bind(0)`: a test kills its server and starts it again on the same port, and meanwhile a
-/// client keeps reconnecting. In the ephemeral range such a client can be given the very port it dials
-/// as its own and so connect to itself, after which the server cannot come back.
+/// The port does not come from `bind(0)`. A test kills its server and starts it again on the same port, and meanwhile a
+/// client keeps reconnecting. In the ephemeral range the system may give such a client the very port that it dials.
+/// Then the client is connected to itself, and the server cannot come back.
 pub fn free_port() -> Result<u16> {
     let ceiling = ephemeral_floor();
     let mut random = Random::from_entropy();

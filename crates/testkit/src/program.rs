@@ -1,7 +1,7 @@
 //! The built `fantail` program, run as its users run it.
 //!
-//! Learns the bound addresses from what the program prints, so every test gets ports from the system.
-//! The caller names the binary: only the crate that builds it knows where it is.
+//! The program prints its bound addresses, so every test gets ports from the system. The caller names the binary: only
+//! the crate that builds it knows where it is.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -25,8 +25,8 @@ pub struct Fantail {
 }
 
 impl Fantail {
-    /// Starts `binary`, listening on ports from the system unless `arguments` say otherwise, and waits
-    /// until it has told both addresses. `FANTAIL_*` of the test's own environment is kept out.
+    /// Starts `binary`, listening on ports from the system unless `arguments` say otherwise, and waits until it has
+    /// printed both addresses. `FANTAIL_*` of the test's own environment is kept out.
     pub async fn start<B: AsRef<OsStr>>(binary: B, arguments: &[&str], env: &[(&str, &str)]) -> Result<Self> {
         let mut child = Self::launch(binary, arguments, env)?;
         let told = child.find_in_output(PATIENCE, "it told its public and internal address", told_addresses);
@@ -34,7 +34,7 @@ impl Fantail {
         Ok(Self { child, public, internal })
     }
 
-    /// Runs `binary` with these very arguments until it ends: for bad settings, `--help` and the like.
+    /// Runs `binary` with exactly these arguments until it ends: for bad settings, `--help` and the like.
     pub async fn run_to_end<B: AsRef<OsStr>>(
         binary: B,
         arguments: &[&str],
@@ -48,17 +48,17 @@ impl Fantail {
         Ok((status, child.output()))
     }
 
-    /// Where streams are served.
+    /// The address of streams.
     pub const fn public(&self) -> SocketAddr {
         self.public
     }
 
-    /// Where events are published and the node is looked at.
+    /// The address for publishers and operators.
     pub const fn internal(&self) -> SocketAddr {
         self.internal
     }
 
-    /// Where health is answered alone: of a node that was told so, once it has said where.
+    /// The address of the health listener, if it has one.
     pub async fn health(&mut self) -> Result<SocketAddr> {
         let find = |output: &ProgramOutput| address_in(&output.stdout, "health");
         self.child.find_in_output(PATIENCE, "it told its health address", find).await
@@ -79,12 +79,12 @@ impl Fantail {
         self.child.kill();
     }
 
-    /// Waits for it to end by itself; the error carries what it printed.
+    /// Waits for it to end by itself; the error carries its output.
     pub async fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         self.child.wait(limit).await
     }
 
-    /// What it printed so far.
+    /// The output so far.
     pub fn output(&self) -> ProgramOutput {
         self.child.output()
     }
@@ -145,7 +145,7 @@ fn address_in(text: &str, word: &str) -> Option<SocketAddr> {
     })
 }
 
-/// The same in a complete line of JSON, where it is a field of that name.
+/// The same in a complete line of JSON, as the field of that name.
 fn address_in_json(text: &str, word: &str) -> Option<SocketAddr> {
     let field = format!("\"{word}\":\"http://");
     let (_, url) = text[..text.rfind('\n')?].split_once(&field)?;

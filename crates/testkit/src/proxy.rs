@@ -1,8 +1,8 @@
-//! A TCP proxy that misbehaves on command, to stand between Fantail and Redis.
+//! A TCP proxy that misbehaves on command, for the way between Fantail and Redis.
 //!
-//! Works in user space because not every kernel offers delay or loss. Runs on a thread of its own, so a
-//! test that blocks cannot stall it. Every loop in it waits on its sockets and on one `watch` channel
-//! with the faults in force; a change of the faults wakes them all.
+//! It works in user space because not every kernel offers delay or loss. It runs on a thread of its own, so a test that
+//! blocks cannot stall it. Every loop in it waits on its sockets and on one `watch` channel with the faults in force; a
+//! change of the faults wakes them all.
 
 use std::{
     collections::BTreeSet,
@@ -34,16 +34,16 @@ const BIND_INTERVAL: Duration = Duration::from_millis(5);
 /// After a clean cut: how long the proxy reads on so that its close does not become a reset.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Which way bytes flow.
+/// The direction of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// From whoever connected to the proxy, to the target.
+    /// From the client of the proxy to the target.
     ToTarget,
     /// From the target back.
     FromTarget,
 }
 
-/// How connections are cut.
+/// The way in which connections are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
     /// Both sides see an orderly close.
@@ -59,7 +59,7 @@ struct Slicing {
     pause: Duration,
 }
 
-/// What is to become of the proxy's port.
+/// The state of the proxy's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Port {
     Open,
@@ -68,7 +68,7 @@ enum Port {
     Ended,
 }
 
-/// What is said in the target's name.
+/// Bytes that are sent in the target's name.
 #[derive(Debug, Clone)]
 struct Forgery {
     bytes: Arc<[u8]>,
@@ -85,14 +85,14 @@ struct ProxyFaults {
     delay: Duration,
     slicing: Option<Slicing>,
     forgery: Option<Forgery>,
-    /// What a connection may bring from the target before it is cut.
+    /// The most bytes that a connection brings from the target before it is cut.
     bytes_max: Option<u64>,
-    /// Connections older than this many cuts are cut.
+    /// Connections from before this many cuts are cut.
     cuts: u64,
     cut: Cut,
 }
 
-/// What the proxy's thread reports back.
+/// The report of the proxy's thread.
 #[derive(Debug, Default)]
 struct Report {
     listens: bool,
@@ -145,13 +145,13 @@ impl FaultProxy {
         Ok(Self { addr, faults, report, thread: Some(thread) })
     }
 
-    /// Where to connect to.
+    /// The address to connect to.
     pub const fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Takes back pauses, delay, slicing, forging and the bound on bytes. Connections that were cut stay cut, refusing
-    /// stays in force.
+    /// Ends pauses, delay, slicing, forging and the bound on bytes. Connections that were cut stay cut, and a closed
+    /// port stays closed.
     pub fn pass(&self) {
         self.faults.send_modify(|faults| {
             (faults.pauses_to_target, faults.pauses_from_target) = (false, false);
@@ -174,7 +174,7 @@ impl FaultProxy {
         });
     }
 
-    /// Takes back the pauses; what waited goes through.
+    /// Ends the pauses; held bytes go through.
     pub fn resume(&self) {
         self.faults.send_modify(|faults| (faults.pauses_to_target, faults.pauses_from_target) = (false, false));
     }
@@ -190,14 +190,14 @@ impl FaultProxy {
         self.faults.send_modify(|faults| faults.slicing = slicing);
     }
 
-    /// Puts `bytes` before whatever the target sends next on a connection, and so on each time it sends something.
+    /// Puts `bytes` before the next bytes of the target on a connection, each time that it sends some.
     pub fn forge(&self, bytes: impl Into<Arc<[u8]>>) {
         let forgery = Some(Forgery { bytes: bytes.into(), endless: false });
         self.faults.send_modify(|faults| faults.forgery = forgery);
     }
 
-    /// From when the target sends something on, repeats `bytes` for as long as this fault is in
-    /// force, as fast as they are taken; the target is not heard any more.
+    /// Once the target has sent something, repeats `bytes` for as long as this fault is in force, as fast as they are
+    /// taken. Bytes of the target no longer pass.
     pub fn forge_endlessly(&self, bytes: impl Into<Arc<[u8]>>) {
         let forgery = Some(Forgery { bytes: bytes.into(), endless: true });
         self.faults.send_modify(|faults| faults.forgery = forgery);
@@ -208,19 +208,19 @@ impl FaultProxy {
         self.faults.send_modify(|faults| (faults.bytes_max, faults.cut) = (Some(bytes), how));
     }
 
-    /// Lets new connections go to another target; those that exist stay where they are.
+    /// Sends new connections to another target; existing ones stay where they are.
     pub fn retarget(&self, target: SocketAddr) {
         self.faults.send_modify(|faults| faults.target = target);
     }
 
-    /// Cuts all connections there are and waits until they are closed. New ones are accepted.
+    /// Cuts all connections and waits until they are closed. New ones are accepted.
     pub async fn cut(&self, how: Cut) -> Result<()> {
         let doomed = self.report.borrow().live.clone();
         self.faults.send_modify(|faults| (faults.cuts, faults.cut) = (faults.cuts + 1, how));
         self.wait_for("the cut of all connections", |report| report.live.is_disjoint(&doomed)).await
     }
 
-    /// Closes the port: new connections are refused, those that exist stay.
+    /// Closes the port: new connections are refused, existing ones stay.
     pub async fn refuse(&self) -> Result<()> {
         self.faults.send_modify(|faults| faults.port = Port::Closed);
         self.wait_for("the close of the proxy's port", |report| !report.listens).await
@@ -232,12 +232,12 @@ impl FaultProxy {
         self.wait_for("the proxy's port to be free again", |report| report.listens).await
     }
 
-    /// How many connections are open.
+    /// The number of open connections.
     pub fn connections(&self) -> usize {
         self.report.borrow().live.len()
     }
 
-    /// How many connections were accepted since the start.
+    /// The number of connections accepted since the start.
     pub fn accepted(&self) -> u64 {
         self.report.borrow().accepted
     }
@@ -294,26 +294,26 @@ async fn listen(
             Port::Open if listener.is_none() => listener = TcpListener::bind(addr).await.ok(),
             Port::Open => {}
             Port::Closed => listener = None,
-            // The runtime goes with this future, and every connection with the runtime.
+            // The runtime ends with this future, and every connection with the runtime.
             Port::Ended => return,
         }
         report.send_modify(|report| report.listens = listener.is_some());
         tokio::select! {
             stream = accept(listener.as_ref()) => {
-                // Read before the connection is counted: whoever sees it counted and then cuts, cuts it.
+                // Read before the connection is counted, so that a cut after the count includes it.
                 let (target, cuts) = { let faults = faults.borrow(); (faults.target, faults.cuts) };
                 let link = Link { number: count(&report), target, cuts, faults: faults.clone() };
                 connections.spawn(link.carry(stream, report.clone()));
             }
             Some(_) = connections.join_next() => {}
             _ = faults.changed() => {}
-            // Only when the port is to be opened and something else holds it: try again.
+            // Only when another process holds the port that is to be opened: try again.
             () = tokio::time::sleep(BIND_INTERVAL), if port == Port::Open && listener.is_none() => {}
         }
     }
 }
 
-/// Never comes while there is no listener; then a change of the faults wakes the loop.
+/// Never completes while there is no listener; then a change of the faults wakes the loop.
 async fn accept(listener: Option<&TcpListener>) -> TcpStream {
     let Some(listener) = listener else { return std::future::pending().await };
     loop {
@@ -339,7 +339,7 @@ fn count(report: &watch::Sender<Report>) -> u64 {
 struct Link {
     number: u64,
     target: SocketAddr,
-    /// How many cuts came before it.
+    /// The cuts before it.
     cuts: u64,
     faults: watch::Receiver<ProxyFaults>,
 }
@@ -348,7 +348,7 @@ impl Link {
     /// Carries the connection to its end.
     async fn carry(self, mut client: TcpStream, report: watch::Sender<Report>) {
         let Some(mut server) = self.connect().await else {
-            // The target refuses; the nearest thing after having accepted is a reset.
+            // The target refuses. The connection is already accepted, so a reset is the nearest thing.
             let _ = client.set_zero_linger();
             drop(client);
             return self.gone(&report);
@@ -379,7 +379,7 @@ impl Link {
         }
     }
 
-    /// Pumps both ways until both sides closed, one side broke, or a cut came; tells how to end.
+    /// Pumps both ways until both sides closed, one side broke, or a cut came. Returns the kind of end.
     async fn pump_both(&self, client: &mut TcpStream, server: &mut TcpStream) -> Option<Cut> {
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
@@ -405,12 +405,12 @@ impl Link {
     }
 }
 
-/// Why nothing more is pumped.
+/// The reason why pumping ends.
 #[derive(Debug)]
 enum Broken {
-    /// One side broke, and so must the other.
+    /// One side broke, so the other must too.
     Side,
-    /// It has brought what it may.
+    /// It has brought all the bytes that it may.
     Spent(Cut),
 }
 
@@ -471,7 +471,7 @@ async fn pump(
     }
 }
 
-/// Says what was not said. An endless forgery ends with the fault, or with the connection.
+/// Sends the forged bytes. An endless forgery ends with the fault, or with the connection.
 async fn forge(to: &mut WriteHalf<'_>, forgery: &Forgery, faults: &watch::Receiver<ProxyFaults>) -> io::Result<()> {
     to.write_all(&forgery.bytes).await?;
     while forgery.endless && faults.borrow().forgery.is_some() {

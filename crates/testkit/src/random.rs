@@ -19,7 +19,7 @@ impl Random {
         Self { state: seed }
     }
 
-    /// A generator with a fresh seed, for what need not be repeated.
+    /// A generator with a fresh seed, for tests that need not be repeated.
     pub fn from_entropy() -> Self {
         // The standard library's hasher keys are the one source of entropy that needs no dependency.
         Self::from_seed(RandomState::new().build_hasher().finish())

@@ -1,6 +1,6 @@
-//! A real Redis Cluster of three masters, each with a third of the slots, and of replicas where a test wants one.
+//! A real Redis Cluster of three masters, each with a third of the slots, and of the replicas that a test adds.
 //!
-//! Made by our own commands: no other program is needed, and each step is waited for.
+//! It is made with our own commands: no other program is needed, and each step is waited for.
 
 use std::time::Duration;
 
@@ -65,10 +65,10 @@ impl RedisCluster {
         slot.ok_or_else(|| Error::Protocol(format!("redis answered CLUSTER KEYSLOT with {reply:?}")))
     }
 
-    /// The node that says itself that it is the master of a slot.
+    /// The node that itself claims to be the master of a slot.
     pub async fn owner_of(&self, slot: u16) -> Result<usize> {
         for (at, node) in self.nodes.iter().enumerate() {
-            // One that was killed owns nothing.
+            // A killed node owns nothing.
             let Ok(map) = map(node).await else { continue };
             if map.lines().any(|line| line.contains("myself,master") && serves(line, slot)) {
                 return Ok(at);
@@ -77,7 +77,7 @@ impl RedisCluster {
         Err(Error::Protocol(format!("no node owns slot {slot}")))
     }
 
-    /// Adds a replica of a master and waits until it has a copy and all nodes know what it is.
+    /// Adds a replica of a master and waits until it has a copy and all nodes know it.
     pub async fn add_replica(&mut self, master: usize) -> Result<usize> {
         done(&self.nodes[master], &["CONFIG", "SET", "repl-diskless-sync-delay", "0"]).await?;
         let replica = start_node().await?;
@@ -94,14 +94,13 @@ impl RedisCluster {
         Ok(at)
     }
 
-    /// Makes a replica the master: with its master's help, or as `FORCE` or `TAKEOVER` do without, and waits until it is.
+    /// Makes a replica the master: with its master's help, or without it by `FORCE` or `TAKEOVER`. Waits until it is.
     pub async fn failover(&self, replica: usize, how: &[&str]) -> Result<()> {
         done(&self.nodes[replica], &[&["CLUSTER", "FAILOVER"], how].concat()).await?;
         self.nodes[replica].wait_for_info("replication", "role:master").await
     }
 
-    /// Lets a node take no word from any other, for a minute: it goes on with what it has as if it were alone, for whoever
-    /// still reaches it.
+    /// Lets a node hear no other for a minute: it goes on alone, for the clients that still reach it.
     pub async fn cut_off(&self, node: usize) -> Result<()> {
         done(&self.nodes[node], &["CONFIG", "SET", "cluster-require-full-coverage", "no"]).await?;
         for (at, other) in self.nodes.iter().enumerate() {
@@ -112,7 +111,7 @@ impl RedisCluster {
         Ok(())
     }
 
-    /// Waits until a node says itself that it is the master of a slot, and serves it.
+    /// Waits until a node itself claims to be the master of a slot, and serves it.
     pub async fn wait_for_owner(&self, slot: u16, node: usize) -> Result<()> {
         within(PATIENCE, &format!("node {node} as the master of slot {slot}"), async {
             loop {
@@ -144,7 +143,7 @@ impl RedisCluster {
         self.end_move(slot, from, to).await
     }
 
-    /// Opens a slot at both ends of its way. Its keys are still where they were.
+    /// Opens a slot at both ends of its move. Its keys are still at the source.
     pub async fn begin_move(&self, slot: u16, from: usize, to: usize) -> Result<()> {
         let (source_id, target_id) = (id(&self.nodes[from]).await?, id(&self.nodes[to]).await?);
         let slot = slot.to_string();
@@ -158,20 +157,20 @@ impl RedisCluster {
         Ok(keys.array().unwrap_or_default().iter().filter_map(Reply::text).collect())
     }
 
-    /// Moves one key of an open slot. One that is gone meanwhile is none to be moved.
+    /// Moves one key of an open slot. A key that is gone meanwhile needs no move.
     pub async fn move_key(&self, key: &str, from: usize, to: usize) -> Result<()> {
         let port = self.nodes[to].addr().port().to_string();
         done(&self.nodes[from], &["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]).await
     }
 
-    /// Tells both nodes that the slot has arrived, the target first, so that at no time nobody serves it, and waits until
-    /// they have told all others.
+    /// Tells both nodes that the slot has arrived, the target first, so that some node serves it at all times. Waits
+    /// until they have told all others.
     pub async fn end_move(&self, slot: u16, from: usize, to: usize) -> Result<()> {
         let target_id = id(&self.nodes[to]).await?;
         for node in [to, from] {
             done(&self.nodes[node], &["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &target_id]).await?;
         }
-        // Another move before all have heard of this one, and of its epoch, could leave the slot to nobody.
+        // Another move before every node knows this one and its epoch could leave the slot without an owner.
         let epoch = epoch_in(&map(&self.nodes[to]).await?, &target_id);
         self.wait_until_maps("that the slot has moved", |map| {
             let knows = map.lines().any(|line| line.starts_with(&target_id) && serves(line, slot));
@@ -206,7 +205,7 @@ impl RedisCluster {
         Ok(())
     }
 
-    /// Waits until the map of each node tells something.
+    /// Waits until the map of each node passes a test.
     async fn wait_until_maps(&self, tell: &str, it: impl Fn(&str) -> bool) -> Result<()> {
         for node in &self.nodes {
             within(PATIENCE, &format!("a cluster in which all nodes know {tell}"), async {
@@ -221,7 +220,7 @@ impl RedisCluster {
     }
 }
 
-/// The port of the bus is chosen apart where that can be: by default it is ten thousand higher, which may be anybody's.
+/// The port of the bus is chosen apart where that is possible: by default it is ten thousand higher, and may be taken.
 async fn start_node() -> Result<RedisServer> {
     let mut starts = 1;
     loop {

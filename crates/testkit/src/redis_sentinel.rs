@@ -1,6 +1,6 @@
-//! A real Redis Sentinel that watches one master, impatient enough for tests.
+//! A real Redis Sentinel that watches one master, with short deadlines for tests.
 //!
-//! It writes its own configuration, so it has a directory to itself. Owns its process; killed on drop.
+//! It writes its own configuration, so it has a directory to itself.
 
 use std::{
     fs,
@@ -91,12 +91,12 @@ impl RedisSentinel {
         }
     }
 
-    /// Where it listens.
+    /// Its address.
     pub const fn addr(&self) -> SocketAddr {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.port)
     }
 
-    /// Where it listens for TLS. Only for one that was started so.
+    /// Its address for TLS, if it was started with TLS.
     pub fn tls_addr(&self) -> SocketAddr {
         SocketAddr::new(self.addr().ip(), self.tls_port.expect("the sentinel was started with start_tls"))
     }
@@ -110,7 +110,7 @@ impl RedisSentinel {
         connection.command(arguments).await
     }
 
-    /// Where it says that the master is.
+    /// The address of the master, as it tells it.
     pub async fn master(&self) -> Result<SocketAddr> {
         let reply = self.command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", Self::MASTER]).await?;
         let unclear = || Error::Protocol(format!("the sentinel answered {reply:?}"));
@@ -130,8 +130,8 @@ impl RedisSentinel {
         .await
     }
 
-    /// Tells it to make a replica the master though nothing is wrong, as operators do before maintenance. It may have to
-    /// get to know its replicas first.
+    /// Tells it to make a replica the master though nothing is wrong, as operators do before maintenance. It may have
+    /// to discover its replicas first.
     pub async fn failover(&self) -> Result<()> {
         within(PATIENCE, "a failover by hand", async {
             while !matches!(self.command(&["SENTINEL", "FAILOVER", Self::MASTER]).await?, Reply::Simple(_)) {

@@ -1,7 +1,7 @@
 //! A real redis-server on a free loopback port, in a directory of its own.
 //!
-//! `FANTAIL_REDIS_SERVER` names another program to take for it, such as another version.
-//! Owns its process from start to end: what it starts it kills, by process id, also when the test panics.
+//! `FANTAIL_REDIS_SERVER` names another program in its place, such as another version. The server is killed by process
+//! id, also when the test panics.
 
 use std::{
     ffi::OsString,
@@ -24,7 +24,7 @@ use crate::{
 };
 
 const STARTS_MAX: usize = 10;
-/// Between two looks at a server that is not ready yet.
+/// The pause between two looks at a server that is not ready yet.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A running redis-server; killed on drop.
@@ -64,7 +64,7 @@ impl RedisServer {
             let mut server = Self { child, directory, port, tls_port: None, arguments, password };
             match server.ready().await {
                 Ok(()) => return Ok(server),
-                // Somebody took the port between our look and the server's bind.
+                // Another process took the port between our look and the server's bind.
                 Err(_) if server.port_was_taken() && starts < STARTS_MAX => starts += 1,
                 Err(error) => return Err(error),
             }
@@ -101,12 +101,12 @@ impl RedisServer {
         Ok(replica)
     }
 
-    /// Where it listens for TLS. Only for one that was started so.
+    /// Its address for TLS, if it was started with TLS.
     pub fn tls_addr(&self) -> SocketAddr {
         SocketAddr::new(self.addr().ip(), self.tls_port.expect("the server was started with start_tls"))
     }
 
-    /// Where it listens.
+    /// Its address.
     pub const fn addr(&self) -> SocketAddr {
         SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), self.port)
     }
@@ -133,7 +133,7 @@ impl RedisServer {
         for _ in 1..STARTS_MAX {
             self.child = launch(self.port, self.directory.path(), &self.arguments)?;
             match self.ready().await {
-                // Only the same port will do, so a borrower is waited for.
+                // Only the same port will do, so this waits until another process gives it back.
                 Err(_) if self.port_was_taken() => tokio::time::sleep(LOOK_INTERVAL).await,
                 result => return result,
             }
@@ -168,12 +168,12 @@ impl RedisServer {
         self.connection().await?.command(arguments).await
     }
 
-    /// Publishes on a fresh connection; returns how many subscribers Redis counted.
+    /// Publishes on a fresh connection; returns the number of subscribers that Redis counted.
     pub async fn publish(&self, channel: &str, payload: impl AsRef<[u8]>) -> Result<i64> {
         self.connection().await?.publish(channel, payload.as_ref()).await
     }
 
-    /// How many clients are subscribed to `channel`.
+    /// The number of clients that are subscribed to `channel`.
     pub async fn pubsub_numsub(&self, channel: &str) -> Result<i64> {
         let reply = self.command(&["PUBSUB", "NUMSUB", channel]).await?;
         let count = reply.array().and_then(|pair| pair.get(1)).and_then(Reply::integer);
@@ -214,7 +214,7 @@ impl RedisServer {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while tokio::time::Instant::now() < deadline {
             if self.child.try_wait()?.is_some() {
-                // Its last words explain why, so let the pipes drain first.
+                // Its last lines explain the end, so the pipes are drained first.
                 let last_words = self.child.find_in_output(PATIENCE, "it was ready", |_| None::<()>).await;
                 return last_words;
             }
@@ -226,7 +226,7 @@ impl RedisServer {
         Err(self.child.failed(&format!("did not answer PING within {PATIENCE:?}")))
     }
 
-    /// PONG proves that it serves, its process id that it is not some other Redis on a port we lost.
+    /// PONG proves that it serves, its process id that it is not another Redis on a port that we lost.
     async fn answers_as_ours(&self) -> Result<bool> {
         let mut connection = self.connection().await?;
         if connection.command(&["PING"]).await? != Reply::Simple("PONG".into()) {
@@ -248,8 +248,8 @@ pub(crate) fn program() -> OsString {
     std::env::var_os("FANTAIL_REDIS_SERVER").unwrap_or_else(|| "redis-server".into())
 }
 
-/// Whether the connection was reset, or ended before the answer: a Sentinel that gives a server another part to play ends
-/// all its clients' connections. Who waits for something asks again.
+/// Whether the connection was reset, or ended before the answer. A Sentinel that changes a server's role ends all its
+/// clients' connections. A caller that waits for a state asks again.
 fn was_reset(error: &Error) -> bool {
     let is_reset = |kind| matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof);
     matches!(error, Error::Io { source, .. } if is_reset(source.kind()))

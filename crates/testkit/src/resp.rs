@@ -1,6 +1,6 @@
-//! The Redis protocol as far as tests need it: one command out, one RESP2 reply in.
+//! The part of the Redis protocol that tests need: one command out, one RESP2 reply in.
 //!
-//! Own code on purpose: the tested program uses a Redis library, and a judge must not share its mistakes.
+//! The tested program uses a Redis library, and a judge must not share its mistakes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -54,7 +54,7 @@ impl Reply {
     }
 }
 
-/// One connection to Redis. Commands on it are carried out in the order they are given.
+/// One connection to Redis. It runs commands in the order in which they are given.
 #[derive(Debug)]
 pub struct RespConnection {
     stream: BufReader<TcpStream>,
@@ -85,7 +85,7 @@ impl RespConnection {
         within(PATIENCE, "a redis reply", read_reply(&mut self.stream)).await
     }
 
-    /// Publishes and returns how many subscribers Redis counted.
+    /// Publishes and returns the number of subscribers that Redis counted.
     pub async fn publish(&mut self, channel: &str, payload: &[u8]) -> Result<i64> {
         match self.command(&[b"PUBLISH".as_slice(), channel.as_bytes(), payload]).await? {
             Reply::Integer(count) => Ok(count),

@@ -1,6 +1,6 @@
 //! An HTTP/1 response as it comes in: head, body, and whether the end was the promised one.
 //!
-//! Owns framing only. `head.rs` and `body.rs` know how to read; this file keeps what a test asks for.
+//! Owns framing only. `head.rs` and `body.rs` read; this file keeps the results for the tests.
 
 mod body;
 mod head;
@@ -83,7 +83,8 @@ impl ResponseReader {
         Ok(content)
     }
 
-    /// Reads up to the end of the response, and tells how many bytes that took. Each piece of the body goes to `each`.
+    /// Reads up to the end of the response, and returns how many bytes that took. Each piece of the body goes to
+    /// `each`.
     pub fn read(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) -> Result<usize> {
         let mut rest = bytes;
         while self.head.is_none() {
@@ -108,7 +109,7 @@ impl ResponseReader {
         Ok(bytes.len() - rest.len() + taken)
     }
 
-    /// What the close of the connection means at this point.
+    /// The kind of end, if the connection closes now.
     pub const fn end_at_close(&self) -> End {
         if self.head.is_some() { self.body.end_at_close() } else { End::Cut }
     }
@@ -133,7 +134,7 @@ impl ResponseReader {
         &self.chunk_ends
     }
 
-    /// How many body bytes came.
+    /// The body bytes so far.
     pub const fn body_bytes(&self) -> u64 {
         self.body_bytes
     }

@@ -1,7 +1,8 @@
-//! A browser's reading of `text/event-stream`, however its bytes come.
+//! A browser's reading of `text/event-stream`, in pieces of any size.
 //!
-//! Owns the WHATWG rules (HTML standard, section 9.2) and nothing of HTTP. Follows the standard to the letter, since a
-//! lenient reader would forgive the very faults that it is here to show. `block.rs` takes the text apart, for load
+//! Owns the WHATWG rules (HTML standard, section 9.2) and nothing of HTTP. It follows the standard to the letter: a
+//! lenient reader would forgive the very faults that it must show. `block.rs` takes the text apart, for load generators
+//! too.
 //! generators too.
 
 mod block;
@@ -15,7 +16,7 @@ pub struct Event {
     pub event: String,
     /// The data lines, joined by line feeds.
     pub data: String,
-    /// The last event id at the time of dispatch: what a browser would send on reconnect.
+    /// The last event id at the time of dispatch, which a browser would send on reconnect.
     pub id: String,
     /// The id that stood in this very block, if one did.
     pub own_id: Option<String>,
@@ -35,7 +36,7 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// Takes more bytes and returns the events they completed.
+    /// Takes more bytes and returns the events that they completed.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
         self.bytes += bytes.len() as u64;
@@ -45,7 +46,7 @@ impl Parser {
         events
     }
 
-    /// What a browser would send as `Last-Event-ID` now: the id as of the last blank line.
+    /// The id that a browser would send as `Last-Event-ID` now, as of the last blank line.
     pub fn last_event_id(&self) -> &str {
         &self.last_event_id
     }
@@ -55,22 +56,22 @@ impl Parser {
         milliseconds(&self.blocks.unfinished()).or(self.retry)
     }
 
-    /// How many comment lines came, keepalives among them.
+    /// The comment lines so far, keepalives among them.
     pub fn comments(&self) -> u64 {
         self.comments + u64::from(self.blocks.unfinished().comments)
     }
 
-    /// How many lines had a field name that the standard does not know; the sign of a torn frame.
+    /// The lines so far with a field name that the standard does not know; the sign of a torn frame.
     pub fn unknown_lines(&self) -> u64 {
         self.unknown_lines + u64::from(self.blocks.unfinished().unknown_lines)
     }
 
-    /// How many bytes were fed.
+    /// The bytes so far.
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Whether the stream stands in the middle of a block: an end now would lose its beginning.
+    /// Whether the stream stands in the middle of a block, so that an end now would lose its beginning.
     pub fn in_mid_block(&self) -> bool {
         self.blocks.in_mid_block()
     }
@@ -98,7 +99,8 @@ fn milliseconds(block: &SseBlock<'_>) -> Option<u64> {
     block.retry.map(|digits| text(digits).parse().unwrap_or(u64::MAX))
 }
 
-/// Line ends are ASCII and so never part of a longer character: decoding a line gives what decoding the whole stream would.
+/// Line ends are ASCII and so never part of a longer character: decoding by lines gives the same as decoding the whole
+/// stream.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

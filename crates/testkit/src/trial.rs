@@ -1,4 +1,5 @@
-//! What a trial under load needs: a ledger, a seed, an end that everybody hears of, readers that come and go, and publishers.
+//! The parts of a trial under load: a ledger, a seed, an end that every reader hears of, readers that come and go, and
+//! publishers.
 //!
 //! Owns no process and no task: a storm in one process and a trial of faults with several nodes both build on it.
 
@@ -30,18 +31,18 @@ use crate::{
     random::Random,
 };
 
-/// What all parts of a trial share.
+/// The shared state of a trial.
 #[derive(Debug)]
 pub struct Trial {
-    /// Who judges.
+    /// The judge.
     pub ledger: Ledger,
-    /// How many streams were opened with an id to go on from.
+    /// Streams that were opened with an id to resume after.
     pub resumed: AtomicU64,
-    /// How many of those on another node.
+    /// Those of them on another node.
     pub moved: AtomicU64,
-    /// How many tries to open a stream failed.
+    /// Failed tries to open a stream.
     pub turned_away: AtomicU64,
-    /// How many events were refused, or had no answer.
+    /// Events that were refused, or had no answer.
     pub refused: AtomicU64,
     seed: u64,
     publishing_ended: AtomicBool,
@@ -53,7 +54,7 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// At its beginning.
+    /// A trial that has not begun.
     pub fn new(seed: u64) -> Self {
         Self {
             ledger: Ledger::new(),
@@ -71,7 +72,7 @@ impl Trial {
         }
     }
 
-    /// Readers and publishers write down what happens to them, which costs memory.
+    /// Readers and publishers keep a diary, which costs memory.
     #[must_use]
     pub fn with_diaries(self) -> Self {
         Self { diaries: Some(Mutex::default()), ..self }
@@ -82,12 +83,12 @@ impl Trial {
         Random::from_seed(self.seed ^ ((part + 1) << 56) ^ (number << 20))
     }
 
-    /// Brings the trial back, as far as the machine's timing allows.
+    /// The seed, which repeats the trial as far as the machine's timing allows.
     pub const fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// Publishers are to stop.
+    /// Tells publishers to stop.
     pub fn end_publishing(&self) {
         self.publishing_ended.store(true, Ordering::SeqCst);
     }
@@ -97,7 +98,7 @@ impl Trial {
         self.publishing_ended.load(Ordering::SeqCst)
     }
 
-    /// Readers stay from now on until a closing event tells them to go.
+    /// Tells readers to stay from now on until a closing event.
     pub fn end(&self) {
         self.over.store(true, Ordering::SeqCst);
     }
@@ -112,7 +113,7 @@ impl Trial {
         lock(&self.closings).push((text.to_owned(), self.ledger.mark()));
     }
 
-    /// Whether this is a closing event, and then what was published up to it.
+    /// The mark of a closing event: all that was published up to it is owed.
     pub fn closing(&self, data: &str) -> Option<Mark> {
         if !self.is_over() {
             return None;
@@ -120,7 +121,7 @@ impl Trial {
         lock(&self.closings).iter().find(|(closing, _)| closing == data).map(|(_, mark)| *mark)
     }
 
-    /// Something was seen that must not be and that the ledger does not judge.
+    /// Notes a fault that the ledger does not judge.
     pub fn offence(&self, what: String) {
         lock(&self.offences).push(what);
     }
@@ -138,13 +139,13 @@ impl Trial {
         }
     }
 
-    /// What a reader or publisher wrote down.
+    /// The diary of a reader or publisher.
     pub fn diary(&self, name: &str) -> Option<Vec<String>> {
         lock(self.diaries.as_ref()?).get(name).cloned()
     }
 }
 
-/// A task that panicked has failed already; what it left is still worth telling.
+/// A task that panicked has failed already; its notes are still worth reading.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

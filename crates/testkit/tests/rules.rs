@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// A file's path from the top of the repository, and its text.
 type File = (String, String);
 
-/// Which crates of ours each crate may use. A new arrow is added here and in ARCHITECTURE.md, after a second look.
+/// The crates of ours that each crate may use. A new arrow is added here and in ARCHITECTURE.md, after a second look.
 const ARROWS: [(&str, &[&str]); 9] = [
     ("access", &["wire"]),
     ("config", &["access", "wire"]),
@@ -146,7 +146,7 @@ fn arrows_not_drawn(manifests: &[File]) -> Vec<String> {
     breaches
 }
 
-/// What a crate needs to run: what only its tests need stands in another table.
+/// The crates that a crate needs to run. Those for its tests stand in another table.
 fn dependencies(manifest: &str) -> impl Iterator<Item = &str> {
     let rows = manifest.lines().skip_while(|line| *line != "[dependencies]").skip(1);
     rows.take_while(|line| !line.starts_with('[')).filter_map(|row| row.split(['.', ' ', '=']).next())
@@ -201,7 +201,7 @@ fn looks_like_a_path(quoted: &str) -> bool {
     is_plain && (is_ours || (quoted.contains('/') && Path::new(quoted).extension().is_some_and(|it| it == "rs")))
 }
 
-/// Lines without what stands behind `//`.
+/// Lines without their `//` comments.
 fn code(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(|line| line.split("//").next().unwrap_or_default())
 }

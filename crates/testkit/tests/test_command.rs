@@ -1,4 +1,4 @@
-//! `scripts/test`: what it runs, what it says in the end, and when it fails. Cargo and the servers are stand-ins.
+//! `scripts/test`: its runs, its summary, and its failures. Cargo and the servers are stand-ins.
 #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
 use std::fs;
@@ -9,9 +9,9 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/test");
-/// What the script may use beside the stand-ins.
+/// The tools that the script may use beside the stand-ins.
 const TOOLS: [&str; 11] = ["bash", "env", "dirname", "sed", "awk", "mktemp", "tee", "rm", "cat", "chmod", "realpath"];
-/// Answers as Cargo does. Each question is written down.
+/// Answers as Cargo does, and writes each call down.
 const CARGO: &str = r#"#!/usr/bin/env bash
 echo "$*" >>"$STAND_INS/asked"
 case $* in
@@ -113,14 +113,14 @@ impl StandIns {
         command.env("POLICY_RC_D", path.join("policy")).env("CARGO_TARGET_DIR", path.join("target")).output().unwrap()
     }
 
-    /// What Cargo was asked for, by the first words.
+    /// The calls of Cargo, by their first words.
     fn asked(&self) -> Vec<String> {
         let asked = fs::read_to_string(self.0.path().join("asked")).unwrap_or_default();
         asked.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
     }
 }
 
-/// The last part of what was printed, without the times.
+/// The last part of the output, without the times.
 fn in_the_end(output: &Output) -> Vec<String> {
     let text = String::from_utf8_lossy(&output.stdout);
     let (_, told) = text.split_once("== In the end\n").unwrap_or_else(|| panic!("{output:?}"));
@@ -135,7 +135,7 @@ fn in_the_end(output: &Output) -> Vec<String> {
 }
 
 #[test]
-fn all_of_it_passes_when_each_part_does() {
+fn the_script_passes_when_each_part_does() {
     let stand_ins = StandIns::new();
     let output = stand_ins.run(&[]);
     assert!(output.status.success(), "{output:?}");
@@ -154,7 +154,7 @@ fn all_of_it_passes_when_each_part_does() {
 }
 
 #[test]
-fn the_rest_runs_though_a_part_has_failed_and_the_end_says_how_to_run_that_alone() {
+fn a_failed_part_stops_no_other_and_the_summary_says_how_to_run_it_alone() {
     let stand_ins = StandIns::new();
     stand_ins.cargo_answers("101", RED, "101");
     stand_ins.program("target/release/fantail-faults", "#!/usr/bin/env bash\nexit 3\n");
@@ -184,7 +184,7 @@ fn the_rest_runs_though_a_part_has_failed_and_the_end_says_how_to_run_that_alone
 }
 
 #[test]
-fn tests_that_could_not_be_built_or_were_none_have_failed() {
+fn tests_that_do_not_build_or_do_not_exist_have_failed() {
     for (tests, code, passed) in [("error: could not compile\n", "101", 0), ("", "0", 0), (GREEN, "101", 2)] {
         let stand_ins = StandIns::new();
         stand_ins.cargo_answers("0", tests, code);
@@ -201,7 +201,7 @@ fn a_program_that_is_missing_and_cannot_be_installed_is_named_and_nothing_runs()
         let stand_ins = StandIns::new();
         fs::remove_file(stand_ins.0.path().join(server)).unwrap();
         for arguments in [&[][..], &["-p", "fantail"]] {
-            // Who runs the script may not install it, and then may, but there is nothing to be had.
+            // First the user of the script may not install it. Then the user may, but there is no package.
             stand_ins.program("apt-get", "#!/usr/bin/env bash\nexit 100\n");
             stand_ins.program("id", "#!/usr/bin/env bash\necho 1000\n");
             let refused = stand_ins.run(arguments);

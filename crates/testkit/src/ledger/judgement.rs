@@ -1,14 +1,13 @@
-//! How one reader's history is held against what was published.
+//! Compares one reader's history with the published events.
 //!
-//! Walks the history once. A *line* is one publisher's events in one channel: its numbers have no holes,
-//! so whatever is skipped in it is missing. Pure: reads the books, writes the verdict.
+//! Walks the history once. A *line* is one publisher's events in one channel. Its numbers have no holes, so a skipped
+//! number is a missing event. Pure: reads the entries, writes the verdict.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{History, Key, LedgerEntry, Mark, PublishedEvents, ReaderEnd, Start, Step, verdict::Verdict};
 use crate::{payload::Flaw, response::End};
 
-/// Judges one reader.
 pub(super) fn judge(history: &History, published: &PublishedEvents, verdict: &mut Verdict, fates: &mut Fates) {
     verdict.readers += 1;
     let mut walk = Walk::new(history, published, verdict);
@@ -19,7 +18,7 @@ pub(super) fn judge(history: &History, published: &PublishedEvents, verdict: &mu
     fates.arrived.extend(walk.seen.keys());
 }
 
-/// What became of events, over all readers.
+/// The fate of events, over all readers.
 #[derive(Debug, Default)]
 pub(super) struct Fates {
     arrived: BTreeSet<Key>,
@@ -27,24 +26,24 @@ pub(super) struct Fates {
 }
 
 impl Fates {
-    /// How many were missed by somebody and reached nobody.
+    /// The events that a reader missed and that reached no other.
     pub(super) fn nowhere(&self) -> u64 {
         self.missed.difference(&self.arrived).count() as u64
     }
 }
 
-/// How far the reader has come in one line.
+/// The reader's progress in one line.
 struct ChannelLine<'a> {
     channel: &'a str,
     publisher: u32,
     orders: &'a [u64],
     /// The sequence number from which the reader is certainly owed.
     owed_from: usize,
-    /// The next one expected, once something came.
+    /// The next expected number, once an event came.
     next: Option<usize>,
-    /// When a gap was told that still waits for its place: the next event of this line, or the end.
+    /// The time of a gap that still waits for its place: the next event of this line, or the end.
     gap_told_at: Option<u64>,
-    /// What is missing before events that may have come by another channel: a gap may still excuse it.
+    /// Missing events before events that may have come by another channel: a gap may still excuse them.
     open: Vec<Key>,
     /// The channel began anew: the next event may be an older one, and those behind it are in order again.
     may_go_back: bool,
@@ -62,12 +61,13 @@ struct Walk<'a> {
     published: &'a PublishedEvents,
     verdict: &'a mut Verdict,
     lines: Vec<ChannelLine<'a>>,
-    /// Where in `lines` a channel's and publisher's line stands.
+    /// The place in `lines` of a channel's and publisher's line.
     places: HashMap<(&'a str, u32), usize>,
-    /// What came, and how often its channels had begun anew then: the same event may come once each time.
+    /// The events that came, and how often their channels had begun anew by then: the same event may come once each
+    /// time.
     seen: BTreeMap<Key, u64>,
     beginnings: BTreeMap<&'a str, u64>,
-    /// Channels whose next gap, whatever its reason, begins them anew, because another channel did so: a reader that is
+    /// Channels whose next gap begins them anew, whatever its reason, because another channel did so. A reader that is
     /// cut off in between comes back with an id that is known.
     to_begin_anew: BTreeSet<&'a str>,
     /// Missing events, and whether a gap excuses them in any line they stand in.
@@ -162,7 +162,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Brings a line to the event that came; what was skipped is missing so far.
+    /// Brings a line to the event that came; skipped events are missing so far.
     fn advance(&mut self, channel: &str, publisher: u32, to: usize, may_come_by_another: bool) {
         let Some(line) = self.places.get(&(channel, publisher)).and_then(|at| self.lines.get_mut(*at)) else { return };
         // Before the first event, those in flight while joining were not owed.
@@ -193,7 +193,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// From here on what came before may come again, in its old order.
+    /// Earlier events may come again from here on, in their old order.
     fn begin_anew(&mut self, channel: &'a str, is_told: bool) {
         let is_due = self.to_begin_anew.remove(channel);
         if is_told && !is_due {
@@ -234,7 +234,7 @@ impl<'a> Walk<'a> {
 
     fn count_holes(&mut self, fates: &mut Fates) {
         for (key, is_excused) in std::mem::take(&mut self.holes) {
-            // What came late was counted as reordered when it came.
+            // A late event was counted as reordered when it came.
             let entry = self.published.entry(key).filter(|_| !self.seen.contains_key(&key));
             let Some(entry) = entry else { continue };
             if !entry.is_confirmed {
@@ -275,7 +275,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// How many events of a line were entered up to the mark. Lines are in order of entry.
+/// The events of a line that were entered up to the mark. Lines are in order of entry.
 fn entered_until(published: &PublishedEvents, publisher: u32, orders: &[u64], mark: Mark) -> usize {
     let entered = |order: &u64| published.entry((publisher, *order)).is_some_and(|entry| entry.entered_at <= mark.0);
     orders.partition_point(entered)
@@ -291,7 +291,7 @@ fn note_missing(
     let missing = line.orders.get(from..to).unwrap_or_default();
     for order in missing {
         let key = (line.publisher, *order);
-        // A gap speaks of the past: it cannot excuse what was published after it was told.
+        // A gap is about the past: it cannot excuse events that were published after it.
         let is_past = |told_at| published.entry(key).is_some_and(|entry| entry.entered_at <= told_at);
         *holes.entry(key).or_default() |= line.gap_told_at.is_some_and(is_past);
     }

@@ -1,4 +1,4 @@
-//! The judge judged: every kind of fault must be found, counted once and put into words.
+//! The judge judged: every kind of fault must be found, counted once and described.
 
 use super::*;
 use crate::payload::payload;
@@ -41,7 +41,7 @@ fn only(change: impl FnOnce(&mut Verdict)) -> Verdict {
     verdict
 }
 
-/// What reached nobody is counted twice and has a test of its own.
+/// Events that reached nobody are counted twice and have a test of their own.
 fn counts(verdict: &Verdict) -> Verdict {
     Verdict { examples: Vec::new(), nowhere: 0, ..verdict.clone() }
 }
@@ -272,7 +272,7 @@ fn a_gap_cannot_excuse_what_was_published_after_it() {
     assert_eq!(ledger.judge().silent, 1);
 }
 
-/// The steps of a reader of two channels: what is missing of `a` comes before an event for both.
+/// The steps of a reader of two channels: the missing events of `a` come before an event for both.
 fn judge_event_for_both_before_the_gap(steps: &[&str]) -> Verdict {
     let ledger = Ledger::new();
     let mut publishers = [1, 2].map(|seed| ledger.publisher(Random::from_seed(seed)));
@@ -379,7 +379,7 @@ fn publishers_of_one_channel_are_ordered_each_for_itself() {
 }
 
 #[test]
-fn how_a_stream_ended_is_part_of_the_verdict() {
+fn the_end_of_a_stream_is_part_of_the_verdict() {
     let (ledger, _) = published(2);
     let end = |end| ledger.reader("r", &[], Start::After(Mark::BEGINNING)).ended(end, ledger.mark());
     end(End::Clean);
@@ -390,7 +390,7 @@ fn how_a_stream_ended_is_part_of_the_verdict() {
 }
 
 #[test]
-fn who_left_is_owed_no_tail_but_who_never_ended_is_a_fault() {
+fn a_reader_that_left_is_owed_no_tail_but_one_without_an_end_is_a_fault() {
     let (ledger, events) = published(4);
     let reader = ledger.reader("r", &["a"], Start::After(Mark::BEGINNING));
     reader.receive(&events[0].text);
@@ -422,7 +422,7 @@ fn gap_event(channel: &str, reason: &str) -> Event {
 }
 
 #[test]
-fn behind_a_gap_that_begins_anew_what_came_may_come_once_more() {
+fn behind_a_gap_that_begins_anew_earlier_events_may_come_once_more() {
     let (ledger, events) = published(8);
     let reader = ledger.reader("r", &["a", "b"], Start::After(Mark::BEGINNING));
     receive(&reader, &events, &[0, 1, 2, 3]);
@@ -451,7 +451,7 @@ fn a_channel_that_did_not_begin_anew_stays_in_order_when_another_did() {
     assert_eq!((verdict.reordered, verdict.silent), (1, 0), "{verdict}");
     let verdict = judge(&[2, 4]);
     assert_eq!((verdict.reordered, verdict.silent, verdict.repeated), (0, 1, 1), "{verdict}");
-    // What begins anew goes back once, and forwards from there.
+    // A channel that begins anew goes back once, and forwards from there.
     let verdict = judge(&[4, 2]);
     assert_eq!((verdict.reordered, verdict.silent, verdict.repeated), (1, 1, 1), "{verdict}");
 }
@@ -483,11 +483,11 @@ fn a_repeated_event_is_found_also_behind_a_gap_that_begins_anew_and_so_is_a_hole
     assert_eq!((verdict.duplicated, verdict.silent), (1, 2), "{verdict}");
 }
 
-/// A reader of two channels comes to a node that does not know its id. The first channel is told so and begins anew. Then
-/// its connection is cut, and it comes back with the id of that gap, which is known: so the second channel's gap has
-/// another reason, and what is retained behind it follows.
+/// A reader of two channels comes to a node that does not know its id. The first channel gets a gap and begins anew.
+/// Then its connection is cut, and it comes back with the id of that gap, which is known. So the second channel's gap
+/// has another reason, and the retained events behind it follow.
 #[test]
-fn a_reader_cut_off_while_it_is_told_may_get_the_rest_again_too() {
+fn a_reader_that_is_cut_off_between_two_gaps_may_get_both_channels_again() {
     let (ledger, events) = published(8);
     let reader = ledger.reader("r", &["a", "b"], Start::After(Mark::BEGINNING));
     receive(&reader, &events, &[0, 1, 2, 3]);
@@ -502,7 +502,7 @@ fn a_reader_cut_off_while_it_is_told_may_get_the_rest_again_too() {
 }
 
 #[test]
-fn what_reached_nobody_is_told_apart_from_what_one_reader_missed() {
+fn an_event_that_reached_no_reader_is_counted_apart_from_one_that_a_single_reader_missed() {
     let (ledger, events) = published(6);
     let all = ledger.reader("all but one", &["a", "b"], Start::After(Mark::BEGINNING));
     receive(&all, &events, &[0, 1, 3, 4, 5]);

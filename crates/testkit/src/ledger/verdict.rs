@@ -1,43 +1,44 @@
-//! What the judge found, in numbers and with examples.
+//! The judge's findings, in numbers and with examples.
 
 use std::fmt;
 
-/// How many faults are told in words; the numbers count all of them.
+/// The most faults that are described; the numbers count all of them.
 const EXAMPLES_MAX: usize = 20;
 
-/// The outcome of a judgement. Everything is counted once per reader it happened to.
+/// The outcome of a judgement. Everything is counted once for each affected reader.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// Readers that were judged.
     pub readers: u64,
-    /// Events that arrived whole, the first time each.
+    /// Events that arrived whole, each counted the first time.
     pub delivered: u64,
     /// Gap events.
     pub gaps: u64,
-    /// Owed events that are missing where a gap event said so.
+    /// Owed events that are missing and declared by a gap event.
     pub declared: u64,
-    /// Missing events whose publishing was never confirmed; nobody's fault.
+    /// Missing events whose publishing was never confirmed; this is no fault.
     pub unconfirmed: u64,
-    /// Owed events that are missing without a word.
+    /// Owed events that are missing without a gap.
     pub silent: u64,
-    /// Confirmed events that were owed to somebody and reached nobody at all; each is counted once here, and once for
-    /// each reader it was owed to as declared or silent.
+    /// Confirmed events that were owed to a reader and reached none at all. Each is counted once here, and once as
+    /// declared or silent for each reader that it was owed to.
     pub nowhere: u64,
-    /// Events that arrived again behind a gap that says so: once for each such gap, and in their order. Nobody's fault.
+    /// Events that arrived again behind a gap that allows it: once for each such gap, and in their order. This is no
+    /// fault.
     pub repeated: u64,
-    /// Events that arrived again, or that lay before the place the reader resumed from.
+    /// Events that arrived again, or that lay before the place from which the reader resumed.
     pub duplicated: u64,
     /// Events that arrived behind a later one of the same publisher, in whatever channel.
     pub reordered: u64,
-    /// Events that are not what was published.
+    /// Events that differ from the published ones.
     pub corrupted: u64,
-    /// Events that nobody published, and events or gaps of channels the reader does not follow.
+    /// Events that nobody published, and events or gaps of channels that the reader does not follow.
     pub foreign: u64,
     /// Events that end too early, and streams that the server did not end cleanly.
     pub cut: u64,
     /// Readers that never said how they ended, so that the loss of their last events cannot be seen.
     pub unfinished: u64,
-    /// The first faults in words.
+    /// The first faults, described.
     pub examples: Vec<String>,
 }
 
@@ -48,7 +49,7 @@ impl Verdict {
         faults + self.unfinished == 0
     }
 
-    /// Whether moreover every owed event arrived.
+    /// Whether in addition every owed event arrived.
     pub const fn is_whole(&self) -> bool {
         self.is_clean() && self.declared == 0
     }

@@ -1,7 +1,7 @@
-//! Takes the framing off a body, however its bytes are cut: chunks, a length, or the close of the connection.
+//! Takes the framing off a body, in pieces of any size: chunks, a length, or the close of the connection.
 //!
-//! Keeps a few bytes of state and copies nothing: content is handed on as slices of the bytes that came. Strict where a
-//! proxy or browser would be: a malformed chunk is an error.
+//! Keeps a few bytes of state and copies nothing: content is handed on as slices of the bytes that came. It is as
+//! strict as a proxy or browser: a malformed chunk is an error.
 
 use super::{End, Framing};
 use crate::error::{Error, Result};
@@ -12,13 +12,13 @@ const SIZE_LINE_BYTES_MAX: u8 = 255;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Body {
     phase: Phase,
-    /// How many bytes of a size line came.
+    /// The bytes of a size line that came.
     line_bytes: u8,
-    /// The size that the digits say so far, or how many bytes of content are to come.
+    /// The size so far by the digits, or the bytes of content that are still to come.
     count: u64,
 }
 
-/// Where the next byte stands.
+/// The place of the next byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// In the digits of a chunk's size.
@@ -56,10 +56,10 @@ impl Body {
         Self { phase, line_bytes: 0, count }
     }
 
-    /// Reads up to the end of the body, and tells how many bytes that took. Each piece of content goes to `each`, with
-    /// whether a chunk ends behind it.
+    /// Reads up to the end of the body, and returns how many bytes that took. Each piece of content goes to `each`,
+    /// with whether a chunk ends behind it.
     pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8], bool)) -> Result<usize> {
-        // In registers: stored and read again for each byte it would cost three times as much.
+        // In registers: storing and loading it for each byte would cost three times as much.
         let mut body = *self;
         let mut rest = bytes;
         while let Some((&first, behind)) = rest.split_first() {
@@ -89,7 +89,7 @@ impl Body {
         self.phase == Phase::Done
     }
 
-    /// What the close of the connection means at this point.
+    /// The kind of end, if the connection closes now.
     pub const fn end_at_close(&self) -> End {
         match self.phase {
             Phase::Done | Phase::UntilClose => End::Clean,
@@ -97,7 +97,6 @@ impl Body {
         }
     }
 
-    /// So many bytes of content came.
     #[inline]
     fn take(&mut self, bytes: u64) {
         match self.phase {
@@ -108,7 +107,7 @@ impl Body {
         }
     }
 
-    /// One byte of what stands between the chunks' data.
+    /// One byte of the framing between the chunks' data.
     #[inline]
     fn step(&mut self, byte: u8) -> Option<Phase> {
         match (self.phase, byte) {

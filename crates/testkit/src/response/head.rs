@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
-/// The first part of a response.
+/// The head of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     /// The minor version of HTTP/1 that the server spoke.
@@ -31,7 +31,7 @@ impl Head {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Reads the head at the beginning of `bytes`, and how many of them it takes. None while it is not whole.
+    /// Reads the head at the beginning of `bytes`, and how many bytes it takes. None while it is not whole.
     pub fn read(bytes: &[u8]) -> Result<Option<(Self, usize)>> {
         match memmem::find(bytes, b"\r\n\r\n") {
             Some(end) => Ok(Some((parse(&bytes[..end])?, end + 4))),

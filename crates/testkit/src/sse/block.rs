@@ -1,5 +1,5 @@
-//! Takes SSE text apart into blocks, however it is cut. A block that comes whole is a view of the bytes that came: bytes are
-//! copied only while their block is not whole. A pass over thousands of streams costs nothing but the look at each byte.
+//! Takes SSE text apart into blocks, in pieces of any size. A whole block is a view of the bytes that came: bytes are
+//! copied only while their block is not whole. A pass over thousands of streams costs one look at each byte.
 //!
 //! Owns lines and fields as the HTML standard defines them (section 9.2), and no state but the block under way.
 
@@ -9,7 +9,7 @@ use memchr::{memchr, memchr2};
 
 const BOM: &[u8] = "\u{feff}".as_bytes();
 
-/// What the lines up to a blank one say.
+/// The fields of the lines up to a blank one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SseBlock<'a> {
     /// The event type; empty if none is named.
@@ -24,7 +24,7 @@ pub struct SseBlock<'a> {
     pub retry: Option<&'a [u8]>,
     /// How many comment lines there are.
     pub comments: u32,
-    /// How many lines have a field name that the standard does not know.
+    /// The lines with a field name that the standard does not know.
     pub unknown_lines: u32,
     /// Its lines.
     pub text: &'a [u8],
@@ -59,12 +59,12 @@ impl SseBlocks {
         }
     }
 
-    /// How many bytes are kept of a block that is not whole.
+    /// The bytes that are kept of a block that is not whole.
     pub const fn unfinished_bytes(&self) -> usize {
         self.unfinished.len()
     }
 
-    /// What the whole lines say of a block that is not whole.
+    /// The fields in the whole lines of a block that is not whole.
     pub fn unfinished(&self) -> SseBlock<'_> {
         let mut block = SseBlock::default();
         if let Some(end) = self.unfinished.iter().rposition(|byte| is_line_end(*byte)) {

@@ -1,13 +1,13 @@
-//! How a reader behaves.
+//! The behaviour of readers.
 
-/// A habit.
+/// The habit of a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReaderHabit {
     /// Follows all watched channels of one lane on one node, for as long as the trial takes.
     Watcher {
-        /// Which node.
+        /// The node.
         node: usize,
-        /// Which lane.
+        /// The lane.
         lane: usize,
     },
     /// Reads all the time.

@@ -1,7 +1,7 @@
-//! Those who publish: through either node, or straight to Redis as other programs do.
+//! Publishers: through any node, or straight to Redis as other programs do.
 //!
-//! An event whose call failed is in doubt: it may come at once, later or never. So whoever published it goes on under a
-//! new name in the ledger, and nothing is claimed about its order towards later events.
+//! An event whose call failed is in doubt: it may come at once, later or never. So its publisher goes on under a new
+//! name in the ledger, and nothing is claimed about its order towards later events.
 
 use std::{
     net::SocketAddr,
@@ -25,15 +25,15 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// The size of each event of a burst.
 const BURST_BYTES: usize = 160;
 
-/// Where publishers of a trial send their events.
+/// The targets of a trial's publishers.
 pub trait PublisherRules: Send + Sync + 'static {
-    /// What all of them share.
+    /// The shared state of the trial.
     fn trial(&self) -> &Trial;
 
     /// Whether Redis keeps a log.
     fn has_log(&self) -> bool;
 
-    /// Where the nodes take events.
+    /// The internal addresses of the nodes.
     fn nodes(&self) -> &[SocketAddr];
 
     /// The servers of Redis, if there are any.
@@ -61,7 +61,7 @@ pub struct TrialPublisher<R> {
 }
 
 impl<R: PublisherRules> TrialPublisher<R> {
-    /// A new one, with no connection yet.
+    /// A publisher with no connection yet.
     pub fn new(rules: &Arc<R>, mut random: Random) -> Self {
         let publisher = rules.trial().ledger.publisher(Random::from_seed(random.next_u64()));
         let sender = Sender::new(rules.has_log(), rules.nodes(), rules.redis());
@@ -73,13 +73,13 @@ impl<R: PublisherRules> TrialPublisher<R> {
         self.publisher.number()
     }
 
-    /// Publishes one event of about this size. Whether it was accepted.
+    /// Publishes one event of about this size. Returns whether it was accepted.
     pub async fn publish(&mut self, way: Way, channels: &[&str], size: usize) -> bool {
         let event = self.publisher.compose_for(channels, size);
         self.send_composed(way, channels, &event).await
     }
 
-    /// Publishes one event to each channel, all at once. How many were accepted.
+    /// Publishes one event to each channel, all at once. Returns how many were accepted.
     pub async fn publish_to_each(&mut self, way: Way, channels: &[&str], size: usize) -> Result<usize> {
         let events: Vec<_> = channels.iter().map(|channel| (*channel, self.publisher.compose(channel, size))).collect();
         let texts: Vec<_> = events.iter().map(|(channel, event)| (*channel, event.text.as_str())).collect();
@@ -124,7 +124,7 @@ impl<R: PublisherRules> TrialPublisher<R> {
         self.send_composed(way, all, &event).await;
     }
 
-    /// Sends an event that is entered, and writes down what it was told. Whether it was accepted.
+    /// Sends an entered event, and notes the outcome. Returns whether it was accepted.
     async fn send_composed(&mut self, way: Way, channels: &[&str], event: &Composed) -> bool {
         let rules = Arc::clone(&self.rules);
         let name = publisher_name(self.publisher.number());
@@ -183,7 +183,7 @@ fn size(random: &mut Random) -> usize {
     size as usize
 }
 
-/// As the verdict names a publisher.
+/// The name of a publisher in the verdict.
 fn publisher_name(number: u32) -> String {
     format!("publisher {number}")
 }

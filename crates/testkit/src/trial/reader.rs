@@ -1,5 +1,5 @@
-//! One reader: it follows something, reads, stalls, breaks off and comes back on either node, each at random, through
-//! whatever happens to the nodes, until a closing event tells it that the trial is over.
+//! One reader: it follows something, reads, stalls, breaks off and comes back on any node, each at random, through all
+//! that happens to the nodes. A closing event tells it that the trial is over.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -24,10 +24,10 @@ const SMALL_BUFFER_BYTES: u32 = 8_192;
 /// How long a moving reader stays.
 const MOVING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How much of an event is written down: who published it, and its place among that publisher's events.
+/// The characters of an event that go into the diary: its publisher, and its place among that publisher's events.
 const DIARY_CHARS: usize = 90;
 
-/// A reader.
+/// A reader of a trial.
 #[derive(Debug)]
 pub struct TrialReader<R> {
     number: u64,
@@ -46,15 +46,15 @@ struct Visit<'a, R> {
     path: String,
     node: usize,
     http_1_0: bool,
-    /// Taken when it said how it ended.
+    /// Taken when its end is entered.
     reader: Option<Reader>,
     /// None between two connections.
     stream: Option<SseClient>,
-    /// What it would send as `Last-Event-ID`: of the last event that it took.
+    /// The id of the last event that it took, for `Last-Event-ID`.
     id: String,
 }
 
-/// How reading went on.
+/// The result of one read.
 enum Read {
     TimeIsUp,
     Over(Mark),
@@ -62,12 +62,12 @@ enum Read {
 }
 
 impl<R: ReaderRules> TrialReader<R> {
-    /// One that behaves at random, with a generator of its own.
+    /// A reader that behaves at random, with a generator of its own.
     pub const fn new(rules: Arc<R>, number: u64, random: Random) -> Self {
         Self { number, random, rules, habit: None, visits: 0 }
     }
 
-    /// One that always behaves so.
+    /// A reader that always has this habit.
     pub const fn with_habit(rules: Arc<R>, number: u64, random: Random, habit: ReaderHabit) -> Self {
         Self { number, random, rules, habit: Some(habit), visits: 0 }
     }
@@ -80,12 +80,12 @@ impl<R: ReaderRules> TrialReader<R> {
         while self.follow_something().await {}
     }
 
-    /// Follows something until it is left for good. False when the trial is over.
+    /// Follows something until it leaves for good. False when the trial is over.
     async fn follow_something(&mut self) -> bool {
         let rules = Arc::clone(&self.rules);
         let habit = self.habit.unwrap_or_else(|| rules.choose_habit(&mut self.random));
         let channels = rules.choose_channels(habit, &mut self.random);
-        // A node passes over what it does not know; the faulty server does not.
+        // A node ignores unknown options; the faulty server does not.
         let word = if habit == ReaderHabit::Steady { "Steady" } else { "other" };
         let path = format!("/sse?habit={word}&channel={}", channels.join("&channel="));
         let may_be_old = matches!(habit, ReaderHabit::Restless | ReaderHabit::Sleepy);
@@ -139,7 +139,7 @@ impl<R: ReaderRules> TrialReader<R> {
         None
     }
 
-    /// Mostly not the one where it was.
+    /// Mostly another node than the last.
     fn choose_node(&mut self, habit: ReaderHabit, last: Option<usize>) -> usize {
         let nodes = self.rules.addresses(false).len();
         match (habit, last) {
@@ -162,7 +162,7 @@ impl<R: ReaderRules> TrialReader<R> {
 }
 
 impl<R: ReaderRules> Visit<'_, R> {
-    /// Until the reader leaves, or the trial is over; then false.
+    /// Stays until the reader leaves, or the trial is over; then false.
     async fn stay(mut self) -> bool {
         loop {
             let time = match self.habit {
@@ -190,7 +190,7 @@ impl<R: ReaderRules> Visit<'_, R> {
                     ReaderHabit::Watcher { .. } | ReaderHabit::Steady => {}
                     ReaderHabit::Sleepy if self.trial().is_over() => {}
                     ReaderHabit::Sleepy => self.trial_reader.rest(50, 1_500).await,
-                    // Nobody leaves for good once the trial is over: whoever comes back proves more.
+                    // No reader leaves for good once the trial is over: a reader that comes back proves more.
                     ReaderHabit::Restless if self.trial_reader.random.chance(1, 8) && !self.trial().is_over() => {
                         self.leave();
                         return true;
@@ -253,8 +253,8 @@ impl<R: ReaderRules> Visit<'_, R> {
         true
     }
 
-    /// Chooses the id to come back with: of the last event that was taken, as if everything behind it had been lost on
-    /// its way; or the one that a browser has after taking what has come so far, which may be that of the opening.
+    /// Chooses the id to come back with. It may be that of the last event that was taken, as if everything behind it
+    /// had been lost on its way. Or it is the id that a browser has now, which may be that of the opening.
     async fn prepare_to_leave(&mut self) {
         if self.id.is_empty() || self.trial_reader.random.chance(1, 2) {
             let Some(stream) = &mut self.stream else { return };
@@ -265,15 +265,15 @@ impl<R: ReaderRules> Visit<'_, R> {
         }
     }
 
-    /// Right only when nothing is parsed that was not taken. A connection that brought no id leaves a browser with the
-    /// one that it had.
+    /// Right only when every parsed event was taken. A connection that brought no id leaves a browser with the one that
+    /// it had.
     fn keep_browsers_id(&mut self) {
         if let Some(stream) = self.stream.as_ref().filter(|stream| !stream.last_event_id().is_empty()) {
             stream.last_event_id().clone_into(&mut self.id);
         }
     }
 
-    /// Gives the connection up, if it still stands, and opens another where it ended, at once or later.
+    /// Drops the connection, if it still stands, and opens another where it ended, at once or later.
     async fn come_back(&mut self) {
         self.check_lines();
         let left_at = self.node;
@@ -288,7 +288,7 @@ impl<R: ReaderRules> Visit<'_, R> {
             self.node = self.trial_reader.choose_node(self.habit, Some(self.node));
             let request = self.resuming_request();
             if let Some(stream) = self.trial_reader.open(request).await {
-                // One that was kept goes only now, half the time with a reset and in the middle of a frame.
+                // A connection that was kept ends only now, half the time with a reset and in the middle of a frame.
                 if let Some(old) = self.stream.replace(stream)
                     && self.trial_reader.random.chance(1, 2)
                 {
@@ -309,7 +309,7 @@ impl<R: ReaderRules> Visit<'_, R> {
         }
         match self.trial_reader.random.below(4) {
             0 => drop(self.stream.take().map(SseClient::reset)),
-            // Reads no more, but is still there for a while.
+            // It reads no more, but stays for a while.
             1 => {
                 if let Some(mut stream) = self.stream.take() {
                     let _ = stream.half_close().await;

@@ -1,7 +1,7 @@
-//! The publishers' way to Redis: to the one server, or to whichever node of a Cluster takes the event.
+//! The publishers' way to Redis: to the one server, or to the node of a Cluster that takes the event.
 //!
-//! On a Cluster it does what every client does that knows Clusters: it asks any node, goes where `MOVED` and `ASK` send it,
-//! and asks again while the slot is on its way. It never sends an event again of which it does not know that it was refused.
+//! On a Cluster it works like every Cluster client: it asks any node, follows `MOVED` and `ASK`, and asks again while
+//! the slot is on its way. It sends an event again only if it knows that the event was refused.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,9 +12,10 @@ use tokio::time::sleep;
 
 use crate::resp::{Reply, RespConnection};
 
-/// Between two tries while nobody takes the event.
+/// The pause between two tries while no server takes the event.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
-/// Refusals that pass: the slot is on its way, nobody has it, its data is loaded, or no node of Fantail has been there yet.
+/// Refusals that pass: the slot is on its way, nobody has it, its data is loading, or no Fantail node has been there
+/// yet.
 const PASSING: [&str; 4] = ["TRYAGAIN ", "CLUSTERDOWN ", "LOADING ", "ERR Function not found"];
 
 /// Connections, made when they are needed.
@@ -22,14 +23,14 @@ const PASSING: [&str; 4] = ["TRYAGAIN ", "CLUSTERDOWN ", "LOADING ", "ERR Functi
 pub(super) struct RedisWay {
     /// The one server, or all nodes of the Cluster.
     servers: Vec<SocketAddr>,
-    /// Which of them is asked when nothing better is known.
+    /// The server that is asked when nothing better is known.
     asked: usize,
-    /// Where the slot of a key was last.
+    /// The last known place of a key's slot.
     owners: BTreeMap<String, SocketAddr>,
     connections: BTreeMap<SocketAddr, RespConnection>,
 }
 
-/// What a refusal says of a Cluster.
+/// A Cluster's refusal.
 #[derive(Debug, PartialEq, Eq)]
 enum Redirection {
     Moved(SocketAddr),
@@ -38,18 +39,18 @@ enum Redirection {
 }
 
 impl RedisWay {
-    /// To these servers. One is no Cluster.
+    /// To these servers. A single one is no Cluster.
     pub(super) const fn new(servers: Vec<SocketAddr>) -> Self {
         Self { servers, asked: 0, owners: BTreeMap::new(), connections: BTreeMap::new() }
     }
 
-    /// Makes a connection, so that calling need not.
+    /// Connects ahead of the first call.
     pub(super) async fn prepare(&mut self) -> Result<()> {
         self.connection(self.next_server()?).await.map(drop)
     }
 
-    /// The reply to a command that is for the slot of `key`. There is no bound on how long a Cluster is asked: whoever calls
-    /// has one.
+    /// The reply to a command that is for the slot of `key`. It asks a Cluster without a bound on time: the caller has
+    /// one.
     pub(super) async fn call(&mut self, key: &str, words: &[String]) -> Result<Reply> {
         let mut asking = None;
         loop {
@@ -79,7 +80,7 @@ impl RedisWay {
         }
     }
 
-    /// Gives all connections up: on one an answer may still be outstanding. Another server is asked next.
+    /// Drops all connections: an answer may still be outstanding on one. Another server is asked next.
     pub(super) fn forget(&mut self) {
         self.connections.clear();
         self.owners.clear();

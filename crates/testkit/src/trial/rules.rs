@@ -1,31 +1,31 @@
-//! What differs between trials for their readers.
+//! The differences between trials for their readers.
 
 use std::{net::SocketAddr, time::Duration};
 
 use super::{ReaderHabit, Trial};
 use crate::{error::Error, random::Random, sse::Event};
 
-/// Where readers connect, what they follow, and what may happen to them.
+/// The addresses, the channels and the possible ends of a trial's readers.
 pub trait ReaderRules: Send + Sync + 'static {
-    /// What they share.
+    /// The shared state of the trial.
     fn trial(&self) -> &Trial;
 
-    /// How the next reader behaves.
+    /// The habit of the next reader.
     fn choose_habit(&self, random: &mut Random) -> ReaderHabit;
 
-    /// What a reader with this habit follows.
+    /// The channels of a reader with this habit.
     fn choose_channels(&self, habit: ReaderHabit, random: &mut Random) -> Vec<&str>;
 
     /// One reader in so many that may speaks HTTP/1.0.
     fn http_1_0_in(&self) -> u64;
 
-    /// Where the streams of each node are opened, with HTTP/1.0 or not.
+    /// The address of each node's streams, with HTTP/1.0 or not.
     fn addresses(&self, http_1_0: bool) -> &[SocketAddr];
 
     /// How long a reader waits for a response before it tries another node. None if each node is there all the time.
     fn away_after(&self) -> Option<Duration>;
 
-    /// Whether a stream may end so while its reader stays.
+    /// Whether a stream may end with this error while its reader stays.
     fn may_end(&self, error: &Error, in_mid_block: bool) -> bool;
 
     /// A reader took an event.

@@ -1,4 +1,4 @@
-//! Sends an event by one way or another, and keeps the connections that it takes.
+//! Sends an event by one way or another, and keeps the connections for it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::{
     resp::{Reply, RespConnection},
 };
 
-/// By which way an event is published.
+/// The way by which an event is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// The publish API of a node.
@@ -23,16 +23,17 @@ pub enum Way {
     Redis,
 }
 
-/// Between two copies of an event that go out one by one: long enough for channels to be let go of and followed.
+/// The pause between two copies of an event that go out one by one: long enough for channels to be unfollowed and
+/// followed.
 const COPIES_PAUSE: Duration = Duration::from_millis(10);
 
-/// How many commands go out before their replies are read.
+/// The commands that go out before their replies are read.
 const PIPELINED_MAX: usize = 500;
 
-/// In which form an event is published to plain pub/sub. The log and the nodes have one of their own.
+/// The form of an event for plain pub/sub. The log and the nodes have one of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PubsubForm {
-    /// The text as it is; for several channels an envelope, of which all get a copy in one transaction.
+    /// The text as it is. For several channels it is an envelope, and one transaction sends a copy to each.
     Plain,
     /// An envelope; for several channels its copies go out in one transaction.
     Envelope,
@@ -52,7 +53,7 @@ impl std::fmt::Display for Unexpected {
 
 impl std::error::Error for Unexpected {}
 
-/// Connections to those who take events, made when they are needed.
+/// Connections to nodes and to Redis, made when they are needed.
 #[derive(Debug)]
 pub struct Sender {
     has_log: bool,
@@ -63,7 +64,7 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// One that has no connection yet, to these nodes and these servers of Redis, which keep events if there is a log.
+    /// A sender without connections, to these nodes and these servers of Redis. With `has_log` events go into the log.
     pub fn new(has_log: bool, nodes: &[SocketAddr], redis: &[SocketAddr]) -> Self {
         Self {
             has_log,
@@ -74,7 +75,7 @@ impl Sender {
         }
     }
 
-    /// Makes the connection, so that sending need not.
+    /// Connects ahead of the first event.
     pub async fn prepare(&mut self, way: Way) -> Result<()> {
         match way {
             Way::Node(node) => self.node_connection(node).await.map(drop),
@@ -91,7 +92,7 @@ impl Sender {
         }
     }
 
-    /// Sends all of these at once, each to its channel, and tells which were accepted.
+    /// Sends all of these at once, each to its channel. Returns which were accepted.
     pub async fn send_all(&mut self, way: Way, events: &[(&str, &str)]) -> Result<Vec<bool>> {
         match way {
             Way::Node(node) => {
@@ -119,7 +120,7 @@ impl Sender {
         }
     }
 
-    /// Gives a connection up on which an answer may still be outstanding.
+    /// Drops a connection on which an answer may still be outstanding.
     pub fn forget(&mut self, way: Way) {
         match way {
             Way::Node(node) => self.to_nodes[node] = None,
@@ -172,7 +173,7 @@ async fn send_to_node(connection: &mut HttpConnection, channels: &[&str], data: 
     }
 }
 
-/// The lane of every channel whose name tells none.
+/// The lane of every channel whose name has none.
 pub const UNNAMED_LANE: &str = "0";
 
 /// The lane that a channel is in.
@@ -180,7 +181,7 @@ pub fn lane_of(channel: &str) -> &str {
     channel.strip_prefix('@').and_then(|rest| rest.split_once('/')).map_or(UNNAMED_LANE, |(lane, _)| lane)
 }
 
-/// The key by which publishers call a lane's function, and in whose slot the whole lane is.
+/// The key with which publishers call a lane's function. The whole lane is in its slot.
 pub fn key_of(lane: &str) -> String {
     format!("fantail-log:{{{lane}}}")
 }
@@ -202,7 +203,7 @@ fn command(has_log: bool, channels: &[&str], data: &str, form: PubsubForm) -> Ve
 fn is_accepted(reply: &Reply) -> bool {
     match reply {
         Reply::Integer(_) | Reply::Array(_) => true,
-        // To MULTI, and to what is queued behind it.
+        // To MULTI, and to the commands queued behind it.
         Reply::Simple(text) => text == "OK" || text == "QUEUED",
         _ => false,
     }

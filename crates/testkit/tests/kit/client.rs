@@ -1,4 +1,4 @@
-//! The raw client against a server that does exactly what a test tells it.
+//! The raw client against a server that does exactly as a test says.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -124,7 +124,7 @@ async fn the_source_address_is_the_chosen_one() {
 async fn a_small_receive_buffer_stops_the_server_soon_and_reading_lets_it_go_on() {
     const EVENTS: usize = 48;
     let socket = TcpSocket::new_v4().unwrap();
-    // Inherited by what it accepts; without it the server's own buffer would swallow everything.
+    // Accepted sockets inherit it; otherwise the server's own buffer would swallow everything.
     socket.set_send_buffer_size(4_096).unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(8).unwrap();

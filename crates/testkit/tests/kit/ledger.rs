@@ -10,7 +10,7 @@ use tokio::{
 
 const EVENTS: usize = 200;
 
-/// How the little server writes one event.
+/// The encoding of one event by the little server.
 type Encode = fn(usize, &str) -> String;
 
 fn faithful(id: usize, text: &str) -> String {

@@ -1,4 +1,4 @@
-//! The kit against the real servers, and against servers and clients that do wrong.
+//! The kit against the real servers, and against faulty servers and clients.
 #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
 mod chromium;

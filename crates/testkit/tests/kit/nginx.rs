@@ -8,7 +8,7 @@ use tokio::{
     net::TcpListener,
 };
 
-/// Answers every connection with one event stream and gives the request it read as the event's data.
+/// Answers every connection with one event stream, whose event holds the request.
 async fn upstream() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();

@@ -9,14 +9,14 @@ async fn play(script: &str, env: &[(&str, &str)]) -> Result<Fantail, fantail_tes
 }
 
 #[tokio::test]
-async fn the_told_addresses_are_learned() {
+async fn the_printed_addresses_are_found() {
     let fantail = play(&format!("{TELL}; exec sleep 600"), &[]).await.unwrap();
     assert_eq!(fantail.public().to_string(), "127.0.0.1:4001");
     assert_eq!(fantail.internal().to_string(), "127.0.0.1:4002");
 }
 
 #[tokio::test]
-async fn it_listens_on_ports_from_the_system_unless_told_otherwise() {
+async fn a_node_listens_on_ports_from_the_system_unless_told_otherwise() {
     let script = format!("echo \"$@ $FANTAIL_X\"; {TELL}; exec sleep 600");
     let fantail = play(&script, &[("FANTAIL_X", "set")]).await.unwrap();
     let told = fantail.output().stdout;
@@ -29,7 +29,7 @@ async fn it_listens_on_ports_from_the_system_unless_told_otherwise() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_reaches_it_and_its_status_is_told() {
-    // The trap is set before the addresses are told, so the signal cannot come too early.
+    // The trap is set before the addresses are printed, so the signal cannot come too early.
     let script = format!("trap 'echo drained >&2; exit 7' TERM; {TELL}; while :; do sleep 0.01; done");
     let mut fantail = play(&script, &[]).await.unwrap();
     fantail.signal(Signal::TERM).unwrap();

@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Long enough for loopback to deliver what is not held back.
+/// Long enough for loopback to deliver bytes that are not held back.
 const A_MOMENT: Duration = Duration::from_millis(60);
 
 async fn echo() -> SocketAddr {
