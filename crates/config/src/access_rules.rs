@@ -4,7 +4,30 @@ use crate::choices::AccessMode;
 use crate::layers::Rule;
 use crate::settings::{Access, Config};
 
-pub(crate) const RULES: [Rule; 12] = [
+pub(crate) const RULES: [Rule; 16] = [
+    Rule {
+        keys: &["access", "tls_listen"],
+        must: "must be chosen (open if everyone may read every channel; token, origin or proxy if not: docs/access.md), since others than this machine reach",
+        holds: |config| {
+            mode(config).is_some()
+                || config.tls.tls_listen.is_none_or(|listen| listen.ip().to_canonical().is_loopback())
+        },
+    },
+    Rule {
+        keys: &["tls_listen", "tls_cert"],
+        must: "must be given together with",
+        holds: |config| config.tls.tls_listen.is_some() != config.tls.tls_cert.is_empty(),
+    },
+    Rule {
+        keys: &["tls_cert", "tls_key"],
+        must: "must be given with as many files as",
+        holds: |config| config.tls.tls_cert.len() == config.tls.tls_key.len(),
+    },
+    Rule {
+        keys: &["tls_listen", "listen"],
+        must: "must not take the same address and port as",
+        holds: |config| config.tls.tls_listen.is_none_or(|tls| tls.port() == 0 || tls != config.public.listen),
+    },
     Rule {
         keys: &["access", "listen"],
         must: "must be chosen (open if everyone may read every channel; token, origin or proxy if not: docs/access.md), since others than this machine reach",

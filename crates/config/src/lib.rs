@@ -36,5 +36,5 @@ pub use reference::{example_toml, reference_markdown};
 pub use secret::Secret;
 pub use settings::{
     Access, Channels, Config, Cors, Drain, Engine, Feed, Internal, Limits, Logging, Logs, Public, Redis, SETTINGS,
-    Setting, SettingsFile, Streams,
+    Setting, SettingsFile, Streams, Tls,
 };

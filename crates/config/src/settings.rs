@@ -187,6 +187,17 @@ settings! {
         health_listen: Option<SocketAddr> = Optional(Address), "" or "0.0.0.0:8082",
             "Where /livez, /readyz and /metrics are answered and nothing else, for kubelets, balancers and Prometheus. They are answered at internal_listen as well, where one may also publish.";
     }
+    /// The encrypted listener.
+    tls: Tls, "TLS" {
+        tls_listen: Option<SocketAddr> = Optional(Address), "" or "0.0.0.0:8443",
+            "Where browsers connect with TLS, beside listen. It needs tls_cert and tls_key.";
+        tls_cert: Vec<PathBuf> = List { of: FilePath, described: "paths of PEM files" }, "" or "/etc/fantail/tls.crt",
+            "PEM file with a certificate and those that lead to its authority. Of several the one for the name that a client asks for is shown, or else the first. The files are read again every 10s; while one is faulty the last good ones stay.";
+        tls_key: Vec<PathBuf> = List { of: FilePath, described: "paths of PEM files" }, "" or "/etc/fantail/tls.key",
+            "PEM file with the private key of a certificate, in the order of tls_cert.";
+        tls_handshakes_max: usize = Count { min: 1, max: 65_536 }, "64",
+            "Handshakes of TLS that each worker has under way at once. More of them wait in the kernel's backlog.";
+    }
     /// Who may read.
     access: Access, "Who may read" {
         access: Option<AccessMode> = Optional(Word::<AccessMode>::new()), "" or "token+origin",

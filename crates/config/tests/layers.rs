@@ -95,7 +95,7 @@ fn a_later_layer_wins_and_is_named_as_the_source() {
 #[test]
 fn every_setting_can_be_given_in_every_layer() {
     let sample = |key: &str| match key {
-        "listen" | "internal_listen" | "health_listen" => "127.0.0.1:0",
+        "listen" | "internal_listen" | "health_listen" | "tls_listen" => "127.0.0.1:0",
         "internal_hosts" => "fantail,fantail.example",
         "path" => "/events",
         "redis_url" => "redis://db",
@@ -107,7 +107,9 @@ fn every_setting_can_be_given_in_every_layer() {
         | "redis_sentinel_password_file"
         | "redis_tls_ca"
         | "redis_tls_cert"
-        | "redis_tls_key" => "/run/secrets/x",
+        | "redis_tls_key"
+        | "tls_cert"
+        | "tls_key" => "/run/secrets/x",
         "cors_origin" => "https://a.example",
         "access" => "open",
         "token_keys" => "k=ES256:/etc/key.pem",
@@ -130,6 +132,7 @@ fn every_setting_can_be_given_in_every_layer() {
         | "unknown_id_replay_max"
         | "log_events_max"
         | "origin_questions_max"
+        | "tls_handshakes_max"
         | "redis_log_events_max" => "7",
         "drain_deadline" | "log_age_max" | "redis_log_age_max" => "11s",
         "control_events" => "false",
@@ -161,6 +164,9 @@ fn every_setting_can_be_given_in_every_layer() {
             "token_cookie" | "token_query" | "channel_templates" => {
                 vec![("FANTAIL_ACCESS", "token"), ("FANTAIL_TOKEN_SECRET", "x")]
             }
+            "tls_listen" => vec![("FANTAIL_TLS_CERT", "/x"), ("FANTAIL_TLS_KEY", "/x")],
+            "tls_cert" => vec![("FANTAIL_TLS_LISTEN", "127.0.0.1:0"), ("FANTAIL_TLS_KEY", "/x")],
+            "tls_key" => vec![("FANTAIL_TLS_LISTEN", "127.0.0.1:0"), ("FANTAIL_TLS_CERT", "/x")],
             "origin_url" => vec![("FANTAIL_ACCESS", "origin")],
             "cors_credentials" => vec![("FANTAIL_CORS_ORIGIN", "https://a.example")],
             "redis_log_lanes" => vec![("FANTAIL_REDIS_URL", "redis://db"), ("FANTAIL_REDIS_LOG", "true")],

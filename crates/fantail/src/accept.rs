@@ -10,32 +10,62 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_local;
 use tracing::warn;
 
 use crate::connection::{self, ShardContext};
 use crate::place::Place;
 use crate::reserve::Reserve;
+use crate::tls::TlsServer;
 
 /// The wait after accepting failed for want of a resource. It doubles each time, up to the longest. Without it the loop
 /// would spin: a refused `accept` leaves the connection in the backlog.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// A listener of a shard.
+pub(crate) struct Door {
+    pub(crate) listener: TcpListener,
+    /// Connections begin with a TLS handshake.
+    pub(crate) tls: Option<Arc<TlsServer>>,
+    /// Handshakes that may be under way.
+    pub(crate) handshakes: Arc<Semaphore>,
+}
+
+/// How one connection begins.
+pub(crate) struct Entrance {
+    pub(crate) tls: Option<Arc<TlsServer>>,
+    /// The place for its handshake.
+    pub(crate) handshake: Option<OwnedSemaphorePermit>,
+}
+
+impl Door {
+    /// The next connection, if there is a place for its handshake.
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, Entrance)> {
+        let handshake = match &self.tls {
+            Some(_) => Arc::clone(&self.handshakes).acquire_owned().await.ok(),
+            None => None,
+        };
+        let (socket, peer) = self.listener.accept().await?;
+        Ok((socket, peer, Entrance { tls: self.tls.clone(), handshake }))
+    }
+}
+
 /// Accepts until the drain begins.
-pub(crate) async fn run(listener: TcpListener, mut reserve: Reserve, context: Rc<ShardContext>) {
+pub(crate) async fn run(door: Door, mut reserve: Reserve, context: Rc<ShardContext>) {
     let mut draining = context.draining.clone();
     let mut pause = PAUSE_MIN;
     loop {
         let accepted = tokio::select! {
             biased;
             _ = draining.wait_for(|draining| *draining) => break,
-            accepted = listener.accept() => accepted,
+            accepted = door.accept() => accepted,
         };
         match accepted {
-            Ok((socket, peer)) => {
+            Ok((socket, peer, entrance)) => {
                 pause = PAUSE_MIN;
-                admit(socket, peer, &mut reserve, &context).await;
+                admit(socket, peer, entrance, &mut reserve, &context).await;
             }
             Err(error) if is_the_connections_own(&error) => {}
             Err(error) => {
@@ -45,21 +75,27 @@ pub(crate) async fn run(listener: TcpListener, mut reserve: Reserve, context: Rc
             }
         }
     }
-    // The kernel would reset connections that it has completed already. They are accepted and told to come back.
-    while let Ok(Ok((socket, peer))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-        admit(socket, peer, &mut reserve, &context).await;
+    // What the kernel has completed already would be reset with the listener: it is accepted, and told to come back.
+    while let Ok(Ok((socket, peer, entrance))) = tokio::time::timeout(Duration::ZERO, door.accept()).await {
+        admit(socket, peer, entrance, &mut reserve, &context).await;
     }
 }
 
 /// Serves the connection, in the reserve if there is no room for it.
-async fn admit(socket: TcpStream, peer: SocketAddr, reserve: &mut Reserve, context: &Rc<ShardContext>) {
+async fn admit(
+    socket: TcpStream,
+    peer: SocketAddr,
+    entrance: Entrance,
+    reserve: &mut Reserve,
+    context: &Rc<ShardContext>,
+) {
     context.counters.connections_accepted.add(1);
     match context.admission.try_permit() {
         Some(permit) => {
             let place = Place::open(permit, &context.shard, Arc::clone(&context.counters));
-            spawn_local(connection::serve(socket, peer, place, Rc::clone(context)));
+            spawn_local(connection::serve(socket, peer, place, entrance, Rc::clone(context)));
         }
-        None => reserve.serve(socket, peer, context).await,
+        None => reserve.serve(socket, peer, entrance, context).await,
     }
 }
 

@@ -17,7 +17,8 @@ use crate::internal_access::InternalAccess;
 use crate::listener::Listeners;
 use crate::public::PublicSettings;
 use crate::redis_settings::redis_settings;
-use crate::shard_thread::{self, ShardHandle, ShardThread};
+use crate::shard_thread::{self, ShardHandle, ShardThread, ShardTls};
+use crate::tls::TlsServer;
 
 /// Serves until a signal ends it.
 pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
@@ -36,11 +37,22 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     metrics.hub().channels_max.set(config.limits.channels_max as u64);
     metrics.hub().connections_max.set(admission.max() as u64);
 
+    let tls = config.tls.tls_listen.map(|_| TlsServer::load(&config.tls)).transpose()?.map(Arc::new);
+
     // Everything is checked; from here on sockets are bound.
-    let Listeners { public: sockets, public_address, internal, health } = Listeners::bind(&config)?;
-    let shards =
-        Shards { config: &config, connections_max, hub: &hub, public, metrics: &metrics, admission: &admission };
-    let shards = shards.spawn(sockets)?;
+    let Listeners { public: sockets, public_address, tls: tls_listeners, internal, health } = Listeners::bind(&config)?;
+    let tls_address = tls_listeners.as_ref().map(|(_, address)| *address);
+    let tls_sockets = tls_listeners.map(|(sockets, _)| sockets).unwrap_or_default();
+    let parts = SharedParts {
+        config: &config,
+        connections_max,
+        hub: &hub,
+        public,
+        metrics: &metrics,
+        admission: &admission,
+        tls: tls.as_ref(),
+    };
+    let shards = parts.spawn_shards(sockets, tls_sockets)?;
     Control {
         hub,
         publisher,
@@ -51,6 +63,8 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         shards,
         admission,
         public_address,
+        tls,
+        tls_address,
         internal_listener: internal,
         internal_connections_max: connections_max.internal,
         health_listener: health,
@@ -60,23 +74,33 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// The parts that all shards share.
-struct Shards<'a> {
+struct SharedParts<'a> {
     config: &'a Config,
     connections_max: ConnectionsMax,
     hub: &'a Arc<Hub>,
     public: Arc<PublicSettings>,
     metrics: &'a Metrics,
     admission: &'a Arc<Admission>,
+    tls: Option<&'a Arc<TlsServer>>,
 }
 
-impl Shards<'_> {
-    /// Starts a thread for each socket.
-    fn spawn(&self, sockets: Vec<TcpListener>) -> anyhow::Result<Vec<ShardHandle>> {
+impl SharedParts<'_> {
+    /// Starts a thread for each socket, which gets one of the encrypted listener, too, if there is one.
+    fn spawn_shards(
+        &self,
+        sockets: Vec<TcpListener>,
+        tls_sockets: Vec<TcpListener>,
+    ) -> anyhow::Result<Vec<ShardHandle>> {
         let settings = shard_settings(self.config);
+        let mut tls_sockets = tls_sockets.into_iter();
         let spawn = |(index, listener)| {
+            let handshakes_max = self.config.tls.tls_handshakes_max;
+            let tls = self.tls.zip(tls_sockets.next());
+            let tls = tls.map(|(server, listener)| ShardTls { listener, server: Arc::clone(server), handshakes_max });
             shard_thread::spawn(ShardThread {
                 index: index as u16,
                 listener,
+                tls,
                 hub: Arc::clone(self.hub),
                 settings: settings.clone(),
                 public: Arc::clone(&self.public),

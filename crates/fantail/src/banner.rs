@@ -22,6 +22,8 @@ pub(crate) struct Banner<'a> {
     pub(crate) listen: SocketAddr,
     /// With the path of the streams.
     pub(crate) public: &'a str,
+    /// The same of the encrypted listener.
+    pub(crate) tls: Option<String>,
     pub(crate) internal: &'a str,
     pub(crate) health: Option<&'a str>,
 }
@@ -56,18 +58,19 @@ impl Banner<'_> {
                 "everyone who reaches this address reads every channel; docs/access.md tells how to decide who may"
             );
         }
-        let Self { shards, feed, public, internal, health, .. } = self;
-        info!(public, internal, health, feed = feed.name, shards, "serving");
+        let Self { shards, feed, public, tls, internal, health, .. } = self;
+        info!(public, tls, internal, health, feed = feed.name, shards, "serving");
     }
 
     fn text(&self) -> String {
-        let Self { shards, feed, public, internal, health, .. } = self;
+        let Self { shards, feed, public, tls, internal, health, .. } = self;
         let mut lines = vec![
             format!("fantail {} serves with {shards} shards", env!("CARGO_PKG_VERSION")),
             format!("feed     {}", feed.name),
             format!("public   {public}"),
-            format!("internal {internal}"),
         ];
+        lines.extend(tls.as_ref().map(|tls| format!("tls      {tls}")));
+        lines.push(format!("internal {internal}"));
         lines.extend(health.map(|health| format!("health   {health}")));
         lines.push(String::new());
         lines.push(format!("subscribe  curl -N {public}/demo"));

@@ -8,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use fantail_shard::{Admission, Shard, Shed, StreamRight, Subscribe};
+use fantail_shard::{Admission, Shard, Shed, StreamRight, Subscribe, TlsSealer};
 use fantail_telemetry::{ShardCounters, StatusClass};
 use fantail_wire::Closing;
 use http::{Request, StatusCode};
@@ -23,10 +24,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
+use crate::accept::Entrance;
 use crate::access::Answers;
 use crate::place::Place;
 use crate::problem::Answer;
@@ -34,6 +39,7 @@ use crate::public::{Accepted, Decision, PublicSettings};
 use crate::request_log::RequestLine;
 use crate::reserve::{come_back_later, turn_away};
 use crate::response_head::{shed, stream_head};
+use crate::tls;
 use crate::unflushed::Unflushed;
 
 /// Header fields of a request; hyper answers 431 to more.
@@ -62,8 +68,46 @@ struct Noted {
     line: Option<RequestLine>,
 }
 
+/// What stands between a socket and the HTTP server.
+trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// The bare socket, and what seals the bytes that are yet to be sent.
+    async fn take_apart(self) -> io::Result<(TcpStream, Option<TlsSealer>)>;
+}
+
+impl Transport for TcpStream {
+    async fn take_apart(self) -> io::Result<(TcpStream, Option<TlsSealer>)> {
+        Ok((self, None))
+    }
+}
+
+impl Transport for TlsStream<TcpStream> {
+    async fn take_apart(self) -> io::Result<(TcpStream, Option<TlsSealer>)> {
+        let (socket, sealer) = tls::dissolve(self).await?;
+        Ok((socket, Some(sealer)))
+    }
+}
+
 /// Serves a connection until it closes or becomes a stream.
-pub(crate) async fn serve(socket: TcpStream, peer: SocketAddr, place: Place, context: Rc<ShardContext>) {
+pub(crate) async fn serve(
+    socket: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+    entrance: Entrance,
+    context: Rc<ShardContext>,
+) {
+    let Some(tls) = entrance.tls else { return serve_on(socket, peer, place, context).await };
+    let handshake = tls.acceptor().accept(socket);
+    match timeout(context.settings.request_deadline, handshake).await {
+        Ok(Ok(stream)) => {
+            drop(entrance.handshake);
+            serve_on(stream, peer, place, context).await;
+        }
+        Ok(Err(error)) => debug!(%error, "a TLS handshake failed"),
+        Err(_) => debug!("a TLS handshake took too long"),
+    }
+}
+
+async fn serve_on<S: Transport>(socket: S, peer: SocketAddr, place: Place, context: Rc<ShardContext>) {
     let note = Note::default();
     // A place in the reserve is for one answer.
     let http = http(&context.settings, !place.is_in_reserve());
@@ -97,8 +141,11 @@ pub(crate) async fn serve(socket: TcpStream, peer: SocketAddr, place: Place, con
         Poll::Pending
     });
     if let Some(noted) = accepted.await {
-        let socket = connection.into_parts().io.into_inner().into_inner();
-        hand_over(socket, peer, noted, place.into_inner(), &context);
+        let stream = connection.into_parts().io.into_inner().into_inner();
+        match stream.take_apart().await {
+            Ok((socket, sealer)) => hand_over(socket, sealer, peer, noted, place.into_inner(), &context),
+            Err(error) => debug!(%error, "a TLS connection cannot become a stream"),
+        }
     }
 }
 
@@ -115,7 +162,14 @@ async fn drain_begins(mut draining: watch::Receiver<bool>) {
 
 /// Takes the socket out of this thread's runtime and gives it to the shard. Bytes behind the request are dropped with
 /// hyper's buffer: the head says `Connection: close`, so they are no request.
-fn hand_over(socket: TcpStream, peer: SocketAddr, noted: Noted, place: Place, context: &ShardContext) {
+fn hand_over(
+    socket: TcpStream,
+    sealer: Option<TlsSealer>,
+    peer: SocketAddr,
+    noted: Noted,
+    place: Place,
+    context: &ShardContext,
+) {
     let socket = match socket.into_std() {
         Ok(socket) => socket,
         Err(error) => return debug!(%error, "a socket could not leave the runtime"),
@@ -136,7 +190,8 @@ fn hand_over(socket: TcpStream, peer: SocketAddr, noted: Noted, place: Place, co
     }
     let shed = (!names_stream).then(|| Box::new(move |reason| shed(reason, &extra)) as Shed);
     let (channels, resume, limit) = (request.channels, request.resume, request.limit);
-    let subscribe = Subscribe { socket, permit, forwarded, right, maker, channels, resume, limit, framing, head, shed };
+    let subscribe =
+        Subscribe { socket, permit, sealer, forwarded, right, maker, channels, resume, limit, framing, head, shed };
     let connection = context.shard.subscribe(subscribe);
     if let Some(line) = line {
         line.end(StatusCode::OK, Some(connection));

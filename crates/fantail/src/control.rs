@@ -29,6 +29,7 @@ use crate::internal_access::InternalAccess;
 use crate::revocations;
 use crate::running_node::RunningNode;
 use crate::shard_thread::ShardHandle;
+use crate::tls::TlsServer;
 
 /// The parts of the control thread.
 pub(crate) struct Control {
@@ -43,6 +44,8 @@ pub(crate) struct Control {
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) public_address: SocketAddr,
+    pub(crate) tls: Option<Arc<TlsServer>>,
+    pub(crate) tls_address: Option<SocketAddr>,
     pub(crate) internal_listener: TcpListener,
     pub(crate) internal_connections_max: usize,
     pub(crate) health_listener: Option<TcpListener>,
@@ -86,8 +89,9 @@ impl Control {
         let (draining, draining_out) = watch::channel(false);
         let health = Arc::new(Health::new(Arc::clone(&node), draining_out));
         let internal_access = Arc::new(self.internal_access);
-        hangup::read_again(Arc::clone(&node), Arc::clone(&internal_access))?;
-        tokio::spawn(read_tokens_again(Arc::clone(&internal_access)));
+        let files = Arc::new(FilesInUse { internal_access: Arc::clone(&internal_access), tls: self.tls });
+        hangup::read_again(Arc::clone(&node), Arc::clone(&files))?;
+        tokio::spawn(read_files_again(files));
         let places = self.internal_connections_max;
         let internal = Internal::new(&config, node, Arc::clone(&health), internal_access, places);
         tokio::spawn(internal::run(listener, Arc::new(internal)));
@@ -100,6 +104,7 @@ impl Control {
             shards: self.shards.len(),
             feed: &feed_line,
             listen: self.public_address,
+            tls: self.tls_address.map(|address| format!("https://{address}{}", config.public.path)),
             public: &format!("http://{}{}", self.public_address, config.public.path),
             internal: &internal_url,
             health: health_url.as_deref(),
@@ -110,11 +115,27 @@ impl Control {
     }
 }
 
-/// Keeps the internal listener's tokens up to date, for ever.
-async fn read_tokens_again(access: Arc<InternalAccess>) {
+/// Parts of the node that are made of files.
+pub(crate) struct FilesInUse {
+    internal_access: Arc<InternalAccess>,
+    tls: Option<Arc<TlsServer>>,
+}
+
+impl FilesInUse {
+    /// Reads tokens and certificates again.
+    pub(crate) fn read_again(&self) {
+        self.internal_access.read_files_again();
+        if let Some(tls) = &self.tls {
+            tls.read_files_again();
+        }
+    }
+}
+
+/// Keeps tokens and certificates up to date, for ever.
+async fn read_files_again(files: Arc<FilesInUse>) {
     loop {
         tokio::time::sleep(FILES_INTERVAL).await;
-        access.read_files_again();
+        files.read_again();
     }
 }
 

@@ -1,4 +1,4 @@
-//! `SIGHUP`: keys and tokens are read again at once, and not only at their next turn.
+//! `SIGHUP`: keys, tokens and certificates are read again at once, and not only at their next turn.
 
 use std::sync::Arc;
 
@@ -6,19 +6,19 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
-use crate::internal_access::InternalAccess;
+use crate::control::FilesInUse;
 use crate::running_node::RunningNode;
 
 /// From here on the signal does not kill the process.
-pub(crate) fn read_again(node: Arc<RunningNode>, internal_access: Arc<InternalAccess>) -> anyhow::Result<()> {
+pub(crate) fn read_again(node: Arc<RunningNode>, files: Arc<FilesInUse>) -> anyhow::Result<()> {
     let mut hangups = signal(SignalKind::hangup()).context("cannot watch for signals")?;
     tokio::spawn(async move {
         while hangups.recv().await.is_some() {
             info!(
-                "SIGHUP: keys and tokens are read again; other settings are taken up by a restart, and SIGTERM drains"
+                "SIGHUP: keys, tokens and certificates are read again; other settings are taken up by a restart, and SIGTERM drains"
             );
             node.access.keys().read_files_again();
-            internal_access.read_files_again();
+            files.read_again();
         }
     });
     Ok(())

@@ -20,6 +20,8 @@ pub(crate) struct Listeners {
     pub(crate) public: Vec<TcpListener>,
     /// The address of the public sockets, with the port that the kernel chose if it was 0.
     pub(crate) public_address: SocketAddr,
+    /// The encrypted ones in the same way, if there are any.
+    pub(crate) tls: Option<(Vec<TcpListener>, SocketAddr)>,
     pub(crate) internal: TcpListener,
     pub(crate) health: Option<TcpListener>,
 }
@@ -28,26 +30,32 @@ impl Listeners {
     /// Binds all of them, or none.
     pub(crate) fn bind(config: &Config) -> anyhow::Result<Self> {
         let Internal { internal_listen, health_listen, .. } = config.internal;
-        let (public, public_address) = bind_public(config)?;
+        let (public, public_address) = bind_public("listen", config.public.listen, config)?;
+        let tls = config.tls.tls_listen.map(|address| bind_public("tls_listen", address, config)).transpose()?;
         let internal = bind_control("internal_listen", internal_listen)?;
         let health = health_listen.map(|address| bind_control("health_listen", address)).transpose()?;
-        Ok(Self { public, public_address, internal, health })
+        Ok(Self { public, public_address, tls, internal, health })
     }
 }
 
 /// Binds a socket per worker to one address (`SO_REUSEPORT`): the kernel spreads connections over them.
-fn bind_public(config: &Config) -> anyhow::Result<(Vec<TcpListener>, SocketAddr)> {
-    let (mut address, workers) = (config.public.listen, config.engine.workers);
+/// `setting` names the address.
+fn bind_public(
+    setting: &str,
+    mut address: SocketAddr,
+    config: &Config,
+) -> anyhow::Result<(Vec<TcpListener>, SocketAddr)> {
+    let workers = config.engine.workers;
     // Sockets that share a port share it with any other process of this user that asks to. A bind that does not ask
     // fails if another process is there already. Otherwise a forgotten process would get half of the connections.
     if !config.public.listen_shared {
-        drop(bind(address, false).with_context(|| cannot_listen("listen", address))?);
+        drop(bind(address, false).with_context(|| cannot_listen(setting, address))?);
     }
     let mut sockets = Vec::with_capacity(workers);
     for _ in 0..workers {
-        let socket = bind(address, true).with_context(|| cannot_listen("listen", address))?;
+        let socket = bind(address, true).with_context(|| cannot_listen(setting, address))?;
         configure(&socket, config.streams.send_buffer_bytes).context("cannot set socket options")?;
-        socket.listen(BACKLOG).with_context(|| cannot_listen("listen", address))?;
+        socket.listen(BACKLOG).with_context(|| cannot_listen(setting, address))?;
         let listener = TcpListener::from(socket);
         address = listener.local_addr().context("a bound socket has no address")?; // the port, if it was 0
         sockets.push(listener);

@@ -40,6 +40,7 @@ mod running_node;
 mod shard_thread;
 mod subscribe_command;
 mod subscribe_request;
+mod tls;
 mod unflushed;
 mod web_page;
 

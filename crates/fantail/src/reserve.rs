@@ -21,6 +21,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 use tracing::warn;
 
+use crate::accept::Entrance;
 use crate::connection::{self, ShardContext};
 use crate::place::Place;
 use crate::problem::{Answer, Problem};
@@ -47,11 +48,17 @@ impl Reserve {
     }
 
     /// Serves a connection for which there is no room.
-    pub(crate) async fn serve(&mut self, socket: TcpStream, peer: SocketAddr, context: &Rc<ShardContext>) {
+    pub(crate) async fn serve(
+        &mut self,
+        socket: TcpStream,
+        peer: SocketAddr,
+        entrance: Entrance,
+        context: &Rc<ShardContext>,
+    ) {
         self.tell(TurnedAway::Told, "full: newcomers are told to come back later", context);
         self.make_room(context).await;
         let place = Place::in_reserve(&context.shard, Arc::clone(&context.counters));
-        let connection = connection::serve(socket, peer, place, Rc::clone(context));
+        let connection = connection::serve(socket, peer, place, entrance, Rc::clone(context));
         let counters = Arc::clone(&context.counters);
         let deadline = DEADLINE.min(context.settings.request_deadline);
         self.taken.push_back(spawn_local(async move {

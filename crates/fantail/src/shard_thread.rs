@@ -9,13 +9,14 @@ use anyhow::Context;
 use fantail_hub::Hub;
 use fantail_shard::{Admission, Shard, ShardCommand, ShardSettings};
 use fantail_telemetry::ShardCounters;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
-use crate::accept;
+use crate::accept::{self, Door};
 use crate::connection::ShardContext;
 use crate::public::PublicSettings;
 use crate::reserve::Reserve;
+use crate::tls::TlsServer;
 
 /// Requests of the control thread that may wait for a shard.
 const COMMANDS_MAX: usize = 16;
@@ -24,6 +25,8 @@ const COMMANDS_MAX: usize = 16;
 pub(crate) struct ShardThread {
     pub(crate) index: u16,
     pub(crate) listener: TcpListener,
+    /// The listener for TLS, and what its handshakes need.
+    pub(crate) tls: Option<ShardTls>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) settings: ShardSettings,
     pub(crate) public: Arc<PublicSettings>,
@@ -31,6 +34,13 @@ pub(crate) struct ShardThread {
     pub(crate) admission: Arc<Admission>,
     /// Places for newcomers when the node is full.
     pub(crate) reserve_places: usize,
+}
+
+/// A shard's part of the encrypted listener.
+pub(crate) struct ShardTls {
+    pub(crate) listener: TcpListener,
+    pub(crate) server: Arc<TlsServer>,
+    pub(crate) handshakes_max: usize,
 }
 
 /// The control thread's side of a shard.
@@ -61,7 +71,7 @@ fn run(
     commands: mpsc::Receiver<ShardCommand>,
     draining: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let ShardThread { index, listener, hub, settings, public, counters, admission, reserve_places } = parts;
+    let ShardThread { index, listener, tls, hub, settings, public, counters, admission, reserve_places } = parts;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot make a runtime")?;
     LocalSet::new().block_on(&runtime, async move {
@@ -69,7 +79,15 @@ fn run(
         let (shard, engine) = Shard::new(hub, index, settings, Arc::clone(&counters), Arc::clone(&admission), commands)
             .context("cannot make a poll")?;
         let context = Rc::new(ShardContext { shard, settings: public, counters, admission, draining });
-        tokio::task::spawn_local(accept::run(listener, Reserve::new(reserve_places), context));
+        // Each listener has its part of the reserve.
+        let places = if tls.is_some() { (reserve_places / 2).max(1) } else { reserve_places };
+        let door = Door { listener, tls: None, handshakes: Arc::new(Semaphore::new(0)) };
+        tokio::task::spawn_local(accept::run(door, Reserve::new(places), Rc::clone(&context)));
+        if let Some(ShardTls { listener, server, handshakes_max }) = tls {
+            let listener = tokio::net::TcpListener::from_std(listener).context("cannot take the listener")?;
+            let door = Door { listener, tls: Some(server), handshakes: Arc::new(Semaphore::new(handshakes_max)) };
+            tokio::task::spawn_local(accept::run(door, Reserve::new(places), context));
+        }
         engine.await.context("a shard cannot poll its sockets")
     })
 }

@@ -10,23 +10,22 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
-pub(crate) struct Unflushed {
-    socket: TcpStream,
+pub(crate) struct Unflushed<S> {
+    socket: S,
     /// The last write was not cut short, so the writer keeps nothing back: it writes all that it has before it reads
     /// another request.
     flushed: Rc<Cell<bool>>,
 }
 
-impl Unflushed {
+impl<S> Unflushed<S> {
     /// The socket, and whether the writer above keeps nothing back.
-    pub(crate) fn new(socket: TcpStream) -> (Self, Rc<Cell<bool>>) {
+    pub(crate) fn new(socket: S) -> (Self, Rc<Cell<bool>>) {
         let flushed = Rc::new(Cell::new(true));
         (Self { socket, flushed: Rc::clone(&flushed) }, flushed)
     }
 
-    pub(crate) fn into_inner(self) -> TcpStream {
+    pub(crate) fn into_inner(self) -> S {
         self.socket
     }
 
@@ -35,13 +34,13 @@ impl Unflushed {
     }
 }
 
-impl AsyncRead for Unflushed {
+impl<S: AsyncRead + Unpin> AsyncRead for Unflushed<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Unflushed {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Unflushed<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(cx, buf);
         self.note(buf.len(), &written);

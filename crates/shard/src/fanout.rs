@@ -5,13 +5,13 @@
 
 use std::io::{self, IoSlice};
 
+use bytes::Bytes;
 use fantail_hub::{Delivery, Position};
 use fantail_wire::Framing;
 use smallvec::SmallVec;
 
-use crate::slab::Slab;
 use crate::slice::Slice;
-use crate::streams::{Key, Stream, StreamState};
+use crate::streams::{Key, StreamState, Wires};
 use crate::tick::Tick;
 
 /// The new entries of one channel, copied from its log once for a whole pass.
@@ -44,15 +44,15 @@ pub(crate) struct PassTally {
 pub(crate) enum Exception {
     /// Its cursor is not where the batch begins, or it is always served alone.
     Alone,
-    /// The socket took only so many bytes.
-    Short(usize),
+    /// The socket took only so many bytes; the rest of a frame that was sealed already.
+    Short(usize, Option<Bytes>),
     /// The socket failed.
     Failed(io::Error),
 }
 
 /// Writes `batch` to the subscribers below `*next`, the last first, until the slice is over. True when all are visited.
 pub(crate) fn fan_out(
-    streams: &mut Slab<Stream>,
+    wires: Wires<'_>,
     subscribers: &[Key],
     next: &mut usize,
     batch: &Batch,
@@ -60,6 +60,7 @@ pub(crate) fn fan_out(
     slice: &mut Slice,
     tally: &mut PassTally,
 ) -> bool {
+    let Wires { streams, sealers } = wires;
     let images = [batch.image(Framing::Chunked), batch.image(Framing::CloseDelimited)];
     let first = batch.first();
     while *next > 0 {
@@ -79,15 +80,16 @@ pub(crate) fn fan_out(
         }
         let image = &images[usize::from(stream.framing() == Framing::CloseDelimited)];
         tally.writes += 1;
-        let exception = match stream.carrier().put(&image.pieces) {
-            Ok(taken) if taken == image.bytes => {
+        let (put, rest) = stream.put_pieces(key, &image.pieces, sealers);
+        let exception = match put {
+            Ok(taken) if taken == image.bytes && rest.is_none() => {
                 stream.advance(batch.to, now);
                 tally.whole += 1;
                 tally.bytes += taken as u64;
                 continue;
             }
-            Ok(taken) => Exception::Short(taken),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Exception::Short(0),
+            Ok(taken) => Exception::Short(taken, rest),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Exception::Short(0, None),
             Err(e) => Exception::Failed(e),
         };
         tally.exceptions.push((key, stream.generation(), exception));

@@ -68,6 +68,7 @@ impl Harness {
         let id = self.engine.subscribe(Subscribe {
             socket,
             permit,
+            sealer: None,
             forwarded: None,
             right,
             maker: None,

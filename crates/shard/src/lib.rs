@@ -32,6 +32,7 @@ mod slow_policies;
 mod streams;
 mod sweep;
 mod tick;
+mod tls_record;
 
 pub use admission::{Admission, Permit};
 pub use command::{ConnectionId, ConnectionSummary, ShardCommand};
@@ -40,3 +41,4 @@ pub use open_connections::OpenConnection;
 pub use shard::{Shard, ShardSettings};
 pub use slow_policies::SlowPolicies;
 pub use streams::{Revoked, RightHolder, Shed, StreamRight, Subscribe};
+pub use tls_record::{TlsCipher, TlsSealer, TlsVersion};

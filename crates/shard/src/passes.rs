@@ -70,9 +70,9 @@ impl Passes {
             return true;
         }
         let (now, tally) = (streams.clock.now(), &mut self.tally);
-        let (channel, all) = streams.with_channel(slot);
+        let (channel, wires) = streams.with_channel(slot);
         let pass = channel.pass.as_mut().expect("it was begun");
-        let done = fan_out(all, &channel.subscribers, &mut pass.next, &pass.batch, now, slice, tally);
+        let done = fan_out(wires, &channel.subscribers, &mut pass.next, &pass.batch, now, slice, tally);
         if done {
             channel.delivered = channel.delivered.max(pass.batch.to);
         }
@@ -100,9 +100,9 @@ impl Passes {
             }
             match exception {
                 Exception::Alone => streams.fall_behind(key),
-                Exception::Short(taken) => {
+                Exception::Short(taken, rest) => {
                     let entries = pass.as_ref().map_or(&[][..], |pass| &pass.batch.entries);
-                    streams.settle(key, entries, taken);
+                    streams.settle(key, entries, taken, rest);
                 }
                 Exception::Failed(e) => streams.fail(key, &e),
             }

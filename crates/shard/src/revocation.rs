@@ -72,7 +72,7 @@ mod tests {
 
     use super::*;
     use crate::harness::{Harness, read_to, shortest};
-    use crate::streams::{RightHolder, StreamRight};
+    use crate::streams::{RightHolder, StreamRight, StreamState};
 
     fn right(subject: u32) -> StreamRight {
         let holder = RightHolder { subject, ..RightHolder::default() };
@@ -137,5 +137,8 @@ mod tests {
         assert!(harness.engine.streams.get(blocked).is_none(), "nothing more may reach its client");
         harness.settle();
         assert!(read_to(&mut client, "\n\n").contains("lifetime"));
+        // It waits for its client to close now, and the sweep sees to the end of that.
+        assert_eq!(harness.engine.streams.state(open), Some(StreamState::Ending));
+        assert!(!rights::end_with_its_right(&mut harness.engine.streams, open));
     }
 }

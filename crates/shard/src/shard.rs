@@ -78,6 +78,7 @@ impl ShardSettings {
             CloseReason::TokenExpired => Closing::TokenExpired,
             CloseReason::Lifetime => Closing::Lifetime,
             CloseReason::Revoked => Closing::Revoked,
+            CloseReason::TlsInput => Closing::TlsInput,
             CloseReason::ClientClosed
             | CloseReason::ClientReset
             | CloseReason::WriteFailed
@@ -223,6 +224,7 @@ mod tests {
                 | CloseReason::TokenExpired
                 | CloseReason::Lifetime
                 | CloseReason::Revoked
+                | CloseReason::TlsInput
                 | CloseReason::FollowTimeout => true,
                 // There is nobody left to tell, nothing can be told any more, or it was asked for.
                 _ => false,

@@ -11,14 +11,22 @@ pub(crate) struct SideTable<T> {
     pages: Vec<Option<Box<[Option<T>; PAGE_SLOTS]>>>,
 }
 
-impl<T: Copy> SideTable<T> {
+impl<T> SideTable<T> {
     pub(crate) fn new() -> Self {
         Self { pages: Vec::new() }
     }
 
-    pub(crate) fn get(&self, key: Key) -> Option<T> {
+    pub(crate) fn get(&self, key: Key) -> Option<T>
+    where
+        T: Copy,
+    {
         let (page, slot) = place(key);
         self.pages.get(page)?.as_ref()?[slot]
+    }
+
+    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        let (page, slot) = place(key);
+        self.pages.get_mut(page)?.as_mut()?[slot].as_mut()
     }
 
     /// Keeps the value of a new stream, or that it has none.
@@ -30,7 +38,7 @@ impl<T: Copy> SideTable<T> {
         match self.pages.get_mut(page) {
             Some(Some(page)) => page[slot] = value,
             Some(page) if value.is_some() => {
-                page.get_or_insert_with(|| Box::new([None; PAGE_SLOTS]))[slot] = value;
+                page.get_or_insert_with(|| Box::new([const { None }; PAGE_SLOTS]))[slot] = value;
             }
             _ => {}
         }

@@ -27,18 +27,27 @@ pub(crate) mod input;
 pub(crate) mod listing;
 mod newcomers;
 pub(crate) mod rights;
+mod sealers;
 mod stream;
 pub(crate) mod subscribe;
 
+pub(crate) use self::carrier::Carrier;
 use self::forwarded::Forwarded;
 use self::newcomers::Newcomers;
 use self::rights::Rights;
 pub use self::rights::{Revoked, RightHolder, StreamRight};
+pub(crate) use self::sealers::Sealers;
 pub(crate) use self::stream::{Key, Resuming, Stream, StreamState};
 use self::stream::{RareState, Subscription, Subscriptions, Waiting};
 #[cfg(test)]
 pub(crate) use self::stream::{keep_rest, within_limit};
 pub use self::subscribe::{Shed, Subscribe};
+
+/// All streams with what seals some of them: the ways to all sockets.
+pub(crate) struct Wires<'a> {
+    pub(crate) streams: &'a mut Slab<Stream>,
+    pub(crate) sealers: &'a mut Sealers,
+}
 
 /// All streams of one shard.
 pub(crate) struct Streams {
@@ -47,6 +56,7 @@ pub(crate) struct Streams {
     /// From where streams come that came through a trusted proxy.
     forwarded: Forwarded,
     rights: Rights,
+    sealers: Sealers,
     hub: Arc<Hub>,
     shard: u16,
     registry: Registry,
@@ -73,6 +83,7 @@ impl Streams {
             channels: LocalChannels::new(Arc::clone(&hub), shard),
             forwarded: Forwarded::new(),
             rights: Rights::new(),
+            sealers: Sealers::new(),
             hub,
             shard,
             registry,
@@ -128,8 +139,8 @@ impl Streams {
     }
 
     /// A channel and all streams: what a pass needs.
-    pub(crate) fn with_channel(&mut self, slot: u32) -> (&mut LocalChannel, &mut Slab<Stream>) {
-        (self.channels.get_mut(slot), &mut self.slab)
+    pub(crate) fn with_channel(&mut self, slot: u32) -> (&mut LocalChannel, Wires<'_>) {
+        (self.channels.get_mut(slot), Wires { streams: &mut self.slab, sealers: &mut self.sealers })
     }
 
     /// Whether a slot still holds the stream of that generation.
@@ -142,6 +153,7 @@ impl Streams {
         self.slab.shrink();
         self.forwarded.shrink(self.slab.slots());
         self.rights.shrink(self.slab.slots());
+        self.sealers.shrink(self.slab.slots());
     }
 
     // Being served.
@@ -221,8 +233,9 @@ impl Streams {
         let stream = &self.slab[key];
         let entries = stream.within_limit(entries);
         self.counters.write_calls.add(1);
-        match stream.put(entries) {
-            Ok(taken) => self.settle(key, entries, taken),
+        let (put, rest) = stream.put(key, entries, &mut self.sealers);
+        match put {
+            Ok(taken) => self.settle(key, entries, taken, rest),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.block(key),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => self.fail(key, &e),
@@ -230,11 +243,15 @@ impl Streams {
     }
 
     /// The socket took `taken` bytes of `entries`. The cursor moves behind the last entry that was begun, and the rest of it
-    /// is kept: a frame that was begun is finished before anything else.
-    pub(crate) fn settle(&mut self, key: Key, entries: &[Delivery], taken: usize) {
+    /// is kept: a frame that was begun is finished before anything else. Of a sealed stream the rest comes sealed.
+    pub(crate) fn settle(&mut self, key: Key, entries: &[Delivery], taken: usize, rest: Option<Bytes>) {
         let now = self.clock.now();
         let stream = &mut self.slab[key];
         let begun = stream.keep_rest(entries, taken);
+        let is_short = rest.is_some() || taken < stream.bytes_of(entries);
+        if let Some(rest) = rest {
+            stream.rare().outgoing.push(rest);
+        }
         let events = begun.iter().filter(|entry| entry.kind.is_event()).count() as u64;
         self.counters.deliveries.add(events);
         self.counters.gaps_sent.add(begun.len() as u64 - events);
@@ -244,7 +261,7 @@ impl Streams {
         }
         if stream.count_down(events) {
             self.end(key, CloseReason::LimitReached);
-        } else if taken < stream.bytes_of(entries) {
+        } else if is_short {
             self.block(key);
         }
     }
@@ -253,11 +270,13 @@ impl Streams {
     pub(crate) fn write_between(&mut self, key: Key, piece: &Bytes) -> bool {
         let now = self.clock.now();
         let stream = &mut self.slab[key];
-        match stream.carrier.put(&[io::IoSlice::new(piece)]) {
+        let pieces = [io::IoSlice::new(piece)];
+        let (put, rest) = stream.put_pieces(key, &pieces, &mut self.sealers);
+        match put {
             Ok(taken) => {
                 stream.written = now;
-                if taken < piece.len() {
-                    stream.rare().outgoing.push(piece.slice(taken..));
+                if let Some(rest) = rest.or_else(|| (taken < piece.len()).then(|| piece.slice(taken..))) {
+                    stream.rare().outgoing.push(rest);
                     self.block(key);
                 }
                 return true;
@@ -307,15 +326,39 @@ impl Streams {
         let waiting = rare.waiting.take().map(|waiting| *waiting);
         self.counters.shed.add(u64::from(waiting.is_some()));
         if let Some(Waiting { shed: Some(shed), .. }) = waiting {
-            rare.outgoing.push(shed(reason));
+            self.push(key, shed(reason));
         } else {
-            rare.outgoing.push(waiting.map_or_else(Bytes::new, |waiting| waiting.head));
-            rare.outgoing.push(self.settings.last_words(reason).map_or_else(Bytes::new, |frame| frame.share(framing)));
-            rare.outgoing.push(Bytes::from_static(fantail_wire::end_of_body(framing)));
+            self.push(key, waiting.map_or_else(Bytes::new, |waiting| waiting.head));
+            self.push(key, self.settings.last_words(reason).map_or_else(Bytes::new, |frame| frame.share(framing)));
+            self.push(key, Bytes::from_static(fantail_wire::end_of_body(framing)));
+        }
+        if self.slab[key].is_sealed {
+            let close_notify = self.sealers.seal_close_notify(key);
+            self.slab[key].rare().outgoing.push(close_notify);
         }
         if state != StreamState::Blocked {
             self.fall_behind(key);
         }
+    }
+
+    /// Ends a sealed stream whose key has served for as many records as it may. True if it has.
+    pub(crate) fn end_if_worn_out(&mut self, key: Key) -> bool {
+        let stream = &self.slab[key];
+        let ends = stream.is_sealed && stream.ending().is_none() && self.sealers.is_worn_out(key);
+        if ends {
+            self.end(key, CloseReason::Lifetime);
+        }
+        ends
+    }
+
+    /// Something that goes out behind all that was pushed before. It is sealed here, once and in this order.
+    fn push(&mut self, key: Key, piece: Bytes) {
+        if piece.is_empty() {
+            return;
+        }
+        let stream = &mut self.slab[key];
+        let piece = if stream.is_sealed { self.sealers.seal(key, &piece) } else { piece };
+        stream.rare().outgoing.push(piece);
     }
 
     /// The last byte is with the kernel: close our side, and wait a little for the client to close its own. Closing at
@@ -355,6 +398,9 @@ impl Streams {
     pub(crate) fn close(&mut self, key: Key, reason: CloseReason) {
         self.log_end(key, reason);
         self.unsubscribe(key);
+        if self.slab[key].is_sealed {
+            self.sealers.set(key, None);
+        }
         drop(self.slab.remove(key));
         // Before another may take the place: what is counted as open is never more than there may be.
         self.counters.connections_open.sub(1);

@@ -95,7 +95,7 @@ impl Sweep {
     }
 
     fn look_after(&mut self, streams: &mut Streams, key: Key) {
-        if streams.get(key).is_none() || rights::end_with_its_right(streams, key) {
+        if streams.get(key).is_none() || rights::end_with_its_right(streams, key) || streams.end_if_worn_out(key) {
             return;
         }
         let Some(stream) = streams.get(key) else { return };

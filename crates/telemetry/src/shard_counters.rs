@@ -44,6 +44,8 @@ label! {
         Lifetime = "lifetime",
         /// An operator took back the right to read it.
         Revoked = "revoked",
+        /// The client sent something into an encrypted stream, such as a new key.
+        TlsInput = "tls_input",
     }
 }
 

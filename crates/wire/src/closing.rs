@@ -29,6 +29,8 @@ words! {
         Lifetime = "lifetime",
         /// An operator took back the right to read it.
         Revoked = "revoked",
+        /// The client sent something into an encrypted stream, such as a new key.
+        TlsInput = "tls-input",
         /// The service that decides who may read cannot be asked now.
         AccessUnavailable = "access-unavailable",
     }

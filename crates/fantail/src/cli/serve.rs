@@ -11,6 +11,7 @@ use super::{Refusal, Task, format_of, lines};
 use crate::access::check_key_files;
 use crate::internal_access::InternalAccess;
 use crate::redis_settings::redis_settings;
+use crate::tls;
 
 pub(super) const NAME: &str = "serve";
 
@@ -35,7 +36,8 @@ pub(super) fn read(args: &[OsString], variables: &[(OsString, OsString)]) -> Res
     if let Ok(config) = &resolved {
         check_redis_files(config, &mut faults);
         let tokens = InternalAccess::load(&config.internal.internal_tokens).map(drop);
-        for error in [check_key_files(&config.access), tokens].into_iter().filter_map(Result::err) {
+        let tls = config.tls.tls_listen.map_or(Ok(()), |_| tls::check(&config.tls));
+        for error in [check_key_files(&config.access), tokens, tls].into_iter().filter_map(Result::err) {
             faults.push(Location::CommandLine, format!("{error:#}"));
         }
     }

@@ -22,5 +22,6 @@ mod resume;
 mod slow_streams;
 mod streams;
 mod takeover;
+mod tls;
 #[path = "../common/wire.rs"]
 mod wire;

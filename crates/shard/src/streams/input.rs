@@ -27,13 +27,23 @@ pub(crate) fn socket_event(streams: &mut Streams, event: &Event) {
 }
 
 /// Reads and drops what the client sends. False if that was the end of the stream.
+///
+/// Any input ends a sealed stream. It may be the client's `close_notify`, mostly just before the end of its side, or a change
+/// of keys, which this side has nothing to answer with. The client comes back with its id.
 fn drop_input(streams: &mut Streams, key: Key) -> bool {
+    let mut has_input = false;
     loop {
         let stream = &mut streams.slab[key];
         match stream.carrier.drop_input() {
             Ok(Input::End) => return client_is_done(streams, key),
-            Ok(Input::Nothing) => return true,
+            Ok(Input::Nothing) => {
+                if has_input && stream.is_sealed {
+                    streams.end(key, CloseReason::TlsInput);
+                }
+                return true;
+            }
             Ok(Input::Dropped(bytes)) => {
+                has_input = true;
                 stream.input_bytes += bytes as u32;
                 if stream.input_bytes > INPUT_BYTES_MAX {
                     streams.reset(key, CloseReason::InputFlood);

@@ -5,7 +5,7 @@
 
 use fantail_telemetry::CloseReason;
 
-use super::{Key, Streams};
+use super::{Key, StreamState, Streams};
 use crate::side_table::SideTable;
 
 /// A right to read, as far as it can end before its stream does.
@@ -62,32 +62,30 @@ impl Revoked {
     }
 }
 
-/// Ends the stream if its right has ended. True if it has.
+/// Ends the stream if its right has ended. True if that is its end; a stream that comes to its end already goes on with it.
 ///
 /// A blocked stream is reset at once: the events that stand in the kernel for it would still arrive.
 pub(crate) fn end_with_its_right(streams: &mut Streams, key: Key) -> bool {
     let Some(right) = streams.rights.get(key).filter(|right| right.ends_at <= streams.clock.unix_second()) else {
         return false;
     };
-    take_right(streams, key, if right.is_lifetime { CloseReason::Lifetime } else { CloseReason::TokenExpired });
-    true
+    take_right(streams, key, if right.is_lifetime { CloseReason::Lifetime } else { CloseReason::TokenExpired })
 }
 
-/// Ends the stream if its right is among those. True if it is.
+/// Ends the stream if its right is among those. True if that is its end.
 pub(crate) fn revoke(streams: &mut Streams, key: Key, revoked: Revoked) -> bool {
     let is_met = streams.rights.get(key).is_some_and(|right| revoked.meets(right.holder));
-    if is_met {
-        take_right(streams, key, CloseReason::Revoked);
-    }
-    is_met
+    is_met && take_right(streams, key, CloseReason::Revoked)
 }
 
-fn take_right(streams: &mut Streams, key: Key, reason: CloseReason) {
-    match streams.slab[key].state {
-        super::StreamState::Ending => {}
-        super::StreamState::Blocked => streams.reset(key, reason),
+fn take_right(streams: &mut Streams, key: Key, reason: CloseReason) -> bool {
+    let stream = &streams.slab[key];
+    match stream.state {
+        StreamState::Blocked => streams.reset(key, reason),
+        _ if stream.ending().is_some() => return false,
         _ => streams.end(key, reason),
     }
+    true
 }
 
 #[cfg(test)]

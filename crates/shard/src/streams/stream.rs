@@ -9,6 +9,7 @@ use fantail_wire::Framing;
 use smallvec::SmallVec;
 
 use super::carrier::Carrier;
+use super::sealers::Sealers;
 use super::subscribe::Shed;
 use crate::outgoing::{Outgoing, PIECES_PER_WRITE};
 use crate::tick::{Second, Tick};
@@ -23,6 +24,8 @@ pub(crate) struct Stream {
     pub(super) carrier: Carrier,
     pub(super) state: StreamState,
     pub(super) framing: Framing,
+    /// Its bytes are sealed on their way to the carrier: `Streams` has what seals them.
+    pub(super) is_sealed: bool,
     /// Everything of all its channels up to here is delivered, or stands in `RareState::outgoing`.
     pub(super) cursor: Position,
     /// When the socket last took bytes.
@@ -124,10 +127,6 @@ impl Stream {
         self.written
     }
 
-    pub(crate) fn carrier(&self) -> &Carrier {
-        &self.carrier
-    }
-
     pub(crate) fn subscriptions_mut(&mut self) -> &mut [Subscription] {
         self.subscriptions.as_mut_slice()
     }
@@ -176,11 +175,27 @@ impl Stream {
         }
     }
 
-    /// Puts entries on the wire with one call; returns the bytes that were taken.
-    pub(super) fn put(&self, entries: &[Delivery]) -> io::Result<usize> {
+    /// Puts entries on the wire with one call; returns the bytes that were taken, and the rest of a sealed one.
+    pub(super) fn put(
+        &self,
+        key: Key,
+        entries: &[Delivery],
+        sealers: &mut Sealers,
+    ) -> (io::Result<usize>, Option<Bytes>) {
         let pieces: SmallVec<[IoSlice<'_>; PIECES_PER_WRITE]> =
             entries.iter().map(|entry| IoSlice::new(entry.frame.bytes(self.framing))).collect();
-        self.carrier.put(&pieces)
+        self.put_pieces(key, &pieces, sealers)
+    }
+
+    /// The same for pieces that are in no log.
+    #[inline]
+    pub(crate) fn put_pieces(
+        &self,
+        key: Key,
+        pieces: &[IoSlice<'_>],
+        sealers: &mut Sealers,
+    ) -> (io::Result<usize>, Option<Bytes>) {
+        if self.is_sealed { sealers.put(key, &self.carrier, pieces) } else { (self.carrier.put(pieces), None) }
     }
 
     pub(super) fn bytes_of(&self, entries: &[Delivery]) -> usize {
@@ -271,6 +286,7 @@ pub(crate) fn keep_rest<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls_record::TlsSealer;
 
     /// The memory of an idle stream that follows one shared channel, as a sum: its slot in a page of the slab, and its
     /// key in the channel's list, which doubles when it is full and so is half empty at worst.
@@ -281,6 +297,13 @@ mod tests {
         let slot = size_of::<Option<Stream>>() - checks.next_multiple_of(align_of::<Stream>());
         let key = size_of::<Key>();
         assert!(slot + 2 * key <= 72, "slot {slot}, key {key}");
+    }
+    #[test]
+    fn an_idle_sealed_stream_costs_at_most_136_bytes_of_our_own() {
+        let checks = size_of::<Carrier>() - size_of::<std::os::fd::RawFd>();
+        let slot = size_of::<Option<Stream>>() - checks.next_multiple_of(align_of::<Stream>());
+        let (key, sealer) = (size_of::<Key>(), size_of::<Option<TlsSealer>>());
+        assert!(slot + 2 * key + sealer <= 136, "slot {slot}, key {key}, sealer {sealer}");
     }
     /// The memory that a stopped stream costs without the bytes of frames that it is in the middle of, which `fantail_unsent_bytes`
     /// counts: its idle self, the state of the few, and room for the pieces: a rest, last words and an end. Gaps of several

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::admission::Permit;
 use crate::command::ConnectionId;
+use crate::tls_record::TlsSealer;
 
 /// An accepted request for a stream, with its socket taken from the HTTP server. Nothing was answered yet.
 pub struct Subscribe {
@@ -24,6 +25,8 @@ pub struct Subscribe {
     pub permit: Permit,
     /// From where it comes, if it came through a trusted proxy.
     pub forwarded: Option<IpAddr>,
+    /// What seals its bytes, if it came over TLS.
+    pub sealer: Option<TlsSealer>,
     /// The right to read, if it can end while the stream is open.
     pub right: Option<StreamRight>,
     /// The maker that is charged for channels that it makes.
@@ -49,7 +52,8 @@ pub type Shed = Box<dyn FnOnce(CloseReason) -> Bytes>;
 /// Takes the socket over. The stream is behind if the feed brings all its channels already: serve it then. It may also be
 /// gone already.
 pub(crate) fn open(streams: &mut Streams, request: Subscribe) -> (Key, ConnectionId) {
-    let Subscribe { socket, permit, forwarded, right, maker, channels, resume, limit, framing, head, shed } = request;
+    let Subscribe { socket, permit, sealer, forwarded, right, maker, channels, resume, limit, framing, head, shed } =
+        request;
     permit.into_stream();
     let waiting = Some(Box::new(Waiting { head, shed, resume, asked: Asked::default() }));
     let rare = RareState { waiting, events_left: limit, ..RareState::default() };
@@ -58,6 +62,7 @@ pub(crate) fn open(streams: &mut Streams, request: Subscribe) -> (Key, Connectio
         carrier: Carrier::new(socket),
         state: StreamState::Waiting,
         framing,
+        is_sealed: sealer.is_some(),
         cursor: fantail_hub::Position::ORIGIN,
         written: streams.clock.now(),
         opened: streams.clock.second(),
@@ -68,6 +73,7 @@ pub(crate) fn open(streams: &mut Streams, request: Subscribe) -> (Key, Connectio
     });
     streams.forwarded.set(key, forwarded);
     streams.rights.set(key, right);
+    streams.sealers.set(key, sealer);
     streams.counters.streams_opened.add(1);
     streams.counters.streams_open.set(streams.slab.len() as u64);
     let id = streams.connection_id(key);
@@ -162,8 +168,8 @@ fn start(streams: &mut Streams, key: Key, start: Start) {
     first.extend_from_slice(opening.bytes(stream.framing));
     stream.cursor = start.cursor;
     stream.state = StreamState::Behind;
-    let rare = stream.rare();
-    rare.outgoing.push(first.freeze());
+    streams.push(key, first.freeze());
+    let rare = streams.slab[key].rare();
     if waiting.resume != Resume::Live {
         let Start { unknown, floors, began, .. } = start;
         rare.resuming = Some(Resuming { unknown, floors, began: Some(began) });

@@ -1,0 +1,272 @@
+//! Streams over TLS: behind the request a stream keeps a key and a counter, and its client must notice nothing of that.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fantail_testkit::response::ResponseReader;
+use fantail_testkit::{Certificates, Fantail, PATIENCE, Signal, SseClient};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::node::{ask, node, publish, until, until_open};
+
+const VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
+
+async fn tls_node(certificates: &Certificates, flags: &[&str]) -> (Fantail, SocketAddr) {
+    let (cert, key) = (certificates.server(), certificates.server_key());
+    tls_node_with(&cert, &key, flags).await
+}
+
+async fn tls_node_with(cert: &Path, key: &Path, flags: &[&str]) -> (Fantail, SocketAddr) {
+    let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
+    let base = ["--tls-listen", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key];
+    let node = node(&[&base[..], flags].concat()).await;
+    let told = node.output().stdout;
+    let url = told.lines().find_map(|line| line.trim().strip_prefix("tls")).expect("it tells").trim();
+    let address = url.trim_start_matches("https://").split('/').next().unwrap().parse().unwrap();
+    (node, address)
+}
+
+/// A client over TLS, with everything that it has read.
+struct Client {
+    stream: TlsStream<TcpStream>,
+    reader: ResponseReader,
+    body: Vec<u8>,
+}
+
+async fn handshake(
+    address: SocketAddr,
+    ca: &Path,
+    version: &'static SupportedProtocolVersion,
+    receive_buffer: Option<u32>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&fs::read(ca).unwrap()) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let socket = TcpSocket::new_v4().unwrap();
+    if let Some(bytes) = receive_buffer {
+        socket.set_recv_buffer_size(bytes).unwrap();
+    }
+    let socket = socket.connect(address).await?;
+    TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), socket).await
+}
+
+impl Client {
+    async fn open(
+        address: SocketAddr,
+        ca: &Path,
+        version: &'static SupportedProtocolVersion,
+        receive_buffer: Option<u32>,
+    ) -> Self {
+        let mut stream = handshake(address, ca, version, receive_buffer).await.unwrap();
+        stream.write_all(b"GET /sse/a HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        stream.flush().await.unwrap();
+        Self { stream, reader: ResponseReader::new("GET"), body: Vec::new() }
+    }
+
+    /// Reads until the body holds the text. Every record must be the next one and whole, or rustls reports it.
+    async fn read_to(&mut self, text: &str) {
+        while !self.body.windows(text.len()).any(|window| window == text.as_bytes()) {
+            assert!(self.read().await > 0, "the stream ended before {text:?}");
+        }
+    }
+
+    /// Reads to the end, which must be a `close_notify`: rustls takes an end without one for an attack.
+    async fn read_to_end(&mut self) -> String {
+        while self.read().await > 0 {}
+        assert!(self.reader.is_done(), "the body was cut");
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    async fn read(&mut self) -> usize {
+        let mut bytes = vec![0; 64 * 1024];
+        let read = timeout(PATIENCE, self.stream.read(&mut bytes)).await.expect("it comes").unwrap();
+        self.body.extend(self.reader.feed(&bytes[..read]).unwrap());
+        read
+    }
+}
+
+/// What follows the opening, which has an id and a time of its own.
+fn behind_opening(body: &[u8]) -> &[u8] {
+    let end = body.windows(2).position(|pair| pair == b"\n\n").unwrap() + 2;
+    &body[end..]
+}
+
+#[tokio::test]
+async fn a_stream_over_tls_brings_byte_for_byte_what_a_plain_one_brings() {
+    let certificates = Certificates::make().unwrap();
+    let (node, address) = tls_node(&certificates, &[]).await;
+    for version in VERSIONS {
+        let mut plain = SseClient::request(node.public(), "/sse/a").keep_body().connect().await.unwrap();
+        let mut sealed = Client::open(address, &certificates.ca(), version, None).await;
+        until_open(&node, 2).await;
+        sealed.read_to("\n\n").await;
+        for size in [1, 10, 16_380, 16_384, 16_390, 100_000, 1, 200_000] {
+            publish(&node, "a", "x".repeat(size)).await;
+        }
+        for number in 0..300 {
+            publish(&node, "a", format!("event {number}")).await;
+        }
+        publish(&node, "a", "the end").await;
+        sealed.read_to("the end\n\n").await;
+        let mut seen = 0;
+        while seen < 309 {
+            plain.next_event(PATIENCE).await.unwrap();
+            seen += 1;
+        }
+        let at = plain.body().len() - behind_opening(plain.body()).len();
+        assert!(behind_opening(&sealed.body) == &plain.body()[at..], "{version:?}");
+        drop((plain, sealed));
+        until_open(&node, 0).await;
+    }
+}
+
+/// Its socket takes parts of records at any place, for seconds. What was sealed stays as it is, and what was not gets the next number.
+#[tokio::test]
+async fn a_reader_that_stops_and_goes_on_gets_whole_records_in_their_order() {
+    let certificates = Certificates::make().unwrap();
+    let (node, address) = tls_node(&certificates, &["--log-events-max", "4096"]).await;
+    for version in VERSIONS {
+        let mut slow = Client::open(address, &certificates.ca(), version, Some(4096)).await;
+        slow.read_to("\n\n").await;
+        let before = slow.body.len();
+        for number in 0..400 {
+            publish(&node, "a", format!("{number:05}{}", "y".repeat(number * 37 % 9000))).await;
+        }
+        until(&node, "its socket takes nothing more", |metrics| metrics.count("fantail_write_blocked_total") > 0).await;
+        publish(&node, "a", "the end").await;
+        slow.read_to("the end\n\n").await;
+        let text = String::from_utf8(slow.body[before..].to_vec()).unwrap();
+        let numbers: Vec<u32> =
+            text.lines().filter_map(|line| line.strip_prefix("data: ")?.get(..5)?.parse().ok()).collect();
+        assert_eq!(numbers, (0..400).collect::<Vec<_>>(), "{version:?}");
+        drop(slow);
+        until_open(&node, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_sends_into_its_stream_ends_it_in_order() {
+    let certificates = Certificates::make().unwrap();
+    let (node, address) = tls_node(&certificates, &[]).await;
+    for version in VERSIONS {
+        for case in ["data", "garbage", "key update"] {
+            if case == "key update" && *version == version::TLS12 {
+                continue; // TLS 1.2 has none
+            }
+            let mut client = Client::open(address, &certificates.ca(), version, None).await;
+            client.read_to("\n\n").await;
+            match case {
+                "data" => client.stream.write_all(b"more").await.unwrap(),
+                "garbage" => client.stream.get_mut().0.write_all(b"\x17\x03\x03\x00\x05hello").await.unwrap(),
+                _ => client.stream.get_mut().1.refresh_traffic_keys().unwrap(),
+            }
+            client.stream.flush().await.unwrap();
+            let text = client.read_to_end().await;
+            assert!(text.contains("event: fantail.close\ndata: {\"reason\":\"tls-input\"}\nretry: "), "{case}: {text}");
+        }
+    }
+    until(&node, "each has its reason", |metrics| metrics.closed("tls_input") == 5).await;
+}
+
+#[tokio::test]
+async fn a_client_that_closes_in_order_is_counted_as_one() {
+    let certificates = Certificates::make().unwrap();
+    let (node, address) = tls_node(&certificates, &[]).await;
+    let mut client = Client::open(address, &certificates.ca(), VERSIONS[0], None).await;
+    client.read_to("\n\n").await;
+    client.stream.shutdown().await.unwrap();
+    drop(client);
+    until_open(&node, 0).await;
+    until(&node, "it is counted", |metrics| metrics.closed("client_closed") + metrics.closed("tls_input") == 1).await;
+}
+
+#[tokio::test]
+async fn certificates_are_rotated_under_open_streams_and_a_faulty_pair_changes_nothing() {
+    let (old, new) = (Certificates::make().unwrap(), Certificates::make().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let (cert, key) = (directory.path().join("tls.crt"), directory.path().join("tls.key"));
+    let install = |from: &Certificates| {
+        fs::copy(from.server(), &cert).unwrap();
+        fs::copy(from.server_key(), &key).unwrap();
+    };
+    install(&old);
+    let (node, address) = tls_node_with(&cert, &key, &[]).await;
+    let mut open = Client::open(address, &old.ca(), VERSIONS[0], None).await;
+    open.read_to("\n\n").await;
+    // The certificate is replaced, and the key not yet.
+    fs::copy(new.server(), &cert).unwrap();
+    node.signal(Signal::HUP).unwrap();
+    until_said(&node, "certificates cannot be read again").await;
+    handshake(address, &old.ca(), VERSIONS[0], None).await.unwrap();
+    install(&new);
+    node.signal(Signal::HUP).unwrap();
+    until_said(&node, "the certificates have changed").await;
+    handshake(address, &new.ca(), VERSIONS[0], None).await.unwrap();
+    assert!(handshake(address, &old.ca(), VERSIONS[0], None).await.is_err());
+    publish(&node, "a", "still here").await;
+    open.read_to("still here\n\n").await;
+}
+
+async fn until_said(node: &Fantail, text: &str) {
+    let said = async {
+        while !node.output().stderr.contains(text) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("{text}"));
+}
+
+/// Those that connect and say nothing hold a place for a handshake, and no longer than the request deadline.
+#[tokio::test]
+async fn silent_connections_give_their_places_for_handshakes_back() {
+    let certificates = Certificates::make().unwrap();
+    let flags = ["--workers", "1", "--tls-handshakes-max", "2", "--request-deadline", "300ms"];
+    let (node, address) = tls_node(&certificates, &flags).await;
+    let mut silent = Vec::new();
+    for _ in 0..5 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    let mut client = Client::open(address, &certificates.ca(), VERSIONS[0], None).await;
+    client.read_to("\n\n").await;
+    publish(&node, "a", "served").await;
+    client.read_to("served\n\n").await;
+}
+
+#[tokio::test]
+async fn every_other_answer_comes_over_tls_too() {
+    let certificates = Certificates::make().unwrap();
+    let (node, address) = tls_node(&certificates, &[]).await;
+    let mut stream = handshake(address, &certificates.ca(), VERSIONS[0], None).await.unwrap();
+    for (request, status) in [
+        ("GET /nope HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404"),
+        ("HEAD /sse/a HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200"),
+        ("PUT /sse/a HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 405"),
+    ] {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut read = vec![0; 4096];
+        let count = timeout(PATIENCE, stream.read(&mut read)).await.unwrap().unwrap();
+        let answer = String::from_utf8_lossy(&read[..count]).into_owned();
+        assert!(answer.starts_with(status), "{request}: {answer}");
+    }
+    // Plain HTTP to the encrypted port gets no answer and no stream.
+    let mut plain = TcpStream::connect(address).await.unwrap();
+    plain.write_all(b"GET /sse/a HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut read = Vec::new();
+    let _ = timeout(PATIENCE, plain.read_to_end(&mut read)).await.unwrap();
+    assert!(!read.windows(4).any(|four| four == b"HTTP"));
+    assert_eq!(ask(&node, "GET", "/livez").await.status, 200);
+}
