@@ -29,6 +29,7 @@ pub(crate) fn redis_settings(config: &Config) -> Result<Option<RedisSettings>, S
     })?;
     settings.event_bytes_max = config.limits.event_bytes_max;
     settings.log_events_max = config.logs.log_events_max;
+    settings.publishers_trusted = config.feed.redis_publishers_trusted;
     settings.log = redis_log.then(|| retention(&config.feed));
     settings.log_lanes = lanes(&config.feed);
     Ok(Some(settings))

@@ -56,7 +56,8 @@ impl<I: Intake> RedisFeed<I> {
         let start = |(lane, name): (Lane, &LaneName)| {
             let settings = settings.for_lane(name);
             let lane = (lane, Arc::clone(&states));
-            let arrivals = Arrivals::new(Arc::clone(intake), lane, Arc::clone(&counters), settings.log.is_some());
+            let (follows_log, trusted) = (settings.log.is_some(), settings.publishers_trusted);
+            let arrivals = Arrivals::new(Arc::clone(intake), lane, Arc::clone(&counters), follows_log, trusted);
             LaneFeed::start(settings, Arc::new(arrivals), Arc::clone(&counters), Arc::clone(&permits))
         };
         let lane_feeds = lanes.iter().map(start).collect();

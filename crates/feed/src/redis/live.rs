@@ -4,6 +4,7 @@
 
 mod arrivals;
 mod backoff;
+mod copies;
 mod delivery;
 mod follower;
 mod lane_states;
@@ -12,7 +13,7 @@ mod log_store;
 mod publish_connection;
 mod publisher;
 mod recall;
-mod recent_uids;
+mod recent_events;
 mod subscriber;
 mod subscriptions;
 mod trouble;

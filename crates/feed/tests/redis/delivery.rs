@@ -140,3 +140,52 @@ async fn a_unix_socket_serves_as_well() {
     server.publish("fantail:a", "x").await.unwrap();
     assert_eq!(node.data(1).await, ["x"]);
 }
+
+/// 1. A user of Redis may publish by the channel `a` alone. It sends an envelope that names `a` and `b`.
+/// 2. Redis refuses its copy by `b`. The event reaches `a` behind its wait, or before the next event of `a`, and `b` never.
+/// 3. An event for both, by a user who may, comes once.
+#[tokio::test]
+async fn a_publisher_whose_rights_end_at_one_channel_reaches_no_other() {
+    let server = RedisServer::start().await.unwrap();
+    let rights = ["ACL", "SETUSER", "few", "on", ">secret", "resetchannels", "-@all", "+publish", "&fantail-event:a"];
+    server.command(&rights).await.unwrap();
+    let mut few = server.connection().await.unwrap();
+    few.command(&[b"AUTH".as_slice(), b"few", b"secret"]).await.unwrap();
+    let mut node = FeedNode::following(&server.url(), &["a", "b"]).await;
+    let copy = |data: &str| format!(r#"{{"data":"{data}","channels":["a","b"],"uid":"{data}"}}"#).into_bytes();
+    few.publish("fantail-event:a", &copy("waits")).await.unwrap();
+    assert!(few.publish("fantail-event:b", &copy("waits")).await.is_err(), "redis refuses it");
+    assert_eq!(node.data(1).await, ["waits"]);
+    few.publish("fantail-event:a", &copy("is followed")).await.unwrap();
+    node.feed.publish(&publication(&["a", "b"], text("of both"))).await.unwrap();
+    node.data(3).await;
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let expected = [
+        (names(&["a"]), Event::text("waits")),
+        (names(&["a"]), Event::text("is followed")),
+        (names(&["a", "b"]), Event::text("of both")),
+    ];
+    assert_eq!(node.events(), expected);
+}
+
+#[tokio::test]
+async fn copies_that_are_sent_one_by_one_come_once_and_a_trusted_publisher_needs_only_one() {
+    let server = RedisServer::start().await.unwrap();
+    let mut node = FeedNode::following(&server.url(), &["a", "b", "c"]).await;
+    let mut trusting = RedisSettings::parse(&server.url()).unwrap();
+    trusting.publishers_trusted = true;
+    let mut trusting = FeedNode::start_with(trusting);
+    trusting.follow(&["a", "b", "c"]).await;
+    for number in 0..20 {
+        let copy = format!(r#"{{"data":"{number}","channels":["a","b","c"],"uid":"{number}"}}"#);
+        for channel in ["a", "b", "c"] {
+            server.publish(&format!("fantail-event:{channel}"), &copy).await.unwrap();
+        }
+    }
+    let expected: Vec<_> = (0..20).map(|number| number.to_string()).collect();
+    assert_eq!([node.data(20).await, trusting.data(20).await], [expected.clone(), expected]);
+    assert!(node.events().iter().all(|(channels, _)| channels.len() == 3), "{:?}", node.events());
+    server.publish("fantail-event:a", r#"{"data":"one","channels":["a","b"],"uid":"one"}"#).await.unwrap();
+    trusting.data(21).await;
+    assert_eq!(trusting.events()[20], (vec!["a".to_owned(), "b".to_owned()], Event::text("one")));
+}

@@ -7,15 +7,16 @@
 //! losses in one order, and never a place up to which one channel is repaired and another is not.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use fantail_wire::{ChannelName, Lane};
 use parking_lot::Mutex;
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::{Notify, watch};
 
+use super::copies::{Copies, Copy};
 use super::delivery::Delivery;
 use super::lane_states::LaneStates;
-use super::recent_uids::RecentUids;
 use super::subscriptions::{Part, SubscribeScope, Subscriptions, Unexpected, Verb};
 use super::unnumbered;
 use crate::counters::{FeedCounters, add_one};
@@ -46,6 +47,8 @@ pub(crate) struct Arrivals<I> {
     pub(crate) wishes: Notify,
     /// Wakes the reader of older events, in the same way.
     pub(crate) recalls: Notify,
+    /// Wakes the one who lets go of events whose copies do not come, in the same way.
+    pub(crate) waits: Notify,
     /// The last probe that came back.
     pub(crate) heard: watch::Sender<u64>,
 }
@@ -53,7 +56,7 @@ pub(crate) struct Arrivals<I> {
 #[derive(Debug)]
 struct Inner {
     subscriptions: Subscriptions,
-    recent: RecentUids,
+    copies: Copies,
     /// The log, if one is followed.
     log: Option<LaneLog>,
     /// The connection that is listened to. A connection that was given up may still have pushes to tell.
@@ -72,10 +75,11 @@ impl<I: Intake> Arrivals<I> {
         (lane, lanes): (Lane, Arc<LaneStates>),
         counters: Arc<FeedCounters>,
         follows_log: bool,
+        publishers_trusted: bool,
     ) -> Self {
         let inner = Inner {
             subscriptions: Subscriptions::new(if follows_log { LOGGED } else { PLAIN }),
-            recent: RecentUids::default(),
+            copies: Copies::new(publishers_trusted),
             log: follows_log.then(LaneLog::new),
             session: Session::default(),
             is_open: false,
@@ -88,6 +92,7 @@ impl<I: Intake> Arrivals<I> {
             delivery: Delivery::new(lane, counters),
             wishes: Notify::new(),
             recalls: Notify::new(),
+            waits: Notify::new(),
             heard: watch::Sender::new(0),
         }
     }
@@ -107,7 +112,7 @@ impl<I: Intake> Arrivals<I> {
     pub(crate) fn unfollow(&self, channel: &ChannelName) {
         self.dispatch(|inner, orders| {
             inner.subscriptions.unfollow(channel);
-            inner.recent.let_go(channel);
+            inner.copies.let_go(channel);
             if let Some(log) = &mut inner.log {
                 log.unfollow(channel, orders);
             }
@@ -161,6 +166,8 @@ impl<I: Intake> Arrivals<I> {
         let error = {
             let mut inner = self.inner.lock();
             inner.is_open = false;
+            inner.copies.release_all();
+            self.hand_down_ready(&mut *intake, &mut inner);
             inner.subscriptions.lost();
             inner.log.as_mut().and_then(LaneLog::lost)
         };
@@ -177,6 +184,16 @@ impl<I: Intake> Arrivals<I> {
     /// The connection leads to a log whose events are sent by sharded channels, or not. Nothing was asked for before.
     pub(crate) fn follow_log(&self, is_sharded: bool) {
         self.subscriptions(|subscriptions| subscriptions.follow_by(if is_sharded { SHARDED } else { LOGGED }));
+    }
+
+    /// Until when events may wait for their copies at most, if some do.
+    pub(crate) fn next_release(&self) -> Option<Instant> {
+        self.inner.lock().copies.next_release()
+    }
+
+    /// Hands down the events that have waited for long enough.
+    pub(crate) fn release_late(&self, now: Instant) {
+        self.dispatch(|inner, _| inner.copies.release_late(now));
     }
 
     /// The subscriptions, for whatever tells the node nothing.
@@ -295,17 +312,33 @@ impl<I: Intake> Arrivals<I> {
         let mut inner = self.inner.lock();
         let mut orders = Orders::new();
         let done = work(&mut inner, &mut orders);
+        self.hand_down_ready(&mut *intake, &mut inner);
         for order in orders {
             if let LogOrder::Unnumbered(message) = order {
-                let placement = if inner.log.is_some() { Placement::Unnumbered } else { Placement::Next };
                 let channel = message.channel.clone();
                 let read = inner.read(message);
-                self.delivery.unnumbered(&mut *intake, channel, read, placement);
+                if matches!(read, Ok(Copy::Waits)) {
+                    self.waits.notify_one();
+                }
+                self.hand_down_ready(&mut *intake, &mut inner);
+                self.delivery.unnumbered(&mut *intake, channel, read, inner.placement());
             } else {
+                if let LogOrder::Event { publication, .. } = &order {
+                    inner.copies.overtaken(&publication.channels);
+                    self.hand_down_ready(&mut *intake, &mut inner);
+                }
                 self.delivery.carry_out(&mut *intake, order);
             }
         }
         done
+    }
+
+    /// Hands down the events that wait for no copy any more.
+    fn hand_down_ready(&self, intake: &mut I, inner: &mut Inner) {
+        for publication in inner.copies.take_ready() {
+            let channel = publication.channels[0].clone();
+            self.delivery.unnumbered(intake, channel, Ok(Copy::Event(publication)), inner.placement());
+        }
     }
 }
 
@@ -318,11 +351,16 @@ impl Inner {
         self.log.as_mut().expect("only a feed that follows a log comes here")
     }
 
+    /// Where messages without a number go.
+    fn placement(&self) -> Placement {
+        if self.log.is_some() { Placement::Unnumbered } else { Placement::Next }
+    }
+
     /// With a log the node takes nothing of a channel until it is known from which number that is complete.
-    fn read(&mut self, message: Message) -> Result<Option<fantail_wire::Publication>, unnumbered::Unusable> {
-        let Self { subscriptions, recent, log, .. } = self;
+    fn read(&mut self, message: Message) -> Result<Copy, unnumbered::Unusable> {
+        let Self { subscriptions, copies, log, .. } = self;
         let is_taken = |channel: &&ChannelName| log.as_ref().is_none_or(|log| log.is_followed(channel));
-        unnumbered::read(message, recent, |name| subscriptions.followed(name).filter(is_taken))
+        unnumbered::read(message, copies, |name| subscriptions.followed(name).filter(is_taken))
     }
 }
 

@@ -3,8 +3,9 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use fantail_wire::{ChannelName, Lane, Publication};
+use fantail_wire::{ChannelName, Lane};
 
+use super::copies::Copy;
 use super::unnumbered::Unusable;
 use crate::counters::{FeedCounters, Refusal, add_one};
 use crate::log_gate::LogGate;
@@ -63,16 +64,17 @@ impl Delivery {
         &self,
         intake: &mut impl Intake,
         channel: ChannelName,
-        read: Result<Option<Publication>, Unusable>,
+        read: Result<Copy, Unusable>,
         placement: Placement,
     ) {
         match read {
-            Ok(Some(publication)) => match intake.event(&publication, placement) {
+            Ok(Copy::Event(publication)) => match intake.event(&publication, placement) {
                 Ok(_) => add_one(&self.counters.events),
                 // Its other copies count as repeated, so all of its channels are told now.
                 Err(error) => self.drop_event(intake, Refusal::TooLarge, &publication.channels, &error),
             },
-            Ok(None) => add_one(&self.counters.repeated),
+            Ok(Copy::Repeated) => add_one(&self.counters.repeated),
+            Ok(Copy::Waits) => {}
             // An envelope for several channels is refused, and told, by each of its copies.
             Err(Unusable(reason, error)) => self.drop_event(intake, reason, &[channel], &*error),
         }

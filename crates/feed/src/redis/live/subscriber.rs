@@ -2,16 +2,16 @@
 //! again.
 //!
 //! A session waits on: the connection's end, a wish from above, the answer to the outstanding command (which has a
-//! deadline), the probe that must come back, and with a log the reads from it.
+//! deadline), the probe that must come back, events that wait for their copies, and with a log the reads from it.
 
 use std::future::pending;
 use std::slice::from_ref;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, ServerErrorKind, Value, pipe};
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::arrivals::Arrivals;
 use super::backoff::Backoff;
@@ -145,6 +145,7 @@ impl<I: Intake> Subscriber<I> {
                 lost = self.subscribe(link.connection.clone(), follower.as_ref()) => lost,
                 lost = self.probe(follower.as_ref()) => lost,
                 error = answer_recalls(follower.as_ref()) => SessionEnd::Log(error),
+                never = self.release_late() => never,
             }
         };
         tokio::select! {
@@ -255,6 +256,17 @@ impl<I: Intake> Subscriber<I> {
             {
                 return SessionEnd::Log(error);
             }
+        }
+    }
+
+    /// Lets go of events whose copies do not come, until it is dropped.
+    async fn release_late<T>(&self) -> T {
+        loop {
+            match self.arrivals.next_release() {
+                Some(at) => sleep_until(at.into()).await,
+                None => self.arrivals.waits.notified().await,
+            }
+            self.arrivals.release_late(Instant::now());
         }
     }
 

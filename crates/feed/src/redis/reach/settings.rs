@@ -60,6 +60,8 @@ pub struct RedisSettings {
     pub log: Option<LogRetention>,
     /// The numberings among which the log's channels are divided; without a log there is one.
     pub log_lanes: Lanes,
+    /// Whether an envelope reaches all channels that it names, and not only those that its copies came by.
+    pub publishers_trusted: bool,
     /// Events of one channel that the node keeps: more than these are not read from the log.
     pub log_events_max: usize,
 }
@@ -154,6 +156,7 @@ impl RedisSettings {
             response_deadline: Duration::from_secs(5),
             log: None,
             log_lanes: Lanes::named([]).expect("one is not too many"),
+            publishers_trusted: false,
             log_events_max: 1_000,
         })
     }

@@ -8,30 +8,30 @@ use smallvec::SmallVec;
 
 /// How many are remembered. The copies of one event come side by side if they are published in one transaction; several
 /// are kept for publishers that send them one by one.
-const UIDS_MAX: usize = 64;
+const EVENTS_MAX: usize = 64;
 
-/// The last few events. Small enough to be searched from end to end.
+/// The last few events, by a fingerprint of what names them. Small enough to be searched from end to end.
 #[derive(Debug, Default)]
-pub(crate) struct RecentUids(VecDeque<Known>);
+pub(crate) struct RecentEvents(VecDeque<Known>);
 
 /// One event.
 #[derive(Debug)]
 struct Known {
-    uid: Box<str>,
+    event: u64,
     /// The channels that have it, and are followed as they were then.
     channels: SmallVec<[ChannelName; 2]>,
 }
 
-impl RecentUids {
+impl RecentEvents {
     /// Notes that the event comes to `channels` now. Returns those that did not have it.
     pub(crate) fn insert<'a>(
         &mut self,
-        uid: &str,
+        event: u64,
         channels: impl Iterator<Item = &'a ChannelName>,
     ) -> SmallVec<[ChannelName; 1]> {
-        let known = match self.0.iter().rposition(|known| *known.uid == *uid) {
+        let known = match self.find(event) {
             Some(at) => &mut self.0[at],
-            None => self.remember(uid),
+            None => self.remember(event),
         };
         let mut new = SmallVec::new();
         for channel in channels {
@@ -43,6 +43,11 @@ impl RecentUids {
         new
     }
 
+    /// Whether the channel has the event.
+    pub(crate) fn has(&self, event: u64, channel: &ChannelName) -> bool {
+        self.find(event).is_some_and(|at| self.0[at].channels.contains(channel))
+    }
+
     /// A channel is let go of. When it is followed anew it has none of them: its streams are others.
     pub(crate) fn let_go(&mut self, channel: &ChannelName) {
         for known in &mut self.0 {
@@ -50,11 +55,15 @@ impl RecentUids {
         }
     }
 
-    fn remember(&mut self, uid: &str) -> &mut Known {
-        if self.0.len() == UIDS_MAX {
+    fn find(&self, event: u64) -> Option<usize> {
+        self.0.iter().rposition(|known| known.event == event)
+    }
+
+    fn remember(&mut self, event: u64) -> &mut Known {
+        if self.0.len() == EVENTS_MAX {
             self.0.pop_front();
         }
-        self.0.push_back(Known { uid: uid.into(), channels: SmallVec::new() });
+        self.0.push_back(Known { event, channels: SmallVec::new() });
         self.0.back_mut().expect("it was added")
     }
 }
@@ -63,29 +72,29 @@ impl RecentUids {
 mod tests {
     use super::*;
 
-    fn insert(recent: &mut RecentUids, uid: &str, names: &[&str]) -> usize {
+    fn insert(recent: &mut RecentEvents, event: u64, names: &[&str]) -> usize {
         let channels: Vec<_> = names.iter().map(|name| ChannelName::parse(name).expect("valid")).collect();
-        recent.insert(uid, channels.iter()).len()
+        recent.insert(event, channels.iter()).len()
     }
 
     #[test]
-    fn a_uid_is_new_once_until_enough_others_have_come() {
-        let mut recent = RecentUids::default();
-        assert_eq!(insert(&mut recent, "0", &["a"]), 1);
-        assert_eq!(insert(&mut recent, "0", &["a"]), 0);
-        for other in 1..=UIDS_MAX {
-            assert_eq!(insert(&mut recent, &other.to_string(), &["a"]), 1);
+    fn an_event_is_new_once_until_enough_others_have_come() {
+        let mut recent = RecentEvents::default();
+        assert_eq!(insert(&mut recent, 0, &["a"]), 1);
+        assert_eq!(insert(&mut recent, 0, &["a"]), 0);
+        for other in 1..=EVENTS_MAX as u64 {
+            assert_eq!(insert(&mut recent, other, &["a"]), 1);
         }
-        assert_eq!(insert(&mut recent, "0", &["a"]), 1);
-        assert_eq!(recent.0.len(), UIDS_MAX);
+        assert_eq!(insert(&mut recent, 0, &["a"]), 1);
+        assert_eq!(recent.0.len(), EVENTS_MAX);
     }
 
     #[test]
     fn an_event_is_new_once_to_each_channel_and_again_when_that_was_let_go_of() {
-        let mut recent = RecentUids::default();
-        assert_eq!(insert(&mut recent, "0", &["a", "b", "a"]), 2);
-        assert_eq!(insert(&mut recent, "0", &["b", "c"]), 1);
+        let mut recent = RecentEvents::default();
+        assert_eq!(insert(&mut recent, 0, &["a", "b", "a"]), 2);
+        assert_eq!(insert(&mut recent, 0, &["b", "c"]), 1);
         recent.let_go(&ChannelName::parse("b").expect("valid"));
-        assert_eq!(insert(&mut recent, "0", &["a", "b", "c"]), 1);
+        assert_eq!(insert(&mut recent, 0, &["a", "b", "c"]), 1);
     }
 }
