@@ -1,7 +1,7 @@
 //! The decisions about access, without IO: from the parts of a request to its answer.
 //!
-//! This crate owns the CORS decision, tokens and their grants, the hosts that a listener answers to, and the client's address
-//! behind proxies. It never reads a clock, a socket or a setting: callers pass everything in. It names no HTTP library.
+//! This crate owns the CORS decision, tokens and their grants, the hosts that a listener answers to, the client's address
+//! behind proxies, and how often something may happen. It never reads a clock, a socket or a setting: callers pass everything in. It names no HTTP library.
 
 mod channel_template;
 mod claims;
@@ -13,6 +13,8 @@ mod host;
 mod internal_rights;
 mod mint;
 mod origin;
+mod proxy_protocol;
+mod rate_limit;
 mod revocations;
 mod signing_key;
 mod token;
@@ -20,13 +22,15 @@ mod token;
 pub use channel_template::{CHANNELS_PER_TEMPLATE_MAX, ChannelTemplate, FillError, TemplateError, escape_in_channel};
 pub use claims::Claims;
 pub use cors::{CorsDecision, CorsPolicy, CorsPolicyError, PREFLIGHT_MAX_AGE_SECONDS};
-pub use forwarded::TrustedProxies;
+pub use forwarded::{ForwardedField, TrustedProxies};
 pub use grant::{ChannelRules, Denied, Grant, GrantError, LISTED_CHANNELS_MAX};
 pub use grant_fields::{CHANNELS_FIELD, EXPIRES_IN_FIELD, FieldsError, GrantFields, SESSION_FIELD, SUBJECT_FIELD};
 pub use host::HostPolicy;
 pub use internal_rights::{InternalRights, InternalRightsError, NeededRight};
 pub use mint::{MintError, mint_token};
 pub use origin::{Origin, OriginError, OriginPattern};
+pub use proxy_protocol::{PROXY_HEADER_BYTES_MAX, ProxyHeader, ProxyHeaderError, read_proxy_header};
+pub use rate_limit::{RateLimit, TooOften};
 pub use revocations::{REVOCATIONS_MAX, RevocationList, RevokedName, TooManyRevocations};
 pub use signing_key::{KEYS_MAX, KeyAlgorithm, KeyError, KeySet, SECRET_BYTES_MIN, SigningKey};
 pub use token::{CheckedToken, TOKEN_BYTES_MAX, TokenError, TokenRules, check_token};

@@ -4,7 +4,7 @@ use crate::choices::AccessMode;
 use crate::layers::Rule;
 use crate::settings::{Access, Config};
 
-pub(crate) const RULES: [Rule; 16] = [
+pub(crate) const RULES: [Rule; 17] = [
     Rule {
         keys: &["access", "tls_listen"],
         must: "must be chosen (open if everyone may read every channel; token, origin or proxy if not: docs/access.md), since others than this machine reach",
@@ -55,6 +55,11 @@ pub(crate) const RULES: [Rule; 16] = [
         keys: &["access", "trusted_proxies"],
         must: "needs",
         holds: |config| mode(config) != Some(AccessMode::Proxy) || !config.public.trusted_proxies.is_empty(),
+    },
+    Rule {
+        keys: &["proxy_protocol", "trusted_proxies"],
+        must: "needs the addresses of those who may write its header in",
+        holds: |config| !config.public.proxy_protocol || !config.public.trusted_proxies.is_empty(),
     },
     Rule {
         keys: &["token_secret", "access"],

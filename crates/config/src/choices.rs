@@ -1,5 +1,6 @@
 //! Choices between a few words.
 
+use fantail_access::ForwardedField;
 pub use fantail_wire::SlowPolicy;
 
 use crate::forms::words::Words;
@@ -12,6 +13,13 @@ impl Words for SlowPolicy {
         (Self::Skip.as_str(), Self::Skip),
         (Self::Latest.as_str(), Self::Latest),
     ];
+}
+
+impl Words for ForwardedField {
+    const NOUN: &'static str = "header with the client's address";
+    const VALUE_NAME: &'static str = "HEADER";
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("x-forwarded-for", Self::XForwardedFor), ("forwarded", Self::Forwarded)];
 }
 
 /// Shape of a log line.

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fantail_access::ChannelTemplate;
+use fantail_access::{ChannelTemplate, ForwardedField};
 use fantail_wire::LaneName;
 use ipnet::IpNet;
 
@@ -174,7 +174,11 @@ settings! {
         path: String = UrlPath, "/sse",
             "Path prefix of the streams: GET {path}/{channel}.";
         trusted_proxies: Vec<IpNet> = List { of: Network, described: "IP addresses, or networks such as `10.0.0.0/8`" }, "" or "10.0.0.0/8",
-            "Proxies, each as an address or a network, whose X-Forwarded-For is believed, from its right end: /connections and the log at debug show the client that they name. It costs 16 bytes per stream that comes through one. Without one the field is not read.";
+            "Proxies, each as an address or a network, whose forwarded_header is believed, from its right end: /connections and the log at debug show the client that they name. It costs 16 bytes per stream that comes through one. Without one the field is not read.";
+        forwarded_header: ForwardedField = Word::<ForwardedField>::new(), "x-forwarded-for",
+            "The header in which the trusted_proxies tell the client's address. Only this one is read: a proxy that writes one passes the other on as the client sent it.";
+        proxy_protocol: bool = Switch, "false",
+            "Every connection to listen and tls_listen begins with a header of the PROXY protocol, version 1 or 2, as balancers of TCP connections write it. It gives the peer's address for everything behind it. A connection without one within request_deadline is closed, and so is one that does not come from one of the trusted_proxies.";
     }
     /// The listener for publishers and operators.
     internal: Internal, "Internal listener" {
@@ -256,6 +260,8 @@ settings! {
             "With redis_log: age up to which an event is kept in Redis. The node that connected last decides for all.";
         redis_log_lanes: Vec<LaneName> = LaneNames, "",
             "With redis_log: lanes that are served beside the lane 0. A channel whose name begins with @name/ is in the lane of that name, which has a log, an order and, in a Cluster, a place of its own. A stream follows channels of one lane.";
+        redis_publishers_trusted: bool = Switch, "false",
+            "Let an envelope on a fantail-event: channel reach all channels that it names. Otherwise it reaches those by whose own Redis channels a copy of it came, so that the ACL of Redis bounds what a publisher reaches. With true a publisher of one fantail-event: channel reaches every channel of this node.";
         follow_deadline: Duration = Time { min: SHORTEST, max: seconds(5 * MINUTE) }, "5s",
             "Longest wait of a new stream for the feed: to confirm its channels, and with redis_log to bring what its client missed. Past it the client is told to come back later.";
         linger: Duration = Time { min: Duration::ZERO, max: seconds(HOUR) }, "10s",

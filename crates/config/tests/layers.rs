@@ -123,7 +123,14 @@ fn every_setting_can_be_given_in_every_layer() {
         "trusted_proxies" => "10.0.0.0/8,192.0.2.7",
         "log_level" => "warn",
         "log_format" => "json",
-        "listen_shared" | "redis_log" | "cors_credentials" | "feed_state_events" | "plain_events_expected" => "true",
+        "listen_shared"
+        | "proxy_protocol"
+        | "redis_log"
+        | "redis_publishers_trusted"
+        | "cors_credentials"
+        | "feed_state_events"
+        | "plain_events_expected" => "true",
+        "forwarded_header" => "forwarded",
         "workers"
         | "connections_max"
         | "channels_max"
@@ -168,6 +175,7 @@ fn every_setting_can_be_given_in_every_layer() {
             "tls_cert" => vec![("FANTAIL_TLS_LISTEN", "127.0.0.1:0"), ("FANTAIL_TLS_KEY", "/x")],
             "tls_key" => vec![("FANTAIL_TLS_LISTEN", "127.0.0.1:0"), ("FANTAIL_TLS_CERT", "/x")],
             "origin_url" => vec![("FANTAIL_ACCESS", "origin")],
+            "proxy_protocol" => vec![("FANTAIL_TRUSTED_PROXIES", "10.0.0.0/8")],
             "cors_credentials" => vec![("FANTAIL_CORS_ORIGIN", "https://a.example")],
             "redis_log_lanes" => vec![("FANTAIL_REDIS_URL", "redis://db"), ("FANTAIL_REDIS_LOG", "true")],
             "redis_username" => vec![("FANTAIL_REDIS_URL", "redis://db"), ("FANTAIL_REDIS_PASSWORD_FILE", "/x")],

@@ -117,7 +117,7 @@ impl ReadAccess {
                 .map(|url| Origin::new(url, access))
                 .transpose()
                 .context("origin_url")?,
-            trusted_proxies: TrustedProxies::new(config.public.trusted_proxies.clone()),
+            trusted_proxies: TrustedProxies::new(config.public.trusted_proxies.clone(), config.public.forwarded_header),
             lifetime_max: access.stream_lifetime_max,
             revocations: RwLock::default(),
             questions: Semaphore::new(access.origin_questions_max),

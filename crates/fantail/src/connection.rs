@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use anyhow::Context;
 use fantail_shard::{Admission, Shard, Shed, StreamRight, Subscribe, TlsSealer};
 use fantail_telemetry::{ShardCounters, StatusClass};
 use fantail_wire::Closing;
@@ -35,6 +36,7 @@ use crate::accept::Entrance;
 use crate::access::Answers;
 use crate::place::Place;
 use crate::problem::Answer;
+use crate::proxy_header;
 use crate::public::{Accepted, Decision, PublicSettings};
 use crate::request_log::RequestLine;
 use crate::reserve::{come_back_later, turn_away};
@@ -56,6 +58,15 @@ pub(crate) struct ShardContext {
     pub(crate) admission: Arc<Admission>,
     /// Becomes true when the process is about to end.
     pub(crate) draining: watch::Receiver<bool>,
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy)]
+struct Peer {
+    /// As the socket sees it, or as the PROXY protocol says.
+    address: SocketAddr,
+    /// The same, if the PROXY protocol says it.
+    proxied: Option<IpAddr>,
 }
 
 /// The place where the service leaves an accepted subscribe.
@@ -89,12 +100,13 @@ impl Transport for TlsStream<TcpStream> {
 
 /// Serves a connection until it closes or becomes a stream.
 pub(crate) async fn serve(
-    socket: TcpStream,
+    mut socket: TcpStream,
     peer: SocketAddr,
     place: Place,
     entrance: Entrance,
     context: Rc<ShardContext>,
 ) {
+    let Some(peer) = behind_proxy(&mut socket, peer, &context).await else { return };
     let Some(tls) = entrance.tls else { return serve_on(socket, peer, place, context).await };
     let handshake = tls.acceptor().accept(socket);
     match timeout(context.settings.request_deadline, handshake).await {
@@ -107,7 +119,7 @@ pub(crate) async fn serve(
     }
 }
 
-async fn serve_on<S: Transport>(socket: S, peer: SocketAddr, place: Place, context: Rc<ShardContext>) {
+async fn serve_on<S: Transport>(socket: S, peer: Peer, place: Place, context: Rc<ShardContext>) {
     let note = Note::default();
     // A place in the reserve is for one answer.
     let http = http(&context.settings, !place.is_in_reserve());
@@ -149,6 +161,35 @@ async fn serve_on<S: Transport>(socket: S, peer: SocketAddr, place: Place, conte
     }
 }
 
+/// The peer, as the PROXY protocol says it where that is demanded. None if the connection does not begin with its header.
+async fn behind_proxy(socket: &mut TcpStream, peer: SocketAddr, context: &ShardContext) -> Option<Peer> {
+    let settings = &context.settings;
+    if !settings.proxy_protocol {
+        return Some(Peer { address: peer, proxied: None });
+    }
+    let taken = async {
+        anyhow::ensure!(
+            settings.trusted_proxies.contains(peer.ip()),
+            "it does not come from one of the trusted_proxies"
+        );
+        proxy_header::take(socket).await
+    };
+    let taken = tokio::select! {
+        taken = timeout(settings.request_deadline, taken) => taken.context("it did not come in time").flatten(),
+        () = drain_begins(context.draining.clone()) => return None,
+    };
+    match taken {
+        Ok(client) => {
+            Some(Peer { address: client.unwrap_or(peer), proxied: client.map(|client| client.ip().to_canonical()) })
+        }
+        Err(error) => {
+            context.counters.proxy_headers_missing.add(1);
+            debug!(%peer, %error, "a connection was closed for want of a header of the PROXY protocol");
+            None
+        }
+    }
+}
+
 /// Completes when a connection without a request is to be closed: as the drain begins, or a little later for one that
 /// was accepted in the drain. Its request may be there already, but a new socket is read only when the poll has seen
 /// it.
@@ -165,7 +206,7 @@ async fn drain_begins(mut draining: watch::Receiver<bool>) {
 fn hand_over(
     socket: TcpStream,
     sealer: Option<TlsSealer>,
-    peer: SocketAddr,
+    peer: Peer,
     noted: Noted,
     place: Place,
     context: &ShardContext,
@@ -178,7 +219,8 @@ fn hand_over(
     let Noted { accepted, client: forwarded, line } = noted;
     let Accepted { request, permission, framing, extra, names_stream } = *accepted;
     let Some(permission) = permission else { return };
-    let maker = context.settings.channel_makers.maker(forwarded.unwrap_or(peer.ip()));
+    let forwarded = forwarded.or(peer.proxied);
+    let maker = context.settings.channel_makers.maker(forwarded.unwrap_or(peer.address.ip()));
     let mut right = permission.right;
     if !context.settings.access.still_holds(&permission) {
         // The right was revoked in this moment. The stream is told so, as open ones are.
@@ -211,11 +253,12 @@ async fn decide(request: &Request<Incoming>, peer: SocketAddr, context: &ShardCo
 
 async fn answer(
     request: Request<Incoming>,
-    peer: SocketAddr,
+    peer: Peer,
     context: &ShardContext,
     place: &RefCell<Place>,
     note: &Note,
 ) -> Result<Answer, Infallible> {
+    let peer = peer.address;
     let client = context.settings.client(peer, request.headers());
     let line = RequestLine::begin("public", Some(peer), client, &request);
     let requests = &context.counters.requests;

@@ -27,6 +27,7 @@ mod json_answer;
 mod listener;
 mod place;
 mod problem;
+mod proxy_header;
 mod public;
 mod publish_batch;
 mod publish_body;

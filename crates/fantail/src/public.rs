@@ -38,6 +38,8 @@ pub(crate) struct PublicSettings {
     pub(crate) request_deadline: Duration,
     pub(crate) cors: CorsPolicy,
     pub(crate) trusted_proxies: TrustedProxies,
+    /// Connections begin with a header of the PROXY protocol.
+    pub(crate) proxy_protocol: bool,
     pub(crate) access: Arc<ReadAccess>,
 }
 
@@ -77,7 +79,8 @@ impl PublicSettings {
             uri_bytes_max: limits.uri_bytes_max,
             request_deadline: limits.request_deadline,
             cors: cors_policy(config)?,
-            trusted_proxies: TrustedProxies::new(public.trusted_proxies.clone()),
+            trusted_proxies: TrustedProxies::new(public.trusted_proxies.clone(), public.forwarded_header),
+            proxy_protocol: public.proxy_protocol,
             access,
         })
     }
@@ -87,7 +90,7 @@ impl PublicSettings {
         if self.trusted_proxies.is_empty() {
             return None;
         }
-        let values = headers.get_all("x-forwarded-for").iter().map(http::HeaderValue::as_bytes);
+        let values = headers.get_all(self.trusted_proxies.field().name()).iter().map(http::HeaderValue::as_bytes);
         self.trusted_proxies.client(peer.ip(), values)
     }
 

@@ -83,7 +83,7 @@ impl MetricRow {
 }
 
 /// Every metric but the build information, which is text and has no number.
-pub(crate) static ROWS: [MetricRow; 52] = [
+pub(crate) static ROWS: [MetricRow; 53] = [
     counter(
         "fantail_connections_accepted",
         Reading::Shards(|shard| shard.connections_accepted.get()),
@@ -108,6 +108,11 @@ pub(crate) static ROWS: [MetricRow; 52] = [
         "fantail_connections_turned_away",
         Reading::ShardsBy(TURNED_AWAY, |shard| shard.turned_away.counters()),
         "Connections for which a full node had no room, by what became of them",
+    ),
+    counter(
+        "fantail_proxy_headers_missing",
+        Reading::Shards(|shard| shard.proxy_headers_missing.get()),
+        "Connections closed since they did not begin with a header of the PROXY protocol by one of the trusted_proxies, which proxy_protocol demands",
     ),
     counter(
         "fantail_requests",

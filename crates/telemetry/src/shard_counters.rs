@@ -101,6 +101,8 @@ pub struct ShardFields {
     pub connections_turning_away: Gauge,
     /// Connections that were in the reserve and became no stream.
     pub turned_away: ByLabel<TurnedAway, { TurnedAway::COUNT }>,
+    /// Connections that did not begin with the header of the PROXY protocol, which was demanded.
+    pub proxy_headers_missing: Counter,
     /// Requests answered on the public listener, by class of status.
     pub requests: ByLabel<StatusClass, { StatusClass::COUNT }>,
     /// Requests told to come back later.

@@ -40,7 +40,7 @@ fn the_names_of_all_metrics() {
         fantail_feed_reconnects_total fantail_feed_repaired_events_total fantail_feed_repairs_total \
         fantail_feed_state fantail_followed_channels fantail_follows_refused_total fantail_gaps_sent_total \
         fantail_ids_unknown_total fantail_internal_requests_total fantail_keepalives_total fantail_log_bytes fantail_log_entries \
-        fantail_outages_total fantail_overruns_total fantail_passes_total fantail_recalled_total \
+        fantail_outages_total fantail_overruns_total fantail_passes_total fantail_proxy_headers_missing_total fantail_recalled_total \
         fantail_requests_total \
         fantail_shard_streams_open fantail_shed_total fantail_slices_total fantail_streams_behind \
         fantail_streams_closed_total fantail_streams_open fantail_streams_opened_total fantail_unsent_bytes \
@@ -80,6 +80,7 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
     shard.connections_open.add(102);
     shard.connections_turning_away.add(119);
     shard.turned_away.add(TurnedAway::Cut, 120);
+    shard.proxy_headers_missing.add(121);
     hub.connections_max.set(221);
     hub.channels_max.set(222);
     shard.shed.add(103);
@@ -143,6 +144,7 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
         ("fantail_slices_total", 115),
         ("fantail_wakes_total", 116),
         ("fantail_requests_total{status=\"2xx\"}", 117),
+        ("fantail_proxy_headers_missing_total", 121),
         ("fantail_events_in_total", 201),
         ("fantail_encodes_total", 202),
         ("fantail_channels", 203),

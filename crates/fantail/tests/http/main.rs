@@ -16,6 +16,7 @@ mod node;
 mod operations;
 #[path = "../common/origin.rs"]
 mod origin;
+mod proxy_protocol;
 mod publish_api;
 mod request_log;
 mod resume;

@@ -116,12 +116,14 @@ async fn a_forwarded_address_is_shown_if_a_trusted_proxy_wrote_it() {
     for (flags, source, expected) in [
         (&["--trusted-proxies", "127.0.0.0/31,::1"][..], "127.0.0.1", json!("203.0.113.9")),
         (&["--trusted-proxies", "127.0.0.0/31"], "127.0.0.2", json!(null)),
+        (&["--trusted-proxies", "127.0.0.1", "--forwarded-header", "forwarded"], "127.0.0.1", json!("2001:db8::7")),
         (&["--trusted-proxies", "127.0.0.0/31,203.0.113.0/24"], "127.0.0.1", json!("6.6.6.6")),
         (&[], "127.0.0.1", json!(null)),
     ] {
         let node = node(flags).await;
         let request = SseClient::request(node.public(), "/sse/a").from(source.parse().unwrap());
         let request = request.header("X-Forwarded-For", "6.6.6.6").header("X-Forwarded-For", "203.0.113.9");
+        let request = request.header("Forwarded", "for=6.6.6.6, for=\"[2001:db8::7]:4711\"");
         let client = request.connect().await.unwrap();
         let listing = connections(&node).await;
         assert_eq!(listing[0]["forwarded"], expected, "{flags:?}");
