@@ -1,5 +1,5 @@
-//! A connection is cut behind every single byte of a response. Whoever was cut off has seen whole events only, comes back
-//! with its last id and misses none.
+//! A connection is cut behind every single byte of a response. The client has seen whole events only, comes back with
+//! its last id and misses none.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,34 +20,34 @@ use fantail_testkit::trial::{PubsubForm, Way};
 const SIZES: [usize; 6] = [0, 200, 900, 0, 1_500, 300];
 const CHANNELS: [&str; 2] = ["a", "b"];
 const TARGET: &str = "/sse?channel=a&channel=b";
-/// How many try it at the same time, each every so many bytes.
+/// The number of clients at a time, each with every so many bytes.
 const ACTORS: u64 = 8;
 
-/// What came of it in one mode.
+/// The outcome in one mode.
 #[derive(Debug)]
 pub struct CutResults {
-    /// How many connections were cut.
+    /// The cut connections.
     pub cuts: u64,
     /// The longest response that was cut, in bytes.
     pub bytes: u64,
-    /// What the ledger says. Nothing may be missing, declared or not.
+    /// The verdict of the ledger. Nothing may be missing, declared or not.
     pub verdict: Verdict,
 }
 
 impl CutResults {
-    /// Whether everyone got everything.
+    /// Whether every client got every event.
     pub fn is_kept(&self) -> bool {
         self.verdict.is_whole() && self.verdict.gaps == 0 && self.cuts > 0
     }
 }
 
-/// What all of them share.
+/// The state that all clients share.
 pub(crate) struct PublishedResponse {
     ledger: Ledger,
     events: Vec<Composed>,
     /// The id in front of the first event.
     start_id: String,
-    /// Where the response that is cut comes from, and where the rest is asked for.
+    /// The address of the response that is cut, and the address that is asked for the rest.
     first: SocketAddr,
     second: SocketAddr,
 }
@@ -102,12 +102,12 @@ pub(crate) struct Begun<'a> {
     reader: Reader,
     http_1_0: bool,
     id: String,
-    /// How many events it got before.
+    /// The events that it got before.
     pub(crate) came: usize,
 }
 
 impl Begun<'_> {
-    /// Asks for the rest, if it has not got all.
+    /// Asks for the rest, if there is one.
     pub(crate) async fn go_on(self) -> Result<()> {
         let Self { response, reader, http_1_0, id, came } = self;
         if came < response.events.len() {
@@ -128,7 +128,7 @@ impl PublishedResponse {
     /// Publishes the events. The follower has seen them all.
     pub(crate) async fn publish(setup: &QuietSetup, seed: u64) -> Result<(Self, SseClient)> {
         let first = setup.nodes[0].public();
-        // A place in the log is known to every node, another one to the node that gave it.
+        // Every node knows a place in the log; any other place is known only to the node that gave it.
         let second = if setup.mode.has_log() { setup.nodes[1].public() } else { first };
         let mut follower = SseClient::connect(first, TARGET).await?;
         while follower.last_event_id().is_empty() {
@@ -168,7 +168,7 @@ impl PublishedResponse {
         Ok(Begun { response: self, reader, http_1_0, id, came })
     }
 
-    /// Reads until the last event came or the connection ended; how many events came, with those before.
+    /// Reads until the last event came or the connection ended. Returns the number of events, those before included.
     async fn read_all(&self, stream: &mut SseClient, reader: &Reader, mut came: usize) -> Result<usize> {
         while came < self.events.len() {
             match stream.next_event(PATIENCE).await {

@@ -1,4 +1,4 @@
-//! A Redis Cluster of a trial, and which of its nodes a fault is about.
+//! A Redis Cluster of a trial, and the nodes that a fault is about.
 
 use anyhow::{Context, Result, bail};
 use fantail_testkit::RedisCluster;
@@ -6,14 +6,14 @@ use fantail_testkit::RedisCluster;
 use crate::lane::key_of;
 use crate::mode::Mode;
 
-/// A Cluster whose one lane is to be hit.
+/// A Cluster with one lane that is hit.
 #[derive(Debug)]
 pub struct Clustered {
     /// Its nodes.
     pub servers: RedisCluster,
     /// The slot of the lane that is hit.
     pub slot: u16,
-    /// Who has that slot at the beginning.
+    /// The master of that slot at the beginning.
     pub owner: usize,
     /// The owner's replica.
     pub replica: usize,
@@ -35,7 +35,7 @@ impl Clustered {
             }
         }
         if !spared.is_empty() {
-            // By default all masters refuse everything while one slot is nobody's.
+            // By default all masters refuse everything while one slot has no master.
             for server in servers.nodes() {
                 crate::trial_setup::ask(server, &["CONFIG", "SET", "cluster-require-full-coverage", "no"]).await?;
             }

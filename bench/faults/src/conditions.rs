@@ -1,19 +1,19 @@
-//! Under which conditions a fault is played: what nodes are told, which channels there are, and who reads.
+//! The conditions of a fault: the flags of nodes, the channels, and the readers.
 
 use fantail_testkit::ChannelSet;
 
-/// All that differs between faults before anything breaks.
+/// All differences between faults before anything breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conditions {
-    /// What nodes are told. It wins over what every node is told.
+    /// Flags of the nodes. They win over the flags that every node has.
     pub node_flags: &'static [&'static str],
-    /// How many channels there are in each lane: busy, ordinary and rare ones. All of a lane fit into one stream.
+    /// The number of channels in each lane: busy, ordinary and rare ones. All of a lane fit into one stream.
     pub channels: (usize, usize, usize),
-    /// How those who come to read behave.
+    /// The kind of readers.
     pub readers: Readers,
 }
 
-/// Those who come to read.
+/// The kinds of readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readers {
     /// As many as are asked for, each with a habit of its own. All but the rare channels are followed on both nodes all
@@ -30,17 +30,17 @@ pub enum Readers {
 const MOVING_MAX: u64 = 40;
 
 impl Conditions {
-    /// Those of most faults.
+    /// The conditions of most faults.
     pub const USUAL: Self = Self { node_flags: &[], channels: (2, 16, 6), readers: Readers::Various };
-    /// Channels are let go of at once, hardly anything of them is kept, and readers do not stay.
+    /// Channels are unfollowed at once, their logs are short, and readers do not stay.
     pub const RESTLESS: Self = Self {
         node_flags: &["--linger", "0s", "--log-events-max", "3"],
         channels: (1, 18, 1),
         readers: Readers::Moving { staying: 0 },
     };
 
-    /// For trials of the judge. What one that moves did not get may be excused by the gap that it is told on the other
-    /// node, so some must stay to be wronged.
+    /// For trials of the judge. The gap on the other node may excuse events that a moving reader missed, so some
+    /// readers must stay.
     #[must_use]
     pub fn with_some_who_stay(self) -> Self {
         match self.readers {
@@ -63,7 +63,7 @@ impl Conditions {
         }
     }
 
-    /// How many come to read, if so many were asked for.
+    /// The number of readers, if so many were asked for.
     pub fn readers_of(self, asked_for: u64) -> u64 {
         match self.readers {
             Readers::Various => asked_for,

@@ -14,14 +14,14 @@ use crate::trial_setup::{Servers, TrialSetup};
 /// A fault being played: injected, held and healed.
 pub type Play<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
-/// What Redis has afterwards of the events that it accepted.
+/// The accepted events that Redis has afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
     /// Not all of them, or not certainly.
     Loses,
     /// All of them, so that with the log nothing need be lost.
     Keeps,
-    /// All of them, and that nothing is lost is promised.
+    /// All of them, and it is promised that nothing is lost.
     Promises,
 }
 
@@ -29,13 +29,13 @@ pub enum After {
 pub struct Fault {
     /// Its name on the command line and in results.
     pub name: &'static str,
-    /// What happens.
+    /// Its description.
     pub what: &'static str,
-    /// Where it means something.
+    /// The modes in which it has a meaning.
     pub modes: &'static [Mode],
-    /// Which Redis servers it needs.
+    /// The Redis servers that it needs.
     pub servers: Servers,
-    /// What else is special before anything breaks.
+    /// Its conditions before anything breaks.
     pub conditions: Conditions,
     /// Whether Redis still has every accepted event afterwards.
     pub after: After,

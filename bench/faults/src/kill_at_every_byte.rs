@@ -1,8 +1,8 @@
-//! A node is killed (SIGKILL) when a client has got so many bytes of a response, for every byte of the head, the opening and
-//! the first event. The client has seen whole events only, goes on at another node with its last id and misses none; the
-//! node comes back without anything it knew.
+//! A node is killed (SIGKILL) when a client has got so many bytes of a response, for every byte of the head, the
+//! opening and the first event. The client has seen whole events only, goes on at another node with its last id and
+//! misses none. The node comes back without its memory.
 //!
-//! What the kernel has taken from a dying process arrives all the same, so a proxy holds the rest back.
+//! Bytes that the kernel has taken from a dying process arrive all the same, so a proxy holds the rest back.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::at_every_byte::{CutResults, PublishedResponse};
 use crate::mode::Mode;
 use crate::quiet_setup::QuietSetup;
 
-/// How many try it at the same time, each with nodes and a Redis of its own, every so many bytes.
+/// The number of clients at a time, each with nodes and a Redis of its own, and every so many bytes.
 const ACTORS: u64 = 4;
 
 /// Kills at every byte. With the log only: other ids are of no use on another node.

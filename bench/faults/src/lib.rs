@@ -1,5 +1,5 @@
 //! Breaks Redis, the network and Fantail itself while readers read and publishers publish, heals it again, and lets the
-//! ledger of the test kit judge what every reader got.
+//! ledger of the test kit judge the events of every reader.
 //!
 //! A trial stands in `trial.rs` from its beginning to its verdict, the faults in the table of `fault.rs`.
 
@@ -25,7 +25,7 @@ pub use fault::{FAULTS, Fault};
 pub use mode::Mode;
 pub use trial::{Plan, TrialOutcome};
 
-/// Each reader is a descriptor, and many systems begin with a thousand.
+/// Each reader is a descriptor, and many systems allow only a thousand at first.
 pub fn allow_many_descriptors() -> anyhow::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);

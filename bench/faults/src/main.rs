@@ -1,4 +1,5 @@
-//! `fantail-faults`: tries one fault after the other on a real Redis and two real nodes, and tells what readers got.
+//! `fantail-faults`: tries one fault after the other on a real Redis and two real nodes, and reports the events that
+//! readers got.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,9 +17,9 @@ use tokio::task::JoinSet;
 /// The exit code of a broken promise.
 const BROKEN: u8 = 3;
 
-/// Breaks Redis, the network and Fantail itself under load, and judges what the readers got.
+/// Breaks Redis, the network and Fantail itself under load, and judges the events of the readers.
 ///
-/// Leaves with 0 when the promise was kept, 3 when it was not or something could not be tried, 1 when nothing could be
+/// Exits with 0 when the promise was kept, 3 when it was not or something could not be tried, 1 when nothing could be
 /// tried, 2 when the command line is wrong.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -61,7 +62,7 @@ struct KillOptions {
     /// The program under test
     #[arg(long, default_value = "target/release/fantail")]
     fantail: PathBuf,
-    /// Brings random choices back
+    /// Repeats the random choices of this seed
     #[arg(long)]
     seed: Option<u64>,
 }
@@ -71,10 +72,10 @@ struct Common {
     /// The program under test
     #[arg(long, default_value = "target/release/fantail")]
     fantail: PathBuf,
-    /// How events travel; every way that the program knows when none is given
+    /// The kind of feed; every kind that the program knows when none is given
     #[arg(long)]
     mode: Vec<Mode>,
-    /// Brings random choices back
+    /// Repeats the random choices of this seed
     #[arg(long)]
     seed: Option<u64>,
 }
@@ -97,7 +98,7 @@ struct RunOptions {
     /// Trials at the same time
     #[arg(long, default_value_t = 3)]
     jobs: usize,
-    /// Let a server before the nodes do wrong, which must be found out
+    /// Put a faulty server in front of the nodes; the fault must be found
     #[arg(long = "break")]
     broken: Option<Break>,
     /// Count it as a broken promise if events are given up that the Redis log still has
@@ -108,7 +109,7 @@ struct RunOptions {
     results: Option<PathBuf>,
 }
 
-/// What a server before the nodes does wrong.
+/// The faults of such a server.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Break {
     Drop,
@@ -203,7 +204,7 @@ async fn run(options: RunOptions) -> Result<bool> {
 }
 
 fn plan(options: &RunOptions, mode: Mode, seed: u64) -> Plan {
-    // The ledger knows the order of each publisher's own events only, so what is swapped must be of one.
+    // The ledger knows the order of each publisher's own events only, so swapped events must be of one.
     let publishers = if options.broken.is_some() { 1 } else { options.publishers };
     Plan {
         fantail: options.common.fantail.clone(),
@@ -229,7 +230,7 @@ impl Common {
         Ok(modes)
     }
 
-    /// The seed that was given or a new one; it is told.
+    /// The seed that was given, or a new one. It is printed.
     fn seed(&self) -> u64 {
         let seed = self.seed.unwrap_or_else(|| Random::from_entropy().next_u64());
         println!("seed {seed}");

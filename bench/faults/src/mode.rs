@@ -1,4 +1,4 @@
-//! How events travel: what differs between the kinds of feed is data, here.
+//! The kinds of feed: their differences are data, here.
 
 use std::path::Path;
 
@@ -10,18 +10,18 @@ use fantail_testkit::Fantail;
 pub enum Mode {
     /// One node and its own memory.
     Memory,
-    /// Plain pub/sub of Redis: what is published during an outage is lost, and declared.
+    /// Plain pub/sub of Redis: events during an outage are lost, and declared.
     Pubsub,
-    /// The Redis log: what was accepted can be had again.
+    /// The Redis log: accepted events can be read again.
     Log,
     /// The same, with channels in two lanes.
     Lanes,
 }
 
 impl Mode {
-    /// Those in which all channels are in one lane.
+    /// The modes in which all channels are in one lane.
     pub const OF_ONE_LANE: [Self; 3] = [Self::Memory, Self::Pubsub, Self::Log];
-    /// Those that have a Redis.
+    /// The modes with a Redis.
     pub const WITH_REDIS: [Self; 3] = [Self::Pubsub, Self::Log, Self::Lanes];
 
     /// Its name on the command line and in results.
@@ -34,7 +34,7 @@ impl Mode {
         }
     }
 
-    /// What a node is told besides the address of Redis.
+    /// The flags of a node besides the address of Redis.
     pub const fn flags(self) -> &'static [&'static str] {
         match self {
             Self::Memory | Self::Pubsub => &[],

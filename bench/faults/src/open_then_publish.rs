@@ -1,5 +1,5 @@
-//! Whatever is published once a stream's head has come must arrive: published the very instant it comes, again and again,
-//! on channels that are new, followed, or just being left.
+//! An event must arrive if it is published once a stream's head has come. It is published that very instant, again and
+//! again, on channels that are new, followed, or just being left.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -16,26 +16,26 @@ use crate::mode::Mode;
 use crate::quiet_setup::QuietSetup;
 use fantail_testkit::trial::{PubsubForm, Sender, Way};
 
-/// How many do it at the same time.
+/// The number of clients at a time.
 const ACTORS: u64 = 48;
-/// Channels that somebody follows all the time, and ones that come and go.
+/// Channels that are followed all the time, and ones that come and go.
 const FOLLOWED: u64 = 60;
 const COMING_AND_GOING: u64 = 400;
-/// So short that following and giving up the same channel meet.
+/// So short that a follow and an unfollow of the same channel meet.
 const FLAGS: [&str; 2] = ["--linger", "20ms"];
 /// Addresses to connect from: one has too few ports for so many connections in a minute.
 const SOURCES: u64 = 50;
 
-/// What came of it in one mode.
+/// The outcome in one mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenResults {
-    /// How often an event was accepted behind the head of an open stream.
+    /// The events that were accepted behind the head of an open stream.
     pub times: u64,
-    /// How often it did not come.
+    /// Those that did not come.
     pub missed: u64,
-    /// How often a gap stood in its place.
+    /// Those with a gap in their place.
     pub declared: u64,
-    /// How long it all took.
+    /// The time that it all took.
     pub took: Duration,
 }
 
@@ -47,7 +47,7 @@ struct Counts {
     declared: AtomicU64,
 }
 
-/// Does it so many times in one mode.
+/// Repeats it so many times in one mode.
 pub async fn run(fantail: &Path, mode: Mode, times: u64, seed: u64) -> Result<OpenResults> {
     let began = Instant::now();
     let setup = Arc::new(QuietSetup::start(fantail, mode, &FLAGS).await?);

@@ -1,4 +1,4 @@
-//! A quiet place for checks that break nothing: nodes, and a Redis if the mode has one.
+//! Nodes, and a Redis if the mode has one, for checks that break nothing.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use crate::mode::Mode;
 use crate::trial_node::TrialNode;
 use fantail_testkit::trial::Sender;
 
-/// What runs.
+/// The running processes.
 #[derive(Debug)]
 pub struct QuietSetup {
-    /// How events travel.
+    /// The kind of feed.
     pub mode: Mode,
     /// One node with its own memory, or two with one Redis.
     pub nodes: Vec<TrialNode>,
@@ -35,7 +35,7 @@ impl QuietSetup {
         Ok(Self { mode, nodes, redis })
     }
 
-    /// Someone to send events.
+    /// A sender of events.
     pub fn sender(&self) -> Sender {
         let first = self.nodes[0].internal();
         let second = self.nodes.last().map_or(first, TrialNode::internal);

@@ -1,7 +1,7 @@
-//! How long it takes until events arrive again once a fault is healed.
+//! The time until events arrive again once a fault is healed.
 //!
-//! Judged from outside: one stream per node follows all channels that are watched, and after the healing each channel gets an
-//! event of its own again and again until it came by both nodes.
+//! Judged from outside: one stream per node follows all watched channels. After the healing each channel gets an event
+//! of its own again and again until it came by both nodes.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -15,20 +15,20 @@ use crate::trial_state::{TrialState, lock};
 use fantail_testkit::TrialPublisher;
 use fantail_testkit::trial::Way;
 
-/// How often each channel gets an event while it is watched: the precision of the figures.
+/// How often each watched channel gets an event: the precision of the figures.
 const ROUND_INTERVAL: Duration = Duration::from_millis(50);
-/// When to give up.
+/// The longest time to wait.
 const PATIENCE: Duration = Duration::from_mins(1);
 const PROBE_BYTES: usize = 64;
 
-/// Watches which channels deliver again.
+/// Watches for channels that deliver again.
 #[derive(Debug, Default)]
 pub struct Recovery {
     is_watching: AtomicBool,
     watch: Mutex<Option<Watch>>,
 }
 
-/// How long it took, from the healing.
+/// The time that it took, from the healing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Recovered {
     /// Until the first event arrived.
@@ -46,7 +46,7 @@ struct Watch {
 }
 
 impl Recovery {
-    /// A stream that stays on one node got this.
+    /// A stream that stays on one node got this data.
     pub fn saw(&self, node: usize, data: &str) {
         if !self.is_watching.load(Ordering::Relaxed) {
             return;

@@ -1,4 +1,4 @@
-//! What is told of trials: a line each, a table, and everything as JSON.
+//! The report of trials: a line each, a table, and everything as JSON.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use serde_json::{Value, json};
 use crate::fault::Fault;
 use crate::trial::{Plan, TrialOutcome};
 
-/// Columns of the table, with what stands in each.
+/// Columns of the table, with their content.
 type Column = (&'static str, fn(&TrialRow) -> String);
 
-/// One trial as it is told.
+/// One trial in the report.
 #[derive(Debug)]
 pub struct TrialRow {
     /// The fault's name.
     pub fault: &'static str,
-    /// How events travelled.
+    /// The kind of feed.
     pub mode: &'static str,
-    /// Brings the trial back.
+    /// The seed, which repeats the trial.
     pub seed: u64,
-    /// What came of it, or why it could not be tried.
+    /// Its outcome, or the reason why it could not be tried.
     pub outcome: Result<TrialOutcome, String>,
 }
 
@@ -43,7 +43,7 @@ const COLUMNS: [Column; 15] = [
 ];
 
 impl TrialRow {
-    /// Of one trial.
+    /// The row of one trial.
     pub fn new(fault: &'static Fault, plan: &Plan, outcome: anyhow::Result<TrialOutcome>) -> Self {
         let outcome = outcome.map_err(|error| format!("{error:#}"));
         Self { fault: fault.name, mode: plan.mode.name(), seed: plan.seed, outcome }
@@ -54,12 +54,12 @@ impl TrialRow {
         self.outcome.as_ref().is_ok_and(TrialOutcome::is_kept)
     }
 
-    /// Whether moreover nothing was given up that Redis kept.
+    /// Whether in addition no event was given up that Redis kept.
     pub fn is_strictly_kept(&self) -> bool {
         self.is_kept() && self.outcome.as_ref().is_ok_and(|outcome| !outcome.gave_up)
     }
 
-    /// One line, and more if something went wrong.
+    /// One line, and more after a fault.
     pub fn line(&self) -> String {
         let Self { fault, mode, seed, .. } = self;
         let outcome = match &self.outcome {

@@ -1,4 +1,4 @@
-//! One trial: start everything, let it run, break something, heal it, drain what is outstanding, judge.
+//! One trial: start everything, let it run, break something, heal it, drain outstanding events, judge.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -21,51 +21,52 @@ use fantail_testkit::trial::Way;
 
 /// How long everything runs before something breaks, and after it recovered.
 const CALM: Duration = Duration::from_millis(1_200);
-/// How often readers are told to go, until everyone has heard it.
+/// The interval of closing events, until every reader has got one.
 const CLOSING_INTERVAL: Duration = Duration::from_millis(300);
-/// How long they are told; a reader that has not heard it by then is stuck.
+/// The longest time of closing; a reader without a closing event by then is stuck.
 const CLOSING_PATIENCE: Duration = Duration::from_mins(1);
 
-/// How many readers' diaries are kept of a trial, each with those of the publishers that the verdict names beside it.
+/// The most readers of a trial whose diaries are kept, each with those of the publishers that the verdict names beside
+/// it.
 const DIARIES_MAX: usize = 3;
 
-/// What to try.
+/// The settings of one trial.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The program under test.
     pub fantail: PathBuf,
-    /// How events travel.
+    /// The kind of feed.
     pub mode: Mode,
-    /// Brings the trial back, as far as the machine's timing allows.
+    /// The seed, which repeats the trial as far as the machine's timing allows.
     pub seed: u64,
     /// Whether faults are held for a short time only.
     pub quick: bool,
-    /// How many readers, and how many publishers.
+    /// The number of readers, and of publishers.
     pub crowd: (u64, u64),
-    /// What a server before the nodes does wrong, for trials of the judge.
+    /// The defect of a server in front of the nodes, for trials of the judge.
     pub defect: Defect,
 }
 
-/// What came of it.
+/// The outcome of one trial.
 #[derive(Debug, Clone)]
 pub struct TrialOutcome {
-    /// What the ledger says.
+    /// The verdict of the ledger.
     pub verdict: Verdict,
-    /// How long it took until events came again.
+    /// The time until events came again.
     pub recovered: Recovered,
-    /// What was seen besides that must not be.
+    /// Further faults that the ledger does not judge.
     pub offences: Vec<String>,
     /// Counts that show whether the fault was felt, by name.
     pub felt: Vec<(&'static str, u64)>,
-    /// How many gaps were told, by their reasons.
+    /// The number of gaps, by their reasons.
     pub gaps: BTreeMap<String, u64>,
     /// Whether accepted events were given up, though Redis kept them.
     pub gave_up: bool,
-    /// What readers and publishers wrote down that the verdict names.
+    /// The diaries of the readers and publishers that the verdict names.
     pub diaries: Vec<(String, Vec<String>)>,
-    /// What is worth telling.
+    /// Remarks.
     pub remarks: Vec<String>,
-    /// How long the whole trial took.
+    /// The time of the whole trial.
     pub took: Duration,
 }
 
@@ -140,8 +141,8 @@ fn watcher(state: &Arc<TrialState>, node: usize, lane: usize) -> TrialReader<Tri
     TrialReader::with_habit(Arc::clone(state), number, state.random(Part::Reader, number), habit)
 }
 
-/// Streams on each node that follow all channels while a trial is closed: a channel that nobody follows would be
-/// given up, and the gap that tells so would stand behind the event that sends readers away.
+/// Streams on each node that follow all channels while a trial is closed. A channel that no stream follows would be
+/// given up, and its gap would stand behind the event that sends readers away.
 async fn keep(state: &Arc<TrialState>) -> Result<Vec<SseClient>> {
     let mut keepers = Vec::new();
     for channel_set in &state.channel_sets {
@@ -153,7 +154,8 @@ async fn keep(state: &Arc<TrialState>) -> Result<Vec<SseClient>> {
     Ok(keepers)
 }
 
-/// Publishes closing events until all readers are gone. One is not enough: a reader may take it just when it breaks off.
+/// Publishes closing events until all readers are gone. One is not enough: a reader that breaks off at that moment
+/// misses it.
 async fn tell_that_it_is_over(
     state: &Arc<TrialState>,
     publisher: &mut TrialPublisher<TrialState>,
@@ -178,14 +180,14 @@ async fn tell_that_it_is_over(
     }
 }
 
-/// One that fell over is not there to complain.
+/// A task that panicked cannot report it itself.
 fn note_panic(state: &TrialState, ended: &Result<(), JoinError>) {
     if let Err(error) = ended {
         state.trial.offence(format!("a reader or publisher of the trial broke down: {error}"));
     }
 }
 
-/// Of the first readers that were wronged, and of those who published what they should have got otherwise.
+/// The diaries of the first readers with a fault, and of the publishers of the events concerned.
 fn diaries(state: &TrialState, verdict: &Verdict) -> Vec<(String, Vec<String>)> {
     let mut readers = BTreeSet::new();
     let mut names = BTreeSet::new();

@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep};
 const STARTS_MAX: usize = 5;
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What every node is told. Short times, so that a trial sees them pass; the drain is as short as two seconds allow.
+/// The flags of every node. Times are short, so that a trial sees them pass; the drain is as short as two seconds
+/// allow.
 const FLAGS: &str = "--workers 2 --send-buffer-bytes 4KiB --keepalive-interval 1s --retry 50ms --linger 1s \
                      --follow-deadline 5s --channels-per-stream-max 128 --drain-delay 0s --drain-window 1s \
                      --drain-deadline 5s";
@@ -33,7 +34,7 @@ impl TrialNode {
         let mut last = anyhow!("it was never tried");
         for _ in 0..STARTS_MAX {
             let mut node = Self::new(binary, flags)?;
-            // Somebody may take the ports between our look and the node's bind; then others will do.
+            // Another process may take the ports between our look and the node's bind; then other ports are tried.
             match node.launch().await {
                 Ok(()) => return Ok(node),
                 Err(error) => last = error,
@@ -48,18 +49,18 @@ impl TrialNode {
         let mut arguments = vec!["serve".to_owned()];
         arguments.extend(["--listen".into(), public.to_string(), "--internal-listen".into(), internal.to_string()]);
         let own: Vec<&str> = FLAGS.split_whitespace().collect();
-        // A flag is given once; what is asked for wins over what every node is told.
+        // A flag is given once; the caller's wins over every node's.
         let own = own.chunks(2).filter(|flag| !flags.contains(&flag[0])).flatten();
         arguments.extend(own.chain(flags).map(|word| (*word).to_owned()));
         Ok(Self { binary: binary.into(), arguments, public, internal, fantail: None })
     }
 
-    /// Where streams are opened.
+    /// The address of streams.
     pub const fn public(&self) -> SocketAddr {
         self.public
     }
 
-    /// Where events are taken.
+    /// The internal address.
     pub const fn internal(&self) -> SocketAddr {
         self.internal
     }
@@ -121,7 +122,7 @@ impl TrialNode {
         }
     }
 
-    /// Waits until it says that it is not ready, or for so long. Whether it did.
+    /// Waits until it says that it is not ready, or for so long. Returns whether it did.
     pub async fn loses_redis_within(&self, limit: Duration) -> bool {
         let started = Instant::now();
         while started.elapsed() < limit {
@@ -141,7 +142,7 @@ impl TrialNode {
         Ok(value.with_context(|| format!("there is no metric {series}"))?.parse()?)
     }
 
-    /// The memory that it holds, and the most that it ever held.
+    /// Its resident memory, now and at its peak.
     pub fn resident_bytes(&self) -> Result<(u64, u64)> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.running()?.pid()))?;
         let kib = |name: &str| -> Option<u64> {
@@ -152,7 +153,7 @@ impl TrialNode {
         Ok((both.0 << 10, both.1 << 10))
     }
 
-    /// The last it printed, for a report.
+    /// Its last output, for a report.
     pub fn last_words(&self) -> String {
         let output = self.fantail.as_ref().map(Fantail::output).unwrap_or_default();
         let text = format!("{}{}", output.stdout, output.stderr);

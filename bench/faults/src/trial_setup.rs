@@ -1,5 +1,5 @@
 //! The processes of a trial: Redis, its replica if there is one, or a Cluster; two nodes, and a proxy on every way to a
-//! Redis that is no Cluster. Nodes of a Cluster are reached where they say they are.
+//! Redis that is no Cluster. Nodes of a Cluster are reached at the addresses that they announce.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::mode::Mode;
 use crate::trial_node::TrialNode;
 use crate::trial_state::TrialState;
 
-/// How nodes log in. Publishers and replicas need no name, so that taking rights from nodes hits nodes alone.
+/// The login of nodes. Publishers and replicas need no name, so that taking rights from nodes hits nodes alone.
 pub const LOGIN: (&str, &str) = ("app", "secret");
 
-/// Which Redis servers a fault needs.
+/// The Redis servers that a fault needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Servers {
     /// One that forgets everything when it ends.
@@ -28,14 +28,14 @@ pub enum Servers {
     SlowToLoad,
     /// A master and a replica of it.
     Pair,
-    /// Three masters, and a replica of the one that has the lane that a fault hits.
+    /// Three masters, and a replica of the one with the lane that a fault hits.
     Cluster,
 }
 
-/// Everything that runs.
+/// All processes of a trial.
 #[derive(Debug)]
 pub struct TrialSetup {
-    /// What everyone shares.
+    /// The shared state of the trial.
     pub state: Arc<TrialState>,
     /// The first is the master at the beginning. None if there is a Cluster.
     pub redis: Vec<RedisServer>,
@@ -49,11 +49,11 @@ pub struct TrialSetup {
     pub publishers: Option<FaultProxy>,
     /// The replica's way to its master.
     pub replication: Option<FaultProxy>,
-    /// Servers before the nodes that spoil what they pass on, for trials of the judge.
+    /// Faulty servers in front of the nodes, for trials of the judge.
     pub spoilers: Vec<FaultyServer>,
-    /// When the fault was healed, if that was before its function ended.
+    /// The time of the healing, if that was before its function ended.
     pub healed: Option<Instant>,
-    /// What is worth telling besides the verdict.
+    /// Remarks besides the verdict.
     pub remarks: Vec<String>,
 }
 
@@ -119,7 +119,7 @@ impl TrialSetup {
         &mut self.redis[0]
     }
 
-    /// From here on the time of recovery counts.
+    /// The time of recovery counts from here on.
     pub fn heal(&mut self) {
         self.healed = Some(Instant::now());
     }

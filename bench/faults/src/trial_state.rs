@@ -1,4 +1,4 @@
-//! What everyone in a trial shares: where to connect, what was published, and whether it is over.
+//! The shared state of a trial: addresses, the published events, and whether it is over.
 //!
 //! Owns no process and no task.
 
@@ -20,28 +20,28 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(8);
 /// The shared state of one trial.
 #[derive(Debug)]
 pub struct TrialState {
-    /// How events travel.
+    /// The kind of feed.
     pub mode: Mode,
-    /// What is special before anything breaks.
+    /// The conditions before anything breaks.
     pub conditions: Conditions,
-    /// What readers and publishers of all trials share.
+    /// The state that all kinds of trials have.
     pub trial: Trial,
-    /// All channels, lane by lane: what is for several channels is for those of one lane.
+    /// All channels, lane by lane: an event for several channels is for those of one lane.
     pub channel_sets: Vec<ChannelSet>,
-    /// Where each node's streams are opened.
+    /// The address of each node's streams.
     pub public: [SocketAddr; 2],
-    /// Where each node takes events.
+    /// The internal address of each node.
     pub internal: [SocketAddr; 2],
-    /// Where Redis takes events: one server, or the nodes of a Cluster.
+    /// The addresses of Redis: one server, or the nodes of a Cluster.
     pub redis: Vec<SocketAddr>,
-    /// When channels deliver again.
+    /// Watches for the time when channels deliver again.
     pub recovery: Recovery,
     spared: OnceLock<&'static [&'static str]>,
-    /// By lane and reason.
+    /// The gaps by lane and reason.
     gaps: Mutex<BTreeMap<(String, String), u64>>,
 }
 
-/// The parts of a trial that draw random numbers, each from its own line.
+/// The parts of a trial that draw random numbers, each from a generator of its own.
 #[derive(Debug, Clone, Copy)]
 pub enum Part {
     /// A reader.
@@ -55,7 +55,7 @@ pub enum Part {
 }
 
 impl TrialState {
-    /// At its beginning.
+    /// A trial that has not begun.
     pub fn new(
         (mode, conditions): (Mode, Conditions),
         public: [SocketAddr; 2],
@@ -100,7 +100,7 @@ impl TrialState {
         self.spared.get_or_init(|| lanes);
     }
 
-    /// A reader was told of a gap.
+    /// A reader got a gap.
     pub fn count_gap(&self, data: &str) {
         let told: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
         let reason = told["reason"].as_str().unwrap_or("without a reason");
@@ -111,7 +111,7 @@ impl TrialState {
         *lock(&self.gaps).entry((lane.to_owned(), reason.to_owned())).or_default() += 1;
     }
 
-    /// How many gaps were told, by their reasons, and by their lanes if there are several.
+    /// The number of gaps by their reasons, and by their lanes if there are several.
     pub fn gaps(&self) -> BTreeMap<String, u64> {
         let name = |lane: &str, reason: &str| match self.mode.lanes() {
             [_] => reason.to_owned(),
@@ -156,7 +156,7 @@ impl ReaderRules for TrialState {
         Some(HEAD_PATIENCE)
     }
 
-    /// Nodes die, and so do their streams. What comes must be HTTP all the same.
+    /// Nodes die, and their streams with them. The bytes before that must be HTTP all the same.
     fn may_end(&self, error: &Error, _in_mid_block: bool) -> bool {
         !matches!(error, Error::Protocol(_))
     }
@@ -197,7 +197,7 @@ impl PublisherRules for TrialState {
     }
 }
 
-/// A task that panicked has failed already; what it left is still worth telling.
+/// A task that panicked has failed already; its notes are still worth reading.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

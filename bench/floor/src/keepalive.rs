@@ -1,4 +1,4 @@
-//! Which slots are due for a keepalive now. Spreads one round over the whole interval, so that no burst forms; it
+//! The slots that are due for a keepalive now. A round is spread over the whole interval, so that no burst forms. It
 //! never touches a socket.
 
 use std::ops::Range;
@@ -30,8 +30,8 @@ impl Sweep {
     pub(crate) fn due(&mut self, slots: usize, now: Instant) -> Range<usize> {
         let elapsed = now.duration_since(self.began);
         if elapsed >= self.interval {
-            // A late call finishes the round and starts the next one from now: streams get a comment a little
-            // late rather than two at once.
+            // A late call finishes the round and starts the next one from now: streams get a comment a little late
+            // rather than two at once.
             let rest = self.swept.min(slots)..slots;
             self.began = now;
             self.swept = 0;

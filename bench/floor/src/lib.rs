@@ -1,8 +1,8 @@
 //! The bare epoll loop that every CPU figure is divided by.
 //!
-//! It owns the least a fan-out can do: frame an event once, look up the sockets of its channel in one map, then one `send`
-//! per socket. It never queues, never retries and never remembers an event. What a real server costs above this line is
-//! what its features cost.
+//! It does the least that a fan-out can do: frame an event once, look up the sockets of its channel in one map, then
+//! one `send` per socket. It never queues, never retries and never remembers an event. The cost of a real server above
+//! this line is the cost of its features.
 //!
 //! The loop waits on one `Poll`: both listeners, every socket, and the stop descriptor. Only a keepalive sweep
 //! gives it a timeout.
@@ -39,16 +39,16 @@ const STREAM_BASE: usize = 1 << 8;
 const PUBLISHER_BASE: usize = 1 << 32;
 
 const EVENTS_PER_POLL: usize = 1024;
-/// Connections that may wait to be accepted while a pass over all streams is going on; the usual 128 overflow then, and
-/// each lost handshake costs its client a second.
+/// Connections that may wait to be accepted during a pass over all streams. The usual 128 overflow then, and each lost
+/// handshake costs its client a second.
 const ACCEPT_QUEUE: i32 = 4096;
 
-/// What the floor listens on and whether it sends keepalives.
+/// The addresses of the floor, and its keepalives.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Where streams connect; port 0 lets the kernel choose.
+    /// The address of streams; port 0 lets the kernel choose.
     pub listen: SocketAddr,
-    /// Where events are posted; port 0 lets the kernel choose.
+    /// The address of publishers; port 0 lets the kernel choose.
     pub publish_listen: SocketAddr,
     /// How often each stream gets a comment; `None` sends none.
     pub keepalive_interval: Option<Duration>,
@@ -84,17 +84,17 @@ impl Floor {
         })
     }
 
-    /// Where streams connect.
+    /// The bound address of streams.
     pub fn stream_address(&self) -> io::Result<SocketAddr> {
         self.stream_listener.local_addr()
     }
 
-    /// Where events are posted.
+    /// The bound address of publishers.
     pub fn publish_address(&self) -> io::Result<SocketAddr> {
         self.publish_listener.local_addr()
     }
 
-    /// Serves until `stop` becomes readable, then tells what was done.
+    /// Serves until `stop` becomes readable, then returns the counts.
     pub fn run(mut self, stop: &impl AsFd) -> io::Result<Counts> {
         let stop_descriptor = stop.as_fd().as_raw_fd();
         self.poll.registry().register(&mut SourceFd(&stop_descriptor), STOP, Interest::READABLE)?;

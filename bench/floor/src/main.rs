@@ -1,4 +1,4 @@
-//! `fantail-bench-floor`: binds, says where, serves until SIGTERM, says what it did.
+//! `fantail-bench-floor`: binds, prints its addresses, serves until SIGTERM, prints its counts.
 
 mod signal;
 

@@ -1,5 +1,5 @@
-//! The little of HTTP that the floor reads: which channel a request is for, where its head ends and how long its body is.
-//! It never looks at the method, because the floor serves one thing on each port.
+//! The part of HTTP that the floor reads: the channel of a request, the end of its head and the length of its body. It
+//! never looks at the method, because the floor serves one thing on each port.
 
 /// Largest head and largest body kept; beyond it the connection is closed.
 pub(crate) const HEAD_BYTES_MAX: usize = 8 * 1024;

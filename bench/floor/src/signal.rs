@@ -1,5 +1,5 @@
-//! SIGTERM and SIGINT as a readable descriptor, so that the loop learns of them like of any socket and needs no
-//! second thread. This file exists for its three system calls; nothing else here is unsafe.
+//! SIGTERM and SIGINT as a readable descriptor, so that the loop treats them like any socket and needs no second
+//! thread. This file exists for its three system calls; nothing else here is unsafe.
 #![allow(unsafe_code)]
 
 use std::io;

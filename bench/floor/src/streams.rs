@@ -1,4 +1,4 @@
-//! Every open stream by channel, and the loop that is measured: one `send` per socket. A socket that would block loses the
+//! Every open stream by channel, and the measured loop: one `send` per socket. A socket that would block loses the
 //! event, a socket that took half of it is closed; nothing is ever kept for later.
 
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use mio::{Interest, Registry, Token};
 use crate::frame::{KEEPALIVE, STREAM_HEAD};
 use crate::request::{HEAD_BYTES_MAX, channel, head_length};
 
-/// What the floor did, told at its end.
+/// The floor's counts, printed at its end.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
     /// Streams that got their head.
@@ -43,8 +43,8 @@ impl fmt::Display for Counts {
     }
 }
 
-/// Sockets by descriptor. The open ones stand in a plain array, and again as a number of 4 bytes with their channel;
-/// heads still being read live apart, so that they cost the others nothing.
+/// Sockets by descriptor. The open ones stand in a plain array, and again as a number of 4 bytes with their channel.
+/// Heads that are still being read live apart, so that they cost the others nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     open: Vec<Option<Open>>,
@@ -60,7 +60,7 @@ struct Open {
     channel: u32,
 }
 
-/// Who gets the events of which channel. A channel stays when its last stream has left.
+/// The members of each channel. A channel stays when its last stream has left.
 #[derive(Debug, Default)]
 struct ChannelTable {
     by_name: HashMap<Box<[u8]>, u32>,
@@ -75,7 +75,7 @@ struct Asking {
     head: Vec<u8>,
 }
 
-/// What became of one write.
+/// The outcome of one write.
 enum Sent {
     Whole,
     Blocked,
@@ -92,7 +92,7 @@ impl Streams {
         self.open.len()
     }
 
-    /// Accepts whatever waits. Running out of descriptors refuses connections but does not end the run.
+    /// Accepts all waiting connections. Running out of descriptors refuses connections but does not end the run.
     pub(crate) fn accept(&mut self, listener: &TcpListener, registry: &Registry, base: usize) -> io::Result<()> {
         loop {
             let (mut socket, _) = match listener.accept() {
@@ -111,7 +111,7 @@ impl Streams {
         }
     }
 
-    /// Reads what came on one connection: its request, or, once it is a stream, only its end.
+    /// Reads the bytes of one connection: its request, or, once it is a stream, only its end.
     pub(crate) fn receive(&mut self, slot: usize) {
         if let Some(asking) = self.asking.get_mut(&slot) {
             match asking.read() {
@@ -127,7 +127,8 @@ impl Streams {
         }
     }
 
-    /// The measured loop. It runs from the end of the list, so that one that leaves moves nobody into the part to come.
+    /// The measured loop. It runs from the end of the list, so that a stream that leaves moves no other into the part
+    /// to come.
     pub(crate) fn deliver(&mut self, channel: &[u8], frame: &[u8]) {
         let Some(&channel) = self.channels.by_name.get(channel) else { return };
         for at in (0..self.channels.members[channel as usize].len()).rev() {
@@ -154,7 +155,7 @@ impl Streams {
             let Some(stream) = &mut self.open[slot] else { continue };
             match send(&mut stream.socket, KEEPALIVE) {
                 Sent::Whole => self.counts.keepalives += 1,
-                // A full socket has more waiting than a comment could tell it.
+                // The bytes that wait in a full socket keep the stream alive without a comment.
                 Sent::Blocked => {}
                 Sent::Cut | Sent::Closed => {
                     self.counts.closed += 1;
@@ -250,7 +251,7 @@ fn send(socket: &mut TcpStream, bytes: &[u8]) -> Sent {
     }
 }
 
-/// Drops what a stream says and tells whether it hung up.
+/// Drops bytes that a stream sends, and returns whether it hung up.
 fn ended(socket: &mut TcpStream) -> bool {
     let mut bytes = [0; 1024];
     loop {

@@ -17,7 +17,7 @@ pub(crate) struct PublishAnswer {
 }
 
 impl PublishAnswer {
-    /// Whether the publish was taken; else what was said.
+    /// Whether the publish was accepted; else the server's reason.
     pub(crate) fn into_outcome(self) -> Result<(), String> {
         if (200..300).contains(&self.status) { Ok(()) } else { Err(format!("status {}, {:?}", self.status, self.body)) }
     }

@@ -1,5 +1,5 @@
-//! The one clock of a measurement: `CLOCK_MONOTONIC`, which all processes of a machine share. That is what lets one
-//! process stamp an event and another take its latency.
+//! The one clock of a measurement: `CLOCK_MONOTONIC`, which all processes of a machine share. So one process can stamp
+//! an event and another can take its latency.
 
 use rustix::time::{ClockId, clock_gettime};
 

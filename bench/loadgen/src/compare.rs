@@ -1,6 +1,6 @@
-//! `compare`: the same rounds on two servers in turn. Both keep their streams open all the time; a round on one is
-//! directly followed by the same round on the other, so that whatever else the machine does hits both alike, and
-//! only ratios of such pairs are told.
+//! `compare`: the same rounds on two servers in turn. Both keep their streams open all the time. A round on one is
+//! directly followed by the same round on the other, so that other work of the machine hits both alike. Only ratios of
+//! such pairs are reported.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -52,7 +52,7 @@ pub(crate) struct CompareOptions {
     output: OutputOptions,
 }
 
-/// Everything a comparison has to tell.
+/// The outcome of a comparison.
 #[derive(Debug, Serialize)]
 struct CompareReport {
     setting: Setting,
@@ -68,7 +68,7 @@ struct CompareReport {
 struct Side {
     server: Subject,
     opening: Opening,
-    /// In the order they were played; the first is the warm-up and counts nowhere.
+    /// In the order in which they were played. The first is the warm-up and counts nowhere.
     rounds: Vec<RoundReport>,
 }
 
@@ -81,7 +81,7 @@ pub(crate) struct Ratio {
     pub(crate) pairs: Vec<f64>,
 }
 
-/// Opens both servers' streams, plays the rounds in turn, tells.
+/// Opens both servers' streams, plays the rounds in turn, reports.
 pub(crate) fn compare(options: CompareOptions) -> anyhow::Result<Verdict> {
     let CompareOptions { a, b, rounds, rest, streams, opening, publishing, output } = options;
     let pace = publishing.pace()?;
@@ -127,7 +127,7 @@ pub(crate) fn play_pairs(
     let mut rounds_a = Vec::new();
     let mut rounds_b = Vec::new();
     for number in 0..=rounds {
-        // Who goes first changes, so that neither always profits from a warm or suffers from a busy machine.
+        // The first of a pair changes, so that neither always profits from a warm or suffers from a busy machine.
         let (round_a, round_b) = if number % 2 == 0 {
             let round_a = play_a()?;
             (round_a, play_b()?)

@@ -1,5 +1,5 @@
 //! `crowd`: very many streams, held by several Fantail processes on one shared port, and by as many workers as their
-//! descriptors need. Tells what a stream costs on both ends, and checks that an event reaches every one of them.
+//! descriptors need. Reports the cost of a stream on both ends, and checks that an event reaches every one of them.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -63,7 +63,7 @@ pub(crate) struct CrowdOptions {
     json: Option<PathBuf>,
 }
 
-/// Everything a crowd has to tell.
+/// The outcome of a crowd.
 #[derive(Debug, Serialize)]
 struct CrowdReport {
     setting: Setting,
@@ -100,7 +100,7 @@ struct Crowd {
     ended: u64,
 }
 
-/// Opens the streams, holds them, tells.
+/// Opens the streams, holds them, reports.
 pub(crate) fn crowd(options: &CrowdOptions) -> anyhow::Result<Verdict> {
     let streams = options.processes.checked_mul(options.streams_per_process).context("that is too many streams")?;
     warn_of_limits(streams);
@@ -112,7 +112,7 @@ pub(crate) fn crowd(options: &CrowdOptions) -> anyhow::Result<Verdict> {
     println!("open after {:.0} s", opening.seconds);
     let began = Instant::now();
     let mut events = vec![crowd.tell_all(began)?];
-    // What opening left behind is given back by now, and the first event has made everything that events make.
+    // The kernel has taken back the memory of opening by now, and the first event has made everything that events make.
     let kernel_full = proc::kernel()?;
     let (servers_full, workers_full) = crowd.memory()?;
     let end = began + Duration::from_mins(options.minutes);
@@ -166,8 +166,8 @@ impl Crowd {
         Ok(Self { servers, fleet, ended: 0 })
     }
 
-    /// A publishing connection to each server: every process has a feed of its own. Made anew for each event, since
-    /// servers close what is idle for longer than a minute.
+    /// A publishing connection to each server: every process has a feed of its own. They are made anew for each event,
+    /// since servers close connections that are idle for longer than a minute.
     fn publishers(&self) -> anyhow::Result<Vec<LoadPublisher>> {
         let connect =
             |server: &Server| LoadPublisher::connect(&server.target, 1, PAYLOAD_BYTES, self.fleet.channel_prefix());
@@ -213,7 +213,7 @@ impl Crowd {
     }
 }
 
-/// What a machine usually has too little of. Told, not changed: these are the operator's.
+/// Warns of kernel limits that are usually too small. It does not change them: they are the operator's.
 fn warn_of_limits(streams: u32) {
     let told = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     let sockets = 2 * u64::from(streams);

@@ -1,5 +1,5 @@
-//! The parent's side of the `hold` workers: starts them, deals streams to them, tells them what to wait for and adds up
-//! what they saw. Several workers make more streams possible than one process may have descriptors.
+//! The parent's side of the `hold` workers: starts them, deals streams to them, sends them commands and adds up their
+//! observations. Several workers make more streams possible than one process may have descriptors.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -41,17 +41,17 @@ pub(crate) struct Fleet {
 #[derive(Debug)]
 struct Holder {
     child: Child,
-    /// Dropped to tell the worker to leave.
+    /// Dropped to end the worker.
     input: Option<ChildStdin>,
     streams: Vec<Range<u32>>,
-    /// So many of them were told to stop reading.
+    /// The streams that were told to stop reading.
     stopped: u32,
-    /// Deliveries expected in this round, and as many as the worker last told.
+    /// Deliveries expected in this round, and as many as the worker last reported.
     expected: u64,
     delivered: u64,
 }
 
-/// How opening went.
+/// The outcome of opening.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Opening {
     pub(crate) streams: u32,
@@ -60,7 +60,7 @@ pub(crate) struct Opening {
     pub(crate) time_to_head_us: Percentiles,
 }
 
-/// What all workers saw in a round.
+/// The observations of all workers in a round.
 #[derive(Debug)]
 pub(crate) struct Sighting {
     pub(crate) tally: WorkerTally,
@@ -84,7 +84,8 @@ impl Fleet {
             target: target.clone(),
             options: options.clone(),
             channels,
-            // A new name each time, so that nothing a server kept from an earlier run can be mistaken for news.
+            // A new name each time, so that events that a server kept from an earlier run cannot be mistaken for new
+            // ones.
             channel_prefix: format!("bench-{}-{:x}", std::process::id(), now_nanos()),
             streams: 0,
             published: 0,
@@ -166,8 +167,8 @@ impl Fleet {
         summarise(&outcomes, self.streams)
     }
 
-    /// Adds events to what this round must bring to every stream, and asks the workers to tell when it has. Events
-    /// are numbered over all rounds; event n belongs to channel n modulo channels.
+    /// Adds events that this round must bring to every stream, and asks the workers to report when they have come.
+    /// Events are numbered over all rounds; event n belongs to channel n modulo channels.
     pub(crate) fn expect(&mut self, events: u64) -> anyhow::Result<()> {
         let (first, channels) = (self.published, u64::from(self.channels));
         self.published += events;
@@ -197,7 +198,7 @@ impl Fleet {
         Ok(true)
     }
 
-    /// Ends the round and adds up what was seen.
+    /// Ends the round and adds up the observations.
     pub(crate) fn report(&mut self) -> anyhow::Result<Sighting> {
         let deadline = Instant::now() + WORKER_PATIENCE;
         let expected = self.holders.iter().map(|holder| holder.expected).sum();
@@ -213,7 +214,7 @@ impl Fleet {
                     sighting.add(&tally);
                     left -= 1;
                 }
-                // Told before the worker heard that the round is over.
+                // Sent before the worker heard that the round is over.
                 Some(_) => {}
             }
         }
@@ -262,7 +263,7 @@ impl Fleet {
         Ok(outcomes)
     }
 
-    /// What each worker answered with `Done`.
+    /// The workers' answers with `Done`.
     fn collect_done(&mut self) -> anyhow::Result<Vec<u32>> {
         let deadline = Instant::now() + WORKER_PATIENCE;
         let mut done = vec![None; self.holders.len()];
@@ -290,7 +291,7 @@ impl Fleet {
 }
 
 impl Drop for Fleet {
-    /// A worker leaves when its input ends. Waiting for it gives the next run its descriptors and ports back.
+    /// A worker ends with its input. Waiting for it gives the next run its descriptors and ports back.
     fn drop(&mut self) {
         for holder in &mut self.holders {
             holder.input = None;
@@ -361,11 +362,11 @@ fn read_notices(number: usize, output: ChildStdout, notices: &Sender<(usize, Not
             return;
         }
     }
-    // Of no consequence when the fleet is done: then nobody listens.
+    // If the fleet is done nobody listens, which is fine.
     let _ = notices.send((number, Notice::Failed { reason: "it ended early".to_owned() }));
 }
 
-/// Where a worker connects from: addresses of its own on loopback, else the kernel's choice.
+/// The addresses that a worker connects from: its own on loopback, else the kernel's choice.
 fn sources(target: IpAddr, worker: u32, count: u8) -> Vec<Ipv4Addr> {
     let third = u8::try_from(worker + 1).unwrap_or(u8::MAX);
     match target {

@@ -1,5 +1,5 @@
-//! The `hold` worker: opens streams, reads them and checks every event. It is told what to do on standard input
-//! and answers on standard output; it never publishes and never prints for people.
+//! The `hold` worker: opens streams, reads them and checks every event. It takes commands on standard input and answers
+//! on standard output; it never publishes and never prints for people.
 
 mod commands;
 mod connect;

@@ -1,4 +1,4 @@
-//! Durations in a histogram of three significant digits: recorded by workers, carried to the parent as pairs, told as
+//! Durations in a histogram of three significant digits: recorded by workers, sent to the parent as pairs, reported as
 //! percentiles.
 
 use anyhow::Context as _;
@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 const NANOS_MIN: u64 = 1_000;
-/// Anything slower is recorded as this; a deadline ends a run long before.
+/// Slower values are recorded as this; a deadline ends a run long before.
 const NANOS_MAX: u64 = 600 * 1_000_000_000;
 const SIGNIFICANT_DIGITS: u8 = 3;
 
@@ -16,11 +16,11 @@ pub(crate) struct Latency {
     nanos: Histogram<u64>,
 }
 
-/// The form that travels: each recorded value in nanoseconds with its count.
+/// The form for the parent: each recorded value in nanoseconds with its count.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Samples(Vec<(u64, u64)>);
 
-/// The form that is told, in microseconds.
+/// The form for reports, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Percentiles {
     pub(crate) count: u64,

@@ -1,4 +1,4 @@
-//! `fantail-loadgen`: opens streams by the thousand, checks every event on every stream, and tells what that cost the
+//! `fantail-loadgen`: opens streams by the thousand, checks every event on every stream, and reports the cost for the
 //! server. The parent publishes and measures; `hold` workers hold the streams.
 
 #![allow(
@@ -42,7 +42,7 @@ use crate::verdict::Verdict;
 
 /// A load generator for Server-Sent Events that checks what it receives.
 ///
-/// Leaves with 0 when every stream got every event once, in order and whole; 3 when not; 1 when the run itself failed; 2
+/// Exits with 0 when every stream got every event once, in order and whole; 3 when not; 1 when the run itself failed; 2
 /// when the command line is wrong.
 #[derive(Debug, Parser)]
 #[command(version)]

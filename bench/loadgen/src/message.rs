@@ -1,5 +1,5 @@
-//! What the parent and its `hold` workers say to each other: one JSON object per line, commands on the worker's
-//! standard input, notices on its standard output.
+//! The messages between the parent and its `hold` workers: one JSON object per line, commands on the worker's standard
+//! input, notices on its standard output.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -25,7 +25,7 @@ pub(crate) enum WorkerCommand {
     Reset,
 }
 
-/// Which streams to open, and how fast.
+/// The streams to open, and their rate.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Open {
     pub(crate) subscribe: UrlTemplate,
@@ -51,11 +51,11 @@ pub(crate) struct Open {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "notice", rename_all = "snake_case")]
 pub(crate) enum Notice {
-    /// How far an `Open` has come.
+    /// The progress of an `Open`.
     Opening { open: u32 },
     /// An `Open` is done.
     Opened(Opened),
-    /// How far a round has come.
+    /// The progress of a round.
     DeliveryProgress { deliveries: u64 },
     /// The awaited count has come.
     Reached { deliveries: u64 },
@@ -77,7 +77,7 @@ pub(crate) struct Opened {
     pub(crate) time_to_head: Samples,
 }
 
-/// What one worker saw in one round. Each event counts once per stream.
+/// The observations of one worker in one round. Each event counts once per stream.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct WorkerTally {
     /// Events that came whole, each counted once however often it came.
@@ -88,7 +88,7 @@ pub(crate) struct WorkerTally {
     pub(crate) duplicated: u64,
     /// Seen after a later one.
     pub(crate) reordered: u64,
-    /// Not as they were written. Such an event is lost too.
+    /// Different from the sent text. Such an event is lost too.
     pub(crate) corrupt: u64,
     /// Events of a channel that the stream does not follow.
     pub(crate) foreign: u64,
@@ -101,7 +101,7 @@ pub(crate) struct WorkerTally {
 }
 
 /// The channel of an event. Each channel gets one event before any gets the next, but neighbours in time are far apart
-/// in number: a server that is fast only when it walks its channels in the order of their making must not look fast.
+/// in number. A server that is fast only when it walks its channels in the order of their making must not look fast.
 pub(crate) fn channel_of(event: u64, channels: u32) -> u32 {
     let channels = u64::from(channels);
     let place = event % channels * stride(channels) % channels;

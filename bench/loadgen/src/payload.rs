@@ -1,5 +1,5 @@
-//! What an event carries so that its receiver can check it: number, send time, channel, a hash over everything else,
-//! and padding up to the wished length. Printable and free of quotes, so it stands in JSON as it is.
+//! The content of an event, by which its receiver can check it: number, send time, channel, a hash over everything
+//! else, and padding up to the wished length. It is printable and free of quotes, so it stands in JSON as it is.
 
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::Write as _;
@@ -51,7 +51,7 @@ impl PayloadWriter {
     }
 }
 
-/// Reads a payload back; `None` if any byte of it is not as it was written.
+/// Reads a payload back; `None` if any byte of it has changed.
 pub(crate) fn read(data: &[u8]) -> Option<Payload> {
     let mut rest = data;
     let number = take_number(&mut rest)?;

@@ -1,5 +1,4 @@
-//! What the kernel tells about processes and itself, read from `/proc`. Reads only; every figure keeps the kernel's
-//! own resolution.
+//! The kernel's figures of processes and of itself, read from `/proc`. Every figure keeps the kernel's own resolution.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,12 +27,12 @@ pub(crate) struct Memory {
 pub(crate) struct Kernel {
     pub(crate) tcp: u64,
     pub(crate) slab: u64,
-    /// What programs could still get.
+    /// The bytes that programs could still get.
     pub(crate) available: u64,
     pub(crate) tcp_sockets: u64,
 }
 
-/// Where figures were taken.
+/// The machine of the figures.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Machine {
     pub(crate) kernel_release: String,
@@ -64,7 +63,7 @@ pub(crate) fn cpu(pids: &[u32]) -> anyhow::Result<Cpu> {
     })
 }
 
-/// The CPU time of each thread of a process. Threads of one name are added up; the main thread bears the program's.
+/// The CPU time of each thread of a process. Threads of one name are added up; the main thread has the program's name.
 pub(crate) fn threads(pid: u32) -> anyhow::Result<BTreeMap<String, Cpu>> {
     let mut threads = BTreeMap::<String, Cpu>::new();
     let folder = format!("/proc/{pid}/task");
@@ -80,7 +79,7 @@ pub(crate) fn threads(pid: u32) -> anyhow::Result<BTreeMap<String, Cpu>> {
     Ok(threads)
 }
 
-/// A process and all that it has started, directly or not.
+/// A process and all its descendants.
 pub(crate) fn family(root: u32) -> anyhow::Result<Vec<u32>> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc").context("cannot read /proc")? {

@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, stderr};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How far something has come.
+/// The progress of a round.
 #[derive(Debug)]
 pub(crate) struct DeliveryProgress {
     bar: ProgressBar,

@@ -1,6 +1,6 @@
 //! Publishes events over keep-alive connections, by HTTP or straight into Redis. Requests go out without waiting for
-//! answers; a thread per connection reads those, and the first refusal ends the run. All events of a channel take the
-//! same connection, so that they keep their order.
+//! answers. A thread per connection reads the answers, and the first refusal ends the run. All events of a channel take
+//! the same connection, so that they keep their order.
 
 use std::io::{BufReader, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -18,7 +18,7 @@ use crate::url_template::Scheme;
 /// Requests without an answer per connection; beyond it publishing waits for the server.
 const UNANSWERED_MAX: u64 = 4096;
 
-/// How long a connection may take to be made, or a server to take a request.
+/// The longest time to connect, or for a server to take a request.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The publishing side of a run.

@@ -24,14 +24,14 @@ pub(crate) struct Workload {
     pub(crate) pace: Option<Pace>,
 }
 
-/// A server with what it may run on.
+/// A server and the CPUs that it may run on.
 #[derive(Debug, Serialize)]
 pub(crate) struct Subject {
     pub(crate) target: ServerUnderTest,
     pub(crate) allowed_cpus: Vec<String>,
 }
 
-/// What every JSON file begins with.
+/// The beginning of every JSON file.
 #[derive(Debug, Serialize)]
 pub(crate) struct Setting {
     pub(crate) program: &'static str,
@@ -109,7 +109,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// Warnings about what makes figures worth less. Told, never silently corrected.
+/// Warnings about circumstances that make figures worth less. They are reported, never silently corrected.
 pub(crate) fn doubts(round: &RoundReport) -> Vec<String> {
     let mut doubts = Vec::new();
     if !round.complete {
@@ -127,7 +127,7 @@ pub(crate) fn doubts(round: &RoundReport) -> Vec<String> {
     doubts
 }
 
-/// Tells them beside the figures, on standard error.
+/// Prints them beside the figures, on standard error.
 pub(crate) fn print_doubts<'a>(doubts: impl IntoIterator<Item = &'a String>) {
     for doubt in doubts {
         eprintln!("doubt: {doubt}");

@@ -1,4 +1,4 @@
-//! One measured round: publish, wait, and relate what the streams saw to what the server used meanwhile.
+//! One measured round: publish, wait, and relate the streams' observations to the server's use of resources meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ const CATCH_UP_MAX: u64 = 256;
 /// Events at a given rate begin this much later, so that the first is not late already.
 const HEAD_START_NANOS: u64 = 1_000_000;
 
-/// How long a round listens on after its last event, for what must not come: a second copy of that event.
+/// How long a round listens on after its last event: a second copy of that event must not come.
 const LINGER: Duration = Duration::from_millis(200);
 
 /// A server with its streams and its publishing connections.
@@ -31,7 +31,7 @@ pub(crate) struct LoadSetup {
     pub(crate) publisher: LoadPublisher,
 }
 
-/// What came of a round.
+/// The outcome of a round.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct RoundReport {
     pub(crate) published: u64,
@@ -50,7 +50,7 @@ pub(crate) struct RoundReport {
     pub(crate) worker_busy_most: f64,
 }
 
-/// What a correct server never does.
+/// Faults that a correct server never makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct FaultCounts {
     pub(crate) lost: u64,
@@ -60,7 +60,7 @@ pub(crate) struct FaultCounts {
     pub(crate) foreign: u64,
 }
 
-/// What the server's processes used.
+/// The resources that the server's processes used.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct ServerUse {
     pub(crate) cpu: Cpu,

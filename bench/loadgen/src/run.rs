@@ -32,7 +32,7 @@ pub(crate) struct RunOptions {
     output: OutputOptions,
 }
 
-/// Everything a run has to tell.
+/// The outcome of a run.
 #[derive(Debug, Serialize)]
 struct RunReport {
     setting: Setting,
@@ -45,7 +45,7 @@ struct RunReport {
     kernel_after: Kernel,
 }
 
-/// Opens the streams, plays one round, tells.
+/// Opens the streams, plays one round, reports.
 pub(crate) fn run(options: RunOptions) -> anyhow::Result<Verdict> {
     let RunOptions { target, streams, opening, publishing, output } = options;
     let pace = publishing.pace()?;

@@ -1,5 +1,5 @@
-//! `slope`: what one more idle stream costs in memory. Two stream counts, the difference divided by the streams between
-//! them: what a server needs in any case falls out.
+//! `slope`: the memory of one more idle stream. It is the difference between two stream counts, divided by the streams
+//! between them, so the memory that a server needs in any case falls out.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -54,7 +54,7 @@ pub(crate) struct SlopeOptions {
     output: OutputOptions,
 }
 
-/// Everything a slope has to tell.
+/// The outcome of a slope.
 #[derive(Debug, Serialize)]
 struct SlopeReport {
     setting: Setting,
@@ -86,7 +86,7 @@ pub(crate) struct PerStream {
     pub(crate) kernel_slab: f64,
 }
 
-/// Measures both points and tells the slope.
+/// Measures both points and reports the slope.
 pub(crate) fn slope(options: SlopeOptions) -> anyhow::Result<Verdict> {
     let SlopeOptions { target, from, to, warm, settle_deadline, opening, publishing, output } = options;
     ensure!(from < to, "--from {from} must be less than --to {to}");
@@ -130,7 +130,7 @@ pub(crate) fn slope(options: SlopeOptions) -> anyhow::Result<Verdict> {
     Ok(Verdict::of(&report.warm_rounds))
 }
 
-/// Waits until the servers' memory stands still; false if it never did.
+/// Waits until the servers' memory is stable; false if it never was.
 pub(crate) fn settle(pids: &[u32], patience: Duration) -> anyhow::Result<bool> {
     let deadline = Instant::now() + patience;
     let mut recent = VecDeque::with_capacity(SETTLED_SAMPLES + 1);
@@ -151,7 +151,7 @@ pub(crate) fn settle(pids: &[u32], patience: Duration) -> anyhow::Result<bool> {
 impl PerStream {
     pub(crate) fn between(from: &Point, to: &Point) -> Self {
         let streams = f64::from(to.streams - from.streams);
-        // Signed: a heap that shrank is told as it is.
+        // Signed: a heap that shrank is reported as it is.
         let each = |earlier: u64, later: u64| (later as f64 - earlier as f64) / streams;
         Self {
             rss: each(from.server.rss, to.server.rss),

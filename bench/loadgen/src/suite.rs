@@ -1,5 +1,5 @@
-//! `suite`: plays the scenarios on Fantail, the floor and whatever peers there are, and writes the results. A peer that
-//! is missing or fails is told and left out; a promise that Fantail breaks fails the suite.
+//! `suite`: plays the scenarios on Fantail, the floor and the peers at hand, and writes the results. A peer that is
+//! missing or fails is reported and left out; a promise that Fantail breaks fails the suite.
 
 mod chart;
 mod figure;
@@ -54,7 +54,7 @@ pub(crate) struct SuiteOptions {
     quick: bool,
 }
 
-/// What every scenario needs.
+/// The parts that every scenario needs.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) places: Places,
@@ -146,14 +146,14 @@ impl Bench {
         }
     }
 
-    /// Those that are installed, and no more than a quick run has time for.
+    /// The installed ones, and no more than a quick run has time for.
     fn there<'a>(&self, peers: &[&'a str]) -> Vec<&'a str> {
         let present = |peer: &&str| self.present.iter().any(|present| present == peer);
         peers.iter().copied().filter(present).take(self.scale.peers_most).collect()
     }
 }
 
-/// A peer that fails is told; the others go on. Without the floor there is no figure.
+/// A peer that fails is reported; the others go on. Without the floor there is no figure.
 fn each(
     scenario: &str,
     others: &[&str],

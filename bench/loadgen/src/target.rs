@@ -1,5 +1,5 @@
-//! The server under test: where it takes streams and events, in which form, and which processes it is made of. All
-//! that is specific to one server product stands here as values.
+//! The server under test: its addresses for streams and events, their form, and its processes. Everything that is
+//! specific to one server product stands here as values.
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -33,7 +33,7 @@ pub(crate) struct ServerUnderTest {
     pub(crate) publish: UrlTemplate,
     pub(crate) form: PublishForm,
     pub(crate) pids: Vec<u32>,
-    /// How a publish request looks where its body is not just the data: `{channel}` and `{data}` are replaced.
+    /// The template of a publish request whose body is not just the data: `{channel}` and `{data}` are replaced.
     pub(crate) body: Option<String>,
     /// More header lines of a publish request.
     pub(crate) headers: Vec<String>,
@@ -110,7 +110,7 @@ impl ServerUnderTest {
         target.checked()
     }
 
-    /// Whether a layout of several channels can be told to this server at all.
+    /// Refuses several channels if this server has no place for their name.
     pub(crate) fn check_channels(&self, channels: u32) -> anyhow::Result<()> {
         let in_body =
             self.form != PublishForm::Post || self.body.as_ref().is_some_and(|body| body.contains("{channel}"));

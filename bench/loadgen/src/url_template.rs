@@ -1,5 +1,5 @@
-//! Where a server takes streams or events: a URL in which `{channel}` stands for the channel's name. Resolved
-//! once, when the command line is read. It knows no server's URL shape; that is what the template is for.
+//! The address of a server's streams or events: a URL in which `{channel}` stands for the channel's name. It is
+//! resolved once, when the command line is read. It knows no server's form of URLs; the template holds that.
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -14,13 +14,13 @@ const CHANNEL: &str = "{channel}";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UrlTemplate {
     pub(crate) address: SocketAddr,
-    /// What goes into the `Host` field.
+    /// The value of `Host`.
     pub(crate) host: String,
     path: String,
     scheme: Scheme,
 }
 
-/// What is spoken there.
+/// The protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Scheme {
     Http,
@@ -41,7 +41,7 @@ impl UrlTemplate {
         self.path.contains(CHANNEL)
     }
 
-    /// The URL for requests that name the channels in their body, as Fantail has it: `/publish/{channel}` becomes
+    /// The URL for requests that name the channels in their body, as in Fantail's API: `/publish/{channel}` becomes
     /// `/publish`.
     pub(crate) fn without_channel(&self) -> anyhow::Result<Self> {
         let Some(path) = self.path.strip_suffix("/{channel}") else {
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn channel_stands_anywhere_in_the_path() {
+    fn the_channel_may_stand_anywhere_in_the_path() {
         let query: UrlTemplate = "http://127.0.0.1:8080/sub?id={channel}&x=1".parse().unwrap();
         assert_eq!(query.path("news-3"), "/sub?id=news-3&x=1");
         assert_eq!(query.address, "127.0.0.1:8080".parse().unwrap());

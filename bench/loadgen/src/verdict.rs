@@ -4,17 +4,17 @@ use std::process::ExitCode;
 
 use crate::round::RoundReport;
 
-/// Left for a broken promise; 1 is an error of the run itself, 2 a wrong command line.
+/// The exit code of a broken promise; 1 is an error of the run itself, 2 a wrong command line.
 const BROKEN_EXIT_CODE: u8 = 3;
 
-/// What the program's exit code tells.
+/// The outcome that the exit code tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Kept,
     Broken {
         faults: u64,
     },
-    /// Some scenarios of a suite found broken promises or did not run; each was told.
+    /// Some scenarios of a suite found broken promises or did not run; each was reported.
     Failed {
         scenarios: u64,
     },

@@ -1,5 +1,5 @@
-//! What is done to a server: how many streams on how many channels, which events and at what pace. Command line
-//! options and their meaning; nothing here runs.
+//! The load on a server: how many streams on how many channels, which events and at what pace. Command line options and
+//! their meaning; nothing here runs.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -40,7 +40,7 @@ pub(crate) struct OpeningOptions {
     pub(crate) open_deadline: u64,
 }
 
-/// What is published and how fast.
+/// The published events and their pace.
 #[derive(Debug, Clone, Args, Serialize)]
 pub(crate) struct PublishOptions {
     /// Events to publish, dealt to the channels in turn
@@ -69,7 +69,7 @@ pub(crate) struct PublishOptions {
     pub(crate) publish_connections: u32,
 }
 
-/// Where the outcome goes besides the screen.
+/// The place of the outcome besides the screen.
 #[derive(Debug, Args)]
 pub(crate) struct OutputOptions {
     /// Also write everything as JSON
@@ -84,7 +84,7 @@ pub(crate) enum ChannelLayout {
     PerStream,
 }
 
-/// When the next events are published.
+/// The time of the next events.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Pace {

@@ -7,7 +7,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// One thing to measure. The closure does it once and returns what must not be optimised away.
+/// One thing to measure. The closure does it once and returns a value that must not be optimised away.
 pub struct Bench<'a> {
     name: &'static str,
     once: Box<dyn FnMut() -> u64 + 'a>,
@@ -35,7 +35,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// The least time of several samples: whatever else the machine does can only add to it.
+    /// The least time of several samples: other work of the machine can only add to it.
     fn nanos(&mut self) -> f64 {
         let mut times = 1;
         let sample = |bench: &mut Self, times| {
@@ -51,7 +51,7 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// Does what the command line says; the last line of a benchmark's `main`.
+/// Runs the benchmarks as the command line says; the last line of a benchmark's `main`.
 pub fn main(benches: &mut [Bench<'_>]) {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {

@@ -1,4 +1,4 @@
-//! What goes wrong in a Redis Cluster: the master of a lane's slot dies or stands still, or the slot goes elsewhere.
+//! Faults in a Redis Cluster: the master of a lane's slot dies or is frozen, or the slot moves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,19 +14,19 @@ use crate::trial_state::{Part, TrialState};
 use fantail_testkit::TrialPublisher;
 use fantail_testkit::trial::Way;
 
-/// Every way of publishing to the lanes to which nothing happens.
+/// Every way of publishing to the lanes without a fault.
 const WAYS: [Way; 3] = [Way::Node(0), Way::Node(1), Way::Redis];
 const SMALL: usize = 64;
 const SPARED_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Kills the slot's master after its replica has heard nothing of it for a while. The Cluster makes the replica the master
-/// all the same, and what was killed comes back as its replica.
+/// Kills the slot's master after its replica has heard nothing of it for a while. The Cluster makes the replica the
+/// master all the same, and the killed one comes back as its replica.
 pub async fn failover(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     let (state, cluster) = cluster_of(setup)?;
     state.spare(cluster.spared);
     let [owner, replica] = [cluster.owner, cluster.replica].map(|at| &cluster.servers.nodes()[at]);
     replica.stop_signal()?;
-    // What is on its way to it would still be read.
+    // Bytes that are on their way to it would still be read.
     ask(owner, &["CLIENT", "KILL", "TYPE", "replica"]).await?;
     let from = written(owner).await?;
     sleep(hold).await;
@@ -76,7 +76,7 @@ async fn move_slot(setup: &mut TrialSetup, hold: Duration, times: usize) -> Resu
     Ok(())
 }
 
-/// Waits until the replica is the master, and then until all channels deliver. What is healed later is measured again.
+/// Waits until the replica is the master, and then until all channels deliver. A later healing is measured again.
 async fn replaced(setup: &mut TrialSetup) -> Result<()> {
     let (state, cluster) = cluster_of(setup)?;
     let accepted = until_replaced(state, cluster).await?;
@@ -87,7 +87,8 @@ async fn replaced(setup: &mut TrialSetup) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the replica is the master. Meanwhile every event for another lane must be accepted; how many were.
+/// Waits until the replica is the master. Meanwhile every event for another lane must be accepted. Returns their
+/// number.
 async fn until_replaced(state: &Arc<TrialState>, cluster: &Clustered) -> Result<Option<String>> {
     let mut accepted = 0;
     let publish = async {
@@ -119,7 +120,7 @@ async fn until_replaced(state: &Arc<TrialState>, cluster: &Clustered) -> Result<
     Ok((!cluster.spared.is_empty()).then(told))
 }
 
-/// How many bytes a master has written for its replicas, whether there is one to hear them or not.
+/// The bytes that a master has written for its replicas, whether or not one hears them.
 async fn written(master: &RedisServer) -> Result<u64> {
     let replication = info(master, "replication").await?;
     let offset = replication.lines().find_map(|line| line.strip_prefix("master_repl_offset:"));

@@ -1,4 +1,4 @@
-//! What goes wrong when another Redis takes over.
+//! Faults when another Redis takes over.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use tokio::time::sleep;
 
 use crate::trial_setup::{TrialSetup, ask, wait_until_linked};
 
-/// How often a node asks where its connections lead, and a little more.
+/// How often a node checks its connections' server, and a little more.
 const ASK_INTERVAL: Duration = Duration::from_secs(12);
 
-/// The replica hears its master no more, and the master goes on and acknowledges. Then it dies, the replica is made
-/// master, and everyone goes there.
+/// The replica loses its master, and the master goes on and acknowledges. Then it dies, the replica is made master, and
+/// every client goes there.
 pub async fn tail_lost(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     let replication = setup.replication.as_ref().context("there is a replica")?;
     replication.pause();
@@ -29,9 +29,9 @@ pub async fn tail_lost(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     Ok(())
 }
 
-/// The replica is made master and the master its replica. Publishers move; the nodes' connections stay where they are, and
-/// only new ones go to the new master. Then the old master is detached for a while: what passes then, nodes that still
-/// listen to it will never hear. It is attached again, and never closed a connection.
+/// The replica is made master and the master its replica. Publishers move. The nodes' connections stay, and only new
+/// ones go to the new master. Then the old master is detached for a while: nodes that still listen to it miss the
+/// events of that time. It is attached again, and never closed a connection.
 pub async fn detached(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     let (old, new) = (&setup.redis[0], &setup.redis[1]);
     let replication = setup.replication.as_ref().context("there is a replica")?;
@@ -53,11 +53,12 @@ pub async fn detached(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     wait_until_linked(old).await
 }
 
-/// The master is made a replica that hears nothing, and the replica a master, to which publishers move. Before a node asks
-/// its master what it is, everything is as before: what was accepted meanwhile is lost, and no connection of a node ended.
+/// The master is made a replica that hears nothing, and the replica a master, to which publishers move. Before a node
+/// checks its master's role, everything is as before. Events accepted meanwhile are lost, and no connection of a node
+/// ended.
 ///
-/// Not for plain pub/sub: there a replica takes events as well, and the gap stands where the node found out, behind those that
-/// it heard in between. The judge wants it in its place.
+/// Not for plain pub/sub: there a replica takes events as well, and the gap stands where the node found out, behind
+/// events that it heard in between. The judge requires it in its place.
 pub async fn there_and_back(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     let (old, new) = (&setup.redis[0], &setup.redis[1]);
     let publishers = setup.publishers.as_ref().context("publishers have a proxy")?;
@@ -70,7 +71,7 @@ pub async fn there_and_back(setup: &mut TrialSetup, hold: Duration) -> Result<()
     ask(new, &["REPLICAOF", "127.0.0.1", &old.addr().port().to_string()]).await?;
     publishers.retarget(old.addr());
     publishers.cut(Cut::Reset).await?;
-    // By then each connection has been asked.
+    // Each connection has been checked by then.
     sleep(ASK_INTERVAL).await;
     Ok(())
 }

@@ -15,11 +15,11 @@ use crate::trial_state::{Part, TrialState};
 use fantail_testkit::TrialPublisher;
 use fantail_testkit::trial::Way;
 
-/// How many come and go at the same time, how many channels each follows, and of how many.
+/// The number of clients that come and go, the channels that each follows, and the number of channels.
 const CHURNERS: u64 = 40;
 const CHURNED_AT_ONCE: u64 = 30;
 const CHURNED: u64 = 3_000;
-/// What is followed when Redis is killed.
+/// The streams when Redis is killed, and their channels.
 const STREAMS: usize = 100;
 const CHANNELS_PER_STREAM: usize = 100;
 
@@ -31,7 +31,7 @@ pub async fn nothing(_: &mut TrialSetup, hold: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Follows and leaves as fast as it goes. What is published the moment a stream stands must come.
+/// Follows and leaves as fast as possible. An event that is published the moment a stream is open must come.
 pub async fn churn(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     let until = Instant::now() + hold;
     let followed = Arc::new(AtomicU64::new(0));
@@ -99,8 +99,8 @@ async fn read_until_from(state: &TrialState, stream: &mut SseClient, reader: &Re
     }
 }
 
-/// A hundred streams follow ten thousand channels while Redis is killed and comes back. Each channel gets an event as soon
-/// as all are followed again, and each must come.
+/// A hundred streams follow ten thousand channels while Redis is killed and comes back. Each channel gets an event as
+/// soon as all are followed again, and each must come.
 pub async fn resubscribe(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     let state = Arc::clone(&setup.state);
     let name = |number: usize| format!("bulk/{number}");

@@ -1,4 +1,4 @@
-//! What goes wrong with what Redis keeps.
+//! Faults of the data in Redis.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub async fn state_deleted(setup: &mut TrialSetup, hold: Duration) -> Result<()>
     delete(setup, hold, &["DEL", "fantail-log:{0}"]).await
 }
 
-/// What is known of channels is deleted.
+/// The tops of the channels are deleted.
 pub async fn tops_deleted(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     delete(setup, hold, &["DEL", "fantail-tops:{0}"]).await
 }
@@ -27,7 +27,7 @@ pub async fn stream_deleted(setup: &mut TrialSetup, hold: Duration) -> Result<()
     delete(setup, hold, &["DEL", "fantail-stream:{0}:busy/0"]).await
 }
 
-/// Deletes, and a second time under what came anew meanwhile.
+/// Deletes, and does so a second time when new data has come.
 async fn delete(setup: &mut TrialSetup, hold: Duration, command: &[&str]) -> Result<()> {
     for _ in 0..2 {
         let reply = setup.ask(command).await?;
@@ -37,7 +37,7 @@ async fn delete(setup: &mut TrialSetup, hold: Duration, command: &[&str]) -> Res
     Ok(())
 }
 
-/// All keys go back to what they were, twice, under a Redis that goes on.
+/// All keys go back to an earlier state, twice, while Redis goes on.
 pub async fn set_back(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     let keep = "for _, key in ipairs(redis.call('KEYS', 'fantail-*')) do \
         redis.call('COPY', key, key, 'DB', 1, 'REPLACE') end";

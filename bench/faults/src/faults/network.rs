@@ -1,4 +1,4 @@
-//! What goes wrong between the nodes and Redis.
+//! Faults between the nodes and Redis.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ use tokio::time::sleep;
 use crate::trial_node::TrialNode;
 use crate::trial_setup::TrialSetup;
 
-/// Nothing of the first node reaches Redis.
+/// No byte of the first node reaches Redis.
 pub async fn partition_to_redis(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     partition(setup, hold, &[0], &[Direction::ToTarget]).await
 }
 
-/// Nothing of Redis reaches the first node.
+/// No byte of Redis reaches the first node.
 pub async fn partition_from_redis(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     partition(setup, hold, &[0], &[Direction::FromTarget]).await
 }
 
-/// Neither node hears or is heard.
+/// No byte passes between either node and Redis.
 pub async fn partition_both_ways(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     partition(setup, hold, &[0, 1], &[Direction::ToTarget, Direction::FromTarget]).await
 }
 
-/// Bytes wait, as they do in the kernel of whoever sends into a partition, and go through at the healing if the
+/// Bytes wait, as they do in the kernel of a sender behind a partition. They go through at the healing if the
 /// connection was not given up.
 async fn partition(setup: &TrialSetup, hold: Duration, nodes: &[usize], directions: &[Direction]) -> Result<()> {
     for node in nodes {
@@ -38,7 +38,7 @@ async fn partition(setup: &TrialSetup, hold: Duration, nodes: &[usize], directio
     Ok(())
 }
 
-/// Cuts what there is and lets nobody in.
+/// Cuts all connections and refuses new ones.
 pub async fn connections_cut(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     for (proxy, how) in setup.to_redis.iter().zip([Cut::Reset, Cut::Fin]) {
         proxy.refuse().await?;
@@ -51,7 +51,7 @@ pub async fn connections_cut(setup: &mut TrialSetup, hold: Duration) -> Result<(
     Ok(())
 }
 
-/// Things that no Redis says, or not here, each in front of something that it does say.
+/// Bytes that no Redis sends, or not here, each in front of bytes that it does send.
 const NONSENSE: [&[u8]; 12] = [
     b"\r\n",
     b"what?\r\n",
@@ -67,7 +67,7 @@ const NONSENSE: [&[u8]; 12] = [
     b"\x00\xff\xfe\r\n",
 ];
 
-/// Says one piece of nonsense after the other, half of them to each node, and each to a sound connection.
+/// Sends one piece of nonsense after the other, half of them to each node, and each to a sound connection.
 pub async fn malformed(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     let each = hold / NONSENSE.len() as u32;
     let (first, second) = NONSENSE.split_at(NONSENSE.len() / 2);
@@ -77,7 +77,7 @@ pub async fn malformed(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     remark_memory(setup)
 }
 
-/// How many of the pieces a node did not put up with.
+/// The number of pieces because of which a node closed its connection.
 async fn talk_nonsense(
     node: &TrialNode,
     proxy: &FaultProxy,
@@ -94,7 +94,7 @@ async fn talk_nonsense(
     Ok(ended)
 }
 
-/// Lines, strings, lists and messages that never come to their end, at full speed.
+/// Lines, strings, lists and messages that never end, at full speed.
 pub async fn endless(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     let message = b">3\r\n$7\r\nmessage\r\n$14\r\nfantail:nobody\r\n$1\r\nx\r\n";
     let pieces: [Vec<u8>; 4] = [
@@ -113,8 +113,8 @@ pub async fn endless(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Nothing that Redis says may follow on a connection on which something else was said for it: a node could take the two
-/// for one. So those connections go first, and new ones come when the forging is over.
+/// Bytes of Redis must not follow forged ones on a connection: a node could take the two for one message. So those
+/// connections are cut first, and new ones come when the forging is over.
 async fn end_forgery(proxy: &FaultProxy) -> Result<()> {
     proxy.refuse().await?;
     proxy.cut(Cut::Reset).await?;

@@ -1,4 +1,4 @@
-//! What goes wrong with Fantail itself.
+//! Faults of Fantail itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +60,7 @@ async fn flood(state: Arc<TrialState>, until: Instant) {
     }
 }
 
-/// The longest that a node is away or stands still, and the longest before the next one is, in milliseconds.
+/// The longest time, in milliseconds, that a node is away or frozen, and the longest until the next fault.
 const AWAY_MS_MAX: u64 = 1_500;
 const FROZEN_MS_MAX: u64 = 4_000;
 const BETWEEN_MS_MAX: u64 = 1_000;

@@ -1,4 +1,4 @@
-//! What goes wrong with Redis itself.
+//! Faults of Redis itself.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const FILLERS: usize = 5_000;
 /// A burst of more bytes than sockets and proxies hold.
 const BURST: (usize, usize) = (160, 120_000);
 
-/// Kills it and lets it come back with what it has on disk.
+/// Kills it and starts it again with its data on disk.
 pub async fn killed(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     setup.master().kill();
     sleep(hold).await;
@@ -42,12 +42,12 @@ pub async fn loading(setup: &mut TrialSetup, _: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Throws subscribers out.
+/// Disconnects subscribers.
 pub async fn subscribers_killed(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     kill_clients(setup, hold, &["pubsub"]).await
 }
 
-/// Throws everyone out.
+/// Disconnects all clients.
 pub async fn clients_killed(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     kill_clients(setup, hold, &["pubsub", "normal"]).await
 }
@@ -92,7 +92,7 @@ pub async fn output_buffer_overrun(setup: &mut TrialSetup, hold: Duration) -> Re
     Ok(())
 }
 
-/// Locks the nodes out.
+/// Changes the nodes' password.
 pub async fn password_changed(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     let (user, password) = LOGIN;
     setup.ask(&["ACL", "SETUSER", user, "resetpass", ">another"]).await?;
@@ -102,7 +102,7 @@ pub async fn password_changed(setup: &mut TrialSetup, hold: Duration) -> Result<
     Ok(())
 }
 
-/// Takes the nodes' right to their channels. Redis drops those who follow what they may not.
+/// Takes the nodes' right to their channels. Redis drops subscribers without the right to their channel.
 pub async fn channels_forbidden(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     setup.ask(&["ACL", "SETUSER", LOGIN.0, "resetchannels", "&fantail-service:*"]).await?;
     sleep(hold).await;
@@ -118,17 +118,17 @@ pub async fn out_of_memory(setup: &mut TrialSetup, hold: Duration) -> Result<()>
     Ok(())
 }
 
-/// Leaves no memory for all keys, and takes any.
+/// Leaves too little memory for all keys, and evicts any.
 pub async fn evicting(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     evict(setup, hold, "allkeys-random").await
 }
 
-/// The same, and takes those that were not used for longest.
+/// The same, and evicts the keys that were not used for longest.
 pub async fn evicting_oldest(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     evict(setup, hold, "allkeys-lru").await
 }
 
-/// The same, and takes events alone.
+/// The same, and evicts events alone.
 pub async fn evicting_streams(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     evict(setup, hold, "volatile-random").await
 }
@@ -145,7 +145,7 @@ async fn evict(setup: &mut TrialSetup, hold: Duration, policy: &str) -> Result<(
     Ok(())
 }
 
-/// How many channels a Redis sends to somebody.
+/// The number of channels with a subscriber.
 pub async fn channels_followed(connection: &mut RespConnection) -> Result<usize> {
     Ok(connection.command(&["PUBSUB", "CHANNELS"]).await?.array().map_or(0, <[_]>::len))
 }

@@ -18,7 +18,7 @@ async fn modes() -> Vec<Mode> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_published_the_instant_a_head_comes_arrives() {
+async fn an_event_published_the_instant_a_head_comes_arrives() {
     fantail_faults::allow_many_descriptors().unwrap();
     for mode in modes().await {
         let tally = open_then_publish::run(&fantail(), mode, 1_500, SEED).await.unwrap();

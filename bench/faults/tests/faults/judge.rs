@@ -1,4 +1,4 @@
-//! The tool is tried itself: a server that does wrong stands before two sound nodes, and the trial must say so.
+//! The tool is tried itself: a faulty server stands in front of two sound nodes, and the trial must say so.
 
 use fantail_faults::{Fault, Mode, Plan, TrialOutcome, trial};
 use fantail_testkit::Defect;
@@ -7,14 +7,14 @@ use crate::program::fantail;
 
 const SEED: u64 = 11;
 
-/// Where every reader is told a gap each second, and most of what came may come again.
+/// Every reader gets a gap each second here, and most events may come again.
 const MOVING: &str = "streams-moving";
 
 /// Plays one fault with a server before each node that has this defect.
 async fn tried(fault: &str, defect: Defect) -> TrialOutcome {
     fantail_faults::allow_many_descriptors().unwrap();
     let fantail = fantail();
-    // The ledger knows the order of each publisher's own events only, so what is swapped must be of one.
+    // The ledger knows the order of each publisher's own events only, so swapped events must be of one.
     let crowd = (80, 1);
     let quick = fault == MOVING;
     let plan = Plan { fantail, mode: Mode::Pubsub, seed: SEED, quick, crowd, defect };
@@ -24,7 +24,7 @@ async fn tried(fault: &str, defect: Defect) -> TrialOutcome {
     outcome
 }
 
-/// The defect was made, and so the promise broken.
+/// The defect was made, and so the promise was broken.
 async fn found(fault: &str, defect: Defect) -> TrialOutcome {
     let outcome = tried(fault, defect).await;
     assert!(outcome.felt("spoiled") > 0, "{defect:?} was never made, so nothing was tried");
@@ -87,11 +87,11 @@ async fn gaps_between_nodes_do_not_hide_an_event_that_is_dropped_or_doubled_or_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_comes_again_without_a_gap_is_found_out() {
+async fn an_event_that_comes_again_without_a_gap_is_found_out() {
     assert!(found(MOVING, Defect::HideGaps).await.verdict.duplicated > 0);
 }
 
-/// And what it is found to be worth: the same fault with every gap told.
+/// This is the limit of the verdict: the same fault with every gap declared.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_that_tells_of_every_gap_keeps_the_promise_though_events_are_lost() {
     let outcome = tried("connections-cut", Defect::None).await;

@@ -1,4 +1,4 @@
-//! The tool from outside: its checks in short, and that it finds what it is there to find.
+//! The tool from outside: short checks, and trials of the judge.
 #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
 mod checks;

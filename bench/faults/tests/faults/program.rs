@@ -1,6 +1,6 @@
-//! The program under test, which is another package's: it is built here, so that it is never missing and never old.
+//! The program under test belongs to another package. It is built here, so that it is never missing and never old.
 //!
-//! `FANTAIL_PROGRAM` names one that was built already, as by `scripts/test`.
+//! `FANTAIL_PROGRAM` names one that is built already, as in `scripts/test`.
 
 use std::env;
 use std::path::PathBuf;

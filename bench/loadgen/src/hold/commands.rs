@@ -1,5 +1,5 @@
-//! The parent's commands. A thread of its own reads them, since standard input may be anything; the worker's loop is
-//! woken for each.
+//! The parent's commands. A thread of its own reads them, since standard input may be anything. It wakes the worker's
+//! loop for each.
 
 use std::io::BufRead as _;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
@@ -22,7 +22,7 @@ impl Commands {
         std::thread::spawn(move || {
             for line in std::io::stdin().lock().lines().map_while(Result::ok) {
                 let sent = sender.send(line);
-                // Nothing can be done about a failed wake-up here; the loop looks again at its next timeout.
+                // A failed wake-up cannot be repaired here; the loop looks again at its next timeout.
                 let _ = waker.wake();
                 if sent.is_err() {
                     return;
@@ -46,7 +46,7 @@ impl Commands {
     }
 }
 
-/// What the parent wants.
+/// The parent's next order.
 #[derive(Debug)]
 pub(crate) enum Next {
     Command(WorkerCommand),

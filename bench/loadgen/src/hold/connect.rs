@@ -11,8 +11,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 pub(crate) fn begin(target: SocketAddr, source: Option<Ipv4Addr>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
-    // At the end of a run all streams are reset rather than closed: thousands of connections in TIME_WAIT would make the
-    // kernel search long for a free port and slow the opening of the next run down.
+    // At the end of a run all streams are reset rather than closed. Thousands of connections in TIME_WAIT would make
+    // the kernel search long for a free port, and slow down the opening of the next run.
     socket.set_linger(Some(Duration::ZERO))?;
     if let Some(source) = source.filter(|_| target.is_ipv4()) {
         // The kernel picks a port that is free on this address; when they run out, more source addresses help.

@@ -21,7 +21,7 @@ enum Phase {
     Body(Body),
 }
 
-/// Why a connection cannot be decoded further.
+/// The reason why a connection cannot be decoded further.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DecodeFault {
     Http(String),
@@ -54,17 +54,17 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// Whether the head has come and said that this is a stream.
+    /// Whether the head has come and names a stream.
     pub(crate) fn is_open(&self) -> bool {
         !matches!(self.phase, Phase::Head(_))
     }
 
-    /// Whether the server said that nothing more will come.
+    /// Whether the server has ended the stream.
     pub(crate) fn is_ended(&self) -> bool {
         matches!(&self.phase, Phase::Body(body) if body.is_done())
     }
 
-    /// Reads what came, handing each whole block to `each`.
+    /// Reads these bytes, and hands each whole block to `each`.
     pub(crate) fn feed(&mut self, bytes: &[u8], each: &mut impl FnMut(SseBlock<'_>)) -> Result<(), DecodeFault> {
         let Phase::Head(head) = &mut self.phase else { return self.feed_body(bytes, each) };
         head.extend_from_slice(bytes);

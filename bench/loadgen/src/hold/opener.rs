@@ -1,6 +1,5 @@
-//! Opens the streams of one `Open` command: no faster than told, and never with more unanswered requests than a
-//! server's accept queue can be expected to hold. Knows who is next and who has answered; the sockets are the
-//! worker's.
+//! Opens the streams of one `Open` command: no faster than ordered, and never with more unanswered requests than fit
+//! into a server's accept queue. It knows the next stream and the answered ones; the sockets are the worker's.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,7 +12,7 @@ use crate::hold::stream::Begun;
 use crate::latency::Latency;
 use crate::message::{Open, Opened, channel_name, published_on};
 
-/// Requests without an answer at any time. Beyond it the measure would be of the listen queue, not of the server.
+/// The most requests without an answer. More would measure the listen queue instead of the server.
 const UNANSWERED_MAX: u32 = 512;
 
 /// The progress of one `Open`.
@@ -50,7 +49,7 @@ impl Opener {
         self.answered == self.plan.streams
     }
 
-    /// Whether streams are still unanswered though the time for it is up.
+    /// Whether streams are still unanswered after the deadline.
     pub(crate) fn is_overdue(&self) -> bool {
         !self.is_done() && now_nanos().saturating_sub(self.began_nanos) > self.plan.deadline_seconds * 1_000_000_000
     }
@@ -93,7 +92,7 @@ impl Opener {
         *self.failed.entry(reason).or_default() += 1;
     }
 
-    /// Gives up on streams that have not been answered; those that were never begun fail too.
+    /// Gives up on streams without an answer; those that were never begun fail too.
     pub(crate) fn give_up(&mut self) {
         let reason = format!("no head within {} s", self.plan.deadline_seconds);
         let rest = u64::from(self.plan.streams - self.answered);

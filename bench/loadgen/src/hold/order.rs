@@ -10,22 +10,22 @@ use crate::latency::Latency;
 use crate::message::WorkerTally;
 use crate::payload;
 
-/// The event by which a server says that something is missing.
+/// The event by which a server declares a gap.
 const GAP: &[u8] = b"fantail.gap";
 
-/// Event types that begin so are the server's own.
+/// The prefix of the server's own event types.
 const OWN: &[u8] = b"fantail.";
 
-/// What one stream follows and which event it waits for.
+/// The channel of one stream, and the event that it waits for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Expectation {
     pub(crate) stream: u32,
     pub(crate) channel: u32,
-    /// The number of the next event; every lower one was seen or stands among the missing.
+    /// The number of the next event; every lower one was seen or is among the missing.
     pub(crate) next: u64,
 }
 
-/// Counts what the streams of one worker see in one round.
+/// Counts the observations of one worker's streams in one round.
 #[derive(Debug)]
 pub(crate) struct Checker {
     tally: WorkerTally,
@@ -86,7 +86,7 @@ impl Checker {
         }
     }
 
-    /// Ends the round: tells what was seen and starts counting anew.
+    /// Ends the round: returns the tally and starts counting anew.
     pub(crate) fn take_tally(&mut self) -> WorkerTally {
         let tally = WorkerTally { latency: self.latency.samples(), ..std::mem::take(&mut self.tally) };
         self.latency.clear();
@@ -126,7 +126,7 @@ mod tests {
         [format!("{:x}\r\n", text.len()).as_bytes(), &text, b"\r\n"].concat()
     }
 
-    /// What the checker makes of a stream that carries these frames and should carry `published` events.
+    /// The tally of a stream that carries these frames and should carry `published` events.
     fn checked(frames: &[Vec<u8>], published: u64) -> WorkerTally {
         let mut checker = Checker::new().unwrap();
         let mut expectation = Expectation { stream: 0, channel: CHANNEL, next: 1 };
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_last_words_are_no_event_of_a_publisher() {
+    fn the_servers_own_events_are_no_event_of_a_publisher() {
         let text = "event: fantail.close\ndata: {}\nretry: 1234567\n\n";
         let close = format!("{:x}\r\n{text}\r\n", text.len()).into_bytes();
         assert!(is_clean(&checked(&[frame(CHANNEL, 1), close], 1)));

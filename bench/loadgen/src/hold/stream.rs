@@ -1,4 +1,4 @@
-//! One stream: its socket, what it has read so far and which event it waits for. Checking is the checker's part.
+//! One stream: its socket, the bytes so far and the event that it waits for. The checker does the checking.
 
 use std::io::{self, Read as _, Write as _};
 use std::rc::Rc;
@@ -21,14 +21,14 @@ pub(crate) struct Begun {
 /// An opening, open or ended stream.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    /// Gone once the stream is over.
+    /// None once the stream is over.
     socket: Option<TcpStream>,
     decoder: Decoder,
     expectation: Expectation,
     begun_nanos: u64,
     /// The request, until it is sent.
     request: Option<String>,
-    /// Whether the outside has been told that this is a stream.
+    /// Whether the opening was reported.
     opened: bool,
     /// Whether it was told to read no more.
     stopped: bool,
@@ -36,18 +36,18 @@ pub(crate) struct Stream {
     last_id: Option<Rc<[u8]>>,
 }
 
-/// The latest ids, shared by the streams that saw them: thousands of streams that all got the same event hold one
-/// text. Not asked to remember, it does nothing.
+/// The latest ids, shared by the streams that saw them: thousands of streams with the same event hold one text. It does
+/// nothing unless it is asked to remember.
 #[derive(Debug, Default)]
 pub(crate) struct Ids {
     latest: Option<Rc<[u8]>>,
     remember: bool,
 }
 
-/// What became of a stream when its socket was ready.
+/// The outcome of a ready socket.
 #[derive(Debug)]
 pub(crate) enum StreamChange {
-    /// Nothing that others need to know.
+    /// Nothing to report.
     Same,
     /// The head has come, so many nanoseconds after the connection began.
     Opened { nanos: u64 },
@@ -60,7 +60,7 @@ pub(crate) enum StreamChange {
 /// The receive buffer of a stream that stopped reading.
 const STOPPED_RECEIVE_BYTES: usize = 4096;
 
-/// Why reading stopped for good.
+/// The reason why reading stopped for good.
 type Over = String;
 
 impl Stream {
@@ -95,7 +95,7 @@ impl Stream {
         let reads = self.socket.is_some() && self.opened && !self.stopped;
         self.stopped = true;
         if let Some(socket) = &self.socket {
-            // A client's own buffer stands on another machine; here the server would pay for filling it.
+            // A real client's own buffer is on another machine; here the server would pay for filling it.
             let _ = socket2::SockRef::from(socket).set_recv_buffer_size(STOPPED_RECEIVE_BYTES);
         }
         reads
@@ -164,8 +164,8 @@ impl Stream {
         if event.is_readable() || closing { self.receive(socket, closing, buffer, checker, ids) } else { Ok(()) }
     }
 
-    /// Readiness is edge-triggered, but a read that did not fill the buffer has emptied the socket: only a full
-    /// buffer or a closed peer makes a second read necessary, which saves half of all system calls.
+    /// Readiness is edge-triggered, but a read that did not fill the buffer has emptied the socket. Only a full buffer
+    /// or a closed peer makes a second read necessary, which saves half of all system calls.
     fn receive(
         &mut self,
         socket: &mut TcpStream,
@@ -226,7 +226,7 @@ fn send(socket: &mut TcpStream, request: &str) -> io::Result<()> {
     if let Some(error) = socket.take_error()? {
         return Err(error);
     }
-    // A fresh socket has room for any request; if it has not, something is badly wrong.
+    // A new socket has room for any request; if it has not, something is badly wrong.
     let sent = socket.write(request.as_bytes())?;
     if sent == request.len() { Ok(()) } else { Err(io::Error::other("request did not fit the socket")) }
 }

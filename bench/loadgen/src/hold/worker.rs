@@ -20,7 +20,7 @@ const COMMANDS: Token = Token(usize::MAX - 1);
 const EVENTS_PER_POLL: usize = 4096;
 /// One buffer for all streams; large enough that a stream is nearly always emptied by one read.
 const READ_BUFFER_BYTES: usize = 256 * 1024;
-/// How often pending connections are looked at, and how often progress is told.
+/// How often pending connections are looked at, and how often progress is reported.
 const CONNECT_TICK: Duration = Duration::from_millis(1);
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -64,7 +64,7 @@ impl Worker {
     pub(crate) fn run(mut self) -> anyhow::Result<()> {
         let outcome = self.serve();
         if let Err(error) = &outcome {
-            // Whether or not the parent can still hear it, the error below ends this worker.
+            // The error below ends this worker, whether or not the parent can still hear it.
             let _ = tell(&Notice::Failed { reason: format!("{error:#}") });
         }
         outcome
@@ -100,7 +100,7 @@ impl Worker {
             (StreamChange::Opened { nanos }, Some(opener)) => opener.note_opened(nanos),
             (StreamChange::Failed { reason }, Some(opener)) => opener.note_failed(reason),
             (StreamChange::Ended, _) => self.ended += 1,
-            // Outside of an `Open` no stream is without its answer: the unanswered were closed at its end.
+            // Outside of an `Open` every stream has its answer: unanswered ones were closed at its end.
             (StreamChange::Same | StreamChange::Opened { .. } | StreamChange::Failed { .. }, _) => {}
         }
     }

@@ -15,7 +15,7 @@ pub(crate) struct Bar {
     pub(crate) label: String,
     pub(crate) value: f64,
     pub(crate) text: String,
-    /// Ours is told apart by its colour.
+    /// The colour marks ours.
     pub(crate) ours: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What scenarios find: figures with what they are compared to, and remarks. Pure data.
+//! The findings of scenarios: figures with their comparison, and remarks. Pure data.
 
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ pub(crate) enum Unit {
     Count,
 }
 
-/// How a figure is read from what was measured.
+/// The way from a measurement to a figure.
 pub(crate) type Of<T> = fn(&T) -> f64;
 
 /// One line of the summary.
@@ -31,17 +31,17 @@ pub(crate) struct Figure {
     pub(crate) other: Option<(String, f64)>,
     /// Ours over the other's, pair by pair.
     pub(crate) ratio: Option<Ratio>,
-    /// What the figure holds for.
+    /// The conditions of the figure.
     pub(crate) reach: String,
 }
 
-/// Everything that was found.
+/// All findings.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Findings {
     pub(crate) figures: Vec<Figure>,
-    /// What a reader must know beside the figures: doubts, losses of others, missing peers.
+    /// Remarks beside the figures: doubts, losses of others, missing peers.
     pub(crate) remarks: Vec<String>,
-    /// Where our own promise was broken or a scenario did not run. Empty, or the suite has failed.
+    /// Our own broken promises, and scenarios that did not run. If there is any the suite has failed.
     pub(crate) failures: Vec<String>,
 }
 

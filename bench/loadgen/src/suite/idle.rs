@@ -1,4 +1,4 @@
-//! What streams cost that get nothing: memory, and the CPU of keepalives.
+//! The cost of idle streams: memory, and the CPU of keepalives.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::suite::figure::{Figure, Findings, Of, Unit};
 use crate::suite::server::Server;
 use crate::workload::ChannelLayout;
 
-/// The three ways to say it, and what a server does not give back. A server that takes memory for a short time when many
-/// connect at once, and serves later streams from what it then has left, shows a slope near nothing; seen from the empty
-/// server all of it counts, and in the whole server its program too.
+/// The three ways to state it, and memory that a server does not give back. A server may take memory for a short time
+/// when many connect at once, and serve later streams from the rest of it. Then its slope is near nothing. Seen from
+/// the empty server all of it counts, and in the whole server its program too.
 pub(crate) const WHOLE: &str = "memory per idle stream, whole server";
 const FROM_EMPTY: &str = "memory per idle stream, from empty";
 const SLOPE: &str = "memory per idle stream, slope";
@@ -61,7 +61,7 @@ pub(crate) fn memory(
                 unit: Unit::Bytes,
                 ours: of(&ours),
                 other: other.map(|(name, idle)| (name.to_owned(), of(&idle))),
-                // A slope near nothing, or below, has no ratio that means something.
+                // A slope near nothing, or below, has no meaningful ratio.
                 ratio: other
                     .filter(|(_, idle)| of(&ours) > 0.0 && of(idle) > 0.0)
                     .map(|(_, idle)| Ratio::from_pairs(vec![of(&ours) / of(&idle)])),
@@ -118,7 +118,7 @@ pub(crate) fn keepalive(bench: &Bench, scenario: &'static str, findings: &mut Fi
         fleet.open(bench.scale.streams)?;
         fleets.push(fleet);
     }
-    // What opening left to do is done by then, and the first sweep has begun.
+    // The work that opening left is done by then, and the first sweep has begun.
     std::thread::sleep(Duration::from_secs(3));
     let read = || servers.map(|server| proc::cpu(&server.target.pids));
     let [ours_before, floor_before] = read();

@@ -79,7 +79,7 @@ fn tell(
         ratio: Some(Ratio::of(&a[1..], &b[1..])?),
         reach: reach.clone(),
     });
-    // Against the floor, only the cost is a question; it makes no promise to anyone.
+    // Against the floor only the cost is a question; it makes no promise.
     if other == FLOOR && scenario != "steady-floor" {
         return Ok(());
     }
@@ -105,7 +105,7 @@ fn middle(rounds: &[RoundReport], of: impl Fn(&RoundReport) -> f64) -> f64 {
     median(rounds[1..].iter().map(of).collect())
 }
 
-/// Our own faults fail the suite, those of others are told.
+/// Our own faults fail the suite; those of others are reported.
 pub(crate) fn note_faults(scenario: &str, name: &str, rounds: &[RoundReport], findings: &mut Findings) {
     let faults: u64 = rounds.iter().map(|round| round.faults.total()).sum();
     if faults > 0 {

@@ -1,4 +1,4 @@
-//! The scenarios, as data: what is played, against whom and how large. How a kind is played stands elsewhere.
+//! The scenarios, as data: the load, the opponents and the scale. Other files play them.
 
 use crate::workload::ChannelLayout;
 
@@ -23,7 +23,7 @@ pub(crate) enum Play {
     Connect { peers: &'static [&'static str] },
     /// New streams while all others are served without pause.
     HeadWhileServing { peers: &'static [&'static str] },
-    /// All connections reset at once; all come back for what they missed.
+    /// All connections reset at once; all come back for the events that they missed.
     Return { events_away: u64 },
     /// One stream in ten stops reading; paired with a server on which none does.
     Slow { payload: u32, events: u64 },
@@ -43,7 +43,7 @@ pub(crate) struct ScenarioLoad {
     pub(crate) rounds: u32,
 }
 
-/// How large everything is.
+/// The scale of everything.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scale {
     pub(crate) streams: u32,
@@ -51,7 +51,7 @@ pub(crate) struct Scale {
     pub(crate) rounds_most: u32,
     pub(crate) events_divisor: u64,
     pub(crate) keepalive_seconds: u64,
-    /// Peers per scenario, those named first.
+    /// The most peers per scenario; the first named ones are taken.
     pub(crate) peers_most: usize,
 }
 

@@ -1,5 +1,5 @@
-//! Servers under test: starts them on their core, waits until they listen, ends them. Only processes that it started are
-//! ever ended.
+//! Servers under test: starts them on their core, waits until they listen, ends them. It ends only processes that it
+//! started.
 
 use std::fs::{self, File};
 use std::net::TcpStream;
@@ -25,7 +25,7 @@ const FAMILY_SETTLED: Duration = Duration::from_millis(600);
 const END_PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Where programs are and where servers run.
+/// The places of programs, and the CPU of servers.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
     /// The folder with the release programs.
@@ -54,7 +54,7 @@ pub(crate) enum Port {
     Shared,
 }
 
-/// What a peer's `peer.toml` tells.
+/// The content of a peer's `peer.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Peer {
@@ -65,7 +65,7 @@ struct Peer {
     #[serde(default)]
     headers: Vec<String>,
     channels: bool,
-    /// Where a peer cannot open as many per second as the others.
+    /// For a peer that cannot open as many per second as the others.
     connect_rate: Option<u32>,
 }
 
@@ -100,7 +100,7 @@ impl Places {
         )
     }
 
-    /// The peers there are, each with its version or with how it is installed.
+    /// The peers at hand, each with its version or with how it is installed.
     pub(crate) fn check_peers(&self) -> anyhow::Result<Vec<(String, Result<String, String>)>> {
         let mut peers = Vec::new();
         for entry in fs::read_dir(&self.peers).with_context(|| format!("cannot read {}", self.peers.display()))? {
@@ -152,7 +152,7 @@ impl Places {
 }
 
 impl Server {
-    /// A Redis server of our own. It runs beside the clients: only what it makes Fantail do is measured.
+    /// A Redis server of our own. It runs beside the clients: only the load that it causes in Fantail is measured.
     pub(crate) fn redis() -> anyhow::Result<Self> {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "TERM", "redis-server"]);
@@ -161,7 +161,7 @@ impl Server {
         Self::start(command, target, Port::Own).context("redis is needed here: apt-get install redis-server")
     }
 
-    /// Peers get a folder of their own as their last word; programs of ours take none, but log there.
+    /// A peer gets a folder of its own as its last word. Our programs take none, but log there.
     fn start(mut command: Command, mut target: ServerUnderTest, port: Port) -> anyhow::Result<Self> {
         let name = target.name.clone();
         let own = (port == Port::Own).then_some(target.subscribe.address);
@@ -190,7 +190,7 @@ impl Server {
         Ok(server)
     }
 
-    /// How its streams are opened.
+    /// The options for opening its streams.
     pub(crate) fn opening(&self, channels: ChannelLayout) -> OpeningOptions {
         OpeningOptions {
             channels,
@@ -237,7 +237,7 @@ impl Server {
     }
 
     fn signal(&self, signal: Signal) {
-        // Those that have ended meanwhile need no signal.
+        // Processes that have ended meanwhile need no signal.
         for pid in proc::family(self.child.id()).unwrap_or_default() {
             if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
                 let _ = kill_process(pid, signal);

@@ -24,14 +24,14 @@ use crate::workload::{ChannelLayout, OpeningOptions};
 /// Faster than any server opens; the unanswered requests are the bound.
 const AT_ONCE: u32 = 10_000_000;
 const CONNECT_ROUNDS: usize = 3;
-/// New streams beside those that are served, and how many come per second.
+/// New streams beside the served ones, and how many come per second.
 const NEWCOMERS: u32 = 500;
 const NEWCOMERS_PER_SECOND: u32 = 250;
 const ONE: ChannelLayout = ChannelLayout::Count(1);
 /// One stream in so many stops reading.
 const STOPPED_EVERY: u32 = 10;
-/// How long a stopped stream stays: longer than all rounds together, and less than the 30 s after which the kernel gives up
-/// a connection whose client takes nothing.
+/// How long a stopped stream stays: longer than all rounds together, and less than the 30 s after which the kernel
+/// gives up a connection whose client takes nothing.
 const STALLED_AFTER: Duration = Duration::from_secs(27);
 const SLOW_ROUNDS: u32 = 4;
 /// Long enough that the pauses before both servers' rounds are alike.
@@ -183,8 +183,9 @@ pub(crate) fn come_back(
     Ok(())
 }
 
-/// What streams that stop reading cost the others, and the server: the same rounds in turn on two servers, one of which has
-/// one stream in ten stopped, so that the machine's moods hit both alike. Then, how the stopped ones end.
+/// The cost of streams that stop reading, for the others and for the server. The same rounds are played in turn on two
+/// servers, one of which has one stream in ten stopped, so that a change of the machine hits both alike. Then, the end
+/// of the stopped ones.
 pub(crate) fn slow(
     bench: &Bench,
     scenario: &'static str,
@@ -198,9 +199,9 @@ pub(crate) fn slow(
     let options = publishing(events, payload, 1);
     let (mut setup, _) = run::set(&slow.target, bench.scale.streams, &slow.opening(ONE), &options)?;
     let (mut other, _) = run::set(&plain.target, bench.scale.streams, &plain.opening(ONE), &options)?;
-    // Once to warm everything; what it costs belongs to no stopped stream.
+    // Once to warm up; its cost belongs to no stopped stream.
     note_faults(scenario, "fantail", &[setup.play(&options)?, other.play(&options)?], findings);
-    // Both logs grow alike meanwhile: what the one server has grown more than the other is the stopped streams'.
+    // Both logs grow alike meanwhile: the difference in growth belongs to the stopped streams.
     let servers = [&slow, &plain];
     let read = || -> anyhow::Result<_> {
         let [slow, plain] = servers.map(|server| proc::memory(&server.target.pids));
@@ -262,7 +263,7 @@ pub(crate) fn slow(
     Ok(())
 }
 
-/// Why streams ended, once so many have.
+/// The reasons of the streams' ends, once so many have ended.
 fn wait_until_ended(server: &Server, streams: u32) -> anyhow::Result<Vec<(String, f64)>> {
     let deadline = Instant::now() + 2 * STALLED_AFTER;
     loop {

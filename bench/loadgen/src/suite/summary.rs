@@ -1,4 +1,4 @@
-//! Writes what was found: the setup, a summary to read and charts to look at.
+//! Writes the findings: the setup, a summary and charts.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::suite::chart::{Bar, Panel, chart};
 use crate::suite::figure::{Figure, Findings};
 use crate::suite::idle::WHOLE;
 
-/// Everything a reader needs to judge the figures.
+/// The setup that a reader needs to judge the figures.
 #[derive(Debug, Serialize)]
 pub(crate) struct Setup {
     pub(crate) setting: Setting,
@@ -117,7 +117,7 @@ fn section(out: &mut String, title: &str, lines: &[String]) {
     }
 }
 
-/// Charts that have something to show: the one for a first look, and one of latencies.
+/// The charts with values: an overview, and one of latencies.
 fn charts(findings: &Findings) -> Vec<(&'static str, Vec<Panel>)> {
     let ratios = |title, what| Panel { title, bars: ratio_bars(findings, what, &["steady-floor", "steady-peers"]) };
     let memory = Panel {
@@ -141,7 +141,7 @@ fn charts(findings: &Findings) -> Vec<(&'static str, Vec<Panel>)> {
     all.into_iter().filter_map(shown).collect()
 }
 
-/// Each other's figure over ours, as the pairs have it: values of rounds that were not played in turn are not comparable.
+/// Each other's figure over ours, from the pairs: values of rounds that were not played in turn are not comparable.
 fn ratio_bars(findings: &Findings, what: &str, scenarios: &[&str]) -> Vec<Bar> {
     let chosen = |figure: &&Figure| figure.what == what && scenarios.contains(&figure.scenario);
     let others = findings.figures.iter().filter(chosen).filter_map(|figure| {

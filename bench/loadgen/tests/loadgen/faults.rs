@@ -1,4 +1,4 @@
-//! The checker checked: each way of breaking the promise is caught, named and told by the exit code.
+//! The checker checked: each kind of broken promise is caught, named and reported by the exit code.
 
 use crate::program::{FinishedRun, loadgen};
 use crate::toy_server::{Lie, ToyServer};

@@ -127,7 +127,7 @@ fn slope_opens_the_smaller_count_first_and_adds_to_it() {
 }
 
 #[test]
-fn nobody_listening_is_an_error_of_the_run() {
+fn a_server_that_does_not_listen_is_an_error_of_the_run() {
     let outcome = loadgen(&["run", "--subscribe-url-template", "http://127.0.0.1:1/sse/{channel}", "--streams", "3"]);
     assert_eq!(outcome.code, 1);
     assert!(outcome.stderr.contains("3 of 3 streams did not open"), "{}", outcome.stderr);

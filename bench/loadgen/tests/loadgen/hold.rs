@@ -87,10 +87,11 @@ fn stream_comes_back_with_the_last_id_it_saw() {
     assert_eq!(worker.hear("opened")["open"], 1);
 }
 
-/// 1. Of two streams the first is told to stop, and something is sent to it that no stream may get, then to the other.
+/// 1. Of two streams the first is told to stop. Then it is sent bytes that no stream may get, and the other is sent
+///    some too.
 /// 2. A worker that reads both has seen the first when it has seen the second.
 #[test]
-fn nothing_is_due_to_a_stream_that_was_told_to_stop() {
+fn a_stopped_stream_is_owed_nothing() {
     let mut worker = Worker::start();
     worker.tell_open(2, false);
     let mut sockets = [worker.accept("").0, worker.accept("").0];
@@ -112,7 +113,7 @@ fn nothing_is_due_to_a_stream_that_was_told_to_stop() {
 }
 
 #[test]
-fn stream_that_reads_is_missed_when_events_do_not_come() {
+fn a_reading_stream_without_its_events_is_reported() {
     let mut worker = Worker::start();
     worker.tell_open(1, false);
     let (_socket, _) = worker.accept("");

@@ -1,4 +1,4 @@
-//! The load generator from outside: against the floor, and against a toy server that can be told to break its promise.
+//! The load generator from outside: against the floor, and against a toy server that breaks its promise on demand.
 #![allow(clippy::unwrap_used, reason = "a failed setup step is a failed test")]
 
 mod faults;

@@ -1,10 +1,10 @@
-//! Runs the real program and reads what it told.
+//! Runs the real program and reads its report.
 
 use std::process::{Command, Output};
 
 use serde_json::Value;
 
-/// What a finished run left.
+/// The outcome of a finished run.
 pub(crate) struct FinishedRun {
     pub(crate) code: i32,
     pub(crate) stdout: String,

@@ -1,5 +1,5 @@
-//! A server just large enough to tell channels and batches apart, and to break its promise when told to: a checker
-//! has to be seen catching something.
+//! A server just large enough to tell channels and batches apart, and to break its promise on demand: the tests must
+//! see the checker catch a fault.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::Value;
 
-/// What goes wrong, always at the third event of a channel.
+/// The fault, always at the third event of a channel.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lie {
     None,

@@ -49,7 +49,7 @@ async fn main() -> std::io::Result<()> {
         let channels = Arc::clone(&channels);
         tokio::spawn(async move {
             let service = service_fn(move |request| answer(Arc::clone(&channels), request));
-            // A client that goes away in the middle is everyday life here.
+            // A client that goes away in the middle is normal.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
         });
     }
@@ -100,7 +100,7 @@ impl Body for Frames {
             self.next = next(receiver);
             match frame {
                 Ok(frame) => return Poll::Ready(Some(Ok(Frame::data(frame)))),
-                // The load generator counts what was skipped.
+                // The load generator counts skipped events.
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return Poll::Ready(None),
             }
