@@ -41,7 +41,7 @@ pub enum TemplateError {
     Name {
         /// The template.
         text: String,
-        /// What is wrong with a name made of it.
+        /// The reason why a name made of it is refused.
         reason: ChannelNameError,
     },
 }

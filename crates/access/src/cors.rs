@@ -30,7 +30,7 @@ const EXPOSE_HEADERS: (&str, &str) = ("access-control-expose-headers", "Retry-Af
 pub struct CorsPolicy {
     allowed: Allowed,
     credentials: bool,
-    /// What a preflight grants to be sent.
+    /// The request headers that a preflight grants.
     request_headers: Arc<str>,
 }
 
@@ -52,7 +52,7 @@ enum Allowed {
 pub struct CorsPolicyError {
     /// The entry as it was written.
     pub entry: String,
-    /// What is wrong with it.
+    /// The reason for the refusal.
     pub reason: OriginError,
 }
 

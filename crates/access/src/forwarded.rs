@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_can_say_who_he_is() {
+    fn only_a_trusted_proxy_can_name_another_client() {
         for (attack, trusted, peer, values) in [
             ("a client that reaches us itself", &["10.0.0.0/8"][..], "203.0.113.9", &["1.2.3.4"][..]),
             ("a client where nobody is trusted", &[], "127.0.0.1", &["1.2.3.4"]),

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use fantail_wire::{ChannelName, ChannelPattern, ChannelPatternError};
 
-/// What a bearer of a token may do at the internal listener.
+/// The rights of a bearer of a token at the internal listener.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InternalRights {
     /// Channels to which it may publish.

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_origin_is_refused_with_its_reason() {
+    fn a_text_that_is_no_origin_is_refused_with_its_reason() {
         let refused = [
             ("", OriginError::Empty),
             ("null", OriginError::Null),

@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_refused_and_so_is_one_that_was_made_for_something_else() {
+    fn a_text_that_is_no_token_and_a_token_for_another_use_are_refused() {
         let check = |token: &str| check_token(token, &keys(), &TokenRules::default(), NOW).map(|_| ());
         for text in ["", ".", "..", "a.b", "a.b.c.d", "\u{0}.\u{0}.\u{0}", "e30.e30.", "🙂.🙂.🙂"] {
             assert_eq!(check(text), Err(TokenError::Form), "{text}");

@@ -1,4 +1,4 @@
-//! Rules between the settings that tell who may read and publish.
+//! Rules between the settings for reading and publishing.
 
 use crate::choices::AccessMode;
 use crate::layers::Rule;

@@ -14,20 +14,21 @@ use crate::suggest;
 /// The most rules: a channel keeps the number of its rule in one byte, and 0 stands for none.
 const RULES_MAX: usize = 255;
 
-/// The forms of what a rule may hold. Each is also a setting of its own, which stands for all other channels.
+/// The forms of a rule's options. Each is also a setting of its own, which holds for all other channels.
 pub(crate) const SLOW_POLICY: Word<SlowPolicy> = Word::new();
 pub(crate) const PLAIN_EVENTS_EXPECTED: Switch = Switch;
 pub(crate) const LOG_EVENTS_MAX: Count = Count { min: 1, max: 1_000_000 };
 pub(crate) const LOG_BYTES_MAX: Size = Size { min: 4 * KIB, max: 4 * GIB };
 pub(crate) const LOG_AGE_MAX: Time = Time { min: SHORTEST, max: Duration::from_hours(7 * 24) };
 
-/// The options of a rule: the key, what the program gets, the form, the comment.
+/// The options of a rule: the key, its value in the program, the form, the comment.
 macro_rules! options {
     ($($key:ident: $value:ty = $form:ident, $doc:literal;)*) => {
-        /// What a rule may hold besides its pattern.
+        /// The keys of a rule besides its pattern.
         const KEYS: &[&str] = &[$(stringify!($key)),*];
 
-        /// What differs for the channels whose whole name fits `pattern`. What is not said is as for all others.
+        /// The options of the channels whose whole name fits `pattern`. Options that it does not set are as for all
+        /// others.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct ChannelRule {
             /// A name in which each `*` stands for any characters.
@@ -35,7 +36,7 @@ macro_rules! options {
             $(#[doc = $doc] pub $key: Option<$value>,)*
         }
 
-        /// A rule of which not all has been read.
+        /// A rule that has been read in part.
         #[derive(Default)]
         pub(crate) struct ChannelRuleDraft {
             pattern: Option<ChannelPattern>,
@@ -53,7 +54,7 @@ macro_rules! options {
                 }
             }
 
-            /// The rule, if as a whole it can be meant.
+            /// The rule, if it makes sense as a whole.
             pub(crate) fn finish(self) -> Result<ChannelRule, String> {
                 let Some(pattern) = self.pattern else {
                     return Err("pattern is missing; it names the channels, as in pattern=news.*".to_owned());
@@ -88,7 +89,7 @@ macro_rules! options {
 }
 
 options! {
-    slow_policy: SlowPolicy = SLOW_POLICY, "What becomes of streams that are slower than the log is long.";
+    slow_policy: SlowPolicy = SLOW_POLICY, "Policy for streams that are slower than the log is long.";
     plain_events_expected: bool = PLAIN_EVENTS_EXPECTED, "Whether each outage is a gap though no plain event was seen.";
     log_events_max: usize = LOG_EVENTS_MAX, "Events kept.";
     log_bytes_max: usize = LOG_BYTES_MAX, "Bytes of events kept.";
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rule_is_refused_with_what_to_write() {
+    fn a_text_that_is_no_rule_is_refused_with_the_form_to_write() {
         for (text, reason) in [
             ("", "pattern is missing"),
             ("slow_policy=skip", "pattern is missing"),

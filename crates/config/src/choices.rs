@@ -37,10 +37,10 @@ impl Words for LogFormat {
     const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }
 
-/// Which readers are let in, and who decides.
+/// The readers that are let in, and the judge of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessMode {
-    /// Everyone who reaches the port reads every channel.
+    /// Every client that reaches the port reads every channel.
     Open,
     /// A JSON Web Token names the channels.
     Token,
@@ -48,7 +48,7 @@ pub enum AccessMode {
     Origin,
     /// A token must be good, and then the service is asked.
     TokenThenOrigin,
-    /// A trusted proxy has decided, and says in header fields what it allows.
+    /// A trusted proxy has decided, and header fields say what it allows.
     Proxy,
 }
 

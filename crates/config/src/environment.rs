@@ -1,8 +1,8 @@
 //! The environment: every variable that starts with `FANTAIL_` is meant for this program.
 //!
-//! An empty one counts as not set. A variable that no setting owns is a fault, because a mistyped one would otherwise be silently
-//! without effect. The exception is what Kubernetes puts there by itself: in a namespace with a
-//! service called `fantail` every pod is given `FANTAIL_SERVICE_HOST` and its kin.
+//! An empty variable counts as not set. A variable without a setting is a fault, because a mistyped one would otherwise
+//! have no effect, silently. The exception is Kubernetes: in a namespace with a service called `fantail` it gives every
+//! pod `FANTAIL_SERVICE_HOST` and its kin.
 
 use std::ffi::{OsStr, OsString};
 
@@ -17,7 +17,7 @@ const PREFIX: &str = "FANTAIL_";
 pub(crate) fn read(variables: &[(OsString, OsString)]) -> (Vec<Given>, Faults) {
     let mut ours: Vec<_> = variables.iter().map(|(name, value)| (name.to_string_lossy(), value)).collect();
     ours.retain(|(name, value)| name.starts_with(PREFIX) && !is_service_link(name, value));
-    // The order of the environment is nobody's choice; faults are easier to read sorted.
+    // Faults are easier to read in sorted order than in the environment's.
     ours.sort();
 
     let (mut given, mut faults) = (Vec::new(), Faults::default());
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kubernetes_adds_for_a_service_of_this_name_is_no_fault() {
+    fn variables_that_kubernetes_adds_for_a_service_of_this_name_are_no_fault() {
         let links = [
             ("FANTAIL_SERVICE_HOST", "10.0.0.1"),
             ("FANTAIL_SERVICE_PORT", "80"),

@@ -1,11 +1,11 @@
-//! What is wrong with what the operator said: where it stands, what it is, what to do instead.
+//! A mistake of the operator: its place, its description and its remedy.
 //!
-//! A fault never holds a secret's value. Faults are collected, not thrown at the first, because
-//! nobody wants to start a program five times to learn of five typing errors.
+//! A fault never holds a secret's value. All faults are collected, because nobody wants to start a program five times
+//! to learn of five typing errors.
 
 use std::fmt;
 
-/// Where the operator wrote it.
+/// The place where the operator wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Location {
     /// A line of the configuration file, counted from 1.
@@ -19,7 +19,7 @@ pub enum Location {
     Variable(String),
     /// A flag, with its dashes.
     Flag(String),
-    /// The command line, where no flag is to blame.
+    /// The command line, where no single flag is to blame.
     CommandLine,
 }
 
@@ -34,17 +34,16 @@ impl fmt::Display for Location {
     }
 }
 
-/// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{location}: {message}")]
 pub struct Fault {
-    /// Where it stands.
+    /// Its place.
     pub location: Location,
-    /// What it is and what to do.
+    /// The mistake, and its remedy.
     pub message: String,
 }
 
-/// Everything that is wrong, one line each when displayed.
+/// All mistakes, one line each when displayed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults(Vec<Fault>);
 
@@ -64,7 +63,7 @@ impl Faults {
         self.0.len()
     }
 
-    /// Adds what another part of the program found, to be shown with the rest.
+    /// Adds a fault from another part of the program, to be shown with the rest.
     pub fn push(&mut self, location: Location, message: impl Into<String>) {
         self.0.push(Fault { location, message: message.into() });
     }

@@ -24,7 +24,7 @@ pub(crate) fn read(path: &str, text: &str) -> (Vec<Given>, Faults) {
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let place = place_at(error.span().map_or(0, |span| span.start));
-        // One slip can upset the parser several times; the first word on a line is the useful one.
+        // One slip can upset the parser several times; the first message on a line is the useful one.
         if broken_lines.insert(place.clone()) {
             faults.push(place, error.message());
         }
@@ -130,7 +130,7 @@ fn unknown_key(key: &str, value: &DeValue<'_>) -> String {
     format!("unknown setting {key:?}; {}", suggest::advice(key, keys))
 }
 
-/// The value as texts, or nothing if its type cannot be meant.
+/// The value as texts, or nothing if its type is wrong.
 fn texts_of(setting: &Setting, value: &DeValue<'_>) -> Option<Vec<String>> {
     match value {
         DeValue::String(text) => Some(vec![text.to_string()]),

@@ -1,8 +1,8 @@
 //! The command line: one flag per setting, read by clap, with every fault collected.
 //!
-//! clap stops at the first mistake. Here the mistaken argument is noted and taken out, and clap is
-//! asked again, so that one run tells all of them. Values are not judged here but in the layers,
-//! with the same words as those from file and environment.
+//! clap stops at the first mistake. Here the mistaken argument is noted and taken out, and clap is asked again, so that
+//! one run reports all of them. Values are not judged here but in the layers, with the same messages as those from file
+//! and environment.
 
 use std::ffi::{OsStr, OsString};
 
@@ -20,7 +20,7 @@ const AFTER_HELP: &str = "\
 A setting may stand in the file, in its variable or in its flag; of these the later wins.
 Durations have a unit (500ms, 15s, 5m), sizes are bytes or KiB, MiB, GiB.";
 
-/// The settings given as flags, and what was wrong with the command line.
+/// The settings given as flags, and the faults of the command line.
 ///
 /// Faults travel with the flags, so that `resolve` can report them together with its own.
 #[derive(Clone, Default)]
@@ -29,9 +29,9 @@ pub struct Flags {
     pub(crate) faults: Faults,
 }
 
-/// What the command line asked for.
+/// The request of the command line.
 pub enum Parsed {
-    /// Go on with these flags; the matches hold whatever else the command declares.
+    /// Go on with these flags; the matches hold the other arguments of the command.
     Run {
         /// The settings among the flags.
         flags: Flags,
@@ -87,7 +87,7 @@ pub fn parse_flags_of(command: &Command, args: &[OsString]) -> Parsed {
 fn clap_arg(setting: &'static Setting) -> Arg {
     let heading = GROUPS.iter().find(|(group, _)| *group == setting.group).map(|(_, heading)| *heading);
     let arg = Arg::new(setting.key);
-    // Only behind an equals sign, else the flag alone would swallow what follows it.
+    // Only behind an equals sign, else the flag alone would swallow the next argument.
     let arg = match setting.form.shape() {
         Shape::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
         _ => arg,
@@ -111,7 +111,7 @@ fn help_of(setting: &Setting) -> String {
 fn run(matches: ArgMatches, faults: Faults) -> Parsed {
     let mut flags = Flags { given: Vec::new(), faults };
     for setting in SETTINGS {
-        // An error means that these matches know nothing of the setting, so it was not given.
+        // An error means that these matches have no such setting, so it was not given.
         if let Ok(Some(values)) = matches.try_get_many::<OsString>(setting.key) {
             flags.take(setting, &values.collect::<Vec<_>>());
         }
@@ -133,7 +133,7 @@ impl Flags {
     }
 }
 
-/// Notes the fault that clap saw and removes what caused it. False if it is of another sort.
+/// Notes the fault that clap saw and removes its cause. False if it is of another sort.
 fn take_out(command: &Command, error: &clap::Error, args: &mut Vec<OsString>, faults: &mut Faults) -> bool {
     let Some(ContextValue::String(named)) = error.get(ContextKind::InvalidArg) else {
         return false;
@@ -166,8 +166,7 @@ fn is_spelled(arg: &OsStr, named: &str) -> bool {
         || short.is_some_and(|letter| arg.starts_with('-') && !arg.starts_with("--") && arg.contains(letter))
 }
 
-/// What follows an unknown flag was most likely meant as its value, and may be a secret, so it is
-/// not taken for an argument of its own.
+/// Takes out the argument behind an unknown flag: it was most likely meant as its value, and may be a secret.
 fn take_out_value_after(args: &mut Vec<OsString>, index: usize) {
     let is_flag = |arg: &OsString| arg.to_string_lossy().starts_with('-');
     let lacks_value = args[index].to_string_lossy().starts_with("--") && !args[index].to_string_lossy().contains('=');

@@ -1,15 +1,15 @@
-//! How a kind of value is read from text, bounded, shown and described.
+//! The way in which a kind of value is read from text, bounded, shown and described.
 //!
-//! One text form serves all three layers, so that a value can be moved between file, variable and flag as it is. A reason
-//! says what was written, except for secrets, and what to write instead.
+//! One text form serves all three layers, so that a value can be moved between file, variable and flag unchanged. An
+//! error says what was written, except for secrets, and what to write instead.
 
 /// One kind of value, with its bounds.
 pub(crate) trait Form {
-    /// What the program gets.
+    /// The value in the program.
     type Value;
     /// The placeholder behind a flag in the help.
     const VALUE_NAME: &'static str;
-    /// How the file writes it.
+    /// The form of a value in the file.
     const SHAPE: Shape = Shape::Text;
     /// Whether it may hold a password, and so is never shown whole.
     const IS_SECRET: bool = false;
@@ -20,11 +20,11 @@ pub(crate) trait Form {
     /// The value in the form an operator would write it, secrets hidden, empty for none.
     fn show(&self, value: &Self::Value) -> String;
 
-    /// What may be written, as the reference says it.
+    /// The accepted texts, for the reference.
     fn describe(&self) -> String;
 }
 
-/// How the file writes a value.
+/// The form of a value in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// Text in quotes.
@@ -42,7 +42,7 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
-    /// What stands between the texts of a list.
+    /// The separator of the texts of a list.
     pub(crate) fn separator(self) -> Option<&'static str> {
         match self {
             Self::List => Some(","),
@@ -57,7 +57,7 @@ impl Shape {
     }
 }
 
-/// What is known of a form whatever its value.
+/// The properties of a form that need no value.
 pub(crate) trait AnyForm: Sync {
     fn value_name(&self) -> &'static str;
     fn shape(&self) -> Shape;
@@ -108,7 +108,7 @@ impl<F: Form> Form for Optional<F> {
 /// Any number of values. A comma separates them in a variable, and no value contains one, so it does so everywhere.
 pub(crate) struct List<F> {
     pub(crate) of: F,
-    /// What may be written, in the plural.
+    /// The accepted texts, in the plural.
     pub(crate) described: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! The kinds of values, by what they say.
+//! The kinds of values, by their content.
 
 pub(crate) mod access;
 pub(crate) mod networks;

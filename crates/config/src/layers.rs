@@ -1,7 +1,6 @@
 //! Defaults, file, environment and flags, laid over each other in this order and then checked.
 //!
-//! Every value that was given is read, even if a later layer hides it: what is wrong today in a
-//! hidden place is in force tomorrow.
+//! Every given value is read, even if a later layer hides it: a wrong value that is hidden today is in force tomorrow.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -27,10 +26,10 @@ pub(crate) struct Given {
     pub(crate) place: Location,
 }
 
-/// Which layer decided a value.
+/// The layer that decided a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Nobody said anything.
+    /// No layer gave a value.
     Default,
     /// The configuration file.
     File,
@@ -47,11 +46,11 @@ pub struct Effective {
     pub key: &'static str,
     /// Its value in the form an operator would write it, secrets hidden, empty for none.
     pub value: String,
-    /// Who decided it.
+    /// The layer that decided it.
     pub source: Source,
 }
 
-/// How lines are to be written, as far as it can be told while other settings, or this one itself, may be at fault.
+/// The form of log lines, as far as it is known while other settings, or this one itself, may be at fault.
 pub fn log_format(
     flags: &Flags,
     variables: &[(OsString, OsString)],
@@ -60,8 +59,8 @@ pub fn log_format(
     lay(flags, variables, read_file).config.logging.log_format
 }
 
-/// Lays all layers over the defaults. The environment comes whole, as `std::env::vars_os` gives
-/// it, because unknown variables are faults too; `read_file` is asked at most once.
+/// Lays all layers over the defaults. The environment comes whole, as `std::env::vars_os` gives it, because unknown
+/// variables are faults too; `read_file` is asked at most once.
 pub fn resolve(
     flags: &Flags,
     variables: &[(OsString, OsString)],
@@ -124,14 +123,14 @@ fn load_file(given: &Given, read_file: &dyn Fn(&Path) -> io::Result<String>) -> 
     }
 }
 
-/// The config under construction and what is known about each setting so far.
+/// The config under construction, and the state of each setting so far.
 struct Layers {
     config: Config,
     faults: Faults,
-    /// Where the value in force was given; a setting at its default has no place.
+    /// The place of each value in force; a setting at its default has none.
     places: HashMap<&'static str, Location>,
-    /// Settings with a bad value somewhere: what depends on them is not judged, since the value in
-    /// force is not the one that was meant.
+    /// Settings with a bad value somewhere. Rules about them are not checked, since the value in force is not the one
+    /// that was meant.
     broken: Vec<&'static str>,
 }
 
@@ -185,7 +184,7 @@ impl Layers {
         self.faults.push(place, format!("{} {} {}", self.told(key), rule.must, self.told(other)));
     }
 
-    /// What must hold of `log_bytes_max` must hold where a channel has its own.
+    /// The rule of `log_bytes_max` also holds where a channel has its own.
     fn check_channels(&mut self) {
         if ["channel", "event_bytes_max", "logs_bytes_max"].iter().any(|key| self.broken.contains(key)) {
             return;
@@ -214,10 +213,10 @@ impl Layers {
     }
 }
 
-/// What must hold between two settings.
+/// A rule between two settings.
 #[derive(Clone, Copy)]
 pub(crate) struct Rule {
-    /// The two, then others that it looks at: if one of them could not be read nothing can be said.
+    /// The two, then others that it looks at: if one of them could not be read there is no verdict.
     pub(crate) keys: &'static [&'static str],
     pub(crate) must: &'static str,
     pub(crate) holds: fn(&Config) -> bool,
@@ -263,7 +262,7 @@ const RULES: [Rule; 10] = [
         must: "take effect only with",
         holds: |config| config.feed.redis_log_lanes.is_empty() || config.feed.redis_log,
     },
-    // An event that no log can hold would be gone for everyone who is not ready at once.
+    // An event that fits into no log would be lost to every client that is not ready at once.
     Rule {
         keys: &["log_bytes_max", "event_bytes_max"],
         must: "must not be smaller than",
@@ -281,9 +280,8 @@ const RULES: [Rule; 10] = [
     },
 ];
 
-/// Two listeners on one port also collide if one of them takes every interface: where the kernel
-/// lets both bind, the narrower one takes connections away from the wider one. Port 0 is a
-/// different port each time.
+/// Two listeners on one port also collide if one of them takes every interface. Where the kernel lets both bind, the
+/// narrower one takes connections away from the wider one. Port 0 is a different port each time.
 fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() != 0 && one.port() == other.port() && overlap

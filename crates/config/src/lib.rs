@@ -1,11 +1,9 @@
-//! What the operator said, in a file, in the environment and on the command line, as one checked
-//! [`Config`].
+//! The operator's settings, from a file, the environment and the command line, as one checked [`Config`].
 //!
-//! Each setting is declared once, in `settings.rs`: key, variable, flag, default, bounds and
-//! explanation. Help, the reference page and the example file are made from that table. Later
-//! layers win: file, then environment, then flags. Nothing here touches the process's environment,
-//! its arguments or the disk by itself; they are passed in, and every fault in any of them is
-//! reported together with the others.
+//! Each setting is declared once, in `settings.rs`: key, variable, flag, default, bounds and explanation. Help, the
+//! reference page and the example file are made from that table. Later layers win: file, then environment, then flags.
+//! Nothing here touches the process's environment, its arguments or the disk; callers pass them in. Every fault in any
+//! of them is reported together with the others.
 
 mod access_rules;
 mod channel_rule;

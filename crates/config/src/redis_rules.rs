@@ -1,6 +1,6 @@
-//! What must hold between the settings that tell how to reach Redis.
+//! Rules between the settings for the way to Redis.
 //!
-//! Each of these mistakes would otherwise be silently without effect, or be told only by a Redis that refuses.
+//! Each of these mistakes would otherwise have no effect, silently, or be reported only by a Redis that refuses.
 
 use crate::layers::Rule;
 use crate::redis_url::RedisUrl;
@@ -106,7 +106,7 @@ pub(crate) const RULES: [Rule; 19] = [
     },
 ];
 
-/// What holds of the URL, or `without` one.
+/// Whether this holds of the URL, or `without` one.
 fn url_is(config: &Config, holds: fn(&RedisUrl) -> bool, without: bool) -> bool {
     config.feed.redis_url.as_ref().map_or(without, holds)
 }
@@ -116,7 +116,7 @@ pub(crate) fn is_redis(config: &Config) -> bool {
     config.feed.redis_url.is_some() || is_found_by_others(config)
 }
 
-/// Whether others are asked where it is.
+/// Whether Sentinels or a Cluster know where it is.
 fn is_found_by_others(config: &Config) -> bool {
     !config.redis.redis_sentinels.is_empty() || !config.redis.redis_cluster_nodes.is_empty()
 }

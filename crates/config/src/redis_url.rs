@@ -1,4 +1,4 @@
-//! The address of a Redis server, whose password leaves this type by one door only.
+//! The address of a Redis server, whose password only one function reveals.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ impl RedisUrl {
         Ok(Self { whole: text.to_owned(), shown: hide_secrets(url) })
     }
 
-    /// Whether it says where Redis is.
+    /// Whether it has a host.
     pub fn names_server(&self) -> bool {
         let url = self.url();
         is_socket(&url) || url.host_str().is_some_and(|host| !host.is_empty())
@@ -41,7 +41,7 @@ impl RedisUrl {
         matches!(self.url().scheme(), "rediss" | "valkeys")
     }
 
-    /// Whether it says who logs in.
+    /// Whether it has a user.
     pub fn names_user(&self) -> bool {
         let url = self.url();
         !url.username().is_empty() || has_parameter(&url, "user")
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_other_settings_depend_on_is_told() {
+    fn a_url_knows_its_server_its_user_and_whether_it_is_tls() {
         let table = [
             ("redis://db", (true, false, false, false)),
             ("rediss:///2", (false, true, false, false)),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_redis_server_is_refused_without_being_quoted() {
+    fn a_url_that_cannot_be_a_redis_server_is_refused_without_being_quoted() {
         let refused = [
             "",
             "localhost:6379",

@@ -1,8 +1,8 @@
-//! A secret that leaves its type by one door only.
+//! A secret that only one function reveals.
 
 use std::fmt;
 
-/// What stands in the place of a secret.
+/// Stands in the place of a secret.
 pub(crate) const HIDDEN: &str = "***";
 
 /// A password. `Debug` and `Display` hide it; [`Secret::expose`] does not.

@@ -1,8 +1,8 @@
 //! The table of settings: each is declared here and nowhere else.
 //!
-//! A row names the field of [`Config`] that it fills, its type, the form of its text, its default and its explanation; its key
-//! is the field's name, and variable and flag follow from the key. The fields themselves, help, reference, example file,
-//! parsing and the list of effective values are all made from these rows.
+//! A row names the field of [`Config`] that it fills, its type, the form of its text, its default and its explanation.
+//! Its key is the field's name, and variable and flag follow from the key. The fields themselves, help, reference,
+//! example file, parsing and the list of effective values are all made from these rows.
 
 // The explanations of fields are written for operators, in whose files `[[channel]]` is a table.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, clippy::doc_markdown)]
@@ -42,7 +42,7 @@ pub struct Setting {
     pub default: &'static str,
     /// A value for the example file: the default, or another one where there is none.
     pub example: &'static str,
-    /// What it does, and why one would change it, in a sentence or two.
+    /// Its effect, and the reason to change it, in a sentence or two.
     pub doc: &'static str,
     pub(crate) form: &'static dyn AnyForm,
     pub(crate) read: fn(&mut Config, &str) -> Result<(), String>,
@@ -60,7 +60,7 @@ impl Setting {
         format!("--{}", self.key.replace('_', "-"))
     }
 
-    /// What may be written.
+    /// The accepted texts.
     pub fn allowed(&self) -> String {
         self.form.describe()
     }
@@ -96,11 +96,11 @@ macro_rules! settings {
     ($($(#[doc = $about:literal])* $group:ident: $Group:ident, $heading:literal {
         $($key:ident: $value:ty = $form:expr, $default:literal $(or $example:literal)?, $doc:literal;)*
     })*) => {
-        /// Everything the operator decided, grouped by subject. All values have passed every check.
+        /// All settings of the operator, grouped by subject. All values have passed every check.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Config {
             $($(#[doc = $about])* pub $group: $Group,)*
-            /// Where each value came from, in the order of the table.
+            /// The source of each value, in the order of the table.
             pub(crate) sources: Vec<Source>,
         }
 
@@ -130,7 +130,7 @@ macro_rules! settings {
         )*)*];
 
         impl Config {
-            /// The settings if nobody says anything.
+            /// The settings without any layer.
             pub(crate) fn defaults() -> Self {
                 Self {
                     $($group: $Group { $($key: default(&$form, $default),)* },)*
@@ -159,7 +159,7 @@ pub(crate) const GIB: usize = 1 << 30;
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 
-/// Durations go down to this, far below what anyone should run with, so that tests need not wait.
+/// The least duration, far below any sensible one, so that tests need not wait.
 pub(crate) const SHORTEST: Duration = millis(10);
 /// In the length that is shown as a year.
 const YEAR: Duration = seconds(31_557_600);
@@ -168,9 +168,9 @@ settings! {
     /// The listener for browsers.
     public: Public, "Public listener" {
         listen: SocketAddr = Address, "127.0.0.1:8080",
-            "Where browsers connect. Reachable from this machine only, until set otherwise.";
+            "Address for browsers. The default is reachable from this machine only.";
         listen_shared: bool = Switch, "false",
-            "Share the port with other processes of this user, as while one replaces another; all of them should say so. Otherwise a port in use is an error.";
+            "Share the port with other processes of this user, for example while one replaces another; all of them must set it. Otherwise a port in use is an error.";
         path: String = UrlPath, "/sse",
             "Path prefix of the streams: GET {path}/{channel}.";
         trusted_proxies: Vec<IpNet> = List { of: Network, described: "IP addresses, or networks such as `10.0.0.0/8`" }, "" or "10.0.0.0/8",
@@ -183,13 +183,13 @@ settings! {
     /// The listener for publishers and operators.
     internal: Internal, "Internal listener" {
         internal_listen: SocketAddr = Address, "127.0.0.1:8081",
-            "Where publishers and operators connect. On another address than this machine's own it needs internal_tokens.";
+            "Address for publishers and operators. Any address but this machine's own needs internal_tokens.";
         internal_tokens: Vec<InternalToken> = InternalTokens, "" or "/run/secrets/publisher=publish:orders.*+read",
-            "File with a token, as path=rights, that a request to internal_listen must show as Authorization: Bearer. The rights are publish (or publish:PATTERN for the channels that fit), read and operate. Without any, everyone who reaches internal_listen has all rights. Health needs no token. The files are read again every 10s.";
+            "File with a token, as path=rights, that a request to internal_listen must show as Authorization: Bearer. The rights are publish (or publish:PATTERN for the channels that fit), read and operate. Without any, every client of internal_listen has all rights. Health needs no token. The files are read again every 10s.";
         internal_hosts: Vec<String> = HostNames, "" or "fantail.example.internal",
             "Name by which internal_listen is reached, such as that of a service in Docker Compose or Kubernetes. A request to another name is refused with 421, since a web page can make any name of its own lead here. Addresses and localhost are always accepted; a single * accepts every name.";
         health_listen: Option<SocketAddr> = Optional(Address), "" or "0.0.0.0:8082",
-            "Where /livez, /readyz and /metrics are answered and nothing else, for kubelets, balancers and Prometheus. They are answered at internal_listen as well, where one may also publish.";
+            "Address that answers /livez, /readyz and /metrics and nothing else, for kubelets, balancers and Prometheus. internal_listen answers them as well, but also publishes.";
     }
     /// The encrypted listener.
     tls: Tls, "TLS" {
@@ -202,10 +202,10 @@ settings! {
         tls_handshakes_max: usize = Count { min: 1, max: 65_536 }, "64",
             "Handshakes of TLS that each worker has under way at once. More of them wait in the kernel's backlog.";
     }
-    /// Who may read.
-    access: Access, "Who may read" {
+    /// The right to read.
+    access: Access, "Access" {
         access: Option<AccessMode> = Optional(Word::<AccessMode>::new()), "" or "token+origin",
-            "Who may read. open: everyone who reaches the port reads every channel. token: a JSON Web Token names the channels. origin: origin_url is asked about each stream. token+origin: both must agree. proxy: one of the trusted_proxies has decided and says so in header fields. Without it listen must be an address of this machine alone, and everyone on this machine may read. docs/access.md has a recipe for each.";
+            "Right to read. open: every client that reaches the port reads every channel. token: a JSON Web Token names the channels. origin: origin_url is asked about each stream. token+origin: both must agree. proxy: one of the trusted_proxies has decided and says so in header fields. Without it listen must be an address of this machine alone, and every client on this machine may read. docs/access.md has a recipe for each.";
         token_secret: Option<Secret> = Optional(SecretText), "",
             "Secret of HS256 tokens, at least 32 bytes. Prefer token_keys, which names a file: other users can see a flag, and a file can be changed without a restart.";
         token_keys: Vec<KeyFile> = KeyFiles, "" or "ES256:/etc/fantail/token-key.pem",
@@ -248,7 +248,7 @@ settings! {
         workers: usize = Count { min: 0, max: 256 }, "0",
             "Shards, each one thread that serves its own streams. 0 stands for one per core.";
     }
-    /// Where events come from.
+    /// The source of events.
     feed: Feed, "Feed" {
         redis_url: Option<RedisUrl> = Optional(RedisAddress), "" or "redis://127.0.0.1:6379",
             "Redis server that carries the events. A node without one has only those that are published to it over HTTP. A password is hidden in every output; still, prefer file or variable to the flag, which other users can see. With redis_sentinels or redis_cluster_nodes it has no host: redis:/// or rediss:///.";
@@ -267,7 +267,7 @@ settings! {
         linger: Duration = Time { min: Duration::ZERO, max: seconds(HOUR) }, "10s",
             "How long a channel without subscribers stays followed, so that a page reload costs the feed nothing.";
     }
-    /// How Redis is reached, beside its address.
+    /// The way to Redis, beside its address.
     redis: Redis, "Redis" {
         redis_username: Option<String> = Optional(Text), "" or "fantail",
             "ACL user of Redis, if redis_url names none. It needs a password beside it.";
@@ -294,7 +294,7 @@ settings! {
         redis_sentinel_password_file: Option<PathBuf> = Optional(FilePath), "",
             "File with the password for the Sentinels as its only line. It is read again each time.";
     }
-    /// How an open stream is treated.
+    /// The treatment of an open stream.
     streams: Streams, "Streams" {
         keepalive_interval: Duration = Time { min: SHORTEST, max: seconds(HOUR) }, "15s",
             "A stream that was silent this long gets a comment, which keeps proxies from cutting it and finds dead clients. Below 1s is for tests.";
@@ -309,15 +309,15 @@ settings! {
         slow_policy: SlowPolicy = channel_rule::SLOW_POLICY, "disconnect",
             "Decides about a stream whose client is slower than its channel's log is long. disconnect ends it, and the client comes back with its last id; skip sends a gap and goes on with what is still kept; latest sends a gap and only the newest event of the channel. If several channels of one stream are concerned, the strictest decides; a stream of several channels skips where the policy is latest.";
         plain_events_expected: bool = channel_rule::PLAIN_EVENTS_EXPECTED, "false",
-            "With redis_log: whether a channel tells a gap after each loss of the connection to Redis, because a plain event (one that was published without the log) may have fallen into the loss. With false only those channels tell it in which this node has seen a plain event since it follows them; a first plain event that falls into a loss vanishes untold. With true all tell it, also those that only the log serves; set it for the channels that get plain events. Without redis_log all channels tell it anyway.";
+            "With redis_log: whether a channel gets a gap after each loss of the connection to Redis, because a plain event (one that was published without the log) may have been lost. With false only channels get it in which this node has seen a plain event since it follows them; if a first plain event is lost, no gap tells so. With true all channels get it, also those without plain events; set it for the channels with plain events. Without redis_log all channels get it anyway.";
         unknown_id_replay_max: usize = Count { min: 0, max: 1_000_000 }, "256",
             "Events that follow the gap when a client's id is not known here, as after a move to another node without redis_log: the newest of all its channels together, and none that came more than 2s before the time in the id. 0 stands for none.";
         control_events: bool = Switch, "true",
-            "Tell streams of gaps (fantail.gap) and of their end (fantail.close) with events. Without them a gap is a bare id and an end a bare retry: nothing is sent that a client would hand to its program, and losses are told to nobody.";
+            "Tell streams of gaps (fantail.gap) and of their end (fantail.close) with events. Without them a gap is a bare id and an end a bare retry: the client's program gets no event of them and learns of no loss.";
         feed_state_events: bool = Switch, "false",
             "Tell open streams with an event (fantail.feed) when the feed is lost and when it is back. A client that takes nothing at that moment may miss it.";
     }
-    /// What is kept of each channel for slow and returning clients.
+    /// The log of each channel, for slow and returning clients.
     logs: Logs, "Channel logs" {
         log_events_max: usize = channel_rule::LOG_EVENTS_MAX, "4096",
             "Events kept per channel in this process, for slow and returning clients.";
@@ -328,19 +328,19 @@ settings! {
         logs_bytes_max: usize = Size { min: 4 * KIB, max: 1024 * GIB }, "256MiB",
             "Bytes of events kept in all channels together. At least log_bytes_max.";
     }
-    /// Channels that are treated otherwise.
+    /// Channels with settings of their own.
     channels: Channels, "Channels of their own kind" {
         channel: Vec<ChannelRule> = ChannelRules, "" or "{ pattern = \"news.*\", slow_policy = \"skip\", log_events_max = 100 }",
-            "Settings for the channels that fit a pattern: slow_policy, plain_events_expected, log_events_max, log_bytes_max, log_age_max, each as above where it is left out. In a pattern * stands for any characters, and the whole name must fit; of several the first that fits holds. In the file a table [[channel]] for each, at its end, or an array of inline tables; elsewhere pattern=news.*,slow_policy=skip,log_events_max=100, several separated by semicolons.";
+            "Settings for the channels that fit a pattern: slow_policy, plain_events_expected, log_events_max, log_bytes_max, log_age_max. One that is left out is as above. In a pattern * stands for any characters, and the whole name must fit; the first rule that fits holds. In the file a table [[channel]] for each, at its end, or an array of inline tables; elsewhere pattern=news.*,slow_policy=skip,log_events_max=100, several separated by semicolons.";
     }
-    /// What one client or one publisher may ask for.
+    /// Bounds for one client or one publisher.
     limits: Limits, "Limits" {
         connections_max: usize = Count { min: 0, max: 10_000_000 }, "0",
             "Open connections; beyond it newcomers are told to come back later. 0 stands for the descriptor limit less 128, one per worker, an eighth, at most 1024, for the internal listener, 32 for health_listen, and a thirty-second, from 8 to 512, to turn newcomers away.";
         channels_max: usize = Count { min: 1, max: 100_000_000 }, "1048576",
             "Channels that may exist on this node at once: those that streams follow or have followed a short while ago, and without Redis those that have events. Beyond it a stream that asks for another channel is told to come back later. A channel costs at most 600 bytes here, beside its log, and in Redis about 440 for the first node that follows it and 260 for each other.";
         channels_per_address_max: usize = Count { min: 0, max: 100_000_000 }, "0",
-            "Channels that may exist because one client address asked for them first; for IPv6 one /64 network. They count until they are forgotten: without Redis log_age_max, with it linger, after the last stream has left. 0 stands for 65536, and lets addresses of this machine and of private networks alone, which are proxies' mostly; another number holds for every address. The address that one of the trusted_proxies forwards counts in place of the proxy's.";
+            "Channels that may exist because one client address asked for them first; for IPv6 one /64 network. They count until they are forgotten: without Redis log_age_max, with it linger, after the last stream has left. 0 stands for 65536, and exempts addresses of this machine and of private networks, which are mostly those of proxies; another number holds for every address. The address that one of the trusted_proxies forwards counts in place of the proxy's.";
         request_deadline: Duration = Time { min: SHORTEST, max: seconds(5 * MINUTE) }, "10s",
             "Longest time from accept to the first complete request head.";
         head_bytes_max: usize = Size { min: 8 * KIB, max: MIB }, "16KiB",
@@ -352,26 +352,26 @@ settings! {
         event_bytes_max: usize = Size { min: KIB, max: 16 * MIB }, "256KiB",
             "Bytes of one event after encoding, where many short lines take more room than in the body.";
     }
-    /// How the program ends.
+    /// The end of the program.
     drain: Drain, "Drain" {
         drain_delay: Duration = Time { min: Duration::ZERO, max: seconds(HOUR) }, "3s",
-            "Time after SIGTERM in which the node is not ready any more but serves and accepts as before, so that balancers stop sending clients before the port closes. It should be longer than they need to notice; 0s where there is none. SIGINT, as from a terminal, skips it.";
+            "Time after SIGTERM in which the node is not ready any more but serves and accepts as before, so that balancers stop sending clients before the port closes. It should be longer than they need to notice; 0s without a balancer. SIGINT, as from a terminal, skips it.";
         drain_window: Duration = Time { min: Duration::ZERO, max: seconds(HOUR) }, "10s",
             "Time behind drain_delay over which open streams are ended, spread evenly so that other nodes can take them.";
         drain_deadline: Duration = Time { min: Duration::ZERO, max: seconds(2 * HOUR) }, "20s",
             "Time behind drain_delay at which the program exits whatever is still open. At least drain_window; with drain_delay it must stay below the supervisor's own patience.";
     }
-    /// Which web pages may read.
+    /// The web pages that may read.
     cors: Cors, "Web pages" {
         cors_origin: Vec<String> = Origins, "" or "https://app.example.com",
             "Origin whose pages may read streams: one by its name, or https://*.example.com for all subdomains of a domain. Without one only pages of the same origin may; a single * stands for all.";
         cors_credentials: bool = Switch, "false",
-            "Let those pages send cookies along (withCredentials), as a proxy in front may ask for. Fantail itself looks at no cookie. Needs exact origins, since with * every page on the web could read as the person who has it open.";
+            "Let those pages send cookies along (withCredentials), as token_cookie or a proxy in front may need. Needs exact origins, since with * every page on the web could read as the person who has it open.";
     }
-    /// What is written about the program's life.
+    /// The log of the program.
     logging: Logging, "Logging" {
         log_level: String = LogFilter, "info",
-            "Which log lines are written: a level, or a level per module.";
+            "Log lines that are written: a level, or a level per module.";
         log_format: LogFormat = Word::<LogFormat>::new(), "text",
             "Shape of a log line: text for people, json for machines.";
     }

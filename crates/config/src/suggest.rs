@@ -1,6 +1,6 @@
 //! "Did you mean": the nearest known name to a mistyped one.
 
-/// What other programs call a setting, and its name here.
+/// The names of settings in other programs, and their names here.
 const OTHER_NAMES: [(&str, &str); 10] = [
     ("addr", "listen"),
     ("address", "listen"),
@@ -14,9 +14,9 @@ const OTHER_NAMES: [(&str, &str); 10] = [
     ("verbose", "log_level"),
 ];
 
-/// The known name nearest to `written`, if it is near enough to be a slip of the finger; or the known one for what has
-/// another name elsewhere; or the only one that goes on as `written` begins. A name may be spelled as a key, a flag or the
-/// end of a variable.
+/// The known name nearest to `written`, if it is near enough to be a slip of the finger. Otherwise our name for a
+/// setting with another name elsewhere, or the only known name that begins with `written`. A name may be spelled as a
+/// key, a flag or the end of a variable.
 pub(crate) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let written = key_of(written);
     // A third of the letters may differ; beyond that a suggestion confuses more than it helps.
@@ -44,7 +44,7 @@ fn key_of(name: &str) -> String {
     name.trim_start_matches('-').to_ascii_lowercase().replace('-', "_")
 }
 
-/// The end of a fault's sentence: the suggestion, or where all names are listed.
+/// The end of a fault's sentence: the suggestion, or the place where all names are listed.
 pub(crate) fn advice<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     match nearest(written, known) {
         Some(name) => format!("did you mean {name}?"),

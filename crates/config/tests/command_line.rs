@@ -1,4 +1,4 @@
-//! What a command line is taken for, and what its help says.
+//! The reading of a command line, and its help.
 
 // A failed unwrap is how a test fails.
 #![allow(clippy::unwrap_used)]

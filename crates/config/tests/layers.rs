@@ -1,4 +1,4 @@
-//! Which layer wins, what is refused, and that no output shows a secret.
+//! The layer that wins, refused settings, and the silence of all outputs about secrets.
 
 // A failed unwrap is how a test fails.
 #![allow(clippy::unwrap_used)]
@@ -11,7 +11,7 @@ use std::time::Duration;
 use fantail_access::HostPolicy;
 use fantail_config::{Config, Faults, Flags, Parsed, SETTINGS, SlowPolicy, Source, parse_flags, resolve};
 
-/// What an operator could have said, in all three places.
+/// The operator's settings in all three places.
 #[derive(Default, Clone, Copy)]
 struct Said<'a> {
     file: &'a str,
@@ -68,7 +68,7 @@ fn the_defaults_are_those_of_the_table_and_can_be_written_back() {
         assert_eq!(shown.value.is_empty(), setting.default.is_empty(), "{}", setting.key);
     }
     assert!((1..=256).contains(&defaults.engine.workers), "one per core: {}", defaults.engine.workers);
-    // Reachable from this machine only, until the operator decides otherwise.
+    // Only this machine reaches it, until the operator decides otherwise.
     assert!(defaults.public.listen.ip().is_loopback() && defaults.internal.internal_listen.ip().is_loopback());
 }
 
@@ -233,7 +233,7 @@ fn the_flag_names_the_file_before_the_variable_does() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_a_fault_of_whoever_named_it() {
+fn an_unreadable_file_is_a_fault_of_the_layer_that_named_it() {
     let read_file = |_: &Path| Err(io::Error::from(io::ErrorKind::NotFound));
     let faults = resolve(&flags(&["--config", "f.toml", "--workers", "x"]), &[], &read_file).unwrap_err();
     assert_eq!(
@@ -269,9 +269,9 @@ fn names_of_hosts_are_names_and_nothing_more() {
     }
 }
 
-/// Both sides read names: what passes here must be answered to there.
+/// Both sides read names: a name that passes here must be answered to there.
 #[test]
-fn a_name_of_a_host_that_is_accepted_is_one_that_the_listener_answers_to() {
+fn the_listener_answers_to_every_accepted_host_name() {
     let said = Said { flags: &["--internal-hosts", "Fantail.,my_edge.Example,x-1"], ..Said::default() };
     let policy = HostPolicy::new(said.config().internal.internal_hosts);
     for host in ["fantail", "FANTAIL.", "my_edge.example", "X-1"] {
@@ -434,7 +434,7 @@ fn a_bad_value_is_not_judged_a_second_time_against_its_neighbour() {
     assert_eq!(said.faults().len(), 1);
 }
 
-/// What would be silently without effect, or contradicts itself, is told with both places.
+/// Settings without effect, or in contradiction, are reported with both places.
 #[test]
 fn a_value_that_cannot_be_read_is_no_reason_for_faults_of_others() {
     for said in [

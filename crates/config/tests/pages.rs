@@ -1,4 +1,4 @@
-//! The pages in the repository say what the table says. `UPDATE_EXPECT=1` writes them anew.
+//! The pages in the repository match the table. `UPDATE_EXPECT=1` writes them anew.
 
 // A failed unwrap is how a test fails.
 #![allow(clippy::unwrap_used)]
@@ -55,7 +55,7 @@ fn the_example_file_uncommented_is_valid_and_changes_no_default() {
     }
 }
 
-/// A setting stands right behind the `#`, prose has a space between.
+/// A setting follows the `#` directly; prose has a space between.
 fn uncomment(line: &str) -> String {
     match line.strip_prefix('#') {
         Some(setting) if setting.starts_with(|c: char| c.is_ascii_lowercase()) => format!("{setting}\n"),

@@ -1,4 +1,4 @@
-//! Keys, templates and tokens: who may read and publish.
+//! Keys, templates and tokens for reading and publishing.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::form::{Form, Shape, pieces};
 pub struct KeyFile {
     /// The name by which tokens ask for the key.
     pub id: Option<String>,
-    /// The one algorithm that it is for.
+    /// The one algorithm of the key.
     pub algorithm: KeyAlgorithm,
     /// The file, or the directory.
     pub path: PathBuf,
@@ -22,7 +22,7 @@ pub struct KeyFile {
 pub struct InternalToken {
     /// The file; the token is its only line.
     pub path: PathBuf,
-    /// What a bearer of the token may do.
+    /// The rights of a bearer of the token.
     pub rights: InternalRights,
 }
 

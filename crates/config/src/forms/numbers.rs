@@ -98,8 +98,8 @@ fn show_size(bytes: u64) -> String {
     unit.map_or_else(|| bytes.to_string(), |(unit, factor)| format!("{}{unit}", bytes / factor))
 }
 
-/// The number parser of the standard library takes a leading plus, which is a typing error here. A number that is too large
-/// for this machine is as good as the largest, which no bound allows.
+/// The number parser of the standard library accepts a leading plus, which is a typing error here. A number that is too
+/// large for this machine becomes the largest, which no bound allows.
 fn parse_digits(text: &str) -> Option<usize> {
     let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     is_number.then(|| text.parse().unwrap_or(usize::MAX))

@@ -72,7 +72,7 @@ impl Form for SecretText {
     }
 }
 
-/// A file, which is not looked at here.
+/// A file. Nothing here opens it.
 pub(crate) struct FilePath;
 
 impl Form for FilePath {
@@ -100,7 +100,7 @@ impl Form for LogFilter {
     const VALUE_NAME: &'static str = "FILTER";
 
     /// The filter's own parser takes any bare word for the name of a module, so a mistyped level would silence the log
-    /// without a word. Words close to a level are therefore refused here.
+    /// without a message. Words close to a level are therefore refused here.
     fn parse(&self, text: &str) -> Result<String, String> {
         if text.trim().is_empty() {
             return Err("is empty; write a level such as info, or off".to_owned());

@@ -36,7 +36,7 @@ impl Form for UrlPath {
     }
 }
 
-/// Origins of pages, judged by the rules that judge them later, or a single `*`.
+/// Origins of pages, checked by the rules that later judge them, or a single `*`.
 pub(crate) struct Origins;
 
 impl Form for Origins {

@@ -6,7 +6,7 @@ use crate::form::{Form, Shape};
 
 /// A choice with a word for each of its values.
 pub(crate) trait Words: Copy + PartialEq + Sized + 'static {
-    /// What is chosen, as errors call it.
+    /// The noun in errors.
     const NOUN: &'static str;
     /// The placeholder behind a flag in the help.
     const VALUE_NAME: &'static str;
