@@ -34,6 +34,7 @@ impl fmt::Display for Location {
     }
 }
 
+/// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{location}: {message}")]
 pub struct Fault {

@@ -75,7 +75,7 @@ pub(crate) async fn run(door: Door, mut reserve: Reserve, context: Rc<ShardConte
             }
         }
     }
-    // What the kernel has completed already would be reset with the listener: it is accepted, and told to come back.
+    // The kernel would reset connections that it has completed already. They are accepted and told to come back.
     while let Ok(Ok((socket, peer, entrance))) = tokio::time::timeout(Duration::ZERO, door.accept()).await {
         admit(socket, peer, entrance, &mut reserve, &context).await;
     }

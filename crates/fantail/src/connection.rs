@@ -79,7 +79,7 @@ struct Noted {
     line: Option<RequestLine>,
 }
 
-/// What stands between a socket and the HTTP server.
+/// The layer between a socket and the HTTP server.
 trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
     /// The bare socket, and what seals the bytes that are yet to be sent.
     async fn take_apart(self) -> io::Result<(TcpStream, Option<TlsSealer>)>;

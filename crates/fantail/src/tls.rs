@@ -143,7 +143,7 @@ impl ResolvesServerCert for Certificates {
 
 /// Takes a connection apart: the bare socket, and what seals the rest of our half.
 pub(crate) async fn dissolve(mut stream: TlsStream<TcpStream>) -> io::Result<(TcpStream, TlsSealer)> {
-    // What rustls still holds was sealed already, a session ticket for example, and goes out first.
+    // The bytes that rustls still holds, a session ticket for example, are sealed already and go out first.
     timeout(FLUSH_DEADLINE, stream.flush()).await??;
     let (socket, connection) = stream.into_inner();
     Ok((socket, sealer(connection)?))

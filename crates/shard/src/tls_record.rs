@@ -53,7 +53,7 @@ pub enum TlsCipher {
     ChaCha20Poly1305,
 }
 
-/// What seals the records of one connection.
+/// The state that seals the records of one connection.
 pub struct TlsSealer {
     key: [u8; 32],
     iv: [u8; 12],
@@ -63,7 +63,7 @@ pub struct TlsSealer {
     sequence: u64,
 }
 
-/// What a write to a sealed stream came to.
+/// The outcome of a write to a sealed stream.
 pub(crate) struct SealedPut {
     /// Bytes of text whose records were begun, always whole pieces.
     pub(crate) taken: usize,
@@ -294,7 +294,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_is_sealed_can_be_opened_in_every_form_and_frames_of_any_size() {
+    fn sealed_frames_of_any_form_and_size_can_be_opened() {
         for (version, cipher) in FORMS {
             let (mut sealer, mut opener) = pair(version, cipher);
             for size in [1, 100, TEXT_BYTES_MAX, TEXT_BYTES_MAX + 1, 100_000] {

@@ -99,7 +99,7 @@ impl Client {
     }
 }
 
-/// What follows the opening, which has an id and a time of its own.
+/// The events behind the opening, which has an id and a time of its own.
 fn behind_opening(body: &[u8]) -> &[u8] {
     let end = body.windows(2).position(|pair| pair == b"\n\n").unwrap() + 2;
     &body[end..]
@@ -134,7 +134,8 @@ async fn a_stream_over_tls_brings_byte_for_byte_what_a_plain_one_brings() {
     }
 }
 
-/// Its socket takes parts of records at any place, for seconds. What was sealed stays as it is, and what was not gets the next number.
+/// Its socket takes parts of records at any place, for seconds. Sealed bytes stay as they are, and others get the next
+/// number.
 #[tokio::test]
 async fn a_reader_that_stops_and_goes_on_gets_whole_records_in_their_order() {
     let certificates = Certificates::make().unwrap();
@@ -159,7 +160,7 @@ async fn a_reader_that_stops_and_goes_on_gets_whole_records_in_their_order() {
 }
 
 #[tokio::test]
-async fn what_a_client_sends_into_its_stream_ends_it_in_order() {
+async fn bytes_that_a_client_sends_into_its_tls_stream_end_it_in_order() {
     let certificates = Certificates::make().unwrap();
     let (node, address) = tls_node(&certificates, &[]).await;
     for version in VERSIONS {

@@ -1,4 +1,4 @@
-//! What seals the streams that came over TLS.
+//! The sealers of the streams that came over TLS.
 //!
 //! Next to the slab: a plain stream must not pay for it. A sealed stream costs 64 bytes more than a plain one.
 
@@ -24,7 +24,7 @@ impl Sealers {
         Self { table: SideTable::new(), scratch: Vec::new() }
     }
 
-    /// Keeps what seals a new stream, or that nothing does. What sealed the last stream of the slot is wiped.
+    /// Keeps the sealer of a new stream, or notes that it has none. The sealer of the slot's last stream is wiped.
     pub(super) fn set(&mut self, key: Key, sealer: Option<TlsSealer>) {
         self.table.set(key, sealer);
     }

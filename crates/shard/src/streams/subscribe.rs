@@ -25,7 +25,7 @@ pub struct Subscribe {
     pub permit: Permit,
     /// From where it comes, if it came through a trusted proxy.
     pub forwarded: Option<IpAddr>,
-    /// What seals its bytes, if it came over TLS.
+    /// The sealer of its bytes, if it came over TLS.
     pub sealer: Option<TlsSealer>,
     /// The right to read, if it can end while the stream is open.
     pub right: Option<StreamRight>,

@@ -26,7 +26,7 @@ pub(super) struct RoamingClient {
     account: Account,
     /// Unnumbered events below this were there before its stream began, or have come.
     unnumbered: usize,
-    /// What it is owed of them.
+    /// The unnumbered events that it is owed.
     unnumbered_owed: UnnumberedOwed,
 }
 
