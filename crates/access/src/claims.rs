@@ -26,6 +26,15 @@ impl Claims {
         self.get(path)?.as_str()
     }
 
+    /// The name of a person, a session or a token. Some issuers number them: `7` is the name `7`, in templates as well.
+    pub(crate) fn name(&self, path: &str) -> Option<String> {
+        match self.get(path)? {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) if !number.is_f64() => Some(number.to_string()),
+            _ => None,
+        }
+    }
+
     /// A time in seconds since 1970 (RFC 7519, NumericDate): an integer, or a number with a fraction, which is cut off.
     /// `Err` if there is something else.
     pub(crate) fn time(&self, name: &'static str) -> Result<Option<u64>, &'static str> {

@@ -89,8 +89,8 @@ impl Grant {
         if grant.channels.is_empty() && grant.patterns.is_empty() {
             return Err(GrantError::Nothing(rules.claim.clone()));
         }
-        let text = |path| claims.text(path).map(Into::into);
-        (grant.subject, grant.token_id, grant.session) = (text("sub"), text("jti"), text("sid"));
+        let name = |path| claims.name(path).map(String::into_boxed_str);
+        (grant.subject, grant.token_id, grant.session) = (name("sub"), name("jti"), name("sid"));
         grant.key = Some(token.key);
         grant.issued_at = token.issued_at;
         grant.expires_at = Some(token.ends_at);
@@ -161,6 +161,15 @@ mod tests {
         assert_eq!((grant.subject.as_deref(), grant.token_id.as_deref()), (Some("u"), Some("j")));
         assert_eq!((grant.session.as_deref(), grant.key), (Some("s"), Some(77)));
         assert_eq!((grant.issued_at, grant.expires_at), (Some(5), Some(9)));
+    }
+
+    /// The template gives `user:7` to a person of this number, so the person can be revoked by it.
+    #[test]
+    fn a_person_with_a_number_for_a_name_has_a_name() {
+        let grant = grant(r#"{"sub":7,"jti":18446744073709551615,"sid":-1}"#).expect("allows");
+        assert_eq!(grant.channels, [name("user:7")]);
+        let names = [&grant.subject, &grant.token_id, &grant.session].map(|name| name.as_deref());
+        assert_eq!(names, [Some("7"), Some("18446744073709551615"), Some("-1")]);
     }
 
     #[test]

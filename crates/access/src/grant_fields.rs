@@ -10,8 +10,8 @@ use crate::grant::{Grant, GrantError, LISTED_CHANNELS_MAX};
 /// The fields, before they are checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GrantFields {
-    /// Channels and patterns.
-    pub channels: Vec<String>,
+    /// Channels and patterns. `None` allows those that were asked for, and an empty list allows none.
+    pub channels: Option<Vec<String>>,
     /// The person or program.
     pub subject: Option<String>,
     /// The session.
@@ -40,6 +40,9 @@ pub enum FieldsError {
     /// Something else than text.
     #[error("{0} is no text")]
     Text(&'static str),
+    /// A field that is there twice; a reader may take either.
+    #[error("{0} is given twice")]
+    Twice(&'static str),
     /// Something else than a list of texts.
     #[error("channels is no list of texts")]
     Channels,
@@ -49,18 +52,19 @@ pub enum FieldsError {
 }
 
 impl GrantFields {
-    /// Takes one header field. Fields with other names are passed over.
+    /// Takes one header field. Fields with other names are passed over. The channels of several fields are one list; every
+    /// other field stands once.
     pub fn set_field(&mut self, name: &str, value: &str) -> Result<(), FieldsError> {
         match name {
             CHANNELS_FIELD => {
                 let names = value.split(',').map(str::trim).filter(|name| !name.is_empty());
-                self.channels.extend(names.map(str::to_owned));
+                self.channels.get_or_insert_default().extend(names.map(str::to_owned));
             }
-            SUBJECT_FIELD => self.subject = Some(value.trim().to_owned()),
-            SESSION_FIELD => self.session = Some(value.trim().to_owned()),
+            SUBJECT_FIELD => set_once(SUBJECT_FIELD, &mut self.subject, value.trim().to_owned())?,
+            SESSION_FIELD => set_once(SESSION_FIELD, &mut self.session, value.trim().to_owned())?,
             EXPIRES_IN_FIELD => {
                 let seconds = value.trim().parse().map_err(|_| FieldsError::Seconds(EXPIRES_IN_FIELD))?;
-                self.expires_in = Some(seconds);
+                set_once(EXPIRES_IN_FIELD, &mut self.expires_in, seconds)?;
             }
             _ => {}
         }
@@ -78,11 +82,11 @@ impl GrantFields {
         let seconds =
             |name: &'static str| member(name).map(|value| value.as_u64().ok_or(FieldsError::Seconds(name))).transpose();
         let channels = match member("channels") {
-            None => Vec::new(),
+            None => None,
             Some(list) => {
                 let list = list.as_array().ok_or(FieldsError::Channels)?;
                 let names = list.iter().map(|name| name.as_str().map(str::to_owned).ok_or(FieldsError::Channels));
-                names.collect::<Result<_, _>>()?
+                Some(names.collect::<Result<_, _>>()?)
             }
         };
         Ok(Self {
@@ -94,10 +98,10 @@ impl GrantFields {
         })
     }
 
-    /// The grant that they give at `now`, in seconds since 1970. Without channels they allow those of `asked`.
+    /// The grant that they give at `now`, in seconds since 1970. If they do not speak of channels they allow those of `asked`.
     pub fn grant(self, asked: impl IntoIterator<Item = String>, now: u64) -> Result<Grant, GrantError> {
         let Self { channels, subject, session, expires_in, expires_at } = self;
-        let items = if channels.is_empty() { asked.into_iter().collect() } else { channels };
+        let items = channels.unwrap_or_else(|| asked.into_iter().collect());
         if items.len() > LISTED_CHANNELS_MAX {
             return Err(GrantError::TooMany(items.len()));
         }
@@ -117,6 +121,10 @@ impl GrantFields {
         }
         Ok(grant)
     }
+}
+
+fn set_once<T>(name: &'static str, field: &mut Option<T>, value: T) -> Result<(), FieldsError> {
+    if field.replace(value).is_some() { Err(FieldsError::Twice(name)) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -149,6 +157,32 @@ mod tests {
         assert_eq!((grant.channels[0].as_str(), grant.expires_at), ("a", Some(1500)));
     }
 
+    /// A service that answers with the list of what a user may read has users who may read nothing.
+    #[test]
+    fn an_empty_list_of_channels_allows_none() {
+        let by_json = GrantFields::from_json(&serde_json::json!({ "channels": [] })).expect("fields");
+        let mut by_field = GrantFields::default();
+        by_field.set_field(CHANNELS_FIELD, " ,").expect("a field");
+        for fields in [by_json, by_field] {
+            let grant = fields.grant(["a".to_owned()], 1000).expect("a grant");
+            assert_eq!((grant.channels.len(), grant.patterns.len()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_there_twice_is_refused_and_channels_are_one_list() {
+        for (name, value) in [(SUBJECT_FIELD, "u"), (SESSION_FIELD, "s"), (EXPIRES_IN_FIELD, "9")] {
+            let mut fields = GrantFields::default();
+            assert_eq!(fields.set_field(name, value), Ok(()));
+            assert_eq!(fields.set_field(name, value), Err(FieldsError::Twice(name)));
+        }
+        let mut fields = GrantFields::default();
+        for value in ["a", "b,c"] {
+            fields.set_field(CHANNELS_FIELD, value).expect("a list");
+        }
+        assert_eq!(fields.channels, Some(["a", "b", "c"].map(str::to_owned).into()));
+    }
+
     #[test]
     fn an_answer_of_another_form_is_refused_with_the_field() {
         for (json, error) in [
@@ -166,7 +200,7 @@ mod tests {
         for value in ["", "x", "-1", "1.5", "99999999999999999999"] {
             assert!(GrantFields::default().set_field(EXPIRES_IN_FIELD, value).is_err(), "{value}");
         }
-        let fields = GrantFields { channels: vec!["a b".into()], ..GrantFields::default() };
+        let fields = GrantFields { channels: Some(vec!["a b".into()]), ..GrantFields::default() };
         assert_eq!(fields.grant([], 0), Err(GrantError::Item("a b".into())));
     }
 }

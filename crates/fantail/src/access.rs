@@ -177,8 +177,9 @@ impl ReadAccess {
                     return Err(Problem::new(*status, "the service that decides who may read has refused this stream"));
                 }
                 OriginAnswer::Unavailable => return Ok(Verdict::ComeBackLater),
-                OriginAnswer::Allowed { fields, first_event: event } => {
-                    grant = Some(narrowed(grant, grant_of(fields.clone(), &channels, now)?));
+                OriginAnswer::Allowed { fields, first_event: event, at } => {
+                    // As of its answer: what was taken back since stays taken back, though the answer is kept.
+                    grant = Some(narrowed(grant, grant_of(fields.clone(), &channels, *at)?, &channels));
                     first_event.clone_from(event);
                 }
             }
@@ -193,6 +194,9 @@ impl ReadAccess {
             }
             None => asked.channels.to_vec(),
         };
+        if grant.as_ref().and_then(|grant| grant.expires_at).is_some_and(|ends_at| ends_at <= now) {
+            return Err(Problem::new(StatusCode::FORBIDDEN, "the right to read has ended"));
+        }
         if let Some(grant) = &grant
             && self.revocations.read().contains(grant, now)
         {
@@ -264,12 +268,18 @@ impl ReadAccess {
         }
         let mut fields = GrantFields::default();
         for name in [CHANNELS_FIELD, SUBJECT_FIELD, SESSION_FIELD, EXPIRES_IN_FIELD] {
-            for value in headers.get_all(name) {
+            let mut values = headers.get_all(name).iter();
+            if let (Some(value), second) = (values.next(), values.next()) {
+                // A proxy that adds its field to the client's own would let the client grant itself channels.
+                if second.is_some() {
+                    let detail = format!("{name} is given twice: the proxy must replace what a client sends");
+                    return Err(Problem::field("headers", detail));
+                }
                 let value = value.to_str().map_err(|_| Problem::field("headers", format!("{name} is no text")))?;
                 fields.set_field(name, value).map_err(|error| Problem::field("headers", error.to_string()))?;
             }
         }
-        if fields.channels.is_empty() {
+        if fields.channels.as_ref().is_none_or(Vec::is_empty) {
             let detail = format!("the proxy has granted no channel: it writes them into {CHANNELS_FIELD}");
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         }
@@ -287,14 +297,22 @@ fn grant_of(fields: GrantFields, asked: &[ChannelName], now: u64) -> Result<Gran
     fields.grant(asked, now).map_err(refused)
 }
 
-/// The channels that both a token and the operator's service allow. The service has seen the token's channels and may
-/// remove some.
-fn narrowed(of_token: Option<Grant>, of_origin: Grant) -> Grant {
+/// What both a token and the operator's service allow. The service has seen the channels that were chosen by the token, and
+/// may take some away. If it names others, those of the token's patterns are added.
+fn narrowed(of_token: Option<Grant>, of_origin: Grant, chosen: &[ChannelName]) -> Grant {
     let Some(token) = of_token else { return of_origin };
-    let channels = of_origin.channels.into_iter().filter(|channel| token.allows(channel)).collect();
+    let mut channels: Vec<_> = chosen.iter().filter(|channel| of_origin.allows(channel)).cloned().collect();
+    for channel in of_origin.channels {
+        if token.allows(&channel) && !channels.contains(&channel) {
+            channels.push(channel);
+        }
+    }
     let expires_at = match (token.expires_at, of_origin.expires_at) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
     };
-    Grant { channels, patterns: Vec::new(), expires_at, ..token }
+    let issued_at = token.issued_at.min(of_origin.issued_at);
+    let subject = token.subject.or(of_origin.subject);
+    let session = token.session.or(of_origin.session);
+    Grant { channels, patterns: Vec::new(), subject, session, expires_at, issued_at, ..token }
 }

@@ -56,7 +56,12 @@ pub(crate) struct OriginQuestion {
 
 #[derive(Debug)]
 pub(super) enum OriginAnswer {
-    Allowed { fields: GrantFields, first_event: Option<Frame> },
+    /// `at` is the second of the answer since 1970.
+    Allowed {
+        fields: GrantFields,
+        first_event: Option<Frame>,
+        at: u64,
+    },
     Denied(StatusCode),
     Unavailable,
 }
@@ -98,8 +103,8 @@ impl Origin {
         let listed = channels.iter().map(ChannelName::as_str).collect::<Vec<_>>().join(",");
         let target = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let mut set = |name: &'static str, value: &str| {
-            // Names of channels and a request's target are visible ASCII.
-            if let Ok(value) = HeaderValue::from_str(value) {
+            // Names of channels are visible ASCII, and a request's target has no control characters.
+            if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
                 headers.insert(name, value);
             }
         };
@@ -122,7 +127,15 @@ impl Origin {
         let cell = self.cell(question.fingerprint);
         // If the task that asks goes away, one of the waiting tasks asks instead.
         let answer = Arc::clone(cell.get_or_init(|| async { Arc::new(self.answer(question.headers).await) }).await);
-        let holds_for = if matches!(*answer, OriginAnswer::Unavailable) { Duration::ZERO } else { self.cache_for };
+        let holds_for = match &*answer {
+            OriginAnswer::Unavailable => Duration::ZERO,
+            OriginAnswer::Denied(_) => self.cache_for,
+            // Not beyond the end of the right.
+            OriginAnswer::Allowed { fields, at, .. } => {
+                let ends_in = fields.expires_at.map(|ends_at| Duration::from_secs(ends_at.saturating_sub(*at)));
+                self.cache_for.min(ends_in.unwrap_or(Duration::MAX))
+            }
+        };
         if let Some(cached) =
             self.cache.lock().get_mut(&question.fingerprint).filter(|it| Arc::ptr_eq(&it.answer, &cell))
         {
@@ -175,24 +188,28 @@ impl Origin {
 }
 
 fn allowed(headers: &HeaderMap, body: &[u8]) -> anyhow::Result<OriginAnswer> {
+    let at = u64::from(unix_second());
     let is_json = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    if is_json {
-        let body: Value = serde_json::from_slice(body).context("its JSON cannot be read")?;
-        let fields = as_of_now(GrantFields::from_json(&body)?);
-        return Ok(OriginAnswer::Allowed { fields, first_event: first_event(&body)? });
-    }
-    let mut fields = GrantFields::default();
+    let mut by_fields = GrantFields::default();
     for (name, value) in headers {
         if name.as_str().starts_with("fantail-") {
-            fields.set_field(name.as_str(), value.to_str().with_context(|| format!("{name} is no text"))?)?;
+            by_fields.set_field(name.as_str(), value.to_str().with_context(|| format!("{name} is no text"))?)?;
         }
     }
-    Ok(OriginAnswer::Allowed { fields: as_of_now(fields), first_event: None })
+    if !is_json {
+        return Ok(OriginAnswer::Allowed { fields: as_of(by_fields, at), first_event: None, at });
+    }
+    if by_fields != GrantFields::default() {
+        bail!("it answers with a JSON body and with header fields; which of them counts cannot be known");
+    }
+    let body: Value = serde_json::from_slice(body).context("its JSON cannot be read")?;
+    let fields = as_of(GrantFields::from_json(&body)?, at);
+    Ok(OriginAnswer::Allowed { fields, first_event: first_event(&body)?, at })
 }
 
-/// A cached answer must not count its seconds anew each time.
-fn as_of_now(fields: GrantFields) -> GrantFields {
-    let in_seconds = fields.expires_in.map(|seconds| u64::from(unix_second()).saturating_add(seconds));
+/// An answer that is kept must not count its seconds anew each time.
+fn as_of(fields: GrantFields, at: u64) -> GrantFields {
+    let in_seconds = fields.expires_in.map(|seconds| at.saturating_add(seconds));
     let expires_at = [in_seconds, fields.expires_at].into_iter().flatten().min();
     GrantFields { expires_in: None, expires_at, ..fields }
 }

@@ -321,6 +321,56 @@ async fn the_operators_service_allows_denies_names_channels_and_sends_a_first_ev
     assert_eq!(foreign.status(), 403);
 }
 
+/// The answer is kept, but what was taken back after it stays taken back.
+#[tokio::test]
+async fn a_reader_whose_right_was_taken_back_does_not_come_back_by_an_answer_that_is_kept() {
+    let allowing = json!({ "channels": ["a"], "subject": "u" }).to_string();
+    let origin = TestOrigin::start(move |_| answer("200 OK", "Content-Type: application/json\r\n", &allowing)).await;
+    let url = origin.url("/");
+    let node = node(&["--access", "origin", "--origin-url", &url, "--origin-cache", "1h"]).await;
+    let mut client = SseClient::connect(node.public(), "/sse/a").await.unwrap();
+    until_live(&node, 1).await;
+    // A second later at least, so that nothing hangs on who was first within it.
+    let answered = now();
+    while now() == answered {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    http(node.internal(), "POST", "/revoke", &[], r#"{"sub":"u"}"#).await.unwrap();
+    assert_eq!(read_to_close(&mut client).await.1, "revoked");
+    while now() <= answered + 2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(SseClient::connect(node.public(), "/sse/a").await.unwrap().status(), 403);
+    assert_eq!(origin.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn with_a_token_and_the_operators_service_both_must_allow() {
+    let keys = Keys::new();
+    let origin = TestOrigin::start(|head| {
+        let channels = if head.contains("session=some") { "org:7" } else { "org:*,secret" };
+        answer("200 OK", &format!("Fantail-Channels: {channels}\r\n"), "")
+    })
+    .await;
+    let (url, key) = (origin.url("/"), keys.flag());
+    let node = node(&["--access", "token+origin", "--token-keys", &key, "--origin-url", &url]).await;
+    let token = format!("Bearer {}", token(json!({ "channels": ["news", "org:*"] })));
+    for (path, session, status) in [
+        ("/sse/org:7", "all", 200),
+        ("/sse/org:8", "all", 200),
+        ("/sse/org:7", "some", 200),
+        ("/sse/org:8", "some", 403),
+        ("/sse/news", "all", 403),
+        ("/sse/secret", "all", 403),
+        ("/sse", "some", 200),
+        ("/sse", "all", 403),
+    ] {
+        let request = SseClient::request(node.public(), path).header("Authorization", &token);
+        let answer = request.header("Cookie", &format!("session={session}")).connect().await.unwrap();
+        assert_eq!(answer.status(), status, "{path} {session}");
+    }
+}
+
 #[tokio::test]
 async fn equal_questions_are_asked_once_and_the_answer_holds_for_a_while() {
     let origin = TestOrigin::start(|_| answer("200 OK", "", "")).await;
