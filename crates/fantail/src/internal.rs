@@ -10,7 +10,7 @@ use fantail_feed::Receipt;
 use fantail_shard::{ConnectionId, ConnectionSummary, ShardCommand};
 use fantail_telemetry::StatusClass;
 use fantail_wire::{ChannelName, Publication};
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -30,6 +30,7 @@ use crate::public::check_host;
 use crate::publish_batch::{BatchResults, receipt_json};
 use crate::publish_body::{self, Items};
 use crate::request_log::RequestLine;
+use crate::response_head::with_headers;
 use crate::revocations::Revocation;
 use crate::running_node::RunningNode;
 use crate::web_page::{refuse_other_names, refuse_pages};
@@ -100,7 +101,11 @@ impl Internal {
     /// Answers, and counts the answer.
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
         let line = RequestLine::begin("internal", Some(peer), None, &request);
-        let answer = self.route(request).await.unwrap_or_else(Answer::from);
+        let answer = match refuse_other_codings(request.headers()) {
+            Ok(()) => self.route(request).await.unwrap_or_else(Answer::from),
+            // Where the body ends is in doubt, so nothing behind it is read.
+            Err(problem) => with_headers(problem.into(), [("connection", "close")].into_iter()),
+        };
         self.node.metrics.hub().requests.add(StatusClass::of(answer.status().as_u16()), 1);
         if let Some(line) = line {
             line.end(answer.status(), None);
@@ -281,6 +286,20 @@ fn unknown_path() -> Result<Answer, Problem> {
     Err(Problem::not_found(
         "there are /publish, /channels, /connections, /revoke, /livez, /readyz, /metrics and /config",
     ))
+}
+
+/// Refuses a body that is more than chunked: it would be published as it is coded, and two codings are what smuggled
+/// requests are made of.
+fn refuse_other_codings(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(only), None) if only.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Problem::field(
+            "transfer-encoding",
+            "a body is sent in chunks or with its length, without another coding",
+        )),
+    }
 }
 
 /// The request, if its method is the only one that its path answers.
