@@ -7,6 +7,7 @@ mod bad_input;
 mod control_events;
 mod cors;
 mod drain;
+mod hostile;
 mod internal_listener;
 mod internal_tokens;
 mod keepalive;
