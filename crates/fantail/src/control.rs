@@ -89,7 +89,9 @@ impl Control {
         let (draining, draining_out) = watch::channel(false);
         let health = Arc::new(Health::new(Arc::clone(&node), draining_out));
         let internal_access = Arc::new(self.internal_access);
-        let files = Arc::new(FilesInUse { internal_access: Arc::clone(&internal_access), tls: self.tls });
+        let metrics = Arc::clone(&node.metrics);
+        let files = Arc::new(FilesInUse { internal_access: Arc::clone(&internal_access), tls: self.tls, metrics });
+        files.tell_expiry();
         hangup::read_again(Arc::clone(&node), Arc::clone(&files))?;
         tokio::spawn(read_files_again(files));
         let places = self.internal_connections_max;
@@ -119,6 +121,7 @@ impl Control {
 pub(crate) struct FilesInUse {
     internal_access: Arc<InternalAccess>,
     tls: Option<Arc<TlsServer>>,
+    metrics: Arc<Metrics>,
 }
 
 impl FilesInUse {
@@ -128,6 +131,12 @@ impl FilesInUse {
         if let Some(tls) = &self.tls {
             tls.read_files_again();
         }
+        self.tell_expiry();
+    }
+
+    fn tell_expiry(&self) {
+        let expires_at = self.tls.as_ref().map_or(0, |tls| tls.expires_at());
+        self.metrics.hub().tls_certificate_expiry.set(expires_at);
     }
 }
 

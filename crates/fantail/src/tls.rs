@@ -78,6 +78,16 @@ impl TlsServer {
         &self.acceptor
     }
 
+    /// When the first of the certificates expires, in seconds since 1970.
+    pub(crate) fn expires_at(&self) -> u64 {
+        let loaded = self.certificates.loaded.read();
+        let expiry = |pair: &Arc<CertifiedKey>| {
+            let (_, certificate) = x509_parser::parse_x509_certificate(pair.end_entity_cert().ok()?).ok()?;
+            u64::try_from(certificate.validity().not_after.timestamp()).ok()
+        };
+        loaded.pairs.iter().filter_map(expiry).min().unwrap_or(0)
+    }
+
     /// Reads the files again; while one of them is faulty the last good ones stay.
     pub(crate) fn read_files_again(&self) {
         let Certificates { files, loaded } = &*self.certificates;

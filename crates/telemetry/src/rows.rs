@@ -83,7 +83,7 @@ impl MetricRow {
 }
 
 /// Every metric but the build information, which is text and has no number.
-pub(crate) static ROWS: [MetricRow; 53] = [
+pub(crate) static ROWS: [MetricRow; 54] = [
     counter(
         "fantail_connections_accepted",
         Reading::Shards(|shard| shard.connections_accepted.get()),
@@ -98,6 +98,11 @@ pub(crate) static ROWS: [MetricRow; 53] = [
         "fantail_connections_max",
         Reading::Hub(|hub| hub.connections_max.get()),
         "Connections that may be open on the public listener; beyond it newcomers are turned away",
+    ),
+    gauge(
+        "fantail_tls_certificate_expiry_timestamp_seconds",
+        Reading::Hub(|hub| hub.tls_certificate_expiry.get()),
+        "When the first of the TLS certificates expires, in seconds since 1970; 0 without one",
     ),
     gauge(
         "fantail_connections_turning_away",

@@ -43,7 +43,7 @@ fn the_names_of_all_metrics() {
         fantail_outages_total fantail_overruns_total fantail_passes_total fantail_proxy_headers_missing_total fantail_recalled_total \
         fantail_requests_total \
         fantail_shard_streams_open fantail_shed_total fantail_slices_total fantail_streams_behind \
-        fantail_streams_closed_total fantail_streams_open fantail_streams_opened_total fantail_unsent_bytes \
+        fantail_streams_closed_total fantail_streams_open fantail_streams_opened_total fantail_tls_certificate_expiry_timestamp_seconds fantail_unsent_bytes \
         fantail_wakes_total fantail_write_blocked_total fantail_write_calls_total process_cpu_seconds_total \
         process_max_fds process_open_fds process_resident_memory_bytes process_start_time_seconds process_threads";
     let page = Metrics::new(2).render(TextFormat::OpenMetrics);

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::node::{ask, node, publish, until, until_open};
+use crate::node::{ask, metrics, node, publish, until, until_open};
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
 
@@ -206,6 +206,8 @@ async fn certificates_are_rotated_under_open_streams_and_a_faulty_pair_changes_n
     };
     install(&old);
     let (node, address) = tls_node_with(&cert, &key, &[]).await;
+    let expiry = metrics(&node).await.count("fantail_tls_certificate_expiry_timestamp_seconds");
+    assert!(expiry > 1_800_000_000, "in seconds since 1970: {expiry}");
     let mut open = Client::open(address, &old.ca(), VERSIONS[0], None).await;
     open.read_to("\n\n").await;
     // The certificate is replaced, and the key not yet.
