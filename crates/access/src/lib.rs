@@ -33,4 +33,4 @@ pub use proxy_protocol::{PROXY_HEADER_BYTES_MAX, ProxyHeader, ProxyHeaderError, 
 pub use rate_limit::{RateLimit, TooOften};
 pub use revocations::{REVOCATIONS_MAX, RevocationList, RevokedName, TooManyRevocations};
 pub use signing_key::{KEYS_MAX, KeyAlgorithm, KeyError, KeySet, SECRET_BYTES_MIN, SigningKey};
-pub use token::{CheckedToken, TOKEN_BYTES_MAX, TokenError, TokenRules, check_token};
+pub use token::{CheckedToken, TOKEN_BYTES_MAX, TokenError, TokenRules, check_token, peek_token};

@@ -3,7 +3,7 @@
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Map, Value};
 
-use crate::signing_key::{KeyAlgorithm, KeyError, SECRET_BYTES_MIN};
+use crate::signing_key::{KeyAlgorithm, KeyError, secret_of};
 
 /// Why no token can be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,11 +26,7 @@ pub fn mint_token(
     let pem = |_| MintError::Pem(algorithm);
     let key = match algorithm.inner() {
         Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => {
-            let secret = key.trim_ascii_end();
-            if secret.len() < SECRET_BYTES_MIN {
-                return Err(KeyError::ShortSecret(secret.len()).into());
-            }
-            EncodingKey::from_secret(secret).map_err(pem)?
+            EncodingKey::from_secret(secret_of(key)?).map_err(pem)?
         }
         Algorithm::ES256 | Algorithm::ES384 => EncodingKey::from_ec_pem(key).map_err(pem)?,
         Algorithm::EdDSA => EncodingKey::from_ed_pem(key).map_err(pem)?,

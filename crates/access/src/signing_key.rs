@@ -46,6 +46,9 @@ pub enum KeyError {
         "an HMAC secret has at least {SECRET_BYTES_MIN} bytes, this one has {0}; make one with: openssl rand -hex 32"
     )]
     ShortSecret(usize),
+    /// A key in PEM form would be taken for an HMAC secret; a public one is known to everyone.
+    #[error("this is a key in PEM form and no HMAC secret; name its own algorithm, such as ES256, RS256 or EdDSA")]
+    PemAsSecret,
     /// The text is no PEM, or the algorithm needs a key of another kind.
     #[error("this is no public key for {0:?} in PEM form (-----BEGIN PUBLIC KEY-----)")]
     Pem(Algorithm),
@@ -100,13 +103,7 @@ impl SigningKey {
     /// White space at the end of a secret is not part of it: editors and `echo` put a line end there.
     pub fn new(KeyAlgorithm(algorithm): KeyAlgorithm, id: Option<&str>, text: &[u8]) -> Result<Self, KeyError> {
         let key = match algorithm {
-            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => {
-                let secret = text.trim_ascii_end();
-                if secret.len() < SECRET_BYTES_MIN {
-                    return Err(KeyError::ShortSecret(secret.len()));
-                }
-                DecodingKey::from_secret(secret)
-            }
+            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => DecodingKey::from_secret(secret_of(text)?),
             _ if text.windows(11).any(|window| window == b"PRIVATE KEY") => return Err(KeyError::Private),
             Algorithm::ES256 | Algorithm::ES384 => DecodingKey::from_ec_pem(text),
             Algorithm::EdDSA => DecodingKey::from_ed_pem(text),
@@ -157,13 +154,23 @@ impl SigningKey {
         self.fingerprint
     }
 
-    pub(crate) fn algorithm(&self) -> Algorithm {
-        self.algorithm
+    /// The one algorithm that it may be used with.
+    pub fn algorithm(&self) -> KeyAlgorithm {
+        KeyAlgorithm(self.algorithm)
     }
 
     pub(crate) fn key(&self) -> &DecodingKey {
         &self.key
     }
+}
+
+/// The HMAC secret in the text of a file.
+pub(crate) fn secret_of(text: &[u8]) -> Result<&[u8], KeyError> {
+    let secret = text.trim_ascii_end();
+    if secret.trim_ascii_start().starts_with(b"-----BEGIN ") {
+        return Err(KeyError::PemAsSecret);
+    }
+    if secret.len() < SECRET_BYTES_MIN { Err(KeyError::ShortSecret(secret.len())) } else { Ok(secret) }
 }
 
 /// The hasher has one fixed key: the number is compared within a process and shown nowhere.
@@ -205,6 +212,11 @@ impl KeySet {
         self.keys.iter().any(|key| key.fingerprint == fingerprint)
     }
 
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &SigningKey> {
+        self.keys.iter()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.keys.len()
@@ -243,6 +255,9 @@ mod tests {
         assert_eq!(new("HS256", &"x".repeat(32)), Ok(()));
         assert_eq!(new("RS256", &"x".repeat(32)), Err(KeyError::Pem(Algorithm::RS256)));
         assert_eq!(new("ES256", "-----BEGIN PRIVATE KEY-----\n"), Err(KeyError::Private));
+        // Everyone who has the public key could sign tokens with it.
+        let public = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END PUBLIC KEY-----\n";
+        assert_eq!(new("HS256", public), Err(KeyError::PemAsSecret));
         for name in ["none", "None", "", "hs256", "HS256 ", "ES512"] {
             assert_eq!(name.parse::<KeyAlgorithm>(), Err(KeyError::Algorithm(name.into())), "{name}");
         }

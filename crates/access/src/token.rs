@@ -1,7 +1,9 @@
 //! Checks a token: its form, its signature, its times, its issuer and its audience (RFC 7519, RFC 8725).
 
+use jsonwebtoken::dangerous::insecure_decode;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Validation, decode, decode_header};
+use serde_json::Value;
 
 use crate::claims::Claims;
 use crate::signing_key::KeySet;
@@ -61,6 +63,30 @@ pub enum TokenError {
     Audience,
 }
 
+impl TokenError {
+    /// The name of the check that it did not pass: a part of the token, or a claim.
+    pub fn check(&self) -> &str {
+        match self {
+            Self::TooLong(_) | Self::Form => "form",
+            Self::Header(_) => "header",
+            Self::UnknownKey(_) => "kid",
+            Self::Algorithm => "alg",
+            Self::Signature => "signature",
+            Self::Claim(name) => name,
+            Self::NoExpiry | Self::Expired(_) => "exp",
+            Self::NotYet(_) => "nbf",
+            Self::Issuer => "iss",
+            Self::Audience => "aud",
+        }
+    }
+}
+
+/// Header and claims of a token that nobody has checked: to be shown, and never to decide by. `None` if it has no such parts.
+pub fn peek_token(token: &str) -> Option<(Value, Value)> {
+    let header = serde_json::to_value(decode_header(token).ok()?).ok()?;
+    Some((header, insecure_decode::<Value>(token).ok()?.claims))
+}
+
 /// A token that is valid now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckedToken {
@@ -107,7 +133,7 @@ fn verify(token: &str, keys: &KeySet) -> Result<(Claims, u64), TokenError> {
     let mut refused = TokenError::Algorithm;
     for key in keys.candidates(header.kid.as_deref(), header.alg) {
         // The signature alone: the claims are judged by a clock that is passed in.
-        let mut signature_only = Validation::new(key.algorithm());
+        let mut signature_only = Validation::new(key.algorithm().inner());
         signature_only.required_spec_claims.clear();
         (signature_only.validate_exp, signature_only.validate_aud) = (false, false);
         match decode(token, key.key(), &signature_only) {
@@ -158,7 +184,7 @@ impl TokenRules {
 #[cfg(test)]
 mod tests {
     use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::signing_key::SigningKey;
@@ -275,6 +301,13 @@ mod tests {
         let critical = Header { crit: Some(vec!["exp".into()]), ..Header::new(Algorithm::HS256) };
         assert_eq!(check(&signed_with(&critical, &claims, SECRET)), Err(TokenError::Header("crit")));
         assert_eq!(check(&signed(&json!([NOW + 60]))), Err(TokenError::Form), "claims are an object");
+    }
+
+    #[test]
+    fn a_token_can_be_shown_though_no_key_is_known() {
+        let (header, claims) = peek_token(&signed(&json!({"exp": 5, "sub": "u"}))).expect("a token");
+        assert_eq!((&header["alg"], claims), (&json!("HS256"), json!({"exp": 5, "sub": "u"})));
+        assert_eq!(peek_token("a.b.c"), None);
     }
 
     #[test]

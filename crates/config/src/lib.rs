@@ -28,6 +28,7 @@ pub use choices::{AccessMode, LogFormat, SlowPolicy};
 pub use fault::{Fault, Faults, Location};
 pub use flags::{Flags, Parsed, clap_args, command, parse_flags, parse_flags_of};
 pub use forms::access::{InternalToken, KeyFile};
+pub use forms::numbers::parse_duration;
 pub use layers::{Effective, Source, log_format, resolve};
 pub use redis_url::RedisUrl;
 pub use reference::{example_toml, reference_markdown};

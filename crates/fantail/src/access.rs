@@ -20,7 +20,7 @@ use fantail_access::{
     CHANNELS_FIELD, ChannelRules, EXPIRES_IN_FIELD, Grant, GrantFields, RevocationList, SESSION_FIELD, SUBJECT_FIELD,
     TokenError, TokenRules, TrustedProxies, check_token,
 };
-use fantail_config::{AccessMode, Config};
+use fantail_config::{Access, AccessMode, Config};
 use fantail_shard::StreamRight;
 use fantail_wire::ChannelName;
 use http::{HeaderMap, Request, StatusCode};
@@ -102,15 +102,8 @@ impl ReadAccess {
             mode: access.access.unwrap_or(AccessMode::Open),
             tokens: TokenPlaces::new(access),
             keys: Arc::new(KeyStore::load(access)?),
-            token_rules: TokenRules {
-                issuers: access.token_issuers.clone(),
-                audiences: access.token_audiences.clone(),
-                leeway_seconds: access.token_leeway.as_secs(),
-            },
-            channel_rules: ChannelRules {
-                claim: access.token_channels_claim.clone(),
-                templates: access.channel_templates.clone(),
-            },
+            token_rules: token_rules(access),
+            channel_rules: channel_rules(access),
             origin: access
                 .origin_url
                 .as_deref()
@@ -285,6 +278,20 @@ impl ReadAccess {
         }
         grant_of(fields, &[], now)
     }
+}
+
+/// The conditions that a token's claims must meet.
+pub(crate) fn token_rules(access: &Access) -> TokenRules {
+    TokenRules {
+        issuers: access.token_issuers.clone(),
+        audiences: access.token_audiences.clone(),
+        leeway_seconds: access.token_leeway.as_secs(),
+    }
+}
+
+/// The places of a token that name channels.
+pub(crate) fn channel_rules(access: &Access) -> ChannelRules {
+    ChannelRules { claim: access.token_channels_claim.clone(), templates: access.channel_templates.clone() }
 }
 
 fn choose(grant: &Grant, asked: &[ChannelName]) -> Result<Vec<ChannelName>, Problem> {

@@ -92,6 +92,11 @@ impl Form for Time {
     }
 }
 
+/// Reads a duration of a command that is no node, by the rules and in the words of the settings.
+pub fn parse_duration(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
+    Time { min, max }.parse(text)
+}
+
 /// The largest unit that divides the size, so that a shown size can be written back.
 fn show_size(bytes: u64) -> String {
     let unit = UNITS.iter().find(|(_, factor)| bytes > 0 && bytes.is_multiple_of(*factor));

@@ -95,7 +95,7 @@ impl KeyStore {
 
     /// Asks for a newer set, unless that was done a short while ago. Waits while another task asks. True if the keys in
     /// force are newer than the call.
-    pub(super) async fn look_for_newer(&self) -> bool {
+    pub(crate) async fn look_for_newer(&self) -> bool {
         self.ask_again_after(JWKS_PAUSE).await
     }
 
