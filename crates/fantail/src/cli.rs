@@ -9,16 +9,18 @@ mod redis;
 mod serve;
 mod server;
 mod subscribe;
+mod token;
 
 use std::ffi::OsString;
 use std::iter;
 
 use clap::ArgMatches;
-use fantail_config::{Config, Faults, LogFormat};
+use fantail_config::{Config, Faults, LogFormat, Setting};
 use fantail_telemetry::logging;
 
 use crate::publish_command::Publish;
 use crate::subscribe_command::Subscribe;
+use crate::token_command::TokenCommand;
 
 pub(crate) enum Task {
     /// Serve streams.
@@ -27,6 +29,8 @@ pub(crate) enum Task {
     Subscribe(Box<Subscribe>),
     /// Publish events.
     Publish(Box<Publish>),
+    /// Make a development token, or check one.
+    Token(Box<TokenCommand>),
     /// Print a text, such as the help, and end.
     Print(String),
 }
@@ -77,6 +81,10 @@ pub(crate) fn parse(
             let read = publish::read(matches).map_err(|faults| lines(&faults))?;
             Ok(Task::Publish(Box::new(read)))
         }
+        Some((token::NAME, matches)) => {
+            let read = token::read(matches, &variables.collect::<Vec<_>>()).map_err(|faults| lines(&faults))?;
+            Ok(Task::Token(Box::new(read)))
+        }
         _ => Ok(Task::Print(overview::command().render_help().to_string())),
     }
 }
@@ -102,4 +110,17 @@ fn text<'a>(matches: &'a ArgMatches, id: &str) -> Option<&'a str> {
 /// Every text that was given for an argument.
 fn texts<'a>(matches: &'a ArgMatches, id: &str) -> impl Iterator<Item = &'a str> {
     matches.get_many::<String>(id).into_iter().flatten().map(String::as_str)
+}
+
+/// The settings among the arguments of a task that is no node, as they were written: for the parser of all settings.
+fn given(matches: &ArgMatches, settings: impl Iterator<Item = &'static Setting>) -> Vec<OsString> {
+    let mut flags = Vec::new();
+    for setting in settings {
+        for value in matches.get_many::<OsString>(setting.key).into_iter().flatten() {
+            let mut flag = OsString::from(format!("{}=", setting.flag()));
+            flag.push(value);
+            flags.push(flag);
+        }
+    }
+    flags
 }

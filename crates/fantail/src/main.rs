@@ -42,6 +42,7 @@ mod shard_thread;
 mod subscribe_command;
 mod subscribe_request;
 mod tls;
+mod token_command;
 mod unflushed;
 mod web_page;
 
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         }
         Ok(cli::Task::Subscribe(subscribe)) => report(subscribe_command::run(*subscribe), Format::Text),
         Ok(cli::Task::Publish(publish)) => report(publish_command::run(*publish), Format::Text),
+        Ok(cli::Task::Token(token)) => report(token_command::run(*token), Format::Text),
         Ok(cli::Task::Print(text)) => {
             // A reader that closed the pipe has read enough of it.
             let _ = write!(io::stdout(), "{text}");

@@ -89,7 +89,7 @@ impl KeyStore {
     }
 
     /// Whether a set is asked for over the network, so an unknown key may be in a newer one.
-    pub(super) fn may_have_newer(&self) -> bool {
+    pub(crate) fn may_have_newer(&self) -> bool {
         self.jwks.is_some()
     }
 

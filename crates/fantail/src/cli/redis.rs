@@ -2,12 +2,11 @@
 //!
 //! Passwords come from files or in the URL here: every user of the machine can see a flag.
 
-use std::ffi::OsString;
-
 use clap::{Arg, ArgMatches};
 use fantail_config::{Faults, Location, Parsed, SETTINGS, Setting, clap_args, parse_flags, resolve};
 use fantail_feed::RedisSettings;
 
+use super::given;
 use crate::redis_settings::redis_settings;
 
 /// The flags.
@@ -23,7 +22,7 @@ pub(super) fn args() -> Vec<Arg> {
 
 /// The settings in the flags, if any is given.
 pub(super) fn read(matches: &ArgMatches, faults: &mut Faults) -> Option<RedisSettings> {
-    let flags = given(matches);
+    let flags = given(matches, settings());
     if flags.is_empty() {
         return None;
     }
@@ -64,17 +63,4 @@ fn settings() -> impl Iterator<Item = &'static Setting> {
         matches!(key, "redis_password" | "redis_sentinel_password") || of_log.contains(&key)
     };
     SETTINGS.iter().filter(move |setting| setting.key.starts_with("redis_") && !is_for_nodes(setting.key))
-}
-
-/// The flags as they were written, for the parser of all settings.
-fn given(matches: &ArgMatches) -> Vec<OsString> {
-    let mut flags = Vec::new();
-    for setting in settings() {
-        for value in matches.get_many::<OsString>(setting.key).into_iter().flatten() {
-            let mut flag = OsString::from(format!("{}=", setting.flag()));
-            flag.push(value);
-            flags.push(flag);
-        }
-    }
-    flags
 }

@@ -5,6 +5,8 @@
 
 mod banner;
 mod canned;
+#[path = "../common/keys.rs"]
+mod keys;
 #[path = "../common/node.rs"]
 mod node;
 mod publish;
@@ -12,3 +14,4 @@ mod running;
 mod serve;
 mod subscribe;
 mod tls;
+mod token;

@@ -112,9 +112,8 @@ async fn help_lists_the_tasks_and_a_quick_start() {
     for arguments in [&[][..], &["--help"], &["-h"], &["help"]] {
         let help = run(arguments).await;
         assert_eq!((help.status, help.stderr.as_str()), (Some(0), ""), "{arguments:?}");
-        for part in
-            ["Server-Sent Events", "\n  serve ", "\n  subscribe ", "\n  publish ", "\n  fantail publish demo hello\n"]
-        {
+        let tasks = ["\n  serve ", "\n  subscribe ", "\n  publish ", "\n  token "];
+        for part in [&["Server-Sent Events", "\n  fantail publish demo hello\n"], &tasks[..]].concat() {
             assert!(help.stdout.contains(part), "{part:?} in\n{}", help.stdout);
         }
     }
@@ -125,12 +124,17 @@ async fn help_of_a_task_tells_all_its_flags() {
     let settings: Vec<_> = SETTINGS.iter().map(fantail_config::Setting::flag).collect();
     let of_subscribe = ["--json", "--data", "--last-event-id", "--limit", "--header", "--no-reconnect"];
     let of_publish = ["--url", "--redis-url", "--channel", "--event", "--id", "--retry", "--lines", "--quiet", "-q,"];
+    let of_mint = ["--key-file", "--algorithm", "--kid", "--sub", "--channels", "--claim", "--expires-in"];
+    let of_inspect = ["--config", "--access", "--token-keys", "--token-jwks", "--token-issuers", "--channel-templates"];
     for (task, flags) in [
         ("serve", settings.iter().map(String::as_str).collect::<Vec<_>>()),
         ("subscribe", of_subscribe.to_vec()),
         ("publish", of_publish.to_vec()),
+        ("token mint", of_mint.to_vec()),
+        ("token inspect", of_inspect.to_vec()),
     ] {
-        for arguments in [["help", task], [task, "--help"]] {
+        let words: Vec<_> = task.split(' ').collect();
+        for arguments in [[&["help"], &words[..]].concat(), [&words[..], &["--help"]].concat()] {
             let help = run(&arguments).await;
             assert_eq!(help.status, Some(0));
             assert!(help.stdout.contains(&format!("Usage: fantail {task} ")), "{}", help.stdout);
