@@ -4,8 +4,8 @@
 //! One browser runs once and reports the events of every source; each test looks at its part of that report.
 
 mod away;
-mod page;
-mod scenarios;
+pub(crate) mod page;
+pub(crate) mod scenarios;
 
 use scenarios::told;
 

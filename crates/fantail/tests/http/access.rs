@@ -384,25 +384,6 @@ async fn equal_questions_are_asked_once_and_the_answer_holds_for_a_while() {
     assert_eq!(origin.asked().len(), 2, "another channel is another question");
 }
 
-/// 1. The service allows the stream, and its answer is kept. 2. The reader is revoked. 3. It comes back while the answer is kept.
-#[tokio::test]
-async fn an_answer_that_is_kept_gives_no_right_that_was_taken_back_since() {
-    let origin = TestOrigin::start(|_| answer("200 OK", "Fantail-Subject: u\r\n", "")).await;
-    let url = origin.url("/");
-    let node = node(&["--access", "origin", "--origin-url", &url, "--origin-cache", "1h"]).await;
-    let mut client = SseClient::connect(node.public(), "/sse/a").await.unwrap();
-    until_live(&node, 1).await;
-    http(node.internal(), "POST", "/revoke", &[], r#"{"sub":"u"}"#).await.unwrap();
-    assert_eq!(read_to_close(&mut client).await.1, "revoked");
-    // What begins in a later second than the revocation looks new.
-    let revoked = now();
-    while now() <= revoked {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(SseClient::connect(node.public(), "/sse/a").await.unwrap().status(), 403);
-    assert_eq!(origin.asked().len(), 1);
-}
-
 #[tokio::test]
 async fn a_service_that_is_away_or_answers_nonsense_lets_nobody_in() {
     for case in ["500", "302", "garbage", "silence", "json", "channels"] {

@@ -270,7 +270,7 @@ pub(crate) async fn publish_told(node: &Fantail, channel: &str, data: &str) -> (
     (BrowserEvent { kind: "message".into(), data: data.into(), id }, receipt)
 }
 
-async fn kick_streams(node: &Fantail, channel: &str) {
+pub(crate) async fn kick_streams(node: &Fantail, channel: &str) {
     for connection in connections(node).await {
         if connection["channels"][0] == channel {
             let path = format!("/connections/{}", connection["id"].as_str().unwrap());
