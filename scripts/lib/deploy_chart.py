@@ -43,6 +43,16 @@ REFUSED = {
     "redis.url=redis://a,settings.drain_deadline=null": "drain_deadline",
     "redis.url=redis://a,settings.retry.base=2s": "settings",
     "redis.url=redis://a,internal.exposed=true": "internal.from",
+    "redis.url=redis://a,internal.exposed=true,networkPolicy.enabled=false": "needs tokens",
+    "redis.url=redis://a,internalTokens.rights.shop=publish": "go together",
+    "redis.url=redis://a,internalTokens.existingSecret=b,internalTokens.rights.shop=write": "shop",
+    "redis.url=redis://a": "access says who may read",
+    "redis.url=redis://a,access=closed": "access",
+    "redis.url=redis://a,access=token,tokenKeys.existingSecret=b": "go together",
+    "redis.url=redis://a,access=open,tokenKeys.existingSecret=b,tokenKeys.algorithm=HS256": "of no use",
+    "redis.url=redis://a,access=token,tokenKeys.existingSecret=b,tokenKeys.algorithm=none": "algorithm",
+    "redis.url=redis://a,access=open,settings.access=token": "access",
+    "redis.url=redis://a,access=token,settings.token_secret=secret": "token_secret",
     "redis.url=redis://a,internal.exposed=true,hostNetwork=true": "hostNetwork",
     "redis.url=redis://a,hostNetwork=true,sysctls[0].name=a,sysctls[0].value=b": "sysctls",
 }
@@ -123,6 +133,14 @@ def make_secrets(directory):
         check=True, capture_output=True,
     )
     (tls / "ca.crt").write_bytes((tls / "tls.crt").read_bytes())
+    (directory / "token-keys").mkdir()
+    subprocess.run(
+        f"openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 | openssl pkey -pubout -out '{directory}/token-keys/main.pem'",
+        shell=True, check=True, capture_output=True,
+    )
+    (directory / "internal-tokens").mkdir()
+    for name in ["shop", "ops"]:
+        (directory / "internal-tokens" / name).write_text(name * 16 + "\n")
 
 
 def check_program(container, file, directory):
@@ -132,8 +150,7 @@ def check_program(container, file, directory):
     arguments = []
     for argument in container["args"]:
         argument = re.sub(r"^(--(?:internal-|health-)?listen)=.*", r"\1=127.0.0.1:0", argument)
-        argument = argument.replace("/etc/fantail/fantail.toml", str(config))
-        argument = re.sub("=/etc/fantail/", f"={directory}/", argument)
+        argument = argument.replace("/etc/fantail/", f"{directory}/")
         # Nobody listens there; the program starts all the same, and is not ready.
         arguments.append(re.sub(r"^(--redis-url=\w+://(?:\w+@)?).*", r"\g<1>127.0.0.1:1", argument))
     environment = {variable["name"]: "redis://127.0.0.1:1" for variable in container.get("env", [])}

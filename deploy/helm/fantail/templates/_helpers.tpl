@@ -99,9 +99,24 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail "internal.exposed with hostNetwork would let everybody publish who reaches the node: leave one out" -}}
 {{- end -}}
 {{- if and .Values.internal.exposed .Values.networkPolicy.enabled (not .Values.internal.from) -}}
-{{- fail "internal.exposed lets everyone who reaches the port publish: name the peers in internal.from" -}}
+{{- fail "internal.exposed opens the port to other pods: name the peers in internal.from" -}}
+{{- end -}}
+{{- if and .Values.internal.exposed (or (not .Values.internalTokens.existingSecret) (not .Values.internalTokens.rights)) -}}
+{{- fail "internal.exposed needs tokens: name a Secret in internalTokens.existingSecret, and the rights of its keys in internalTokens.rights" -}}
+{{- end -}}
+{{- if ne (empty .Values.internalTokens.existingSecret) (empty .Values.internalTokens.rights) -}}
+{{- fail "internalTokens.existingSecret and internalTokens.rights go together" -}}
+{{- end -}}
+{{- if ne (empty .Values.tokenKeys.existingSecret) (empty .Values.tokenKeys.algorithm) -}}
+{{- fail "tokenKeys.existingSecret and tokenKeys.algorithm go together" -}}
+{{- end -}}
+{{- if and .Values.tokenKeys.existingSecret (not (contains "token" .Values.access)) -}}
+{{- fail "tokenKeys is of no use without a token in access" -}}
 {{- end -}}
 {{- if and .Values.hostNetwork .Values.sysctls -}}
 {{- fail "sysctls are those of the node with hostNetwork: set them there" -}}
+{{- end -}}
+{{- if not .Values.access -}}
+{{- fail "access says who may read, and others than the pod reach its port: set it to open, token, origin, token+origin or proxy (docs/access.md)" -}}
 {{- end -}}
 {{- end -}}

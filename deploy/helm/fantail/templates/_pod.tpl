@@ -39,6 +39,13 @@ spec:
         - --config=/etc/fantail/fantail.toml
         - --listen={{ $v.bindAddress }}:{{ $v.ports.public }}
         - --health-listen={{ $v.bindAddress }}:{{ $v.ports.health }}
+        - --access={{ $v.access }}
+        {{- if $v.tokenKeys.existingSecret }}
+        - --token-keys={{ $v.tokenKeys.algorithm }}:/etc/fantail/token-keys
+        {{- end }}
+        {{- range $key, $rights := $v.internalTokens.rights }}
+        - {{ printf "--internal-tokens=/etc/fantail/internal-tokens/%s=%s" $key $rights | quote }}
+        {{- end }}
         {{- if $v.internal.exposed }}
         - --internal-listen={{ $v.bindAddress }}:{{ $v.ports.internal }}
         {{- range concat (list (printf "%s-internal" (include "fantail.fullname" .)) (printf "%s-internal.%s" (include "fantail.fullname" .) .Release.Namespace) (printf "%s-internal.%s.svc" (include "fantail.fullname" .) .Release.Namespace) (printf "%s-internal.%s.svc.cluster.local" (include "fantail.fullname" .) .Release.Namespace)) $v.internal.hosts }}
@@ -108,6 +115,12 @@ spec:
       securityContext: {{- toYaml $v.securityContext | nindent 8 }}
       volumeMounts:
         - { name: settings, mountPath: /etc/fantail/fantail.toml, subPath: fantail.toml, readOnly: true }
+        {{- if $v.tokenKeys.existingSecret }}
+        - { name: token-keys, mountPath: /etc/fantail/token-keys, readOnly: true }
+        {{- end }}
+        {{- if $v.internalTokens.existingSecret }}
+        - { name: internal-tokens, mountPath: /etc/fantail/internal-tokens, readOnly: true }
+        {{- end }}
         {{- if or $v.redis.passwordKey $v.redis.sentinelPasswordKey }}
         - { name: redis, mountPath: /etc/fantail/redis, readOnly: true }
         {{- end }}
@@ -120,6 +133,18 @@ spec:
     - name: settings
       configMap:
         name: {{ include "fantail.fullname" . }}
+    {{- with $v.tokenKeys.existingSecret }}
+    - name: token-keys
+      secret:
+        secretName: {{ . }}
+        defaultMode: 0440
+    {{- end }}
+    {{- with $v.internalTokens.existingSecret }}
+    - name: internal-tokens
+      secret:
+        secretName: {{ . }}
+        defaultMode: 0440
+    {{- end }}
     {{- if or $v.redis.passwordKey $v.redis.sentinelPasswordKey }}
     - name: redis
       secret:
