@@ -199,6 +199,7 @@ const LINES: [&str; 9] = [
 async fn play(node: &Fantail) {
     let first = live_stream(node, "").await;
     publish(node, "demo", "one").await;
+    until(node, "the first event was sent", |metrics| metrics.sum("fantail_deliveries_total") >= 1).await;
     ask(node, "DELETE", &format!("/connections/{first}")).await;
     publish(node, "news?event=greeting", "while it was away").await;
     let second = live_stream(node, &first).await;

@@ -74,7 +74,7 @@ async fn the_log_is_named_with_its_lanes_and_its_lines_publish() {
 async fn a_node_that_everyone_can_reach_says_that_everyone_reads() {
     let warning = "everyone who reaches this address reads every channel";
     for (listen, warned) in [("0.0.0.0:0", 1), ("127.0.0.1:0", 0), ("127.0.0.2:0", 0)] {
-        let mut node = node(&["--listen", listen]).await;
+        let mut node = node(&["--listen", listen, "--access", "open"]).await;
         node.wait_for_output("serving", PATIENCE).await.unwrap();
         // The warning stands before the line that was waited for.
         let log = node.output().stderr;

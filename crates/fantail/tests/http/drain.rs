@@ -139,7 +139,7 @@ async fn a_hangup_is_told_and_ends_nothing() {
     let mut node = node(&["--drain-window", "0s"]).await;
     let mut stream = subscribe(&node, "/sse/a").await;
     node.signal(Signal::HUP).unwrap();
-    node.wait_for_output("SIGHUP changes nothing, there is no reload yet", PATIENCE).await.unwrap();
+    node.wait_for_output("SIGHUP: keys, tokens and certificates are read again", PATIENCE).await.unwrap();
     publish(&node, "a", "still here").await;
     assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, "still here");
     node.signal(Signal::TERM).unwrap();
