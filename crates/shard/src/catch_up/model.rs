@@ -1,10 +1,11 @@
 //! The promise of a stream, judged by chance: the real hub and the real steps of `catch_up.rs`, without sockets.
 //!
-//! A seed decides everything: what is published, deleted, lost and forgotten, when a client comes and goes, how few
-//! bytes its socket takes, where its connection is cut, and what the control thread does between two steps of the shard.
+//! A seed decides everything: the events that are published, deleted, lost and forgotten, when a client comes and goes, how
+//! few bytes its socket takes, where its connection is cut, and the steps of the control thread between two steps of the shard.
 //! `node.rs` is the control thread with its feed, `connection.rs` one stream of a shard, and `client.rs` a browser that
-//! keeps account of what it is owed (`account.rs`). Each client has a shard of its own, so that marks and bells are part
-//! of the schedule. `shared.rs` does the same with a feed that numbers and two nodes: `world.rs` and `roaming_client.rs`.
+//! keeps account of the events that it is owed (`account.rs`). Each client has a shard of its own, so that marks and bells are
+//! part of the schedule. `shared.rs` does the same with a feed that numbers and two nodes (`world.rs`). `one_node.rs` and
+//! `two_nodes.rs` tell the client what differs.
 //!
 //! Not here: passes (`fanout.rs`) and threads. A step of the control thread is whole, so an append without its watermark
 //! is never seen; `hub/mailbox` has its own model of that.
@@ -19,8 +20,9 @@ mod course;
 mod feed;
 mod follower;
 mod node;
-mod roaming_client;
+mod one_node;
 mod shared;
+mod two_nodes;
 mod unnumbered_events;
 mod world;
 
@@ -54,7 +56,7 @@ const MUST_HAPPEN: [&str; 15] = [
 
 struct Run {
     node: ModelNode,
-    clients: Vec<Client>,
+    clients: Vec<Client<ModelNode>>,
 }
 
 impl Run {

@@ -4,6 +4,8 @@
 //! A place is settled if the event there was delivered, or declared missing, or was never owed. A client keeps its
 //! account with each id that it got, and comes back to the account of the id that it says.
 
+use super::client::ClientWorld;
+
 /// One account for each channel. All numbers are places in the history.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Account {
@@ -35,11 +37,6 @@ struct Owed {
     is_told: bool,
     /// The channel must begin with a gap.
     needs_gap: bool,
-}
-
-/// Whether the event at a place of the history is of a channel.
-pub(super) trait PublishedEvents {
-    fn is_of(&self, seq: usize, channel: usize) -> bool;
 }
 
 impl Account {
@@ -77,14 +74,14 @@ impl Account {
     }
 
     /// An event came through `channels`.
-    pub(super) fn take(&mut self, seq: usize, channels: &[usize], published: &impl PublishedEvents) {
+    pub(super) fn take(&mut self, seq: usize, channels: &[usize], world: &impl ClientWorld) {
         let mine = self.owed.iter().filter(|owed| channels.contains(&owed.channel)).count();
         assert!(mine > 0, "event {seq} is of none of its channels");
         for owed in self.owed.iter_mut().filter(|owed| channels.contains(&owed.channel)) {
             assert!(!owed.needs_gap || mine > 1, "event {seq} before the gap of {owed:?}");
             owed.had.push(seq);
             if mine == 1 {
-                owed.check(seq, published);
+                owed.check(seq, world);
                 owed.settled = owed.settled.max(seq + 1);
                 owed.had.clear();
                 owed.is_told = false;
@@ -94,11 +91,11 @@ impl Account {
 
     /// The client has an id behind which is all below `end`, and may go on elsewhere: of no channel may something be
     /// missing there without a gap that was told before.
-    pub(super) fn pass(&mut self, end: usize, published: &impl PublishedEvents) {
+    pub(super) fn pass(&mut self, end: usize, world: &impl ClientWorld) {
         for owed in &mut self.owed {
             assert!(!owed.needs_gap, "an id passes silently before the gap of {owed:?}");
             if !owed.is_told {
-                owed.check(end, published);
+                owed.check(end, world);
             }
             owed.declared = owed.declared.max(end);
         }
@@ -112,10 +109,10 @@ impl Account {
         }
     }
 
-    /// Nothing more comes: everything below `end` is settled.
-    pub(super) fn check_at_rest(&self, end: usize, published: &impl PublishedEvents) {
+    /// Nothing more comes: everything is settled.
+    pub(super) fn check_at_rest(&self, world: &impl ClientWorld) {
         for owed in &self.owed {
-            owed.check(end, published);
+            owed.check(world.published(), world);
             assert!(!owed.needs_gap, "no gap tells that the id was unknown: {owed:?}");
         }
     }
@@ -123,8 +120,8 @@ impl Account {
 
 impl Owed {
     /// Everything up to `end` must be settled or declared.
-    fn check(&self, end: usize, published: &impl PublishedEvents) {
-        let is_missing = |seq: &usize| published.is_of(*seq, self.channel) && !self.had.contains(seq);
+    fn check(&self, end: usize, world: &impl ClientWorld) {
+        let is_missing = |seq: &usize| world.is_of(*seq, self.channel) && !self.had.contains(seq);
         let missing = (self.settled.max(self.declared)..end).find(is_missing);
         assert_eq!(missing, None, "an event is missing silently before {end}: {self:?}");
     }

@@ -1,119 +1,192 @@
-//! A browser: it reads what came before its connection was cut, comes back with the last id, and knows what it is owed.
+//! A browser: it reads the bytes before its connection was cut, comes back to any node with the last id, and keeps account of
+//! the events that it is owed. `one_node.rs` and `two_nodes.rs` hold the differences between the worlds that it lives in.
 
-use fantail_hub::{Resume, Start};
-use fantail_wire::{EventId, Lane};
+use std::fmt::Debug;
+
+use fantail_hub::{Position, Resume, Start};
+use fantail_wire::{EventId, GapReason};
 
 use super::account::{Account, Held};
 use super::block::{SseBlock, blocks};
-use super::connection::ModelConnection;
-use super::node::{CHANNELS, ModelNode, Past, SLACK_MS, channel_of};
+use super::connection::{ModelConnection, Surroundings};
+use super::node::channel_of;
+use super::unnumbered_events::{UnnumberedEvents, UnnumberedOwed};
 use crate::streams::StreamState;
 
-pub(super) struct Client {
-    shard: u16,
-    follows: Vec<usize>,
-    connection: Option<ModelConnection>,
-    /// The ids that it got with whole blocks, the last at the end.
-    ids: Vec<Held<u64>>,
-    /// It connects in one of so many steps.
-    stays_away: usize,
-    /// The number of the last place that it was told of; nothing at or below it may come any more.
-    place: Option<u64>,
-    account: Account,
+/// The world of a client. It acts as the node that the client works at.
+pub(super) trait ClientWorld: Surroundings + Sized {
+    type Place: Copy + PartialOrd + Debug;
+
+    const CHANNELS: usize;
+    const NODES: usize;
+    /// Whether a node may have no room for a client's channels.
+    const MAY_REFUSE: bool;
+
+    /// From now on the world acts as this node.
+    fn act_as(&mut self, _node: usize) {}
+    /// Answers everything that is asked.
+    fn settle(&mut self);
+    fn may_replay(&self) -> bool {
+        true
+    }
+    /// An id that no node knows.
+    fn strange_id(&mut self) -> String;
+    /// The place of a position on the node that the world acts as.
+    fn place_of(&self, position: Position) -> Self::Place;
+    fn place_of_id(&self, id: &EventId) -> Self::Place;
+    /// How much of the history is at or below a place.
+    fn up_to(&self, place: Self::Place) -> usize;
+    fn published(&self) -> usize;
+    /// Whether the event at a place of the history is of a channel.
+    fn is_of(&self, seq: usize, channel: usize) -> bool;
+    /// The place of an event, and the channels by which it may come. Checks the id that it came with.
+    fn event(&self, seq: usize, id: &str) -> (Self::Place, &[usize]);
+    fn unnumbered(&self) -> &UnnumberedEvents {
+        const { &UnnumberedEvents::new() }
+    }
+    /// The unnumbered events that this node has seen, and the first that is still to come here.
+    fn unnumbered_here(&self) -> (usize, usize) {
+        (0, 0)
+    }
+    /// Sets the place and the account of a client whose stream begins with a replay.
+    fn begin_replay(&mut self, client: &mut Client<Self>, events: usize, start: &Start);
+    /// Checks the start of a stream behind an id. Sets place and account if they are not those of the id.
+    fn begin_after(&mut self, client: &mut Client<Self>, id: &str, start: &Start);
+    /// The client has an id at this place, and may go on elsewhere.
+    fn pass(&self, _account: &mut Account, _place: Self::Place) {}
 }
 
-impl Client {
-    pub(super) fn new(shard: u16, node: &mut ModelNode) -> Self {
-        let follows = node.course.some_channels(CHANNELS);
-        node.course.note(format!("client {shard} follows {follows:?}"));
-        let stays_away = node.course.rng.usize(1..20);
-        let (connection, place, account) = (None, None, Account::default());
-        Self { shard, follows, connection, ids: Vec::new(), stays_away, place, account }
+pub(super) struct Client<W: ClientWorld> {
+    pub(super) shard: u16,
+    pub(super) follows: Vec<usize>,
+    node: usize,
+    pub(super) connection: Option<ModelConnection>,
+    /// The ids that it got with whole blocks, the last at the end.
+    ids: Vec<Held<W::Place>>,
+    /// It connects in one of so many steps.
+    stays_away: usize,
+    /// The last place that it was told of: no event at or below it may come any more.
+    pub(super) place: Option<W::Place>,
+    pub(super) account: Account,
+    unnumbered: UnnumberedOwed,
+}
+
+impl<W: ClientWorld> Client<W> {
+    pub(super) fn new(shard: u16, world: &mut W) -> Self {
+        let follows = world.course().some_channels(W::CHANNELS);
+        world.course().note(format!("client {shard} follows {follows:?}"));
+        Self {
+            shard,
+            follows,
+            node: 0,
+            connection: None,
+            ids: Vec::new(),
+            stays_away: world.course().rng.usize(1..15),
+            place: None,
+            account: Account::default(),
+            unnumbered: UnnumberedOwed::default(),
+        }
     }
 
     /// One thing that the client, its connection or its shard does.
-    pub(super) fn step(&mut self, node: &mut ModelNode) {
-        let Some(connection) = &mut self.connection else {
-            if node.course.chance(self.stays_away) {
-                self.connect(node);
+    pub(super) fn step(&mut self, world: &mut W) {
+        if self.connection.is_none() {
+            if world.course().chance(self.stays_away) {
+                self.connect(world);
             }
             return;
-        };
-        if !node.course.chance(4) {
-            connection.look(node);
+        }
+        let looks = !world.course().chance(4);
+        self.turn(
+            world,
+            looks,
+            |world| {
+                if world.course().rng.bool() { usize::MAX } else { world.course().rng.usize(..300) }
+            },
+        );
+        if let Some(connection) = &self.connection
+            && (connection.state == StreamState::Ending || world.course().chance(20))
+        {
+            let len = connection.taken.len();
+            let cut = match world.course().rng.u8(..4) {
+                0 => usize::MAX,
+                1 => world.course().rng.usize(..=len),
+                _ => len - world.course().rng.usize(..=len.min(120)),
+            };
+            self.disconnect(world, cut);
+        }
+    }
+
+    /// The turn of its shard.
+    fn turn(&mut self, world: &mut W, looks: bool, room: impl Fn(&mut W) -> usize) {
+        let Some(connection) = &mut self.connection else { return };
+        world.act_as(self.node);
+        if looks {
+            connection.look(world);
         }
         match connection.state {
-            StreamState::Waiting => self.start(node),
-            StreamState::Blocked if node.course.rng.bool() => connection.state = StreamState::Behind,
+            StreamState::Waiting => self.start(world),
+            StreamState::Blocked => connection.state = StreamState::Behind,
             _ => {}
         }
         if let Some(connection) = &mut self.connection {
-            connection
-                .serve(node, |node| if node.course.rng.bool() { usize::MAX } else { node.course.rng.usize(..300) });
-            if connection.state == StreamState::Ending || node.course.chance(15) {
-                let cut =
-                    if node.course.rng.bool() { usize::MAX } else { node.course.rng.usize(..=connection.taken.len()) };
-                self.disconnect(node, cut);
-            }
+            connection.serve(world, room);
         }
     }
 
     /// Gets everything there is, over as many connections as it takes.
-    pub(super) fn drain(&mut self, node: &mut ModelNode) {
-        node.confirm_all();
+    pub(super) fn drain(&mut self, world: &mut W) {
         for _ in 0..40 {
             if self.connection.is_none() {
-                self.connect(node);
-                node.confirm_all();
+                self.connect(world);
             }
-            let Some(connection) = &mut self.connection else { return };
-            connection.look(node);
-            match connection.state {
-                StreamState::Waiting => self.start(node),
-                StreamState::Blocked => connection.state = StreamState::Behind,
-                StreamState::Ending => self.disconnect(node, usize::MAX),
-                _ => {}
-            }
-            if let Some(connection) = &mut self.connection {
-                connection.serve(node, |_| usize::MAX);
+            world.settle();
+            self.turn(world, true, |_| usize::MAX);
+            if self.connection.as_ref().is_some_and(|connection| connection.state == StreamState::Ending) {
+                self.disconnect(world, usize::MAX);
             }
         }
     }
 
     /// Whether nothing is missing now that nothing more comes.
-    pub(super) fn judge_at_rest(&mut self, node: &mut ModelNode) {
-        let Some(connection) = &mut self.connection else { return };
-        connection.look(node);
-        assert!(
-            matches!(connection.state, StreamState::Live),
-            "client {} is {:?} at rest",
-            self.shard,
-            connection.state
-        );
-        self.disconnect(node, usize::MAX);
-        self.account.check_at_rest(node.history.len(), node);
+    pub(super) fn judge_at_rest(&mut self, world: &mut W) {
+        world.act_as(self.node);
+        let Some(connection) = &mut self.connection else {
+            return assert!(W::MAY_REFUSE, "client {} cannot connect at rest", self.shard);
+        };
+        connection.look(world);
+        assert_eq!(connection.state, StreamState::Live, "client {} at rest", self.shard);
+        self.disconnect(world, usize::MAX);
+        self.account.check_at_rest(world);
+        self.unnumbered.check_at_rest(world.unnumbered());
     }
 
-    fn connect(&mut self, node: &mut ModelNode) {
-        let resume = self.choose(node);
-        node.course.note(format!("client {} connects with {resume:?}", self.shard));
-        self.connection = ModelConnection::open(self.shard, &self.follows, resume, node);
+    fn connect(&mut self, world: &mut W) {
+        let resume = self.choose(world);
+        let node = world.course().rng.usize(..W::NODES);
+        if node != self.node && resume != Resume::Live {
+            world.course().happened("moved");
+        }
+        self.node = node;
+        world.act_as(node);
+        world.course().note(format!("client {} connects to {node} with {resume:?}", self.shard));
+        self.connection = ModelConnection::open(self.shard, &self.follows, resume, world);
     }
 
     /// Most come back as a browser does.
-    fn choose(&mut self, node: &mut ModelNode) -> Resume {
-        if self.ids.is_empty() || node.course.chance(15) {
+    fn choose(&mut self, world: &mut W) -> Resume {
+        if self.ids.is_empty() || world.course().chance(15) {
             self.place = None;
             self.ids.clear();
-            return match node.course.rng.u8(..4) {
-                0 if node.may_replay() => Resume::Replay(usize::MAX),
-                1 if node.may_replay() => Resume::Replay(node.course.rng.usize(1..5)),
+            return match world.course().rng.u8(..4) {
+                0 if world.may_replay() => Resume::Replay(usize::MAX),
+                1 if world.may_replay() => Resume::Replay(world.course().rng.usize(1..5)),
                 _ => Resume::Live,
             };
         }
-        let held = match node.course.rng.u8(..20) {
-            0 if node.course.may_lose() => return Resume::After(node.strange_id()),
-            1..3 => node.course.rng.choice(&self.ids),
+        let held = match world.course().rng.u8(..12) {
+            0 if world.course().may_lose() => return Resume::After(world.strange_id()),
+            1 => world.course().rng.choice(&self.ids),
             _ => self.ids.last(),
         };
         let Held { id, place, account } = held.expect("it has some").clone();
@@ -121,134 +194,98 @@ impl Client {
         Resume::After(id)
     }
 
-    fn start(&mut self, node: &mut ModelNode) {
+    fn start(&mut self, world: &mut W) {
         let Some(connection) = &mut self.connection else { return };
-        let Some(start) = connection.start(node) else { return };
-        match &connection.resume().clone() {
-            Resume::Live => self.begin(node, start.cursor.number),
-            Resume::Replay(events) => self.begin_replay(node, *events),
-            Resume::After(id) => self.begin_after(node, id, &start),
+        let Some(start) = connection.start(world) else { return };
+        let resume = connection.resume().clone();
+        let (seen, to_come) = world.unnumbered_here();
+        self.unnumbered = UnnumberedOwed::at(&self.follows, seen, to_come);
+        match resume {
+            Resume::Live => self.begin(world, world.place_of(start.cursor)),
+            Resume::Replay(events) => {
+                world.course().happened("replay");
+                world.begin_replay(self, events, &start);
+            }
+            Resume::After(id) => world.begin_after(self, &id, &start),
         }
     }
 
-    /// Events above `number` are owed.
-    fn begin(&mut self, node: &ModelNode, number: u64) {
-        self.place = Some(number);
-        self.account = Account::at(&self.follows, node.up_to(number));
-    }
-
-    /// Owed are the newest events that are held, and what is above them; of each channel what is above its floor.
-    fn begin_replay(&mut self, node: &mut ModelNode, events: usize) {
-        node.course.happened("replay");
-        let (newest, floors) = self.connection.as_ref().unwrap().held(&node.hub, events);
-        let Some(first) = newest.last() else {
-            return self.begin(node, node.hub.watermark(Lane::default()).position.number);
-        };
-        self.begin(node, first - 1);
-        self.account.begin_above(floors.into_iter().map(|floor| node.up_to(floor)));
-    }
-
-    fn begin_after(&mut self, node: &mut ModelNode, id: &str, start: &Start) {
-        let number = start.cursor.number;
-        let is_known = if let Ok(ours) = EventId::parse(id) {
-            let is_known = node.gave(ours);
-            assert!(!is_known || ours.number == number, "client {}: {id} is at {number}", self.shard);
-            is_known
-        } else {
-            let found = self.events_with(id, node);
-            // Of a repeated id the hub finds the one that is still held; that it was repeated, it cannot know then.
-            let (held, _) = self.connection.as_ref().unwrap().held(&node.hub, usize::MAX);
-            let held: Vec<_> = found.iter().filter(|number| held.contains(number)).collect();
-            assert!(held.len() != 1 || *held[0] == number, "client {}: {id} is at {number}", self.shard);
-            held.len() == 1
-        };
-        assert_eq!(start.unknown.is_none(), is_known, "client {}: {id}", self.shard);
-        if !is_known {
-            self.begin_unknown(node, id, start.unknown.unwrap().position.number);
-        } else if self.place != Some(number) {
-            assert!(EventId::parse(id).is_err(), "client {}: had not come to {number} with {id}", self.shard);
-            node.course.happened("repeated id");
-            self.begin(node, number);
-        }
-    }
-
-    /// Behind the gaps come the newest events that may have been published since the id was given, and no others.
-    fn begin_unknown(&mut self, node: &mut ModelNode, id: &str, floor: u64) {
-        node.course.happened("unknown id");
-        let since = EventId::parse(id).map_or(0, |id| id.ms.saturating_sub(SLACK_MS));
-        let connection = self.connection.as_ref().unwrap();
-        let events = |max| connection.newest(&node.hub, max, |place| node.ms_of(place.number) >= since);
-        let owed = events(node.unknown_id_replay_max);
-        assert_eq!(floor, owed.last().map_or(node.numbers(), |first| first.number - 1), "client {}", self.shard);
-        let (all, owed) = (events(usize::MAX).len(), owed.len());
-        node.course.happened(if owed < all { "repeats were bounded" } else { "all of some time followed" });
-        // The gap stands at the floor, and nothing comes before it.
-        self.place = floor.checked_sub(1);
-        self.account = Account::of_unknown(&self.follows);
-    }
-
-    /// The numbers of the events of its channels that have this id of the publisher's.
-    fn events_with(&self, id: &str, node: &ModelNode) -> Vec<u64> {
-        let has_id = |past: &&Past| past.publisher_id.as_deref() == Some(id);
-        let is_mine = |past: &&Past| past.brought.iter().any(|c| self.follows.contains(c));
-        node.history.iter().filter(has_id).filter(is_mine).filter_map(Past::number).collect()
+    /// Events above a place are owed.
+    pub(super) fn begin(&mut self, world: &W, place: W::Place) {
+        self.place = Some(place);
+        self.account = Account::at(&self.follows, world.up_to(place));
     }
 
     /// The connection is cut: so many bytes have come through.
-    fn disconnect(&mut self, node: &mut ModelNode, cut: usize) {
+    fn disconnect(&mut self, world: &mut W, cut: usize) {
         let Some(mut connection) = self.connection.take() else { return };
-        connection.leave(&node.hub);
+        world.act_as(self.node);
+        connection.leave(&world.hub());
         let of = connection.taken.len();
-        node.course.note(format!("client {} is cut after {} of {of} bytes", self.shard, cut.min(of)));
-        self.read(node, &connection.text(cut));
+        world.course().note(format!("client {} is cut after {} of {of} bytes", self.shard, cut.min(of)));
+        self.read(world, &connection.text(cut));
     }
 
-    fn read(&mut self, node: &mut ModelNode, text: &str) {
+    fn read(&mut self, world: &mut W, text: &str) {
+        // Gaps of the unit under way, which end with an id.
         let mut gaps = Vec::new();
         for block in blocks(text) {
-            node.course.note(format!("  client {} reads {block:?}", self.shard));
+            world.course().note(format!("  client {} reads {block:?}", self.shard));
             if let Some(data) = &block.data {
-                self.read_data(node, &block, data, &mut gaps);
+                self.read_data(world, &block, data, &mut gaps);
             }
             if let Some(id) = block.id {
                 self.ids.push(Held { id, place: self.place, account: self.account.clone() });
             }
         }
         if !gaps.is_empty() {
-            node.course.happened("unit cut");
+            world.course().happened("unit cut");
         }
     }
 
-    fn read_data(&mut self, node: &mut ModelNode, block: &SseBlock, data: &str, gaps: &mut Vec<usize>) {
+    fn read_data(&mut self, world: &mut W, block: &SseBlock, data: &str, gaps: &mut Vec<usize>) {
         if block.event.as_deref() == Some("fantail.gap") {
-            node.course.happened("gap");
-            gaps.push(channel_of(data.split('"').nth(3).unwrap()));
-            if let Some(id) = &block.id {
-                let number = EventId::parse(id).unwrap().number;
-                self.arrive_at(number);
-                self.account.declare(&std::mem::take(gaps), node.up_to(number));
-            }
+            let words: Vec<_> = data.split('"').collect();
+            self.read_gap(world, block, channel_of(words[3]), words[7], gaps);
+        } else if let Some(unnumbered) = data.strip_prefix('b') {
+            // A gap of another channel may stand at its place; it counts from the next id on.
+            assert!(block.id.is_none());
+            self.unnumbered.take(unnumbered.parse().unwrap(), world.unnumbered());
+            world.course().happened("unnumbered");
         } else {
             let seq: usize = data.split(':').next().unwrap().parse().unwrap();
-            let number = node.history[seq].number().unwrap();
-            self.check_id(node, seq, block.id.as_deref().unwrap());
-            self.arrive_at(number);
-            self.account.declare(&std::mem::take(gaps), node.up_to(number));
-            node.course.happened("event");
-            self.account.take(seq, &node.history[seq].brought, node);
+            world.course().happened("event");
+            let (place, channels) = world.event(seq, block.id.as_deref().unwrap());
+            assert!(Some(place) > self.place, "client {}: {place:?} comes after {:?}", self.shard, self.place);
+            self.declare(world, place, gaps);
+            self.account.take(seq, channels, world);
+            world.pass(&mut self.account, place);
         }
     }
 
-    fn check_id(&self, node: &ModelNode, seq: usize, id: &str) {
-        let past = &node.history[seq];
-        match &past.publisher_id {
-            Some(own) => assert_eq!(own, id),
-            None => assert_eq!(EventId::parse(id).unwrap().number, past.number().unwrap(), "client {}", self.shard),
+    fn read_gap(&mut self, world: &mut W, block: &SseBlock, channel: usize, reason: &str, gaps: &mut Vec<usize>) {
+        let ids_are_shared = world.hub().ids_are_shared();
+        self.unnumbered.tell(channel);
+        if ids_are_shared && reason == GapReason::Outage.as_str() {
+            // Numbered events are brought or declared after an outage.
+            assert_eq!(block.id, None);
+            return world.course().happened("unnumbered gap");
+        }
+        world.course().happened("gap");
+        assert!(world.course().may_lose(), "client {}: nothing is missing", self.shard);
+        gaps.push(channel);
+        if let Some(id) = &block.id {
+            let place = world.place_of_id(&EventId::parse(id).unwrap());
+            let is_late = if ids_are_shared { Some(place) < self.place } else { Some(place) <= self.place };
+            assert!(!is_late, "client {}: a gap at {place:?} is late", self.shard);
+            self.declare(world, place, gaps);
+            world.pass(&mut self.account, place);
         }
     }
 
-    fn arrive_at(&mut self, number: u64) {
-        assert!(Some(number) > self.place, "client {}: {number} comes after {:?}", self.shard, self.place);
-        self.place = Some(number);
+    /// It has got an id, with the gaps of its unit.
+    fn declare(&mut self, world: &W, place: W::Place, gaps: &mut Vec<usize>) {
+        self.place = Some(place);
+        self.account.declare(&std::mem::take(gaps), world.up_to(place));
     }
 }

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 
 use fantail_wire::{EndedTerm, Event, EventFields, EventId, Publication, Term, Terms};
 
-use super::account::PublishedEvents;
 use super::course::now_ms;
 use super::node::name;
 
@@ -60,12 +59,6 @@ pub(super) struct Recall {
     pub(super) above: Option<EventId>,
     pub(super) up_to: EventId,
     pub(super) events_max: usize,
-}
-
-impl PublishedEvents for ModelFeed {
-    fn is_of(&self, seq: usize, channel: usize) -> bool {
-        self.history[seq].channels.contains(&channel)
-    }
 }
 
 impl ModelFeed {

@@ -7,7 +7,6 @@ use fantail_hub::{Channel, Following, Hub, HubSettings, LogLimits, NumberedBy, P
 use fantail_wire::SlowPolicy;
 use fantail_wire::{ChannelName, ChannelPattern, EventFields, EventId, Lane, Publication, Term};
 
-use super::account::PublishedEvents;
 use super::connection::Surroundings;
 use super::course::{Course, Disturbances, now_ms};
 use crate::slow_policies::SlowPolicies;
@@ -23,7 +22,7 @@ pub(super) const SLACK_MS: u64 = 2000;
 /// A published event, whether or not the feed brought it here. Its place in the history is its text.
 pub(super) struct Past {
     /// Its number on this node, if it came here, or else the one it came after.
-    place: (u64, bool),
+    pub(super) place: (u64, bool),
     pub(super) channels: Vec<usize>,
     /// Those of them that the feed brought it to.
     pub(super) brought: Vec<usize>,
@@ -39,7 +38,7 @@ pub(super) struct ModelNode {
     pub(super) slow_policies: SlowPolicies,
     pub(super) unknown_id_replay_max: usize,
     publisher: Publisher,
-    following: Following,
+    pub(super) following: Following,
     linger_ms: u64,
     feed_is_up: bool,
     /// Until the run comes to rest.
@@ -67,12 +66,6 @@ fn pattern(channel: usize) -> ChannelPattern {
 
 pub(super) fn channel_of(name: &str) -> usize {
     name.strip_prefix('c').unwrap().parse().unwrap()
-}
-
-impl PublishedEvents for ModelNode {
-    fn is_of(&self, seq: usize, channel: usize) -> bool {
-        self.history[seq].channels.contains(&channel)
-    }
 }
 
 impl Surroundings for ModelNode {
@@ -143,11 +136,6 @@ impl ModelNode {
             asked: VecDeque::new(),
             lingering: Vec::new(),
         }
-    }
-
-    /// How much of the history is at or below the place with this number.
-    pub(super) fn up_to(&self, number: u64) -> usize {
-        self.history.partition_point(|past| past.place <= (number, false))
     }
 
     /// When the event with this number was published.
@@ -282,25 +270,6 @@ impl ModelNode {
             self.publisher.lost(Lane::default());
             let brought = std::mem::replace(&mut self.brought, [false; CHANNELS]);
             self.asked.extend((0..CHANNELS).filter(|&channel| brought[channel]));
-        }
-    }
-
-    /// A replay may begin below a place from which one of the channels is followed. Its first ids are below that place
-    /// then, and a client that is cut off there and comes back is told of a gap of that channel: nobody remembers that
-    /// it was promised nothing of it.
-    pub(super) fn may_replay(&self) -> bool {
-        self.course.may_lose() || self.following == Following::Always
-    }
-
-    /// An id of this node that nobody was given yet, or of another, or none at all. Its time lets some of the past follow,
-    /// or all of it, or nothing.
-    pub(super) fn strange_id(&mut self) -> String {
-        let number = self.numbers();
-        let ms = SLACK_MS + self.course.rng.u64(900..now_ms() + 50);
-        match self.course.rng.u8(..4) {
-            0 | 1 => EventId::new(Term::from_random(u64::MAX), ms, number).to_string(),
-            2 => self.hub.id(Lane::default(), fantail_hub::Position::new(1, number + 1000), ms).unwrap().to_string(),
-            _ => "nobody's".to_owned(),
         }
     }
 }

@@ -4,9 +4,9 @@
 //! A client is judged by the truth of each of its channels (`account.rs`) and not by the id with which it comes to a node:
 //! that id says nothing of what it lacks below.
 
+use super::client::Client;
 use super::course::{Disturbances, Happened, expect_all, expect_none, run_seeds};
 use super::node::SHARDS;
-use super::roaming_client::RoamingClient;
 use super::world::World;
 
 const SEEDS: [u64; 2] = [1500, 500];
@@ -36,13 +36,13 @@ const MUST_HAPPEN: [&str; 17] = [
 
 struct Run {
     world: World,
-    clients: Vec<RoamingClient>,
+    clients: Vec<Client<World>>,
 }
 
 impl Run {
     fn new(seed: u64, disturbances: Disturbances) -> Self {
         let mut world = World::new(seed, disturbances);
-        let clients = (0..SHARDS).map(|shard| RoamingClient::new(shard, &mut world)).collect();
+        let clients = (0..SHARDS).map(|shard| Client::new(shard, &mut world)).collect();
         Self { world, clients }
     }
 

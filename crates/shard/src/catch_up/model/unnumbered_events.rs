@@ -9,6 +9,8 @@ pub(super) type UnnumberedEvents = Vec<Vec<usize>>;
 /// The account of one stream.
 #[derive(Debug, Default)]
 pub(super) struct UnnumberedOwed {
+    /// Events below were there before the stream began, or have come.
+    next: usize,
     had: BTreeSet<usize>,
     owed: Vec<Owed>,
 }
@@ -23,10 +25,11 @@ struct Owed {
 }
 
 impl UnnumberedOwed {
-    /// Of a stream of `channels` that begins when so many were published.
-    pub(super) fn at(channels: &[usize], settled: usize) -> Self {
+    /// Of a stream of `channels` that begins on a node that has seen the events below `seen`, and is to see those from
+    /// `settled` on.
+    pub(super) fn at(channels: &[usize], seen: usize, settled: usize) -> Self {
         let owed = channels.iter().map(|&channel| Owed { channel, settled, is_told: false }).collect();
-        Self { had: BTreeSet::new(), owed }
+        Self { next: seen, had: BTreeSet::new(), owed }
     }
 
     /// A gap of a channel was told.
@@ -37,6 +40,8 @@ impl UnnumberedOwed {
 
     /// One came. If it is of several channels of the stream, it may have come by one whose gap is not due yet.
     pub(super) fn take(&mut self, unnumbered: usize, published: &UnnumberedEvents) {
+        assert!(unnumbered >= self.next, "b{unnumbered} was replayed");
+        self.next = unnumbered + 1;
         self.had.insert(unnumbered);
         let mut mine: Vec<_> =
             self.owed.iter_mut().filter(|owed| published[unnumbered].contains(&owed.channel)).collect();

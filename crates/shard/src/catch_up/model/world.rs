@@ -21,6 +21,8 @@ pub(super) struct World {
     pub(super) course: Course,
     pub(super) feed: ModelFeed,
     pub(super) nodes: Vec<ModelFollower>,
+    /// The node whose shard works.
+    pub(super) acts_as: usize,
     /// Unnumbered events so far.
     pub(super) unnumbered: UnnumberedEvents,
     slow_policies: SlowPolicies,
@@ -31,32 +33,26 @@ pub(super) struct World {
     pub(super) is_mute: bool,
 }
 
-/// A shard of a node, and the world around it.
-pub(super) struct At<'a> {
-    pub(super) world: &'a mut World,
-    pub(super) node: usize,
-}
-
-impl Surroundings for At<'_> {
+impl Surroundings for World {
     fn hub(&self) -> Arc<Hub> {
-        Arc::clone(&self.world.nodes[self.node].hub)
+        Arc::clone(&self.nodes[self.acts_as].hub)
     }
 
     fn course(&mut self) -> &mut Course {
-        &mut self.world.course
+        &mut self.course
     }
 
     fn slow_policies(&self) -> SlowPolicies {
-        self.world.slow_policies.clone()
+        self.slow_policies.clone()
     }
 
     fn ids_are_shared(&self) -> bool {
-        !self.world.is_mute
+        !self.is_mute
     }
 
     fn sometimes_step(&mut self) {
-        if self.world.is_at_work && self.world.course.chance(8) {
-            self.world.step();
+        if self.is_at_work && self.course.chance(8) {
+            self.step();
         }
     }
 }
@@ -88,6 +84,7 @@ impl World {
             feed: ModelFeed::new(seed, course.may_lose()),
             course,
             nodes,
+            acts_as: 0,
             unnumbered: UnnumberedEvents::new(),
             slow_policies: SlowPolicies::new([policies[seed as usize % policies.len()]]),
             linger_ms,
