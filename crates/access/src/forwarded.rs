@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_sends_in_the_field_of_the_standard_changes_nothing_to_its_right() {
+    fn entries_of_a_client_change_nothing_to_the_right_of_them() {
         for (attack, left) in [
             ("another address", "for=6.6.6.6"),
             ("a quote that is never closed", "for=\""),

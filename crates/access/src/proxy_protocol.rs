@@ -14,8 +14,8 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family and protocol, and the length of what follows.
 const FIXED_BYTES: usize = 16;
 
-/// What may follow in version 2: the addresses take 36 bytes at most, and the balancer's remarks the rest. A certificate's
-/// name is the longest that they write.
+/// The rest of version 2: the addresses take 36 bytes at most, and the balancer's remarks the others. A certificate's
+/// name is the longest remark.
 const REST_BYTES_MAX: usize = 2048;
 
 /// The bytes of the longest header.
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_refused_with_the_reason() {
+    fn bytes_that_are_no_header_are_refused_with_the_reason() {
         use ProxyHeaderError::{Fields, Line, NotProxied, TooLong};
         for (attack, bytes, error) in [
             ("a request without it", b"GET / HTTP/1.1\r\n".to_vec(), NotProxied),

@@ -304,8 +304,8 @@ fn grant_of(fields: GrantFields, asked: &[ChannelName], now: u64) -> Result<Gran
     fields.grant(asked, now).map_err(refused)
 }
 
-/// What both a token and the operator's service allow. The service has seen the channels that were chosen by the token, and
-/// may take some away. If it names others, those of the token's patterns are added.
+/// The channels that both a token and the operator's service allow. The service has seen the channels that the token
+/// chose, and may remove some. If it names others, those of the token's patterns are added.
 fn narrowed(of_token: Option<Grant>, of_origin: Grant, chosen: &[ChannelName]) -> Grant {
     let Some(token) = of_token else { return of_origin };
     let mut channels: Vec<_> = chosen.iter().filter(|channel| of_origin.allows(channel)).cloned().collect();

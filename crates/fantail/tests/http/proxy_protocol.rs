@@ -13,7 +13,7 @@ fn binary(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
     [b"\r\n\r\n\0\r\nQUIT\n".as_slice(), &[command, family], &length, rest].concat()
 }
 
-/// What the listing says of this client: nothing until its stream is there.
+/// The address in the listing for this client: none until its stream is there.
 async fn forwarded(node: &Fantail, wire: &Wire) -> Value {
     let peer = json!(wire.local_addr().to_string());
     let found = async || connections(node).await.into_iter().find(|connection| connection["peer"] == peer);
@@ -81,7 +81,7 @@ async fn a_connection_that_does_not_begin_with_the_header_in_time_is_closed_with
 }
 
 #[tokio::test]
-async fn nobody_but_a_trusted_proxy_says_where_a_connection_comes_from() {
+async fn only_a_trusted_proxy_names_the_address_of_a_connection() {
     let node = node(&["--proxy-protocol", "--trusted-proxies", "192.0.2.1"]).await;
     let mut wire = Wire::connect(node.public()).await;
     wire.send(format!("PROXY TCP4 198.51.100.7 127.0.0.1 1 2\r\n{REQUEST}")).await;

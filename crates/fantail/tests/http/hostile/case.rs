@@ -1,4 +1,4 @@
-//! One attack, and what must come of it.
+//! One attack and its required outcome.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::node::Metrics;
 use crate::wire::{Wire, WireAnswer};
 
-/// What an attacker wants to be taken for a request of its own.
+/// The bytes that an attacker wants to pass off as a request of its own.
 pub(super) const SMUGGLED: &str = "GET /sse/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
 pub(super) const SMUGGLED_PUBLISH: &str =
     "POST /publish/smuggled HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx";
@@ -17,7 +17,7 @@ pub(super) const SMUGGLED_PUBLISH: &str =
 /// No case takes longer, those included that wait for a deadline of the node.
 const CASE_DEADLINE: Duration = Duration::from_secs(20);
 
-/// One attack in one sentence, the bytes of a connection, and what must come.
+/// One attack in one sentence, the bytes of a connection, and the required outcome.
 #[derive(Debug)]
 pub(super) struct Case {
     pub(super) attack: String,
@@ -25,14 +25,14 @@ pub(super) struct Case {
     pub(super) must: Must,
 }
 
-/// What must come.
+/// The required outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Must {
     /// One answer with this status, and the end of the connection.
     Be(u16),
     /// No answer, or one from 400 to 499.
     Refuse,
-    /// Answers from 400 to 499, at most two: what was refused leaves no doubt where it ends.
+    /// Answers from 400 to 499, at most two: a refused request leaves no doubt where it ends.
     RefuseEach,
     /// A stream and nothing else: the attack has no effect.
     Serve,
@@ -42,8 +42,8 @@ pub(super) fn case(attack: impl Into<String>, sends: impl Into<Vec<u8>>, must: M
     Case { attack: attack.into(), sends: sends.into(), must }
 }
 
-/// Tries all cases, one after the other, on connections of their own. The node must come out of it as it was: it has lost no
-/// descriptor, has opened no stream beside those that were served, and has taken no event but `events`.
+/// Tries all cases, one after the other, on connections of their own. The node must be as before: it has lost no
+/// descriptor, has opened no stream beside the served ones, and has taken no event but `events`.
 pub(super) async fn try_all(node: &Fantail, addr: SocketAddr, bearer: &str, cases: &[Case], events: u64) {
     let before = scrape(node, bearer).await;
     let mut faults = Vec::new();
@@ -81,7 +81,7 @@ async fn scrape(node: &Fantail, bearer: &str) -> Metrics {
     Metrics(answer.text())
 }
 
-/// What came of it instead, if it is not what must come.
+/// The outcome, if it is not the required one.
 async fn judge(addr: SocketAddr, case: &Case) -> Result<(), String> {
     let Case { attack, sends, must } = case;
     let answers = answers(addr, sends, is_head_request(sends)).await;

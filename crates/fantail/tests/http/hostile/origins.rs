@@ -1,10 +1,10 @@
-//! Answers of the operator's own service that it should not give: they let nobody in.
+//! Faulty answers of the operator's own service: they let no client in.
 
 use std::fmt::Write as _;
 
 use super::case::{Case, Must, case, subscribe};
 
-/// An answer: what is wrong with it, its bytes, the target that was asked for, and the status that the client gets.
+/// An answer: its fault, its bytes, the target that was asked for, and the status that the client gets.
 pub(super) type Answer = (String, String, &'static str, Must);
 
 fn answer(status: &str, headers: &str, body: &str) -> String {
@@ -163,7 +163,7 @@ fn framing() -> Vec<Answer> {
             DENIED,
         ),
     ]);
-    // What was left behind the last answer must not be taken for the answer to this question.
+    // The bytes behind the last answer must not be taken for the answer to this question.
     answers.extend(owned([
         ("a refusal behind an answer that was too much", answer("403 No", "", ""), DENIED),
         (

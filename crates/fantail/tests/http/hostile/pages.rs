@@ -1,4 +1,4 @@
-//! What a web page can make a browser send to the internal listener: forms, simple requests, names of its own that lead here.
+//! Requests that a web page can make a browser send to the internal listener: forms, simple requests, rebound names.
 
 use super::case::{Case, Must, case, post};
 

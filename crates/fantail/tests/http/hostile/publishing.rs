@@ -2,7 +2,7 @@
 
 use super::case::{Case, Must, case, post};
 
-/// Cases that publish: what is odd in them has no meaning.
+/// Cases that publish: their oddity has no meaning.
 pub(super) const PUBLISHED: u64 = 2;
 
 pub(super) fn cases() -> Vec<Case> {

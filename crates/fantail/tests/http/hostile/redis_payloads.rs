@@ -1,4 +1,4 @@
-//! What anyone who may publish to Redis can publish: the streams go on, and what is refused is counted and told.
+//! Payloads that any publisher of Redis can send: the streams go on, and refused ones are counted and reported.
 
 use fantail_testkit::{Fantail, PATIENCE, RedisServer};
 
@@ -7,7 +7,7 @@ use crate::node::{metrics, node, subscribe, until_ready};
 const PLAIN: &str = "fantail:c";
 const EVENT: &str = "fantail-event:c";
 
-/// One payload: its attack, where it is published, what it is, and the data that arrives if it is an event.
+/// One payload: its attack, its channel, its bytes, and the data that arrives if it is an event.
 pub(super) type Payload = (String, &'static str, Vec<u8>, Option<String>);
 
 pub(super) fn payloads() -> Vec<Payload> {
@@ -95,7 +95,7 @@ pub(super) fn payloads() -> Vec<Payload> {
     payloads
 }
 
-/// Publishes each, and looks at what the stream gets.
+/// Publishes each, and checks the events of the stream.
 pub(super) async fn try_all() {
     let redis = RedisServer::start().await.unwrap();
     let url = redis.url();

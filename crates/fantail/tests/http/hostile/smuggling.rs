@@ -2,7 +2,7 @@
 
 use super::case::{Case, Must, SMUGGLED, SMUGGLED_PUBLISH, case};
 
-/// Heads that must be refused, whoever asks and whatever follows.
+/// Heads that must be refused, whatever the client and the bytes behind them.
 const HEADS: [(&str, &str); 68] = [
     ("both lengths let a proxy and this server disagree on the end", "Content-Length: 5\r\nTransfer-Encoding: chunked"),
     ("both lengths in the other order", "Transfer-Encoding: chunked\r\nContent-Length: 5"),

@@ -55,7 +55,7 @@ struct Awaited {
     since: Instant,
 }
 
-/// What a copy comes to.
+/// The fate of a copy.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Copy {
     /// An event, to be handed down now.
@@ -77,7 +77,7 @@ impl Copies {
         }
     }
 
-    /// A message comes by `channel`. What has come by it before, and is another event, waits no longer.
+    /// A message comes by `channel`. An earlier copy by it, of another event, waits no longer.
     pub(crate) fn message(&mut self, channel: &ChannelName, payload: &[u8]) {
         if self.awaited.is_empty() {
             return;
