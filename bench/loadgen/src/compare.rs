@@ -13,8 +13,8 @@ use crate::fleet::Opening;
 use crate::report::{self, Setting, Subject, Table, Workload};
 use crate::round::{LoadSetup, RoundReport};
 use crate::run;
+use crate::run_verdict::RunVerdict;
 use crate::target::ServerUnderTest;
-use crate::verdict::Verdict;
 use crate::workload::{OpeningOptions, OutputOptions, PublishOptions};
 
 /// Options of `compare`.
@@ -82,7 +82,7 @@ pub(crate) struct Ratio {
 }
 
 /// Opens both servers' streams, plays the rounds in turn, reports.
-pub(crate) fn compare(options: CompareOptions) -> anyhow::Result<Verdict> {
+pub(crate) fn compare(options: CompareOptions) -> anyhow::Result<RunVerdict> {
     let CompareOptions { a, b, rounds, rest, streams, opening, publishing, output } = options;
     let pace = publishing.pace()?;
     let [a, b] = [("a", a), ("b", b)].map(|(name, words)| checked_target(name, &words));
@@ -106,7 +106,7 @@ pub(crate) fn compare(options: CompareOptions) -> anyhow::Result<Verdict> {
     let rounds = || report.a.rounds.iter().chain(&report.b.rounds);
     let doubts: BTreeSet<_> = rounds().flat_map(report::doubts).collect();
     report::print_doubts(&doubts);
-    Ok(Verdict::of(rounds()))
+    Ok(RunVerdict::of(rounds()))
 }
 
 /// The same rounds on both in turn, one pair more than asked for: the first is the warm-up.

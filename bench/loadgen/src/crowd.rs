@@ -17,8 +17,8 @@ use crate::progress::DeliveryProgress;
 use crate::publisher::LoadPublisher;
 use crate::report::{self, Setting, Table, bytes, grouped};
 use crate::round::{FaultCounts, payload};
+use crate::run_verdict::RunVerdict;
 use crate::suite::server::{Places, Port, Server};
-use crate::verdict::Verdict;
 use crate::workload::{ChannelLayout, OpeningOptions};
 
 /// The first internal port; each process has the next.
@@ -101,7 +101,7 @@ struct Crowd {
 }
 
 /// Opens the streams, holds them, reports.
-pub(crate) fn crowd(options: &CrowdOptions) -> anyhow::Result<Verdict> {
+pub(crate) fn crowd(options: &CrowdOptions) -> anyhow::Result<RunVerdict> {
     let streams = options.processes.checked_mul(options.streams_per_process).context("that is too many streams")?;
     warn_of_limits(streams);
     let mut crowd = Crowd::gather(options, streams)?;
@@ -138,7 +138,7 @@ pub(crate) fn crowd(options: &CrowdOptions) -> anyhow::Result<Verdict> {
         report::write_json(path, &report)?;
     }
     let faults = report.events.iter().map(|event| event.faults.total()).sum::<u64>() + report.ended_streams;
-    Ok(if faults == 0 { Verdict::Kept } else { Verdict::Broken { faults } })
+    Ok(if faults == 0 { RunVerdict::Kept } else { RunVerdict::Broken { faults } })
 }
 
 impl Crowd {

@@ -21,11 +21,11 @@ mod publisher;
 mod report;
 mod round;
 mod run;
+mod run_verdict;
 mod slope;
 mod suite;
 mod target;
 mod url_template;
-mod verdict;
 mod workload;
 
 use std::process::ExitCode;
@@ -36,9 +36,9 @@ use crate::compare::CompareOptions;
 use crate::crowd::CrowdOptions;
 use crate::hold::Worker;
 use crate::run::RunOptions;
+use crate::run_verdict::RunVerdict;
 use crate::slope::SlopeOptions;
 use crate::suite::SuiteOptions;
-use crate::verdict::Verdict;
 
 /// A load generator for Server-Sent Events that checks what it receives.
 ///
@@ -74,11 +74,11 @@ fn main() -> ExitCode {
         LoadgenCommand::Compare(options) => compare::compare(options),
         LoadgenCommand::Suite(options) => suite::suite(&options),
         LoadgenCommand::Crowd(options) => crowd::crowd(&options),
-        LoadgenCommand::Hold => Worker::new().and_then(Worker::run).map(|()| Verdict::Kept),
+        LoadgenCommand::Hold => Worker::new().and_then(Worker::run).map(|()| RunVerdict::Kept),
     };
     match outcome {
         Ok(verdict) => {
-            if let Verdict::Broken { faults } = verdict {
+            if let RunVerdict::Broken { faults } = verdict {
                 eprintln!("{faults} events were lost, duplicated, reordered, corrupt or foreign");
             }
             verdict.into()

@@ -8,8 +8,8 @@ use crate::proc::{self, Kernel};
 use crate::publisher::LoadPublisher;
 use crate::report::{self, Setting, Subject, Table, Workload};
 use crate::round::{LoadSetup, RoundReport};
+use crate::run_verdict::RunVerdict;
 use crate::target::{ServerUnderTest, TargetOptions};
-use crate::verdict::Verdict;
 use crate::workload::{OpeningOptions, OutputOptions, PublishOptions};
 
 /// Options of `run`.
@@ -46,7 +46,7 @@ struct RunReport {
 }
 
 /// Opens the streams, plays one round, reports.
-pub(crate) fn run(options: RunOptions) -> anyhow::Result<Verdict> {
+pub(crate) fn run(options: RunOptions) -> anyhow::Result<RunVerdict> {
     let RunOptions { target, streams, opening, publishing, output } = options;
     let pace = publishing.pace()?;
     let target = target.into_target()?;
@@ -70,7 +70,7 @@ pub(crate) fn run(options: RunOptions) -> anyhow::Result<Verdict> {
     if let Some(path) = &output.json {
         report::write_json(path, &report)?;
     }
-    Ok(Verdict::of([&report.round]))
+    Ok(RunVerdict::of([&report.round]))
 }
 
 /// Opens the streams of one server and connects to publish.

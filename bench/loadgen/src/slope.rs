@@ -13,8 +13,8 @@ use crate::proc::{self, Kernel, Memory};
 use crate::publisher::LoadPublisher;
 use crate::report::{self, Setting, Subject, Table, Workload, bytes};
 use crate::round::{LoadSetup, RoundReport};
+use crate::run_verdict::RunVerdict;
 use crate::target::TargetOptions;
-use crate::verdict::Verdict;
 use crate::workload::{OpeningOptions, OutputOptions, PublishOptions};
 
 /// Memory counts as settled when it moved less than this over that many samples.
@@ -87,7 +87,7 @@ pub(crate) struct PerStream {
 }
 
 /// Measures both points and reports the slope.
-pub(crate) fn slope(options: SlopeOptions) -> anyhow::Result<Verdict> {
+pub(crate) fn slope(options: SlopeOptions) -> anyhow::Result<RunVerdict> {
     let SlopeOptions { target, from, to, warm, settle_deadline, opening, publishing, output } = options;
     ensure!(from < to, "--from {from} must be less than --to {to}");
     let target = target.into_target()?;
@@ -127,7 +127,7 @@ pub(crate) fn slope(options: SlopeOptions) -> anyhow::Result<Verdict> {
     if let Some(path) = &output.json {
         report::write_json(path, &report)?;
     }
-    Ok(Verdict::of(&report.warm_rounds))
+    Ok(RunVerdict::of(&report.warm_rounds))
 }
 
 /// Waits until the servers' memory is stable; false if it never was.

@@ -20,11 +20,11 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::report;
+use crate::run_verdict::RunVerdict;
 use crate::suite::figure::Findings;
 use crate::suite::scenario::{FLOOR, Play, SCENARIOS, Scale, Scenario};
 use crate::suite::server::Places;
 use crate::suite::summary::Setup;
-use crate::verdict::Verdict;
 use crate::workload::PublishOptions;
 
 /// Options of `suite`.
@@ -65,7 +65,7 @@ pub(crate) struct Bench {
 }
 
 /// Plays the scenarios and writes the results after each, so that an end in the middle loses little.
-pub(crate) fn suite(options: &SuiteOptions) -> anyhow::Result<Verdict> {
+pub(crate) fn suite(options: &SuiteOptions) -> anyhow::Result<RunVerdict> {
     let chosen = choose(&options.scenarios)?;
     let absolute = |path: &PathBuf| path.canonicalize().with_context(|| format!("there is no {}", path.display()));
     let places = Places {
@@ -97,7 +97,7 @@ pub(crate) fn suite(options: &SuiteOptions) -> anyhow::Result<Verdict> {
     }
     println!("\nresults are in {}", options.results.display());
     let faults = findings.failures.len() as u64;
-    Ok(if faults == 0 { Verdict::Kept } else { Verdict::Failed { scenarios: faults } })
+    Ok(if faults == 0 { RunVerdict::Kept } else { RunVerdict::Failed { scenarios: faults } })
 }
 
 fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Scenario>> {

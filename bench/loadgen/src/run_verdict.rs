@@ -9,7 +9,7 @@ const BROKEN_EXIT_CODE: u8 = 3;
 
 /// The outcome that the exit code tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum RunVerdict {
     Kept,
     Broken {
         faults: u64,
@@ -20,7 +20,7 @@ pub(crate) enum Verdict {
     },
 }
 
-impl Verdict {
+impl RunVerdict {
     pub(crate) fn of<'a>(rounds: impl IntoIterator<Item = &'a RoundReport>) -> Self {
         match rounds.into_iter().map(|round| round.faults.total()).sum() {
             0 => Self::Kept,
@@ -29,11 +29,11 @@ impl Verdict {
     }
 }
 
-impl From<Verdict> for ExitCode {
-    fn from(verdict: Verdict) -> Self {
+impl From<RunVerdict> for ExitCode {
+    fn from(verdict: RunVerdict) -> Self {
         match verdict {
-            Verdict::Kept => Self::SUCCESS,
-            Verdict::Broken { .. } | Verdict::Failed { .. } => Self::from(BROKEN_EXIT_CODE),
+            RunVerdict::Kept => Self::SUCCESS,
+            RunVerdict::Broken { .. } | RunVerdict::Failed { .. } => Self::from(BROKEN_EXIT_CODE),
         }
     }
 }
