@@ -27,6 +27,9 @@ const ARROWS: [(&str, &[&str]); 9] = [
 /// Libraries that one crate alone may depend on.
 const HOMES: [(&str, &str); 4] = [("hyper", "fantail"), ("hyper-util", "fantail"), ("redis", "feed"), ("mio", "shard")];
 
+/// Words that open no sentence of a comment, and no name of a test.
+const OPENINGS: [&str; 3] = ["Who", "What", "Whoever"];
+
 #[test]
 fn hyper_redis_and_mio_are_named_in_their_own_places_alone() {
     assert_eq!(strangers(&manifests()), Vec::<String>::new());
@@ -74,15 +77,34 @@ fn no_part_reads_what_it_counts() {
 
 #[test]
 fn files_that_pages_name_exist() {
-    let mut pages = files(&["docs", "bench", ".github"], "md");
-    pages.extend(top_level_pages());
-    pages.retain(|(path, _)| !path.starts_with("bench/results"));
-    assert!(pages.len() > 8, "{} pages", pages.len());
     let exists = |path: &str| root().join(path).exists();
-    assert_eq!(missing_targets(&pages, &exists), Vec::<String>::new());
+    assert_eq!(missing_targets(&pages(), &exists), Vec::<String>::new());
     let breach = "See [the log](docs/log.md#x), `crates/hub/src/gone.rs` and [a site](https://example.com).";
     let missing = missing_targets(&[("README.md".into(), breach.into())], &|_| false);
     assert_eq!(missing, ["README.md names docs/log.md", "README.md names crates/hub/src/gone.rs"]);
+}
+
+#[test]
+fn every_page_has_text_under_its_title() {
+    assert_eq!(empty_pages(&pages()), Vec::<String>::new());
+    for breach in ["", "\n\n", "# Title\n\n"] {
+        assert_eq!(empty_pages(&[("docs/log.md".into(), breach.into())]), ["docs/log.md"], "{breach:?}");
+    }
+}
+
+/// The subject comes first: "The bytes that came" and not "What came".
+#[test]
+fn no_comment_and_no_test_name_opens_with_who_or_what() {
+    let mut texts = files(&["crates", "bench"], "rs");
+    assert_eq!(riddles(&texts), Vec::<String>::new());
+    for word in OPENINGS {
+        let name = format!("async fn {}_came_is_kept() {{", word.to_lowercase());
+        let comments = [format!("//! {word} came."), format!("    /// It ends. {word} came is kept."), name];
+        texts = comments.map(|breach| ("crates/hub/src/log.rs".to_owned(), breach)).into();
+        assert_eq!(riddles(&texts).len(), 3, "{word}");
+    }
+    let allowed = "let url = \"http://who.example\"; // Nobody knows what came.";
+    assert_eq!(riddles(&[("crates/hub/src/log.rs".into(), allowed.into())]), Vec::<String>::new());
 }
 
 fn strangers(manifests: &[File]) -> Vec<String> {
@@ -189,6 +211,23 @@ fn missing_targets(pages: &[File], exists: &dyn Fn(&str) -> bool) -> Vec<String>
     missing
 }
 
+fn empty_pages(pages: &[File]) -> Vec<String> {
+    let has_text = |text: &str| text.lines().any(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    pages.iter().filter(|(_, text)| !has_text(text)).map(|(path, _)| path.clone()).collect()
+}
+
+/// Lines with a sentence of a comment, or a function's name, that begins with one of `OPENINGS`.
+fn riddles(sources: &[File]) -> Vec<String> {
+    let opens = |line: &str| {
+        let comment = line.split_once("//").map_or("", |(_, comment)| comment.trim_start_matches(['/', '!']));
+        let name = line.split_once("fn ").map_or("", |(_, name)| name.split('_').next().unwrap_or_default());
+        let mut sentences = comment.split(". ").filter_map(|sentence| sentence.split_whitespace().next());
+        sentences.any(|word| OPENINGS.contains(&word)) || OPENINGS.iter().any(|word| word.to_lowercase() == name)
+    };
+    let numbered = sources.iter().flat_map(|(path, text)| text.lines().enumerate().map(move |at| (path, at)));
+    numbered.filter(|(_, (_, line))| opens(line)).map(|(path, (at, _))| format!("{path}:{}", at + 1)).collect()
+}
+
 /// Pages may leave out `crates/` and `src/`: `hub/log.rs` is `crates/hub/src/log.rs`.
 fn with_source_folder(path: &str) -> String {
     path.split_once('/').map_or(path.to_owned(), |(name, rest)| format!("{name}/src/{rest}"))
@@ -217,6 +256,14 @@ fn sources() -> Vec<File> {
     let sources = files(&["crates"], "rs");
     assert!(sources.len() > 200, "{} sources", sources.len());
     sources
+}
+
+fn pages() -> Vec<File> {
+    let mut pages = files(&["docs", "bench", ".github"], "md");
+    pages.extend(top_level_pages());
+    pages.retain(|(path, _)| !path.starts_with("bench/results"));
+    assert!(pages.len() > 8, "{} pages", pages.len());
+    pages
 }
 
 fn top_level_pages() -> Vec<File> {
