@@ -13,3 +13,4 @@ mod node;
 mod origin;
 mod private;
 mod recipe;
+mod tls;
