@@ -108,14 +108,12 @@ pub(crate) async fn serve(
 ) {
     let Some(peer) = behind_proxy(&mut socket, peer, &context).await else { return };
     let Some(tls) = entrance.tls else { return serve_on(socket, peer, place, context).await };
-    let handshake = tls.acceptor().accept(socket);
-    match timeout(context.settings.request_deadline, handshake).await {
-        Ok(Ok(stream)) => {
+    match tls.handshake(socket, context.settings.request_deadline).await {
+        Ok(stream) => {
             drop(entrance.handshake);
             serve_on(stream, peer, place, context).await;
         }
-        Ok(Err(error)) => debug!(%error, "a TLS handshake failed"),
-        Err(_) => debug!("a TLS handshake took too long"),
+        Err(error) => debug!(%error, "a TLS handshake failed"),
     }
 }
 

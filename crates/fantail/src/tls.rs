@@ -22,6 +22,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{ConnectionTrafficSecrets, ProtocolVersion, ServerConfig, ServerConnection};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -36,6 +38,8 @@ const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
 pub(crate) struct TlsServer {
     certificates: Arc<Certificates>,
     acceptor: TlsAcceptor,
+    /// The threads that handshakes run on. They live as long as the process.
+    threads: &'static Runtime,
 }
 
 /// The operator's certificates.
@@ -56,7 +60,7 @@ struct Loaded {
 impl TlsServer {
     /// Reads the files. An error names the setting and the file.
     pub(crate) fn load(tls: &Tls) -> anyhow::Result<Self> {
-        let files: Vec<_> = tls.tls_cert.iter().cloned().zip(tls.tls_key.iter().cloned()).collect();
+        let files = files(tls);
         let certificates = Arc::new(Certificates { loaded: RwLock::new(load(&files)?), files });
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider)
@@ -70,12 +74,21 @@ impl TlsServer {
         // Anyone could send a request of another again.
         config.max_early_data_size = 0;
         config.enable_secret_extraction = true;
-        Ok(Self { certificates, acceptor: TlsAcceptor::from(Arc::new(config)) })
+        let threads = Builder::new_multi_thread().thread_name("tls-handshake").enable_all().build();
+        let threads = Box::leak(Box::new(threads.context("cannot start the threads for handshakes")?));
+        Ok(Self { certificates, acceptor: TlsAcceptor::from(Arc::new(config)), threads })
     }
 
-    /// The handshakes.
-    pub(crate) fn acceptor(&self) -> &TlsAcceptor {
-        &self.acceptor
+    /// The handshake, within a deadline. It runs on threads of its own: a full one takes half a millisecond, and sixty of them at
+    /// once would keep a shard from its streams for 30 ms.
+    pub(crate) async fn handshake(&self, socket: TcpStream, deadline: Duration) -> io::Result<TlsStream<TcpStream>> {
+        let (socket, acceptor) = (socket.into_std()?, self.acceptor.clone());
+        let handshake = self.threads.spawn(async move {
+            let socket = TcpStream::from_std(socket)?;
+            timeout(deadline, acceptor.accept(socket)).await?
+        });
+        let mut handshake = AbortOnDrop(handshake);
+        (&mut handshake.0).await.map_err(io::Error::other)?
     }
 
     /// When the first of the certificates expires, in seconds since 1970.
@@ -105,13 +118,26 @@ impl TlsServer {
     }
 }
 
+/// A task that ends with the one that waits for it.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 fn warn_of(error: &anyhow::Error) {
     warn!(error = format!("{error:#}"), "certificates cannot be read again, the last good ones stay");
 }
 
 /// Whether the settings' certificates can be read and belong to their keys.
 pub(crate) fn check(tls: &Tls) -> anyhow::Result<()> {
-    TlsServer::load(tls).map(drop)
+    load(&files(tls)).map(drop)
+}
+
+fn files(tls: &Tls) -> Vec<(PathBuf, PathBuf)> {
+    tls.tls_cert.iter().cloned().zip(tls.tls_key.iter().cloned()).collect()
 }
 
 fn contents(files: &[(PathBuf, PathBuf)]) -> anyhow::Result<Vec<Vec<u8>>> {
