@@ -147,7 +147,7 @@ impl<R: PublisherRules> TrialPublisher<R> {
         is_accepted
     }
 
-    const fn choose_form(&mut self) -> PubsubForm {
+    fn choose_form(&mut self) -> PubsubForm {
         match self.random.below(4) {
             0 | 1 => PubsubForm::Plain,
             2 => PubsubForm::Envelope,
