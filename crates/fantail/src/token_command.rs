@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 pub(crate) use self::inspect::Inspect;
 use crate::access::unix_second;
 
-/// What the command line asks for.
+/// The settings of one run.
 pub(crate) enum TokenCommand {
     Mint(Mint),
     Inspect(Box<Inspect>),

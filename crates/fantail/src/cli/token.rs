@@ -96,7 +96,7 @@ fn settings() -> impl Iterator<Item = &'static Setting> {
     SETTINGS.iter().filter(move |setting| decides(setting) || setting.key == "config")
 }
 
-/// What the arguments say, or everything that is wrong with them.
+/// The arguments, or all of their faults.
 pub(super) fn read(matches: &ArgMatches, variables: &[(OsString, OsString)]) -> Result<TokenCommand, Faults> {
     match matches.subcommand() {
         Some((MINT, matches)) => mint(matches).map(TokenCommand::Mint),

@@ -1,4 +1,4 @@
-//! What the server would make of a token: the same keys, the same checks, the same rules for channels.
+//! The server's judgement of a token: the same keys, the same checks, the same rules for channels.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
@@ -96,7 +96,7 @@ fn shown(value: &Value) -> String {
     })
 }
 
-/// What the server knows about it and does not tell a client.
+/// Details that the server knows and does not tell a client.
 fn advice(error: &TokenError, keys: &KeySet, rules: &TokenRules) -> String {
     match error {
         TokenError::UnknownKey(_) | TokenError::Algorithm | TokenError::Signature => {

@@ -148,7 +148,7 @@ async fn assert_is_told_that_nobody_can_be_asked(nginx: &Nginx) {
     assert_eq!((program.status, program.header("retry-after").is_some()), (503, true));
 }
 
-/// What the page says of the question is what a service gets.
+/// The service gets the fields of the question as the page describes them.
 #[tokio::test]
 async fn the_service_is_asked_with_the_fields_that_the_page_names_and_no_others() {
     let origin = TestOrigin::start(|_| answer("200 OK", "Fantail-Channels: a\r\n", "")).await;
@@ -218,7 +218,7 @@ async fn with_x_accel_redirect_the_service_sends_a_stream_to_fantail() {
 /// Behind all recipes with a service the same is true of `path`, which is the client's address of its streams.
 async fn assert_gives_ann_her_channels(node: &Fantail, nginx: &Nginx, path: &str) {
     let cookie = ("Cookie", "session=session-of-ann");
-    // What a client writes of itself must not count.
+    // Fields that a client writes itself must not count.
     let greedy = [
         ("Fantail-Channels", "user:bob"),
         ("Fantail-Channels", "*"),

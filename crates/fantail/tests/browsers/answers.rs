@@ -26,7 +26,7 @@ const AWAY: usize = 3;
 const NO_CORS: &str = "no CORS headers";
 const CUT: &str = "the connection breaks";
 
-/// What an `EventSource` does.
+/// The reaction of an `EventSource`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     GivesUp,
@@ -154,7 +154,7 @@ impl Servers {
         }
     }
 
-    /// What happens to them while the browser runs. `inside` has the only place of the full node.
+    /// The scenario while the browser runs. `inside` has the only place of the full node.
     async fn play(&self, inside: SseClient) {
         let Self { tokens, lifetime, unavailable, full, plain, door, .. } = self;
         let revoked = async {

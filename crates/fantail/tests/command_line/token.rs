@@ -89,7 +89,7 @@ async fn the_check_that_refuses_a_token_is_named_in_the_words_of_the_server() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_made_or_judged_is_told_before_anything_is_tried() {
+async fn arguments_that_cannot_work_are_refused_with_the_reason() {
     let files = KeyDirectory::new();
     let (secret, public) = (files.file("secret", SECRET), files.file("public", EC_PUBLIC));
     let public_as_secret = format!("HS256:{public}");
