@@ -341,6 +341,18 @@ settings! {
             "Channels that may exist on this node at once: those that streams follow or have followed a short while ago, and without Redis those that have events. Beyond it a stream that asks for another channel is told to come back later. A channel costs at most 600 bytes here, beside its log, and in Redis about 440 for the first node that follows it and 260 for each other.";
         channels_per_address_max: usize = Count { min: 0, max: 100_000_000 }, "0",
             "Channels that may exist because one client address asked for them first; for IPv6 one /64 network. They count until they are forgotten: without Redis log_age_max, with it linger, after the last stream has left. 0 stands for 65536, and exempts addresses of this machine and of private networks, which are mostly those of proxies; another number holds for every address. The address that one of the trusted_proxies forwards counts in place of the proxy's.";
+        connections_per_address_max: usize = Count { min: 0, max: 10_000_000 }, "0",
+            "Open connections of one client address, streams included; for IPv6 one /64 network. Beyond it newcomers are closed at once, or told to come back later if one of the trusted_proxies forwards the address. 0 stands for 10000, and lets addresses of this machine and of private networks alone; another number holds for every address but those of trusted_proxies.";
+        connections_per_second_per_address: usize = Count { min: 0, max: 1_000_000 }, "0",
+            "New connections that one client address may open in a second, and at once after a pause; for IPv6 one /64 network. Those beyond it are closed at once, and a browser tries again by itself. 0 stands for 1000, and lets the same addresses alone as connections_per_address_max.";
+        streams_per_subject_max: usize = Count { min: 0, max: 10_000_000 }, "1000",
+            "Open streams of one subject, which is sub of a token, or what origin_url or the proxy says. A stream too many is told to come back later (fantail.close with too-many-streams, or 429). 0 stands for no bound. Raise it if many people share a subject.";
+        streams_per_token_max: usize = Count { min: 0, max: 10_000_000 }, "1000",
+            "Open streams of one token, by its jti. As above.";
+        publish_rate_max: usize = Count { min: 0, max: 10_000_000 }, "0",
+            "Events that one of the internal_tokens may publish in a second over HTTP, and at once after a pause; without tokens all publishers together. Those beyond it are refused with 429 and Retry-After. 0 stands for no bound.";
+        memory_max: Option<usize> = Optional(Size { min: MIB, max: 16_384 * GIB }), "" or "4GiB",
+            "Memory of this process, as the kernel counts it as resident. Above 80% of it newcomers are told to come back later, /readyz is not ready, and logs_bytes_max halves; above 95% streams that take no bytes are ended. Without it the limit of the process's cgroup, or the machine's memory.";
         request_deadline: Duration = Time { min: SHORTEST, max: seconds(5 * MINUTE) }, "10s",
             "Longest time from accept to the first complete request head.";
         head_bytes_max: usize = Size { min: 8 * KIB, max: MIB }, "16KiB",

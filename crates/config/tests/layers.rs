@@ -135,6 +135,11 @@ fn every_setting_can_be_given_in_every_layer() {
         | "connections_max"
         | "channels_max"
         | "channels_per_address_max"
+        | "connections_per_address_max"
+        | "connections_per_second_per_address"
+        | "streams_per_subject_max"
+        | "streams_per_token_max"
+        | "publish_rate_max"
         | "channels_per_stream_max"
         | "unknown_id_replay_max"
         | "log_events_max"
@@ -160,6 +165,7 @@ fn every_setting_can_be_given_in_every_layer() {
         | "origin_cache" => "7s",
         "event_bytes_max" | "uri_bytes_max" => "2KiB",
         "logs_bytes_max" => "8MiB",
+        "memory_max" => "1GiB",
         _ => "64KiB",
     };
     // The log of a channel must hold an event, so this one always goes along; others go only in company.

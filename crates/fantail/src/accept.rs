@@ -90,12 +90,16 @@ async fn admit(
     context: &Rc<ShardContext>,
 ) {
     context.counters.connections_accepted.add(1);
+    // The address of a client that comes through a balancer is known only behind the balancer's header.
+    let address = if context.settings.proxy_protocol { Some(None) } else { context.admit(peer.ip()) };
+    let Some(address) = address else { return };
     match context.admission.try_permit() {
         Some(permit) => {
-            let place = Place::open(permit, &context.shard, Arc::clone(&context.counters));
+            let mut place = Place::open(permit, &context.shard, Arc::clone(&context.counters));
+            place.address = address;
             spawn_local(connection::serve(socket, peer, place, entrance, Rc::clone(context)));
         }
-        None => reserve.serve(socket, peer, entrance, context).await,
+        None => reserve.serve(socket, peer, address, entrance, context).await,
     }
 }
 

@@ -3,9 +3,9 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use fantail_config::Config;
+use fantail_config::{Config, Limits};
 use fantail_hub::Hub;
-use fantail_shard::Admission;
+use fantail_shard::{Admission, OpenBounds};
 use fantail_telemetry::{Metrics, logging};
 
 use crate::access::ReadAccess;
@@ -15,6 +15,8 @@ use crate::descriptors::{ConnectionsMax, connections_max};
 use crate::hub_settings::{hub_settings, shard_settings};
 use crate::internal_access::InternalAccess;
 use crate::listener::Listeners;
+use crate::memory::MemoryBound;
+use crate::new_connections::open_bound;
 use crate::public::PublicSettings;
 use crate::redis_settings::redis_settings;
 use crate::shard_thread::{self, ShardHandle, ShardThread, ShardTls};
@@ -29,11 +31,13 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     let redis = redis_settings(&config)?;
     let hub_settings = hub_settings(&config, redis.as_ref())?;
     let access = Arc::new(ReadAccess::new(&config)?);
-    let public = Arc::new(PublicSettings::new(&config, hub_settings.lanes.clone(), Arc::clone(&access))?);
+    let memory = Arc::new(MemoryBound::new(config.limits.memory_max));
+    let lanes = hub_settings.lanes.clone();
+    let public = Arc::new(PublicSettings::new(&config, lanes, Arc::clone(&access), Arc::clone(&memory))?);
     let connections_max = connections_max(&config)?;
     let metrics = Arc::new(Metrics::new(config.engine.workers));
     let (hub, publisher) = Hub::new(hub_settings, metrics.hub());
-    let admission = Admission::new(connections_max.public);
+    let admission = Admission::with_bounds(connections_max.public, open_bounds(&config.limits));
     metrics.hub().channels_max.set(config.limits.channels_max as u64);
     metrics.hub().connections_max.set(admission.max() as u64);
 
@@ -57,6 +61,7 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         hub,
         publisher,
         access,
+        memory,
         internal_access: InternalAccess::load(&config.internal.internal_tokens)?,
         redis,
         metrics,
@@ -71,6 +76,16 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         config,
     }
     .run()
+}
+
+/// The most that one name may have open; 0 stands for no bound.
+fn open_bounds(limits: &Limits) -> OpenBounds {
+    let bound = |setting| u32::try_from(setting).ok().filter(|&max| max > 0);
+    OpenBounds {
+        per_address: bound(open_bound(limits).max),
+        per_subject: bound(limits.streams_per_subject_max),
+        per_token: bound(limits.streams_per_token_max),
+    }
 }
 
 /// The parts that all shards share.

@@ -17,7 +17,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Context;
-use fantail_shard::{Admission, Shard, Shed, StreamRight, Subscribe, TlsSealer};
+use fantail_shard::{AddressPermit, Admission, Shard, Shed, StreamRight, Subscribe, TlsSealer};
 use fantail_telemetry::{ShardCounters, StatusClass};
 use fantail_wire::Closing;
 use http::{Request, StatusCode};
@@ -38,9 +38,11 @@ use crate::place::Place;
 use crate::problem::Answer;
 use crate::proxy_header;
 use crate::public::{Accepted, Decision, PublicSettings};
+use crate::refusals::Refusals;
 use crate::request_log::RequestLine;
 use crate::reserve::{come_back_later, turn_away};
 use crate::response_head::{shed, stream_head};
+use crate::stream_places::{self, StreamPlaces};
 use crate::tls;
 use crate::unflushed::Unflushed;
 
@@ -58,6 +60,17 @@ pub(crate) struct ShardContext {
     pub(crate) admission: Arc<Admission>,
     /// Becomes true when the process is about to end.
     pub(crate) draining: watch::Receiver<bool>,
+    pub(crate) refusals: Refusals,
+}
+
+impl ShardContext {
+    /// Lets a new connection in, with its place among those of its address, if that has one. None if a bound refuses it, which
+    /// is counted.
+    #[allow(clippy::option_option, reason = "an address that is not counted is let in without a place")]
+    pub(crate) fn admit(&self, address: IpAddr) -> Option<Option<AddressPermit>> {
+        let admitted = self.settings.connections.admit(address, &self.admission);
+        admitted.map_err(|bound| self.refusals.add(bound, address)).ok()
+    }
 }
 
 /// The other end of a connection.
@@ -76,6 +89,7 @@ struct Noted {
     accepted: Box<Accepted>,
     /// The client's address, if a trusted proxy gave it.
     client: Option<IpAddr>,
+    places: StreamPlaces,
     line: Option<RequestLine>,
 }
 
@@ -102,11 +116,15 @@ impl Transport for TlsStream<TcpStream> {
 pub(crate) async fn serve(
     mut socket: TcpStream,
     peer: SocketAddr,
-    place: Place,
+    mut place: Place,
     entrance: Entrance,
     context: Rc<ShardContext>,
 ) {
     let Some(peer) = behind_proxy(&mut socket, peer, &context).await else { return };
+    if context.settings.proxy_protocol {
+        let Some(address) = context.admit(peer.address.ip()) else { return };
+        place.address = address;
+    }
     let Some(tls) = entrance.tls else { return serve_on(socket, peer, place, context).await };
     match tls.handshake(socket, context.settings.request_deadline).await {
         Ok(stream) => {
@@ -213,12 +231,19 @@ fn hand_over(
         Ok(socket) => socket,
         Err(error) => return debug!(%error, "a socket could not leave the runtime"),
     };
-    let Some(permit) = place.into_permit() else { return };
-    let Noted { accepted, client: forwarded, line } = noted;
+    let Some((permit, address)) = place.into_permits() else { return };
+    let Noted {
+        accepted,
+        client: forwarded,
+        places: StreamPlaces { holder: holder_permit, address: forwarded_address },
+        line,
+    } = noted;
+    // A trusted proxy has no place of its own, and the client that it forwards has one.
+    let address_permit = forwarded_address.or(address);
     let Accepted { request, permission, framing, extra, names_stream } = *accepted;
     let Some(permission) = permission else { return };
     let forwarded = forwarded.or(peer.proxied);
-    let maker = context.settings.channel_makers.maker(forwarded.unwrap_or(peer.address.ip()));
+    let maker = context.settings.channel_makers.of(forwarded.unwrap_or(peer.address.ip()));
     let mut right = permission.right;
     if !context.settings.access.still_holds(&permission) {
         // The right was revoked in this moment. The stream is told so, as open ones are.
@@ -230,8 +255,22 @@ fn hand_over(
     }
     let shed = (!names_stream).then(|| Box::new(move |reason| shed(reason, &extra)) as Shed);
     let (channels, resume, limit) = (request.channels, request.resume, request.limit);
-    let subscribe =
-        Subscribe { socket, permit, sealer, forwarded, right, maker, channels, resume, limit, framing, head, shed };
+    let subscribe = Subscribe {
+        socket,
+        permit,
+        sealer,
+        forwarded,
+        right,
+        holder_permit,
+        address_permit,
+        maker,
+        channels,
+        resume,
+        limit,
+        framing,
+        head,
+        shed,
+    };
     let connection = context.shard.subscribe(subscribe);
     if let Some(line) = line {
         line.end(StatusCode::OK, Some(connection));
@@ -267,12 +306,21 @@ async fn answer(
             let detail = "who may read cannot be decided now, try again";
             come_back_later(&accepted, context, Closing::AccessUnavailable, detail)
         }
-        Decision::Stream(accepted) if place.borrow_mut().let_in(&context.admission) => {
-            requests.add(StatusClass::Success, 1);
-            note.set(Some(Noted { accepted, client, line }));
-            return pending().await;
+        Decision::Stream(accepted) => {
+            match StreamPlaces::take(&accepted, client, &context.settings, &context.admission) {
+                Ok(places) if place.borrow_mut().let_in(&context.admission) => {
+                    requests.add(StatusClass::Success, 1);
+                    note.set(Some(Noted { accepted, client, places, line }));
+                    return pending().await;
+                }
+                Ok(_) => turn_away(&accepted, context),
+                Err(bound) => {
+                    context.refusals.add(bound, client.unwrap_or(peer.ip()));
+                    let (reason, detail) = stream_places::told(bound);
+                    come_back_later(&accepted, context, reason, detail)
+                }
+            }
         }
-        Decision::Stream(accepted) => turn_away(&accepted, context),
     };
     requests.add(StatusClass::of(answer.status().as_u16()), 1);
     if let Some(line) = line {

@@ -26,6 +26,7 @@ use crate::intake::NodeIntake;
 use crate::interest;
 use crate::internal::{self, Internal};
 use crate::internal_access::InternalAccess;
+use crate::memory::{self, MemoryBound};
 use crate::revocations;
 use crate::running_node::RunningNode;
 use crate::shard_thread::ShardHandle;
@@ -37,6 +38,7 @@ pub(crate) struct Control {
     pub(crate) hub: Arc<Hub>,
     pub(crate) publisher: Publisher,
     pub(crate) access: Arc<ReadAccess>,
+    pub(crate) memory: Arc<MemoryBound>,
     pub(crate) internal_access: InternalAccess,
     /// The way to Redis; without it the feed is this node's memory.
     pub(crate) redis: Option<RedisSettings>,
@@ -81,10 +83,12 @@ impl Control {
             hub: self.hub,
             metrics: self.metrics,
             admission: self.admission,
+            memory: self.memory,
             shards: commands,
         });
         tokio::spawn(interest::mind(Arc::clone(&node), config.feed.linger));
         tokio::spawn(interest::sweep(Arc::clone(&node)));
+        tokio::spawn(memory::watch(Arc::clone(&node), config.logs.logs_bytes_max));
         tokio::spawn(revocations::keep_keys(Arc::clone(&node)));
         let (draining, draining_out) = watch::channel(false);
         let health = Arc::new(Health::new(Arc::clone(&node), draining_out));

@@ -90,7 +90,8 @@ impl Health {
         // If one lane is away, clients of the others may still come.
         let connected = self.node.feed.state() != FeedState::Connecting;
         let (open, max) = (self.node.admission.open(), self.node.admission.max());
-        let ready = connected && !draining && open < max;
+        let short_of_memory = self.node.memory.trouble();
+        let ready = connected && !draining && open < max && short_of_memory.is_none();
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let feed = self.node.metrics.hub().feed_state().as_str();
         let mut body = json!({
@@ -100,6 +101,7 @@ impl Health {
         let reason = match self.node.feed.trouble() {
             _ if draining => Some("the node drains".to_owned()),
             _ if open >= max => Some(format!("all {max} connections are open (connections_max)")),
+            _ if short_of_memory.is_some() => short_of_memory,
             None if !connected => Some("the feed is not connected yet".to_owned()),
             trouble => trouble,
         };

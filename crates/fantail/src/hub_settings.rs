@@ -11,7 +11,7 @@ use fantail_hub::{Following, HubSettings, LogLimits, NumberedBy};
 use fantail_shard::{ShardSettings, SlowPolicies};
 use fantail_wire::Term;
 
-use crate::channel_makers::ChannelMakers;
+use crate::address_bound::{self, AddressBound};
 
 /// The hub's settings; `redis` are the feed's, if events come from Redis.
 pub(crate) fn hub_settings(config: &Config, redis: Option<&RedisSettings>) -> anyhow::Result<HubSettings> {
@@ -33,7 +33,11 @@ pub(crate) fn hub_settings(config: &Config, redis: Option<&RedisSettings>) -> an
         logs_bytes_max: config.logs.logs_bytes_max,
         event_bytes_max: config.limits.event_bytes_max,
         channels_max: config.limits.channels_max,
-        channels_per_address_max: ChannelMakers::new(config.limits.channels_per_address_max).channels_max,
+        channels_per_address_max: AddressBound::new(
+            config.limits.channels_per_address_max,
+            address_bound::CHANNELS_MAX,
+        )
+        .max,
         clock: now_ms,
     })
 }

@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use fantail_access::{HostPolicy, NeededRight};
+use fantail_access::{HostPolicy, NeededRight, RateLimit, TooOften};
 use fantail_config::{Config, Limits};
 use fantail_feed::Receipt;
 use fantail_shard::{ConnectionId, ConnectionSummary, ShardCommand};
@@ -16,6 +16,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
+use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -50,6 +51,9 @@ pub(crate) struct Internal {
     /// The names that requests may be sent to.
     hosts: HostPolicy,
     limits: Limits,
+    /// How often each token may publish; none without a bound.
+    publish_rate: Option<Mutex<RateLimit<usize>>>,
+    started: Instant,
     /// Connections that are served at a time.
     connections_max: usize,
     /// The settings in force, secrets hidden.
@@ -93,6 +97,8 @@ impl Internal {
             access,
             hosts: HostPolicy::new(&config.internal.internal_hosts),
             limits: config.limits.clone(),
+            publish_rate: publish_rate(config.limits.publish_rate_max),
+            started: Instant::now(),
             connections_max,
             effective: effective_json(config),
         }
@@ -207,7 +213,21 @@ impl Internal {
     async fn publish(&self, rights: &RequestRights, item: Result<Publication, Problem>) -> Result<Receipt, Problem> {
         let publication = item?;
         rights.check(NeededRight::Publish(&publication.channels))?;
+        self.check_rate(rights)?;
         Ok(self.node.feed.publish(&publication).await?)
+    }
+
+    /// Refuses an event that comes too soon behind those before it.
+    fn check_rate(&self, rights: &RequestRights) -> Result<(), Problem> {
+        let Some(rate) = &self.publish_rate else { return Ok(()) };
+        rate.lock().take(rights.token_number(), self.started.elapsed()).map_err(|TooOften(wait)| {
+            self.node.metrics.hub().publishes_refused.add(1);
+            let max = self.limits.publish_rate_max;
+            Problem::too_often(
+                format!("this token publishes more than {max} events in a second (publish_rate_max)"),
+                wait,
+            )
+        })
     }
 
     fn list_channels(&self, query: &str) -> Result<Answer, Problem> {
@@ -280,6 +300,11 @@ impl Internal {
             Err(error) => Err(Problem::field("body", format!("the body did not arrive whole: {error}"))),
         }
     }
+}
+
+fn publish_rate(per_second: usize) -> Option<Mutex<RateLimit<usize>>> {
+    let per_second = u32::try_from(per_second).ok().filter(|&rate| rate > 0)?;
+    Some(Mutex::new(RateLimit::new(per_second)))
 }
 
 fn unknown_path() -> Result<Answer, Problem> {

@@ -34,7 +34,18 @@ struct Known {
 pub(crate) enum RequestRights {
     /// There are no tokens.
     All,
-    Of(InternalRights),
+    /// Those of a token, which has this number in `internal_tokens`.
+    Of(InternalRights, usize),
+}
+
+impl RequestRights {
+    /// Tells the token from others, for what is counted by token; without tokens all requests are alike.
+    pub(crate) fn token_number(&self) -> usize {
+        match self {
+            Self::All => usize::MAX,
+            Self::Of(_, number) => *number,
+        }
+    }
 }
 
 impl InternalAccess {
@@ -72,8 +83,9 @@ impl InternalAccess {
         // The hash has a key of this process, so the time of the comparison tells nothing about a token.
         let hash = self.hasher.hash_one(token);
         let known = self.known.read();
-        let found = known.iter().find(|known| self.hasher.hash_one(&known.token[..]) == hash && known.token == token);
-        found.map(|known| RequestRights::Of(known.rights.clone())).ok_or_else(|| {
+        let is_shown = |known: &Known| self.hasher.hash_one(&known.token[..]) == hash && known.token == token;
+        let found = known.iter().position(is_shown);
+        found.map(|number| RequestRights::Of(known[number].rights.clone(), number)).ok_or_else(|| {
             let detail = if token.is_empty() {
                 "this listener asks for a token: Authorization: Bearer TOKEN"
             } else {
@@ -87,7 +99,7 @@ impl InternalAccess {
 impl RequestRights {
     /// Refuses a request that its rights do not cover.
     pub(crate) fn check(&self, needed: NeededRight<'_>) -> Result<(), Problem> {
-        let Self::Of(rights) = self else { return Ok(()) };
+        let Self::Of(rights, _) = self else { return Ok(()) };
         if rights.allow(needed) {
             return Ok(());
         }

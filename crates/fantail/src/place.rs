@@ -3,11 +3,13 @@
 use std::mem;
 use std::sync::Arc;
 
-use fantail_shard::{Admission, OpenConnection, Permit, Shard};
+use fantail_shard::{AddressPermit, Admission, OpenConnection, Permit, Shard};
 use fantail_telemetry::ShardCounters;
 
 pub(crate) struct Place {
     held: Held,
+    /// The place among the connections of its address.
+    pub(crate) address: Option<AddressPermit>,
     counters: Arc<ShardCounters>,
     /// Until the shard has the stream, a drain waits for this.
     _connection: OpenConnection,
@@ -24,13 +26,13 @@ impl Place {
     /// A place among the connections that may be open.
     pub(crate) fn open(permit: Permit, shard: &Shard, counters: Arc<ShardCounters>) -> Self {
         counters.connections_open.add(1);
-        Self { held: Held::Permit(permit), counters, _connection: shard.open_connection() }
+        Self { held: Held::Permit(permit), address: None, counters, _connection: shard.open_connection() }
     }
 
     /// A place in the reserve.
     pub(crate) fn in_reserve(shard: &Shard, counters: Arc<ShardCounters>) -> Self {
         counters.connections_turning_away.add(1);
-        Self { held: Held::Reserve, counters, _connection: shard.open_connection() }
+        Self { held: Held::Reserve, address: None, counters, _connection: shard.open_connection() }
     }
 
     pub(crate) fn is_in_reserve(&self) -> bool {
@@ -51,9 +53,9 @@ impl Place {
     }
 
     /// The permit for the stream that the connection becomes. It goes on counting as open.
-    pub(crate) fn into_permit(mut self) -> Option<Permit> {
+    pub(crate) fn into_permits(mut self) -> Option<(Permit, Option<AddressPermit>)> {
         match mem::replace(&mut self.held, Held::Nothing) {
-            Held::Permit(permit) => Some(permit),
+            Held::Permit(permit) => Some((permit, self.address.take())),
             other => {
                 self.held = other;
                 None

@@ -1,5 +1,7 @@
 //! Every error of an HTTP request becomes an answer here, as `application/problem+json` (RFC 9457).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use fantail_feed::PublishError;
 use fantail_wire::{ChannelNameError, EventError};
@@ -20,6 +22,8 @@ pub(crate) struct Problem {
     pub(crate) detail: String,
     /// For 405: the allowed methods.
     allow: Option<&'static str>,
+    /// Seconds after which another try makes sense.
+    retry_after: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -33,7 +37,7 @@ struct Body<'a> {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, field: None, detail: detail.into(), allow: None }
+        Self { status, field: None, detail: detail.into(), allow: None, retry_after: None }
     }
 
     /// A fault of one field of the request.
@@ -58,6 +62,12 @@ impl Problem {
     pub(crate) fn method(allow: &'static str) -> Self {
         let detail = format!("this path answers {allow}");
         Self { field: Some("method"), allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
+    }
+
+    /// More than may come in a second; after `wait` there is room.
+    pub(crate) fn too_often(detail: impl Into<String>, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self { retry_after: Some(seconds.max(1)), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
     /// The problem as a JSON object, for one event of several.
@@ -90,6 +100,9 @@ impl From<Problem> for Answer {
         }
         if problem.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Some(seconds) = problem.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         answer
     }

@@ -15,7 +15,9 @@ use hyper::body::Body;
 use smallvec::SmallVec;
 
 use crate::access::{Answers, Asked, Permission, Question, ReadAccess, Verdict};
-use crate::channel_makers::ChannelMakers;
+use crate::address_bound::{self, AddressBound};
+use crate::memory::MemoryBound;
+use crate::new_connections::NewConnections;
 use crate::problem::{Answer, Problem};
 use crate::response_head::{ExtraHeaders, STREAM_HEADERS, with_headers};
 use crate::subscribe_request::SubscribeRequest;
@@ -30,7 +32,10 @@ pub(crate) struct PublicSettings {
     /// With a leading slash and none at the end.
     pub(crate) path: String,
     pub(crate) channels_max: usize,
-    pub(crate) channel_makers: ChannelMakers,
+    /// The addresses that are charged for the channels that their streams make.
+    pub(crate) channel_makers: AddressBound,
+    pub(crate) connections: NewConnections,
+    pub(crate) memory: Arc<MemoryBound>,
     /// How channels are divided; a stream follows those of one lane.
     pub(crate) lanes: Lanes,
     pub(crate) head_bytes_max: usize,
@@ -68,18 +73,26 @@ pub(crate) struct Accepted {
 
 impl PublicSettings {
     /// The settings of the operator. `lanes` tells how channels are divided.
-    pub(crate) fn new(config: &Config, lanes: Lanes, access: Arc<ReadAccess>) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        config: &Config,
+        lanes: Lanes,
+        access: Arc<ReadAccess>,
+        memory: Arc<MemoryBound>,
+    ) -> anyhow::Result<Self> {
         let (public, limits) = (&config.public, &config.limits);
+        let trusted_proxies = TrustedProxies::new(public.trusted_proxies.clone(), public.forwarded_header);
         Ok(Self {
             path: public.path.clone(),
             channels_max: config.streams.channels_per_stream_max,
-            channel_makers: ChannelMakers::new(limits.channels_per_address_max),
+            channel_makers: AddressBound::new(limits.channels_per_address_max, address_bound::CHANNELS_MAX),
             lanes,
             head_bytes_max: limits.head_bytes_max,
             uri_bytes_max: limits.uri_bytes_max,
             request_deadline: limits.request_deadline,
             cors: cors_policy(config)?,
-            trusted_proxies: TrustedProxies::new(public.trusted_proxies.clone(), public.forwarded_header),
+            connections: NewConnections::new(limits, trusted_proxies.clone()),
+            memory,
+            trusted_proxies,
             proxy_protocol: public.proxy_protocol,
             access,
         })

@@ -34,7 +34,7 @@ impl BatchResults {
     pub(crate) fn into_answer(self) -> Answer {
         let status = over_all(&self.statuses);
         let mut answer = json_answer(status, &Value::Array(self.results));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         answer
@@ -50,9 +50,13 @@ fn over_all(statuses: &[StatusCode]) -> StatusCode {
         Some(_) if accepted > 0 => StatusCode::MULTI_STATUS,
         Some(first) if refused().all(|status| status == first) => *first,
         // Some events are worth another try.
-        Some(_) if refused().any(StatusCode::is_server_error) => StatusCode::SERVICE_UNAVAILABLE,
+        Some(_) if refused().any(|status| is_worth_another_try(*status)) => StatusCode::SERVICE_UNAVAILABLE,
         Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
     }
+}
+
+fn is_worth_another_try(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
 /// A receipt as its publisher gets it.
@@ -83,6 +87,9 @@ mod tests {
             (&[400, 413], 422),
             (&[503, 503], 503),
             (&[400, 503], 503),
+            (&[429, 429], 429),
+            (&[202, 429], 207),
+            (&[400, 429], 503),
         ] {
             let statuses: Vec<_> = statuses.iter().map(|code| StatusCode::from_u16(*code).expect("a status")).collect();
             assert_eq!(over_all(&statuses).as_u16(), expected, "{statuses:?}");

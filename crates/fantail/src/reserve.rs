@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fantail_shard::AddressPermit;
 use fantail_telemetry::{Sampled, TurnedAway};
 use fantail_wire::{Closing, Framing};
 use http::header::{HeaderValue, RETRY_AFTER};
@@ -52,12 +53,14 @@ impl Reserve {
         &mut self,
         socket: TcpStream,
         peer: SocketAddr,
+        address: Option<AddressPermit>,
         entrance: Entrance,
         context: &Rc<ShardContext>,
     ) {
         self.tell(TurnedAway::Told, "full: newcomers are told to come back later", context);
         self.make_room(context).await;
-        let place = Place::in_reserve(&context.shard, Arc::clone(&context.counters));
+        let mut place = Place::in_reserve(&context.shard, Arc::clone(&context.counters));
+        place.address = address;
         let connection = connection::serve(socket, peer, place, entrance, Rc::clone(context));
         let counters = Arc::clone(&context.counters);
         let deadline = DEADLINE.min(context.settings.request_deadline);
@@ -110,7 +113,11 @@ pub(crate) fn come_back_later(accepted: &Accepted, context: &ShardContext, reaso
     let answer = if accepted.names_stream {
         with_headers(Response::new(Full::new(words.share(Framing::CloseDelimited))), STREAM_HEADERS.into_iter())
     } else {
-        let mut answer = Answer::from(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+        let status = match reason {
+            Closing::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let mut answer = Answer::from(Problem::new(status, detail));
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_ms.div_ceil(1000)));
         answer
     };

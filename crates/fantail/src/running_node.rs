@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::access::ReadAccess;
 use crate::intake::NodeIntake;
+use crate::memory::MemoryBound;
 
 pub(crate) struct RunningNode {
     pub(crate) access: Arc<ReadAccess>,
@@ -20,6 +21,7 @@ pub(crate) struct RunningNode {
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) memory: Arc<MemoryBound>,
     /// One for each shard.
     pub(crate) shards: Vec<mpsc::Sender<ShardCommand>>,
 }

@@ -15,6 +15,7 @@ use tokio::task::LocalSet;
 use crate::accept::{self, Door};
 use crate::connection::ShardContext;
 use crate::public::PublicSettings;
+use crate::refusals::Refusals;
 use crate::reserve::Reserve;
 use crate::tls::TlsServer;
 
@@ -78,7 +79,8 @@ fn run(
         let listener = tokio::net::TcpListener::from_std(listener).context("cannot take the listener")?;
         let (shard, engine) = Shard::new(hub, index, settings, Arc::clone(&counters), Arc::clone(&admission), commands)
             .context("cannot make a poll")?;
-        let context = Rc::new(ShardContext { shard, settings: public, counters, admission, draining });
+        let refusals = Refusals::new(Arc::clone(&counters));
+        let context = Rc::new(ShardContext { shard, settings: public, counters, admission, draining, refusals });
         // Each listener has its part of the reserve.
         let places = if tls.is_some() { (reserve_places / 2).max(1) } else { reserve_places };
         let door = Door { listener, tls: None, handshakes: Arc::new(Semaphore::new(0)) };

@@ -182,6 +182,11 @@ impl Publisher {
         idle_channels::release(&self.hub, &mut self.appender, &mut self.followed, channel, linger_ms)
     }
 
+    /// Keeps at most so many bytes in all logs together from now on, in place of the settings' number.
+    pub fn limit_logs(&mut self, bytes_max: usize) {
+        self.appender.logs.limit(bytes_max);
+    }
+
     /// Evicts what is too old, and forgets channels that hold nothing and that nobody wants. Call it every few seconds.
     pub fn sweep(&mut self) {
         idle_channels::sweep(&self.hub, &mut self.appender, &mut self.followed);

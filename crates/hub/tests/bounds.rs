@@ -178,3 +178,22 @@ fn an_event_for_a_channel_too_many_is_counted_and_leaves_a_floor() {
         join.channel.read(Position::ORIGIN, node.hub.watermark(Lane::default()).position, room, &mut Vec::new());
     assert_eq!(reading.floor.position, node.hub.watermark(Lane::default()).position, "what was not kept is below it");
 }
+
+#[test]
+fn all_logs_keep_less_while_they_are_told_to_and_then_as_much_as_before() {
+    let mut node = BoundedHub::new(&[], 20_000, 100);
+    for channel in ["a", "b", "c"] {
+        node.publish(channel, 5);
+    }
+    let bytes = |node: &BoundedHub| node.counters.log_bytes.get();
+    assert!((15_000..20_000).contains(&bytes(&node)));
+    node.publisher.limit_logs(10_000);
+    assert!((5_000..=10_000).contains(&bytes(&node)), "{}", bytes(&node));
+    node.publish("d", 5);
+    assert!(bytes(&node) <= 10_000, "{}", bytes(&node));
+    let evicted = node.evictions()[3];
+    assert!(evicted >= 9, "{evicted}");
+    node.publisher.limit_logs(20_000);
+    node.publish("d", 5);
+    assert_eq!(node.kept("d"), 5);
+}

@@ -6,11 +6,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The count, shared by all accept loops.
+use crate::open_counts::{OpenBounds, OpenCounts};
+
+/// The count, shared by all accept loops, and those of single names.
 #[derive(Debug)]
 pub struct Admission {
     open: AtomicUsize,
     max: usize,
+    counts: OpenCounts,
 }
 
 /// The right to hold one socket; given back when dropped.
@@ -20,7 +23,12 @@ pub struct Permit(Arc<Admission>);
 impl Admission {
     /// Room for `sockets_max` sockets.
     pub fn new(sockets_max: usize) -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), max: sockets_max })
+        Self::with_bounds(sockets_max, OpenBounds::default())
+    }
+
+    /// The same, and no more of one name than `bounds` say.
+    pub fn with_bounds(sockets_max: usize, bounds: OpenBounds) -> Arc<Self> {
+        Arc::new(Self { open: AtomicUsize::new(0), max: sockets_max, counts: OpenCounts::new(bounds) })
     }
 
     /// A permit, if there is room. The count guards nothing but itself, so its order with other memory does not matter.
@@ -38,6 +46,11 @@ impl Admission {
     /// Sockets that may be held.
     pub fn max(&self) -> usize {
         self.max
+    }
+
+    /// The counts of single names.
+    pub(crate) fn counts(&self) -> &OpenCounts {
+        &self.counts
     }
 
     pub(crate) fn release(&self) {

@@ -34,6 +34,11 @@ pub enum ShardCommand {
         /// Where the answer goes.
         reply: oneshot::Sender<u64>,
     },
+    /// End the streams whose sockets have taken nothing for a second; answers how many there were. Memory is short.
+    EndBlocked {
+        /// Where the answer goes.
+        reply: oneshot::Sender<u64>,
+    },
     /// Tell all open streams how the feed is.
     TellFeedState {
         /// Whether events arrive.

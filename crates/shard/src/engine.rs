@@ -23,7 +23,7 @@ use crate::deletion::Deletions;
 use crate::drain::Drain;
 use crate::open_connections::OpenConnections;
 use crate::passes::Passes;
-use crate::revocation::Revocations;
+use crate::revocation::{Meant, Revocations};
 use crate::shard::ShardSettings;
 use crate::slice::{SLICE, Slice};
 use crate::streams::{Streams, Subscribe, listing, subscribe};
@@ -149,7 +149,10 @@ impl Engine {
         match command {
             ShardCommand::List { max, reply } => drop(reply.send(listing::list(&self.streams, max))),
             ShardCommand::Kick { id, reply } => drop(reply.send(listing::kick(&mut self.streams, id))),
-            ShardCommand::Revoke { revoked, reply } => self.revocations.begin(&self.streams, revoked, reply),
+            ShardCommand::Revoke { revoked, reply } => {
+                self.revocations.begin(&self.streams, Meant::HoldersOf(revoked), reply);
+            }
+            ShardCommand::EndBlocked { reply } => self.revocations.begin(&self.streams, Meant::Blocked, reply),
             ShardCommand::TellFeedState { connected } => self.announcement.begin(feed_frame(connected)),
             ShardCommand::Drain { window, reply } => self.begin_drain(window, reply),
         }
@@ -169,7 +172,7 @@ mod tests {
 
     use tokio::sync::oneshot;
 
-    use super::JOBS;
+    use super::{JOBS, Meant};
     use crate::harness::Harness;
     use crate::streams::Revoked;
 
@@ -183,7 +186,11 @@ mod tests {
         harness.engine.streams.queue_behind(key);
         harness.engine.deletions.begin(&harness.engine.streams, 0);
         harness.engine.announcement.begin(feed_frame(true));
-        harness.engine.revocations.begin(&harness.engine.streams, Revoked::Subject(1), oneshot::channel().0);
+        harness.engine.revocations.begin(
+            &harness.engine.streams,
+            Meant::HoldersOf(Revoked::Subject(1)),
+            oneshot::channel().0,
+        );
         let mut slices = Vec::new();
         for _ in 0..2 * JOBS.len() {
             harness.engine.last_job = harness.engine.next_job().expect("there is some of each");

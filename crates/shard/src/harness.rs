@@ -71,6 +71,8 @@ impl Harness {
             sealer: None,
             forwarded: None,
             right,
+            holder_permit: right.map(|right| self.admission.try_holder(right.holder).expect("there is room")),
+            address_permit: None,
             maker: None,
             channels: channels.iter().map(|name| ChannelName::parse(name).expect("a name")).collect(),
             resume: Resume::Live,

@@ -21,6 +21,7 @@ mod fanout;
 #[cfg(test)]
 mod harness;
 mod open_connections;
+mod open_counts;
 mod outgoing;
 mod passes;
 mod revocation;
@@ -38,6 +39,7 @@ pub use admission::{Admission, Permit};
 pub use command::{ConnectionId, ConnectionSummary, ShardCommand};
 pub use fantail_telemetry::CloseReason;
 pub use open_connections::OpenConnection;
+pub use open_counts::{AddressPermit, HolderPermit, OpenBounds, TooManyStreams};
 pub use shard::{Shard, ShardSettings};
 pub use slow_policies::SlowPolicies;
 pub use streams::{Revoked, RightHolder, Shed, StreamRight, Subscribe};

@@ -1,18 +1,32 @@
-//! The streams whose right to read is taken back, ended a slice at a time: a key may have opened all of them.
+//! The streams that are ended from outside: those whose right to read is taken back, ended a slice at a time: a key may have opened all of them.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
+use fantail_telemetry::CloseReason;
 use tokio::sync::oneshot;
 
 use crate::slice::Slice;
-use crate::streams::{Key, Revoked, Streams, is_not_later, rights};
+use crate::streams::{Key, Revoked, Stream, StreamState, Streams, is_not_later, rights};
+
+/// The time without a byte from which on a blocked stream is a slow one.
+const BLOCKED_FOR: Duration = Duration::from_secs(1);
+
+/// The streams that are to end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Meant {
+    /// Those whose right is taken back.
+    HoldersOf(Revoked),
+    /// Those that take nothing, when memory is short: they pin frames that no log holds any more.
+    Blocked,
+}
 
 /// All revocations under way; they take turns.
 #[derive(Default)]
 pub(crate) struct Revocations(VecDeque<Revocation>);
 
 struct Revocation {
-    revoked: Revoked,
+    meant: Meant,
     /// The next slot to look at.
     next: Key,
     /// The newest stream that is meant. One that comes later was judged with the revocation known.
@@ -24,14 +38,8 @@ struct Revocation {
 
 impl Revocations {
     /// All streams with that right, of those that are there now, are to end.
-    pub(crate) fn begin(&mut self, streams: &Streams, revoked: Revoked, reply: oneshot::Sender<u64>) {
-        self.0.push_back(Revocation {
-            revoked,
-            next: 0,
-            newest: streams.newcomers.newest_generation(),
-            ended: 0,
-            reply,
-        });
+    pub(crate) fn begin(&mut self, streams: &Streams, meant: Meant, reply: oneshot::Sender<u64>) {
+        self.0.push_back(Revocation { meant, next: 0, newest: streams.newcomers.newest_generation(), ended: 0, reply });
     }
 
     pub(crate) fn has_work(&self) -> bool {
@@ -57,12 +65,33 @@ impl Revocation {
             let key = self.next;
             self.next += 1;
             let is_meant = streams.get(key).is_some_and(|stream| is_not_later(stream.generation(), self.newest));
-            self.ended += u64::from(is_meant && rights::revoke(streams, key, self.revoked));
+            self.ended += u64::from(is_meant && self.meant.end(streams, key));
             if slice.is_over() {
                 return false;
             }
         }
         true
+    }
+}
+
+impl Meant {
+    /// Ends the stream if it is meant. True if it is.
+    fn end(self, streams: &mut Streams, key: Key) -> bool {
+        match self {
+            Self::HoldersOf(revoked) => rights::revoke(streams, key, revoked),
+            Self::Blocked => {
+                let now = streams.clock.now();
+                let is_slow = |stream: &Stream| {
+                    stream.state() == StreamState::Blocked && now.since(stream.written()) >= BLOCKED_FOR
+                };
+                let is_meant = streams.get(key).is_some_and(is_slow);
+                if is_meant {
+                    // A reset, which frees what the kernel holds for it as well.
+                    streams.reset(key, CloseReason::Memory);
+                }
+                is_meant
+            }
+        }
     }
 }
 
@@ -92,7 +121,8 @@ mod tests {
         }
         harness.settle();
         let (reply, mut ended) = oneshot::channel();
-        harness.engine.revocations.begin(&harness.engine.streams, Revoked::Subject(7), reply);
+        let meant = Meant::HoldersOf(Revoked::Subject(7));
+        harness.engine.revocations.begin(&harness.engine.streams, meant, reply);
         let mut slices = 0;
         while harness.engine.revocations.has_work() {
             harness.engine.revocations.slice(&mut harness.engine.streams, &mut shortest());

@@ -83,6 +83,7 @@ impl ShardSettings {
             | CloseReason::ClientReset
             | CloseReason::WriteFailed
             | CloseReason::Stalled
+            | CloseReason::Memory
             | CloseReason::LimitReached
             | CloseReason::InputFlood => return None,
         };
@@ -128,7 +129,7 @@ impl Shard {
     pub fn words_instead(&self, reason: Closing) -> (Frame, u32) {
         let engine = self.engine.borrow();
         let settings = engine.streams.settings();
-        let is_full = reason == Closing::Overloaded;
+        let is_full = matches!(reason, Closing::Overloaded | Closing::TooManyStreams);
         let retry_ms = if is_full { settings.retry_when_full() } else { settings.retry_jittered() };
         (closing_frame(settings.control_events.then_some(reason), retry_ms), retry_ms)
     }

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fantail_hub::{Delivery, Hub};
+use fantail_hub::{Delivery, Hub, Maker};
 use fantail_telemetry::{CloseReason, ShardCounters};
 use mio::{Registry, Token};
 use tracing::debug;
@@ -18,6 +18,7 @@ use crate::channels::{LocalChannel, LocalChannels};
 use crate::command::ConnectionId;
 use crate::outgoing::Flush;
 use crate::shard::ShardSettings;
+use crate::side_table::SideTable;
 use crate::slab::Slab;
 use crate::tick::Clock;
 
@@ -56,6 +57,8 @@ pub(crate) struct Streams {
     /// From where streams come that came through a trusted proxy.
     forwarded: Forwarded,
     rights: Rights,
+    /// The addresses among whose sockets streams are counted: 8 bytes per slot, and none for those that are not.
+    addresses: SideTable<Maker>,
     sealers: Sealers,
     hub: Arc<Hub>,
     shard: u16,
@@ -83,6 +86,7 @@ impl Streams {
             channels: LocalChannels::new(Arc::clone(&hub), shard),
             forwarded: Forwarded::new(),
             rights: Rights::new(),
+            addresses: SideTable::new(),
             sealers: Sealers::new(),
             hub,
             shard,
@@ -153,6 +157,7 @@ impl Streams {
         self.slab.shrink();
         self.forwarded.shrink(self.slab.slots());
         self.rights.shrink(self.slab.slots());
+        self.addresses.shrink(self.slab.slots());
         self.sealers.shrink(self.slab.slots());
     }
 
@@ -405,6 +410,12 @@ impl Streams {
         // Before another may take the place: what is counted as open is never more than there may be.
         self.counters.connections_open.sub(1);
         self.admission.release();
+        if let Some(right) = self.rights.get(key) {
+            self.admission.counts().release_holder(right.holder);
+        }
+        if let Some(address) = self.addresses.get(key) {
+            self.admission.counts().release_address(address);
+        }
         self.counters.streams_open.set(self.slab.len() as u64);
         self.counters.streams_closed.add(reason, 1);
     }

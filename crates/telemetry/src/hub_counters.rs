@@ -59,6 +59,12 @@ pub struct HubFields {
     pub connections_max: Gauge,
     /// When the first of the TLS certificates expires, in seconds since 1970; 0 without one.
     pub tls_certificate_expiry: Gauge,
+    /// Events refused because their publisher was too fast.
+    pub publishes_refused: Counter,
+    /// Bytes that the process may use; set once, at the start.
+    pub memory_max: Gauge,
+    /// How short memory is: 0, 1 or 2.
+    pub memory_level: Gauge,
     /// Events accepted from the feed.
     pub events_in: Counter,
     /// Events not taken, by reason.

@@ -9,7 +9,7 @@ use crate::counter::Counter;
 use crate::hub_counters::{EvictReason, HubFields, RejectReason};
 use crate::label::Label;
 use crate::process::ProcessFigures;
-use crate::shard_counters::{CloseReason, ShardFields, StatusClass, TurnedAway};
+use crate::shard_counters::{Bound, CloseReason, ShardFields, StatusClass, TurnedAway};
 
 /// One metric.
 pub(crate) struct MetricRow {
@@ -52,6 +52,7 @@ pub(crate) struct Words {
     pub(crate) meanings: &'static [&'static str],
 }
 
+const BOUNDS: Words = words::<Bound>("bound");
 const REASONS: Words = words::<CloseReason>("reason");
 const EVICT_REASONS: Words = words::<EvictReason>("reason");
 const POLICIES: Words = words::<SlowPolicy>("policy");
@@ -83,7 +84,7 @@ impl MetricRow {
 }
 
 /// Every metric but the build information, which is text and has no number.
-pub(crate) static ROWS: [MetricRow; 54] = [
+pub(crate) static ROWS: [MetricRow; 58] = [
     counter(
         "fantail_connections_accepted",
         Reading::Shards(|shard| shard.connections_accepted.get()),
@@ -115,6 +116,11 @@ pub(crate) static ROWS: [MetricRow; 54] = [
         "Connections for which a full node had no room, by what became of them",
     ),
     counter(
+        "fantail_refused",
+        Reading::ShardsBy(BOUNDS, |shard| shard.refused.counters()),
+        "Connections closed at once and streams told to come back later, by the setting whose bound they would have passed",
+    ),
+    counter(
         "fantail_proxy_headers_missing",
         Reading::Shards(|shard| shard.proxy_headers_missing.get()),
         "Connections closed since they did not begin with a header of the PROXY protocol by one of the trusted_proxies, which proxy_protocol demands",
@@ -128,6 +134,21 @@ pub(crate) static ROWS: [MetricRow; 54] = [
         "fantail_internal_requests",
         Reading::HubBy(STATUSES, |hub| hub.requests.counters()),
         "Requests answered on the internal listener",
+    ),
+    counter(
+        "fantail_publishes_refused",
+        Reading::Hub(|hub| hub.publishes_refused.get()),
+        "Events refused since their publisher passed publish_rate_max",
+    ),
+    gauge(
+        "fantail_memory_max_bytes",
+        Reading::Hub(|hub| hub.memory_max.get()),
+        "Memory that this process may use: memory_max, or what its machine or its cgroup has",
+    ),
+    gauge(
+        "fantail_memory_level",
+        Reading::Hub(|hub| hub.memory_level.get()),
+        "How short memory is: 0 there is enough, 1 newcomers are told to come back later, 2 slow streams are ended",
     ),
     counter(
         "fantail_shed",

@@ -44,8 +44,26 @@ label! {
         Lifetime = "lifetime",
         /// An operator took back the right to read it.
         Revoked = "revoked",
+        /// It took no byte for a second while the process was nearly out of memory.
+        Memory = "memory",
         /// The client sent something into an encrypted stream, such as a new key.
         TlsInput = "tls_input",
+    }
+}
+
+label! {
+    /// The setting whose bound a connection or a stream would have passed.
+    pub enum Bound {
+        /// Its address has as many connections open as one may.
+        ConnectionsPerAddress = "connections_per_address_max",
+        /// Its address has opened as many connections in this second as one may.
+        ConnectionsPerSecond = "connections_per_second_per_address",
+        /// Its subject has as many streams open as one may.
+        StreamsPerSubject = "streams_per_subject_max",
+        /// Its token has as many streams open as one may.
+        StreamsPerToken = "streams_per_token_max",
+        /// The process is short of memory.
+        Memory = "memory_max",
     }
 }
 
@@ -101,6 +119,8 @@ pub struct ShardFields {
     pub connections_turning_away: Gauge,
     /// Connections that were in the reserve and became no stream.
     pub turned_away: ByLabel<TurnedAway, { TurnedAway::COUNT }>,
+    /// Connections and streams refused, by the bound.
+    pub refused: ByLabel<Bound, { Bound::COUNT }>,
     /// Connections that did not begin with the header of the PROXY protocol, which was demanded.
     pub proxy_headers_missing: Counter,
     /// Requests answered on the public listener, by class of status.

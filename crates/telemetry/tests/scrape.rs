@@ -9,7 +9,7 @@ use std::path::Path;
 use std::{env, fs};
 
 use fantail_telemetry::{
-    CloseReason, EvictReason, Metrics, RejectReason, StatusClass, TextFormat, TurnedAway, reference_markdown,
+    Bound, CloseReason, EvictReason, Metrics, RejectReason, StatusClass, TextFormat, TurnedAway, reference_markdown,
 };
 
 /// The value of one series, written as a scrape writes it.
@@ -40,7 +40,7 @@ fn the_names_of_all_metrics() {
         fantail_feed_reconnects_total fantail_feed_repaired_events_total fantail_feed_repairs_total \
         fantail_feed_state fantail_followed_channels fantail_follows_refused_total fantail_gaps_sent_total \
         fantail_ids_unknown_total fantail_internal_requests_total fantail_keepalives_total fantail_log_bytes fantail_log_entries \
-        fantail_outages_total fantail_overruns_total fantail_passes_total fantail_proxy_headers_missing_total fantail_recalled_total \
+        fantail_outages_total fantail_overruns_total fantail_passes_total fantail_memory_level fantail_memory_max_bytes fantail_proxy_headers_missing_total fantail_publishes_refused_total fantail_recalled_total fantail_refused_total \
         fantail_requests_total \
         fantail_shard_streams_open fantail_shed_total fantail_slices_total fantail_streams_behind \
         fantail_streams_closed_total fantail_streams_open fantail_streams_opened_total fantail_tls_certificate_expiry_timestamp_seconds fantail_unsent_bytes \
@@ -81,6 +81,10 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
     shard.connections_turning_away.add(119);
     shard.turned_away.add(TurnedAway::Cut, 120);
     shard.proxy_headers_missing.add(121);
+    shard.refused.add(Bound::Memory, 122);
+    hub.publishes_refused.add(223);
+    hub.memory_max.set(224);
+    hub.memory_level.set(225);
     hub.connections_max.set(221);
     hub.channels_max.set(222);
     shard.shed.add(103);
@@ -145,6 +149,10 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
         ("fantail_wakes_total", 116),
         ("fantail_requests_total{status=\"2xx\"}", 117),
         ("fantail_proxy_headers_missing_total", 121),
+        ("fantail_refused_total{bound=\"memory_max\"}", 122),
+        ("fantail_publishes_refused_total", 223),
+        ("fantail_memory_max_bytes", 224),
+        ("fantail_memory_level", 225),
         ("fantail_events_in_total", 201),
         ("fantail_encodes_total", 202),
         ("fantail_channels", 203),

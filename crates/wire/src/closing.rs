@@ -19,6 +19,8 @@ words! {
         Refused = "refused",
         /// Its address has made as many channels as one may.
         TooManyChannels = "too-many-channels",
+        /// Its subject, its token or its address has as many streams open as one may.
+        TooManyStreams = "too-many-streams",
         /// The feed did not confirm its channels in time.
         FollowTimeout = "follow-timeout",
         /// As many connections are open as may be.

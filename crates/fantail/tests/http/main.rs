@@ -12,11 +12,13 @@ mod internal_listener;
 mod internal_tokens;
 mod keepalive;
 mod limits;
+mod memory;
 #[path = "../common/node.rs"]
 mod node;
 mod operations;
 #[path = "../common/origin.rs"]
 mod origin;
+mod per_client;
 mod proxy_protocol;
 mod publish_api;
 mod request_log;

@@ -19,11 +19,12 @@ pub(super) struct LogBudget {
     hub: Arc<Hub>,
     bytes: usize,
     entries: usize,
+    bytes_max: usize,
 }
 
 impl LogBudget {
     pub(super) fn new(hub: &Arc<Hub>) -> Self {
-        Self { hub: Arc::clone(hub), bytes: 0, entries: 0 }
+        Self { hub: Arc::clone(hub), bytes: 0, entries: 0, bytes_max: hub.settings.logs_bytes_max }
     }
 
     /// Adds an entry, which may evict others.
@@ -68,16 +69,21 @@ impl LogBudget {
 
     /// How many bytes all logs may still take.
     pub(super) fn free_bytes(&self) -> usize {
-        self.hub.settings.logs_bytes_max.saturating_sub(self.bytes)
+        self.bytes_max.saturating_sub(self.bytes)
     }
 
     /// Cuts logs if all together are too large, and tells the metrics how large they are.
     pub(super) fn keep(&mut self) {
-        let bytes_max = self.hub.settings.logs_bytes_max;
-        if self.bytes > bytes_max {
-            self.cut_to(bytes_max / BUDGET_AFTER_CUT.1 * BUDGET_AFTER_CUT.0);
+        if self.bytes > self.bytes_max {
+            self.cut_to(self.bytes_max / BUDGET_AFTER_CUT.1 * BUDGET_AFTER_CUT.0);
         }
         self.report();
+    }
+
+    /// Keeps so many bytes at most from now on.
+    pub(super) fn limit(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+        self.keep();
     }
 
     /// Tells the metrics.

@@ -51,6 +51,16 @@ pub enum Revoked {
 /// Rights by the key of their stream.
 pub(super) type Rights = SideTable<StreamRight>;
 
+impl RightHolder {
+    pub(crate) fn named_subject(self) -> Option<u32> {
+        Some(self.subject).filter(|&name| name != 0)
+    }
+
+    pub(crate) fn named_token(self) -> Option<u32> {
+        Some(self.token).filter(|&name| name != 0)
+    }
+}
+
 impl Revoked {
     fn meets(self, holder: RightHolder) -> bool {
         match self {

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::admission::Permit;
 use crate::command::ConnectionId;
+use crate::open_counts::{AddressPermit, HolderPermit};
 use crate::tls_record::TlsSealer;
 
 /// An accepted request for a stream, with its socket taken from the HTTP server. Nothing was answered yet.
@@ -29,6 +30,10 @@ pub struct Subscribe {
     pub sealer: Option<TlsSealer>,
     /// The right to read, if it can end while the stream is open.
     pub right: Option<StreamRight>,
+    /// Its place among the streams of its right's holder.
+    pub holder_permit: Option<HolderPermit>,
+    /// Its place among the sockets of its address.
+    pub address_permit: Option<AddressPermit>,
     /// The maker that is charged for channels that it makes.
     pub maker: Option<Maker>,
     /// At least one channel, each once.
@@ -52,8 +57,22 @@ pub type Shed = Box<dyn FnOnce(CloseReason) -> Bytes>;
 /// Takes the socket over. The stream is behind if the feed brings all its channels already: serve it then. It may also be
 /// gone already.
 pub(crate) fn open(streams: &mut Streams, request: Subscribe) -> (Key, ConnectionId) {
-    let Subscribe { socket, permit, sealer, forwarded, right, maker, channels, resume, limit, framing, head, shed } =
-        request;
+    let Subscribe {
+        socket,
+        permit,
+        sealer,
+        forwarded,
+        right,
+        holder_permit,
+        address_permit,
+        maker,
+        channels,
+        resume,
+        limit,
+        framing,
+        head,
+        shed,
+    } = request;
     permit.into_stream();
     let waiting = Some(Box::new(Waiting { head, shed, resume, asked: Asked::default() }));
     let rare = RareState { waiting, events_left: limit, ..RareState::default() };
@@ -72,6 +91,8 @@ pub(crate) fn open(streams: &mut Streams, request: Subscribe) -> (Key, Connectio
         rare: Some(Box::new(rare)),
     });
     streams.forwarded.set(key, forwarded);
+    streams.addresses.set(key, address_permit.and_then(AddressPermit::into_stream));
+    holder_permit.into_iter().for_each(HolderPermit::into_stream);
     streams.rights.set(key, right);
     streams.sealers.set(key, sealer);
     streams.counters.streams_opened.add(1);
