@@ -2,7 +2,7 @@
 //! on standard output; it never publishes and never prints for people.
 
 mod commands;
-mod connect;
+pub(crate) mod connect;
 mod decoder;
 mod opener;
 mod order;

@@ -6,6 +6,7 @@
     reason = "its threads do nothing but wait for the next event, and its queues are bounded by what it was asked to send"
 )]
 
+mod access;
 mod answer;
 mod clock;
 mod compare;
@@ -32,6 +33,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::access::AccessOptions;
 use crate::compare::CompareOptions;
 use crate::crowd::CrowdOptions;
 use crate::hold::Worker;
@@ -63,6 +65,8 @@ enum LoadgenCommand {
     Suite(SuiteOptions),
     /// Hold a very large number of streams on several Fantail processes that share a port; scripts/million runs it
     Crowd(CrowdOptions),
+    /// Measure the cost of deciding who may read, and how clients come back when their tokens end; scripts/bench-access runs it
+    Access(AccessOptions),
     /// Hold streams for a parent that speaks JSON lines on standard input; started by the others
     Hold,
 }
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
         LoadgenCommand::Compare(options) => compare::compare(options),
         LoadgenCommand::Suite(options) => suite::suite(&options),
         LoadgenCommand::Crowd(options) => crowd::crowd(&options),
+        LoadgenCommand::Access(options) => access::access(&options),
         LoadgenCommand::Hold => Worker::new().and_then(Worker::run).map(|()| RunVerdict::Kept),
     };
     match outcome {

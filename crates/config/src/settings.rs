@@ -241,7 +241,7 @@ settings! {
         origin_questions_max: usize = Count { min: 1, max: 65_536 }, "256",
             "Questions to origin_url or token_jwks that may wait at once. Each holds 24 KiB here while it waits. Beyond it a client is told to come back later.";
         origin_cache: Duration = Time { min: Duration::ZERO, max: seconds(HOUR) }, "5s",
-            "Time for which an answer of origin_url holds for equal questions: the same path, channels and passed headers. 0s asks each time.";
+            "Time for which an answer of origin_url holds for equal questions: the same path, channels, address of the client and passed headers. 0s asks each time.";
     }
     /// The threads.
     engine: Engine, "Threads" {
