@@ -134,6 +134,11 @@ impl SigningKey {
             Some(named) => named.to_string().parse().ok()?,
             None => of_kind?,
         };
+        if let AlgorithmParameters::OctetKey(secret) = &jwk.algorithm
+            && secret.value.trim_end_matches('=').len() * 3 / 4 < SECRET_BYTES_MIN
+        {
+            return None; // it can be guessed
+        }
         let key = DecodingKey::from_jwk(jwk).ok()?;
         let fits = key.family() == algorithm.family();
         // A curve has one algorithm; a key that names another contradicts itself.

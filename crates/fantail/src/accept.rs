@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tracing::warn;
 
@@ -36,19 +36,14 @@ pub(crate) struct Door {
 /// How one connection begins.
 pub(crate) struct Entrance {
     pub(crate) tls: Option<Arc<TlsServer>>,
-    /// The place for its handshake.
-    pub(crate) handshake: Option<OwnedSemaphorePermit>,
+    /// Places for handshakes.
+    pub(crate) handshakes: Arc<Semaphore>,
 }
 
 impl Door {
-    /// The next connection, if there is a place for its handshake.
     async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, Entrance)> {
-        let handshake = match &self.tls {
-            Some(_) => Arc::clone(&self.handshakes).acquire_owned().await.ok(),
-            None => None,
-        };
         let (socket, peer) = self.listener.accept().await?;
-        Ok((socket, peer, Entrance { tls: self.tls.clone(), handshake }))
+        Ok((socket, peer, Entrance { tls: self.tls.clone(), handshakes: Arc::clone(&self.handshakes) }))
     }
 }
 

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use fantail_access::{
-    CHANNELS_FIELD, ChannelRules, EXPIRES_IN_FIELD, Grant, GrantFields, RevocationList, SESSION_FIELD, SUBJECT_FIELD,
-    TokenError, TokenRules, TrustedProxies, check_token,
+    CHANNELS_FIELD, ChannelRules, EXPIRES_IN_FIELD, Grant, GrantFields, RevocationList, RevokedName, SESSION_FIELD,
+    SUBJECT_FIELD, TokenError, TokenRules, TooManyRevocations, TrustedProxies, check_token,
 };
 use fantail_config::{Access, AccessMode, Config};
 use fantail_shard::StreamRight;
@@ -122,9 +122,13 @@ impl ReadAccess {
         &self.keys
     }
 
-    /// The rights that were taken back.
-    pub(crate) fn revocations(&self) -> &RwLock<RevocationList> {
-        &self.revocations
+    /// Takes the rights of a name back for those that come from now on.
+    pub(crate) fn revoke(&self, name: RevokedName, now: u64, until: u64) -> Result<(), TooManyRevocations> {
+        self.revocations.write().add(name, now, until)?;
+        if let Some(origin) = &self.origin {
+            origin.forget_answers();
+        }
+        Ok(())
     }
 
     /// Whether everyone may read.

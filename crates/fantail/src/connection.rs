@@ -126,11 +126,19 @@ pub(crate) async fn serve(
         place.address = address;
     }
     let Some(tls) = entrance.tls else { return serve_on(socket, peer, place, context).await };
-    match tls.handshake(socket, context.settings.request_deadline).await {
-        Ok(stream) => {
-            drop(entrance.handshake);
-            serve_on(stream, peer, place, context).await;
-        }
+    let deadline = context.settings.request_deadline;
+    let handshake = async {
+        // A connection that says nothing takes no place from those that do.
+        timeout(deadline, socket.readable()).await??;
+        let place = entrance.handshakes.acquire_owned().await.map_err(io::Error::other)?;
+        tls.handshake(socket, deadline, place).await
+    };
+    let stream = tokio::select! {
+        stream = handshake => stream,
+        () = drain_begins(context.draining.clone()) => return,
+    };
+    match stream {
+        Ok(stream) => serve_on(stream, peer, place, context).await,
         Err(error) => debug!(%error, "a TLS handshake failed"),
     }
 }
@@ -245,12 +253,13 @@ fn hand_over(
     let forwarded = forwarded.or(peer.proxied);
     let maker = context.settings.channel_makers.of(forwarded.unwrap_or(peer.address.ip()));
     let mut right = permission.right;
-    if !context.settings.access.still_holds(&permission) {
+    let still_holds = context.settings.access.still_holds(&permission);
+    if !still_holds {
         // The right was revoked in this moment. The stream is told so, as open ones are.
         right = right.map(|right| StreamRight { ends_at: 0, ..right });
     }
     let mut head = stream_head(framing, &extra);
-    if let Some(event) = &permission.first_event {
+    if let Some(event) = permission.first_event.as_ref().filter(|_| still_holds) {
         head = [&head[..], event.bytes(framing)].concat().into();
     }
     let shed = (!names_stream).then(|| Box::new(move |reason| shed(reason, &extra)) as Shed);

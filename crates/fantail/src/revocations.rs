@@ -64,7 +64,7 @@ impl Revocation {
             RevokedName::Session(name) => Revoked::Session(fingerprint(name)),
         };
         // New streams are refused first and open ones end then, so that none slips through in between.
-        let added = node.access.revocations().write().add(self.name, now, now.saturating_add(self.seconds));
+        let added = node.access.revoke(self.name, now, now.saturating_add(self.seconds));
         added.map_err(|error| Problem::new(http::StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
         Ok(end_streams(node, revoked).await)
     }

@@ -4,7 +4,7 @@
 //! out the key of our half, and the shard seals the stream's records with it (`crates/shard/src/tls_record.rs`).
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use rustls::{ConnectionTrafficSecrets, ProtocolVersion, ServerConfig, ServerConn
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -30,6 +31,9 @@ use tokio_rustls::server::TlsStream;
 use tracing::{info, warn};
 
 use crate::access::read_file;
+
+/// How long a handshake may take from the client's first byte, if the request deadline is not shorter.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long the last bytes of rustls may take into the socket.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
@@ -81,9 +85,16 @@ impl TlsServer {
 
     /// The handshake, within a deadline. It runs on threads of its own: a full one takes half a millisecond, and sixty of them at
     /// once would keep a shard from its streams for 30 ms.
-    pub(crate) async fn handshake(&self, socket: TcpStream, deadline: Duration) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn handshake(
+        &self,
+        socket: TcpStream,
+        deadline: Duration,
+        place: OwnedSemaphorePermit,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let deadline = deadline.min(HANDSHAKE_DEADLINE);
         let (socket, acceptor) = (socket.into_std()?, self.acceptor.clone());
         let handshake = self.threads.spawn(async move {
+            let _place = place;
             let socket = TcpStream::from_std(socket)?;
             timeout(deadline, acceptor.accept(socket)).await?
         });
@@ -180,6 +191,8 @@ impl ResolvesServerCert for Certificates {
 /// Takes a connection apart: the bare socket, and what seals the rest of our half.
 pub(crate) async fn dissolve(mut stream: TlsStream<TcpStream>) -> io::Result<(TcpStream, TlsSealer)> {
     // The bytes that rustls still holds, a session ticket for example, are sealed already and go out first.
+    // An answer to a client's change of keys goes out with the next text, and an empty one will do.
+    let _ = stream.get_mut().1.writer().write(&[])?;
     timeout(FLUSH_DEADLINE, stream.flush()).await??;
     let (socket, connection) = stream.into_inner();
     Ok((socket, sealer(connection)?))

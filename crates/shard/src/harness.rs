@@ -17,6 +17,7 @@ use crate::shard::ShardSettings;
 use crate::slice::Slice;
 use crate::slow_policies::SlowPolicies;
 use crate::streams::{Key, StreamRight, Subscribe};
+use crate::tls_record::TlsSealer;
 
 /// An engine, the control thread's side of its hub, and the clients' side of its sockets.
 pub(crate) struct Harness {
@@ -60,6 +61,15 @@ impl Harness {
     }
 
     pub(crate) fn open_with(&mut self, channels: &[&str], right: Option<StreamRight>) -> (Key, TcpStream) {
+        self.open_as(channels, right, None)
+    }
+
+    pub(crate) fn open_as(
+        &mut self,
+        channels: &[&str],
+        right: Option<StreamRight>,
+        sealer: Option<TlsSealer>,
+    ) -> (Key, TcpStream) {
         let client = TcpStream::connect(self.listener.local_addr().expect("bound")).expect("loopback takes it");
         let (socket, _) = self.listener.accept().expect("it is there");
         socket.set_nonblocking(true).expect("a socket can be");
@@ -68,7 +78,7 @@ impl Harness {
         let id = self.engine.subscribe(Subscribe {
             socket,
             permit,
-            sealer: None,
+            sealer,
             forwarded: None,
             right,
             holder_permit: right.map(|right| self.admission.try_holder(right.holder).expect("there is room")),

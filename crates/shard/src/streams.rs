@@ -11,6 +11,7 @@ use bytes::Bytes;
 use fantail_hub::{Delivery, Hub, Maker};
 use fantail_telemetry::{CloseReason, ShardCounters};
 use mio::{Registry, Token};
+use smallvec::SmallVec;
 use tracing::debug;
 
 use crate::admission::Admission;
@@ -252,11 +253,17 @@ impl Streams {
     pub(crate) fn settle(&mut self, key: Key, entries: &[Delivery], taken: usize, rest: Option<Bytes>) {
         let now = self.clock.now();
         let stream = &mut self.slab[key];
-        let begun = stream.keep_rest(entries, taken);
+        let mut kept = SmallVec::<[Bytes; 1]>::new();
+        let begun = stream.keep_rest(entries, taken, |piece| kept.push(piece));
         let is_short = rest.is_some() || taken < stream.bytes_of(entries);
         if let Some(rest) = rest {
             stream.rare().outgoing.push(rest);
         }
+        // Entries of one place are finished together: those behind a sealed rest are not sealed yet.
+        for piece in kept {
+            self.push(key, piece);
+        }
+        let stream = &mut self.slab[key];
         let events = begun.iter().filter(|entry| entry.kind.is_event()).count() as u64;
         self.counters.deliveries.add(events);
         self.counters.gaps_sent.add(begun.len() as u64 - events);
@@ -280,8 +287,11 @@ impl Streams {
         match put {
             Ok(taken) => {
                 stream.written = now;
-                if let Some(rest) = rest.or_else(|| (taken < piece.len()).then(|| piece.slice(taken..))) {
+                if let Some(rest) = rest {
                     stream.rare().outgoing.push(rest);
+                    self.block(key);
+                } else if taken < piece.len() {
+                    self.push(key, piece.slice(taken..));
                     self.block(key);
                 }
                 return true;

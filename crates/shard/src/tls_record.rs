@@ -228,7 +228,7 @@ fn length_bytes(length: usize) -> [u8; 2] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -237,12 +237,26 @@ mod tests {
     }
 
     /// A client that knows the key: opens records in their order, and so finds every nonce that is not the next.
-    struct Opener {
+    pub(crate) struct Opener {
         sealer: TlsSealer,
     }
 
     impl Opener {
-        fn open(&mut self, mut wire: &[u8]) -> Vec<(u8, Vec<u8>)> {
+        /// Whether whole records so far hold the text. Opens them from the first one each time.
+        pub(crate) fn holds(&mut self, wire: &[u8], text: &str) -> bool {
+            let (mut whole, mut left) = (0, wire);
+            while let Some((header, rest)) = left.split_at_checked(HEADER_BYTES) {
+                let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
+                let Some(rest) = rest.get(length..) else { break };
+                (whole, left) = (whole + HEADER_BYTES + length, rest);
+            }
+            let first = self.sealer.sequence;
+            let opened: Vec<u8> = self.open(&wire[..whole]).into_iter().flat_map(|(_, text)| text).collect();
+            self.sealer.sequence = first;
+            opened.windows(text.len()).any(|window| window == text.as_bytes())
+        }
+
+        pub(crate) fn open(&mut self, mut wire: &[u8]) -> Vec<(u8, Vec<u8>)> {
             let mut opened = Vec::new();
             while let Some((header, rest)) = wire.split_at_checked(HEADER_BYTES) {
                 let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
@@ -278,7 +292,7 @@ mod tests {
         }
     }
 
-    fn pair(version: TlsVersion, cipher: TlsCipher) -> (TlsSealer, Opener) {
+    pub(crate) fn pair(version: TlsVersion, cipher: TlsCipher) -> (TlsSealer, Opener) {
         let key: Vec<u8> = (0..cipher.algorithm().key_len() as u8).collect();
         let make = || TlsSealer::new(version, cipher, &key, *b"twelve bytes", 5).expect("a key");
         (make(), Opener { sealer: make() })

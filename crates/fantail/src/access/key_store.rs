@@ -119,8 +119,12 @@ impl KeyStore {
                 *self.files.lock() = files;
                 let state = self.jwks.as_ref().map(|jwks| jwks.state.try_lock());
                 match state {
-                    None => self.put(None),
-                    Some(Ok(state)) => self.put(state.keys.clone()),
+                    None => {
+                        self.put(None);
+                    }
+                    Some(Ok(state)) => {
+                        self.put(state.keys.clone());
+                    }
                     // A question to the network is under way: its answer puts both together, or the next turn does.
                     Some(Err(_)) => {}
                 }
@@ -133,20 +137,22 @@ impl KeyStore {
         let called = Instant::now();
         let Some(jwks) = &self.jwks else { return false };
         let mut state = jwks.state.lock().await;
+        if state.asked.is_some_and(|asked| asked >= called) {
+            // Another task asked while this call waited. Its answer is this one's, good or bad.
+            return state.is_answered;
+        }
         // Until the first answer the pauses are short.
         let pause = if state.keys.is_some() { pause } else { pause.min(Duration::from_secs(1)) };
-        if let Some(asked) = state.asked.filter(|asked| asked.elapsed() < pause) {
-            // Another task asked while this call waited, and got an answer.
-            return asked >= called && state.is_answered;
+        if state.asked.is_some_and(|asked| asked.elapsed() < pause) {
+            return false;
         }
         state.asked = Some(Instant::now());
         state.is_answered = false;
         match jwks.ask().await {
             Ok(keys) => {
-                state.is_answered = true;
                 state.keys = Some(keys.clone());
-                self.put(Some(keys));
-                true
+                state.is_answered = self.put(Some(keys));
+                state.is_answered
             }
             Err(error) => {
                 let has_keys = state.keys.is_some();
@@ -156,22 +162,27 @@ impl KeyStore {
         }
     }
 
-    fn put(&self, jwks: Option<KeySet>) {
+    /// Puts the keys of files and network in force. False if they cannot be.
+    fn put(&self, jwks: Option<KeySet>) -> bool {
         let files = self.files.lock().clone();
         let joined = match KeySet::joined([files, jwks.unwrap_or_default()]) {
             Ok(joined) => joined,
-            Err(error) => return warn!(%error, "the keys are not taken, the last good ones stay"),
+            Err(error) => {
+                warn!(%error, "the keys are not taken, the last good ones stay");
+                return false;
+            }
         };
         let mut current = self.current.write();
         let (gone, new) = (current.gone_in(&joined), joined.gone_in(&current));
         if gone.is_empty() && new.is_empty() {
-            return;
+            return true;
         }
         info!(keys = joined.len(), gone = gone.len(), new = new.len(), "the keys of tokens have changed");
         *current = Arc::new(joined);
         self.version.fetch_add(1, Ordering::Release);
         self.gone.lock().extend(gone);
         self.changed.notify_one();
+        true
     }
 }
 

@@ -145,6 +145,11 @@ impl Origin {
         answer
     }
 
+    /// Forgets all answers: a right was taken back, and the service may decide otherwise now.
+    pub(super) fn forget_answers(&self) {
+        self.cache.lock().clear();
+    }
+
     fn cell(&self, fingerprint: Fingerprint) -> Arc<OnceCell<Arc<OriginAnswer>>> {
         let now = Instant::now();
         let mut cache = self.cache.lock();
@@ -178,18 +183,24 @@ impl Origin {
     }
 
     async fn exchange(&self, headers: HeaderMap) -> anyhow::Result<OriginAnswer> {
+        // The service decides after this moment, so a revocation that comes before its answer is newer than the right.
+        let at = u64::from(unix_second());
         let (head, body) = self.pool.get(headers, ANSWER_BYTES_MAX).await?;
         match head.status {
-            status if status.is_success() => allowed(&head.headers, &body),
+            status if status.is_success() => allowed(&head.headers, &body, at),
             status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Ok(OriginAnswer::Denied(status)),
             status => bail!("it answered {status}, which neither allows nor denies"),
         }
     }
 }
 
-fn allowed(headers: &HeaderMap, body: &[u8]) -> anyhow::Result<OriginAnswer> {
-    let at = u64::from(unix_second());
-    let is_json = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+fn allowed(headers: &HeaderMap, body: &[u8], at: u64) -> anyhow::Result<OriginAnswer> {
+    let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let is_json = kind.eq_ignore_ascii_case(b"application/json");
+    if !is_json && body.trim_ascii_start().starts_with(b"{") {
+        bail!("its body looks like JSON, and its Content-Type is not application/json");
+    }
     let mut by_fields = GrantFields::default();
     for (name, value) in headers {
         if name.as_str().starts_with("fantail-") {
@@ -197,14 +208,21 @@ fn allowed(headers: &HeaderMap, body: &[u8]) -> anyhow::Result<OriginAnswer> {
         }
     }
     if !is_json {
-        return Ok(OriginAnswer::Allowed { fields: as_of(by_fields, at), first_event: None, at });
+        let fields = understood(as_of(by_fields, at))?;
+        return Ok(OriginAnswer::Allowed { fields, first_event: None, at });
     }
     if by_fields != GrantFields::default() {
         bail!("it answers with a JSON body and with header fields; which of them counts cannot be known");
     }
     let body: Value = serde_json::from_slice(body).context("its JSON cannot be read")?;
-    let fields = as_of(GrantFields::from_json(&body)?, at);
+    let fields = understood(as_of(GrantFields::from_json(&body)?, at))?;
     Ok(OriginAnswer::Allowed { fields, first_event: first_event(&body)?, at })
+}
+
+/// The same fields, if a grant can be made of them. If not, the service is at fault and not the client.
+fn understood(fields: GrantFields) -> anyhow::Result<GrantFields> {
+    fields.clone().grant([], 0)?;
+    Ok(fields)
 }
 
 /// An answer that is kept must not count its seconds anew each time.

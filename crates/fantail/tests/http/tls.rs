@@ -183,6 +183,21 @@ async fn bytes_that_a_client_sends_into_its_tls_stream_end_it_in_order() {
     until(&node, "each has its reason", |metrics| metrics.closed("tls_input") == 5).await;
 }
 
+/// rustls queues its answer to such a change, and it must go out before the connection is taken apart.
+#[tokio::test]
+async fn a_change_of_keys_before_the_request_is_answered_before_the_stream_begins() {
+    let certificates = Certificates::make().unwrap();
+    let (node, address) = tls_node(&certificates, &[]).await;
+    let mut stream = handshake(address, &certificates.ca(), VERSIONS[0], None).await.unwrap();
+    stream.get_mut().1.refresh_traffic_keys().unwrap();
+    stream.write_all(b"GET /sse/a HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    stream.flush().await.unwrap();
+    let mut client = Client { stream, reader: ResponseReader::new("GET"), body: Vec::new() };
+    client.read_to("\n\n").await;
+    publish(&node, "a", "served").await;
+    client.read_to("served\n\n").await;
+}
+
 #[tokio::test]
 async fn a_client_that_closes_in_order_is_counted_as_one() {
     let certificates = Certificates::make().unwrap();
@@ -240,8 +255,13 @@ async fn silent_connections_give_their_places_for_handshakes_back() {
     let flags = ["--workers", "1", "--tls-handshakes-max", "2", "--request-deadline", "300ms"];
     let (node, address) = tls_node(&certificates, &flags).await;
     let mut silent = Vec::new();
-    for _ in 0..5 {
-        silent.push(TcpStream::connect(address).await.unwrap());
+    for number in 0..6 {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        // Some begin and stop, the others say nothing at all.
+        if number % 2 == 0 {
+            socket.write_all(b"\x16").await.unwrap();
+        }
+        silent.push(socket);
     }
     let mut client = Client::open(address, &certificates.ca(), VERSIONS[0], None).await;
     client.read_to("\n\n").await;

@@ -67,3 +67,54 @@ impl Sealers {
         self.table.get_mut(key).is_some_and(|sealer| sealer.is_worn_out())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use fantail_hub::{Delivery, EntryKind, Position};
+    use fantail_wire::{Event, Framing, SlowPolicy, encode};
+
+    use crate::harness::Harness;
+    use crate::tls_record::tests::pair;
+    use crate::tls_record::{TlsCipher, TlsVersion};
+
+    /// A gap and an event of one place are begun together. The socket takes a part of the gap's record, or all of it: the
+    /// event behind it goes out sealed, and behind the rest of the gap.
+    #[test]
+    fn what_is_finished_with_a_begun_place_goes_out_sealed_and_in_its_order() {
+        for cut in [1, 10, usize::MAX] {
+            let mut harness = Harness::new(SlowPolicy::Disconnect, 100);
+            let (sealer, mut opener) = pair(TlsVersion::V1_3, TlsCipher::Aes128Gcm);
+            let (key, mut client) = harness.open_as(&["a"], None, Some(sealer));
+            harness.settle();
+            let streams = &mut harness.engine.streams;
+            let position = Position::new(u32::MAX, 7);
+            let entry = |text: &str| Delivery {
+                position,
+                kind: EntryKind::Event,
+                frame: encode(&Event::text(text), None, 1000).expect("small"),
+            };
+            let entries = [entry("first"), entry("second")];
+            let first = entries[0].frame.bytes(Framing::CloseDelimited).to_vec();
+            let record = streams.sealers.seal(key, &first);
+            let cut = cut.min(record.len());
+            let sent = streams.slab[key].carrier.put(&[std::io::IoSlice::new(&record[..cut])]);
+            assert_eq!(sent.expect("there is room"), cut);
+            let rest = (cut < record.len()).then(|| Bytes::copy_from_slice(&record[cut..]));
+            streams.settle(key, &entries, first.len(), rest);
+            streams.fall_behind(key);
+            harness.settle();
+            client.set_read_timeout(Some(Duration::from_secs(5))).expect("a time");
+            let mut wire = Vec::new();
+            while !opener.holds(&wire, "second") {
+                let mut bytes = [0; 4096];
+                let read = client.read(&mut bytes).expect("it comes");
+                assert!(read > 0 && wire.windows(6).all(|six| six != b"second"), "in clear");
+                wire.extend_from_slice(&bytes[..read]);
+            }
+        }
+    }
+}

@@ -214,10 +214,14 @@ impl Stream {
         *left == 0
     }
 
-    /// The socket took `taken` bytes of `entries`: moves the cursor behind what was begun, and keeps the rest of it.
-    pub(super) fn keep_rest<'a>(&mut self, entries: &'a [Delivery], taken: usize) -> &'a [Delivery] {
-        let Self { cursor, framing, rare, .. } = self;
-        keep_rest(cursor, *framing, entries, taken, |rest| rare.get_or_insert_default().outgoing.push(rest))
+    /// The socket took `taken` bytes of `entries`: moves the cursor behind what was begun, and gives what is left of it to `keep`.
+    pub(super) fn keep_rest<'a>(
+        &mut self,
+        entries: &'a [Delivery],
+        taken: usize,
+        keep: impl FnMut(Bytes),
+    ) -> &'a [Delivery] {
+        keep_rest(&mut self.cursor, self.framing, entries, taken, keep)
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn cases(answers: &[Answer]) -> Vec<Case> {
 const AWAY: Must = Must::Be(503);
 const DENIED: Must = Must::Be(403);
 /// The service allows something that no channel can be; it has a fault.
-const FAULTY: Must = Must::Be(502);
+const FAULTY: Must = Must::Be(503);
 
 pub(super) fn answers() -> Vec<Answer> {
     let mut answers = statuses();
@@ -260,9 +260,9 @@ fn bodies() -> Vec<Answer> {
             AWAY,
         ),
         (
-            "a body of JSON under the name of a page, which is not read",
+            "a body of JSON under the name of a page, which would be passed over",
             answer("200 OK", "Content-Type: text/html\r\nFantail-Channels: b\r\n", "{\"channels\":[\"a\"]}"),
-            DENIED,
+            AWAY,
         ),
         ("members of no meaning", json("{\"channels\":[\"a\"],\"admin\":true,\"__proto__\":{}}"), Must::Serve),
         ("an end beyond 32 bits", json("{\"expires_in\":18446744073709551615}"), Must::Serve),
