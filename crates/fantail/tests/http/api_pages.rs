@@ -98,10 +98,19 @@ async fn status_of_an_endless_head(node: &Fantail, request_line: &str) -> String
     wire.answer("POST").await.unwrap().head.status.to_string()
 }
 
+const TOKEN: &str = "a-token-of-thirty-two-characters";
+const SHOWN: &str = "Bearer a-token-of-thirty-two-characters";
+
 /// Each status of a page's table has a request with that answer, and no request here has another.
 #[tokio::test]
 async fn every_status_on_the_pages_is_one_that_is_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("token");
+    std::fs::write(&token, TOKEN).unwrap();
+    let tokens = format!("{}=publish+read", token.display());
+    let guarded = node(&["--internal-tokens", &tokens, "--publish-rate-max", "1"]).await;
     let [node, away] = [node(&["--event-bytes-max", "1KiB"]).await, crate::node::node(&NO_REDIS).await];
+    let shown = ("Authorization", SHOWN);
     let good = json!({ "channel": "a", "data": "x" });
     let (bad, large) = (json!({ "channel": "a" }), json!({ "channel": "a", "data": "x".repeat(2_000) }));
     let plain = ("X-Plain", "1");
@@ -117,6 +126,10 @@ async fn every_status_on_the_pages_is_one_that_is_answered() {
         (0, &node, "PUT", "/publish", plain, String::new()),
         (0, &node, "POST", "/publish", ("Host", "fantail"), good.to_string()),
         (0, &away, "POST", "/publish", plain, good.to_string()),
+        (0, &guarded, "POST", "/publish", plain, good.to_string()),
+        (0, &guarded, "POST", "/publish", shown, json!([good, good, good, good, good, good]).to_string()),
+        (0, &guarded, "POST", "/publish", shown, good.to_string()),
+        (1, &guarded, "GET", "/channels", plain, String::new()),
         (1, &node, "GET", "/livez", plain, String::new()),
         (1, &node, "GET", "/channels?limit=0", plain, String::new()),
         (1, &node, "GET", "/channels", ("Sec-Fetch-Site", "cross-site"), String::new()),
