@@ -304,7 +304,8 @@ fn choose(grant: &Grant, asked: &[ChannelName]) -> Result<Vec<ChannelName>, Prob
 
 fn grant_of(fields: GrantFields, asked: &[ChannelName], now: u64) -> Result<Grant, Problem> {
     let asked = asked.iter().map(|channel| channel.as_str().to_owned());
-    let refused = |error| Problem::new(StatusCode::BAD_GATEWAY, format!("who may read was not understood: {error}"));
+    let refused =
+        |error| Problem::new(StatusCode::BAD_GATEWAY, format!("the right to read was not understood: {error}"));
     fields.grant(asked, now).map_err(refused)
 }
 
