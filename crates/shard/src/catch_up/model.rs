@@ -56,7 +56,7 @@ const MUST_HAPPEN: [&str; 15] = [
 
 struct Run {
     node: ModelNode,
-    clients: Vec<Client<ModelNode>>,
+    clients: Vec<Client>,
 }
 
 impl Run {

@@ -5,6 +5,7 @@
 //! account with each id that it got, and comes back to the account of the id that it says.
 
 use super::client::ClientWorld;
+use super::feed::Place;
 
 /// One account for each channel. All numbers are places in the history.
 #[derive(Debug, Clone, Default)]
@@ -14,7 +15,7 @@ pub(super) struct Account {
 
 /// An id, and how far its client had come when it got it.
 #[derive(Clone)]
-pub(super) struct Held<Place> {
+pub(super) struct Held {
     pub(super) id: String,
     pub(super) place: Option<Place>,
     pub(super) account: Account,

@@ -1,22 +1,19 @@
 //! A browser: it reads the bytes before its connection was cut, comes back to any node with the last id, and keeps account of
 //! the events that it is owed. `one_node.rs` and `two_nodes.rs` hold the differences between the worlds that it lives in.
 
-use std::fmt::Debug;
-
 use fantail_hub::{Position, Resume, Start};
 use fantail_wire::{EventId, GapReason};
 
 use super::account::{Account, Held};
 use super::block::{SseBlock, blocks};
 use super::connection::{ModelConnection, Surroundings};
+use super::feed::Place;
 use super::node::channel_of;
 use super::unnumbered_events::{UnnumberedEvents, UnnumberedOwed};
 use crate::streams::StreamState;
 
 /// The world of a client. It acts as the node that the client works at.
 pub(super) trait ClientWorld: Surroundings + Sized {
-    type Place: Copy + PartialOrd + Debug;
-
     const CHANNELS: usize;
     const NODES: usize;
     /// Whether a node may have no room for a client's channels.
@@ -32,15 +29,15 @@ pub(super) trait ClientWorld: Surroundings + Sized {
     /// An id that no node knows.
     fn strange_id(&mut self) -> String;
     /// The place of a position on the node that the world acts as.
-    fn place_of(&self, position: Position) -> Self::Place;
-    fn place_of_id(&self, id: &EventId) -> Self::Place;
+    fn place_of(&self, position: Position) -> Place;
+    fn place_of_id(&self, id: &EventId) -> Place;
     /// How much of the history is at or below a place.
-    fn up_to(&self, place: Self::Place) -> usize;
+    fn up_to(&self, place: Place) -> usize;
     fn published(&self) -> usize;
     /// Whether the event at a place of the history is of a channel.
     fn is_of(&self, seq: usize, channel: usize) -> bool;
     /// The place of an event, and the channels by which it may come. Checks the id that it came with.
-    fn event(&self, seq: usize, id: &str) -> (Self::Place, &[usize]);
+    fn event(&self, seq: usize, id: &str) -> (Place, &[usize]);
     fn unnumbered(&self) -> &UnnumberedEvents {
         const { &UnnumberedEvents::new() }
     }
@@ -49,30 +46,30 @@ pub(super) trait ClientWorld: Surroundings + Sized {
         (0, 0)
     }
     /// Sets the place and the account of a client whose stream begins with a replay.
-    fn begin_replay(&mut self, client: &mut Client<Self>, events: usize, start: &Start);
+    fn begin_replay(&mut self, client: &mut Client, events: usize, start: &Start);
     /// Checks the start of a stream behind an id. Sets place and account if they are not those of the id.
-    fn begin_after(&mut self, client: &mut Client<Self>, id: &str, start: &Start);
+    fn begin_after(&mut self, client: &mut Client, id: &str, start: &Start);
     /// The client has an id at this place, and may go on elsewhere.
-    fn pass(&self, _account: &mut Account, _place: Self::Place) {}
+    fn pass(&self, _account: &mut Account, _place: Place) {}
 }
 
-pub(super) struct Client<W: ClientWorld> {
+pub(super) struct Client {
     pub(super) shard: u16,
     pub(super) follows: Vec<usize>,
     node: usize,
     pub(super) connection: Option<ModelConnection>,
     /// The ids that it got with whole blocks, the last at the end.
-    ids: Vec<Held<W::Place>>,
+    ids: Vec<Held>,
     /// It connects in one of so many steps.
     stays_away: usize,
     /// The last place that it was told of: no event at or below it may come any more.
-    pub(super) place: Option<W::Place>,
+    pub(super) place: Option<Place>,
     pub(super) account: Account,
     unnumbered: UnnumberedOwed,
 }
 
-impl<W: ClientWorld> Client<W> {
-    pub(super) fn new(shard: u16, world: &mut W) -> Self {
+impl Client {
+    pub(super) fn new<W: ClientWorld>(shard: u16, world: &mut W) -> Self {
         let follows = world.course().some_channels(W::CHANNELS);
         world.course().note(format!("client {shard} follows {follows:?}"));
         Self {
@@ -89,7 +86,7 @@ impl<W: ClientWorld> Client<W> {
     }
 
     /// One thing that the client, its connection or its shard does.
-    pub(super) fn step(&mut self, world: &mut W) {
+    pub(super) fn step(&mut self, world: &mut impl ClientWorld) {
         if self.connection.is_none() {
             if world.course().chance(self.stays_away) {
                 self.connect(world);
@@ -118,7 +115,7 @@ impl<W: ClientWorld> Client<W> {
     }
 
     /// The turn of its shard.
-    fn turn(&mut self, world: &mut W, looks: bool, room: impl Fn(&mut W) -> usize) {
+    fn turn<W: ClientWorld>(&mut self, world: &mut W, looks: bool, room: impl Fn(&mut W) -> usize) {
         let Some(connection) = &mut self.connection else { return };
         world.act_as(self.node);
         if looks {
@@ -135,7 +132,7 @@ impl<W: ClientWorld> Client<W> {
     }
 
     /// Gets everything there is, over as many connections as it takes.
-    pub(super) fn drain(&mut self, world: &mut W) {
+    pub(super) fn drain(&mut self, world: &mut impl ClientWorld) {
         for _ in 0..40 {
             if self.connection.is_none() {
                 self.connect(world);
@@ -149,7 +146,7 @@ impl<W: ClientWorld> Client<W> {
     }
 
     /// Whether nothing is missing now that nothing more comes.
-    pub(super) fn judge_at_rest(&mut self, world: &mut W) {
+    pub(super) fn judge_at_rest<W: ClientWorld>(&mut self, world: &mut W) {
         world.act_as(self.node);
         let Some(connection) = &mut self.connection else {
             return assert!(W::MAY_REFUSE, "client {} cannot connect at rest", self.shard);
@@ -161,7 +158,7 @@ impl<W: ClientWorld> Client<W> {
         self.unnumbered.check_at_rest(world.unnumbered());
     }
 
-    fn connect(&mut self, world: &mut W) {
+    fn connect<W: ClientWorld>(&mut self, world: &mut W) {
         let resume = self.choose(world);
         let node = world.course().rng.usize(..W::NODES);
         if node != self.node && resume != Resume::Live {
@@ -174,7 +171,7 @@ impl<W: ClientWorld> Client<W> {
     }
 
     /// Most come back as a browser does.
-    fn choose(&mut self, world: &mut W) -> Resume {
+    fn choose(&mut self, world: &mut impl ClientWorld) -> Resume {
         if self.ids.is_empty() || world.course().chance(15) {
             self.place = None;
             self.ids.clear();
@@ -194,7 +191,7 @@ impl<W: ClientWorld> Client<W> {
         Resume::After(id)
     }
 
-    fn start(&mut self, world: &mut W) {
+    fn start(&mut self, world: &mut impl ClientWorld) {
         let Some(connection) = &mut self.connection else { return };
         let Some(start) = connection.start(world) else { return };
         let resume = connection.resume().clone();
@@ -211,13 +208,13 @@ impl<W: ClientWorld> Client<W> {
     }
 
     /// Events above a place are owed.
-    pub(super) fn begin(&mut self, world: &W, place: W::Place) {
+    pub(super) fn begin(&mut self, world: &impl ClientWorld, place: Place) {
         self.place = Some(place);
         self.account = Account::at(&self.follows, world.up_to(place));
     }
 
     /// The connection is cut: so many bytes have come through.
-    fn disconnect(&mut self, world: &mut W, cut: usize) {
+    fn disconnect(&mut self, world: &mut impl ClientWorld, cut: usize) {
         let Some(mut connection) = self.connection.take() else { return };
         world.act_as(self.node);
         connection.leave(&world.hub());
@@ -226,7 +223,7 @@ impl<W: ClientWorld> Client<W> {
         self.read(world, &connection.text(cut));
     }
 
-    fn read(&mut self, world: &mut W, text: &str) {
+    fn read(&mut self, world: &mut impl ClientWorld, text: &str) {
         // Gaps of the unit under way, which end with an id.
         let mut gaps = Vec::new();
         for block in blocks(text) {
@@ -243,7 +240,7 @@ impl<W: ClientWorld> Client<W> {
         }
     }
 
-    fn read_data(&mut self, world: &mut W, block: &SseBlock, data: &str, gaps: &mut Vec<usize>) {
+    fn read_data(&mut self, world: &mut impl ClientWorld, block: &SseBlock, data: &str, gaps: &mut Vec<usize>) {
         if block.event.as_deref() == Some("fantail.gap") {
             let words: Vec<_> = data.split('"').collect();
             self.read_gap(world, block, channel_of(words[3]), words[7], gaps);
@@ -263,7 +260,14 @@ impl<W: ClientWorld> Client<W> {
         }
     }
 
-    fn read_gap(&mut self, world: &mut W, block: &SseBlock, channel: usize, reason: &str, gaps: &mut Vec<usize>) {
+    fn read_gap(
+        &mut self,
+        world: &mut impl ClientWorld,
+        block: &SseBlock,
+        channel: usize,
+        reason: &str,
+        gaps: &mut Vec<usize>,
+    ) {
         let ids_are_shared = world.hub().ids_are_shared();
         self.unnumbered.tell(channel);
         if ids_are_shared && reason == GapReason::Outage.as_str() {
@@ -284,7 +288,7 @@ impl<W: ClientWorld> Client<W> {
     }
 
     /// It has got an id, with the gaps of its unit.
-    fn declare(&mut self, world: &W, place: W::Place, gaps: &mut Vec<usize>) {
+    fn declare(&mut self, world: &impl ClientWorld, place: Place, gaps: &mut Vec<usize>) {
         self.place = Some(place);
         self.account.declare(&std::mem::take(gaps), world.up_to(place));
     }

@@ -11,7 +11,7 @@ use super::node::name;
 
 pub(super) const CHANNELS: usize = 4;
 
-/// A place in the feed's order: which of its terms, and the number there.
+/// A place in the order of events: the term, counted from 0, and the number there. A node that numbers by itself has one term.
 pub(super) type Place = (usize, u64);
 
 /// A published event. Its place in the history is its text.

@@ -6,11 +6,10 @@ use fantail_wire::{EventId, Lane, Term};
 use super::account::Account;
 use super::client::{Client, ClientWorld};
 use super::course::now_ms;
+use super::feed::Place;
 use super::node::{CHANNELS, ModelNode, Past, SLACK_MS};
 
 impl ClientWorld for ModelNode {
-    type Place = u64;
-
     const CHANNELS: usize = CHANNELS;
     const NODES: usize = 1;
     const MAY_REFUSE: bool = true;
@@ -38,15 +37,15 @@ impl ClientWorld for ModelNode {
         }
     }
 
-    fn place_of(&self, position: Position) -> u64 {
-        position.number
+    fn place_of(&self, position: Position) -> Place {
+        (0, position.number)
     }
 
-    fn place_of_id(&self, id: &EventId) -> u64 {
-        id.number
+    fn place_of_id(&self, id: &EventId) -> Place {
+        (0, id.number)
     }
 
-    fn up_to(&self, number: u64) -> usize {
+    fn up_to(&self, (_, number): Place) -> usize {
         self.history.partition_point(|past| past.place <= (number, false))
     }
 
@@ -58,27 +57,27 @@ impl ClientWorld for ModelNode {
         self.history[seq].channels.contains(&channel)
     }
 
-    fn event(&self, seq: usize, id: &str) -> (u64, &[usize]) {
+    fn event(&self, seq: usize, id: &str) -> (Place, &[usize]) {
         let Past { publisher_id, brought, .. } = &self.history[seq];
         let number = self.history[seq].number().unwrap();
         match publisher_id {
             Some(own) => assert_eq!(own, id),
             None => assert_eq!(EventId::parse(id).unwrap().number, number),
         }
-        (number, brought)
+        ((0, number), brought)
     }
 
     /// Owed are the newest events that are held, and all above them; of each channel those above its floor.
-    fn begin_replay(&mut self, client: &mut Client<Self>, events: usize, _: &Start) {
+    fn begin_replay(&mut self, client: &mut Client, events: usize, _: &Start) {
         let (newest, floors) = client.connection.as_ref().unwrap().held(&self.hub, events);
         let Some(first) = newest.last() else {
-            return client.begin(self, self.hub.watermark(Lane::default()).position.number);
+            return client.begin(self, (0, self.numbers()));
         };
-        client.begin(self, first - 1);
-        client.account.begin_above(floors.into_iter().map(|floor| self.up_to(floor)));
+        client.begin(self, (0, first - 1));
+        client.account.begin_above(floors.into_iter().map(|floor| self.up_to((0, floor))));
     }
 
-    fn begin_after(&mut self, client: &mut Client<Self>, id: &str, start: &Start) {
+    fn begin_after(&mut self, client: &mut Client, id: &str, start: &Start) {
         let (number, shard) = (start.cursor.number, client.shard);
         let is_known = if let Ok(ours) = EventId::parse(id) {
             let is_known = self.gave(ours);
@@ -95,17 +94,17 @@ impl ClientWorld for ModelNode {
         assert_eq!(start.unknown.is_none(), is_known, "client {shard}: {id}");
         if !is_known {
             self.begin_unknown(client, id, start.unknown.unwrap().position.number);
-        } else if client.place != Some(number) {
+        } else if client.place != Some((0, number)) {
             assert!(EventId::parse(id).is_err(), "client {shard}: had not come to {number} with {id}");
             self.course.happened("repeated id");
-            client.begin(self, number);
+            client.begin(self, (0, number));
         }
     }
 }
 
 impl ModelNode {
     /// Behind the gaps come the newest events that may have been published since the id was given, and no others.
-    fn begin_unknown(&mut self, client: &mut Client<Self>, id: &str, floor: u64) {
+    fn begin_unknown(&mut self, client: &mut Client, id: &str, floor: u64) {
         self.course.happened("unknown id");
         let since = EventId::parse(id).map_or(0, |id| id.ms.saturating_sub(SLACK_MS));
         let connection = client.connection.as_ref().unwrap();
@@ -115,7 +114,8 @@ impl ModelNode {
         let (all, owed) = (events(usize::MAX).len(), owed.len());
         self.course.happened(if owed < all { "repeats were bounded" } else { "all of some time followed" });
         // The gap stands at the floor, and nothing comes before it.
-        (client.place, client.account) = (floor.checked_sub(1), Account::of_unknown(&client.follows));
+        (client.place, client.account) =
+            (floor.checked_sub(1).map(|number| (0, number)), Account::of_unknown(&client.follows));
     }
 
     /// The numbers of the events of these channels that have this id of the publisher's.

@@ -36,7 +36,7 @@ const MUST_HAPPEN: [&str; 17] = [
 
 struct Run {
     world: World,
-    clients: Vec<Client<World>>,
+    clients: Vec<Client>,
 }
 
 impl Run {

@@ -13,8 +13,6 @@ use super::unnumbered_events::UnnumberedEvents;
 use super::world::{NODES, World};
 
 impl ClientWorld for World {
-    type Place = Place;
-
     const CHANNELS: usize = CHANNELS;
     const NODES: usize = NODES;
     const MAY_REFUSE: bool = false;
@@ -73,13 +71,13 @@ impl ClientWorld for World {
     }
 
     /// Of each channel the events above its floor are owed.
-    fn begin_replay(&mut self, client: &mut Client<Self>, _: usize, start: &Start) {
+    fn begin_replay(&mut self, client: &mut Client, _: usize, start: &Start) {
         client.begin(self, self.place_of(start.cursor));
         let floors = start.floors.iter().flatten();
         client.account.begin_above(floors.map(|floor| self.feed.up_to(self.place_of(*floor))));
     }
 
-    fn begin_after(&mut self, client: &mut Client<Self>, id: &str, start: &Start) {
+    fn begin_after(&mut self, client: &mut Client, id: &str, start: &Start) {
         if let Some(floor) = start.unknown {
             return self.begin_unknown(client, id, floor);
         }
@@ -106,7 +104,7 @@ impl ClientWorld for World {
 
 impl World {
     /// Behind the gaps come the events after the end of the id's term, or the newest of all there is.
-    fn begin_unknown(&mut self, client: &mut Client<Self>, id: &str, floor: Floor) {
+    fn begin_unknown(&mut self, client: &mut Client, id: &str, floor: Floor) {
         self.course.happened("unknown id");
         assert!(self.course.may_lose(), "client {}: {id} is known", client.shard);
         let place = self.place_of(floor.position);
