@@ -59,7 +59,7 @@ pub(crate) struct AccessOptions {
     results: PathBuf,
 }
 
-/// Who decides.
+/// The judge of the right to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 enum Decider {
     Open,

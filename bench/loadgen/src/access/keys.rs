@@ -29,7 +29,7 @@ impl Keys {
         Ok(keys)
     }
 
-    /// What a server is told behind `--access`.
+    /// The flags of a server behind `--access`.
     pub(super) fn flags(&self, algorithm: &str) -> Vec<String> {
         let key = format!("{algorithm}:{}", self.path(algorithm, "public"));
         ["token", "--token-query", "token", "--token-keys", &key].map(str::to_owned).to_vec()

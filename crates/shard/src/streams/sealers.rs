@@ -84,7 +84,7 @@ mod tests {
     /// A gap and an event of one place are begun together. The socket takes a part of the gap's record, or all of it: the
     /// event behind it goes out sealed, and behind the rest of the gap.
     #[test]
-    fn what_is_finished_with_a_begun_place_goes_out_sealed_and_in_its_order() {
+    fn bytes_behind_a_begun_place_go_out_sealed_and_in_order() {
         for cut in [1, 10, usize::MAX] {
             let mut harness = Harness::new(SlowPolicy::Disconnect, 100);
             let (sealer, mut opener) = pair(TlsVersion::V1_3, TlsCipher::Aes128Gcm);
