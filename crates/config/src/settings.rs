@@ -22,7 +22,7 @@ use crate::forms::access::{InternalToken, InternalTokens, KeyFile, KeyFiles, Tem
 use crate::forms::networks::{Address, Network, RedisAddress, Servers};
 use crate::forms::numbers::{Count, Size, Time};
 use crate::forms::texts::{FilePath, LogFilter, SecretText, Text, TextList};
-use crate::forms::web::{FieldName, FieldNames, HostNames, HttpUrl, Origins, UrlPath};
+use crate::forms::web::{FieldName, FieldNames, FileOrUrl, HostNames, HttpUrl, Origins, UrlPath};
 use crate::forms::words::{Switch, Word};
 use crate::lane_names::LaneNames;
 use crate::layers::Source;
@@ -210,7 +210,7 @@ settings! {
             "Secret of HS256 tokens, at least 32 bytes. Prefer token_keys, which names a file: other users can see a flag, and a file can be changed without a restart.";
         token_keys: Vec<KeyFile> = KeyFiles, "" or "ES256:/etc/fantail/token-key.pem",
             "File with a key that tokens may be signed with: a secret for HS256, HS384 and HS512, a public key in PEM form for RS, PS, ES and EdDSA. A directory stands for all files in it, and the name of each without its extension is the kid of its key. The files are read again every 10s; streams of a key that is gone end.";
-        token_jwks: Option<String> = Optional(Text), "" or "https://id.example.com/.well-known/jwks.json",
+        token_jwks: Option<String> = Optional(FileOrUrl), "" or "https://id.example.com/.well-known/jwks.json",
             "JSON Web Key Set with keys that tokens may be signed with: a file, or an https URL, which is asked again every 5m and, at most every 30s, when a token names an unknown key. If it cannot be had, the last good set stays.";
         token_jwks_ca: Option<PathBuf> = Optional(FilePath), "",
             "PEM file with the authorities that may sign the certificate of token_jwks and origin_url, instead of the system's.";

@@ -113,6 +113,7 @@ pub(crate) struct HttpUrl;
 impl Form for HttpUrl {
     type Value = String;
     const VALUE_NAME: &'static str = "URL";
+    const IS_SECRET: bool = true;
 
     fn parse(&self, text: &str) -> Result<String, String> {
         let url = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
@@ -126,13 +127,38 @@ impl Form for HttpUrl {
     }
 
     fn show(&self, value: &String) -> String {
-        // A query may hold a key of the service.
-        value.split_once('?').map_or_else(|| value.clone(), |(before, _)| format!("{before}?***"))
+        without_query(value)
     }
 
     fn describe(&self) -> String {
         "an `http://` or `https://` URL".to_owned()
     }
+}
+
+/// A file, or a URL to ask.
+pub(crate) struct FileOrUrl;
+
+impl Form for FileOrUrl {
+    type Value = String;
+    const VALUE_NAME: &'static str = "FILE|URL";
+    const IS_SECRET: bool = true;
+
+    fn parse(&self, text: &str) -> Result<String, String> {
+        if text.contains("://") { HttpUrl.parse(text) } else { Ok(text.to_owned()) }
+    }
+
+    fn show(&self, value: &String) -> String {
+        if value.contains("://") { without_query(value) } else { value.clone() }
+    }
+
+    fn describe(&self) -> String {
+        "a path, or an `http://` or `https://` URL".to_owned()
+    }
+}
+
+/// A query may hold a key of the service.
+fn without_query(url: &str) -> String {
+    url.split_once('?').map_or_else(|| url.to_owned(), |(before, _)| format!("{before}?***"))
 }
 
 /// Names of hosts, or a single `*`.

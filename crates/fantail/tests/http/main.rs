@@ -4,6 +4,7 @@
 mod access;
 mod api_pages;
 mod bad_input;
+mod canary;
 mod control_events;
 mod cors;
 mod drain;
