@@ -16,6 +16,7 @@ const CARGO: &str = r#"#!/usr/bin/env bash
 echo "$*" >>"$STAND_INS/asked"
 case $* in
     clippy*) exit "$(cat "$STAND_INS/lints")" ;;
+    *fuzz/Cargo.toml*) echo "test result: ok. 2 passed; 0 failed" ;;
     *mailbox::schedules*) echo "test result: ok. 3 passed; 0 failed" ;;
     *--ignored*) echo "test result: ok. 1 passed; 0 failed" ;;
     test*) cat "$STAND_INS/tests"; exit "$(cat "$STAND_INS/code")" ;;
@@ -146,11 +147,12 @@ fn the_script_passes_when_each_part_does() {
         "ok dependencies",
         "ok tests 2 tests",
         "ok snippets 1 tests",
+        "ok fuzz 2 tests",
         "ok faults",
         "ok schedules 3 tests",
     ];
     assert_eq!(in_the_end(&output), expected);
-    assert_eq!(stand_ins.asked(), ["fmt", "clippy", "doc", "test", "test", "build", "test"]);
+    assert_eq!(stand_ins.asked(), ["fmt", "clippy", "doc", "test", "test", "test", "build", "test"]);
 }
 
 #[test]
@@ -175,12 +177,13 @@ fn a_failed_part_stops_no_other_and_the_summary_says_how_to_run_it_alone() {
         "cargo test --locked -p fantail --test storm",
         "cargo test --locked -p fantail-a --doc -- --exact 'src/lib.rs - x (line 3)'",
         "ok snippets 1 tests",
+        "ok fuzz 2 tests",
         "FAILED faults",
         "scripts/faults --quick",
         "ok schedules 3 tests",
     ];
     assert_eq!(in_the_end(&output), expected);
-    assert_eq!(stand_ins.asked(), ["fmt", "clippy", "doc", "install", "test", "test", "build", "test"]);
+    assert_eq!(stand_ins.asked(), ["fmt", "clippy", "doc", "install", "test", "test", "test", "build", "test"]);
 }
 
 #[test]
