@@ -144,6 +144,11 @@ async fn every_status_on_the_pages_is_one_that_is_answered() {
             assert!(answer.header("retry-after").is_some());
         }
     }
+    let slow = crate::node::node(&["--publish-rate-max", "1"]).await;
+    for _ in 0..100 {
+        let answer = http(slow.internal(), "POST", "/publish", &[plain], good.to_string()).await.unwrap();
+        found[0].insert(answer.status.to_string());
+    }
     for (page, found) in found.iter_mut().enumerate() {
         let request_line = ["POST /publish", "GET /channels"][page];
         found.insert(status_of_an_endless_head(&node, request_line).await);
