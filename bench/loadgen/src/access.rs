@@ -22,7 +22,7 @@ use crate::report::{self, Setting, Table};
 use crate::run_verdict::RunVerdict;
 use crate::slope::{PerStream, Point, settle};
 use crate::suite::server::{Places, Server};
-use crate::workload::ChannelLayout;
+use crate::workload::{ChannelLayout, OpeningOptions};
 
 const SETTLE_PATIENCE: Duration = Duration::from_secs(15);
 /// All streams follow one channel, whose name the load generator makes.
@@ -42,6 +42,15 @@ pub(crate) struct AccessOptions {
     /// How often each kind of decision is measured, in turn with the others
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+
+    /// Connections begun per second. A server holds the buffers of those that wait for their turn, and so its memory would tell
+    /// of a crowd at the door instead of idle streams if they came faster than it takes them
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    connect_rate: u32,
+
+    /// Measure the cost alone, and no clients that come back
+    #[arg(long)]
+    cost_only: bool,
 
     #[command(flatten)]
     returning: ReturningOptions,
@@ -104,7 +113,7 @@ pub(crate) fn access(options: &AccessOptions) -> anyhow::Result<RunVerdict> {
             costs.push(cost(options, &places, &keys, service, decider, round)?);
         }
     }
-    let returns = returning::measure(&options.returning, &places, &keys)?;
+    let returns = if options.cost_only { Vec::new() } else { returning::measure(&options.returning, &places, &keys)? };
     let verdict = returning::verdict(&returns);
     let report = AccessReport { setting: Setting::read()?, costs, returns };
     std::fs::create_dir_all(&options.results)?;
@@ -157,7 +166,8 @@ fn cost(
 ) -> anyhow::Result<Cost> {
     let server = decider.start(places, keys, service)?;
     let pids = server.target.pids.clone();
-    let mut fleet = Fleet::start(&server.target, &server.opening(ChannelLayout::Count(1)), options.to)?;
+    let opening = OpeningOptions { connect_rate: options.connect_rate, ..server.opening(ChannelLayout::Count(1)) };
+    let mut fleet = Fleet::start(&server.target, &opening, options.to)?;
     let mut point = |streams: u32| -> anyhow::Result<(Point, Cpu)> {
         let before = proc::cpu(&pids)?;
         let opening = fleet.open(streams - fleet.streams())?;
