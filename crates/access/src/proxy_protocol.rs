@@ -76,6 +76,9 @@ fn read_line(bytes: &[u8]) -> Result<ProxyHeader, ProxyHeaderError> {
             _ => Ok(ProxyHeader::Incomplete),
         };
     };
+    if within[..end].contains(&b'\n') {
+        return Err(ProxyHeaderError::Line); // as if its bytes had come one by one
+    }
     let line = std::str::from_utf8(&within[..end]).map_err(|_| ProxyHeaderError::Line)?;
     let is_unknown = line.strip_prefix("PROXY UNKNOWN").is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
     // A proxy that does not know says whatever it likes behind that word.
@@ -260,6 +263,15 @@ mod tests {
                 // More bytes behind it change nothing.
                 prop_assert_eq!(read_proxy_header(&bytes[..length]), read_proxy_header(&bytes));
             }
+        }
+    }
+
+    /// Found by mutations: the whole was taken, and a beginning of it was not.
+    #[test]
+    fn a_bare_line_feed_is_refused_however_the_bytes_come() {
+        let line = b"PROXY UNKNOWN a\nb\r\n";
+        for end in [line.len() - 2, line.len()] {
+            assert_eq!(read_proxy_header(&line[..end]), Err(ProxyHeaderError::Line), "{end}");
         }
     }
 }
