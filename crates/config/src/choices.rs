@@ -75,3 +75,18 @@ impl Words for AccessMode {
         ("proxy", Self::Proxy),
     ];
 }
+
+/// The answer to a client whose right to read was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevokedAnswer {
+    /// 403, with the reason.
+    Forbidden,
+    /// 204, which tells an `EventSource` that its end is meant (WHATWG HTML, 9.2.3).
+    NoContent,
+}
+
+impl Words for RevokedAnswer {
+    const NOUN: &'static str = "status";
+    const VALUE_NAME: &'static str = "STATUS";
+    const WORDS: &'static [(&'static str, Self)] = &[("403", Self::Forbidden), ("204", Self::NoContent)];
+}

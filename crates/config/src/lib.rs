@@ -24,7 +24,7 @@ mod settings;
 mod suggest;
 
 pub use channel_rule::ChannelRule;
-pub use choices::{AccessMode, LogFormat, SlowPolicy};
+pub use choices::{AccessMode, LogFormat, RevokedAnswer, SlowPolicy};
 pub use fault::{Fault, Faults, Location};
 pub use flags::{Flags, Parsed, clap_args, command, parse_flags, parse_flags_of};
 pub use forms::access::{InternalToken, KeyFile};

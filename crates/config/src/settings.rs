@@ -16,7 +16,7 @@ use fantail_wire::LaneName;
 use ipnet::IpNet;
 
 use crate::channel_rule::{self, ChannelRule, ChannelRules};
-use crate::choices::{AccessMode, LogFormat, SlowPolicy};
+use crate::choices::{AccessMode, LogFormat, RevokedAnswer, SlowPolicy};
 use crate::form::{AnyForm, Form, List, Optional};
 use crate::forms::access::{InternalToken, InternalTokens, KeyFile, KeyFiles, Templates};
 use crate::forms::networks::{Address, Network, RedisAddress, Servers};
@@ -232,6 +232,8 @@ settings! {
             "Channel that is made of a token's claims. A client that asks for no channel gets all channels that its token names and that templates make. Other characters than letters, digits, - _ . in a claim are written as ~ and two hexadecimal digits.";
         stream_lifetime_max: Option<Duration> = Optional(Time { min: SHORTEST, max: YEAR }), "" or "1h",
             "Longest life of a stream, less a random part of up to a tenth. The client comes back, is judged anew and loses nothing. A token's end is a stream's end anyway.";
+        revoked_answer: RevokedAnswer = Word::<RevokedAnswer>::new(), "403",
+            "Status for a client whose right was taken back with /revoke. A browser's EventSource gives up by either; 204 tells clients that this is meant, and 403 tells why.";
         origin_url: Option<String> = Optional(HttpUrl), "" or "http://127.0.0.1:3000/fantail/authorize",
             "URL that is asked whether a stream may be opened. A 2xx allows, and may name channels, subject and expiry; 401 and 403 deny; anything else, and no answer, is a reason to come back later.";
         origin_headers: Vec<String> = FieldNames, "authorization,cookie",

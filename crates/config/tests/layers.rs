@@ -112,6 +112,7 @@ fn every_setting_can_be_given_in_every_layer() {
         | "tls_key" => "/run/secrets/x",
         "cors_origin" => "https://a.example",
         "access" => "open",
+        "revoked_answer" => "204",
         "token_keys" => "k=ES256:/etc/key.pem",
         "token_jwks" => "https://id.example/jwks",
         "token_jwks_ca" => "/etc/ca.pem",

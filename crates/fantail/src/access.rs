@@ -20,7 +20,7 @@ use fantail_access::{
     CHANNELS_FIELD, ChannelRules, EXPIRES_IN_FIELD, Grant, GrantFields, RevocationList, RevokedName, SESSION_FIELD,
     SUBJECT_FIELD, TokenError, TokenRules, TooManyRevocations, TrustedProxies, check_token,
 };
-use fantail_config::{Access, AccessMode, Config};
+use fantail_config::{Access, AccessMode, Config, RevokedAnswer};
 use fantail_shard::StreamRight;
 use fantail_wire::ChannelName;
 use http::{HeaderMap, Request, StatusCode};
@@ -44,6 +44,7 @@ pub(crate) struct ReadAccess {
     origin: Option<Origin>,
     trusted_proxies: TrustedProxies,
     lifetime_max: Option<Duration>,
+    revoked_status: StatusCode,
     revocations: RwLock<RevocationList>,
     /// Questions that may wait at once.
     questions: Semaphore,
@@ -112,6 +113,10 @@ impl ReadAccess {
                 .context("origin_url")?,
             trusted_proxies: TrustedProxies::new(config.public.trusted_proxies.clone(), config.public.forwarded_header),
             lifetime_max: access.stream_lifetime_max,
+            revoked_status: match access.revoked_answer {
+                RevokedAnswer::Forbidden => StatusCode::FORBIDDEN,
+                RevokedAnswer::NoContent => StatusCode::NO_CONTENT,
+            },
             revocations: RwLock::default(),
             questions: Semaphore::new(access.origin_questions_max),
         })
@@ -197,7 +202,7 @@ impl ReadAccess {
         if let Some(grant) = &grant
             && self.revocations.read().contains(grant, now)
         {
-            return Err(Problem::new(StatusCode::FORBIDDEN, "the right to read was taken back"));
+            return Err(Problem::new(self.revoked_status, "the right to read was taken back"));
         }
         let right = right::of(grant.as_ref(), self.lifetime_max, now);
         Ok(Verdict::Allowed(Box::new(Permission { channels, right, first_event, grant, version })))

@@ -86,6 +86,12 @@ impl Problem {
 
 impl From<Problem> for Answer {
     fn from(problem: Problem) -> Self {
+        if problem.status == StatusCode::NO_CONTENT {
+            // It has no body (RFC 9110, 15.3.5), so it tells no more than that.
+            let mut answer = Response::new(Full::default());
+            *answer.status_mut() = problem.status;
+            return answer;
+        }
         let body = serde_json::to_vec(&problem.body()).expect("plain fields become JSON");
         let mut answer = Response::new(Full::from(body));
         *answer.status_mut() = problem.status;

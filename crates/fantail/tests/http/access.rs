@@ -194,6 +194,16 @@ async fn a_revoked_subject_loses_its_streams_and_comes_back_with_a_newer_token_a
 }
 
 #[tokio::test]
+async fn a_revoked_client_gets_204_where_the_operator_wants_that() {
+    let keys = Keys::new();
+    let node = token_node(&keys, &["--revoked-answer", "204"]).await;
+    http(node.internal(), "POST", "/revoke", &[], r#"{"sub":"u"}"#).await.unwrap();
+    let bearer = format!("Bearer {}", token(json!({ "sub": "u" })));
+    let answer = refused(&node, "/sse", &[("Authorization", &bearer)]).await;
+    assert_eq!((answer.status, &*answer.text()), (204, ""));
+}
+
+#[tokio::test]
 async fn a_key_that_is_replaced_ends_its_streams_and_the_new_one_opens_others() {
     let keys = Keys::new();
     let node = token_node(&keys, &[]).await;
