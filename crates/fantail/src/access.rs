@@ -51,7 +51,7 @@ pub(crate) struct ReadAccess {
 }
 
 /// The parts of a request that decide about access.
-pub(crate) struct Asked<'a> {
+pub(crate) struct AskedStream<'a> {
     pub(crate) channels: &'a [ChannelName],
     pub(crate) peer: SocketAddr,
     /// The client's address, as a trusted proxy says it.
@@ -145,7 +145,7 @@ impl ReadAccess {
     pub(crate) fn decide<B>(
         &self,
         request: &Request<B>,
-        asked: &Asked<'_>,
+        asked: &AskedStream<'_>,
         answers: &Answers,
     ) -> Result<Verdict, Problem> {
         if answers.unavailable {
@@ -243,7 +243,7 @@ impl ReadAccess {
     fn grant_of_token<B>(
         &self,
         request: &Request<B>,
-        asked: &Asked<'_>,
+        asked: &AskedStream<'_>,
         keys_are_new: Option<bool>,
         now: u64,
     ) -> Result<Option<Grant>, Problem> {
@@ -263,7 +263,7 @@ impl ReadAccess {
     }
 
     /// The grant that a trusted proxy has written into the request.
-    fn grant_of_proxy(&self, headers: &HeaderMap, asked: &Asked<'_>, now: u64) -> Result<Grant, Problem> {
+    fn grant_of_proxy(&self, headers: &HeaderMap, asked: &AskedStream<'_>, now: u64) -> Result<Grant, Problem> {
         if !self.trusted_proxies.contains(asked.peer.ip()) {
             let detail = "streams are opened through a proxy alone, and this connection comes from none";
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));

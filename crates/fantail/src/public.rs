@@ -14,7 +14,7 @@ use http_body_util::Full;
 use hyper::body::Body;
 use smallvec::SmallVec;
 
-use crate::access::{Answers, Asked, Permission, Question, ReadAccess, Verdict};
+use crate::access::{Answers, AskedStream, Permission, Question, ReadAccess, Verdict};
 use crate::address_bound::{self, AddressBound};
 use crate::memory::MemoryBound;
 use crate::new_connections::NewConnections;
@@ -141,7 +141,7 @@ impl PublicSettings {
             return Err(Problem::field("body", "a subscribe has no body"));
         }
         let mut subscribe = SubscribeRequest::parse(in_path, request.uri(), request.headers(), self.channels_max)?;
-        let asked = Asked {
+        let asked = AskedStream {
             channels: &subscribe.channels,
             peer,
             client: self.client(peer, request.headers()),

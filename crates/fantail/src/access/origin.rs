@@ -23,7 +23,7 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
-use super::{Asked, unix_second};
+use super::{AskedStream, unix_second};
 use crate::http_client::{Pool, Server, ServerUrl};
 
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -92,7 +92,7 @@ impl Origin {
         &self,
         request: &Request<B>,
         channels: &[ChannelName],
-        asked: &Asked<'_>,
+        asked: &AskedStream<'_>,
     ) -> OriginQuestion {
         let mut headers = HeaderMap::new();
         for name in &self.headers {

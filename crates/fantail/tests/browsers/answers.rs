@@ -78,7 +78,7 @@ fn told_by_the_page() -> BTreeMap<String, Outcome> {
 }
 
 /// Everything that a page is shown.
-struct Servers {
+struct BrowserServers {
     tokens: Fantail,
     elsewhere: Fantail,
     lifetime: Fantail,
@@ -91,7 +91,7 @@ struct Servers {
     _files: KeyDirectory,
 }
 
-impl Servers {
+impl BrowserServers {
     async fn start(origin: &str) -> Self {
         let files = KeyDirectory::new();
         let key = files.key("HS256", SECRET);
@@ -194,7 +194,7 @@ impl Servers {
 #[tokio::test]
 async fn behind_each_answer_a_browser_does_what_the_page_about_access_says() {
     let page = Page::bind().await.unwrap();
-    let servers = Servers::start(&page.origin()).await;
+    let servers = BrowserServers::start(&page.origin()).await;
     let inside = subscribe(&servers.full, "/sse/b").await;
     let html = page::html(&servers.sources());
     let (report, ()) = tokio::join!(page.run(&html, PATIENCE * 3), servers.play(inside));

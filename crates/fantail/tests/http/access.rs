@@ -37,12 +37,12 @@ fn token(claims: Value) -> String {
 }
 
 /// A directory with a key file; the node reads it.
-struct Keys {
+struct KeyOnDisk {
     _directory: tempfile::TempDir,
     file: PathBuf,
 }
 
-impl Keys {
+impl KeyOnDisk {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("key");
@@ -55,7 +55,7 @@ impl Keys {
     }
 }
 
-async fn token_node(keys: &Keys, flags: &[&str]) -> Fantail {
+async fn token_node(keys: &KeyOnDisk, flags: &[&str]) -> Fantail {
     let key_flag = keys.flag();
     let base = ["--access", "token", "--token-keys", &key_flag, "--channel-templates", "user:{sub}"];
     node(&[&base[..], flags].concat()).await
@@ -89,7 +89,7 @@ async fn until_live(node: &Fantail, count: usize) {
 
 #[tokio::test]
 async fn a_stream_without_channels_follows_those_of_its_token_and_no_other_channel_can_be_had() {
-    let keys = Keys::new();
+    let keys = KeyOnDisk::new();
     let node = token_node(&keys, &[]).await;
     let token = token(json!({ "sub": "bob:1", "channels": ["news", "org:*"] }));
     let mut own = open(&node, "/sse", &token).await;
@@ -112,7 +112,7 @@ async fn a_stream_without_channels_follows_those_of_its_token_and_no_other_chann
 
 #[tokio::test]
 async fn a_refusal_says_why_and_a_page_of_the_list_can_read_it() {
-    let keys = Keys::new();
+    let keys = KeyOnDisk::new();
     let node = token_node(&keys, &["--cors-origin", "https://app.example", "--token-leeway", "0s"]).await;
     let expired = token(json!({ "exp": now() - 5 }));
     let forged = signed(json!({ "sub": "u", "exp": now() + 600 }), None, OTHER_SECRET);
@@ -137,7 +137,7 @@ async fn a_refusal_says_why_and_a_page_of_the_list_can_read_it() {
 /// Any page can make a browser send the user's cookies; it must not open streams with them.
 #[tokio::test]
 async fn a_cookie_opens_streams_for_its_own_site_and_listed_pages_alone() {
-    let keys = Keys::new();
+    let keys = KeyOnDisk::new();
     let node = token_node(&keys, &["--token-cookie", "session", "--cors-origin", "https://app.example"]).await;
     let cookie = format!("a=b; session={}", token(json!({ "sub": "u" })));
     let own = format!("http://{}", node.public());
@@ -158,7 +158,7 @@ async fn a_cookie_opens_streams_for_its_own_site_and_listed_pages_alone() {
 
 #[tokio::test]
 async fn a_stream_ends_with_its_token_and_the_client_is_told() {
-    let keys = Keys::new();
+    let keys = KeyOnDisk::new();
     let node = token_node(&keys, &[]).await;
     let ends_at = now() + 4;
     let mut client = open(&node, "/sse", &token(json!({ "sub": "u", "exp": ends_at }))).await;
@@ -176,7 +176,7 @@ async fn a_stream_ends_after_the_longest_life_that_a_stream_may_have() {
 
 #[tokio::test]
 async fn a_revoked_subject_loses_its_streams_and_comes_back_with_a_newer_token_alone() {
-    let keys = Keys::new();
+    let keys = KeyOnDisk::new();
     let node = token_node(&keys, &[]).await;
     let old = token(json!({ "sub": "u", "iat": now() - 60 }));
     let mut gone = open(&node, "/sse", &old).await;
@@ -195,7 +195,7 @@ async fn a_revoked_subject_loses_its_streams_and_comes_back_with_a_newer_token_a
 
 #[tokio::test]
 async fn a_revoked_client_gets_204_where_the_operator_wants_that() {
-    let keys = Keys::new();
+    let keys = KeyOnDisk::new();
     let node = token_node(&keys, &["--revoked-answer", "204"]).await;
     http(node.internal(), "POST", "/revoke", &[], r#"{"sub":"u"}"#).await.unwrap();
     let bearer = format!("Bearer {}", token(json!({ "sub": "u" })));
@@ -205,7 +205,7 @@ async fn a_revoked_client_gets_204_where_the_operator_wants_that() {
 
 #[tokio::test]
 async fn a_key_that_is_replaced_ends_its_streams_and_the_new_one_opens_others() {
-    let keys = Keys::new();
+    let keys = KeyOnDisk::new();
     let node = token_node(&keys, &[]).await;
     let mut old = open(&node, "/sse", &token(json!({ "sub": "u" }))).await;
     until_live(&node, 1).await;
@@ -356,7 +356,7 @@ async fn after_a_revocation_the_operators_service_is_asked_again() {
 
 #[tokio::test]
 async fn with_a_token_and_the_operators_service_both_must_allow() {
-    let keys = Keys::new();
+    let keys = KeyOnDisk::new();
     let origin = TestOrigin::start(|head| {
         let channels = if head.contains("session=some") { "org:7" } else { "org:*,secret" };
         answer("200 OK", &format!("Fantail-Channels: {channels}\r\n"), "")
@@ -457,7 +457,7 @@ async fn a_grant_in_the_header_fields_is_believed_from_a_trusted_proxy_alone() {
 #[tokio::test]
 async fn a_token_stands_in_no_log_line_and_no_answer() {
     const CANARY: &str = "hunter2canary";
-    let keys = Keys::new();
+    let keys = KeyOnDisk::new();
     let flags = ["--log-level", "trace", "--token-query", "tok", "--token-cookie", "session"];
     let node = token_node(&keys, &flags).await;
     let token = signed(json!({ "sub": "u", "exp": now() + 600 }), Some(CANARY), SECRET);

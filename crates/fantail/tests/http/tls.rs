@@ -37,7 +37,7 @@ async fn tls_node_with(cert: &Path, key: &Path, flags: &[&str]) -> (Fantail, Soc
 }
 
 /// A client over TLS, with everything that it has read.
-struct Client {
+struct TlsClient {
     stream: TlsStream<TcpStream>,
     reader: ResponseReader,
     body: Vec<u8>,
@@ -64,7 +64,7 @@ async fn handshake(
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), socket).await
 }
 
-impl Client {
+impl TlsClient {
     async fn open(
         address: SocketAddr,
         ca: &Path,
@@ -111,7 +111,7 @@ async fn a_stream_over_tls_brings_byte_for_byte_what_a_plain_one_brings() {
     let (node, address) = tls_node(&certificates, &[]).await;
     for version in VERSIONS {
         let mut plain = SseClient::request(node.public(), "/sse/a").keep_body().connect().await.unwrap();
-        let mut sealed = Client::open(address, &certificates.ca(), version, None).await;
+        let mut sealed = TlsClient::open(address, &certificates.ca(), version, None).await;
         until_open(&node, 2).await;
         sealed.read_to("\n\n").await;
         for size in [1, 10, 16_380, 16_384, 16_390, 100_000, 1, 200_000] {
@@ -141,7 +141,7 @@ async fn a_reader_that_stops_and_goes_on_gets_whole_records_in_their_order() {
     let certificates = Certificates::make().unwrap();
     let (node, address) = tls_node(&certificates, &["--log-events-max", "4096"]).await;
     for version in VERSIONS {
-        let mut slow = Client::open(address, &certificates.ca(), version, Some(4096)).await;
+        let mut slow = TlsClient::open(address, &certificates.ca(), version, Some(4096)).await;
         slow.read_to("\n\n").await;
         let before = slow.body.len();
         for number in 0..400 {
@@ -168,7 +168,7 @@ async fn bytes_that_a_client_sends_into_its_tls_stream_end_it_in_order() {
             if case == "key update" && *version == version::TLS12 {
                 continue; // TLS 1.2 has none
             }
-            let mut client = Client::open(address, &certificates.ca(), version, None).await;
+            let mut client = TlsClient::open(address, &certificates.ca(), version, None).await;
             client.read_to("\n\n").await;
             match case {
                 "data" => client.stream.write_all(b"more").await.unwrap(),
@@ -192,7 +192,7 @@ async fn a_change_of_keys_before_the_request_is_answered_before_the_stream_begin
     stream.get_mut().1.refresh_traffic_keys().unwrap();
     stream.write_all(b"GET /sse/a HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     stream.flush().await.unwrap();
-    let mut client = Client { stream, reader: ResponseReader::new("GET"), body: Vec::new() };
+    let mut client = TlsClient { stream, reader: ResponseReader::new("GET"), body: Vec::new() };
     client.read_to("\n\n").await;
     publish(&node, "a", "served").await;
     client.read_to("served\n\n").await;
@@ -202,7 +202,7 @@ async fn a_change_of_keys_before_the_request_is_answered_before_the_stream_begin
 async fn a_client_that_closes_in_order_is_counted_as_one() {
     let certificates = Certificates::make().unwrap();
     let (node, address) = tls_node(&certificates, &[]).await;
-    let mut client = Client::open(address, &certificates.ca(), VERSIONS[0], None).await;
+    let mut client = TlsClient::open(address, &certificates.ca(), VERSIONS[0], None).await;
     client.read_to("\n\n").await;
     client.stream.shutdown().await.unwrap();
     drop(client);
@@ -223,7 +223,7 @@ async fn certificates_are_rotated_under_open_streams_and_a_faulty_pair_changes_n
     let (node, address) = tls_node_with(&cert, &key, &[]).await;
     let expiry = metrics(&node).await.count("fantail_tls_certificate_expiry_timestamp_seconds");
     assert!(expiry > 1_800_000_000, "in seconds since 1970: {expiry}");
-    let mut open = Client::open(address, &old.ca(), VERSIONS[0], None).await;
+    let mut open = TlsClient::open(address, &old.ca(), VERSIONS[0], None).await;
     open.read_to("\n\n").await;
     // The certificate is replaced, and the key not yet.
     fs::copy(new.server(), &cert).unwrap();
@@ -263,7 +263,7 @@ async fn silent_connections_give_their_places_for_handshakes_back() {
         }
         silent.push(socket);
     }
-    let mut client = Client::open(address, &certificates.ca(), VERSIONS[0], None).await;
+    let mut client = TlsClient::open(address, &certificates.ca(), VERSIONS[0], None).await;
     client.read_to("\n\n").await;
     publish(&node, "a", "served").await;
     client.read_to("served\n\n").await;

@@ -8,9 +8,9 @@ const PLAIN: &str = "fantail:c";
 const EVENT: &str = "fantail-event:c";
 
 /// One payload: its attack, its channel, its bytes, and the data that arrives if it is an event.
-pub(super) type Payload = (String, &'static str, Vec<u8>, Option<String>);
+pub(super) type RedisPayload = (String, &'static str, Vec<u8>, Option<String>);
 
-pub(super) fn payloads() -> Vec<Payload> {
+pub(super) fn payloads() -> Vec<RedisPayload> {
     let mut payloads = Vec::new();
     let plain: [(&str, &[u8], Option<&str>); 16] = [
         ("a lone byte of a longer character", b"\x80", None),
