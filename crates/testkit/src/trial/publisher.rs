@@ -148,11 +148,7 @@ impl<R: PublisherRules> TrialPublisher<R> {
     }
 
     fn choose_form(&mut self) -> PubsubForm {
-        match self.random.below(4) {
-            0 | 1 => PubsubForm::Plain,
-            2 => PubsubForm::Envelope,
-            _ => PubsubForm::Copies,
-        }
+        if self.random.below(2) == 0 { PubsubForm::Plain } else { PubsubForm::Envelope }
     }
 
     /// A refusal that is no sign of trouble with Redis is an offence.

@@ -1,11 +1,9 @@
 //! Sends an event by one way or another, and keeps the connections for it.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
-use tokio::time::sleep;
 
 use super::redis_way::RedisWay;
 use crate::{
@@ -23,10 +21,6 @@ pub enum Way {
     Redis,
 }
 
-/// The pause between two copies of an event that go out one by one: long enough for channels to be unfollowed and
-/// followed.
-const COPIES_PAUSE: Duration = Duration::from_millis(10);
-
 /// The commands that go out before their replies are read.
 const PIPELINED_MAX: usize = 500;
 
@@ -35,10 +29,9 @@ const PIPELINED_MAX: usize = 500;
 pub enum PubsubForm {
     /// The text as it is. For several channels it is an envelope, and one transaction sends a copy to each.
     Plain,
-    /// An envelope; for several channels its copies go out in one transaction.
+    /// An envelope; for several channels its copies go out in one transaction. Copies that go out one by one may come
+    /// twice, so no trial sends them.
     Envelope,
-    /// An envelope; for several channels its copies go out one after the other.
-    Copies,
 }
 
 /// An answer to publishing that no fault explains.
@@ -87,7 +80,7 @@ impl Sender {
     pub async fn send(&mut self, way: Way, channels: &[&str], data: &str, form: PubsubForm) -> Result<()> {
         match way {
             Way::Node(node) => send_to_node(self.node_connection(node).await?, channels, data).await,
-            Way::Redis if channels.len() > 1 && !self.has_log => self.send_copies(channels, data, form).await,
+            Way::Redis if channels.len() > 1 && !self.has_log => self.send_copies(channels, data).await,
             Way::Redis => self.call(channels, &command(self.has_log, channels, data, form)).await,
         }
     }
@@ -129,20 +122,13 @@ impl Sender {
     }
 
     /// To plain pub/sub, for several channels.
-    async fn send_copies(&mut self, channels: &[&str], data: &str, form: PubsubForm) -> Result<()> {
+    async fn send_copies(&mut self, channels: &[&str], data: &str) -> Result<()> {
         let uid = format!("{:016x}", Random::from_entropy().next_u64());
         let copy = json!({ "data": data, "channels": channels, "uid": uid }).to_string();
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
         let copies = channels.iter().map(|channel| words(&["PUBLISH", &format!("fantail-event:{channel}"), &copy]));
-        let (before, behind) = match form {
-            PubsubForm::Copies => (None, None),
-            PubsubForm::Plain | PubsubForm::Envelope => (Some(words(&["MULTI"])), Some(words(&["EXEC"]))),
-        };
-        for command in before.into_iter().chain(copies).chain(behind) {
+        for command in [words(&["MULTI"])].into_iter().chain(copies).chain([words(&["EXEC"])]) {
             self.call(channels, &command).await?;
-            if form == PubsubForm::Copies {
-                sleep(COPIES_PAUSE).await;
-            }
         }
         Ok(())
     }
@@ -217,7 +203,7 @@ mod tests {
     fn with_and_without_a_log_events_are_published_by_another_command() {
         let words = |has_log, channels: &[&str], form| command(has_log, channels, "x", form).join(" ");
         assert_eq!(words(false, &["a"], PubsubForm::Plain), "PUBLISH fantail:a x");
-        assert_eq!(words(false, &["a"], PubsubForm::Copies), "PUBLISH fantail-event:a {\"data\":\"x\"}");
+        assert_eq!(words(false, &["a"], PubsubForm::Envelope), "PUBLISH fantail-event:a {\"data\":\"x\"}");
         let logged = "FCALL fantail_publish 1 fantail-log:{0} {\"data\":\"x\"} a b";
         assert_eq!(words(true, &["a", "b"], PubsubForm::Envelope), logged);
         let in_lane = "FCALL fantail_publish 1 fantail-log:{orders} {\"data\":\"x\"} @orders/a";
