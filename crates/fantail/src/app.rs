@@ -10,7 +10,7 @@ use fantail_telemetry::{Metrics, logging};
 
 use crate::access::ReadAccess;
 use crate::cli::format_of;
-use crate::control::Control;
+use crate::control::{Control, ControlListeners, FilesInUse};
 use crate::descriptors::{ConnectionsMax, connections_max};
 use crate::hub_settings::{hub_settings, shard_settings};
 use crate::internal_access::InternalAccess;
@@ -57,22 +57,25 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         tls: tls.as_ref(),
     };
     let shards = parts.spawn_shards(sockets, tls_sockets)?;
+    let internal_access = Arc::new(InternalAccess::load(&config.internal.internal_tokens)?);
+    let files = FilesInUse { internal_access, tls, metrics: Arc::clone(&metrics) };
     Control {
         hub,
         publisher,
         access,
         memory,
-        internal_access: InternalAccess::load(&config.internal.internal_tokens)?,
+        files,
         redis,
         metrics,
         shards,
         admission,
-        public_address,
-        tls,
-        tls_address,
-        internal_listener: internal,
-        internal_connections_max: connections_max.internal,
-        health_listener: health,
+        listeners: ControlListeners {
+            public_address,
+            tls_address,
+            internal,
+            internal_connections_max: connections_max.internal,
+            health,
+        },
         config,
     }
     .run()

@@ -39,18 +39,22 @@ pub(crate) struct Control {
     pub(crate) publisher: Publisher,
     pub(crate) access: Arc<ReadAccess>,
     pub(crate) memory: Arc<MemoryBound>,
-    pub(crate) internal_access: InternalAccess,
+    pub(crate) files: FilesInUse,
     /// The way to Redis; without it the feed is this node's memory.
     pub(crate) redis: Option<RedisSettings>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) listeners: ControlListeners,
+}
+
+/// The listeners of the control thread, and the addresses of the shards'.
+pub(crate) struct ControlListeners {
     pub(crate) public_address: SocketAddr,
-    pub(crate) tls: Option<Arc<TlsServer>>,
     pub(crate) tls_address: Option<SocketAddr>,
-    pub(crate) internal_listener: TcpListener,
+    pub(crate) internal: TcpListener,
     pub(crate) internal_connections_max: usize,
-    pub(crate) health_listener: Option<TcpListener>,
+    pub(crate) health: Option<TcpListener>,
 }
 
 impl Control {
@@ -66,8 +70,10 @@ impl Control {
     async fn serve(self) -> anyhow::Result<()> {
         let signals = drain::Signals::install()?;
         let config = self.config;
-        let (listener, internal_url) = listening(self.internal_listener)?;
-        let health_listening = self.health_listener.map(listening).transpose()?;
+        let ControlListeners { public_address, tls_address, internal, internal_connections_max, health } =
+            self.listeners;
+        let (listener, internal_url) = listening(internal)?;
+        let health_listening = health.map(listening).transpose()?;
         let is_open = self.access.is_open();
         let feed_line = FeedLine::of(self.redis.as_ref());
         let commands: Vec<_> = self.shards.iter().map(|shard| shard.commands.clone()).collect();
@@ -92,14 +98,12 @@ impl Control {
         tokio::spawn(revocations::keep_keys(Arc::clone(&node)));
         let (draining, draining_out) = watch::channel(false);
         let health = Arc::new(Health::new(Arc::clone(&node), draining_out));
-        let internal_access = Arc::new(self.internal_access);
-        let metrics = Arc::clone(&node.metrics);
-        let files = Arc::new(FilesInUse { internal_access: Arc::clone(&internal_access), tls: self.tls, metrics });
+        let files = Arc::new(self.files);
         files.tell_expiry();
         hangup::read_again(Arc::clone(&node), Arc::clone(&files))?;
+        let internal_access = Arc::clone(&files.internal_access);
         tokio::spawn(read_files_again(files));
-        let places = self.internal_connections_max;
-        let internal = Internal::new(&config, node, Arc::clone(&health), internal_access, places);
+        let internal = Internal::new(&config, node, Arc::clone(&health), internal_access, internal_connections_max);
         tokio::spawn(internal::run(listener, Arc::new(internal)));
         let health_url = health_listening.map(|(listener, url)| {
             tokio::spawn(health::run(listener, health));
@@ -109,9 +113,9 @@ impl Control {
             is_open,
             shards: self.shards.len(),
             feed: &feed_line,
-            listen: self.public_address,
-            tls: self.tls_address.map(|address| format!("https://{address}{}", config.public.path)),
-            public: &format!("http://{}{}", self.public_address, config.public.path),
+            listen: public_address,
+            tls: tls_address.map(|address| format!("https://{address}{}", config.public.path)),
+            public: &format!("http://{}{}", public_address, config.public.path),
             internal: &internal_url,
             health: health_url.as_deref(),
         }
@@ -123,9 +127,10 @@ impl Control {
 
 /// Parts of the node that are made of files.
 pub(crate) struct FilesInUse {
-    internal_access: Arc<InternalAccess>,
-    tls: Option<Arc<TlsServer>>,
-    metrics: Arc<Metrics>,
+    pub(crate) internal_access: Arc<InternalAccess>,
+    pub(crate) tls: Option<Arc<TlsServer>>,
+    /// Told when a certificate expires.
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl FilesInUse {
