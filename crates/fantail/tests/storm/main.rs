@@ -206,6 +206,7 @@ async fn small_storm(defect: Defect, seed: u64) -> (Defect, u64, Verdict) {
     // With short logs there are gaps to hide.
     let node = stormy(&format!("--log-events-max {}", if hides_gaps { 2 } else { 1024 })).await;
     let server = FaultyServer::start(node.public(), defect, seed).await.unwrap();
-    let verdict = Storm::new(&disturbances, &node, seed).behind(server.addr()).run(&node, None).await;
+    let verdict =
+        Storm::new(&disturbances, &node, seed).behind(server.addr(), defect != Defect::None).run(&node, None).await;
     (defect, server.faults(), verdict)
 }
