@@ -65,3 +65,16 @@ pub(crate) fn signed(algorithm: &str, key: &str, claims: Value) -> String {
     let claims: Map<String, Value> = serde_json::from_value(claims).unwrap();
     mint_token(algorithm.parse().unwrap(), None, key.as_bytes(), &claims).unwrap()
 }
+
+/// Base64url without padding, as RFC 7515 writes the parts of a token.
+pub(crate) fn base64url(bytes: impl AsRef<[u8]>) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::new();
+    for three in bytes.as_ref().chunks(3) {
+        let bits = three.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+        for place in 0..=three.len() {
+            text.push(char::from(DIGITS[(bits >> (18 - 6 * place) & 63) as usize]));
+        }
+    }
+    text
+}

@@ -1,25 +1,21 @@
 //! The right to read: by token, by the operator's own service, by a proxy that has decided.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use fantail_access::{KeyAlgorithm, mint_token};
 use fantail_testkit::{Fantail, PATIENCE, Response, Signal, SseClient, http};
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
+use crate::keys::{KeyDirectory, SECRET, base64url, now};
 use crate::node::{connections, node, publish, read_to_close, until};
 use crate::origin::{TestOrigin, answer};
 
-const SECRET: &str = "a-secret-of-thirty-two-bytes-abc";
 const OTHER_SECRET: &str = "another-secret-of-32-bytes-abcde";
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
-}
 
 fn signed(claims: Value, kid: Option<&str>, secret: &str) -> String {
     let algorithm: KeyAlgorithm = "HS256".parse().unwrap();
@@ -36,27 +32,8 @@ fn token(claims: Value) -> String {
     signed(claims, None, SECRET)
 }
 
-/// A directory with a key file; the node reads it.
-struct KeyOnDisk {
-    _directory: tempfile::TempDir,
-    file: PathBuf,
-}
-
-impl KeyOnDisk {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("key");
-        fs::write(&file, SECRET).unwrap();
-        Self { _directory: directory, file }
-    }
-
-    fn flag(&self) -> String {
-        format!("HS256:{}", self.file.display())
-    }
-}
-
-async fn token_node(keys: &KeyOnDisk, flags: &[&str]) -> Fantail {
-    let key_flag = keys.flag();
+async fn token_node(keys: &KeyDirectory, flags: &[&str]) -> Fantail {
+    let key_flag = keys.key("HS256", SECRET);
     let base = ["--access", "token", "--token-keys", &key_flag, "--channel-templates", "user:{sub}"];
     node(&[&base[..], flags].concat()).await
 }
@@ -89,7 +66,7 @@ async fn until_live(node: &Fantail, count: usize) {
 
 #[tokio::test]
 async fn a_stream_without_channels_follows_those_of_its_token_and_no_other_channel_can_be_had() {
-    let keys = KeyOnDisk::new();
+    let keys = KeyDirectory::new();
     let node = token_node(&keys, &[]).await;
     let token = token(json!({ "sub": "bob:1", "channels": ["news", "org:*"] }));
     let mut own = open(&node, "/sse", &token).await;
@@ -112,7 +89,7 @@ async fn a_stream_without_channels_follows_those_of_its_token_and_no_other_chann
 
 #[tokio::test]
 async fn a_refusal_says_why_and_a_page_of_the_list_can_read_it() {
-    let keys = KeyOnDisk::new();
+    let keys = KeyDirectory::new();
     let node = token_node(&keys, &["--cors-origin", "https://app.example", "--token-leeway", "0s"]).await;
     let expired = token(json!({ "exp": now() - 5 }));
     let forged = signed(json!({ "sub": "u", "exp": now() + 600 }), None, OTHER_SECRET);
@@ -137,7 +114,7 @@ async fn a_refusal_says_why_and_a_page_of_the_list_can_read_it() {
 /// Any page can make a browser send the user's cookies; it must not open streams with them.
 #[tokio::test]
 async fn a_cookie_opens_streams_for_its_own_site_and_listed_pages_alone() {
-    let keys = KeyOnDisk::new();
+    let keys = KeyDirectory::new();
     let node = token_node(&keys, &["--token-cookie", "session", "--cors-origin", "https://app.example"]).await;
     let cookie = format!("a=b; session={}", token(json!({ "sub": "u" })));
     let own = format!("http://{}", node.public());
@@ -158,7 +135,7 @@ async fn a_cookie_opens_streams_for_its_own_site_and_listed_pages_alone() {
 
 #[tokio::test]
 async fn a_stream_ends_with_its_token_and_the_client_is_told() {
-    let keys = KeyOnDisk::new();
+    let keys = KeyDirectory::new();
     let node = token_node(&keys, &[]).await;
     let ends_at = now() + 4;
     let mut client = open(&node, "/sse", &token(json!({ "sub": "u", "exp": ends_at }))).await;
@@ -176,7 +153,7 @@ async fn a_stream_ends_after_the_longest_life_that_a_stream_may_have() {
 
 #[tokio::test]
 async fn a_revoked_subject_loses_its_streams_and_comes_back_with_a_newer_token_alone() {
-    let keys = KeyOnDisk::new();
+    let keys = KeyDirectory::new();
     let node = token_node(&keys, &[]).await;
     let old = token(json!({ "sub": "u", "iat": now() - 60 }));
     let mut gone = open(&node, "/sse", &old).await;
@@ -195,7 +172,7 @@ async fn a_revoked_subject_loses_its_streams_and_comes_back_with_a_newer_token_a
 
 #[tokio::test]
 async fn a_revoked_client_gets_204_where_the_operator_wants_that() {
-    let keys = KeyOnDisk::new();
+    let keys = KeyDirectory::new();
     let node = token_node(&keys, &["--revoked-answer", "204"]).await;
     http(node.internal(), "POST", "/revoke", &[], r#"{"sub":"u"}"#).await.unwrap();
     let bearer = format!("Bearer {}", token(json!({ "sub": "u" })));
@@ -205,16 +182,16 @@ async fn a_revoked_client_gets_204_where_the_operator_wants_that() {
 
 #[tokio::test]
 async fn a_key_that_is_replaced_ends_its_streams_and_the_new_one_opens_others() {
-    let keys = KeyOnDisk::new();
+    let keys = KeyDirectory::new();
     let node = token_node(&keys, &[]).await;
     let mut old = open(&node, "/sse", &token(json!({ "sub": "u" }))).await;
     until_live(&node, 1).await;
     // A file that is empty for a moment changes nothing.
-    fs::write(&keys.file, "").unwrap();
+    keys.key("HS256", "");
     node.signal(Signal::HUP).unwrap();
     node_says(&node, "keys cannot be read again").await;
     open(&node, "/sse", &token(json!({ "sub": "v" }))).await;
-    fs::write(&keys.file, OTHER_SECRET).unwrap();
+    keys.key("HS256", OTHER_SECRET);
     node.signal(Signal::HUP).unwrap();
     assert_eq!(read_to_close(&mut old).await.1, "revoked");
     open(&node, "/sse", &signed(json!({ "sub": "u", "exp": now() + 600 }), None, OTHER_SECRET)).await;
@@ -232,19 +209,8 @@ async fn node_says(node: &Fantail, text: &str) {
 }
 
 fn jwks(keys: &[(&str, &str)]) -> String {
-    let encode = |secret: &str| {
-        const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        let mut text = String::new();
-        for three in secret.as_bytes().chunks(3) {
-            let bits = three.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
-            for place in 0..=three.len() {
-                text.push(char::from(DIGITS[(bits >> (18 - 6 * place) & 63) as usize]));
-            }
-        }
-        text
-    };
     let keys: Vec<_> =
-        keys.iter().map(|(id, secret)| json!({"kty":"oct","alg":"HS256","kid":id,"k":encode(secret)})).collect();
+        keys.iter().map(|(id, secret)| json!({"kty":"oct","alg":"HS256","kid":id,"k":base64url(secret)})).collect();
     json!({ "keys": keys }).to_string()
 }
 
@@ -356,13 +322,13 @@ async fn after_a_revocation_the_operators_service_is_asked_again() {
 
 #[tokio::test]
 async fn with_a_token_and_the_operators_service_both_must_allow() {
-    let keys = KeyOnDisk::new();
+    let keys = KeyDirectory::new();
     let origin = TestOrigin::start(|head| {
         let channels = if head.contains("session=some") { "org:7" } else { "org:*,secret" };
         answer("200 OK", &format!("Fantail-Channels: {channels}\r\n"), "")
     })
     .await;
-    let (url, key) = (origin.url("/"), keys.flag());
+    let (url, key) = (origin.url("/"), keys.key("HS256", SECRET));
     let node = node(&["--access", "token+origin", "--token-keys", &key, "--origin-url", &url]).await;
     let token = format!("Bearer {}", token(json!({ "channels": ["news", "org:*"] })));
     for (path, session, status) in [
@@ -457,7 +423,7 @@ async fn a_grant_in_the_header_fields_is_believed_from_a_trusted_proxy_alone() {
 #[tokio::test]
 async fn a_token_stands_in_no_log_line_and_no_answer() {
     const CANARY: &str = "hunter2canary";
-    let keys = KeyOnDisk::new();
+    let keys = KeyDirectory::new();
     let flags = ["--log-level", "trace", "--token-query", "tok", "--token-cookie", "session"];
     let node = token_node(&keys, &flags).await;
     let token = signed(json!({ "sub": "u", "exp": now() + 600 }), Some(CANARY), SECRET);

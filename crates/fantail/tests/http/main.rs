@@ -12,6 +12,8 @@ mod hostile;
 mod internal_listener;
 mod internal_tokens;
 mod keepalive;
+#[path = "../common/keys.rs"]
+mod keys;
 mod limits;
 mod memory;
 #[path = "../common/node.rs"]

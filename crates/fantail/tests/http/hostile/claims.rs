@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::case::{Case, Must, case};
-use super::jws::{ISSUER, claims, good, now};
+use super::jws::{ISSUER, claims, good};
 use super::tokens::bearer;
+use crate::keys::now;
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = times();

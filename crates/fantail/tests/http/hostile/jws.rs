@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::crypto::sign;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize};
 use tempfile::TempDir;
 
-pub(super) const SECRET: &str = "a-secret-of-thirty-two-bytes-abc";
+use crate::keys::{SECRET, base64url, now};
+
 pub(super) const ISSUER: &str = "https://id.example";
 
 /// The node's keys, and some of an attacker.
@@ -51,22 +51,6 @@ impl Keys {
         let [hs, rsa, ec, ed] = ["hs", "rsa", "ec", "ed"].map(path);
         format!("hs=HS256:{hs},rsa=RS256:{rsa},ec=ES256:{ec},ed=EdDSA:{ed}")
     }
-}
-
-pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
-}
-
-pub(super) fn base64url(bytes: impl AsRef<[u8]>) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::new();
-    for three in bytes.as_ref().chunks(3) {
-        let bits = three.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
-        for place in 0..=three.len() {
-            text.push(char::from(DIGITS[(bits >> (18 - 6 * place) & 63) as usize]));
-        }
-    }
-    text
 }
 
 /// Claims that the node accepts, with these members before them.

@@ -4,14 +4,15 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use rcgen::PublicKeyData;
 
 use super::case::{Case, Must, case, subscribe};
-use super::jws::{Keys, base64url, claims, ec_key, ed_key, good, hs256, rsa_key, signed, unsigned};
+use super::jws::{Keys, claims, ec_key, ed_key, good, hs256, rsa_key, signed, unsigned};
+use crate::keys::{SECRET, base64url};
 
 pub(super) fn bearer(target: &str, token: &str) -> Vec<u8> {
     subscribe(target, &format!("Connection: close\r\nAuthorization: Bearer {token}\r\n"))
 }
 
 pub(super) fn cases(keys: &Keys) -> Vec<Case> {
-    let refused = forms().into_iter().chain(headers(keys)).chain(algorithms(keys)).chain(signatures(keys));
+    let refused = forms().into_iter().chain(headers()).chain(algorithms(keys)).chain(signatures());
     let mut cases: Vec<_> =
         refused.map(|(attack, token)| case(attack, bearer("/sse/user:bob", &token), Must::Refuse)).collect();
     // The checks above would prove nothing if the node refused everything.
@@ -84,7 +85,7 @@ fn parts(token: &str) -> [String; 3] {
 }
 
 /// Headers that must not be believed, all with a good signature of the node's secret.
-fn headers(keys: &Keys) -> Tokens {
+fn headers() -> Tokens {
     let kid = |kid: &str| format!(r#"{{"alg":"HS256","kid":{}}}"#, serde_json::Value::from(kid));
     let mut tokens = Tokens::new();
     for (attack, id) in [
@@ -162,7 +163,6 @@ fn headers(keys: &Keys) -> Tokens {
     }
     let deep = format!(r#"{{"alg":"HS256","x":{}{}}}"#, "[".repeat(2_500), "]".repeat(2_500));
     tokens.push(("a header that is nested deep".into(), hs256(&deep, &claims(""))));
-    let _ = keys;
     tokens
 }
 
@@ -205,18 +205,8 @@ fn algorithms(keys: &Keys) -> Tokens {
     }
     let hs = |bytes: &[u8]| EncodingKey::from_secret(bytes).unwrap();
     for (attack, header, key, algorithm) in [
-        (
-            "the node's secret with a longer hash",
-            r#"{"alg":"HS384"}"#,
-            hs(super::jws::SECRET.as_bytes()),
-            Algorithm::HS384,
-        ),
-        (
-            "the node's secret with the longest hash",
-            r#"{"alg":"HS512"}"#,
-            hs(super::jws::SECRET.as_bytes()),
-            Algorithm::HS512,
-        ),
+        ("the node's secret with a longer hash", r#"{"alg":"HS384"}"#, hs(SECRET.as_bytes()), Algorithm::HS384),
+        ("the node's secret with the longest hash", r#"{"alg":"HS512"}"#, hs(SECRET.as_bytes()), Algorithm::HS512),
         ("a guessed secret", r#"{"alg":"HS256"}"#, hs(b"secret"), Algorithm::HS256),
         ("a secret of one zero byte", r#"{"alg":"HS256"}"#, hs(&[0]), Algorithm::HS256),
         (
@@ -285,7 +275,7 @@ fn algorithms(keys: &Keys) -> Tokens {
 }
 
 /// Signatures that solve the equation of a careless verifier.
-fn signatures(keys: &Keys) -> Tokens {
+fn signatures() -> Tokens {
     // The order of P-256, and the order of the Edwards curve in its byte order.
     const ORDER: [u8; 32] = [
         0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad,
@@ -296,7 +286,6 @@ fn signatures(keys: &Keys) -> Tokens {
     let ed = unsigned(r#"{"alg":"EdDSA","kid":"ed"}"#, &claims(""));
     let rs = unsigned(r#"{"alg":"RS256","kid":"rsa"}"#, &claims(""));
     let hs = unsigned(r#"{"alg":"HS256","kid":"hs"}"#, &claims(""));
-    let _ = keys;
     let der = [0x30, 6, 2, 1, 1, 2, 1, 1];
     let rsa = |first: u8, last: u8| std::array::from_fn::<u8, 256, _>(|at| if at == 255 { last } else { first });
     [
