@@ -3,6 +3,8 @@
 use fantail_wire::{ChannelName, ChannelPattern};
 
 use crate::channel_template::{ChannelTemplate, FillError};
+use crate::claims::Claims;
+use crate::client_certificate::ClientCertificate;
 use crate::token::CheckedToken;
 
 /// The most channels and patterns that one token may list.
@@ -56,6 +58,9 @@ pub enum GrantError {
     /// The token names no channel at all.
     #[error("the token allows no channel: its claim {0} lists none, and no template is filled by its claims")]
     Nothing(String),
+    /// A certificate fills no template.
+    #[error("the certificate allows no channel: no template is filled by its names")]
+    NoName,
 }
 
 /// The reason why a stream may not follow the channels that it asks for.
@@ -81,11 +86,7 @@ impl Grant {
         for item in listed {
             grant.allow(item)?;
         }
-        for template in &rules.templates {
-            for channel in template.fill(claims)? {
-                grant.add(channel);
-            }
-        }
+        grant.add_filled(&rules.templates, claims)?;
         if grant.channels.is_empty() && grant.patterns.is_empty() {
             return Err(GrantError::Nothing(rules.claim.clone()));
         }
@@ -95,6 +96,27 @@ impl Grant {
         grant.issued_at = token.issued_at;
         grant.expires_at = Some(token.ends_at);
         Ok(grant)
+    }
+
+    /// The grant that templates make of a certificate's names. It holds as long as the certificate.
+    pub fn of_certificate(certificate: &ClientCertificate, templates: &[ChannelTemplate]) -> Result<Self, GrantError> {
+        let mut grant = Self::default();
+        grant.add_filled(templates, &certificate.names)?;
+        if grant.channels.is_empty() {
+            return Err(GrantError::NoName);
+        }
+        grant.subject = certificate.subject().map(Into::into);
+        (grant.issued_at, grant.expires_at) = (Some(certificate.begins_at), Some(certificate.ends_at));
+        Ok(grant)
+    }
+
+    fn add_filled(&mut self, templates: &[ChannelTemplate], claims: &Claims) -> Result<(), GrantError> {
+        for template in templates {
+            for channel in template.fill(claims)? {
+                self.add(channel);
+            }
+        }
+        Ok(())
     }
 
     /// Allows a channel, or with a `*` in the text all channels that match it.
@@ -136,7 +158,6 @@ impl Grant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claims::Claims;
 
     fn grant(claims: &str) -> Result<Grant, GrantError> {
         let claims = Claims::new(serde_json::from_str(claims).expect("an object"));

@@ -5,6 +5,7 @@
 
 mod channel_template;
 mod claims;
+mod client_certificate;
 mod cors;
 mod forwarded;
 mod grant;
@@ -21,6 +22,7 @@ mod token;
 
 pub use channel_template::{CHANNELS_PER_TEMPLATE_MAX, ChannelTemplate, FillError, TemplateError, escape_in_channel};
 pub use claims::Claims;
+pub use client_certificate::ClientCertificate;
 pub use cors::{CorsDecision, CorsPolicy, CorsPolicyError, PREFLIGHT_MAX_AGE_SECONDS};
 pub use forwarded::{ForwardedField, TrustedProxies};
 pub use grant::{ChannelRules, Denied, Grant, GrantError, LISTED_CHANNELS_MAX};
