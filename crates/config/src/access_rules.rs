@@ -4,43 +4,7 @@ use crate::choices::AccessMode;
 use crate::layers::Rule;
 use crate::settings::{Access, Config};
 
-pub(crate) const RULES: [Rule; 17] = [
-    Rule {
-        keys: &["access", "tls_listen"],
-        must: "must be chosen (open if everyone may read every channel; token, origin or proxy if not: docs/access.md), since others than this machine reach",
-        holds: |config| {
-            mode(config).is_some()
-                || config.tls.tls_listen.is_none_or(|listen| listen.ip().to_canonical().is_loopback())
-        },
-    },
-    Rule {
-        keys: &["tls_listen", "tls_cert"],
-        must: "must be given together with",
-        holds: |config| config.tls.tls_listen.is_some() != config.tls.tls_cert.is_empty(),
-    },
-    Rule {
-        keys: &["tls_cert", "tls_key"],
-        must: "must be given with as many files as",
-        holds: |config| config.tls.tls_cert.len() == config.tls.tls_key.len(),
-    },
-    Rule {
-        keys: &["tls_listen", "listen"],
-        must: "must not take the same address and port as",
-        holds: |config| config.tls.tls_listen.is_none_or(|tls| tls.port() == 0 || tls != config.public.listen),
-    },
-    Rule {
-        keys: &["access", "listen"],
-        must: "must be chosen (open if everyone may read every channel; token, origin or proxy if not: docs/access.md), since others than this machine reach",
-        holds: |config| mode(config).is_some() || config.public.listen.ip().to_canonical().is_loopback(),
-    },
-    Rule {
-        keys: &["internal_tokens", "internal_listen"],
-        must: "must be given (path=publish+read+operate; /run/secrets/internal=publish for publishers alone), since others than this machine reach",
-        holds: |config| {
-            !config.internal.internal_tokens.is_empty()
-                || config.internal.internal_listen.ip().to_canonical().is_loopback()
-        },
-    },
+pub(crate) const RULES: [Rule; 13] = [
     Rule {
         keys: &["access", "token_keys", "token_secret", "token_jwks"],
         must: "needs token_secret, token_jwks or",
@@ -55,6 +19,16 @@ pub(crate) const RULES: [Rule; 17] = [
         keys: &["access", "trusted_proxies"],
         must: "needs",
         holds: |config| mode(config) != Some(AccessMode::Proxy) || !config.public.trusted_proxies.is_empty(),
+    },
+    Rule {
+        keys: &["access", "tls_client_ca"],
+        must: "needs the authorities of the clients' certificates in",
+        holds: |config| !reads_certificates(config) || config.tls.tls_client_ca.is_some(),
+    },
+    Rule {
+        keys: &["access", "channel_templates"],
+        must: "needs the channels of a certificate in",
+        holds: |config| !reads_certificates(config) || !config.access.channel_templates.is_empty(),
     },
     Rule {
         keys: &["proxy_protocol", "trusted_proxies"],
@@ -88,8 +62,8 @@ pub(crate) const RULES: [Rule; 17] = [
     },
     Rule {
         keys: &["channel_templates", "access"],
-        must: "is of no use without a token in",
-        holds: |config| config.access.channel_templates.is_empty() || uses_tokens(config),
+        must: "is of no use without a token or certificate in",
+        holds: |config| config.access.channel_templates.is_empty() || uses_tokens(config) || reads_certificates(config),
     },
     Rule {
         keys: &["origin_url", "access"],
@@ -98,12 +72,16 @@ pub(crate) const RULES: [Rule; 17] = [
     },
 ];
 
-fn mode(config: &Config) -> Option<AccessMode> {
+pub(crate) fn mode(config: &Config) -> Option<AccessMode> {
     config.access.access
 }
 
 fn uses_tokens(config: &Config) -> bool {
     mode(config).is_some_and(AccessMode::checks_tokens)
+}
+
+fn reads_certificates(config: &Config) -> bool {
+    mode(config) == Some(AccessMode::Certificate)
 }
 
 fn has_keys(access: &Access) -> bool {

@@ -50,6 +50,8 @@ pub enum AccessMode {
     TokenThenOrigin,
     /// A trusted proxy has decided, and header fields say what it allows.
     Proxy,
+    /// The client's certificate names the channels.
+    Certificate,
 }
 
 impl AccessMode {
@@ -73,7 +75,41 @@ impl Words for AccessMode {
         ("origin", Self::Origin),
         ("token+origin", Self::TokenThenOrigin),
         ("proxy", Self::Proxy),
+        ("certificate", Self::Certificate),
     ];
+}
+
+/// Whether a client of the encrypted listener shows a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// One without a certificate is let in.
+    Optional,
+    /// The handshake fails without one.
+    Required,
+}
+
+impl Words for ClientAuth {
+    const NOUN: &'static str = "rule for client certificates";
+    const VALUE_NAME: &'static str = "RULE";
+    const WORDS: &'static [(&'static str, Self)] = &[("optional", Self::Optional), ("required", Self::Required)];
+}
+
+/// The part of a TLS connection that a stream keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsStreamState {
+    /// A key, an iv and a counter.
+    Dissolved,
+    /// The library's connection.
+    Kept,
+    /// Nothing, where the kernel seals.
+    Kernel,
+}
+
+impl Words for TlsStreamState {
+    const NOUN: &'static str = "state of an encrypted stream";
+    const VALUE_NAME: &'static str = "STATE";
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("dissolved", Self::Dissolved), ("kept", Self::Kept), ("kernel", Self::Kernel)];
 }
 
 /// The answer to a client whose right to read was taken back.

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::thread::available_parallelism;
@@ -15,7 +14,7 @@ use crate::choices::LogFormat;
 use crate::fault::{Faults, Location};
 use crate::flags::Flags;
 use crate::settings::{Config, SETTINGS, Setting};
-use crate::{access_rules, environment, file, redis_rules};
+use crate::{access_rules, environment, file, listener_rules, redis_rules};
 
 /// One setting as one layer gave it.
 #[derive(Clone)]
@@ -166,7 +165,8 @@ impl Layers {
         if self.config.engine.workers == 0 {
             self.config.engine.workers = available_parallelism().map_or(1, NonZeroUsize::get).min(256);
         }
-        for rule in RULES.into_iter().chain(redis_rules::RULES).chain(access_rules::RULES) {
+        for rule in RULES.into_iter().chain(listener_rules::RULES).chain(redis_rules::RULES).chain(access_rules::RULES)
+        {
             self.check(rule);
         }
         self.check_channels();
@@ -222,7 +222,7 @@ pub(crate) struct Rule {
     pub(crate) holds: fn(&Config) -> bool,
 }
 
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 7] = [
     Rule {
         keys: &["cors_credentials", "cors_origin"],
         must: "needs exact origins in",
@@ -234,23 +234,6 @@ const RULES: [Rule; 10] = [
         keys: &["drain_deadline", "drain_window"],
         must: "must not be shorter than",
         holds: |config| config.drain.drain_deadline >= config.drain.drain_window,
-    },
-    Rule {
-        keys: &["internal_listen", "listen"],
-        must: "must not take the same address and port as",
-        holds: |config| !collide(config.public.listen, config.internal.internal_listen),
-    },
-    Rule {
-        keys: &["health_listen", "listen"],
-        must: "must not take the same address and port as",
-        holds: |config| config.internal.health_listen.is_none_or(|health| !collide(health, config.public.listen)),
-    },
-    Rule {
-        keys: &["health_listen", "internal_listen"],
-        must: "must not take the same address and port as",
-        holds: |config| {
-            config.internal.health_listen.is_none_or(|health| !collide(health, config.internal.internal_listen))
-        },
     },
     Rule {
         keys: &["redis_log", "redis_url", "redis_sentinels", "redis_cluster_nodes"],
@@ -279,10 +262,3 @@ const RULES: [Rule; 10] = [
         holds: |config| config.limits.head_bytes_max >= config.limits.uri_bytes_max,
     },
 ];
-
-/// Two listeners on one port also collide if one of them takes every interface. Where the kernel lets both bind, the
-/// narrower one takes connections away from the wider one. Port 0 is a different port each time.
-fn collide(one: SocketAddr, other: SocketAddr) -> bool {
-    let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() != 0 && one.port() == other.port() && overlap
-}

@@ -7,7 +7,6 @@
 // The explanations of fields are written for operators, in whose files `[[channel]]` is a table.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, clippy::doc_markdown)]
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,11 +15,11 @@ use fantail_wire::LaneName;
 use ipnet::IpNet;
 
 use crate::channel_rule::{self, ChannelRule, ChannelRules};
-use crate::choices::{AccessMode, LogFormat, RevokedAnswer, SlowPolicy};
+use crate::choices::{AccessMode, ClientAuth, LogFormat, RevokedAnswer, SlowPolicy, TlsStreamState};
 use crate::form::{AnyForm, Form, List, Optional};
 use crate::forms::access::{InternalToken, InternalTokens, KeyFile, KeyFiles, Templates};
-use crate::forms::networks::{Address, Network, RedisAddress, Servers};
-use crate::forms::numbers::{Count, Size, Time};
+use crate::forms::networks::{Address, ListenAddress, Network, RedisAddress, Servers};
+use crate::forms::numbers::{Count, FileMode, Size, Time};
 use crate::forms::texts::{FilePath, LogFilter, SecretText, Text, TextList};
 use crate::forms::web::{FieldName, FieldNames, FileOrUrl, HostNames, HttpUrl, Origins, UrlPath};
 use crate::forms::words::{Switch, Word};
@@ -164,13 +163,18 @@ pub(crate) const SHORTEST: Duration = millis(10);
 /// In the length that is shown as a year.
 const YEAR: Duration = seconds(31_557_600);
 
+const ADDRESSES: &str = "IP addresses with a port, or `unix:` and the path of a socket";
+const PEM_FILES: &str = "paths of PEM files";
+
 settings! {
     /// The listener for browsers.
     public: Public, "Public listener" {
-        listen: SocketAddr = Address, "127.0.0.1:8080",
-            "Address for browsers. The default is reachable from this machine only.";
+        listen: Vec<ListenAddress> = List { of: Address, described: ADDRESSES }, "127.0.0.1:8080",
+            "Address for browsers and for a proxy in front of them; there may be several. The default is reachable from this machine only. A client of a unix socket counts as 127.0.0.1.";
+        unix_socket_mode: u32 = FileMode, "660",
+            "Permissions of the unix sockets that listen, tls_listen, internal_listen and health_listen name. Only users who may write to a socket can connect to it.";
         listen_shared: bool = Switch, "false",
-            "Share the port with other processes of this user, for example while one replaces another; all of them must set it. Otherwise a port in use is an error.";
+            "Share the port with other processes of this user, for example while one replaces another; all of them must set it. A unix socket is taken over: new connections come to the newest process. Otherwise an address in use is an error.";
         path: String = UrlPath, "/sse",
             "Path prefix of the streams: GET {path}/{channel}.";
         trusted_proxies: Vec<IpNet> = List { of: Network, described: "IP addresses, or networks such as `10.0.0.0/8`" }, "" or "10.0.0.0/8",
@@ -182,30 +186,46 @@ settings! {
     }
     /// The listener for publishers and operators.
     internal: Internal, "Internal listener" {
-        internal_listen: SocketAddr = Address, "127.0.0.1:8081",
+        internal_listen: ListenAddress = Address, "127.0.0.1:8081",
             "Address for publishers and operators. Any address but this machine's own needs internal_tokens.";
+        internal_tls_cert: Option<PathBuf> = Optional(FilePath), "" or "/etc/fantail/internal.crt",
+            "PEM file with a certificate; with it internal_listen speaks TLS alone. Together with internal_tls_key. The files are read again every 10s.";
+        internal_tls_key: Option<PathBuf> = Optional(FilePath), "" or "/etc/fantail/internal.key",
+            "PEM file with the private key of internal_tls_cert.";
+        internal_tls_client_ca: Option<PathBuf> = Optional(FilePath), "" or "/etc/fantail/publishers-ca.crt",
+            "PEM file with the authorities of which one must have signed the certificate that each client of internal_listen then shows. It comes beside internal_tokens and does not replace them.";
         internal_tokens: Vec<InternalToken> = InternalTokens, "" or "/run/secrets/publisher=publish:orders.*+read",
             "File with a token, as path=rights, that a request to internal_listen must show as Authorization: Bearer. The rights are publish (or publish:PATTERN for the channels that fit), read and operate. Without any, every client of internal_listen has all rights. Health needs no token. The files are read again every 10s.";
         internal_hosts: Vec<String> = HostNames, "" or "fantail.example.internal",
             "Name by which internal_listen is reached, such as that of a service in Docker Compose or Kubernetes. A request to another name is refused with 421, since a web page can make any name of its own lead here. Addresses and localhost are always accepted; a single * accepts every name.";
-        health_listen: Option<SocketAddr> = Optional(Address), "" or "0.0.0.0:8082",
+        health_listen: Option<ListenAddress> = Optional(Address), "" or "0.0.0.0:8082",
             "Address that answers /livez, /readyz and /metrics and nothing else, for kubelets, balancers and Prometheus. internal_listen answers them as well, but also publishes.";
     }
     /// The encrypted listener.
     tls: Tls, "TLS" {
-        tls_listen: Option<SocketAddr> = Optional(Address), "" or "0.0.0.0:8443",
-            "Where browsers connect with TLS, beside listen. It needs tls_cert and tls_key.";
-        tls_cert: Vec<PathBuf> = List { of: FilePath, described: "paths of PEM files" }, "" or "/etc/fantail/tls.crt",
+        tls_listen: Vec<ListenAddress> = List { of: Address, described: ADDRESSES }, "" or "0.0.0.0:8443",
+            "Where browsers connect with TLS, beside listen. It needs certificates: tls_cert with tls_key, or tls_directory.";
+        tls_cert: Vec<PathBuf> = List { of: FilePath, described: PEM_FILES }, "" or "/etc/fantail/tls.crt",
             "PEM file with a certificate and those that lead to its authority. Of several the one for the name that a client asks for is shown, or else the first. The files are read again every 10s; while one is faulty the last good ones stay.";
-        tls_key: Vec<PathBuf> = List { of: FilePath, described: "paths of PEM files" }, "" or "/etc/fantail/tls.key",
+        tls_key: Vec<PathBuf> = List { of: FilePath, described: PEM_FILES }, "" or "/etc/fantail/tls.key",
             "PEM file with the private key of a certificate, in the order of tls_cert.";
+        tls_directory: Option<PathBuf> = Optional(FilePath), "" or "/etc/fantail/certificates",
+            "Directory with more certificates, there or one directory deeper: NAME.crt or NAME.pem with NAME.key, or fullchain.pem with privkey.pem. It is read again every 10s, so certificates may come and go. A secret of Kubernetes and the live directory of certbot have this form.";
+        tls_client_ca: Option<PathBuf> = Optional(FilePath), "" or "/etc/fantail/clients-ca.crt",
+            "PEM file with the authorities that may sign the certificate of a client. Without it clients are asked for none. Read again every 10s.";
+        tls_client_auth: ClientAuth = Word::<ClientAuth>::new(), "required",
+            "With tls_client_ca: whether a client must show a certificate. optional lets those without one in, as far as access allows.";
+        tls_ticket_keys: Vec<PathBuf> = List { of: FilePath, described: "paths of files with 48 to 80 random bytes" }, "" or "/etc/fantail/ticket.key",
+            "File with 48 to 80 random bytes (openssl rand 80), by which a client's short handshake works on every node that has it. The first seals new tickets, all of them open old ones; change them in turn, at least daily. Read again every 10s. Without one each node makes its own key anew every 6h.";
+        tls_stream_state: TlsStreamState = Word::<TlsStreamState>::new(), "dissolved",
+            "What a stream keeps of its TLS connection. dissolved: a key and a counter, 64 bytes; whatever its client sends ends it. kept: the whole connection of the library, some 8 KiB, which answers to a client's change of keys. kernel: nothing, the kernel seals (kTLS); if it cannot, dissolved.";
         tls_handshakes_max: usize = Count { min: 1, max: 65_536 }, "64",
             "Handshakes of TLS that each worker has under way at once. More of them wait in the kernel's backlog.";
     }
     /// The right to read.
     access: Access, "Access" {
         access: Option<AccessMode> = Optional(Word::<AccessMode>::new()), "" or "token+origin",
-            "Right to read. open: every client that reaches the port reads every channel. token: a JSON Web Token names the channels. origin: origin_url is asked about each stream. token+origin: both must agree. proxy: one of the trusted_proxies has decided and says so in header fields. Without it listen must be an address of this machine alone, and every client on this machine may read. docs/access.md has a recipe for each.";
+            "Right to read. open: every client that reaches the port reads every channel. token: a JSON Web Token names the channels. origin: origin_url is asked about each stream. token+origin: both must agree. proxy: one of the trusted_proxies has decided and says so in header fields. certificate: the certificate of the client names the channels by channel_templates. Without it listen must be an address of this machine alone, and every client on this machine may read. docs/access.md has a recipe for each.";
         token_secret: Option<Secret> = Optional(SecretText), "",
             "Secret of HS256 tokens, at least 32 bytes. Prefer token_keys, which names a file: other users can see a flag, and a file can be changed without a restart.";
         token_keys: Vec<KeyFile> = KeyFiles, "" or "ES256:/etc/fantail/token-key.pem",
@@ -229,7 +249,7 @@ settings! {
         token_channels_claim: String = Text, "channels",
             "Claim with the list of channels and * patterns that a token allows. A dot leads into an object: fantail.channels.";
         channel_templates: Vec<ChannelTemplate> = Templates, "" or "user:{sub}",
-            "Channel that is made of a token's claims. A client that asks for no channel gets all channels that its token names and that templates make. Other characters than letters, digits, - _ . in a claim are written as ~ and two hexadecimal digits.";
+            "Channel that is made of a token's claims, or with access = certificate of cn, dns, email and uri, and of sub, which is the first of cn, uri, email and dns that there is. A client that asks for no channel gets all channels that its token names and that templates make. Other characters than letters, digits, - _ . in a claim are written as ~ and two hexadecimal digits.";
         stream_lifetime_max: Option<Duration> = Optional(Time { min: SHORTEST, max: YEAR }), "" or "1h",
             "Longest life of a stream, less a random part of up to a tenth. The client comes back, is judged anew and loses nothing. A token's end is a stream's end anyway.";
         revoked_answer: RevokedAnswer = Word::<RevokedAnswer>::new(), "403",

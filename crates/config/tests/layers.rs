@@ -9,7 +9,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use fantail_access::HostPolicy;
-use fantail_config::{Config, Faults, Flags, Parsed, SETTINGS, SlowPolicy, Source, parse_flags, resolve};
+use fantail_config::{
+    Config, Faults, Flags, ListenAddress, Parsed, SETTINGS, SlowPolicy, Source, parse_flags, resolve,
+};
 
 /// The operator's settings in all three places.
 #[derive(Default, Clone, Copy)]
@@ -69,7 +71,7 @@ fn the_defaults_are_those_of_the_table_and_can_be_written_back() {
     }
     assert!((1..=256).contains(&defaults.engine.workers), "one per core: {}", defaults.engine.workers);
     // Only this machine reaches it, until the operator decides otherwise.
-    assert!(defaults.public.listen.ip().is_loopback() && defaults.internal.internal_listen.ip().is_loopback());
+    assert!(defaults.public.listen.iter().all(ListenAddress::is_local) && defaults.internal.internal_listen.is_local());
 }
 
 #[test]
@@ -98,6 +100,9 @@ fn every_setting_can_be_given_in_every_layer() {
         "listen" | "internal_listen" | "health_listen" | "tls_listen" => "127.0.0.1:0",
         "internal_hosts" => "fantail,fantail.example",
         "path" => "/events",
+        "tls_client_auth" => "optional",
+        "tls_stream_state" => "kept",
+        "unix_socket_mode" => "600",
         "redis_url" => "redis://db",
         "redis_cluster_nodes" => "n1:6379,n2:1",
         "redis_sentinels" => "s1:26379,s2:1",
@@ -108,8 +113,14 @@ fn every_setting_can_be_given_in_every_layer() {
         | "redis_tls_ca"
         | "redis_tls_cert"
         | "redis_tls_key"
+        | "internal_tls_cert"
+        | "internal_tls_key"
+        | "internal_tls_client_ca"
         | "tls_cert"
-        | "tls_key" => "/run/secrets/x",
+        | "tls_client_ca"
+        | "tls_directory"
+        | "tls_key"
+        | "tls_ticket_keys" => "/run/secrets/x",
         "cors_origin" => "https://a.example",
         "access" => "open",
         "revoked_answer" => "204",
@@ -181,6 +192,14 @@ fn every_setting_can_be_given_in_every_layer() {
             "tls_listen" => vec![("FANTAIL_TLS_CERT", "/x"), ("FANTAIL_TLS_KEY", "/x")],
             "tls_cert" => vec![("FANTAIL_TLS_LISTEN", "127.0.0.1:0"), ("FANTAIL_TLS_KEY", "/x")],
             "tls_key" => vec![("FANTAIL_TLS_LISTEN", "127.0.0.1:0"), ("FANTAIL_TLS_CERT", "/x")],
+            "tls_client_ca" | "tls_directory" | "tls_ticket_keys" => {
+                vec![("FANTAIL_TLS_LISTEN", "127.0.0.1:0"), ("FANTAIL_TLS_CERT", "/x"), ("FANTAIL_TLS_KEY", "/x")]
+            }
+            "internal_tls_cert" => vec![("FANTAIL_INTERNAL_TLS_KEY", "/x")],
+            "internal_tls_key" => vec![("FANTAIL_INTERNAL_TLS_CERT", "/x")],
+            "internal_tls_client_ca" => {
+                vec![("FANTAIL_INTERNAL_TLS_CERT", "/x"), ("FANTAIL_INTERNAL_TLS_KEY", "/x")]
+            }
             "origin_url" => vec![("FANTAIL_ACCESS", "origin")],
             "proxy_protocol" => vec![("FANTAIL_TRUSTED_PROXIES", "10.0.0.0/8")],
             "cors_credentials" => vec![("FANTAIL_CORS_ORIGIN", "https://a.example")],

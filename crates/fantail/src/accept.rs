@@ -9,12 +9,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tracing::warn;
 
 use crate::connection::{self, ShardContext};
+use crate::listening_socket::ListeningSocket;
 use crate::place::Place;
 use crate::reserve::Reserve;
 use crate::tls::TlsServer;
@@ -26,7 +27,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// A listener of a shard.
 pub(crate) struct Door {
-    pub(crate) listener: TcpListener,
+    pub(crate) listener: ListeningSocket,
     /// Connections begin with a TLS handshake.
     pub(crate) tls: Option<Arc<TlsServer>>,
     /// Handshakes that may be under way.

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use fantail_access::{
-    CHANNELS_FIELD, ChannelRules, EXPIRES_IN_FIELD, Grant, GrantFields, RevocationList, RevokedName, SESSION_FIELD,
-    SUBJECT_FIELD, TokenError, TokenRules, TooManyRevocations, TrustedProxies, check_token,
+    CHANNELS_FIELD, ChannelRules, ClientCertificate, EXPIRES_IN_FIELD, Grant, GrantFields, RevocationList, RevokedName,
+    SESSION_FIELD, SUBJECT_FIELD, TokenError, TokenRules, TooManyRevocations, TrustedProxies, check_token,
 };
 use fantail_config::{Access, AccessMode, Config, RevokedAnswer};
 use fantail_shard::StreamRight;
@@ -56,6 +56,8 @@ pub(crate) struct AskedStream<'a> {
     pub(crate) peer: SocketAddr,
     /// The client's address, as a trusted proxy says it.
     pub(crate) client: Option<IpAddr>,
+    /// The certificate that the client has shown.
+    pub(crate) certificate: Option<&'a ClientCertificate>,
     /// The request comes from a page whose origin is on the operator's list.
     pub(crate) is_listed_page: bool,
 }
@@ -186,6 +188,9 @@ impl ReadAccess {
                 }
             }
         }
+        if self.mode == AccessMode::Certificate {
+            grant = Some(self.grant_of_certificate(asked.certificate)?);
+        }
         if self.mode == AccessMode::Proxy {
             grant = Some(self.grant_of_proxy(request.headers(), asked, now)?);
         }
@@ -260,6 +265,16 @@ impl ReadAccess {
             }
             Err(error) => Err(Problem::new(StatusCode::UNAUTHORIZED, error.to_string()).of("token")),
         }
+    }
+
+    /// The grant of the client's certificate.
+    fn grant_of_certificate(&self, certificate: Option<&ClientCertificate>) -> Result<Grant, Problem> {
+        let Some(certificate) = certificate else {
+            let detail = "show a certificate: the names in it say which channels you may read";
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, detail).of("certificate"));
+        };
+        let grant = Grant::of_certificate(certificate, &self.channel_rules.templates);
+        grant.map_err(|error| Problem::new(StatusCode::FORBIDDEN, error.to_string()).of("certificate"))
     }
 
     /// The grant that a trusted proxy has written into the request.

@@ -1,6 +1,5 @@
 //! The parts of a node are made here, in order, and meet here.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 
 use fantail_config::{Config, Limits};
@@ -9,25 +8,27 @@ use fantail_shard::{Admission, OpenBounds};
 use fantail_telemetry::{Metrics, logging};
 
 use crate::access::ReadAccess;
+use crate::banner::Served;
 use crate::cli::format_of;
 use crate::control::{Control, ControlListeners, FilesInUse};
 use crate::descriptors::{ConnectionsMax, connections_max};
 use crate::hub_settings::{hub_settings, shard_settings};
 use crate::internal_access::InternalAccess;
-use crate::listener::Listeners;
+use crate::listener::{Listeners, PublicListener};
 use crate::memory::MemoryBound;
 use crate::new_connections::open_bound;
 use crate::public::PublicSettings;
 use crate::redis_settings::redis_settings;
-use crate::shard_thread::{self, ShardHandle, ShardThread, ShardTls};
-use crate::tls::TlsServer;
+use crate::shard_thread::{self, ShardHandle, ShardSocket, ShardThread};
+use crate::tls::{self, TlsServer};
 
 /// Serves until a signal ends it.
-pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
+pub(crate) fn serve(mut config: Config) -> anyhow::Result<()> {
     logging::init(&config.logging.log_level, format_of(config.logging.log_format))?;
     // The TLS of the Redis client asks for the process's default provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 
+    config.tls.tls_stream_state = tls::stream_state(config.tls.tls_stream_state);
     let redis = redis_settings(&config)?;
     let hub_settings = hub_settings(&config, redis.as_ref())?;
     let access = Arc::new(ReadAccess::new(&config)?);
@@ -41,12 +42,13 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
     metrics.hub().channels_max.set(config.limits.channels_max as u64);
     metrics.hub().connections_max.set(admission.max() as u64);
 
-    let tls = config.tls.tls_listen.map(|_| TlsServer::load(&config.tls)).transpose()?.map(Arc::new);
+    let tls = TlsServer::public(&config.tls)?.map(Arc::new);
+    let internal_tls = TlsServer::internal(&config.internal)?.map(Arc::new);
 
     // Everything is checked; from here on sockets are bound.
-    let Listeners { public: sockets, public_address, tls: tls_listeners, internal, health } = Listeners::bind(&config)?;
-    let tls_address = tls_listeners.as_ref().map(|(_, address)| *address);
-    let tls_sockets = tls_listeners.map(|(sockets, _)| sockets).unwrap_or_default();
+    let Listeners { public: listeners, internal, health, files: socket_files } = Listeners::bind(&config)?;
+    let served = |listener: &PublicListener| Served { address: listener.address.clone(), is_tls: listener.is_tls };
+    let served = listeners.iter().map(served).collect();
     let parts = SharedParts {
         config: &config,
         connections_max,
@@ -56,9 +58,9 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         admission: &admission,
         tls: tls.as_ref(),
     };
-    let shards = parts.spawn_shards(sockets, tls_sockets)?;
+    let shards = parts.spawn_shards(listeners)?;
     let internal_access = Arc::new(InternalAccess::load(&config.internal.internal_tokens)?);
-    let files = FilesInUse { internal_access, tls, metrics: Arc::clone(&metrics) };
+    let files = FilesInUse { internal_access, tls, internal_tls, metrics: Arc::clone(&metrics) };
     Control {
         hub,
         publisher,
@@ -70,11 +72,11 @@ pub(crate) fn serve(config: Config) -> anyhow::Result<()> {
         shards,
         admission,
         listeners: ControlListeners {
-            public_address,
-            tls_address,
+            public: served,
             internal,
             internal_connections_max: connections_max.internal,
             health,
+            socket_files,
         },
         config,
     }
@@ -103,22 +105,22 @@ struct SharedParts<'a> {
 }
 
 impl SharedParts<'_> {
-    /// Starts a thread for each socket, which gets one of the encrypted listener, too, if there is one.
-    fn spawn_shards(
-        &self,
-        sockets: Vec<TcpListener>,
-        tls_sockets: Vec<TcpListener>,
-    ) -> anyhow::Result<Vec<ShardHandle>> {
+    /// Starts the threads. Each gets a socket of every listener.
+    fn spawn_shards(&self, listeners: Vec<PublicListener>) -> anyhow::Result<Vec<ShardHandle>> {
         let settings = shard_settings(self.config);
-        let mut tls_sockets = tls_sockets.into_iter();
-        let spawn = |(index, listener)| {
-            let handshakes_max = self.config.tls.tls_handshakes_max;
-            let tls = self.tls.zip(tls_sockets.next());
-            let tls = tls.map(|(server, listener)| ShardTls { listener, server: Arc::clone(server), handshakes_max });
+        let workers = self.config.engine.workers;
+        let mut sockets: Vec<Vec<ShardSocket>> = (0..workers).map(|_| Vec::new()).collect();
+        for listener in listeners {
+            let tls = self.tls.filter(|_| listener.is_tls);
+            for (of_shard, socket) in sockets.iter_mut().zip(listener.sockets) {
+                of_shard.push(ShardSocket { listener: socket, tls: tls.map(Arc::clone) });
+            }
+        }
+        let spawn = |(index, sockets)| {
             shard_thread::spawn(ShardThread {
                 index: index as u16,
-                listener,
-                tls,
+                sockets,
+                handshakes_max: self.config.tls.tls_handshakes_max,
                 hub: Arc::clone(self.hub),
                 settings: settings.clone(),
                 public: Arc::clone(&self.public),

@@ -2,8 +2,7 @@
 //!
 //! It is for the person who started the program. A log line says the same.
 
-use std::net::SocketAddr;
-
+use fantail_config::ListenAddress;
 use fantail_feed::RedisSettings;
 use tracing::{info, warn};
 
@@ -14,18 +13,43 @@ pub(crate) struct FeedLine {
     publish: Option<String>,
 }
 
+/// An address where the node serves.
+pub(crate) struct Served {
+    pub(crate) address: ListenAddress,
+    pub(crate) is_tls: bool,
+}
+
 pub(crate) struct Banner<'a> {
     pub(crate) shards: usize,
     /// Everyone may read.
     pub(crate) is_open: bool,
     pub(crate) feed: &'a FeedLine,
-    pub(crate) listen: SocketAddr,
-    /// With the path of the streams.
-    pub(crate) public: &'a str,
-    /// The same of the encrypted listener.
-    pub(crate) tls: Option<String>,
-    pub(crate) internal: &'a str,
-    pub(crate) health: Option<&'a str>,
+    /// The listeners for browsers, at least one.
+    pub(crate) public: &'a [Served],
+    /// The path of the streams.
+    pub(crate) path: &'a str,
+    pub(crate) internal: Served,
+    pub(crate) health: Option<Served>,
+}
+
+impl Served {
+    /// Its URL with this path. A unix socket stands in for the host.
+    fn url(&self, path: &str) -> String {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        match &self.address {
+            ListenAddress::Ip(address) => format!("{scheme}://{address}{path}"),
+            unix @ ListenAddress::Unix(_) => format!("{scheme}+{unix}{path}"),
+        }
+    }
+
+    /// The arguments of curl that reach this path.
+    fn curl(&self, path: &str) -> String {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        match &self.address {
+            ListenAddress::Ip(_) => self.url(path),
+            ListenAddress::Unix(socket) => format!("--unix-socket {} {scheme}://localhost{path}", socket.display()),
+        }
+    }
 }
 
 impl FeedLine {
@@ -52,29 +76,39 @@ impl Banner<'_> {
         if is_shown {
             println!("{}", self.text());
         }
-        if self.is_open && !self.listen.ip().to_canonical().is_loopback() {
+        for Served { address, .. } in self.public.iter().filter(|served| self.is_open && !served.address.is_local()) {
             warn!(
-                listen = %self.listen,
+                listen = %address,
                 "everyone who reaches this address reads every channel; docs/access.md tells how to decide who may"
             );
         }
-        let Self { shards, feed, public, tls, internal, health, .. } = self;
-        info!(public, tls, internal, health, feed = feed.name, shards, "serving");
+        let urls = |is_tls| {
+            let served = self.public.iter().filter(|served| served.is_tls == is_tls);
+            let urls: Vec<_> = served.map(|served| served.url(self.path)).collect();
+            (!urls.is_empty()).then(|| urls.join(" "))
+        };
+        let (public, tls, internal) = (urls(false), urls(true), self.internal.url(""));
+        let health = self.health.as_ref().map(|served| served.url(""));
+        info!(public, tls, internal, health, feed = self.feed.name, shards = self.shards, "serving");
     }
 
     fn text(&self) -> String {
-        let Self { shards, feed, public, tls, internal, health, .. } = self;
+        let Self { shards, feed, path, internal, health, .. } = self;
         let mut lines = vec![
             format!("fantail {} serves with {shards} shards", env!("CARGO_PKG_VERSION")),
             format!("feed     {}", feed.name),
-            format!("public   {public}"),
         ];
-        lines.extend(tls.as_ref().map(|tls| format!("tls      {tls}")));
-        lines.push(format!("internal {internal}"));
-        lines.extend(health.map(|health| format!("health   {health}")));
+        for served in self.public {
+            let word = if served.is_tls { "tls     " } else { "public  " };
+            lines.push(format!("{word} {}", served.url(path)));
+        }
+        lines.push(format!("internal {}", internal.url("")));
+        lines.extend(health.as_ref().map(|health| format!("health   {}", health.url(""))));
         lines.push(String::new());
-        lines.push(format!("subscribe  curl -N {public}/demo"));
-        lines.push(format!("publish    curl -d hello {internal}/publish/demo"));
+        if let Some(served) = self.public.first() {
+            lines.push(format!("subscribe  curl -N {}", served.curl(&format!("{path}/demo"))));
+        }
+        lines.push(format!("publish    curl -d hello {}", internal.curl("/publish/demo")));
         lines.extend(feed.publish.as_ref().map(|line| format!("or         {line}")));
         lines.join("\n")
     }

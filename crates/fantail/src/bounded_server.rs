@@ -13,12 +13,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
+use crate::listening_socket::ListeningSocket;
 use crate::problem::Answer;
+use crate::tls::{HANDSHAKE_DEADLINE, TlsServer};
 
 /// The shortest time between two log lines that say that there is no room.
 const FULL_LOG_INTERVAL: Duration = Duration::from_mins(1);
@@ -28,7 +31,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// A listener and its bounds.
 pub(crate) struct BoundedServer {
-    pub(crate) listener: TcpListener,
+    pub(crate) listener: ListeningSocket,
+    /// Connections begin with a handshake.
+    pub(crate) tls: Option<Arc<TlsServer>>,
     /// Connections that are served at a time.
     pub(crate) connections_max: usize,
     /// The longest life of a connection, if it has an end.
@@ -43,7 +48,7 @@ impl BoundedServer {
     where
         F: Future<Output = Answer> + Send + 'static,
     {
-        let Self { listener, connections_max, connection_deadline, http, told_when_full } = self;
+        let Self { listener, tls, connections_max, connection_deadline, http, told_when_full } = self;
         let room = Arc::new(Semaphore::new(connections_max));
         let mut told_full: Option<Instant> = None;
         loop {
@@ -55,7 +60,7 @@ impl BoundedServer {
             match listener.accept().await {
                 Ok((socket, peer)) => {
                     let answer = answer.clone();
-                    let connection = serve(http.clone(), socket, move |request| answer(request, peer));
+                    let connection = begin(http.clone(), tls.clone(), socket, move |request| answer(request, peer));
                     tokio::spawn(async move {
                         match connection_deadline {
                             Some(deadline) => drop(timeout(deadline, connection).await),
@@ -73,12 +78,28 @@ impl BoundedServer {
     }
 }
 
-async fn serve<F>(http: http1::Builder, socket: TcpStream, answer: impl Fn(Request<Incoming>) -> F)
-where
+async fn begin<F>(
+    http: http1::Builder,
+    tls: Option<Arc<TlsServer>>,
+    socket: TcpStream,
+    answer: impl Fn(Request<Incoming>) -> F,
+) where
     F: Future<Output = Answer>,
 {
     // An answer is small and nothing follows it: do not wait for more.
     let _ = socket.set_nodelay(true);
+    let Some(tls) = tls else { return serve(http, socket, answer).await };
+    match tls.handshake(socket, HANDSHAKE_DEADLINE, None).await {
+        Ok(stream) => serve(http, stream, answer).await,
+        Err(error) => debug!(%error, "a TLS handshake with the internal listener failed"),
+    }
+}
+
+async fn serve<F, S>(http: http1::Builder, socket: S, answer: impl Fn(Request<Incoming>) -> F)
+where
+    F: Future<Output = Answer>,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let service = service_fn(move |request| {
         let answer = answer(request);
         async move { Ok::<_, Infallible>(answer.await) }

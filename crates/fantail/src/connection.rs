@@ -17,7 +17,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Context;
-use fantail_shard::{AddressPermit, Admission, Shard, Shed, StreamRight, Subscribe, TlsSealer};
+use fantail_access::ClientCertificate;
+use fantail_config::TlsStreamState;
+use fantail_shard::{AddressPermit, Admission, Sealer, Shard, Shed, StreamRight, Subscribe};
 use fantail_telemetry::{ShardCounters, StatusClass};
 use fantail_wire::Closing;
 use http::{Request, StatusCode};
@@ -37,7 +39,7 @@ use crate::access::Answers;
 use crate::place::Place;
 use crate::problem::Answer;
 use crate::proxy_header;
-use crate::public::{Accepted, Decision, PublicSettings};
+use crate::public::{Accepted, Client, Decision, PublicSettings};
 use crate::refusals::Refusals;
 use crate::request_log::RequestLine;
 use crate::reserve::{come_back_later, turn_away};
@@ -74,12 +76,13 @@ impl ShardContext {
 }
 
 /// The other end of a connection.
-#[derive(Clone, Copy)]
 struct Peer {
     /// As the socket sees it, or as the PROXY protocol says.
     address: SocketAddr,
     /// The same, if the PROXY protocol says it.
     proxied: Option<IpAddr>,
+    /// The certificate that it has shown.
+    certificate: Option<ClientCertificate>,
 }
 
 /// The place where the service leaves an accepted subscribe.
@@ -96,18 +99,18 @@ struct Noted {
 /// The layer between a socket and the HTTP server.
 trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
     /// The bare socket, and what seals the bytes that are yet to be sent.
-    async fn take_apart(self) -> io::Result<(TcpStream, Option<TlsSealer>)>;
+    async fn take_apart(self, state: TlsStreamState) -> io::Result<(std::net::TcpStream, Option<Sealer>)>;
 }
 
 impl Transport for TcpStream {
-    async fn take_apart(self) -> io::Result<(TcpStream, Option<TlsSealer>)> {
-        Ok((self, None))
+    async fn take_apart(self, _: TlsStreamState) -> io::Result<(std::net::TcpStream, Option<Sealer>)> {
+        Ok((self.into_std()?, None))
     }
 }
 
 impl Transport for TlsStream<TcpStream> {
-    async fn take_apart(self) -> io::Result<(TcpStream, Option<TlsSealer>)> {
-        let (socket, sealer) = tls::dissolve(self).await?;
+    async fn take_apart(self, state: TlsStreamState) -> io::Result<(std::net::TcpStream, Option<Sealer>)> {
+        let (socket, sealer) = tls::take_apart(self, state).await?;
         Ok((socket, Some(sealer)))
     }
 }
@@ -120,7 +123,7 @@ pub(crate) async fn serve(
     entrance: Entrance,
     context: Rc<ShardContext>,
 ) {
-    let Some(peer) = behind_proxy(&mut socket, peer, &context).await else { return };
+    let Some(mut peer) = behind_proxy(&mut socket, peer, &context).await else { return };
     if context.settings.proxy_protocol {
         let Some(address) = context.admit(peer.address.ip()) else { return };
         place.address = address;
@@ -131,14 +134,17 @@ pub(crate) async fn serve(
         // A connection that says nothing takes no place from those that do.
         timeout(deadline, socket.readable()).await??;
         let place = entrance.handshakes.acquire_owned().await.map_err(io::Error::other)?;
-        tls.handshake(socket, deadline, place).await
+        tls.handshake(socket, deadline, Some(place)).await
     };
     let stream = tokio::select! {
         stream = handshake => stream,
         () = drain_begins(context.draining.clone()) => return,
     };
     match stream {
-        Ok(stream) => serve_on(stream, peer, place, context).await,
+        Ok(stream) => {
+            peer.certificate = tls::client_certificate(&stream);
+            serve_on(stream, peer, place, context).await;
+        }
         Err(error) => debug!(%error, "a TLS handshake failed"),
     }
 }
@@ -148,7 +154,7 @@ async fn serve_on<S: Transport>(socket: S, peer: Peer, place: Place, context: Rc
     // A place in the reserve is for one answer.
     let http = http(&context.settings, !place.is_in_reserve());
     let place = RefCell::new(place);
-    let service = service_fn(|request| answer(request, peer, &context, &place, &note));
+    let service = service_fn(|request| answer(request, &peer, &context, &place, &note));
     let (socket, flushed) = Unflushed::new(socket);
     let mut connection = http.serve_connection(TokioIo::new(socket), service);
     let mut drain_begins = pin!(drain_begins(context.draining.clone()));
@@ -178,9 +184,9 @@ async fn serve_on<S: Transport>(socket: S, peer: Peer, place: Place, context: Rc
     });
     if let Some(noted) = accepted.await {
         let stream = connection.into_parts().io.into_inner().into_inner();
-        match stream.take_apart().await {
-            Ok((socket, sealer)) => hand_over(socket, sealer, peer, noted, place.into_inner(), &context),
-            Err(error) => debug!(%error, "a TLS connection cannot become a stream"),
+        match stream.take_apart(context.settings.tls_stream_state).await {
+            Ok((socket, sealer)) => hand_over(socket, sealer, &peer, noted, place.into_inner(), &context),
+            Err(error) => debug!(%error, "a connection cannot become a stream"),
         }
     }
 }
@@ -189,7 +195,7 @@ async fn serve_on<S: Transport>(socket: S, peer: Peer, place: Place, context: Rc
 async fn behind_proxy(socket: &mut TcpStream, peer: SocketAddr, context: &ShardContext) -> Option<Peer> {
     let settings = &context.settings;
     if !settings.proxy_protocol {
-        return Some(Peer { address: peer, proxied: None });
+        return Some(Peer { address: peer, proxied: None, certificate: None });
     }
     let taken = async {
         anyhow::ensure!(
@@ -204,7 +210,8 @@ async fn behind_proxy(socket: &mut TcpStream, peer: SocketAddr, context: &ShardC
     };
     match taken {
         Ok(client) => {
-            Some(Peer { address: client.unwrap_or(peer), proxied: client.map(|client| client.ip().to_canonical()) })
+            let proxied = client.map(|client| client.ip().to_canonical());
+            Some(Peer { address: client.unwrap_or(peer), proxied, certificate: None })
         }
         Err(error) => {
             context.counters.proxy_headers_missing.add(1);
@@ -225,20 +232,16 @@ async fn drain_begins(mut draining: watch::Receiver<bool>) {
     let _ = draining.wait_for(|draining| *draining).await;
 }
 
-/// Takes the socket out of this thread's runtime and gives it to the shard. Bytes behind the request are dropped with
-/// hyper's buffer: the head says `Connection: close`, so they are no request.
+/// Gives the socket to the shard. Bytes behind the request are dropped with hyper's buffer: the head says
+/// `Connection: close`, so they are no request.
 fn hand_over(
-    socket: TcpStream,
-    sealer: Option<TlsSealer>,
-    peer: Peer,
+    socket: std::net::TcpStream,
+    sealer: Option<Sealer>,
+    peer: &Peer,
     noted: Noted,
     place: Place,
     context: &ShardContext,
 ) {
-    let socket = match socket.into_std() {
-        Ok(socket) => socket,
-        Err(error) => return debug!(%error, "a socket could not leave the runtime"),
-    };
     let Some((permit, address)) = place.into_permits() else { return };
     let Noted {
         accepted,
@@ -287,10 +290,11 @@ fn hand_over(
 }
 
 /// Decides, and first asks for whatever the decision needs.
-async fn decide(request: &Request<Incoming>, peer: SocketAddr, context: &ShardContext) -> Decision {
+async fn decide(request: &Request<Incoming>, peer: &Peer, context: &ShardContext) -> Decision {
     let mut answers = Answers::default();
+    let client = Client { peer: peer.address, certificate: peer.certificate.as_ref() };
     loop {
-        match context.settings.decide(request, peer, &answers) {
+        match context.settings.decide(request, client, &answers) {
             Decision::Ask(question) => context.settings.access.ask(question, &mut answers).await,
             decided => return decided,
         }
@@ -299,14 +303,13 @@ async fn decide(request: &Request<Incoming>, peer: SocketAddr, context: &ShardCo
 
 async fn answer(
     request: Request<Incoming>,
-    peer: Peer,
+    peer: &Peer,
     context: &ShardContext,
     place: &RefCell<Place>,
     note: &Note,
 ) -> Result<Answer, Infallible> {
-    let peer = peer.address;
-    let client = context.settings.client(peer, request.headers());
-    let line = RequestLine::begin("public", Some(peer), client, &request);
+    let client = context.settings.client(peer.address, request.headers());
+    let line = RequestLine::begin("public", Some(peer.address), client, &request);
     let requests = &context.counters.requests;
     let answer = match decide(&request, peer, context).await {
         Decision::Answer(answer) => answer,
@@ -324,7 +327,7 @@ async fn answer(
                 }
                 Ok(_) => turn_away(&accepted, context),
                 Err(bound) => {
-                    context.refusals.add(bound, client.unwrap_or(peer.ip()));
+                    context.refusals.add(bound, client.unwrap_or(peer.address.ip()));
                     let (reason, detail) = stream_places::told(bound);
                     come_back_later(&accepted, context, reason, detail)
                 }

@@ -3,11 +3,10 @@
 //! It waits on the feed's sockets, the shards' interest, its sweep, internal requests and signals. Everything that
 //! changes a log happens on this thread.
 
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use anyhow::Context;
-use fantail_config::{Config, LogFormat};
+use fantail_config::{Config, ListenAddress, LogFormat};
 use fantail_feed::{Feed, MemoryFeed, RedisFeed, RedisSettings};
 use fantail_hub::{Hub, Publisher};
 use fantail_shard::Admission;
@@ -17,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::access::{FILES_INTERVAL, ReadAccess};
-use crate::banner::{Banner, FeedLine};
+use crate::banner::{Banner, FeedLine, Served};
 use crate::drain;
 use crate::feed_news;
 use crate::hangup;
@@ -26,6 +25,7 @@ use crate::intake::NodeIntake;
 use crate::interest;
 use crate::internal::{self, Internal};
 use crate::internal_access::InternalAccess;
+use crate::listening_socket::{BoundSocket, SocketFile};
 use crate::memory::{self, MemoryBound};
 use crate::revocations;
 use crate::running_node::RunningNode;
@@ -50,11 +50,13 @@ pub(crate) struct Control {
 
 /// The listeners of the control thread, and the addresses of the shards'.
 pub(crate) struct ControlListeners {
-    pub(crate) public_address: SocketAddr,
-    pub(crate) tls_address: Option<SocketAddr>,
-    pub(crate) internal: TcpListener,
+    /// The addresses of the shards.
+    pub(crate) public: Vec<Served>,
+    pub(crate) internal: (BoundSocket, ListenAddress),
     pub(crate) internal_connections_max: usize,
-    pub(crate) health: Option<TcpListener>,
+    pub(crate) health: Option<(BoundSocket, ListenAddress)>,
+    /// They go away with the control thread.
+    pub(crate) socket_files: Vec<SocketFile>,
 }
 
 impl Control {
@@ -70,10 +72,13 @@ impl Control {
     async fn serve(self) -> anyhow::Result<()> {
         let signals = drain::Signals::install()?;
         let config = self.config;
-        let ControlListeners { public_address, tls_address, internal, internal_connections_max, health } =
-            self.listeners;
-        let (listener, internal_url) = listening(internal)?;
-        let health_listening = health.map(listening).transpose()?;
+        let ControlListeners {
+            public,
+            internal,
+            internal_connections_max,
+            health: health_listener,
+            socket_files: _socket_files,
+        } = self.listeners;
         let is_open = self.access.is_open();
         let feed_line = FeedLine::of(self.redis.as_ref());
         let commands: Vec<_> = self.shards.iter().map(|shard| shard.commands.clone()).collect();
@@ -101,23 +106,25 @@ impl Control {
         let files = Arc::new(self.files);
         files.tell_expiry();
         hangup::read_again(Arc::clone(&node), Arc::clone(&files))?;
-        let internal_access = Arc::clone(&files.internal_access);
+        let (internal_access, internal_tls) = (Arc::clone(&files.internal_access), files.internal_tls.clone());
         tokio::spawn(read_files_again(files));
+        let (socket, address) = internal;
         let internal = Internal::new(&config, node, Arc::clone(&health), internal_access, internal_connections_max);
-        tokio::spawn(internal::run(listener, Arc::new(internal)));
-        let health_url = health_listening.map(|(listener, url)| {
-            tokio::spawn(health::run(listener, health));
-            url
-        });
+        let internal_served = Served { address, is_tls: internal_tls.is_some() };
+        tokio::spawn(internal::run(socket.listen()?, internal_tls, Arc::new(internal)));
+        let mut health_served = None;
+        if let Some((socket, address)) = health_listener {
+            tokio::spawn(health::run(socket.listen()?, health));
+            health_served = Some(Served { address, is_tls: false });
+        }
         Banner {
             is_open,
             shards: self.shards.len(),
             feed: &feed_line,
-            listen: public_address,
-            tls: tls_address.map(|address| format!("https://{address}{}", config.public.path)),
-            public: &format!("http://{}{}", public_address, config.public.path),
-            internal: &internal_url,
-            health: health_url.as_deref(),
+            public: &public,
+            path: &config.public.path,
+            internal: internal_served,
+            health: health_served,
         }
         // Its lines are for a person; the log tells the same to a collector of JSON.
         .tell(config.logging.log_format == LogFormat::Text);
@@ -129,6 +136,7 @@ impl Control {
 pub(crate) struct FilesInUse {
     pub(crate) internal_access: Arc<InternalAccess>,
     pub(crate) tls: Option<Arc<TlsServer>>,
+    pub(crate) internal_tls: Option<Arc<TlsServer>>,
     /// Told when a certificate expires.
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -137,15 +145,16 @@ impl FilesInUse {
     /// Reads tokens and certificates again.
     pub(crate) fn read_again(&self) {
         self.internal_access.read_files_again();
-        if let Some(tls) = &self.tls {
+        for tls in [&self.tls, &self.internal_tls].into_iter().flatten() {
             tls.read_files_again();
         }
         self.tell_expiry();
     }
 
     fn tell_expiry(&self) {
-        let expires_at = self.tls.as_ref().map_or(0, |tls| tls.expires_at());
-        self.metrics.hub().tls_certificate_expiry.set(expires_at);
+        let listeners = [&self.tls, &self.internal_tls].into_iter().flatten();
+        let first = listeners.filter_map(|tls| tls.expires_at()).min();
+        self.metrics.hub().tls_certificate_expiry.set(first.unwrap_or(0));
     }
 }
 
@@ -155,12 +164,6 @@ async fn read_files_again(files: Arc<FilesInUse>) {
         tokio::time::sleep(FILES_INTERVAL).await;
         files.read_again();
     }
-}
-
-/// A bound socket for the runtime, and its URL.
-fn listening(listener: TcpListener) -> anyhow::Result<(tokio::net::TcpListener, String)> {
-    let url = format!("http://{}", listener.local_addr().context("a bound socket has no address")?);
-    Ok((tokio::net::TcpListener::from_std(listener).context("cannot take the listener")?, url))
 }
 
 /// Makes the feed and connects it to the intake.

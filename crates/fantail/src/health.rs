@@ -13,12 +13,12 @@ use http::header::ACCEPT;
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::server::conn::http1;
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::bounded_server::BoundedServer;
 use crate::feed_figures::FeedFigures;
 use crate::json_answer::{json_answer, typed_answer};
+use crate::listening_socket::ListeningSocket;
 use crate::problem::{Answer, Problem};
 use crate::request_log::RequestLine;
 use crate::running_node::RunningNode;
@@ -38,12 +38,13 @@ pub(crate) struct Health {
 
 /// Answers health on a listener of its own, for ever. A request needs no particular `Host`: nothing can be changed
 /// here, and a web page could learn nothing but numbers.
-pub(crate) async fn run(listener: TcpListener, health: Arc<Health>) {
+pub(crate) async fn run(listener: ListeningSocket, health: Arc<Health>) {
     let mut http = http1::Builder::new();
     // One request for each connection, so that nobody holds a place between two probes.
     http.half_close(true).keep_alive(false);
     let server = BoundedServer {
         listener,
+        tls: None,
         connections_max: CONNECTIONS_MAX,
         connection_deadline: Some(CONNECTION_DEADLINE),
         http,

@@ -19,13 +19,13 @@ use hyper_util::rt::TokioTimer;
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::bounded_server::BoundedServer;
 use crate::health::{Health, only_read};
 use crate::internal_access::{InternalAccess, RequestRights};
 use crate::json_answer::json_answer;
+use crate::listening_socket::ListeningSocket;
 use crate::problem::{Answer, Problem};
 use crate::public::check_host;
 use crate::publish_batch::{BatchResults, receipt_json};
@@ -34,6 +34,7 @@ use crate::request_log::RequestLine;
 use crate::response_head::with_headers;
 use crate::revocations::Revocation;
 use crate::running_node::RunningNode;
+use crate::tls::TlsServer;
 use crate::web_page::{refuse_other_names, refuse_pages};
 
 /// Items of a listing, unless the query says otherwise, and the most that the query may ask for.
@@ -61,7 +62,7 @@ pub(crate) struct Internal {
 }
 
 /// Serves for ever.
-pub(crate) async fn run(listener: TcpListener, internal: Arc<Internal>) {
+pub(crate) async fn run(listener: ListeningSocket, tls: Option<Arc<TlsServer>>, internal: Arc<Internal>) {
     let mut http = http1::Builder::new();
     // A client that closes its side right behind its request is still answered.
     http.timer(TokioTimer::new())
@@ -70,6 +71,7 @@ pub(crate) async fn run(listener: TcpListener, internal: Arc<Internal>) {
         .max_buf_size(internal.limits.head_bytes_max.max(8 * 1024) * 2);
     let server = BoundedServer {
         listener,
+        tls,
         connections_max: internal.connections_max,
         connection_deadline: None,
         http,

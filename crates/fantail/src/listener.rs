@@ -1,11 +1,13 @@
 //! Listening sockets, bound before any thread starts.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use fantail_config::{Config, Internal};
+use fantail_config::{Config, Internal, ListenAddress};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use crate::listening_socket::{BoundSocket, SocketFile, bind_unix};
 
 /// Connections that the kernel completes and holds; it cuts the number to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -16,58 +18,103 @@ const PROBE_AFTER: Duration = Duration::from_mins(1);
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(crate) struct Listeners {
-    /// One socket for each shard, all on one address.
-    pub(crate) public: Vec<TcpListener>,
-    /// The address of the public sockets, with the port that the kernel chose if it was 0.
-    pub(crate) public_address: SocketAddr,
-    /// The encrypted ones in the same way, if there are any.
-    pub(crate) tls: Option<(Vec<TcpListener>, SocketAddr)>,
-    pub(crate) internal: TcpListener,
-    pub(crate) health: Option<TcpListener>,
+    /// One of each address of `listen`, then of `tls_listen`.
+    pub(crate) public: Vec<PublicListener>,
+    pub(crate) internal: (BoundSocket, ListenAddress),
+    pub(crate) health: Option<(BoundSocket, ListenAddress)>,
+    /// The names of the unix sockets among them.
+    pub(crate) files: Vec<SocketFile>,
+}
+
+/// An address on which every shard listens.
+pub(crate) struct PublicListener {
+    /// With the port that the kernel chose if it was 0.
+    pub(crate) address: ListenAddress,
+    pub(crate) is_tls: bool,
+    /// One for each shard.
+    pub(crate) sockets: Vec<BoundSocket>,
 }
 
 impl Listeners {
     /// Binds all of them, or none.
     pub(crate) fn bind(config: &Config) -> anyhow::Result<Self> {
-        let Internal { internal_listen, health_listen, .. } = config.internal;
-        let (public, public_address) = bind_public("listen", config.public.listen, config)?;
-        let tls = config.tls.tls_listen.map(|address| bind_public("tls_listen", address, config)).transpose()?;
-        let internal = bind_control("internal_listen", internal_listen)?;
-        let health = health_listen.map(|address| bind_control("health_listen", address)).transpose()?;
-        Ok(Self { public, public_address, tls, internal, health })
+        let Internal { internal_listen, health_listen, .. } = &config.internal;
+        let mut binding = Binding { config, files: Vec::new() };
+        let plain = config.public.listen.iter().map(|address| ("listen", address));
+        let encrypted = config.tls.tls_listen.iter().map(|address| ("tls_listen", address));
+        let public = plain.chain(encrypted).map(|(setting, address)| {
+            let told = || cannot_listen(setting, address);
+            let (sockets, address) = binding.bind_public(address).with_context(told)?;
+            Ok(PublicListener { address, is_tls: setting == "tls_listen", sockets })
+        });
+        let public = public.collect::<anyhow::Result<_>>()?;
+        let mut control = |setting, address| {
+            let told = || cannot_listen(setting, address);
+            binding.bind_control(address).with_context(told)
+        };
+        let internal = control("internal_listen", internal_listen)?;
+        let health = health_listen.as_ref().map(|address| control("health_listen", address)).transpose()?;
+        Ok(Self { public, internal, health, files: binding.files })
     }
 }
 
-/// Binds a socket per worker to one address (`SO_REUSEPORT`): the kernel spreads connections over them.
-/// `setting` names the address.
-fn bind_public(
-    setting: &str,
-    mut address: SocketAddr,
-    config: &Config,
-) -> anyhow::Result<(Vec<TcpListener>, SocketAddr)> {
-    let workers = config.engine.workers;
-    // Sockets that share a port share it with any other process of this user that asks to. A bind that does not ask
-    // fails if another process is there already. Otherwise a forgotten process would get half of the connections.
-    if !config.public.listen_shared {
-        drop(bind(address, false).with_context(|| cannot_listen(setting, address))?);
-    }
-    let mut sockets = Vec::with_capacity(workers);
-    for _ in 0..workers {
-        let socket = bind(address, true).with_context(|| cannot_listen(setting, address))?;
-        configure(&socket, config.streams.send_buffer_bytes).context("cannot set socket options")?;
-        socket.listen(BACKLOG).with_context(|| cannot_listen(setting, address))?;
-        let listener = TcpListener::from(socket);
-        address = listener.local_addr().context("a bound socket has no address")?; // the port, if it was 0
-        sockets.push(listener);
-    }
-    Ok((sockets, address))
+struct Binding<'a> {
+    config: &'a Config,
+    files: Vec<SocketFile>,
 }
 
-/// Binds a listener of the control thread, which no other process shares. `setting` names its address.
-fn bind_control(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let socket = bind(address, false).with_context(|| cannot_listen(setting, address))?;
-    socket.listen(BACKLOG).with_context(|| cannot_listen(setting, address))?;
-    Ok(socket.into())
+impl Binding<'_> {
+    /// Binds a socket per worker to one address (`SO_REUSEPORT`): the kernel spreads connections over them. The workers share
+    /// a unix socket, and the first of them that comes gets the connection.
+    fn bind_public(&mut self, address: &ListenAddress) -> anyhow::Result<(Vec<BoundSocket>, ListenAddress)> {
+        let (workers, send_buffer_bytes) = (self.config.engine.workers, self.config.streams.send_buffer_bytes);
+        let mut address = match address {
+            ListenAddress::Ip(address) => *address,
+            ListenAddress::Unix(path) => {
+                let socket = self.bind_unix(path)?;
+                socket.set_send_buffer_size(send_buffer_bytes)?;
+                let socket = BoundSocket::Unix(socket.into());
+                let sockets = (0..workers).map(|_| socket.share()).collect::<Result<_, _>>()?;
+                return Ok((sockets, address.clone()));
+            }
+        };
+        // Sockets that share a port share it with any other process of this user that asks to. A bind that does not ask
+        // fails if another process is there already. Otherwise a forgotten process would get half of the connections.
+        if !self.config.public.listen_shared {
+            drop(bind(address, false)?);
+        }
+        let mut sockets = Vec::with_capacity(workers);
+        for _ in 0..workers {
+            let socket = bind(address, true)?;
+            configure(&socket, send_buffer_bytes).context("cannot set socket options")?;
+            socket.listen(BACKLOG)?;
+            let listener = std::net::TcpListener::from(socket);
+            address = listener.local_addr().context("a bound socket has no address")?; // the port, if it was 0
+            sockets.push(BoundSocket::Ip(listener));
+        }
+        Ok((sockets, ListenAddress::Ip(address)))
+    }
+
+    /// Binds a listener of the control thread, which no other process shares.
+    fn bind_control(&mut self, address: &ListenAddress) -> anyhow::Result<(BoundSocket, ListenAddress)> {
+        match address {
+            ListenAddress::Unix(path) => Ok((BoundSocket::Unix(self.bind_unix(path)?.into()), address.clone())),
+            ListenAddress::Ip(address) => {
+                let socket = bind(*address, false)?;
+                socket.listen(BACKLOG)?;
+                let listener = std::net::TcpListener::from(socket);
+                let address = listener.local_addr().context("a bound socket has no address")?;
+                Ok((BoundSocket::Ip(listener), ListenAddress::Ip(address)))
+            }
+        }
+    }
+
+    fn bind_unix(&mut self, path: &std::path::Path) -> anyhow::Result<Socket> {
+        let public = &self.config.public;
+        let (socket, file) = bind_unix(path, public.unix_socket_mode, public.listen_shared, BACKLOG)?;
+        self.files.push(file);
+        Ok(socket)
+    }
 }
 
 fn bind(address: SocketAddr, shared: bool) -> std::io::Result<Socket> {
@@ -88,6 +135,6 @@ fn configure(socket: &Socket, send_buffer_bytes: usize) -> std::io::Result<()> {
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_INTERVAL))
 }
 
-fn cannot_listen(setting: &str, address: SocketAddr) -> String {
+fn cannot_listen(setting: &str, address: &ListenAddress) -> String {
     format!("cannot listen on {address} (setting {setting})")
 }

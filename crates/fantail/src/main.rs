@@ -25,6 +25,7 @@ mod internal;
 mod internal_access;
 mod json_answer;
 mod listener;
+mod listening_socket;
 mod memory;
 mod new_connections;
 mod place;

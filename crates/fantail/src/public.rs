@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fantail_access::{CorsDecision, CorsPolicy, TrustedProxies};
-use fantail_config::Config;
+use fantail_access::{ClientCertificate, CorsDecision, CorsPolicy, TrustedProxies};
+use fantail_config::{Config, TlsStreamState};
 use fantail_wire::{ChannelName, Framing, Lanes};
 use http::header::{ACCEPT, HOST, HeaderMap, ORIGIN};
 use http::uri::Authority;
@@ -46,6 +46,15 @@ pub(crate) struct PublicSettings {
     /// Connections begin with a header of the PROXY protocol.
     pub(crate) proxy_protocol: bool,
     pub(crate) access: Arc<ReadAccess>,
+    /// The part of a TLS connection that its stream keeps.
+    pub(crate) tls_stream_state: TlsStreamState,
+}
+
+/// The other end of a connection, as far as it can be known before a request.
+#[derive(Clone, Copy)]
+pub(crate) struct Client<'a> {
+    pub(crate) peer: SocketAddr,
+    pub(crate) certificate: Option<&'a ClientCertificate>,
 }
 
 /// The outcome of a request.
@@ -95,6 +104,7 @@ impl PublicSettings {
             trusted_proxies,
             proxy_protocol: public.proxy_protocol,
             access,
+            tls_stream_state: config.tls.tls_stream_state,
         })
     }
 
@@ -108,10 +118,10 @@ impl PublicSettings {
     }
 
     /// Decides about a request with the answers so far.
-    pub(crate) fn decide<B: Body>(&self, request: &Request<B>, peer: SocketAddr, answers: &Answers) -> Decision {
+    pub(crate) fn decide<B: Body>(&self, request: &Request<B>, client: Client<'_>, answers: &Answers) -> Decision {
         let cors = self.cors.decide(request.headers().get_all(ORIGIN).iter().map(http::HeaderValue::as_bytes));
         let decision =
-            self.route(request, peer, &cors, answers).unwrap_or_else(|problem| Decision::Answer(problem.into()));
+            self.route(request, client, &cors, answers).unwrap_or_else(|problem| Decision::Answer(problem.into()));
         let decision = match decision {
             Decision::Answer(answer) if request.method() == Method::OPTIONS => {
                 Decision::Answer(with_headers(answer, cors.preflight_headers()))
@@ -125,7 +135,7 @@ impl PublicSettings {
     fn route<B: Body>(
         &self,
         request: &Request<B>,
-        peer: SocketAddr,
+        Client { peer, certificate }: Client<'_>,
         cors: &CorsDecision,
         answers: &Answers,
     ) -> Result<Decision, Problem> {
@@ -145,6 +155,7 @@ impl PublicSettings {
             channels: &subscribe.channels,
             peer,
             client: self.client(peer, request.headers()),
+            certificate,
             is_listed_page: cors.is_listed(),
         };
         let permission = match self.access.decide(request, &asked, answers)? {

@@ -1,6 +1,5 @@
 //! A shard's thread: one runtime, one listener, one engine.
 
-use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
@@ -14,6 +13,7 @@ use tokio::task::LocalSet;
 
 use crate::accept::{self, Door};
 use crate::connection::ShardContext;
+use crate::listening_socket::BoundSocket;
 use crate::public::PublicSettings;
 use crate::refusals::Refusals;
 use crate::reserve::Reserve;
@@ -25,9 +25,10 @@ const COMMANDS_MAX: usize = 16;
 /// The parts of a shard's thread.
 pub(crate) struct ShardThread {
     pub(crate) index: u16,
-    pub(crate) listener: TcpListener,
-    /// The listener for TLS, and what its handshakes need.
-    pub(crate) tls: Option<ShardTls>,
+    /// Its listeners.
+    pub(crate) sockets: Vec<ShardSocket>,
+    /// The places for handshakes of TLS.
+    pub(crate) handshakes_max: usize,
     pub(crate) hub: Arc<Hub>,
     pub(crate) settings: ShardSettings,
     pub(crate) public: Arc<PublicSettings>,
@@ -37,11 +38,11 @@ pub(crate) struct ShardThread {
     pub(crate) reserve_places: usize,
 }
 
-/// A shard's part of the encrypted listener.
-pub(crate) struct ShardTls {
-    pub(crate) listener: TcpListener,
-    pub(crate) server: Arc<TlsServer>,
-    pub(crate) handshakes_max: usize,
+/// A shard's socket of one address.
+pub(crate) struct ShardSocket {
+    pub(crate) listener: BoundSocket,
+    /// Connections begin with a handshake.
+    pub(crate) tls: Option<Arc<TlsServer>>,
 }
 
 /// The control thread's side of a shard.
@@ -72,23 +73,21 @@ fn run(
     commands: mpsc::Receiver<ShardCommand>,
     draining: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let ShardThread { index, listener, tls, hub, settings, public, counters, admission, reserve_places } = parts;
+    let ShardThread { index, sockets, handshakes_max, hub, settings, public, counters, admission, reserve_places } =
+        parts;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot make a runtime")?;
     LocalSet::new().block_on(&runtime, async move {
-        let listener = tokio::net::TcpListener::from_std(listener).context("cannot take the listener")?;
         let (shard, engine) = Shard::new(hub, index, settings, Arc::clone(&counters), Arc::clone(&admission), commands)
             .context("cannot make a poll")?;
         let refusals = Refusals::new(Arc::clone(&counters));
         let context = Rc::new(ShardContext { shard, settings: public, counters, admission, draining, refusals });
+        let handshakes = Arc::new(Semaphore::new(handshakes_max));
         // Each listener has its part of the reserve.
-        let places = if tls.is_some() { (reserve_places / 2).max(1) } else { reserve_places };
-        let door = Door { listener, tls: None, handshakes: Arc::new(Semaphore::new(0)) };
-        tokio::task::spawn_local(accept::run(door, Reserve::new(places), Rc::clone(&context)));
-        if let Some(ShardTls { listener, server, handshakes_max }) = tls {
-            let listener = tokio::net::TcpListener::from_std(listener).context("cannot take the listener")?;
-            let door = Door { listener, tls: Some(server), handshakes: Arc::new(Semaphore::new(handshakes_max)) };
-            tokio::task::spawn_local(accept::run(door, Reserve::new(places), context));
+        let places = (reserve_places / sockets.len().max(1)).max(1);
+        for ShardSocket { listener, tls } in sockets {
+            let door = Door { listener: listener.listen()?, tls, handshakes: Arc::clone(&handshakes) };
+            tokio::task::spawn_local(accept::run(door, Reserve::new(places), Rc::clone(&context)));
         }
         engine.await.context("a shard cannot poll its sockets")
     })

@@ -16,8 +16,7 @@ use crate::engine::Engine;
 use crate::shard::ShardSettings;
 use crate::slice::Slice;
 use crate::slow_policies::SlowPolicies;
-use crate::streams::{Key, StreamRight, Subscribe};
-use crate::tls_record::TlsSealer;
+use crate::streams::{Key, Sealer, StreamRight, Subscribe};
 
 /// An engine, the control thread's side of its hub, and the clients' side of its sockets.
 pub(crate) struct Harness {
@@ -68,7 +67,7 @@ impl Harness {
         &mut self,
         channels: &[&str],
         right: Option<StreamRight>,
-        sealer: Option<TlsSealer>,
+        sealer: Option<Sealer>,
     ) -> (Key, TcpStream) {
         let client = TcpStream::connect(self.listener.local_addr().expect("bound")).expect("loopback takes it");
         let (socket, _) = self.listener.accept().expect("it is there");

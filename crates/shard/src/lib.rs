@@ -42,5 +42,6 @@ pub use open_connections::OpenConnection;
 pub use open_counts::{AddressPermit, HolderPermit, OpenBounds, TooManyStreams};
 pub use shard::{Shard, ShardSettings};
 pub use slow_policies::SlowPolicies;
-pub use streams::{Revoked, RightHolder, Shed, StreamRight, Subscribe};
+pub use streams::{KeptInput, KeptTls, Revoked, RightHolder, Sealer, Shed, StreamRight, Subscribe};
+pub use tls_record::kernel::kernel_seals;
 pub use tls_record::{TlsCipher, TlsSealer, TlsVersion};

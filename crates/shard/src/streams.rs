@@ -29,6 +29,7 @@ pub(crate) mod input;
 pub(crate) mod listing;
 mod newcomers;
 pub(crate) mod rights;
+mod sealer;
 mod sealers;
 mod stream;
 pub(crate) mod subscribe;
@@ -38,6 +39,7 @@ use self::forwarded::Forwarded;
 use self::newcomers::Newcomers;
 use self::rights::Rights;
 pub use self::rights::{Revoked, RightHolder, StreamRight};
+pub use self::sealer::{KeptInput, KeptTls, Sealer};
 pub(crate) use self::sealers::Sealers;
 pub(crate) use self::stream::{Key, Resuming, Stream, StreamState};
 use self::stream::{RareState, Subscription, Subscriptions, Waiting};
@@ -381,7 +383,17 @@ impl Streams {
     fn finish_ending(&mut self, key: Key) {
         let stream = &mut self.slab[key];
         let reason = stream.ending();
-        if reason == Some(CloseReason::ClientClosed) || stream.carrier.finish().is_err() {
+        if reason == Some(CloseReason::ClientClosed) {
+            return self.close_at_its_end(key);
+        }
+        if self.sealers.is_in_kernel(key) {
+            match stream.carrier.close_tls() {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return self.block(key),
+                // It goes without: the end of the body says that nothing is missing.
+                _ => self.sealers.set(key, None),
+            }
+        }
+        if stream.carrier.finish().is_err() {
             return self.close_at_its_end(key);
         }
         stream.state = StreamState::Ending;

@@ -15,6 +15,8 @@ use aws_lc_rs::aead::{self, AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, Le
 use bytes::Bytes;
 use zeroize::Zeroize;
 
+pub(crate) mod kernel;
+
 /// The most text of one record (RFC 8446, 5.1).
 const TEXT_BYTES_MAX: usize = 1 << 14;
 /// Type, version and length in front of a record.

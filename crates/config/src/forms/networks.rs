@@ -1,6 +1,8 @@
 //! Addresses, networks and servers.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use url::Url;
@@ -8,27 +10,75 @@ use url::Url;
 use crate::form::{Form, Shape, pieces};
 use crate::redis_url::RedisUrl;
 
-/// An IP address and a port.
+/// The address of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// An IP address and a port; port 0 lets the kernel choose one.
+    Ip(SocketAddr),
+    /// The absolute path of a unix socket.
+    Unix(PathBuf),
+}
+
+impl ListenAddress {
+    /// Whether only clients on this machine reach it.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Ip(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+
+    /// Two listeners on one port also collide if one of them takes every interface. Where the kernel lets both bind, the
+    /// narrower one takes connections away from the wider one. Port 0 is a different port each time.
+    pub(crate) fn collides(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Ip(one), Self::Ip(other)) => {
+                let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+                one.port() != 0 && one.port() == other.port() && overlap
+            }
+            _ => self == other,
+        }
+    }
+}
+
+/// As it is written in the settings.
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// An IP address and a port, or a unix socket.
 pub(crate) struct Address;
 
 impl Form for Address {
-    type Value = SocketAddr;
+    type Value = ListenAddress;
     const VALUE_NAME: &'static str = "IP:PORT";
 
-    fn parse(&self, text: &str) -> Result<SocketAddr, String> {
-        text.parse().map_err(|_| {
+    fn parse(&self, text: &str) -> Result<ListenAddress, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = PathBuf::from(path);
+            let is_absolute = path.is_absolute();
+            return is_absolute.then_some(ListenAddress::Unix(path)).ok_or_else(|| {
+                format!("{text:?} names no socket by its whole path; write unix:/run/fantail/public.sock")
+            });
+        }
+        text.parse().map(ListenAddress::Ip).map_err(|_| {
             format!(
-                "{text:?} is not an IP address and a port; write 127.0.0.1:8080, or 0.0.0.0:8080 for all interfaces"
+                "{text:?} is not an IP address and a port; write 127.0.0.1:8080, 0.0.0.0:8080 for all interfaces, or unix:/path of a socket"
             )
         })
     }
 
-    fn show(&self, value: &SocketAddr) -> String {
+    fn show(&self, value: &ListenAddress) -> String {
         value.to_string()
     }
 
     fn describe(&self) -> String {
-        "an IP address and a port".to_owned()
+        "an IP address and a port, or `unix:` and the path of a socket".to_owned()
     }
 }
 

@@ -33,6 +33,27 @@ impl Form for Count {
     }
 }
 
+/// The permissions of a file, in octal digits.
+pub(crate) struct FileMode;
+
+impl Form for FileMode {
+    type Value = u32;
+    const VALUE_NAME: &'static str = "MODE";
+
+    fn parse(&self, text: &str) -> Result<u32, String> {
+        let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && text.len() >= 3);
+        mode.ok_or_else(|| format!("{text:?} is not the mode of a file; write three octal digits, such as 660"))
+    }
+
+    fn show(&self, value: &u32) -> String {
+        format!("{value:03o}")
+    }
+
+    fn describe(&self) -> String {
+        "three octal digits".to_owned()
+    }
+}
+
 /// A number of bytes, with or without a binary unit.
 pub(crate) struct Size {
     pub(crate) min: usize,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use fantail_access::GrantFields;
+use fantail_access::{ClientCertificate, GrantFields};
 use fantail_config::Access;
 use fantail_wire::{ChannelName, EventFields, Frame, encode};
 use http::header::{CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue};
@@ -25,6 +25,9 @@ use tracing::warn;
 
 use super::{AskedStream, unix_second};
 use crate::http_client::{Pool, Server, ServerUrl};
+
+/// The header of a question that names the client by its certificate.
+const CLIENT_SUBJECT_FIELD: &str = "fantail-client-subject";
 
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const FIRST_EVENT_BYTES_MAX: usize = 32 * 1024;
@@ -113,6 +116,13 @@ impl Origin {
         set("x-forwarded-method", request.method().as_str());
         // The service may decide by the address, so another address is another question.
         set("x-forwarded-for", &asked.client.unwrap_or_else(|| asked.peer.ip()).to_canonical().to_string());
+        // A client that writes this field itself must not pass for one with a certificate.
+        headers.remove(CLIENT_SUBJECT_FIELD);
+        if let Some(subject) = asked.certificate.and_then(ClientCertificate::subject)
+            && let Ok(subject) = HeaderValue::from_str(subject)
+        {
+            headers.insert(CLIENT_SUBJECT_FIELD, subject);
+        }
         let fingerprint = self.fingerprint(&headers);
         OriginQuestion { headers, fingerprint }
     }

@@ -228,11 +228,11 @@ async fn certificates_are_rotated_under_open_streams_and_a_faulty_pair_changes_n
     // The certificate is replaced, and the key not yet.
     fs::copy(new.server(), &cert).unwrap();
     node.signal(Signal::HUP).unwrap();
-    until_said(&node, "certificates cannot be read again").await;
+    until_said(&node, "files for TLS cannot be read again").await;
     handshake(address, &old.ca(), VERSIONS[0], None).await.unwrap();
     install(&new);
     node.signal(Signal::HUP).unwrap();
-    until_said(&node, "the certificates have changed").await;
+    until_said(&node, "the files for TLS have changed").await;
     handshake(address, &new.ca(), VERSIONS[0], None).await.unwrap();
     assert!(handshake(address, &old.ca(), VERSIONS[0], None).await.is_err());
     publish(&node, "a", "still here").await;

@@ -1,7 +1,6 @@
 //! A stream's way to its socket. Every byte of a stream goes out here, and every socket comes to its end here.
 //!
-//! This file alone knows what stands between the frames and the wire. Today that is a plain socket, so the bytes of a frame
-//! are the bytes on the wire.
+//! What comes here is what goes on the wire: the bytes of frames, or records that `sealers.rs` has made of them.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -10,14 +9,16 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use crate::tls_record::kernel::send_close_notify;
+
 /// One connection. It costs the stream its descriptor and nothing else.
 pub(crate) struct Carrier(TcpStream);
 
 /// The result of reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Input {
-    /// So many bytes, which are dropped.
-    Dropped(usize),
+    /// So many bytes.
+    Bytes(usize),
     /// Nothing is there now.
     Nothing,
     /// The client has closed its side.
@@ -43,13 +44,12 @@ impl Carrier {
         }
     }
 
-    /// Reads and drops what the client sent.
-    pub(super) fn drop_input(&self) -> io::Result<Input> {
-        let mut sink = [0; 4096];
+    /// Reads what the client sent.
+    pub(super) fn read_input(&self, buffer: &mut [u8]) -> io::Result<Input> {
         loop {
-            match (&self.0).read(&mut sink) {
+            match (&self.0).read(buffer) {
                 Ok(0) => return Ok(Input::End),
-                Ok(taken) => return Ok(Input::Dropped(taken)),
+                Ok(taken) => return Ok(Input::Bytes(taken)),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Input::Nothing),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
@@ -60,6 +60,11 @@ impl Carrier {
     /// Tells the client that nothing more comes. The kernel still sends the bytes that it holds.
     pub(super) fn finish(&self) -> io::Result<()> {
         self.0.shutdown(Shutdown::Write)
+    }
+
+    /// Tells the client of a socket that the kernel seals that its TLS connection ends.
+    pub(super) fn close_tls(&self) -> io::Result<()> {
+        send_close_notify(&self.0)
     }
 
     /// Makes the close a reset, which frees at once what the kernel still holds for the client.

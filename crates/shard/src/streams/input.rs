@@ -28,27 +28,28 @@ pub(crate) fn socket_event(streams: &mut Streams, event: &Event) {
 
 /// Reads and drops what the client sends. False if that was the end of the stream.
 ///
-/// Any input ends a sealed stream. It may be the client's `close_notify`, mostly just before the end of its side, or a change
-/// of keys, which this side has nothing to answer with. The client comes back with its id.
+/// A stream of which only a key is left ends with any input: it may be the client's `close_notify`, mostly just before the end
+/// of its side, or a change of keys, which this side has nothing to answer with. The client comes back with its id.
 fn drop_input(streams: &mut Streams, key: Key) -> bool {
-    let mut has_input = false;
+    let mut ends = false;
+    let mut buffer = [0; 4096];
     loop {
         let stream = &mut streams.slab[key];
-        match stream.carrier.drop_input() {
+        match stream.carrier.read_input(&mut buffer) {
             Ok(Input::End) => return client_is_done(streams, key),
             Ok(Input::Nothing) => {
-                if has_input && stream.is_sealed {
+                if ends {
                     streams.end(key, CloseReason::TlsInput);
                 }
                 return true;
             }
-            Ok(Input::Dropped(bytes)) => {
-                has_input = true;
+            Ok(Input::Bytes(bytes)) => {
                 stream.input_bytes += bytes as u32;
                 if stream.input_bytes > INPUT_BYTES_MAX {
                     streams.reset(key, CloseReason::InputFlood);
                     return false;
                 }
+                ends |= streams.sealers.ends_by_input(key, &buffer[..bytes]);
             }
             Err(e) => {
                 streams.fail(key, &e);

@@ -6,18 +6,21 @@ use std::io::{self, IoSlice};
 
 use bytes::Bytes;
 
+use super::sealer::{KeptInput, KeptTls, Sealer};
 use super::{Carrier, Key};
 use crate::side_table::SideTable;
-use crate::tls_record::TlsSealer;
 
 /// Records are made in a buffer that all streams share. Beyond this it is given back after use.
 const SCRATCH_BYTES_KEPT: usize = 512 * 1024;
 
 /// The sealers by the key of their stream.
 pub(crate) struct Sealers {
-    table: SideTable<TlsSealer>,
+    table: SideTable<Sealer>,
     scratch: Vec<u8>,
 }
+
+/// How many bytes of a write were begun, always whole pieces, and the sealed rest of the last one if it did not go out whole.
+type Put = (io::Result<usize>, Option<Bytes>);
 
 impl Sealers {
     pub(super) fn new() -> Self {
@@ -25,7 +28,7 @@ impl Sealers {
     }
 
     /// Keeps the sealer of a new stream, or notes that it has none. The sealer of the slot's last stream is wiped.
-    pub(super) fn set(&mut self, key: Key, sealer: Option<TlsSealer>) {
+    pub(super) fn set(&mut self, key: Key, sealer: Option<Sealer>) {
         self.table.set(key, sealer);
     }
 
@@ -33,39 +36,86 @@ impl Sealers {
         self.table.shrink(slots);
     }
 
-    /// Seals the pieces and puts them on the wire with one call. Returns how many of their bytes were begun, always whole
-    /// pieces, and the sealed rest of the last one if it did not go out whole.
-    pub(crate) fn put(
-        &mut self,
-        key: Key,
-        carrier: &Carrier,
-        pieces: &[IoSlice<'_>],
-    ) -> (io::Result<usize>, Option<Bytes>) {
-        let sealer = self.table.get_mut(key).expect("a sealed stream has one");
-        let texts = pieces.iter().map(|piece| &**piece);
-        let put = sealer.put(texts, &mut self.scratch, |records| carrier.put(&[IoSlice::new(records)]));
+    /// Seals the pieces and puts them on the wire.
+    pub(crate) fn put(&mut self, key: Key, carrier: &Carrier, pieces: &[IoSlice<'_>]) -> Put {
+        let scratch = &mut self.scratch;
+        let put = match self.table.get_mut(key) {
+            Some(Sealer::Dissolved(sealer)) => {
+                let texts = pieces.iter().map(|piece| &**piece);
+                match sealer.put(texts, scratch, |records| carrier.put(&[IoSlice::new(records)])) {
+                    Ok(put) => (Ok(put.taken), (!put.rest.is_empty()).then_some(put.rest)),
+                    Err(error) => (Err(error), None),
+                }
+            }
+            Some(Sealer::Kept(connection)) => put_kept(connection.as_mut(), carrier, pieces, scratch),
+            Some(Sealer::Kernel) | None => unreachable!("a stream whose socket takes records has what makes them"),
+        };
         if self.scratch.capacity() > SCRATCH_BYTES_KEPT {
             self.scratch = Vec::new();
         }
-        match put {
-            Ok(put) => (Ok(put.taken), (!put.rest.is_empty()).then_some(put.rest)),
-            Err(error) => (Err(error), None),
-        }
+        put
     }
 
     /// The text as records, which go out before anything that is sealed later.
     pub(super) fn seal(&mut self, key: Key, text: &[u8]) -> Bytes {
-        self.table.get_mut(key).expect("a sealed stream has one").seal(text)
+        match self.table.get_mut(key) {
+            Some(Sealer::Dissolved(sealer)) => sealer.seal(text),
+            Some(Sealer::Kept(connection)) => made(|records| connection.seal(text, records)),
+            Some(Sealer::Kernel) | None => unreachable!("a stream whose socket takes records has what makes them"),
+        }
     }
 
     pub(super) fn seal_close_notify(&mut self, key: Key) -> Bytes {
-        self.table.get_mut(key).expect("a sealed stream has one").seal_close_notify()
+        match self.table.get_mut(key) {
+            Some(Sealer::Dissolved(sealer)) => sealer.seal_close_notify(),
+            Some(Sealer::Kept(connection)) => made(|records| connection.seal_close_notify(records)),
+            Some(Sealer::Kernel) | None => unreachable!("a stream whose socket takes records has what makes them"),
+        }
     }
 
     /// Whether the stream's key has sealed as much as it may.
     pub(super) fn is_worn_out(&mut self, key: Key) -> bool {
-        self.table.get_mut(key).is_some_and(|sealer| sealer.is_worn_out())
+        matches!(self.table.get_mut(key), Some(Sealer::Dissolved(sealer)) if sealer.is_worn_out())
     }
+
+    /// Whether the kernel seals the stream's bytes.
+    pub(super) fn is_in_kernel(&mut self, key: Key) -> bool {
+        matches!(self.table.get_mut(key), Some(Sealer::Kernel))
+    }
+
+    /// Takes what the client of an encrypted stream sent. True if that ends the stream: with no more than a key it always does.
+    pub(super) fn ends_by_input(&mut self, key: Key, records: &[u8]) -> bool {
+        match self.table.get_mut(key) {
+            Some(Sealer::Kept(connection)) => connection.take_input(records) == KeptInput::End,
+            Some(Sealer::Dissolved(_) | Sealer::Kernel) => true,
+            None => false,
+        }
+    }
+}
+
+/// What was sealed by a kept connection cannot be taken back, so its pieces go out one by one.
+fn put_kept(connection: &mut dyn KeptTls, carrier: &Carrier, pieces: &[IoSlice<'_>], scratch: &mut Vec<u8>) -> Put {
+    let mut begun = 0;
+    for piece in pieces {
+        scratch.clear();
+        connection.seal(piece, scratch);
+        let sent = match carrier.put(&[IoSlice::new(scratch)]) {
+            Ok(sent) => sent,
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
+            Err(e) => return (Err(e), None),
+        };
+        begun += piece.len();
+        if sent < scratch.len() {
+            return (Ok(begun), Some(Bytes::copy_from_slice(&scratch[sent..])));
+        }
+    }
+    (Ok(begun), None)
+}
+
+fn made(make: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    let mut records = Vec::new();
+    make(&mut records);
+    records.into()
 }
 
 #[cfg(test)]
@@ -77,6 +127,7 @@ mod tests {
     use fantail_hub::{Delivery, EntryKind, Position};
     use fantail_wire::{Event, Framing, SlowPolicy, encode};
 
+    use super::Sealer;
     use crate::harness::Harness;
     use crate::tls_record::tests::pair;
     use crate::tls_record::{TlsCipher, TlsVersion};
@@ -88,7 +139,7 @@ mod tests {
         for cut in [1, 10, usize::MAX] {
             let mut harness = Harness::new(SlowPolicy::Disconnect, 100);
             let (sealer, mut opener) = pair(TlsVersion::V1_3, TlsCipher::Aes128Gcm);
-            let (key, mut client) = harness.open_as(&["a"], None, Some(sealer));
+            let (key, mut client) = harness.open_as(&["a"], None, Some(Sealer::Dissolved(sealer)));
             harness.settle();
             let streams = &mut harness.engine.streams;
             let position = Position::new(u32::MAX, 7);

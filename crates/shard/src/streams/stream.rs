@@ -290,7 +290,7 @@ pub(crate) fn keep_rest<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls_record::TlsSealer;
+    use crate::streams::Sealer;
 
     /// The memory of an idle stream that follows one shared channel, as a sum: its slot in a page of the slab, and its
     /// key in the channel's list, which doubles when it is full and so is half empty at worst.
@@ -302,13 +302,16 @@ mod tests {
         let key = size_of::<Key>();
         assert!(slot + 2 * key <= 72, "slot {slot}, key {key}");
     }
+
+    /// The same for a stream over TLS, with what is left of its connection.
     #[test]
     fn an_idle_sealed_stream_costs_at_most_136_bytes_of_our_own() {
         let checks = size_of::<Carrier>() - size_of::<std::os::fd::RawFd>();
         let slot = size_of::<Option<Stream>>() - checks.next_multiple_of(align_of::<Stream>());
-        let (key, sealer) = (size_of::<Key>(), size_of::<Option<TlsSealer>>());
+        let (key, sealer) = (size_of::<Key>(), size_of::<Option<Sealer>>());
         assert!(slot + 2 * key + sealer <= 136, "slot {slot}, key {key}, sealer {sealer}");
     }
+
     /// The memory that a stopped stream costs without the bytes of frames that it is in the middle of, which `fantail_unsent_bytes`
     /// counts: its idle self, the state of the few, and room for the pieces: a rest, last words and an end. Gaps of several
     /// channels at one place are a piece each, and their frames are counted as unsent.

@@ -9,6 +9,7 @@ use fantail_wire::{ChannelName, Framing, opening_frame};
 use smallvec::SmallVec;
 
 use super::carrier::Carrier;
+use super::sealer::Sealer;
 use super::{
     Key, RareState, Resuming, Stream, StreamRight, StreamState, Streams, Subscription, Subscriptions, Waiting,
     is_stream, rights, to_token,
@@ -16,7 +17,6 @@ use super::{
 use crate::admission::Permit;
 use crate::command::ConnectionId;
 use crate::open_counts::{AddressPermit, HolderPermit};
-use crate::tls_record::TlsSealer;
 
 /// An accepted request for a stream, with its socket taken from the HTTP server. Nothing was answered yet.
 pub struct Subscribe {
@@ -27,7 +27,7 @@ pub struct Subscribe {
     /// From where it comes, if it came through a trusted proxy.
     pub forwarded: Option<IpAddr>,
     /// The sealer of its bytes, if it came over TLS.
-    pub sealer: Option<TlsSealer>,
+    pub sealer: Option<Sealer>,
     /// The right to read, if it can end while the stream is open.
     pub right: Option<StreamRight>,
     /// Its place among the streams of its right's holder.
@@ -81,7 +81,7 @@ pub(crate) fn open(streams: &mut Streams, request: Subscribe) -> (Key, Connectio
         carrier: Carrier::new(socket),
         state: StreamState::Waiting,
         framing,
-        is_sealed: sealer.is_some(),
+        is_sealed: sealer.as_ref().is_some_and(Sealer::makes_records),
         cursor: fantail_hub::Position::ORIGIN,
         written: streams.clock.now(),
         opened: streams.clock.second(),

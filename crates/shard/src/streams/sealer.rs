@@ -1,0 +1,49 @@
+//! What turns the bytes of one encrypted stream into records.
+
+use std::net::TcpStream;
+
+use crate::tls_record::TlsSealer;
+
+/// The sealing part of a stream's TLS connection.
+pub enum Sealer {
+    /// A key, an iv and a counter: the rest of the connection is gone.
+    Dissolved(TlsSealer),
+    /// The whole connection, for those who want its full TLS at its full price.
+    Kept(Box<dyn KeptTls>),
+    /// The kernel seals what the socket takes.
+    Kernel,
+}
+
+/// A TLS connection behind its handshake, as a library keeps it.
+pub trait KeptTls {
+    /// Appends the text as records. They go out in this order.
+    fn seal(&mut self, text: &[u8], records: &mut Vec<u8>);
+    /// Appends the record that ends the connection.
+    fn seal_close_notify(&mut self, records: &mut Vec<u8>);
+    /// Takes what the client sent. An answer to it goes out with the next text.
+    fn take_input(&mut self, records: &[u8]) -> KeptInput;
+}
+
+/// What the client's bytes were to a kept connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptInput {
+    /// Nothing that ends it.
+    Fine,
+    /// The client ends the connection, or broke its rules.
+    End,
+}
+
+impl Sealer {
+    /// Lets the kernel seal the socket's bytes. If it cannot, the sealer does it.
+    pub fn in_kernel(sealer: TlsSealer, socket: &TcpStream) -> Self {
+        match sealer.give_to_kernel(socket) {
+            Ok(()) => Self::Kernel,
+            Err(sealer) => Self::Dissolved(sealer),
+        }
+    }
+
+    /// Whether the socket takes records and not plain bytes.
+    pub(super) fn makes_records(&self) -> bool {
+        !matches!(self, Self::Kernel)
+    }
+}
