@@ -1,4 +1,4 @@
-//! One event stream over one raw TCP connection, read only when the test asks.
+//! One event stream over one raw TCP connection, or over TLS on it, read only when the test asks.
 //!
 //! That makes it a slow reader too: between two calls it reads nothing, and the server meets a full socket. It does no
 //! reconnecting; a test that resumes does so itself, with the id of its choice.
@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
+    net::TcpSocket,
 };
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     error::{Doing, Error, Result, within},
     response::{End, Head, ResponseReader},
     sse::{Event, Parser},
+    transport::{TlsTrust, Transport},
 };
 
 const READ_BYTES: usize = 16 << 10;
@@ -27,8 +28,10 @@ const READ_BYTES: usize = 16 << 10;
 /// The end of the connection itself, apart from the response on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Close {
-    /// The server sent FIN: nothing more comes.
+    /// The server sent FIN: nothing more comes. Over TLS its `close_notify` came first.
     Fin,
+    /// The server sent FIN over TLS without a `close_notify`. Anyone on the way could have cut the connection.
+    Unannounced,
     /// The server reset the connection; bytes in flight may be lost.
     Reset,
 }
@@ -44,6 +47,7 @@ pub struct SubscribeRequest {
     receive_buffer_bytes: Option<u32>,
     raw: Option<Vec<u8>>,
     keeps_body: bool,
+    trust: Option<TlsTrust>,
 }
 
 impl SubscribeRequest {
@@ -88,6 +92,13 @@ impl SubscribeRequest {
         self
     }
 
+    /// Connects over TLS.
+    #[must_use]
+    pub fn over_tls(mut self, trust: &TlsTrust) -> Self {
+        self.trust = Some(trust.clone());
+        self
+    }
+
     /// Keeps every body byte for [`SseClient::body`].
     #[must_use]
     pub const fn keep_body(mut self) -> Self {
@@ -118,6 +129,10 @@ impl SubscribeRequest {
         }
         let stream = socket.connect(self.addr).await.doing(format!("connecting to {}", self.addr))?;
         stream.set_nodelay(true).doing("setting nodelay")?;
+        let stream = match &self.trust {
+            Some(trust) => Transport::Tls(Box::new(trust.handshake(stream).await?)),
+            None => Transport::Plain(stream),
+        };
         let mut client = SseClient {
             stream,
             response: ResponseReader::new("GET"),
@@ -153,7 +168,7 @@ impl SubscribeRequest {
 /// An open event stream.
 #[derive(Debug)]
 pub struct SseClient {
-    stream: TcpStream,
+    stream: Transport,
     response: ResponseReader,
     parser: Parser,
     events: VecDeque<Event>,
@@ -179,6 +194,7 @@ impl SseClient {
             receive_buffer_bytes: None,
             raw: None,
             keeps_body: false,
+            trust: None,
         }
     }
 
@@ -300,6 +316,11 @@ impl SseClient {
         self.end
     }
 
+    /// Whether it came over TLS.
+    pub const fn is_encrypted(&self) -> bool {
+        matches!(self.stream, Transport::Tls(_))
+    }
+
     /// This side's address, as the server sees it.
     pub fn local_addr(&self) -> Result<SocketAddr> {
         self.stream.local_addr().doing("asking for the local address")
@@ -307,17 +328,18 @@ impl SseClient {
 
     /// Sends more bytes, where a well-behaved client would send none.
     pub async fn send_raw(&mut self, bytes: &[u8]) -> Result<()> {
-        self.stream.write_all(bytes).await.doing("sending to the server")
+        self.stream.write_all(bytes).await.doing("sending to the server")?;
+        self.stream.flush().await.doing("sending to the server")
     }
 
-    /// Says that nothing more will be sent, and goes on reading.
+    /// Says that nothing more will be sent, over TLS with a `close_notify`, and goes on reading.
     pub async fn half_close(&mut self) -> Result<()> {
         self.stream.shutdown().await.doing("closing the sending side")
     }
 
     /// Resets the connection, as a crashed or hostile client does.
     pub fn reset(self) -> Result<()> {
-        self.stream.set_zero_linger().doing("preparing a reset")
+        self.stream.socket().set_zero_linger().doing("preparing a reset")
     }
 
     /// Reads once, or returns an error if there is nothing more to read.
@@ -335,6 +357,11 @@ impl SseClient {
             Ok(0) => self.closed(Close::Fin, self.response.end_at_close()),
             Ok(_) => self.take(&buffer)?,
             Err(error) if is_reset(&error) => self.closed(Close::Reset, End::Reset),
+            // Both are said by TLS alone.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => self.closed(Close::Unannounced, End::Cut),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(Error::Protocol(format!("a record of TLS is faulty: {error}")));
+            }
             Err(source) => return Err(source).doing("reading the stream"),
         }
         Ok(())

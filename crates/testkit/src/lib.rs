@@ -1,7 +1,7 @@
 //! Shared by all of Fantail's tests: real servers, raw clients, faults, and a judge.
 //!
-//! Nothing here knows a Fantail crate, hyper or a Redis library. The kit speaks over plain sockets and judges from
-//! bytes, so that a mistake in the tested code cannot hide in its test. A missing program is an error, never a skipped
+//! Nothing here knows a Fantail crate, hyper or a Redis library. The kit speaks over plain sockets, or rustls on them, and judges
+//! from bytes, so that a mistake in the tested code cannot hide in its test. A missing program is an error, never a skipped
 //! test.
 
 pub mod certificates;
@@ -26,6 +26,7 @@ pub mod redis_server;
 pub mod resp;
 pub mod response;
 pub mod sse;
+pub mod transport;
 pub mod trial;
 
 pub use certificates::Certificates;
@@ -49,8 +50,9 @@ pub use redis_server::RedisServer;
 pub use resp::{Reply, RespConnection};
 pub use response::End;
 pub use sse::Event;
+pub use transport::TlsTrust;
 pub use trial::{
-    PublisherRules, PubsubForm, ReaderHabit, ReaderRules, Sender, Trial, TrialPublisher, TrialReader, Way,
+    PublisherRules, PubsubForm, ReaderHabit, ReaderRules, Sender, TlsReaders, Trial, TrialPublisher, TrialReader, Way,
 };
 
 use std::time::Duration;

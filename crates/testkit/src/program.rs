@@ -64,6 +64,12 @@ impl Fantail {
         self.child.find_in_output(PATIENCE, "it told its health address", find).await
     }
 
+    /// The address of encrypted streams, if it has one.
+    pub async fn tls(&mut self) -> Result<SocketAddr> {
+        let find = |output: &ProgramOutput| address_in(&output.stdout, "tls");
+        self.child.find_in_output(PATIENCE, "it told its encrypted address", find).await
+    }
+
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.pid()

@@ -13,7 +13,7 @@ mod sender;
 pub use habit::ReaderHabit;
 pub use publisher::{PublisherRules, TrialPublisher};
 pub use reader::TrialReader;
-pub use rules::ReaderRules;
+pub use rules::{ReaderRules, TlsReaders};
 pub use sender::{PubsubForm, Sender, UNNAMED_LANE, Unexpected, Way, key_of, lane_of};
 
 use std::{
@@ -40,6 +40,8 @@ pub struct Trial {
     pub resumed: AtomicU64,
     /// Those of them on another node.
     pub moved: AtomicU64,
+    /// Streams that were opened over TLS.
+    pub encrypted: AtomicU64,
     /// Failed tries to open a stream.
     pub turned_away: AtomicU64,
     /// Events that were refused, or had no answer.
@@ -60,6 +62,7 @@ impl Trial {
             ledger: Ledger::new(),
             resumed: AtomicU64::new(0),
             moved: AtomicU64::new(0),
+            encrypted: AtomicU64::new(0),
             turned_away: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             seed,

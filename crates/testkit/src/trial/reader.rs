@@ -12,7 +12,7 @@ use super::{ReaderHabit, ReaderRules, Trial};
 use crate::{
     PATIENCE,
     client::{SseClient, SubscribeRequest},
-    error::Error,
+    error::{Error, within},
     ledger::{Mark, Reader, Start},
     random::Random,
     sse::Event,
@@ -95,7 +95,8 @@ impl<R: ReaderRules> TrialReader<R> {
             if rules.trial().is_over() {
                 return false;
             }
-            match self.open(self.request(node, &path, habit, http_1_0)).await {
+            let request = self.request(node, &path, habit, http_1_0);
+            match self.open(request).await {
                 Some(stream) => break Some(stream),
                 None => node = self.choose_node(habit, Some(node)),
             }
@@ -109,8 +110,13 @@ impl<R: ReaderRules> TrialReader<R> {
         Visit { trial_reader: self, name, habit, path, node, http_1_0, reader, stream, id }.stay().await
     }
 
-    fn request(&self, node: usize, path: &str, habit: ReaderHabit, http_1_0: bool) -> SubscribeRequest {
-        let mut request = SseClient::request(self.rules.addresses(http_1_0)[node], path);
+    /// A request over either way: a reader that comes back may take the other one.
+    fn request(&mut self, node: usize, path: &str, habit: ReaderHabit, http_1_0: bool) -> SubscribeRequest {
+        let tls = self.rules.tls().filter(|tls| self.random.chance(1, tls.one_in));
+        let mut request = match tls {
+            Some(tls) => SseClient::request(tls.addresses[node], path).over_tls(&tls.trust),
+            None => SseClient::request(self.rules.addresses(http_1_0)[node], path),
+        };
         if habit == ReaderHabit::Sleepy {
             request = request.receive_buffer(SMALL_BUFFER_BYTES);
         }
@@ -120,13 +126,18 @@ impl<R: ReaderRules> TrialReader<R> {
     /// One try; after a failure a rest.
     async fn open(&mut self, request: SubscribeRequest) -> Option<SseClient> {
         let away_after = self.rules.away_after();
+        let limit = away_after.unwrap_or(PATIENCE);
         let opened = async {
             let mut stream = request.send().await?;
-            stream.wait_for_head(away_after.unwrap_or(PATIENCE)).await?;
+            stream.wait_for_head(limit).await?;
             Ok::<_, Error>(stream)
         };
-        let refusal = match opened.await {
-            Ok(stream) if stream.status() == 200 => return Some(stream),
+        // A node that stands still takes the connection, and answers no handshake.
+        let refusal = match within(limit, "an open stream", opened).await {
+            Ok(stream) if stream.status() == 200 => {
+                self.rules.trial().encrypted.fetch_add(u64::from(stream.is_encrypted()), Ordering::Relaxed);
+                return Some(stream);
+            }
             Ok(stream) if stream.status() == 503 && away_after.is_some() => None,
             Ok(stream) => Some(format!("a stream was answered with {}", stream.status())),
             Err(error) => away_after.is_none().then(|| format!("a stream was not opened: {error}")),

@@ -3,7 +3,18 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::{ReaderHabit, Trial};
-use crate::{error::Error, random::Random, sse::Event};
+use crate::{error::Error, random::Random, sse::Event, transport::TlsTrust};
+
+/// The encrypted way to the nodes, which some connections of readers take.
+#[derive(Debug, Clone)]
+pub struct TlsReaders {
+    /// The address of each node's encrypted streams.
+    pub addresses: Vec<SocketAddr>,
+    /// The authority that readers trust.
+    pub trust: TlsTrust,
+    /// One connection in so many is encrypted.
+    pub one_in: u64,
+}
 
 /// The addresses, the channels and the possible ends of a trial's readers.
 pub trait ReaderRules: Send + Sync + 'static {
@@ -21,6 +32,11 @@ pub trait ReaderRules: Send + Sync + 'static {
 
     /// The address of each node's streams, with HTTP/1.0 or not.
     fn addresses(&self, http_1_0: bool) -> &[SocketAddr];
+
+    /// The encrypted way to the nodes, if there is one.
+    fn tls(&self) -> Option<&TlsReaders> {
+        None
+    }
 
     /// How long a reader waits for a response before it tries another node. None if each node is there all the time.
     fn away_after(&self) -> Option<Duration>;

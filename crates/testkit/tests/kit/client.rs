@@ -1,13 +1,19 @@
 //! The raw client against a server that does exactly as a test says.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use fantail_testkit::{Close, End, Error, PATIENCE, SseClient, http};
+use fantail_testkit::{Certificates, Close, End, Error, PATIENCE, SseClient, TlsTrust, http};
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs::default_provider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
     time::timeout,
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
@@ -193,4 +199,45 @@ async fn an_answer_cut_short_is_an_error() {
     };
     let ((), response) = tokio::join!(server, http(addr, "GET", "/", &[], ""));
     assert!(matches!(response, Err(Error::Ended(End::Cut))));
+}
+
+/// A client over TLS, and the server's side of its connection, with a whole response already sent to the client.
+async fn connected_over_tls() -> (SseClient, TlsStream<TcpStream>) {
+    let (listener, addr) = listener().await;
+    let certificates = Certificates::make().unwrap();
+    let chain = CertificateDer::pem_file_iter(certificates.server()).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(certificates.server_key()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let acceptor = TlsAcceptor::from(Arc::new(config.with_single_cert(chain, key).unwrap()));
+    let trust = TlsTrust::new(&certificates.ca()).unwrap();
+    let request = SseClient::request(addr, "/").over_tls(&trust);
+    let accepted = async { acceptor.accept(listener.accept().await.unwrap().0).await.unwrap() };
+    let (client, mut server) = tokio::join!(request.send(), accepted);
+    server.write_all(b"HTTP/1.0 200 OK\r\n\r\ndata: 1\n\n").await.unwrap();
+    server.flush().await.unwrap();
+    (client.unwrap(), server)
+}
+
+#[tokio::test]
+async fn over_tls_an_end_is_clean_behind_a_close_notify_alone() {
+    let (mut client, mut server) = connected_over_tls().await;
+    assert!(client.is_encrypted());
+    server.shutdown().await.unwrap();
+    let (events, end) = client.read_until_end(PATIENCE).await.unwrap();
+    assert_eq!((events.len(), end, client.read_until_closed(PATIENCE).await.unwrap()), (1, End::Clean, Close::Fin));
+
+    let (mut client, mut server) = connected_over_tls().await;
+    server.get_mut().0.shutdown().await.unwrap();
+    let (events, end) = client.read_until_end(PATIENCE).await.unwrap();
+    let closed = client.read_until_closed(PATIENCE).await.unwrap();
+    assert_eq!((events.len(), end, closed), (1, End::Cut, Close::Unannounced));
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_opened_is_a_breach_of_the_protocol() {
+    let (mut client, mut server) = connected_over_tls().await;
+    assert_eq!(client.next_event(PATIENCE).await.unwrap().data, "1");
+    server.get_mut().0.write_all(b"\x17\x03\x03\x00\x20no record was ever sealed like this").await.unwrap();
+    assert!(matches!(client.next_event(PATIENCE).await, Err(Error::Protocol(_))));
 }
