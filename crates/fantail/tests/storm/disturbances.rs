@@ -9,7 +9,7 @@ use std::time::Duration;
 use fantail_testkit::proxy::Cut;
 use fantail_testkit::{
     ChannelSet, End, Error, Fantail, FaultProxy, PATIENCE, PublisherRules, Random, ReaderHabit, ReaderRules,
-    RedisServer, Trial, TrialPublisher, TrialReader, Verdict, Way, http,
+    RedisServer, TlsReaders, Trial, TrialPublisher, TrialReader, Verdict, Way, http,
 };
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -64,6 +64,7 @@ pub(crate) struct Storm {
     pub(crate) public: [SocketAddr; 1],
     /// Their address for HTTP/1.0.
     public_1_0: [SocketAddr; 1],
+    tls: Option<TlsReaders>,
     pub(crate) internal: [SocketAddr; 1],
     pub(crate) redis: Vec<SocketAddr>,
     /// A server in front of the node spoils what streams get, so that readers find lines that are none.
@@ -86,6 +87,7 @@ impl Storm {
             channel_set: ChannelSet::new(BUSY, ORDINARY, RARE),
             public: [node.public()],
             public_1_0: [node.public()],
+            tls: None,
             internal: [node.internal()],
             redis: Vec::new(),
             is_spoiled: false,
@@ -95,6 +97,11 @@ impl Storm {
     /// Some publishers publish to Redis directly.
     pub(crate) fn through(self, redis: &RedisServer) -> Self {
         Self { redis: vec![redis.addr()], ..self }
+    }
+
+    /// Some connections, or all, come over TLS.
+    pub(crate) fn over_tls(self, tls: TlsReaders) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// Puts a server in front of the node for HTTP/1.1, which may spoil what streams get.
@@ -178,8 +185,12 @@ impl Storm {
         assert!(self.is_spoiled || offences.is_empty(), "seed {}: {}", self.trial.seed(), offences.join("\n"));
         let verdict = self.trial.ledger.judge();
         let resumed = self.trial.resumed.load(Ordering::Relaxed);
-        println!("seed {}, node {}: resumed {resumed}, {verdict}", self.trial.seed(), node.pid());
+        let encrypted = self.trial.encrypted.load(Ordering::Relaxed);
+        let (seed, pid) = (self.trial.seed(), node.pid());
+        println!("seed {seed}, node {pid}: resumed {resumed}, encrypted {encrypted}, {verdict}");
         assert!(resumed * 4 > self.disturbances.clients, "hardly a stream was resumed");
+        let one_in = self.tls.as_ref().map_or(0, |tls| tls.one_in);
+        assert!(encrypted * 4 * one_in >= self.disturbances.clients * one_in.min(1), "hardly a stream was encrypted");
         verdict
     }
 }
@@ -246,6 +257,10 @@ impl ReaderRules for Storm {
 
     fn addresses(&self, http_1_0: bool) -> &[SocketAddr] {
         if http_1_0 { &self.public_1_0 } else { &self.public }
+    }
+
+    fn tls(&self) -> Option<&TlsReaders> {
+        self.tls.as_ref()
     }
 
     fn away_after(&self) -> Option<Duration> {

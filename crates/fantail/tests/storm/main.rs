@@ -1,6 +1,6 @@
-//! Thousands of streams that join, leave, stall, break off and come back at random, while several publishers go on. The
-//! ledger then proves for every stream and channel: every event came in order, once and whole, none is foreign, and
-//! every missing one is declared by a gap.
+//! Thousands of streams, many of them over TLS, that join, leave, stall, break off and come back at random, while several
+//! publishers go on. The ledger then proves for every stream and channel: every event came in order, once and whole, none
+//! is foreign, and every missing one is declared by a gap.
 //!
 //! Everything random comes from one seed, which is printed. `FANTAIL_STORM_SEED` repeats a storm, as far as the
 //! machine's timing allows.
@@ -15,7 +15,8 @@ mod operator;
 use std::time::Duration;
 
 use fantail_testkit::{
-    Defect, Fantail, FaultProxy, FaultyServer, Ledger, PATIENCE, Random, RedisServer, Start, Verdict,
+    Certificates, Defect, Fantail, FaultProxy, FaultyServer, Ledger, PATIENCE, Random, RedisServer, Start, TlsReaders,
+    TlsTrust, Verdict,
 };
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -35,6 +36,9 @@ const LARGE: Disturbances = Disturbances {
     ends: Ends::Kicks,
 };
 
+/// The flags of nodes that soon have no more of what a slow reader missed.
+const SHORT_LOGS: &str = "--workers 3 --send-buffer-bytes 4KiB --progress-deadline 1s --log-events-max 12";
+
 /// The flags of all nodes. In a client thread with a thousand readers a connection may wait longer for its request than
 /// a node does; the node would end it without an answer.
 const FLAGS: [&str; 2] = ["--request-deadline", "5m"];
@@ -47,9 +51,9 @@ async fn with_room_for_everything_in_the_logs_every_event_reaches_every_stream()
     let _alone = ONE_AT_A_TIME.lock().await;
     let flags = "--workers 3 --send-buffer-bytes 4KiB --keepalive-interval 500ms \
                  --log-events-max 1000000 --log-bytes-max 256MiB --logs-bytes-max 1GiB --log-age-max 1h";
-    let node = stormy(flags).await;
+    let (node, tls) = stormy_over_tls(flags, 3).await;
     let before = metrics(&node).await.number("process_open_fds");
-    let storm = Storm::new(&LARGE, &node, seed());
+    let storm = Storm::new(&LARGE, &node, seed()).over_tls(tls);
     let verdict = storm.run(&node, None).await;
     verdict.assert_whole();
 
@@ -63,14 +67,30 @@ async fn with_room_for_everything_in_the_logs_every_event_reaches_every_stream()
 #[tokio::test]
 async fn with_short_logs_every_loss_is_declared() {
     let _alone = ONE_AT_A_TIME.lock().await;
-    let node = stormy("--workers 3 --send-buffer-bytes 4KiB --progress-deadline 1s --log-events-max 12").await;
+    let node = stormy(SHORT_LOGS).await;
+    every_loss_is_declared(&node, None).await;
+}
+
+#[tokio::test]
+async fn with_short_logs_every_loss_is_declared_to_streams_over_tls() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let (node, tls) = stormy_over_tls(SHORT_LOGS, 1).await;
+    every_loss_is_declared(&node, Some(&tls)).await;
+}
+
+async fn every_loss_is_declared(node: &Fantail, tls: Option<&TlsReaders>) {
     let disturbances =
         Disturbances { clients: 1_200, duration: Duration::from_secs(4), ends: Ends::KicksAndSlow, ..LARGE };
     let (mut storms, mut declared) = (0, 0);
     loop {
-        let verdict = Storm::new(&disturbances, &node, seed()).run(&node, None).await;
+        let storm = Storm::new(&disturbances, node, seed());
+        let storm = match tls {
+            Some(tls) => storm.over_tls(tls.clone()),
+            None => storm,
+        };
+        let verdict = storm.run(node, None).await;
         verdict.assert_clean();
-        let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
+        let after = until(node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
         (storms, declared) = (storms + 1, declared + verdict.declared);
         let never = ["stalled", "overrun", "kicked"].into_iter().find(|reason| after.closed(reason) == 0);
         if declared > 100 && never.is_none() {
@@ -87,12 +107,13 @@ async fn where_slow_streams_go_on_behind_a_gap_every_loss_is_declared() {
         let flags = format!(
             "--workers 3 --send-buffer-bytes 4KiB --progress-deadline 1s --log-events-max 12 --slow-policy {policy}"
         );
-        let node = stormy(&flags).await;
+        let (node, tls) = stormy_over_tls(&flags, 2).await;
         let disturbances =
             Disturbances { clients: 800, duration: Duration::from_secs(3), ends: Ends::KicksAndSlow, ..LARGE };
         let (mut storms, mut declared) = (0, 0);
         loop {
-            let verdict = Storm::new(&disturbances, &node, seed()).run(&node, None).await;
+            let storm = Storm::new(&disturbances, &node, seed()).over_tls(tls.clone());
+            let verdict = storm.run(&node, None).await;
             verdict.assert_clean();
             let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
             assert_eq!(after.closed("overrun"), 0, "{policy} lets slow streams go on");
@@ -189,6 +210,16 @@ async fn a_build_that_drops_doubles_swaps_cuts_tears_misroutes_or_hides_a_gap_is
 /// A node for a storm.
 async fn stormy(flags: &str) -> Fantail {
     node(&flags.split_whitespace().chain(FLAGS).collect::<Vec<_>>()).await
+}
+
+/// The same with an encrypted listener, which one connection in so many goes to.
+async fn stormy_over_tls(flags: &str, one_in: u64) -> (Fantail, TlsReaders) {
+    let certificates = Certificates::make().unwrap();
+    let (cert, key) = (certificates.server(), certificates.server_key());
+    let (cert, key) = (cert.display(), key.display());
+    let mut node = stormy(&format!("{flags} --tls-listen 127.0.0.1:0 --tls-cert {cert} --tls-key {key}")).await;
+    let (address, trust) = (node.tls().await.unwrap(), TlsTrust::new(&certificates.ca()).unwrap());
+    (node, TlsReaders { addresses: vec![address], trust, one_in })
 }
 
 /// How often the fault was made, and the verdict of the ledger.
