@@ -24,7 +24,7 @@ pub struct TrialRow {
     pub outcome: Result<TrialOutcome, String>,
 }
 
-const COLUMNS: [Column; 15] = [
+const COLUMNS: [Column; 16] = [
     ("fault", |row| row.fault.into()),
     ("mode", |row| row.mode.into()),
     ("delivered", |row| row.count(|outcome| outcome.verdict.delivered)),
@@ -36,6 +36,7 @@ const COLUMNS: [Column; 15] = [
     ("corrupted", |row| row.count(|outcome| outcome.verdict.corrupted + outcome.verdict.cut)),
     ("foreign", |row| row.count(|outcome| outcome.verdict.foreign)),
     ("nowhere", |row| row.count(|outcome| outcome.verdict.nowhere)),
+    ("encrypted", |row| row.count(|outcome| outcome.felt("encrypted"))),
     ("outages", |row| row.count(|outcome| outcome.felt("outages"))),
     ("first", |row| row.time(|outcome| outcome.recovered.first)),
     ("all", |row| row.time(|outcome| outcome.recovered.all)),
@@ -77,6 +78,7 @@ impl TrialRow {
             ("reordered", verdict.reordered),
             ("corrupted", verdict.corrupted + verdict.cut),
             ("foreign", verdict.foreign),
+            ("encrypted", outcome.felt("encrypted")),
         ];
         let counts: Vec<_> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
         text.push_str(&counts.join(", "));

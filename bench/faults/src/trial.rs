@@ -213,6 +213,7 @@ async fn felt(setup: &TrialSetup) -> Result<Vec<(&'static str, u64)>> {
         ("outages", outages),
         ("refused", state.trial.refused.load(Ordering::Relaxed)),
         ("resumed", state.trial.resumed.load(Ordering::Relaxed)),
+        ("encrypted", state.trial.encrypted.load(Ordering::Relaxed)),
         ("moved", state.trial.moved.load(Ordering::Relaxed)),
         ("turned_away", state.trial.turned_away.load(Ordering::Relaxed)),
         ("spoiled", setup.spoilers.iter().map(fantail_testkit::FaultyServer::faults).sum()),

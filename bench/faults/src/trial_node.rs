@@ -25,11 +25,12 @@ pub struct TrialNode {
     arguments: Vec<String>,
     public: SocketAddr,
     internal: SocketAddr,
+    tls: Option<SocketAddr>,
     fantail: Option<Fantail>,
 }
 
 impl TrialNode {
-    /// Starts one on ports that stay its own.
+    /// Starts one on ports that stay its own. It has an encrypted one if the flags name certificates.
     pub async fn start(binary: &Path, flags: &[&str]) -> Result<Self> {
         let mut last = anyhow!("it was never tried");
         for _ in 0..STARTS_MAX {
@@ -46,18 +47,25 @@ impl TrialNode {
     fn new(binary: &Path, flags: &[&str]) -> Result<Self> {
         let loopback = || Ok::<_, anyhow::Error>(SocketAddr::from(([127, 0, 0, 1], free_port()?)));
         let (public, internal) = (loopback()?, loopback()?);
+        let tls = flags.contains(&"--tls-cert").then(loopback).transpose()?;
         let mut arguments = vec!["serve".to_owned()];
         arguments.extend(["--listen".into(), public.to_string(), "--internal-listen".into(), internal.to_string()]);
+        arguments.extend(tls.into_iter().flat_map(|tls| ["--tls-listen".into(), tls.to_string()]));
         let own: Vec<&str> = FLAGS.split_whitespace().collect();
         // A flag is given once; the caller's wins over every node's.
         let own = own.chunks(2).filter(|flag| !flags.contains(&flag[0])).flatten();
         arguments.extend(own.chain(flags).map(|word| (*word).to_owned()));
-        Ok(Self { binary: binary.into(), arguments, public, internal, fantail: None })
+        Ok(Self { binary: binary.into(), arguments, public, internal, tls, fantail: None })
     }
 
     /// The address of streams.
     pub const fn public(&self) -> SocketAddr {
         self.public
+    }
+
+    /// The address of encrypted streams, if it has one.
+    pub const fn tls(&self) -> Option<SocketAddr> {
+        self.tls
     }
 
     /// The internal address.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use fantail_testkit::{Defect, FaultProxy, FaultyServer, RedisServer, Reply};
+use fantail_testkit::{Certificates, Defect, FaultProxy, FaultyServer, RedisServer, Reply, TlsReaders, TlsTrust};
 use tokio::time::Instant;
 
 use crate::clustered::Clustered;
@@ -16,6 +16,9 @@ use crate::trial_state::TrialState;
 
 /// The login of nodes. Publishers and replicas need no name, so that taking rights from nodes hits nodes alone.
 pub const LOGIN: (&str, &str) = ("app", "secret");
+
+/// One connection of readers in so many is encrypted.
+const TLS_ONE_IN: u64 = 3;
 
 /// The Redis servers that a fault needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +52,8 @@ pub struct TrialSetup {
     pub publishers: Option<FaultProxy>,
     /// The replica's way to its master.
     pub replication: Option<FaultProxy>,
+    /// The nodes' certificates, which they read again when they start again.
+    pub certificates: Certificates,
     /// Faulty servers in front of the nodes, for trials of the judge.
     pub spoilers: Vec<FaultyServer>,
     /// The time of the healing, if that was before its function ended.
@@ -70,9 +75,12 @@ impl TrialSetup {
             Some(cluster) => ["--redis-cluster-nodes".into(), cluster.servers.addresses().join(",")],
             None => ["--redis-url".into(), format!("redis://{}:{}@{}", LOGIN.0, LOGIN.1, to_redis[node].addr())],
         });
+        let certificates = Certificates::make()?;
+        let (cert, key) = (certificates.server(), certificates.server_key());
+        let tls = ["--tls-cert", cert.to_str().context("a path")?, "--tls-key", key.to_str().context("a path")?];
         let mut nodes = Vec::new();
         for reach in reaches {
-            let flags = [&reach.each_ref().map(String::as_str), mode.flags(), conditions.node_flags].concat();
+            let flags = [&reach.each_ref().map(String::as_str), &tls[..], mode.flags(), conditions.node_flags].concat();
             nodes.push(TrialNode::start(fantail, &flags).await?);
         }
         let Ok(nodes): Result<[TrialNode; 2], _> = nodes.try_into() else { bail!("there are two nodes") };
@@ -89,13 +97,15 @@ impl TrialSetup {
             Some(cluster) => cluster.servers.nodes().iter().map(RedisServer::addr).collect(),
             None => publishers.iter().map(FaultProxy::addr).collect(),
         };
-        let state = Arc::new(TrialState::new(
-            (mode, conditions),
-            public,
-            nodes.each_ref().map(TrialNode::internal),
-            takers,
-            seed,
-        ));
+        let internal = nodes.each_ref().map(TrialNode::internal);
+        let mut state = TrialState::new((mode, conditions), public, internal, takers, seed);
+        // Faulty servers understand no TLS.
+        if defect == Defect::None {
+            let addresses = nodes.iter().filter_map(TrialNode::tls).collect();
+            let trust = TlsTrust::new(&certificates.ca())?;
+            state.tls = Some(TlsReaders { addresses, trust, one_in: TLS_ONE_IN });
+        }
+        let state = Arc::new(state);
         let setup = Self {
             state,
             redis,
@@ -104,6 +114,7 @@ impl TrialSetup {
             to_redis,
             publishers,
             replication,
+            certificates,
             spoilers,
             healed: None,
             remarks: Vec::new(),

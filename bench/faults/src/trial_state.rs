@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use fantail_testkit::{ChannelSet, Error, Event, PublisherRules, Random, ReaderHabit, ReaderRules, Trial};
+use fantail_testkit::{ChannelSet, Error, Event, PublisherRules, Random, ReaderHabit, ReaderRules, TlsReaders, Trial};
 
 use crate::conditions::{Conditions, Readers};
 use crate::lane::{self, lane_of};
@@ -30,6 +30,8 @@ pub struct TrialState {
     pub channel_sets: Vec<ChannelSet>,
     /// The address of each node's streams.
     pub public: [SocketAddr; 2],
+    /// The encrypted way to them, if there is one.
+    pub tls: Option<TlsReaders>,
     /// The internal address of each node.
     pub internal: [SocketAddr; 2],
     /// The addresses of Redis: one server, or the nodes of a Cluster.
@@ -69,6 +71,7 @@ impl TrialState {
             trial: Trial::new(seed).with_diaries(),
             channel_sets: mode.lanes().iter().map(|lane| lane::within(lane, conditions.channel_set())).collect(),
             public,
+            tls: None,
             internal,
             redis,
             recovery: Recovery::default(),
@@ -150,6 +153,10 @@ impl ReaderRules for TrialState {
 
     fn addresses(&self, _http_1_0: bool) -> &[SocketAddr] {
         &self.public
+    }
+
+    fn tls(&self) -> Option<&TlsReaders> {
+        self.tls.as_ref()
     }
 
     fn away_after(&self) -> Option<Duration> {

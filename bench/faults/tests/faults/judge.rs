@@ -37,6 +37,7 @@ async fn a_sound_build_keeps_the_promise() {
     let outcome = tried("calm", Defect::None).await;
     assert!(outcome.is_kept(), "{}, {:?}", outcome.verdict, outcome.offences);
     assert!(outcome.felt("moved") > 0, "nobody went to the other node");
+    assert!(outcome.felt("encrypted") > 20, "hardly a stream was encrypted");
     assert!(outcome.recovered.all.is_some());
 }
 
