@@ -28,6 +28,7 @@ pub(crate) enum ListeningSocket {
 }
 
 /// The name of a unix socket in the file system. It goes away with this, unless another process has taken it over.
+#[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     /// Device and inode.

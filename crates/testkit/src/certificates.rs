@@ -94,7 +94,9 @@ impl Certificates {
 
     fn write_signed(&self, name: &str, names: &[&str], authority: &Issuer<'_, KeyPair>) -> Result<()> {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        self.write_params(name, &CertificateParams::new(names).map_err(unmakable)?, authority)
+        let mut params = CertificateParams::new(names.clone()).map_err(unmakable)?;
+        params.distinguished_name.push(DnType::CommonName, &names[0]);
+        self.write_params(name, &params, authority)
     }
 
     fn write_params(&self, name: &str, params: &CertificateParams, authority: &Issuer<'_, KeyPair>) -> Result<()> {

@@ -332,6 +332,25 @@ impl SseClient {
         self.stream.flush().await.doing("sending to the server")
     }
 
+    /// Sends bytes past TLS, as a client without the key would.
+    pub async fn send_below_tls(&mut self, bytes: &[u8]) -> Result<()> {
+        match &mut self.stream {
+            Transport::Plain(socket) => socket.write_all(bytes).await,
+            Transport::Tls(stream) => stream.get_mut().0.write_all(bytes).await,
+        }
+        .doing("sending to the server")
+    }
+
+    /// Changes the keys of both sides (TLS 1.3, `KeyUpdate`). Without TLS it is an error.
+    pub async fn change_keys(&mut self) -> Result<()> {
+        let Transport::Tls(stream) = &mut self.stream else {
+            return Err(Error::Protocol("a plain connection has no keys".to_owned()));
+        };
+        let changed = stream.get_mut().1.refresh_traffic_keys();
+        changed.map_err(|error| Error::Protocol(format!("a change of keys: {error}")))?;
+        stream.flush().await.doing("sending to the server")
+    }
+
     /// Says that nothing more will be sent, over TLS with a `close_notify`, and goes on reading.
     pub async fn half_close(&mut self) -> Result<()> {
         self.stream.shutdown().await.doing("closing the sending side")

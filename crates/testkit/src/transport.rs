@@ -13,9 +13,10 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, RootCertStore, SupportedProtocolVersion,
+    ClientConfig, ConfigBuilder, RootCertStore, SupportedProtocolVersion,
+    client::WantsClientCert,
     crypto::aws_lc_rs::default_provider,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -49,14 +50,21 @@ impl TlsTrust {
 
     /// The same with some versions alone.
     pub fn with_versions(ca: &Path, versions: &[&'static SupportedProtocolVersion]) -> Result<Self> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&fs::read(ca).doing("reading the authorities")?) {
-            let certificate = certificate.map_err(|error| Error::Protocol(format!("{}: {error}", ca.display())))?;
-            roots.add(certificate).map_err(unusable)?;
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()));
-        let config = config.with_protocol_versions(versions).map_err(unusable)?;
-        Ok(Self { config: Arc::new(config.with_root_certificates(roots).with_no_client_auth()) })
+        let config = trusting(ca, versions)?.with_no_client_auth();
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// The same for a client that shows a certificate of its own, if the server asks for one.
+    pub fn with_certificate(
+        ca: &Path,
+        versions: &[&'static SupportedProtocolVersion],
+        certificate: &Path,
+        key: &Path,
+    ) -> Result<Self> {
+        let key = PrivateKeyDer::from_pem_slice(&fs::read(key).doing("reading the client's key")?);
+        let key = key.map_err(|error| Error::Protocol(format!("the client's key: {error}")))?;
+        let config = trusting(ca, versions)?.with_client_auth_cert(certificates(certificate)?, key);
+        Ok(Self { config: Arc::new(config.map_err(unusable)?) })
     }
 
     /// Shakes hands with a server whose certificate is for `localhost`.
@@ -68,6 +76,24 @@ impl TlsTrust {
         };
         within(PATIENCE, "a TLS handshake", handshake).await
     }
+}
+
+fn trusting(
+    ca: &Path,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca)? {
+        roots.add(certificate).map_err(unusable)?;
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    Ok(config.with_protocol_versions(versions).map_err(unusable)?.with_root_certificates(roots))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let pem = fs::read(path).doing("reading certificates")?;
+    let certificates = CertificateDer::pem_slice_iter(&pem).collect::<std::result::Result<_, _>>();
+    certificates.map_err(|error| Error::Protocol(format!("{}: {error}", path.display())))
 }
 
 #[allow(clippy::needless_pass_by_value)] // it is what `map_err` hands over

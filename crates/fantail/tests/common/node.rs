@@ -218,3 +218,13 @@ pub(crate) async fn until_closed(node: &Fantail, reason: &str, streams: u64) {
 pub(crate) async fn until_open(node: &Fantail, streams: u64) {
     until(node, &format!("{streams} streams open"), |m| m.count("fantail_streams_open") == streams).await;
 }
+
+/// Waits until the node's log holds the text so many times.
+pub(crate) async fn until_said(node: &Fantail, text: &str, times: usize) {
+    let said = async {
+        while node.output().stderr.matches(text).count() < times {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("{text}"));
+}

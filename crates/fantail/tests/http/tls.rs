@@ -4,10 +4,9 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use fantail_testkit::response::ResponseReader;
-use fantail_testkit::{Certificates, Fantail, PATIENCE, Signal, SseClient};
+use fantail_testkit::{Certificates, Fantail, PATIENCE, Signal, SseClient, TlsTrust};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
@@ -17,7 +16,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::node::{ask, metrics, node, publish, until, until_open};
+use crate::node::{ask, connections, metrics, node, publish, until, until_open, until_said};
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
 
@@ -228,24 +227,15 @@ async fn certificates_are_rotated_under_open_streams_and_a_faulty_pair_changes_n
     // The certificate is replaced, and the key not yet.
     fs::copy(new.server(), &cert).unwrap();
     node.signal(Signal::HUP).unwrap();
-    until_said(&node, "files for TLS cannot be read again").await;
+    until_said(&node, "files for TLS cannot be read again", 1).await;
     handshake(address, &old.ca(), VERSIONS[0], None).await.unwrap();
     install(&new);
     node.signal(Signal::HUP).unwrap();
-    until_said(&node, "the files for TLS have changed").await;
+    until_said(&node, "the files for TLS have changed", 1).await;
     handshake(address, &new.ca(), VERSIONS[0], None).await.unwrap();
     assert!(handshake(address, &old.ca(), VERSIONS[0], None).await.is_err());
     publish(&node, "a", "still here").await;
     open.read_to("still here\n\n").await;
-}
-
-async fn until_said(node: &Fantail, text: &str) {
-    let said = async {
-        while !node.output().stderr.contains(text) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("{text}"));
 }
 
 /// Those that connect and say nothing hold a place for a handshake, and no longer than the request deadline.
@@ -292,4 +282,20 @@ async fn every_other_answer_comes_over_tls_too() {
     let _ = timeout(PATIENCE, plain.read_to_end(&mut read)).await.unwrap();
     assert!(!read.windows(4).any(|four| four == b"HTTP"));
     assert_eq!(ask(&node, "GET", "/livez").await.status, 200);
+}
+
+/// A balancer of TCP connections writes its header before anything that its client sends.
+#[tokio::test]
+async fn the_header_of_a_balancer_comes_before_the_handshake() {
+    let certificates = Certificates::make().unwrap();
+    let (node, address) = tls_node(&certificates, &["--proxy-protocol", "--trusted-proxies", "127.0.0.1"]).await;
+    let trust = TlsTrust::new(&certificates.ca()).unwrap();
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.write_all(b"PROXY TCP4 198.51.100.7 127.0.0.1 4711 8443\r\n").await.unwrap();
+    let mut stream = trust.handshake(socket).await.unwrap();
+    stream.write_all(b"GET /sse/a HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    until_open(&node, 1).await;
+    assert_eq!(connections(&node).await[0]["forwarded"], "198.51.100.7");
+    let bare = TcpStream::connect(address).await.unwrap();
+    assert!(trust.handshake(bare).await.is_err(), "a handshake is no such header");
 }

@@ -1,6 +1,6 @@
 //! A stream's way to its socket. Every byte of a stream goes out here, and every socket comes to its end here.
 //!
-//! What comes here is what goes on the wire: the bytes of frames, or records that `sealers.rs` has made of them.
+//! The bytes that come here go on the wire as they are: those of frames, or records that `sealers.rs` has made of them.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};

@@ -1,4 +1,4 @@
-//! What turns the bytes of one encrypted stream into records.
+//! The part of a TLS connection that turns the bytes of a stream into records.
 
 use std::net::TcpStream;
 
@@ -24,7 +24,7 @@ pub trait KeptTls {
     fn take_input(&mut self, records: &[u8]) -> KeptInput;
 }
 
-/// What the client's bytes were to a kept connection.
+/// The meaning of the client's bytes to a kept connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeptInput {
     /// Nothing that ends it.

@@ -93,7 +93,7 @@ impl Sealers {
     }
 }
 
-/// What was sealed by a kept connection cannot be taken back, so its pieces go out one by one.
+/// A kept connection cannot take back the number of a record, so its pieces go out one by one.
 fn put_kept(connection: &mut dyn KeptTls, carrier: &Carrier, pieces: &[IoSlice<'_>], scratch: &mut Vec<u8>) -> Put {
     let mut begun = 0;
     for piece in pieces {

@@ -1,0 +1,169 @@
+//! Short handshakes: a ticket is good on every shard, on every node with the same key file, and for no longer than its key.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use fantail_testkit::{Certificates, Fantail, PATIENCE, Signal, TlsTrust};
+use rustls::{HandshakeKind, SupportedProtocolVersion, version};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::node::{node, until_said};
+
+const VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
+
+async fn tls_node(certificates: &Certificates, flags: &[&str]) -> (Fantail, SocketAddr) {
+    let (cert, key) = (certificates.server(), certificates.server_key());
+    let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
+    let base = ["--tls-listen", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key];
+    let mut node = node(&[&base[..], flags].concat()).await;
+    let address = node.tls().await.unwrap();
+    (node, address)
+}
+
+/// Connects, asks for something small and reads the answer, before which a ticket comes. Returns the kind of handshake and the
+/// answer.
+async fn visit(address: SocketAddr, trust: &TlsTrust, target: &str) -> (HandshakeKind, String) {
+    let socket = TcpStream::connect(address).await.unwrap();
+    let mut stream = trust.handshake(socket).await.unwrap();
+    let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("it comes").unwrap();
+    let kind = stream.get_ref().1.handshake_kind().expect("it is over");
+    (kind, String::from_utf8(answer).unwrap())
+}
+
+async fn kind(address: SocketAddr, trust: &TlsTrust) -> HandshakeKind {
+    visit(address, trust, "/none").await.0
+}
+
+fn write_key(directory: &Path, name: &str, filling: u8) -> PathBuf {
+    let path = directory.join(name);
+    fs::write(&path, [filling; 80]).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn a_client_resumes_on_any_shard_of_its_node_and_on_no_other_node() {
+    let certificates = Certificates::make().unwrap();
+    let (_one, first) = tls_node(&certificates, &[]).await;
+    let (_other, second) = tls_node(&certificates, &[]).await;
+    for version in VERSIONS {
+        let trust = TlsTrust::with_versions(&certificates.ca(), &[version]).unwrap();
+        assert_eq!(kind(first, &trust).await, HandshakeKind::Full);
+        for _ in 0..8 {
+            assert_eq!(kind(first, &trust).await, HandshakeKind::Resumed, "{version:?}");
+        }
+        assert_eq!(kind(second, &trust).await, HandshakeKind::Full, "{version:?}");
+    }
+}
+
+/// 1. Both nodes have the key `a`: a client of one resumes at the other.
+/// 2. Both get `b` in front of `a`: its old ticket still opens, and the new one is sealed by `b`.
+/// 3. Both lose `a`: the ticket of step 2 opens, and one that is sealed by `a` does not.
+#[tokio::test]
+async fn nodes_with_the_same_key_files_know_each_others_clients_until_the_key_goes() {
+    let certificates = Certificates::make().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let key = write_key(directory.path(), "now", b'a');
+    let old = write_key(directory.path(), "before", b'a');
+    let flags = ["--tls-ticket-keys", key.to_str().unwrap(), "--tls-ticket-keys", old.to_str().unwrap()];
+    let (one, first) = tls_node(&certificates, &flags).await;
+    let (other, second) = tls_node(&certificates, &flags).await;
+    let mut changes = 0;
+    let mut read_again = async || {
+        changes += 1;
+        for node in [&one, &other] {
+            node.signal(Signal::HUP).unwrap();
+            until_said(node, "the files for TLS have changed", changes).await;
+        }
+    };
+    let trusts = VERSIONS.map(|version| TlsTrust::with_versions(&certificates.ca(), &[version]).unwrap());
+    let late = VERSIONS.map(|version| TlsTrust::with_versions(&certificates.ca(), &[version]).unwrap());
+    for (trust, late) in trusts.iter().zip(&late) {
+        assert_eq!(kind(first, trust).await, HandshakeKind::Full);
+        assert_eq!(kind(second, trust).await, HandshakeKind::Resumed, "the key is the same");
+        assert_eq!(kind(first, late).await, HandshakeKind::Full);
+    }
+    write_key(directory.path(), "now", b'b');
+    read_again().await;
+    for trust in &trusts {
+        assert_eq!(kind(second, trust).await, HandshakeKind::Resumed, "the old key opens");
+    }
+    write_key(directory.path(), "before", b'b');
+    read_again().await;
+    for (trust, late) in trusts.iter().zip(&late) {
+        assert_eq!(kind(first, trust).await, HandshakeKind::Resumed, "its ticket is of the new key");
+        assert_eq!(kind(first, late).await, HandshakeKind::Full, "its ticket is of the old key");
+    }
+}
+
+/// A session holds the certificate that its client has shown. When the operator withdraws its authority, a ticket must not let it
+/// in again.
+#[tokio::test]
+async fn a_ticket_does_not_outlive_the_authority_of_its_clients_certificate() {
+    let (certificates, others) = (Certificates::make().unwrap(), Certificates::make().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let key = write_key(directory.path(), "key", b'k');
+    for flags in [&[][..], &["--tls-ticket-keys", key.to_str().unwrap()]] {
+        let authorities = directory.path().join("clients.pem");
+        fs::copy(certificates.ca(), &authorities).unwrap();
+        let base = ["--access", "certificate", "--channel-templates", "user:{sub}", "--tls-client-ca"];
+        let optional = ["--tls-client-auth", "optional"];
+        let flags = [&base[..], &[authorities.to_str().unwrap()], &optional, flags].concat();
+        let (node, address) = tls_node(&certificates, &flags).await;
+        let trusts = VERSIONS.map(|version| {
+            let (certificate, key) = (certificates.client(), certificates.client_key());
+            TlsTrust::with_certificate(&certificates.ca(), &[version], &certificate, &key).unwrap()
+        });
+        let target = "/sse/user:client.example?limit=0";
+        for trust in &trusts {
+            visit(address, trust, target).await;
+            let (kind, answer) = visit(address, trust, target).await;
+            assert_eq!(kind, HandshakeKind::Resumed);
+            assert!(answer.starts_with("HTTP/1.1 400"), "it is past the judge: {answer}");
+        }
+        fs::copy(others.ca(), &authorities).unwrap();
+        node.signal(Signal::HUP).unwrap();
+        until_said(&node, "the files for TLS have changed", 1).await;
+        for trust in &trusts {
+            let socket = TcpStream::connect(address).await.unwrap();
+            // With TLS 1.3 the client learns of its refusal when it reads.
+            let Ok(mut stream) = trust.handshake(socket).await else { continue };
+            let _ = stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await;
+            let mut answer = Vec::new();
+            let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("it ends");
+            assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_file_of_the_wrong_size_is_refused_at_start_with_the_way_to_make_one() {
+    let certificates = Certificates::make().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("key");
+    fs::write(&key, [1; 47]).unwrap();
+    let (cert, server_key) = (certificates.server(), certificates.server_key());
+    let arguments = [
+        "serve",
+        "--tls-listen",
+        "127.0.0.1:0",
+        "--tls-cert",
+        cert.to_str().unwrap(),
+        "--tls-key",
+        server_key.to_str().unwrap(),
+        "--tls-ticket-keys",
+        key.to_str().unwrap(),
+    ];
+    let (status, output) = Fantail::run_to_end(crate::node::FANTAIL, &arguments, &[]).await.unwrap();
+    assert_eq!(status.code(), Some(2));
+    assert!(
+        output.stderr.contains("has 47 bytes and not 48 to 80; make one with: openssl rand 80"),
+        "{}",
+        output.stderr
+    );
+}
