@@ -112,6 +112,24 @@ impl Words for TlsStreamState {
         &[("dissolved", Self::Dissolved), ("kept", Self::Kept), ("kernel", Self::Kernel)];
 }
 
+/// The thread of the control loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControlThread {
+    /// One of its own if a core is left for it.
+    Auto,
+    /// One of its own.
+    Own,
+    /// That of the first shard.
+    Shared,
+}
+
+impl Words for ControlThread {
+    const NOUN: &'static str = "thread";
+    const VALUE_NAME: &'static str = "THREAD";
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("own", Self::Own), ("shared", Self::Shared)];
+}
+
 /// The answer to a client whose right to read was taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RevokedAnswer {

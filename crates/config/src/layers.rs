@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::thread::available_parallelism;
 
-use crate::choices::LogFormat;
+use crate::choices::{ControlThread, LogFormat};
 use crate::fault::{Faults, Location};
 use crate::flags::Flags;
 use crate::settings::{Config, SETTINGS, Setting};
@@ -162,8 +162,13 @@ impl Layers {
     }
 
     fn finish(mut self) -> Result<Config, Faults> {
-        if self.config.engine.workers == 0 {
-            self.config.engine.workers = available_parallelism().map_or(1, NonZeroUsize::get).min(256);
+        let cores = available_parallelism().map_or(1, NonZeroUsize::get);
+        let engine = &mut self.config.engine;
+        if engine.workers == 0 {
+            engine.workers = cores.min(256);
+        }
+        if engine.control_thread == ControlThread::Auto {
+            engine.control_thread = if cores > engine.workers { ControlThread::Own } else { ControlThread::Shared };
         }
         for rule in RULES.into_iter().chain(listener_rules::RULES).chain(redis_rules::RULES).chain(access_rules::RULES)
         {

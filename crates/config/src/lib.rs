@@ -25,7 +25,7 @@ mod settings;
 mod suggest;
 
 pub use channel_rule::ChannelRule;
-pub use choices::{AccessMode, ClientAuth, LogFormat, RevokedAnswer, SlowPolicy, TlsStreamState};
+pub use choices::{AccessMode, ClientAuth, ControlThread, LogFormat, RevokedAnswer, SlowPolicy, TlsStreamState};
 pub use fault::{Fault, Faults, Location};
 pub use flags::{Flags, Parsed, clap_args, command, parse_flags, parse_flags_of};
 pub use forms::access::{InternalToken, KeyFile};

@@ -15,7 +15,7 @@ use fantail_wire::LaneName;
 use ipnet::IpNet;
 
 use crate::channel_rule::{self, ChannelRule, ChannelRules};
-use crate::choices::{AccessMode, ClientAuth, LogFormat, RevokedAnswer, SlowPolicy, TlsStreamState};
+use crate::choices::{AccessMode, ClientAuth, ControlThread, LogFormat, RevokedAnswer, SlowPolicy, TlsStreamState};
 use crate::form::{AnyForm, Form, List, Optional};
 use crate::forms::access::{InternalToken, InternalTokens, KeyFile, KeyFiles, Templates};
 use crate::forms::networks::{Address, ListenAddress, Network, RedisAddress, Servers};
@@ -269,6 +269,8 @@ settings! {
     engine: Engine, "Threads" {
         workers: usize = Count { min: 0, max: 256 }, "0",
             "Shards, each one thread that serves its own streams. 0 stands for one per core.";
+        control_thread: ControlThread = Word::<ControlThread>::new(), "auto",
+            "Thread that takes events in and numbers them. own: one beside the shards. shared: that of the first shard, so that neither waits for a core that the other holds. auto: own if there are more cores than workers.";
     }
     /// The source of events.
     feed: Feed, "Feed" {

@@ -100,6 +100,7 @@ fn every_setting_can_be_given_in_every_layer() {
         "listen" | "internal_listen" | "health_listen" | "tls_listen" => "127.0.0.1:0",
         "internal_hosts" => "fantail,fantail.example",
         "path" => "/events",
+        "control_thread" => "own",
         "tls_client_auth" => "optional",
         "tls_stream_state" => "kept",
         "unix_socket_mode" => "600",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fantail_config::{Config, Limits};
+use fantail_config::{Config, ControlThread, Limits};
 use fantail_hub::Hub;
 use fantail_shard::{Admission, OpenBounds};
 use fantail_telemetry::{Metrics, logging};
@@ -19,7 +19,7 @@ use crate::memory::MemoryBound;
 use crate::new_connections::open_bound;
 use crate::public::PublicSettings;
 use crate::redis_settings::redis_settings;
-use crate::shard_thread::{self, ShardHandle, ShardSocket, ShardThread};
+use crate::shard_thread::{self, HostedShard, ShardHandle, ShardSocket, ShardThread};
 use crate::tls::{self, TlsServer};
 
 /// Serves until a signal ends it.
@@ -58,7 +58,7 @@ pub(crate) fn serve(mut config: Config) -> anyhow::Result<()> {
         admission: &admission,
         tls: tls.as_ref(),
     };
-    let shards = parts.spawn_shards(listeners)?;
+    let (shards, hosted) = parts.start_shards(listeners)?;
     let internal_access = Arc::new(InternalAccess::load(&config.internal.internal_tokens)?);
     let files = FilesInUse { internal_access, tls, internal_tls, metrics: Arc::clone(&metrics) };
     Control {
@@ -70,6 +70,7 @@ pub(crate) fn serve(mut config: Config) -> anyhow::Result<()> {
         redis,
         metrics,
         shards,
+        hosted,
         admission,
         listeners: ControlListeners {
             public: served,
@@ -105,8 +106,9 @@ struct SharedParts<'a> {
 }
 
 impl SharedParts<'_> {
-    /// Starts the threads. Each gets a socket of every listener.
-    fn spawn_shards(&self, listeners: Vec<PublicListener>) -> anyhow::Result<Vec<ShardHandle>> {
+    /// Starts the shards' threads. Each gets a socket of every listener. If the control loop shares a thread, the first shard is
+    /// not started but given to it.
+    fn start_shards(&self, listeners: Vec<PublicListener>) -> anyhow::Result<(Vec<ShardHandle>, Option<HostedShard>)> {
         let settings = shard_settings(self.config);
         let workers = self.config.engine.workers;
         let mut sockets: Vec<Vec<ShardSocket>> = (0..workers).map(|_| Vec::new()).collect();
@@ -116,8 +118,9 @@ impl SharedParts<'_> {
                 of_shard.push(ShardSocket { listener: socket, tls: tls.map(Arc::clone) });
             }
         }
-        let spawn = |(index, sockets)| {
-            shard_thread::spawn(ShardThread {
+        let mut hosted = None;
+        let start = |(index, sockets)| {
+            let parts = ShardThread {
                 index: index as u16,
                 sockets,
                 handshakes_max: self.config.tls.tls_handshakes_max,
@@ -127,8 +130,15 @@ impl SharedParts<'_> {
                 counters: self.metrics.shard(index),
                 admission: Arc::clone(self.admission),
                 reserve_places: self.connections_max.reserve_of_a_shard,
-            })
+            };
+            if index > 0 || self.config.engine.control_thread == ControlThread::Own {
+                return shard_thread::spawn(parts);
+            }
+            let (handle, shard) = shard_thread::host(parts);
+            hosted = Some(shard);
+            Ok(handle)
         };
-        sockets.into_iter().enumerate().map(spawn).collect()
+        let shards = sockets.into_iter().enumerate().map(start).collect::<anyhow::Result<_>>()?;
+        Ok((shards, hosted))
     }
 }

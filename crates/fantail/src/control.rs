@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
 use fantail_config::{Config, ListenAddress, LogFormat};
 use fantail_feed::{Feed, MemoryFeed, RedisFeed, RedisSettings};
 use fantail_hub::{Hub, Publisher};
@@ -14,6 +13,7 @@ use fantail_telemetry::Metrics;
 use fantail_wire::FeedState;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::task::{LocalSet, spawn_blocking};
 
 use crate::access::{FILES_INTERVAL, ReadAccess};
 use crate::banner::{Banner, FeedLine, Served};
@@ -29,7 +29,7 @@ use crate::listening_socket::{BoundSocket, SocketFile};
 use crate::memory::{self, MemoryBound};
 use crate::revocations;
 use crate::running_node::RunningNode;
-use crate::shard_thread::ShardHandle;
+use crate::shard_thread::{self, HostedShard, ShardHandle};
 use crate::tls::TlsServer;
 
 /// The parts of the control thread.
@@ -44,6 +44,8 @@ pub(crate) struct Control {
     pub(crate) redis: Option<RedisSettings>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) shards: Vec<ShardHandle>,
+    /// The shard that runs on this thread, if there is one.
+    pub(crate) hosted: Option<HostedShard>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) listeners: ControlListeners,
 }
@@ -60,10 +62,12 @@ pub(crate) struct ControlListeners {
 }
 
 impl Control {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot make a runtime")?;
-        let result = runtime.block_on(self.serve());
+    pub(crate) fn run(mut self) -> anyhow::Result<()> {
+        let (runtime, local) = (shard_thread::runtime()?, LocalSet::new());
+        if let Some(shard) = self.hosted.take() {
+            local.spawn_local(shard);
+        }
+        let result = local.block_on(&runtime, self.serve());
         // A name lookup may still be under way, and nobody needs its answer.
         runtime.shutdown_background();
         result
@@ -162,7 +166,8 @@ impl FilesInUse {
 async fn read_files_again(files: Arc<FilesInUse>) {
     loop {
         tokio::time::sleep(FILES_INTERVAL).await;
-        files.read_again();
+        let files = Arc::clone(&files);
+        let _ = spawn_blocking(move || files.read_again()).await;
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
 use tracing::info;
 
 use crate::control::FilesInUse;
@@ -17,8 +18,13 @@ pub(crate) fn read_again(node: Arc<RunningNode>, files: Arc<FilesInUse>) -> anyh
             info!(
                 "SIGHUP: keys, tokens and certificates are read again; other settings are taken up by a restart, and SIGTERM drains"
             );
-            node.access.keys().read_files_again();
-            files.read_again();
+            let (node, files) = (Arc::clone(&node), Arc::clone(&files));
+            let read = move || {
+                node.access.keys().read_files_again();
+                files.read_again();
+            };
+            // A slow disk must not hold up the events. The log says what came of it.
+            let _ = spawn_blocking(read).await;
         }
     });
     Ok(())

@@ -14,6 +14,9 @@ use crate::running_node::RunningNode;
 /// How often logs are swept of entries that are too old.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Channels that are swept at once, in some 50 µs.
+const SWEEP_PORTION: usize = 256;
+
 /// Tells the feed the shards' interest: a follow at once, an unfollow after the linger time.
 pub(crate) async fn mind(node: Arc<RunningNode>, linger: Duration) {
     let RunningNode { feed, intake, hub, .. } = &*node;
@@ -55,11 +58,17 @@ fn next_wish(intake: &Mutex<NodeIntake>) -> Option<Wish> {
     intake.lock().publisher.next_wish()
 }
 
-/// Sweeps the logs of entries that are too old, for ever.
+/// Sweeps the logs of entries that are too old, for ever. Events and other tasks get their turn between two portions.
 pub(crate) async fn sweep(node: Arc<RunningNode>) {
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         ticks.tick().await;
-        node.intake.lock().publisher.sweep();
+        let hub = Arc::clone(&node.hub);
+        // A million names are not collected on a thread that has events to hand out.
+        let Ok(channels) = tokio::task::spawn_blocking(move || hub.all_channels()).await else { return };
+        for portion in channels.chunks(SWEEP_PORTION) {
+            node.intake.lock().publisher.sweep(portion);
+            tokio::task::yield_now().await;
+        }
     }
 }

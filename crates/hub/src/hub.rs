@@ -125,6 +125,11 @@ impl Hub {
         }
     }
 
+    /// All channels that there are now. It takes a while if there are very many.
+    pub fn all_channels(&self) -> Vec<Arc<Channel>> {
+        self.channels.all()
+    }
+
     /// The channels in the order of the map, at most `max`, and those of `prefix` only.
     pub fn summaries(&self, prefix: &str, max: usize) -> Vec<ChannelSummary> {
         self.channels.matching(prefix, max, summary)

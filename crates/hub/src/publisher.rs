@@ -187,9 +187,10 @@ impl Publisher {
         self.appender.logs.limit(bytes_max);
     }
 
-    /// Evicts what is too old, and forgets channels that hold nothing and that nobody wants. Call it every few seconds.
-    pub fn sweep(&mut self) {
-        idle_channels::sweep(&self.hub, &mut self.appender, &mut self.followed);
+    /// Evicts what is too old in these channels, and forgets those that hold nothing and that nobody wants. Call it every few
+    /// seconds for all of [`Hub::all_channels`], in portions, since each takes some microseconds.
+    pub fn sweep(&mut self, channels: &[Arc<Channel>]) {
+        idle_channels::sweep(&self.hub, &mut self.appender, &mut self.followed, channels);
     }
 
     /// Empties a channel's log, raises its floor and asks the shards to end its streams. `false` if there is no such

@@ -78,7 +78,7 @@ fn the_first_pattern_that_fits_bounds_a_channels_log_by_count_bytes_and_age() {
     // Of its five old ones the oldest had to go for the new one, before anyone asked for its age.
     assert_eq!(node.evictions(), [17, 4, 4, 0, 0]);
     pass(950);
-    node.publisher.sweep();
+    node.publisher.sweep(&node.hub.all_channels());
     assert_eq!(["few.a", "small.a", "a.brief", "other"].map(|channel| node.kept(channel)), [0; 4]);
     assert_eq!(node.evictions(), [17, 4, 4 + 2 + 2 + 3 + 1 + 5 + 5, 0, 0]);
 }
@@ -115,11 +115,11 @@ fn a_channel_is_forgotten_when_nothing_can_be_kept_of_any_channel_for_as_long_an
     let join = node.hub.join(&name("followed"), 0, 0, None).expect("there is room");
     node.publish("short", 1);
     pass(4000);
-    node.publisher.sweep();
+    node.publisher.sweep(&node.hub.all_channels());
     // Its floor, which stands for all forgotten ones, would tell a client of the other of a gap that is none.
     assert_eq!((node.kept("short"), node.counters.channels.get(), node.counters.channels_forgotten.get()), (0, 2, 0));
     pass(1001);
-    node.publisher.sweep();
+    node.publisher.sweep(&node.hub.all_channels());
     assert_eq!((node.counters.channels.get(), node.counters.channels_forgotten.get()), (1, 1));
     node.hub.leave(&join);
 }
@@ -144,7 +144,7 @@ fn an_address_is_charged_for_the_channels_that_it_made_until_they_are_forgotten(
     assert_eq!(join(&node, "d", one).map(|_| ()), Err(ChannelsFull::OfAddress));
     pass(2000);
     let mut node = node;
-    node.publisher.sweep();
+    node.publisher.sweep(&node.hub.all_channels());
     assert_eq!(node.counters.channels.get(), 0);
     assert!(join(&node, "d", one).is_ok());
 }
@@ -160,7 +160,7 @@ fn there_are_so_many_channels_and_who_is_refused_one_is_not_charged() {
         assert_eq!(join(&node, "c", maker), Err(ChannelsFull::OfNode));
     }
     pass(2000);
-    node.publisher.sweep();
+    node.publisher.sweep(&node.hub.all_channels());
     assert_eq!(join(&node, "c", maker), Ok(()), "a was forgotten, and it is charged for b alone");
 }
 
@@ -171,7 +171,7 @@ fn an_event_for_a_channel_too_many_is_counted_and_leaves_a_floor() {
     node.publish("b", 2);
     assert_eq!((node.kept("b"), node.evictions()), (0, [0, 0, 0, 0, 2]));
     pass(2000);
-    node.publisher.sweep();
+    node.publisher.sweep(&node.hub.all_channels());
     let join = node.hub.join(&name("b"), 0, 0, None).expect("there is room now");
     let room = ReadLimit { entries: 9, bytes: 9999 };
     let reading =

@@ -1,5 +1,7 @@
 //! Channels that nobody wants: when they are forgotten, and what is remembered of them.
 
+use std::sync::Arc;
+
 use fantail_wire::GapReason;
 
 use super::appender::Appender;
@@ -36,22 +38,22 @@ pub(super) fn release(
     if forget(hub, appender, followed, channel) { Release::Unfollow } else { Release::Wanted }
 }
 
-/// Evicts what is too old in all logs, and forgets idle channels if the feed brings every channel.
-pub(super) fn sweep(hub: &Hub, appender: &mut Appender, followed: &mut FollowedChannels) {
+/// Evicts what is too old in the logs of these channels, and forgets those that are idle if the feed brings every channel.
+pub(super) fn sweep(hub: &Hub, appender: &mut Appender, followed: &mut FollowedChannels, channels: &[Arc<Channel>]) {
     let now_ms = (hub.settings.clock)();
     let age_ms_max = hub.settings.age_ms_max();
-    let mut channels = hub.channels.all();
-    channels.retain(|channel| {
+    let is_idle = |channel: &&Arc<Channel>| {
         let mut state = channel.lock();
         appender.logs.evict_older(&mut state, now_ms);
         // Only after so long that a client that was here last would be behind what is kept anyway, in any channel:
         // forgetting raises the floor of channels to come, and would tell it of a gap that is none.
         let long_idle = now_ms.saturating_sub(state.idle_since_ms) > age_ms_max;
         state.marks.is_empty() && state.log.len() == 0 && long_idle
-    });
+    };
+    let idle: Vec<_> = channels.iter().filter(is_idle).collect();
     if hub.settings.following == Following::Always {
-        for channel in channels {
-            forget(hub, appender, followed, &channel);
+        for channel in idle {
+            forget(hub, appender, followed, channel);
         }
     }
     appender.logs.report();

@@ -192,10 +192,10 @@ fn recalled_events_are_kept_as_long_as_new_ones() {
     NOW_MS.set(10_000_000);
     feed.begin(&after(feed.id(10)));
     feed.answer(&[12], Some(10));
-    feed.publisher.sweep();
+    feed.publisher.sweep(&feed.hub.all_channels());
     assert_eq!(feed.held().0, [12], "though it was published long ago");
     NOW_MS.set(10_060_001);
-    feed.publisher.sweep();
+    feed.publisher.sweep(&feed.hub.all_channels());
     assert_eq!((feed.held().0, feed.held().1), (vec![], 12));
     assert_eq!(feed.begin(&after(feed.id(10))), Begin::Wait(0), "it can be recalled again");
 }
@@ -284,7 +284,7 @@ fn a_recall_ends_where_something_was_deleted() {
     feed.publish(21);
     feed.publish(22);
     NOW_MS.set(200_000);
-    feed.publisher.sweep();
+    feed.publisher.sweep(&feed.hub.all_channels());
     feed.begin(&after(feed.id(10)));
     feed.answer(&[12, 20, 21, 22], Some(10));
     assert_eq!(feed.held(), (vec![21, 22], 20, GapReason::Deleted));

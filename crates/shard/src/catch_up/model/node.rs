@@ -160,7 +160,7 @@ impl ModelNode {
         match self.course.rng.u8(..20) {
             0..8 => self.publish(),
             8..11 => self.course.pass_time(),
-            11..13 => self.publisher.sweep(),
+            11..13 => self.publisher.sweep(&self.hub.all_channels()),
             13 if may_lose && self.course.chance(2) => self.delete(),
             14 if may_lose => self.release(),
             15 if may_lose && self.following == Following::OnDemand => self.lose_or_find_the_feed(),

@@ -103,7 +103,10 @@ impl World {
             5 | 6 => self.publish_unnumbered(),
             7 => self.course.pass_time(),
             8.. if self.nodes[node].missed > 0 => drop(self.call(node)),
-            8 => self.nodes[node].publisher.sweep(),
+            8 => {
+                let channels = self.nodes[node].hub.all_channels();
+                self.nodes[node].publisher.sweep(&channels);
+            }
             9 if self.course.chance(3) => self.lose(node),
             10 if may_lose && self.course.chance(6) => self.end_term(),
             11 if may_lose && self.course.chance(2) => self.trim(),
