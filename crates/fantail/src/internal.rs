@@ -28,7 +28,7 @@ use crate::json_answer::json_answer;
 use crate::listening_socket::ListeningSocket;
 use crate::problem::{Answer, Problem};
 use crate::public::check_host;
-use crate::publish_batch::{BatchResults, receipt_json};
+use crate::publish_batch::{BatchResults, ReceiptBody};
 use crate::publish_body::{self, Items};
 use crate::request_log::RequestLine;
 use crate::response_head::with_headers;
@@ -200,14 +200,14 @@ impl Internal {
     ) -> Result<Answer, Problem> {
         let publication = publish_body::raw(channel, query, self.body(request).await?)?;
         let receipt = self.publish(rights, Ok(publication)).await?;
-        Ok(json_answer(StatusCode::ACCEPTED, &receipt_json(&receipt).into()))
+        Ok(json_answer(StatusCode::ACCEPTED, &ReceiptBody::from(&receipt)))
     }
 
     async fn publish_json(&self, rights: &RequestRights, request: Request<Incoming>) -> Result<Answer, Problem> {
         match publish_body::json(&self.body(request).await?)? {
             Items::One(item) => {
                 let receipt = self.publish(rights, item).await?;
-                Ok(json_answer(StatusCode::ACCEPTED, &receipt_json(&receipt).into()))
+                Ok(json_answer(StatusCode::ACCEPTED, &ReceiptBody::from(&receipt)))
             }
             Items::Many(items) => {
                 let mut results = BatchResults::default();

@@ -3,13 +3,13 @@
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::problem::Answer;
 
 /// JSON, on a line of its own in a terminal.
-pub(crate) fn json_answer(status: StatusCode, body: &Value) -> Answer {
-    let mut text = serde_json::to_vec(body).expect("a JSON value has a text");
+pub(crate) fn json_answer(status: StatusCode, body: &impl Serialize) -> Answer {
+    let mut text = serde_json::to_vec(body).expect("values of ours have a text");
     text.push(b'\n');
     typed_answer(status, "application/json", text)
 }

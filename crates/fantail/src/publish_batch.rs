@@ -3,6 +3,7 @@
 use fantail_feed::Receipt;
 use http::StatusCode;
 use http::header::{HeaderValue, RETRY_AFTER};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::json_answer::json_answer;
@@ -11,29 +12,63 @@ use crate::problem::{Answer, Problem};
 /// The results so far, in the order of the events.
 #[derive(Default)]
 pub(crate) struct BatchResults {
-    results: Vec<Value>,
+    results: Vec<EventResult>,
     statuses: Vec<StatusCode>,
+}
+
+/// The result of one event.
+#[derive(Serialize)]
+struct EventResult {
+    index: usize,
+    #[serde(flatten)]
+    told: Told,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Told {
+    Accepted {
+        status: u16,
+        #[serde(flatten)]
+        receipt: ReceiptBody,
+    },
+    /// It has its status among its members.
+    Refused(Map<String, Value>),
+}
+
+/// A receipt as its publisher gets it.
+#[derive(Serialize)]
+pub(crate) struct ReceiptBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscribers: Option<u64>,
+}
+
+impl From<&Receipt> for ReceiptBody {
+    fn from(receipt: &Receipt) -> Self {
+        Self { id: receipt.id.map(|id| id.to_string()), subscribers: receipt.subscribers }
+    }
 }
 
 impl BatchResults {
     /// Adds the result of the next event.
     pub(crate) fn push(&mut self, result: Result<Receipt, Problem>) {
         let (status, told) = match result {
-            Ok(receipt) => (StatusCode::ACCEPTED, receipt_json(&receipt)),
-            Err(problem) => (problem.status, problem.to_json()),
+            Ok(receipt) => {
+                let (status, receipt) = (StatusCode::ACCEPTED, ReceiptBody::from(&receipt));
+                (status, Told::Accepted { status: status.as_u16(), receipt })
+            }
+            Err(problem) => (problem.status, Told::Refused(problem.to_json())),
         };
-        let mut entry = Map::new();
-        entry.insert("index".into(), self.results.len().into());
-        entry.insert("status".into(), status.as_u16().into());
-        entry.extend(told);
-        self.results.push(Value::Object(entry));
+        self.results.push(EventResult { index: self.results.len(), told });
         self.statuses.push(status);
     }
 
     /// The answer to the whole batch.
     pub(crate) fn into_answer(self) -> Answer {
         let status = over_all(&self.statuses);
-        let mut answer = json_answer(status, &Value::Array(self.results));
+        let mut answer = json_answer(status, &self.results);
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -57,18 +92,6 @@ fn over_all(statuses: &[StatusCode]) -> StatusCode {
 
 fn is_worth_another_try(status: StatusCode) -> bool {
     status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
-}
-
-/// A receipt as its publisher gets it.
-pub(crate) fn receipt_json(receipt: &Receipt) -> Map<String, Value> {
-    let mut json = Map::new();
-    if let Some(id) = receipt.id {
-        json.insert("id".into(), id.to_string().into());
-    }
-    if let Some(subscribers) = receipt.subscribers {
-        json.insert("subscribers".into(), subscribers.into());
-    }
-    json
 }
 
 #[cfg(test)]
