@@ -3,6 +3,7 @@
 //! Nothing here binds, connects or prints; only `serve` reads a file, its configuration. All faults are told together,
 //! in one text.
 
+mod health;
 mod overview;
 mod publish;
 mod redis;
@@ -18,6 +19,7 @@ use clap::ArgMatches;
 use fantail_config::{Config, Faults, LogFormat, Setting};
 use fantail_telemetry::logging;
 
+use crate::health_command::HealthCommand;
 use crate::publish_command::Publish;
 use crate::subscribe_command::Subscribe;
 use crate::token_command::TokenCommand;
@@ -31,6 +33,8 @@ pub(crate) enum Task {
     Publish(Box<Publish>),
     /// Make a development token, or check one.
     Token(Box<TokenCommand>),
+    /// Ask a node whether it is ready.
+    Health(Box<HealthCommand>),
     /// Print a text, such as the help, and end.
     Print(String),
 }
@@ -80,6 +84,10 @@ pub(crate) fn parse(
         Some((publish::NAME, matches)) => {
             let read = publish::read(matches).map_err(|faults| lines(&faults))?;
             Ok(Task::Publish(Box::new(read)))
+        }
+        Some((health::NAME, matches)) => {
+            let read = health::read(matches, &variables.collect::<Vec<_>>()).map_err(|faults| lines(&faults))?;
+            Ok(Task::Health(Box::new(read)))
         }
         Some((token::NAME, matches)) => {
             let read = token::read(matches, &variables.collect::<Vec<_>>()).map_err(|faults| lines(&faults))?;

@@ -147,24 +147,24 @@ pub(crate) async fn connect(server: &Server) -> anyhow::Result<SendRequest<Full<
     let _ = SockRef::from(&socket).set_tcp_keepalive(&keepalive);
     let _ = socket.set_nodelay(true);
     match &server.trust {
-        None => speak(socket, url).await,
+        None => speak(socket, &url.authority).await,
         Some(trust) => {
             let handshake = timeout(CONNECT_DEADLINE, trust.connect(&url.host, &url.authority, socket));
             let socket = handshake
                 .await
                 .with_context(|| format!("{} did not answer with TLS within {CONNECT_DEADLINE:?}", url.authority))??;
-            speak(socket, url).await
+            speak(socket, &url.authority).await
         }
     }
 }
 
-async fn speak<S>(socket: S, url: &ServerUrl) -> anyhow::Result<SendRequest<Full<Bytes>>>
+/// Begins HTTP with the server of this name.
+pub(crate) async fn speak<S>(socket: S, name: &str) -> anyhow::Result<SendRequest<Full<Bytes>>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) = http1::handshake(TokioIo::new(socket))
-        .await
-        .with_context(|| format!("cannot speak HTTP with {}", url.authority))?;
+    let (sender, connection) =
+        http1::handshake(TokioIo::new(socket)).await.with_context(|| format!("cannot speak HTTP with {name}"))?;
     // A task that waits for the answer gets the connection's error.
     tokio::spawn(connection);
     Ok(sender)

@@ -17,6 +17,7 @@ mod feed_figures;
 mod feed_news;
 mod hangup;
 mod health;
+mod health_command;
 mod http_client;
 mod hub_settings;
 mod intake;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         }
         Ok(cli::Task::Subscribe(subscribe)) => report(subscribe_command::run(*subscribe), Format::Text),
         Ok(cli::Task::Publish(publish)) => report(publish_command::run(*publish), Format::Text),
+        Ok(cli::Task::Health(health)) => report(health_command::run(*health), Format::Text),
         Ok(cli::Task::Token(token)) => report(token_command::run(*token), Format::Text),
         Ok(cli::Task::Print(text)) => {
             // A reader that closed the pipe has read enough of it.

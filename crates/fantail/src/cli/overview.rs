@@ -2,7 +2,7 @@
 
 use clap::Command;
 
-use super::{publish, serve, subscribe, token};
+use super::{health, publish, serve, subscribe, token};
 
 pub(super) const NAME: &str = "fantail";
 
@@ -32,7 +32,7 @@ pub(super) fn command() -> Command {
         .bin_name(NAME)
         .max_term_width(100)
         .after_help(QUICK_START)
-        .subcommands([serve::command(), subscribe::command(), publish::command(), token::command()])
+        .subcommands([serve::command(), subscribe::command(), publish::command(), health::command(), token::command()])
 }
 
 #[cfg(test)]

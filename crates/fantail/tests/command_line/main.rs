@@ -5,6 +5,7 @@
 
 mod banner;
 mod canned;
+mod health;
 #[path = "../common/keys.rs"]
 mod keys;
 #[path = "../common/node.rs"]

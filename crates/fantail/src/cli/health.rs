@@ -1,0 +1,88 @@
+//! `fantail health`: its arguments.
+
+use std::ffi::OsString;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use fantail_config::{
+    Config, Faults, ListenAddress, Location, Parsed, SETTINGS, Setting, clap_args, parse_flags, resolve,
+};
+
+use super::{given, server, text};
+use crate::health_command::{Asked, HealthCommand};
+use crate::http_client::{Server, ServerUrl};
+
+pub(super) const NAME: &str = "health";
+
+const AFTER_HELP: &str = "\
+Examples:
+  fantail health
+  fantail health --live --health-listen unix:/run/fantail/health.sock
+  fantail health --url https://node-7.example:8081 --ca /etc/fantail/ca.crt
+
+For images without a shell: HEALTHCHECK CMD [\"/usr/bin/fantail\", \"health\"]. Without --url it finds the node by the settings \
+that the node itself reads, from file, variables and flags: health_listen if there is one, else internal_listen.
+
+Exit status: 0 ready (with --live: alive), 1 not, 2 wrong usage.";
+
+/// The sub-command.
+pub(super) fn command() -> Command {
+    Command::new(NAME)
+        .about("Ask a node whether it is ready")
+        .after_help(AFTER_HELP)
+        .arg(
+            Arg::new("live")
+                .long("live")
+                .action(ArgAction::SetTrue)
+                .help("Ask whether the process lives (/livez), and not whether it is ready for clients (/readyz)"),
+        )
+        .arg(Arg::new("url").long("url").value_name("URL").help("The node's health or internal listener"))
+        .arg(server::ca())
+        .args(clap_args().into_iter().filter(|arg| settings().any(|setting| arg.get_id() == setting.key)))
+}
+
+/// The settings that say where a node tells its health.
+fn settings() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().filter(|setting| ["config", "health_listen", "internal_listen"].contains(&setting.key))
+}
+
+/// The arguments, or all of their faults.
+pub(super) fn read(matches: &ArgMatches, variables: &[(OsString, OsString)]) -> Result<HealthCommand, Faults> {
+    let mut faults = Faults::default();
+    let path = if matches.get_flag("live") { "/livez" } else { "/readyz" };
+    let asked = if text(matches, "url").is_some() {
+        let place = (Location::Flag("--url".into()), "");
+        server::read(matches, place, |_| Ok(()), &mut faults).map(Asked::Server)
+    } else {
+        let config = config(matches, variables).map_err(|found| faults = found).ok();
+        config.and_then(|config| {
+            node_of(&config, matches).map_err(|reason| faults.push(Location::CommandLine, reason)).ok()
+        })
+    };
+    asked.map(|asked| HealthCommand { asked, path }).ok_or(faults)
+}
+
+fn config(matches: &ArgMatches, variables: &[(OsString, OsString)]) -> Result<Config, Faults> {
+    match parse_flags(&given(matches, settings())) {
+        Parsed::Run { flags, .. } => resolve(&flags, variables, &|path| std::fs::read_to_string(path)),
+        Parsed::Text(_) => unreachable!("settings alone ask for no help"),
+    }
+}
+
+/// The node that runs with these settings on this machine.
+fn node_of(config: &Config, matches: &ArgMatches) -> Result<Asked, String> {
+    let internal = &config.internal;
+    let is_tls = internal.health_listen.is_none() && internal.internal_tls_cert.is_some();
+    match internal.health_listen.as_ref().unwrap_or(&internal.internal_listen) {
+        ListenAddress::Unix(_) if is_tls => Err("a unix socket with TLS cannot be asked; set health_listen".to_owned()),
+        ListenAddress::Unix(path) => Ok(Asked::Socket(path.clone())),
+        ListenAddress::Ip(address) => {
+            let mut address = *address;
+            if address.ip().is_unspecified() {
+                address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { [0, 0, 0, 0, 0, 0, 0, 1].into() });
+            }
+            let scheme = if is_tls { "https" } else { "http" };
+            let url = ServerUrl::parse(&format!("{scheme}://{address}"))?;
+            Server::new(url, text(matches, "ca").map(std::path::Path::new)).map(Asked::Server)
+        }
+    }
+}
