@@ -161,6 +161,7 @@ impl Crowd {
             source_addresses: 8,
             open_deadline: u64::from(streams / options.connect_rate) + OPENING_SLACK_SECONDS,
             remember_ids: false,
+            keep_tickets: false,
         };
         let fleet = Fleet::start(&first.target, &opening, streams)?;
         Ok(Self { servers, fleet, ended: 0 })

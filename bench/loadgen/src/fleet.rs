@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::clock::now_nanos;
 use crate::hold::STREAMS_PER_WORKER_MAX;
 use crate::latency::{Latency, Percentiles};
-use crate::message::{Notice, Open, Opened, WorkerCommand, WorkerTally, channel_of};
+use crate::message::{Handshakes, Notice, Open, Opened, WorkerCommand, WorkerTally, channel_of};
 use crate::progress::DeliveryProgress;
 use crate::target::ServerUnderTest;
 use crate::workload::OpeningOptions;
@@ -58,6 +58,7 @@ pub(crate) struct Opening {
     pub(crate) seconds: f64,
     pub(crate) per_second: f64,
     pub(crate) time_to_head_us: Percentiles,
+    pub(crate) handshakes: Handshakes,
 }
 
 /// The observations of all workers in a round.
@@ -126,7 +127,7 @@ impl Fleet {
             let plan = self.plan(number, workers, share, false);
             let holder = &mut self.holders[number as usize];
             holder.streams.push(self.streams..self.streams + share);
-            holder.tell(&WorkerCommand::Open(plan))?;
+            holder.tell(&WorkerCommand::Open(Box::new(plan)))?;
             self.streams += share;
         }
         let outcomes = self.collect_opened(&progress)?;
@@ -161,7 +162,7 @@ impl Fleet {
         for number in 0..workers {
             let share = self.holders[number as usize].streams.iter().map(|range| range.end - range.start).sum();
             let plan = self.plan(number, workers, share, true);
-            self.holders[number as usize].tell(&WorkerCommand::Open(plan))?;
+            self.holders[number as usize].tell(&WorkerCommand::Open(Box::new(plan)))?;
         }
         let outcomes = self.collect_opened(&progress)?;
         summarise(&outcomes, self.streams)
@@ -227,6 +228,7 @@ impl Fleet {
     fn plan(&self, worker: u32, workers: u32, streams: u32, returning: bool) -> Open {
         Open {
             subscribe: self.target.subscribe.clone(),
+            tls: self.target.tls().cloned(),
             channel_prefix: self.channel_prefix.clone(),
             channels: self.channels,
             first_stream: self.streams,
@@ -236,6 +238,7 @@ impl Fleet {
             sources: sources(self.target.subscribe.address.ip(), worker, self.options.source_addresses),
             deadline_seconds: self.options.open_deadline,
             remember_ids: self.options.remember_ids,
+            keep_tickets: self.options.keep_tickets,
             returning,
         }
     }
@@ -394,7 +397,9 @@ fn summarise(outcomes: &[Opened], wanted: u32) -> anyhow::Result<Opening> {
         heads.add(&outcome.time_to_head);
     }
     let streams = outcomes.iter().map(|outcome| outcome.open).sum();
-    Ok(Opening { streams, seconds, per_second: f64::from(streams) / seconds, time_to_head_us: heads.percentiles() })
+    let handshakes = outcomes.iter().map(|outcome| outcome.handshakes).fold(Handshakes::default(), Handshakes::and);
+    let per_second = f64::from(streams) / seconds;
+    Ok(Opening { streams, seconds, per_second, time_to_head_us: heads.percentiles(), handshakes })
 }
 
 #[cfg(test)]

@@ -3,10 +3,12 @@
 
 mod commands;
 pub(crate) mod connect;
+mod connection;
 mod decoder;
 mod opener;
 mod order;
 mod stream;
+mod tls;
 mod worker;
 
 pub(crate) use worker::Worker;

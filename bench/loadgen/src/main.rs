@@ -26,6 +26,7 @@ mod run_verdict;
 mod slope;
 mod suite;
 mod target;
+mod tls_options;
 mod url_template;
 mod workload;
 

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::latency::Samples;
+use crate::tls_options::TlsOptions;
 use crate::url_template::UrlTemplate;
 
 /// Parent to worker. The end of the input means: close everything and leave.
@@ -14,7 +15,7 @@ use crate::url_template::UrlTemplate;
 #[serde(tag = "command", rename_all = "snake_case")]
 pub(crate) enum WorkerCommand {
     /// Open more streams; answered by `Opened`.
-    Open(Open),
+    Open(Box<Open>),
     /// Say `Reached` once so many events of this round have come, all streams together.
     Await { deliveries: u64 },
     /// End the round; `published` counts all events since the first round. Answered by `Report`.
@@ -29,6 +30,8 @@ pub(crate) enum WorkerCommand {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Open {
     pub(crate) subscribe: UrlTemplate,
+    /// None for plain connections.
+    pub(crate) tls: Option<TlsOptions>,
     pub(crate) channel_prefix: String,
     pub(crate) channels: u32,
     /// The number of the first stream among those of all workers; stream n follows channel n modulo `channels`.
@@ -43,6 +46,8 @@ pub(crate) struct Open {
     pub(crate) deadline_seconds: u64,
     /// Whether streams remember their last id, so that they can return.
     pub(crate) remember_ids: bool,
+    /// Whether tickets of TLS are kept, so that streams that return resume their sessions.
+    pub(crate) keep_tickets: bool,
     /// Open the same streams again behind their last ids, after a `Reset`, instead of new ones.
     pub(crate) returning: bool,
 }
@@ -75,6 +80,34 @@ pub(crate) struct Opened {
     pub(crate) began_nanos: u64,
     pub(crate) ended_nanos: u64,
     pub(crate) time_to_head: Samples,
+    pub(crate) handshakes: Handshakes,
+}
+
+/// The kinds of handshakes of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handshake {
+    Full,
+    Resumed,
+}
+
+/// Handshakes of TLS by kind. Plain connections have none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Handshakes {
+    pub(crate) full: u32,
+    pub(crate) resumed: u32,
+}
+
+impl Handshakes {
+    pub(crate) fn note(&mut self, handshake: Handshake) {
+        match handshake {
+            Handshake::Full => self.full += 1,
+            Handshake::Resumed => self.resumed += 1,
+        }
+    }
+
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { full: self.full + other.full, resumed: self.resumed + other.resumed }
+    }
 }
 
 /// The observations of one worker in one round. Each event counts once per stream.

@@ -207,7 +207,9 @@ fn read_answers(socket: TcpStream, scheme: Scheme) -> Receiver<Result<(), String
         let mut input = BufReader::new(socket);
         loop {
             let outcome = match scheme {
-                Scheme::Http => answer::read(&mut input).map(|answer| answer.map(PublishAnswer::into_outcome)),
+                Scheme::Http | Scheme::Https => {
+                    answer::read(&mut input).map(|answer| answer.map(PublishAnswer::into_outcome))
+                }
                 Scheme::Redis => answer::read_redis(&mut input),
             };
             let outcome = match outcome {

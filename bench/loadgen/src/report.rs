@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::fleet::Opening;
 use crate::latency::Percentiles;
+use crate::message::Handshakes;
 use crate::proc::{Kernel, Machine};
 use crate::round::{FaultCounts, RoundReport, ServerUse};
 use crate::target::ServerUnderTest;
@@ -65,9 +66,14 @@ impl Table {
     }
 
     pub(crate) fn opening(&mut self, opening: &Opening) {
-        let Opening { streams, seconds, per_second, time_to_head_us } = opening;
+        let Opening { streams, seconds, per_second, time_to_head_us, handshakes } = opening;
         self.row("streams opened", format!("{} in {seconds:.2} s, {per_second:.0}/s", grouped((*streams).into())));
         self.row("time to head", durations(time_to_head_us));
+        let Handshakes { full, resumed } = *handshakes;
+        if full + resumed > 0 {
+            let [full, resumed] = [full, resumed].map(|count| grouped(count.into()));
+            self.row("handshakes of TLS", format!("{full} full, {resumed} resumed"));
+        }
     }
 
     pub(crate) fn round(&mut self, round: &RoundReport) {

@@ -195,12 +195,19 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "the histogram's bounds are constants")]
     use super::*;
     use crate::latency::Latency;
+    use crate::message::Handshakes;
 
     fn point(streams: u32, rss: u64) -> Point {
         let time_to_head_us = Latency::new().unwrap().percentiles();
         Point {
             streams,
-            opening: Opening { streams, seconds: 1.0, per_second: 1.0, time_to_head_us },
+            opening: Opening {
+                streams,
+                seconds: 1.0,
+                per_second: 1.0,
+                time_to_head_us,
+                handshakes: Handshakes::default(),
+            },
             server: Memory { rss, ..Memory::default() },
             kernel: Kernel::default(),
             settled: true,

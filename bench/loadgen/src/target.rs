@@ -1,10 +1,11 @@
 //! The server under test: its addresses for streams and events, their form, and its processes. Everything that is
 //! specific to one server product stands here as values.
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use crate::tls_options::{KeyExchange, TlsOptions, TlsVersion};
 use crate::url_template::{Scheme, UrlTemplate};
 
 const SUBSCRIBE_DEFAULT: &str = "http://127.0.0.1:8080/sse/{channel}";
@@ -29,6 +30,8 @@ pub(crate) struct ServerUnderTest {
     pub(crate) name: String,
     #[serde(serialize_with = "as_text")]
     pub(crate) subscribe: UrlTemplate,
+    /// Of no meaning unless `subscribe` is at an `https://` URL.
+    pub(crate) tls: TlsOptions,
     #[serde(serialize_with = "as_text")]
     pub(crate) publish: UrlTemplate,
     pub(crate) form: PublishForm,
@@ -45,6 +48,9 @@ pub(crate) struct TargetOptions {
     /// Where streams are opened
     #[arg(long, value_name = "URL", default_value = SUBSCRIBE_DEFAULT)]
     subscribe_url_template: UrlTemplate,
+
+    #[command(flatten)]
+    tls: TlsOptions,
 
     /// Where events are posted
     #[arg(long, value_name = "URL", default_value = PUBLISH_DEFAULT)]
@@ -69,6 +75,7 @@ impl TargetOptions {
         ServerUnderTest {
             name: "server".to_owned(),
             subscribe: self.subscribe_url_template,
+            tls: self.tls,
             publish: publish_url(form, self.publish_url_template, self.publish_batch_url)?,
             form,
             pids: self.server_pid,
@@ -85,6 +92,7 @@ impl ServerUnderTest {
         let mut target = Self {
             name: name.to_owned(),
             subscribe: SUBSCRIBE_DEFAULT.parse()?,
+            tls: TlsOptions::default(),
             publish: PUBLISH_DEFAULT.parse()?,
             form: PublishForm::Post,
             pids: Vec::new(),
@@ -97,17 +105,27 @@ impl ServerUnderTest {
             match key {
                 "name" => value.clone_into(&mut target.name),
                 "subscribe" => target.subscribe = value.parse()?,
+                "tls-ca" => target.tls.authority = Some(value.into()),
+                "tls-version" => target.tls.version = chosen::<TlsVersion>(value)?,
+                "tls-key-exchange" => target.tls.key_exchange = chosen::<KeyExchange>(value)?,
                 "publish" => target.publish = value.parse()?,
                 "batch" => batch = Some(value.parse()?),
-                "form" => target.form = PublishForm::from_str(value, false).map_err(anyhow::Error::msg)?,
+                "form" => target.form = chosen::<PublishForm>(value)?,
                 "pid" => target.pids = pids(value)?,
                 "body" => target.body = Some(value.to_owned()),
                 "header" => target.headers.push(value.to_owned()),
-                _ => bail!("{key:?} is none of name, subscribe, publish, batch, form, pid, body, header"),
+                _ => bail!(
+                    "{key:?} is none of name, subscribe, tls-ca, tls-version, tls-key-exchange, publish, batch, form, pid, body, header"
+                ),
             }
         }
         target.publish = publish_url(target.form, target.publish, batch)?;
         target.checked()
+    }
+
+    /// The TLS of its streams; `None` if they are plain.
+    pub(crate) fn tls(&self) -> Option<&TlsOptions> {
+        (self.subscribe.scheme() == Scheme::Https).then_some(&self.tls)
     }
 
     /// Refuses several channels if this server has no place for their name.
@@ -126,7 +144,13 @@ impl ServerUnderTest {
 
     /// A wrong process id should end the run before it begins.
     fn checked(self) -> anyhow::Result<Self> {
-        ensure!(self.subscribe.scheme() == Scheme::Http, "streams are opened over http://, not at {}", self.subscribe);
+        let Self { subscribe, publish, tls, .. } = &self;
+        ensure!(subscribe.scheme() != Scheme::Redis, "streams are opened over http:// or https://, not at {subscribe}");
+        ensure!(publish.scheme() != Scheme::Https, "events are published over http:// or redis://, not at {publish}");
+        ensure!(
+            self.tls().is_none() || tls.authority.is_some(),
+            "streams at {subscribe} need --tls-ca, or tls-ca= as a word"
+        );
         crate::proc::cpu(&self.pids)?;
         Ok(self)
     }
@@ -142,6 +166,10 @@ fn publish_url(form: PublishForm, single: UrlTemplate, batch: Option<UrlTemplate
 
 fn pids(text: &str) -> anyhow::Result<Vec<u32>> {
     text.split(',').map(|pid| pid.parse().with_context(|| format!("{pid:?} is not a process id"))).collect()
+}
+
+fn chosen<T: ValueEnum>(text: &str) -> anyhow::Result<T> {
+    T::from_str(text, false).map_err(|reason| anyhow!("{text:?}: {reason}"))
 }
 
 fn as_text<S: serde::Serializer>(url: &UrlTemplate, serializer: S) -> Result<S::Ok, S::Error> {
@@ -177,9 +205,21 @@ mod tests {
 
     #[test]
     fn mistakes_are_refused_before_the_run() {
-        for text in ["pid=4294967295", "pid=x", "colour=red", "subscribe", "form=xml", "subscribe=ftp://x"] {
+        for text in
+            ["pid=4294967295", "pid=x", "colour=red", "subscribe", "form=xml", "subscribe=ftp://x", "tls-version=1.1"]
+        {
             assert!(ServerUnderTest::from_words("a", &words(text)).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn streams_over_tls_need_an_authority() {
+        let bare = "subscribe=https://127.0.0.1:1/sse";
+        assert!(ServerUnderTest::from_words("a", &words(bare)).is_err());
+        let trusting = format!("{bare} tls-ca=ca.pem tls-version=1.2");
+        let target = ServerUnderTest::from_words("a", &words(&trusting)).unwrap();
+        assert_eq!(target.tls().unwrap().version, TlsVersion::V1_2);
+        assert!(ServerUnderTest::from_words("a", &words("publish=https://127.0.0.1:1/")).is_err());
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub(crate) struct UrlTemplate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Scheme {
     Http,
+    /// Only for streams.
+    Https,
     /// Only to publish; the path is the name of the Redis channel.
     Redis,
 }
@@ -31,6 +33,13 @@ pub(crate) enum Scheme {
 impl UrlTemplate {
     pub(crate) fn scheme(&self) -> Scheme {
         self.scheme
+    }
+
+    /// The host without its port: the name that the server's certificate must have.
+    pub(crate) fn host_name(&self) -> &str {
+        let name =
+            if has_port(&self.host) { self.host.rsplit_once(':').map_or("", |(name, _)| name) } else { &self.host };
+        name.trim_matches(['[', ']'])
     }
 
     pub(crate) fn path(&self, channel: &str) -> String {
@@ -57,14 +66,16 @@ impl FromStr for UrlTemplate {
     fn from_str(text: &str) -> anyhow::Result<Self> {
         let (scheme, rest) = match text.split_once("://") {
             Some(("http", rest)) => (Scheme::Http, rest),
+            Some(("https", rest)) => (Scheme::Https, rest),
             Some(("redis", rest)) => (Scheme::Redis, rest),
-            _ => bail!("{text:?} does not begin with http:// or redis://"),
+            _ => bail!("{text:?} does not begin with http://, https:// or redis://"),
         };
         let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
         ensure!(!host.is_empty(), "{text:?} has no host");
         let unclean = path.bytes().any(|byte| byte <= b' ' || byte >= 0x7f);
         ensure!(!unclean, "the path of {text:?} has a space or a byte that a request line cannot hold");
-        let with_port = if has_port(host) { host.to_owned() } else { format!("{host}:80") };
+        let port_default = if scheme == Scheme::Https { 443 } else { 80 };
+        let with_port = if has_port(host) { host.to_owned() } else { format!("{host}:{port_default}") };
         let address = with_port
             .to_socket_addrs()
             .with_context(|| format!("cannot resolve {host:?}"))?
@@ -78,6 +89,7 @@ impl fmt::Display for UrlTemplate {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.scheme {
             Scheme::Http => "http",
+            Scheme::Https => "https",
             Scheme::Redis => "redis",
         };
         write!(out, "{scheme}://{}{}", self.host, self.path)
@@ -108,6 +120,15 @@ mod tests {
         assert_eq!((bare.address.port(), bare.path("x").as_str()), (80, "/"));
         let six: UrlTemplate = "http://[::1]/sse".parse().unwrap();
         assert_eq!(six.address, "[::1]:80".parse().unwrap());
+        let encrypted: UrlTemplate = "https://127.0.0.1/sse".parse().unwrap();
+        assert_eq!(encrypted.address, "127.0.0.1:443".parse().unwrap());
+    }
+
+    #[test]
+    fn certificate_is_for_the_host_without_its_port() {
+        let names = ["https://localhost:8443/", "https://localhost", "https://[::1]:8443/", "https://[::1]"];
+        let names = names.map(|text| text.parse::<UrlTemplate>().unwrap().host_name().to_owned());
+        assert_eq!(names, ["localhost", "localhost", "::1", "::1"]);
     }
 
     #[test]
@@ -120,7 +141,7 @@ mod tests {
 
     #[test]
     fn unusable_urls_are_refused() {
-        for text in ["https://a/", "127.0.0.1:80/x", "http:///x", "http://127.0.0.1/a b", "http://127.0.0.1/\r\n"] {
+        for text in ["ftp://a/", "127.0.0.1:80/x", "http:///x", "http://127.0.0.1/a b", "http://127.0.0.1/\r\n"] {
             assert!(text.parse::<UrlTemplate>().is_err(), "{text:?}");
         }
     }

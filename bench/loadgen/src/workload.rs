@@ -35,6 +35,10 @@ pub(crate) struct OpeningOptions {
     #[arg(skip)]
     pub(crate) remember_ids: bool,
 
+    /// Keep the tickets of TLS, so that streams that come back resume their sessions
+    #[arg(skip)]
+    pub(crate) keep_tickets: bool,
+
     /// How long opening all streams may take
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) open_deadline: u64,

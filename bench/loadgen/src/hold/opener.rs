@@ -3,14 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::clock::now_nanos;
 use crate::hold::connect;
+use crate::hold::connection::Connection;
 use crate::hold::order::Expectation;
 use crate::hold::stream::Begun;
+use crate::hold::tls::TlsClient;
 use crate::latency::Latency;
-use crate::message::{Open, Opened, channel_name, published_on};
+use crate::message::{Handshake, Handshakes, Open, Opened, channel_name, published_on};
 
 /// The most requests without an answer. More would measure the listen queue instead of the server.
 const UNANSWERED_MAX: u32 = 512;
@@ -19,24 +22,29 @@ const UNANSWERED_MAX: u32 = 512;
 #[derive(Debug)]
 pub(crate) struct Opener {
     plan: Open,
+    /// None for plain connections.
+    tls: Option<Rc<TlsClient>>,
     began_nanos: u64,
     begun: u32,
     answered: u32,
     open: u32,
     failed: BTreeMap<String, u64>,
     time_to_head: Latency,
+    handshakes: Handshakes,
 }
 
 impl Opener {
-    pub(crate) fn new(plan: Open) -> anyhow::Result<Self> {
+    pub(crate) fn new(plan: Open, tls: Option<Rc<TlsClient>>) -> anyhow::Result<Self> {
         Ok(Self {
             plan,
+            tls,
             began_nanos: now_nanos(),
             begun: 0,
             answered: 0,
             open: 0,
             failed: BTreeMap::new(),
             time_to_head: Latency::new()?,
+            handshakes: Handshakes::default(),
         })
     }
 
@@ -81,7 +89,10 @@ impl Opener {
         self.begin(number, Expectation { stream, channel, next }, None)
     }
 
-    pub(crate) fn note_opened(&mut self, nanos: u64) {
+    pub(crate) fn note_opened(&mut self, nanos: u64, handshake: Option<Handshake>) {
+        if let Some(handshake) = handshake {
+            self.handshakes.note(handshake);
+        }
         self.answered += 1;
         self.open += 1;
         self.time_to_head.record(nanos);
@@ -107,6 +118,7 @@ impl Opener {
             began_nanos: self.began_nanos,
             ended_nanos: now_nanos(),
             time_to_head: self.time_to_head.samples(),
+            handshakes: self.handshakes,
         }
     }
 
@@ -122,6 +134,10 @@ impl Opener {
             subscribe.host,
             resume.unwrap_or_default()
         );
-        Ok(Begun { socket, expectation, request })
+        let connection = match &self.tls {
+            None => Connection::plain(socket, request),
+            Some(client) => Connection::encrypted(socket, client.begin(request)?),
+        };
+        Ok(Begun { connection, expectation })
     }
 }

@@ -1,33 +1,30 @@
-//! One stream: its socket, the bytes so far and the event that it waits for. The checker does the checking.
+//! One stream: its connection, the bytes so far and the event that it waits for. The checker does the checking.
 
-use std::io::{self, Read as _, Write as _};
 use std::rc::Rc;
 
 use mio::event::Event as Readiness;
-use mio::net::TcpStream;
 
 use crate::clock::now_nanos;
+use crate::hold::connection::{Connection, Over};
 use crate::hold::decoder::Decoder;
 use crate::hold::order::{Checker, Expectation};
+use crate::message::Handshake;
 
 /// A connection on its way.
 #[derive(Debug)]
 pub(crate) struct Begun {
-    pub(crate) socket: TcpStream,
+    pub(crate) connection: Connection,
     pub(crate) expectation: Expectation,
-    pub(crate) request: String,
 }
 
 /// An opening, open or ended stream.
 #[derive(Debug)]
 pub(crate) struct Stream {
     /// None once the stream is over.
-    socket: Option<TcpStream>,
+    connection: Option<Connection>,
     decoder: Decoder,
     expectation: Expectation,
     begun_nanos: u64,
-    /// The request, until it is sent.
-    request: Option<String>,
     /// Whether the opening was reported.
     opened: bool,
     /// Whether it was told to read no more.
@@ -49,8 +46,8 @@ pub(crate) struct Ids {
 pub(crate) enum StreamChange {
     /// Nothing to report.
     Same,
-    /// The head has come, so many nanoseconds after the connection began.
-    Opened { nanos: u64 },
+    /// The head has come, so many nanoseconds after the connection began, and behind such a handshake.
+    Opened { nanos: u64, handshake: Option<Handshake> },
     /// It never became a stream.
     Failed { reason: String },
     /// It was one and is over.
@@ -58,22 +55,18 @@ pub(crate) enum StreamChange {
 }
 
 /// The receive buffer of a stream that stopped reading.
-const STOPPED_RECEIVE_BYTES: usize = 4096;
-
-/// The reason why reading stopped for good.
-type Over = String;
+pub(crate) const STOPPED_RECEIVE_BYTES: usize = 4096;
 
 impl Stream {
     pub(crate) fn new(begun: Begun) -> Self {
-        let Begun { socket, expectation, request } = begun;
+        let Begun { connection, expectation } = begun;
         let begun_nanos = now_nanos();
         let decoder = Decoder::default();
         Self {
-            socket: Some(socket),
+            connection: Some(connection),
             decoder,
             expectation,
             begun_nanos,
-            request: Some(request),
             opened: false,
             stopped: false,
             last_id: None,
@@ -92,18 +85,17 @@ impl Stream {
 
     /// Reads no more from now on; true unless it already did not.
     pub(crate) fn stop(&mut self) -> bool {
-        let reads = self.socket.is_some() && self.opened && !self.stopped;
+        let reads = self.connection.is_some() && self.opened && !self.stopped;
         self.stopped = true;
-        if let Some(socket) = &self.socket {
-            // A real client's own buffer is on another machine; here the server would pay for filling it.
-            let _ = socket2::SockRef::from(socket).set_recv_buffer_size(STOPPED_RECEIVE_BYTES);
+        if let Some(connection) = &self.connection {
+            connection.shrink_receive_buffer();
         }
         reads
     }
 
     /// Resets the connection, which every socket here does when it is closed; true if it was open.
     pub(crate) fn reset(&mut self) -> bool {
-        self.socket.take().is_some()
+        self.connection.take().is_some()
     }
 
     pub(crate) fn expectation(&mut self) -> &mut Expectation {
@@ -122,7 +114,7 @@ impl Stream {
 
     /// Closes the connection.
     pub(crate) fn close(&mut self) {
-        self.socket = None;
+        self.connection = None;
     }
 
     /// Sends the request, reads what is there and checks it.
@@ -136,11 +128,12 @@ impl Stream {
         if self.stopped {
             return StreamChange::Same;
         }
-        let Some(mut socket) = self.socket.take() else { return StreamChange::Same };
-        match self.advance(&mut socket, event, buffer, checker, ids) {
+        let Some(mut connection) = self.connection.take() else { return StreamChange::Same };
+        match self.advance(&mut connection, event, buffer, checker, ids) {
             Ok(()) => {
-                self.socket = Some(socket);
-                self.announce()
+                let change = self.announce(&connection);
+                self.connection = Some(connection);
+                change
             }
             Err(_) if self.opened => StreamChange::Ended,
             Err(reason) => StreamChange::Failed { reason },
@@ -149,61 +142,41 @@ impl Stream {
 
     fn advance(
         &mut self,
-        socket: &mut TcpStream,
+        connection: &mut Connection,
         event: &Readiness,
         buffer: &mut [u8],
         checker: &mut Checker,
         ids: &mut Ids,
     ) -> Result<(), Over> {
-        if event.is_writable()
-            && let Some(request) = self.request.take()
-        {
-            send(socket, &request).map_err(|error| error.to_string())?;
+        if event.is_writable() {
+            connection.begin()?;
         }
-        let closing = event.is_read_closed() || event.is_error();
-        if event.is_readable() || closing { self.receive(socket, closing, buffer, checker, ids) } else { Ok(()) }
+        let is_closing = event.is_read_closed() || event.is_error();
+        if !event.is_readable() && !is_closing {
+            return Ok(());
+        }
+        connection.receive(is_closing, buffer, &mut |text| self.read(text, checker, ids))
     }
 
-    /// Readiness is edge-triggered, but a read that did not fill the buffer has emptied the socket. Only a full buffer
-    /// or a closed peer makes a second read necessary, which saves half of all system calls.
-    fn receive(
-        &mut self,
-        socket: &mut TcpStream,
-        closing: bool,
-        buffer: &mut [u8],
-        checker: &mut Checker,
-        ids: &mut Ids,
-    ) -> Result<(), Over> {
-        loop {
-            let count = match socket.read(buffer) {
-                Ok(0) => return Err("connection closed before the head".to_owned()),
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error.to_string()),
-            };
-            let now = now_nanos();
-            let Self { expectation, last_id, decoder, .. } = self;
-            let fed = decoder.feed(&buffer[..count], &mut |event| {
-                ids.note(event.id, last_id);
-                checker.check(expectation, event, now);
-            });
-            fed.map_err(|fault| fault.to_string())?;
-            if self.decoder.is_ended() {
-                return Err("stream ended with its head".to_owned());
-            }
-            if count < buffer.len() && !closing {
-                return Ok(());
-            }
-        }
+    /// Reads the events in this text, and checks them.
+    fn read(&mut self, text: &[u8], checker: &mut Checker, ids: &mut Ids) -> Result<(), Over> {
+        let now = now_nanos();
+        let Self { expectation, last_id, decoder, .. } = self;
+        let fed = decoder.feed(text, &mut |event| {
+            ids.note(event.id, last_id);
+            checker.check(expectation, event, now);
+        });
+        fed.map_err(|fault| fault.to_string())?;
+        if decoder.is_ended() { Err("stream ended with its head".to_owned()) } else { Ok(()) }
     }
 
-    fn announce(&mut self) -> StreamChange {
+    fn announce(&mut self, connection: &Connection) -> StreamChange {
         if self.opened || !self.decoder.is_open() {
             return StreamChange::Same;
         }
         self.opened = true;
-        StreamChange::Opened { nanos: now_nanos().saturating_sub(self.begun_nanos) }
+        let nanos = now_nanos().saturating_sub(self.begun_nanos);
+        StreamChange::Opened { nanos, handshake: connection.handshake() }
     }
 }
 
@@ -220,13 +193,4 @@ impl Ids {
         }
         last.clone_from(&self.latest);
     }
-}
-
-fn send(socket: &mut TcpStream, request: &str) -> io::Result<()> {
-    if let Some(error) = socket.take_error()? {
-        return Err(error);
-    }
-    // A new socket has room for any request; if it has not, something is badly wrong.
-    let sent = socket.write(request.as_bytes())?;
-    if sent == request.len() { Ok(()) } else { Err(io::Error::other("request did not fit the socket")) }
 }

@@ -2,11 +2,12 @@
 //! paces connecting and progress notices.
 
 use std::io::{self, Write as _};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use mio::event::Event as Readiness;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::hold::STREAMS_PER_WORKER_MAX;
@@ -14,7 +15,8 @@ use crate::hold::commands::{Commands, Next};
 use crate::hold::opener::Opener;
 use crate::hold::order::Checker;
 use crate::hold::stream::{Ids, Stream, StreamChange};
-use crate::message::{Notice, WorkerCommand, published_on};
+use crate::hold::tls::TlsClient;
+use crate::message::{Notice, Open, WorkerCommand, published_on};
 
 const COMMANDS: Token = Token(usize::MAX - 1);
 const EVENTS_PER_POLL: usize = 4096;
@@ -32,6 +34,8 @@ pub(crate) struct Worker {
     streams: Vec<Stream>,
     channels: u32,
     opener: Option<Opener>,
+    /// The first `Open` with TLS makes it. It stays, since it has the tickets of the streams that may return.
+    tls: Option<Rc<TlsClient>>,
     checker: Checker,
     ids: Ids,
     ended: u64,
@@ -51,6 +55,7 @@ impl Worker {
             streams: Vec::new(),
             channels: 1,
             opener: None,
+            tls: None,
             checker: Checker::new()?,
             ids: Ids::default(),
             ended: 0,
@@ -97,7 +102,7 @@ impl Worker {
     fn serve_stream(&mut self, event: &Readiness) {
         let Some(stream) = self.streams.get_mut(event.token().0) else { return };
         match (stream.ready(event, &mut self.buffer, &mut self.checker, &mut self.ids), &mut self.opener) {
-            (StreamChange::Opened { nanos }, Some(opener)) => opener.note_opened(nanos),
+            (StreamChange::Opened { nanos, handshake }, Some(opener)) => opener.note_opened(nanos, handshake),
             (StreamChange::Failed { reason }, Some(opener)) => opener.note_failed(reason),
             (StreamChange::Ended, _) => self.ended += 1,
             // Outside of an `Open` every stream has its answer: unanswered ones were closed at its end.
@@ -107,22 +112,7 @@ impl Worker {
 
     fn obey(&mut self, command: WorkerCommand) -> anyhow::Result<()> {
         match command {
-            WorkerCommand::Open(plan) => {
-                ensure!(self.opener.is_none(), "told to open streams while still opening others");
-                let new = if plan.returning { 0 } else { plan.streams as usize };
-                let total = self.streams.len() + new;
-                ensure!(
-                    total <= STREAMS_PER_WORKER_MAX as usize,
-                    "told to hold {total} streams, one worker holds {STREAMS_PER_WORKER_MAX}"
-                );
-                self.channels = plan.channels;
-                // Exactly: half a million streams must not cost the memory of twice as many.
-                self.streams.reserve_exact(new);
-                if plan.remember_ids {
-                    self.ids.remember();
-                }
-                self.opener = Some(Opener::new(plan)?);
-            }
+            WorkerCommand::Open(plan) => self.begin_opening(*plan)?,
             WorkerCommand::Await { deliveries } => self.awaited = Some(deliveries),
             WorkerCommand::Report { published } => self.report(published)?,
             WorkerCommand::Stop { every } => {
@@ -136,6 +126,30 @@ impl Worker {
         Ok(())
     }
 
+    fn begin_opening(&mut self, plan: Open) -> anyhow::Result<()> {
+        ensure!(self.opener.is_none(), "told to open streams while still opening others");
+        let new = if plan.returning { 0 } else { plan.streams as usize };
+        let total = self.streams.len() + new;
+        ensure!(
+            total <= STREAMS_PER_WORKER_MAX as usize,
+            "told to hold {total} streams, one worker holds {STREAMS_PER_WORKER_MAX}"
+        );
+        self.channels = plan.channels;
+        // Exactly: half a million streams must not cost the memory of twice as many.
+        self.streams.reserve_exact(new);
+        if plan.remember_ids {
+            self.ids.remember();
+        }
+        if let (Some(options), None) = (&plan.tls, &self.tls) {
+            self.tls = Some(Rc::new(TlsClient::new(&plan.subscribe, options, plan.keep_tickets)?));
+        }
+        if let Some(client) = &self.tls {
+            client.serve(plan.returning);
+        }
+        self.opener = Some(Opener::new(plan, self.tls.clone())?);
+        Ok(())
+    }
+
     fn open_more(&mut self) -> anyhow::Result<()> {
         let Some(opener) = &mut self.opener else { return Ok(()) };
         while let Some(number) = opener.next_number() {
@@ -145,8 +159,7 @@ impl Worker {
                 None => opener.begin_new(number),
             };
             let registered = begun.and_then(|mut begun| {
-                let both = Interest::READABLE | Interest::WRITABLE;
-                self.poll.registry().register(&mut begun.socket, Token(at), both)?;
+                begun.connection.register(self.poll.registry(), Token(at))?;
                 Ok(begun)
             });
             match (registered, self.streams.get_mut(at)) {

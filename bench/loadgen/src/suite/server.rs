@@ -14,6 +14,7 @@ use serde::Deserialize;
 use crate::proc;
 use crate::suite::scenario::FLOOR;
 use crate::target::{PublishForm, ServerUnderTest};
+use crate::tls_options::TlsOptions;
 use crate::workload::{ChannelLayout, OpeningOptions};
 
 /// Streams begun per second; every server but one keeps up with it.
@@ -199,6 +200,7 @@ impl Server {
             source_addresses: 8,
             open_deadline: OPEN_SECONDS,
             remember_ids: false,
+            keep_tickets: false,
         }
     }
 
@@ -277,5 +279,6 @@ fn target(name: &str, subscribe: &str, publish: &str) -> anyhow::Result<ServerUn
         pids: Vec::new(),
         body: None,
         headers: Vec::new(),
+        tls: TlsOptions::default(),
     })
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
 
-struct Worker {
+pub(crate) struct Worker {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
@@ -16,7 +16,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_fantail-loadgen"))
             .arg("hold")
             .stdin(Stdio::piped())
@@ -27,12 +27,12 @@ impl Worker {
         Self { child, input, output, listener: TcpListener::bind("127.0.0.1:0").unwrap() }
     }
 
-    fn tell(&mut self, command: &Value) {
+    pub(crate) fn tell(&mut self, command: &Value) {
         writeln!(self.input.as_mut().unwrap(), "{command}").unwrap();
     }
 
     /// The next notice of this kind; progress is passed over.
-    fn hear(&mut self, notice: &str) -> Value {
+    pub(crate) fn hear(&mut self, notice: &str) -> Value {
         loop {
             let mut line = String::new();
             assert!(self.output.read_line(&mut line).unwrap() > 0, "the worker ended");
@@ -51,7 +51,7 @@ impl Worker {
             "subscribe": { "address": address, "host": address, "path": "/sse/{channel}", "scheme": "Http" },
             "channel_prefix": "news", "channels": 1, "first_stream": 0, "streams": streams, "published": 0,
             "connects_per_second": 1000, "sources": [], "deadline_seconds": 30,
-            "remember_ids": true, "returning": returning,
+            "remember_ids": true, "keep_tickets": true, "returning": returning,
         }));
     }
 

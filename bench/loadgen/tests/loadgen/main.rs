@@ -6,4 +6,6 @@ mod floor;
 mod hold;
 mod layouts;
 mod program;
+mod tls;
+mod tls_front;
 mod toy_server;
