@@ -1,8 +1,9 @@
 //! A peer to measure against: axum's `Sse` over one tokio broadcast channel per name, as its documentation shows.
-//! It keeps no ids and no memory of events.
+//! It listens with TLS too if it is given a certificate. It keeps no ids and no memory of events.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
@@ -10,9 +11,10 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::routing::{get, post};
-use axum::serve::ListenerExt as _;
+use axum::serve::{Listener, ListenerExt as _};
+use fantail_bench_peer_tls::{TlsListener, TlsStream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::{Stream, StreamExt as _};
@@ -38,8 +40,30 @@ async fn main() -> std::io::Result<()> {
     };
     let public_listener = TcpListener::bind("127.0.0.1:18230").await?.tap_io(nodelay);
     let internal_listener = TcpListener::bind("127.0.0.1:18231").await?;
-    tokio::try_join!(axum::serve(public_listener, public), axum::serve(internal_listener, internal))?;
+    let tls_listener = Encrypted(TlsListener::bind("127.0.0.1:18232").await?);
+    tokio::try_join!(
+        axum::serve(public_listener, public.clone()),
+        axum::serve(tls_listener, public),
+        axum::serve(internal_listener, internal)
+    )?;
     Ok(())
+}
+
+/// The listener with TLS, as axum takes it.
+struct Encrypted(TlsListener);
+
+impl Listener for Encrypted {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        // Nobody asks for the client's address.
+        (self.0.accept().await, SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        Ok(SocketAddr::from(([127, 0, 0, 1], 18232)))
+    }
 }
 
 async fn subscribe(

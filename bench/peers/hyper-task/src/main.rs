@@ -1,5 +1,5 @@
 //! A peer to measure against: hyper with one task per stream and one shared frame per event, handed around by a tokio
-//! broadcast channel per name. It keeps no ids and no memory of events.
+//! broadcast channel per name. It listens with TLS too if it is given a certificate. It keeps no ids and no memory of events.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use fantail_bench_peer_tls::TlsListener;
 use http_body_util::{BodyExt as _, Either, Empty};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::server::conn::http1;
@@ -15,6 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::{self, error::RecvError};
 
@@ -40,19 +42,25 @@ async fn main() -> std::io::Result<()> {
     let channels = Senders::default();
     let public = TcpListener::bind("127.0.0.1:18240").await?;
     let internal = TcpListener::bind("127.0.0.1:18241").await?;
+    let mut encrypted = TlsListener::bind("127.0.0.1:18242").await?;
     loop {
         let (socket, _) = tokio::select! {
             accepted = public.accept() => accepted?,
             accepted = internal.accept() => accepted?,
+            stream = encrypted.accept() => {
+                tokio::spawn(serve(stream, Arc::clone(&channels)));
+                continue;
+            }
         };
         socket.set_nodelay(true)?;
-        let channels = Arc::clone(&channels);
-        tokio::spawn(async move {
-            let service = service_fn(move |request| answer(Arc::clone(&channels), request));
-            // A client that goes away in the middle is normal.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
-        });
+        tokio::spawn(serve(socket, Arc::clone(&channels)));
     }
+}
+
+async fn serve(connection: impl AsyncRead + AsyncWrite + Unpin, channels: Senders) {
+    let service = service_fn(move |request| answer(Arc::clone(&channels), request));
+    // A client that goes away in the middle is normal.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(connection), service).await;
 }
 
 async fn answer(
