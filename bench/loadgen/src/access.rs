@@ -104,7 +104,12 @@ struct AccessReport {
 /// Measures all of it, prints a table and writes the raw figures.
 pub(crate) fn access(options: &AccessOptions) -> anyhow::Result<RunVerdict> {
     let programs = options.programs.canonicalize().context("the folder with the programs")?;
-    let places = Places { programs: programs.clone(), peers: PathBuf::new(), server_cpu: options.server_cpu.clone() };
+    let places = Places {
+        programs: programs.clone(),
+        peers: PathBuf::new(),
+        server_cpu: options.server_cpu.clone(),
+        encryption: None,
+    };
     let keys = Keys::make(&programs.join("fantail"))?;
     let service = serve_answers()?;
     let mut costs = Vec::new();

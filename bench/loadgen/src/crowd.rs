@@ -144,7 +144,8 @@ pub(crate) fn crowd(options: &CrowdOptions) -> anyhow::Result<RunVerdict> {
 impl Crowd {
     fn gather(options: &CrowdOptions, streams: u32) -> anyhow::Result<Self> {
         let programs = options.programs.canonicalize().context("there are no programs; build them first")?;
-        let places = Places { peers: programs.clone(), programs, server_cpu: options.server_cpus.clone() };
+        let places =
+            Places { peers: programs.clone(), programs, server_cpu: options.server_cpus.clone(), encryption: None };
         let (more, port): (&[&str], _) =
             if options.processes == 1 { (&[], Port::Own) } else { (&["--listen-shared"], Port::Shared) };
         let servers: Vec<_> = (0..options.processes)

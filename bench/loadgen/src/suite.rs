@@ -2,29 +2,36 @@
 //! missing or fails is reported and left out; a promise that Fantail breaks fails the suite.
 
 mod chart;
+mod encryption;
 mod figure;
+mod handshakes;
 mod idle;
 mod pairs;
 mod redis;
 mod scenario;
 pub(crate) mod server;
+mod serving;
 mod storm;
 mod summary;
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
+use fantail_testkit::Certificates;
 use serde::Serialize;
 
 use crate::report;
 use crate::run_verdict::RunVerdict;
+use crate::suite::encryption::Encryption;
 use crate::suite::figure::Findings;
-use crate::suite::scenario::{FLOOR, Play, SCENARIOS, Scale, Scenario};
+use crate::suite::scenario::{FLOOR, PLAIN, Play, SCENARIOS, Scale, Scenario};
 use crate::suite::server::Places;
 use crate::suite::summary::Setup;
+use crate::tls_options::KeyExchange;
 use crate::workload::PublishOptions;
 
 /// Options of `suite`.
@@ -55,11 +62,13 @@ pub(crate) struct SuiteOptions {
 }
 
 /// The parts that every scenario needs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Bench {
     pub(crate) places: Places,
     pub(crate) scale: Scale,
     raw: PathBuf,
+    /// One certificate for all servers, ECDSA with P-256.
+    certificates: Arc<Certificates>,
     /// Peers that can be played against.
     present: Vec<String>,
 }
@@ -72,6 +81,7 @@ pub(crate) fn suite(options: &SuiteOptions) -> anyhow::Result<RunVerdict> {
         programs: absolute(&options.programs)?,
         peers: absolute(&options.peers)?,
         server_cpu: options.server_cpu.clone(),
+        encryption: None,
     };
     let peers = places.check_peers()?;
     let raw = options.results.join("raw");
@@ -83,14 +93,14 @@ pub(crate) fn suite(options: &SuiteOptions) -> anyhow::Result<RunVerdict> {
         }
     }
     let mut present: Vec<_> = peers.iter().filter(|(_, found)| found.is_ok()).map(|(name, _)| name.clone()).collect();
-    present.push(FLOOR.to_owned());
+    present.extend([FLOOR, PLAIN].map(str::to_owned));
     let setup = Setup::read(&options.server_cpu, peers, options.quick)?;
     let scale = if options.quick { Scale::QUICK } else { Scale::FULL };
-    let bench = Bench { places, scale, raw, present };
+    let bench = Bench { places, scale, raw, certificates: Arc::new(Certificates::make()?), present };
     let began = Instant::now();
     for scenario in chosen {
         println!("\n{}: {} ({:.0} s in)", scenario.name, scenario.question, began.elapsed().as_secs_f64());
-        if let Err(error) = bench.play(scenario, &mut findings) {
+        if let Err(error) = bench.with_tls_of(scenario).play(scenario, &mut findings) {
             findings.fail(format!("{} did not run: {error:#}", scenario.name));
         }
         summary::write(&options.results, &setup, &findings)?;
@@ -121,6 +131,16 @@ impl Bench {
         report::write_json(&self.raw.join(format!("{name}.json")), data)
     }
 
+    /// The same with streams as this scenario opens them.
+    fn with_tls_of(&self, scenario: &Scenario) -> Self {
+        let encryption = scenario.tls.map(|version| Encryption {
+            certificates: Arc::clone(&self.certificates),
+            version,
+            key_exchange: KeyExchange::X25519,
+        });
+        Self { places: Places { encryption, ..self.places.clone() }, ..self.clone() }
+    }
+
     fn play(&self, scenario: &Scenario, findings: &mut Findings) -> anyhow::Result<()> {
         let name = scenario.name;
         match scenario.play {
@@ -133,6 +153,14 @@ impl Bench {
                 Ok(())
             }
             Play::Connect { peers } => storm::connect(self, name, &self.there(peers), findings),
+            Play::Handshakes { peers } => handshakes::play(self, name, &self.there(peers), findings),
+            Play::ServingWhileHandshaking { peers } => {
+                serving::while_handshaking(self, name, "fantail", findings)?;
+                each(name, &self.there(peers), findings, |other, findings| {
+                    serving::while_handshaking(self, name, other, findings)
+                });
+                Ok(())
+            }
             Play::HeadWhileServing { peers } => {
                 storm::head_while_serving(self, name, "fantail", findings)?;
                 each(name, &self.there(peers), findings, |other, findings| {

@@ -10,7 +10,8 @@ use crate::report;
 use crate::round::{LoadSetup, RoundReport};
 use crate::run;
 use crate::suite::figure::{Figure, Findings, Of, Unit};
-use crate::suite::scenario::{FLOOR, ScenarioLoad};
+use crate::suite::scenario::{FLOOR, PLAIN, ScenarioLoad};
+use crate::suite::summary::OURS;
 use crate::suite::{Bench, publishing};
 use crate::target::ServerUnderTest;
 use crate::workload::PublishOptions;
@@ -110,7 +111,7 @@ pub(crate) fn note_faults(scenario: &str, name: &str, rounds: &[RoundReport], fi
     let faults: u64 = rounds.iter().map(|round| round.faults.total()).sum();
     if faults > 0 {
         let text = format!("{scenario}: {name} lost, doubled, swapped or cut {faults} events");
-        if name == "fantail" { findings.fail(text) } else { findings.remark(text) }
+        if [OURS, PLAIN].contains(&name) { findings.fail(text) } else { findings.remark(text) }
     }
     for doubt in rounds.iter().skip(1).flat_map(report::doubts) {
         findings.remark(format!("{scenario}, {name}: {doubt}"));

@@ -1,5 +1,6 @@
 //! The scenarios, as data: the load, the opponents and the scale. Other files play them.
 
+use crate::tls_options::TlsVersion;
 use crate::workload::ChannelLayout;
 
 /// One question with its experiment.
@@ -7,6 +8,8 @@ use crate::workload::ChannelLayout;
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) question: &'static str,
+    /// The version of TLS that streams are opened over; `None` if they are plain.
+    pub(crate) tls: Option<TlsVersion>,
     pub(crate) play: Play,
 }
 
@@ -21,6 +24,10 @@ pub(crate) enum Play {
     Pairs { loads: &'static [ScenarioLoad], against: &'static [&'static str] },
     /// Streams opened as fast as it goes.
     Connect { peers: &'static [&'static str] },
+    /// Streams opened as fast as it goes, with full handshakes, and again with resumed ones.
+    Handshakes { peers: &'static [&'static str] },
+    /// Deliveries at a slow pace while others open streams with full handshakes, beside the same deliveries in quiet.
+    ServingWhileHandshaking { peers: &'static [&'static str] },
     /// New streams while all others are served without pause.
     HeadWhileServing { peers: &'static [&'static str] },
     /// All connections reset at once; all come back for the events that they missed.
@@ -64,48 +71,52 @@ const SINGLE: ScenarioLoad = ScenarioLoad {
     events_per_stream: 16,
     rounds: 3,
 };
+const BURST: ScenarioLoad =
+    ScenarioLoad { label: "eight events together, 128 B", in_flight: 8, events_per_stream: 48, ..SINGLE };
+const TLS: Option<TlsVersion> = Some(TlsVersion::V1_3);
 
 /// The name under which the reference loop takes part.
 pub(crate) const FLOOR: &str = "floor";
+
+/// Our own program with plain streams, beside the one whose streams are encrypted.
+pub(crate) const PLAIN: &str = "fantail-plain";
 
 /// All scenarios, the most telling first.
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "steady-floor",
         question: "How far is fan-out above one bare send per socket?",
+        tls: None,
         play: Play::Pairs { loads: &[ScenarioLoad { events_per_stream: 40, rounds: 5, ..SINGLE }], against: &[FLOOR] },
     },
     Scenario {
         name: "idle-one-channel",
         question: "What does one idle stream cost in memory, all on one channel?",
+        tls: None,
         play: Play::Memory { channels: ONE, peers: &[FLOOR, "nchan", "hyper-task", "axum", "better-sse", "pushpin"] },
     },
     Scenario {
         name: "idle-own-channels",
         question: "What does one idle stream cost in memory, each on a channel of its own?",
+        tls: None,
         play: Play::Memory { channels: ChannelLayout::PerStream, peers: &["nchan", "hyper-task", "axum"] },
     },
     Scenario {
         name: "steady-peers",
         question: "How does fan-out compare with what others run?",
+        tls: None,
         play: Play::Pairs { loads: &[SINGLE], against: &["nchan", "hyper-task", "axum", "better-sse"] },
     },
     Scenario {
         name: "burst",
         question: "What do eight waiting events cost each, when one write carries them?",
-        play: Play::Pairs {
-            loads: &[ScenarioLoad {
-                label: "eight events together, 128 B",
-                in_flight: 8,
-                events_per_stream: 48,
-                ..SINGLE
-            }],
-            against: &[FLOOR, "nchan"],
-        },
+        tls: None,
+        play: Play::Pairs { loads: &[BURST], against: &[FLOOR, "nchan"] },
     },
     Scenario {
         name: "many-channels",
         question: "What does an event cost when every stream has a channel of its own?",
+        tls: None,
         play: Play::Pairs {
             loads: &[ScenarioLoad {
                 label: "own channels, 64 events at a time across them, 128 B",
@@ -120,6 +131,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "payloads",
         question: "How does the size of events change the picture?",
+        tls: None,
         play: Play::Pairs {
             loads: &[
                 ScenarioLoad {
@@ -137,37 +149,92 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "keepalive",
         question: "What do idle streams cost in CPU with a keepalive every 15 s?",
+        tls: None,
         play: Play::Keepalive,
     },
     Scenario {
         name: "connect-storm",
         question: "How fast do streams open when all come at once?",
+        tls: None,
         play: Play::Connect { peers: &["nchan", "hyper-task"] },
     },
     Scenario {
         name: "head-while-serving",
         question: "How long does a new stream wait while all others are served without pause?",
+        tls: None,
         play: Play::HeadWhileServing { peers: &["nchan"] },
     },
     Scenario {
         name: "reconnect-storm",
         question: "All connections are reset, all come back: how soon has everyone everything?",
+        tls: None,
         play: Play::Return { events_away: 20 },
     },
     Scenario {
         name: "slow-readers",
         question: "What do streams that stop reading cost the others, and the server?",
+        tls: None,
         play: Play::Slow { payload: 16 * 1024, events: 6 },
     },
     Scenario {
         name: "redis-one-channel",
         question: "What does the way in from Redis cost per message, on one channel?",
+        tls: None,
         play: Play::Redis { channels: ONE },
     },
     Scenario {
         name: "redis-many-channels",
         question: "What does the way in from Redis cost per message, over many channels?",
+        tls: None,
         play: Play::Redis { channels: ChannelLayout::PerStream },
+    },
+    Scenario {
+        name: "tls-steady",
+        question: "What does TLS add to fan-out, and how does that compare with kept TLS connections?",
+        tls: TLS,
+        play: Play::Pairs { loads: &[SINGLE], against: &[PLAIN, "nchan", "hyper-task", "axum"] },
+    },
+    Scenario {
+        name: "tls-idle",
+        question: "What does one idle stream over TLS 1.3 cost in memory?",
+        tls: TLS,
+        play: Play::Memory { channels: ONE, peers: &[PLAIN, "nchan", "hyper-task", "axum"] },
+    },
+    Scenario {
+        name: "tls-1.2-idle",
+        question: "What does one idle stream over TLS 1.2 cost in memory?",
+        tls: Some(TlsVersion::V1_2),
+        play: Play::Memory { channels: ONE, peers: &["nchan", "hyper-task"] },
+    },
+    Scenario {
+        name: "tls-burst",
+        question: "What do eight waiting events cost each over TLS, when one write carries them?",
+        tls: TLS,
+        play: Play::Pairs { loads: &[BURST], against: &[PLAIN, "nchan"] },
+    },
+    Scenario {
+        name: "tls-handshakes",
+        question: "How many handshakes does a core do, full and resumed, when all clients come at once?",
+        tls: TLS,
+        play: Play::Handshakes { peers: &[PLAIN, "nchan", "hyper-task"] },
+    },
+    Scenario {
+        name: "tls-reconnect-storm",
+        question: "All connections are reset, all come back with their tickets: how soon has everyone everything?",
+        tls: TLS,
+        play: Play::Return { events_away: 20 },
+    },
+    Scenario {
+        name: "tls-serving-while-handshaking",
+        question: "How late are events on open streams while others come with full handshakes?",
+        tls: TLS,
+        play: Play::ServingWhileHandshaking { peers: &["nchan"] },
+    },
+    Scenario {
+        name: "tls-slow-readers",
+        question: "What do streams over TLS that stop reading cost the others, and the server?",
+        tls: TLS,
+        play: Play::Slow { payload: 16 * 1024, events: 6 },
     },
 ];
 

@@ -12,7 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
 use crate::proc;
-use crate::suite::scenario::FLOOR;
+use crate::suite::encryption::Encryption;
+use crate::suite::scenario::{FLOOR, PLAIN};
 use crate::target::{PublishForm, ServerUnderTest};
 use crate::tls_options::TlsOptions;
 use crate::workload::{ChannelLayout, OpeningOptions};
@@ -35,7 +36,19 @@ pub(crate) struct Places {
     pub(crate) peers: PathBuf,
     /// The CPU that servers are bound to.
     pub(crate) server_cpu: String,
+    /// The TLS of streams; `None` if they are plain.
+    pub(crate) encryption: Option<Encryption>,
 }
+
+/// The addresses of one Fantail.
+struct Addresses {
+    listen: &'static str,
+    internal: &'static str,
+    tls: &'static str,
+}
+
+const FIRST: Addresses = Addresses { listen: "127.0.0.1:18180", internal: "127.0.0.1:18181", tls: "127.0.0.1:18182" };
+const SECOND: Addresses = Addresses { listen: "127.0.0.1:18184", internal: "127.0.0.1:18185", tls: "127.0.0.1:18186" };
 
 /// A running server.
 #[derive(Debug)]
@@ -61,6 +74,8 @@ pub(crate) enum Port {
 struct Peer {
     name: String,
     subscribe: String,
+    /// Where streams are opened over TLS, if the peer can.
+    subscribe_tls: Option<String>,
     publish: String,
     body: Option<String>,
     #[serde(default)]
@@ -73,22 +88,49 @@ struct Peer {
 impl Places {
     /// Our own program, one shard, with more words for its command line.
     pub(crate) fn fantail(&self, more: &[&str]) -> anyhow::Result<Server> {
-        self.fantail_at("127.0.0.1:18180", "127.0.0.1:18181", more, Port::Own)
+        self.fantail_of(&FIRST, more)
     }
 
-    /// The same at other addresses.
+    /// Another one beside it.
+    pub(crate) fn second_fantail(&self, more: &[&str]) -> anyhow::Result<Server> {
+        self.fantail_of(&SECOND, more)
+    }
+
+    fn fantail_of(&self, addresses: &Addresses, more: &[&str]) -> anyhow::Result<Server> {
+        let Addresses { listen, internal, tls } = addresses;
+        let Some(encryption) = &self.encryption else { return self.fantail_at(listen, internal, more, Port::Own) };
+        let (certificate, key) = (encryption.certificates.server(), encryption.certificates.server_key());
+        let mut command = self.fantail_command(listen, internal, more);
+        command.args(["--tls-listen", tls, "--tls-cert"]).arg(certificate).arg("--tls-key").arg(key);
+        let target = target("fantail", &format!("https://{tls}/sse/{{channel}}"), &publish_at(internal))?;
+        Server::start(command, encryption.offered_to(target), Port::Own)
+    }
+
+    /// Our own program at other addresses, with plain streams.
     pub(crate) fn fantail_at(&self, listen: &str, internal: &str, more: &[&str], port: Port) -> anyhow::Result<Server> {
+        let command = self.fantail_command(listen, internal, more);
+        let subscribe = format!("http://{listen}/sse/{{channel}}");
+        Server::start(command, target("fantail", &subscribe, &publish_at(internal))?, port)
+    }
+
+    fn fantail_command(&self, listen: &str, internal: &str, more: &[&str]) -> Command {
         let mut command = self.pinned(&self.programs.join("fantail"));
         command.args(["serve", "--listen", listen, "--internal-listen", internal, "--workers", "1"]);
         command.args(["--drain-delay", "0s", "--drain-window", "0s", "--drain-deadline", "1s"]).args(more);
-        let (subscribe, publish) =
-            (format!("http://{listen}/sse/{{channel}}"), format!("http://{internal}/publish/{{channel}}"));
-        Server::start(command, target("fantail", &subscribe, &publish)?, port)
+        command
     }
 
-    /// The bare loop, or a peer by its folder's name.
+    /// The bare loop, our own program without TLS, or a peer by its folder's name.
     pub(crate) fn other(&self, name: &str) -> anyhow::Result<Server> {
-        if name == FLOOR { self.floor(&[]) } else { self.peer(name) }
+        match name {
+            FLOOR => self.floor(&[]),
+            PLAIN => {
+                let mut server = Self { encryption: None, ..self.clone() }.second_fantail(&[])?;
+                PLAIN.clone_into(&mut server.target.name);
+                Ok(server)
+            }
+            peer => self.peer(peer),
+        }
     }
 
     pub(crate) fn floor(&self, more: &[&str]) -> anyhow::Result<Server> {
@@ -121,15 +163,20 @@ impl Places {
 
     fn peer(&self, name: &str) -> anyhow::Result<Server> {
         let folder = self.peers.join(name);
-        let Peer { name, subscribe, publish, body, headers, channels, connect_rate } = read_peer(&folder)?;
+        let Peer { name, subscribe, subscribe_tls, publish, body, headers, channels, connect_rate } =
+            read_peer(&folder)?;
         ensure!(channels, "{name} knows no channels");
         let mut command = self.pinned(&folder.join("start"));
         command.env("CARGO_TARGET_DIR", self.target_folder());
-        let mut server = Server::start(
-            command,
-            ServerUnderTest { body, headers, ..target(&name, &subscribe, &publish)? },
-            Port::Own,
-        )?;
+        let mut target = ServerUnderTest { body, headers, ..target(&name, &subscribe, &publish)? };
+        if let Some(encryption) = &self.encryption {
+            let certificates = &encryption.certificates;
+            command.env("FANTAIL_BENCH_TLS_CERT", certificates.server());
+            command.env("FANTAIL_BENCH_TLS_KEY", certificates.server_key());
+            target.subscribe = subscribe_tls.with_context(|| format!("{name} has no TLS here"))?.parse()?;
+            target = encryption.offered_to(target);
+        }
+        let mut server = Server::start(command, target, Port::Own)?;
         server.connect_rate = connect_rate;
         Ok(server)
     }
@@ -268,6 +315,10 @@ fn read_peer(folder: &Path) -> anyhow::Result<Peer> {
     let path = folder.join("peer.toml");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("{} is not understood", path.display()))
+}
+
+fn publish_at(internal: &str) -> String {
+    format!("http://{internal}/publish/{{channel}}")
 }
 
 fn target(name: &str, subscribe: &str, publish: &str) -> anyhow::Result<ServerUnderTest> {

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::clock::now_nanos;
 use crate::compare::{Ratio, median, play_pairs};
 use crate::fleet::{Fleet, Opening};
+use crate::message::Handshakes;
 use crate::proc;
 use crate::progress::DeliveryProgress;
 use crate::report;
@@ -17,12 +18,12 @@ use crate::round::{FaultCounts, RoundReport, payload};
 use crate::run;
 use crate::suite::figure::{Figure, Findings, Of, Unit};
 use crate::suite::pairs::note_faults;
-use crate::suite::server::{Port, Server};
+use crate::suite::server::Server;
 use crate::suite::{Bench, publishing};
 use crate::workload::{ChannelLayout, OpeningOptions};
 
 /// Faster than any server opens; the unanswered requests are the bound.
-const AT_ONCE: u32 = 10_000_000;
+pub(crate) const AT_ONCE: u32 = 10_000_000;
 const CONNECT_ROUNDS: usize = 3;
 /// New streams beside the served ones, and how many come per second.
 const NEWCOMERS: u32 = 500;
@@ -134,7 +135,13 @@ pub(crate) fn come_back(
 ) -> anyhow::Result<()> {
     let server = bench.places.fantail(&[])?;
     let options = publishing(events_away, 128, 1);
-    let opening = OpeningOptions { connect_rate: AT_ONCE, workers: 3, remember_ids: true, ..server.opening(ONE) };
+    let opening = OpeningOptions {
+        connect_rate: AT_ONCE,
+        workers: 3,
+        remember_ids: true,
+        keep_tickets: true,
+        ..server.opening(ONE)
+    };
     let (mut setup, first) = run::set(&server.target, bench.scale.streams, &opening, &options)?;
     let before = setup.play(&publishing(5, 128, 1))?;
     let dropped = setup.fleet.reset()?;
@@ -171,7 +178,8 @@ pub(crate) fn come_back(
         if complete { "yes" } else { "no" }
     );
     let mut tell = |what: &str, unit, ours, other: Option<(String, f64)>| {
-        let ratio = other.as_ref().map(|(_, value)| Ratio::from_pairs(vec![ours / value]));
+        let comparable = other.as_ref().filter(|(_, value)| *value > 0.0);
+        let ratio = comparable.map(|(_, value)| Ratio::from_pairs(vec![ours / value]));
         findings.add(Figure { scenario, what: what.to_owned(), unit, ours, other, ratio, reach: reach.clone() });
     };
     tell("time until every stream has everything", Unit::Seconds, seconds, None);
@@ -179,6 +187,10 @@ pub(crate) fn come_back(
     tell("streams resumed", Unit::PerSecond, back.per_second, Some(first));
     tell("time to head p99", Unit::Millis, back.time_to_head_us.p99 / 1e3, None);
     tell("server CPU per resumed stream", Unit::Micros, cpu.total_us() as f64 / f64::from(dropped), None);
+    if server.target.tls().is_some() {
+        let Handshakes { full, resumed } = back.handshakes;
+        tell("handshakes resumed", Unit::Count, resumed.into(), Some(("full".to_owned(), full.into())));
+    }
     tell("events lost, doubled or swapped", Unit::Count, faults.total() as f64, None);
     Ok(())
 }
@@ -195,7 +207,7 @@ pub(crate) fn slow(
 ) -> anyhow::Result<()> {
     let deadline = format!("{}s", STALLED_AFTER.as_secs());
     let slow = bench.places.fantail(&["--progress-deadline", &deadline])?;
-    let plain = bench.places.fantail_at("127.0.0.1:18184", "127.0.0.1:18185", &[], Port::Own)?;
+    let plain = bench.places.second_fantail(&[])?;
     let options = publishing(events, payload, 1);
     let (mut setup, _) = run::set(&slow.target, bench.scale.streams, &slow.opening(ONE), &options)?;
     let (mut other, _) = run::set(&plain.target, bench.scale.streams, &plain.opening(ONE), &options)?;

@@ -117,13 +117,18 @@ fn section(out: &mut String, title: &str, lines: &[String]) {
     }
 }
 
-/// The charts with values: an overview, and one of latencies.
+/// The charts with values: an overview, one of latencies, and one of streams over TLS.
 fn charts(findings: &Findings) -> Vec<(&'static str, Vec<Panel>)> {
     let ratios = |title, what| Panel { title, bars: ratio_bars(findings, what, &["steady-floor", "steady-peers"]) };
     let memory = Panel {
         title: "Memory of the whole server per idle stream",
         bars: value_bars(findings, WHOLE, "idle-one-channel"),
     };
+    let encrypted = Panel {
+        title: "Memory of the whole server per idle stream over TLS",
+        bars: value_bars(findings, WHOLE, "tls-idle"),
+    };
+    let over_tls = |title, what| Panel { title, bars: ratio_bars(findings, what, &["tls-steady"]) };
     let all = [
         ("overview", vec![ratios("Server CPU per delivery, Fantail = 1", "server CPU per delivery"), memory]),
         (
@@ -133,6 +138,7 @@ fn charts(findings: &Findings) -> Vec<(&'static str, Vec<Panel>)> {
                 ratios("Time until 99 of 100 streams have an event, Fantail = 1", "latency p99"),
             ],
         ),
+        ("tls", vec![over_tls("Server CPU per delivery over TLS, Fantail = 1", "server CPU per delivery"), encrypted]),
     ];
     let shown = |(name, panels): (_, Vec<Panel>)| {
         let panels: Vec<_> = panels.into_iter().filter(|panel| panel.bars.len() > 1).collect();
@@ -163,7 +169,8 @@ fn value_bars(findings: &Findings, what: &str, scenario: &str) -> Vec<Bar> {
     sorted(ours.into_iter().chain(others))
 }
 
-const OURS: &str = "fantail";
+/// The name under which our own program takes part.
+pub(crate) const OURS: &str = "fantail";
 
 fn bar(label: &str, value: f64, text: String) -> Bar {
     Bar { label: label.to_owned(), value, text, ours: label == OURS }
