@@ -218,7 +218,7 @@ settings! {
         tls_ticket_keys: Vec<PathBuf> = List { of: FilePath, described: "paths of files with 48 to 80 random bytes" }, "" or "/etc/fantail/ticket.key",
             "File with 48 to 80 random bytes (openssl rand 80), by which a client's short handshake works on every node that has it. The first seals new tickets, all of them open old ones; change them in turn, at least daily. Read again every 10s. Without one each node makes its own key anew every 6h.";
         tls_stream_state: TlsStreamState = Word::<TlsStreamState>::new(), "dissolved",
-            "What a stream keeps of its TLS connection. dissolved: a key and a counter, 64 bytes; whatever its client sends ends it. kept: the whole connection of the library, some 8 KiB, which answers to a client's change of keys. kernel: nothing, the kernel seals (kTLS); if it cannot, dissolved.";
+            "What a stream keeps of its TLS connection. dissolved: a key and a counter, 64 bytes; whatever its client sends ends it. kept: the whole connection of the library, some 9 KiB, which answers to a client's change of keys. kernel: nothing, the kernel seals (kTLS); if it cannot, dissolved.";
         tls_handshakes_max: usize = Count { min: 1, max: 65_536 }, "64",
             "Handshakes of TLS that each worker has under way at once. More of them wait in the kernel's backlog.";
     }

@@ -1,6 +1,6 @@
 //! The encrypted listeners: their files, their handshakes, and what is left of a connection when it becomes a stream.
 //!
-//! A whole TLS connection keeps 8 KiB while it is idle, so a stream does not keep it. When the request is read, rustls gives
+//! A whole TLS connection keeps some 9 KiB while it is idle, so a stream does not keep it. When the request is read, rustls gives
 //! out the key of our half, and the shard seals the stream's records with it (`crates/shard/src/tls_record.rs`).
 
 mod certificates;
