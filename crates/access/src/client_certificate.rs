@@ -16,16 +16,19 @@ pub struct ClientCertificate {
     pub(crate) begins_at: u64,
     /// The end of its validity, in seconds since 1970.
     pub(crate) ends_at: u64,
+    /// The fingerprint of the authorities that vouch for it.
+    pub(crate) authorities: u64,
 }
 
 impl ClientCertificate {
-    /// Reads a certificate in DER form (RFC 5280). `None` if it cannot be read.
-    pub fn of_der(der: &[u8]) -> Option<Self> {
+    /// Reads a certificate in DER form (RFC 5280), for which these authorities vouch. `None` if it cannot be read. Names with control
+    /// characters are passed over.
+    pub fn of_der(der: &[u8], authorities: u64) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let mut names = Map::new();
         let common_name = certificate.subject().iter_common_name().find_map(|name| name.as_str().ok());
         let mut add = |kind: &str, name: &str| {
-            if !name.is_empty() && !names.contains_key(kind) {
+            if !name.is_empty() && !name.contains(char::is_control) && !names.contains_key(kind) {
                 names.insert(kind.to_owned(), Value::from(name));
             }
         };
@@ -48,7 +51,18 @@ impl ClientCertificate {
             names: Claims::new(names),
             begins_at: second(validity.not_before),
             ends_at: second(validity.not_after),
+            authorities,
         })
+    }
+
+    /// Whether it is valid at a second since 1970.
+    pub fn holds_at(&self, now: u64) -> bool {
+        (self.begins_at..=self.ends_at).contains(&now)
+    }
+
+    /// The fingerprint of the authorities that vouch for it.
+    pub fn authorities(&self) -> u64 {
+        self.authorities
     }
 
     /// The client, by the first name of its certificate.

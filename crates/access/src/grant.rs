@@ -32,7 +32,7 @@ pub struct Grant {
     pub token_id: Option<Box<str>>,
     /// The session (`sid`) that it belongs to.
     pub session: Option<Box<str>>,
-    /// The fingerprint of the key that the token was signed with.
+    /// The fingerprint of the key that the token was signed with, or of the authorities of the certificate.
     pub key: Option<u64>,
     /// The beginning of the grant, in seconds since 1970.
     pub issued_at: Option<u64>,
@@ -106,6 +106,8 @@ impl Grant {
             return Err(GrantError::NoName);
         }
         grant.subject = certificate.subject().map(Into::into);
+        // A stream ends with the authorities of its certificate, as another ends with the key of its token.
+        grant.key = Some(certificate.authorities);
         (grant.issued_at, grant.expires_at) = (Some(certificate.begins_at), Some(certificate.ends_at));
         Ok(grant)
     }

@@ -8,11 +8,21 @@ use crate::settings::Config;
 const APART: &str = "must not take the same address and port as";
 const CHOOSE_ACCESS: &str = "must be chosen (open if everyone may read every channel; token, origin, certificate or proxy if not: docs/access.md), since others than this machine reach";
 
-pub(crate) const RULES: [Rule; 18] = [
+pub(crate) const RULES: [Rule; 20] = [
     Rule {
         keys: &["listen", "tls_listen"],
         must: "must have an address, or else",
         holds: |config| !config.public.listen.is_empty() || !config.tls.tls_listen.is_empty(),
+    },
+    Rule {
+        keys: &["listen", "listen_shared"],
+        must: "must not name an address twice, whatever is in",
+        holds: |config| is_each_once(&config.public.listen),
+    },
+    Rule {
+        keys: &["tls_listen", "listen_shared"],
+        must: "must not name an address twice, whatever is in",
+        holds: |config| is_each_once(&config.tls.tls_listen),
     },
     Rule {
         keys: &["tls_listen", "listen"],
@@ -107,6 +117,10 @@ pub(crate) const RULES: [Rule; 18] = [
 
 fn apart(some: &[ListenAddress], others: &[ListenAddress]) -> bool {
     !some.iter().any(|one| others.iter().any(|other| one.collides(other)))
+}
+
+fn is_each_once(addresses: &[ListenAddress]) -> bool {
+    addresses.iter().enumerate().all(|(at, one)| !addresses[..at].iter().any(|other| one.collides(other)))
 }
 
 fn are_local(addresses: &[ListenAddress]) -> bool {

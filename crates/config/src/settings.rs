@@ -219,8 +219,8 @@ settings! {
             "File with 48 to 80 random bytes (openssl rand 80), by which a client's short handshake works on every node that has it. The first seals new tickets, all of them open old ones; change them in turn, at least daily. Read again every 10s. Without one each node makes its own key anew every 6h.";
         tls_stream_state: TlsStreamState = Word::<TlsStreamState>::new(), "dissolved",
             "What a stream keeps of its TLS connection. dissolved: a key and a counter, 64 bytes; whatever its client sends ends it. kept: the whole connection of the library, some 9 KiB, which answers to a client's change of keys. kernel: nothing, the kernel seals (kTLS); if it cannot, dissolved.";
-        tls_handshakes_max: usize = Count { min: 1, max: 65_536 }, "64",
-            "Handshakes of TLS that each worker has under way at once. More of them wait in the kernel's backlog.";
+        tls_handshakes_max: usize = Count { min: 1, max: 65_536 }, "256",
+            "Handshakes of TLS that each worker has under way at once. When there are as many, the oldest is cut off for the next: it had the longest time.";
     }
     /// The right to read.
     access: Access, "Access" {
@@ -360,7 +360,7 @@ settings! {
     /// Bounds for one client or one publisher.
     limits: Limits, "Limits" {
         connections_max: usize = Count { min: 0, max: 10_000_000 }, "0",
-            "Open connections; beyond it newcomers are told to come back later. 0 stands for the descriptor limit less 128, one per worker, an eighth, at most 1024, for the internal listener, 32 for health_listen, and a thirty-second, from 8 to 512, to turn newcomers away.";
+            "Open connections; beyond it newcomers are told to come back later. 0 stands for the descriptor limit less 128, 8 per worker and 2 for each of its addresses, an eighth, at most 1024, for the internal listener, 32 for health_listen, and a thirty-second, from 8 to 512, to turn newcomers away.";
         channels_max: usize = Count { min: 1, max: 100_000_000 }, "1048576",
             "Channels that may exist on this node at once: those that streams follow or have followed a short while ago, and without Redis those that have events. Beyond it a stream that asks for another channel is told to come back later. A channel costs at most 600 bytes here, beside its log, and in Redis about 440 for the first node that follows it and 260 for each other.";
         channels_per_address_max: usize = Count { min: 0, max: 100_000_000 }, "0",

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tracing::warn;
 
@@ -30,21 +29,15 @@ pub(crate) struct Door {
     pub(crate) listener: ListeningSocket,
     /// Connections begin with a TLS handshake.
     pub(crate) tls: Option<Arc<TlsServer>>,
-    /// Handshakes that may be under way.
-    pub(crate) handshakes: Arc<Semaphore>,
 }
 
-/// How one connection begins.
-pub(crate) struct Entrance {
-    pub(crate) tls: Option<Arc<TlsServer>>,
-    /// Places for handshakes.
-    pub(crate) handshakes: Arc<Semaphore>,
-}
+/// What a connection begins with, if it is not HTTP.
+pub(crate) type Entrance = Option<Arc<TlsServer>>;
 
 impl Door {
     async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, Entrance)> {
         let (socket, peer) = self.listener.accept().await?;
-        Ok((socket, peer, Entrance { tls: self.tls.clone(), handshakes: Arc::clone(&self.handshakes) }))
+        Ok((socket, peer, self.tls.clone()))
     }
 }
 

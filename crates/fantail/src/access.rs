@@ -13,6 +13,7 @@ mod right;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -43,6 +44,8 @@ pub(crate) struct ReadAccess {
     channel_rules: ChannelRules,
     origin: Option<Origin>,
     trusted_proxies: TrustedProxies,
+    /// The fingerprint of the authorities of client certificates.
+    client_authorities: AtomicU64,
     lifetime_max: Option<Duration>,
     revoked_status: StatusCode,
     revocations: RwLock<RevocationList>,
@@ -93,8 +96,8 @@ pub(crate) struct Permission {
     /// An event that the operator's service sends first.
     pub(crate) first_event: Option<fantail_wire::Frame>,
     grant: Option<Grant>,
-    /// The versions of revocations and keys that it was decided with.
-    version: (u64, u64),
+    /// The versions of revocations, keys and authorities that it was decided with.
+    version: (u64, u64, u64),
 }
 
 impl ReadAccess {
@@ -114,6 +117,7 @@ impl ReadAccess {
                 .transpose()
                 .context("origin_url")?,
             trusted_proxies: TrustedProxies::new(config.public.trusted_proxies.clone(), config.public.forwarded_header),
+            client_authorities: AtomicU64::new(0),
             lifetime_max: access.stream_lifetime_max,
             revoked_status: match access.revoked_answer {
                 RevokedAnswer::Forbidden => StatusCode::FORBIDDEN,
@@ -127,6 +131,11 @@ impl ReadAccess {
     /// The keys that tokens are checked with.
     pub(crate) fn keys(&self) -> &Arc<KeyStore> {
         &self.keys
+    }
+
+    /// Clients count by these authorities from now on.
+    pub(crate) fn set_client_authorities(&self, fingerprint: u64) {
+        self.client_authorities.store(fingerprint, Ordering::Release);
     }
 
     /// Takes the rights of a name back for those that come from now on.
@@ -236,12 +245,15 @@ impl ReadAccess {
             return true;
         }
         let Some(grant) = &permission.grant else { return true };
-        let key_is_known = grant.key.is_none_or(|key| self.keys.current().has(key));
+        let key_is_known = grant.key.is_none_or(|key| match self.mode {
+            AccessMode::Certificate => key == self.client_authorities.load(Ordering::Acquire),
+            _ => self.keys.current().has(key),
+        });
         key_is_known && !self.revocations.read().contains(grant, u64::from(unix_second()))
     }
 
-    fn version(&self) -> (u64, u64) {
-        (self.revocations.read().version(), self.keys.version())
+    fn version(&self) -> (u64, u64, u64) {
+        (self.revocations.read().version(), self.keys.version(), self.client_authorities.load(Ordering::Acquire))
     }
 
     /// The grant of the request's token. `None` if its key may be in a newer set than that in force.
@@ -273,6 +285,10 @@ impl ReadAccess {
             let detail = "show a certificate: the names in it say which channels you may read";
             return Err(Problem::new(StatusCode::UNAUTHORIZED, detail).of("certificate"));
         };
+        if certificate.authorities() != self.client_authorities.load(Ordering::Acquire) {
+            let detail = "the authorities have changed since this connection began: connect again";
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, detail).of("certificate"));
+        }
         let grant = Grant::of_certificate(certificate, &self.channel_rules.templates);
         grant.map_err(|error| Problem::new(StatusCode::FORBIDDEN, error.to_string()).of("certificate"))
     }

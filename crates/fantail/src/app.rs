@@ -43,6 +43,7 @@ pub(crate) fn serve(mut config: Config) -> anyhow::Result<()> {
     metrics.hub().connections_max.set(admission.max() as u64);
 
     let tls = TlsServer::public(&config.tls)?.map(Arc::new);
+    access.set_client_authorities(tls.as_ref().map_or(0, |tls| tls.client_authorities()));
     let internal_tls = TlsServer::internal(&config.internal)?.map(Arc::new);
 
     // Everything is checked; from here on sockets are bound.
@@ -60,7 +61,8 @@ pub(crate) fn serve(mut config: Config) -> anyhow::Result<()> {
     };
     let (shards, hosted) = parts.start_shards(listeners)?;
     let internal_access = Arc::new(InternalAccess::load(&config.internal.internal_tokens)?);
-    let files = FilesInUse { internal_access, tls, internal_tls, metrics: Arc::clone(&metrics) };
+    let files =
+        FilesInUse { internal_access, tls, internal_tls, access: Arc::clone(&access), metrics: Arc::clone(&metrics) };
     Control {
         hub,
         publisher,

@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 
 use crate::listening_socket::ListeningSocket;
 use crate::problem::Answer;
-use crate::tls::{HANDSHAKE_DEADLINE, TlsServer};
+use crate::tls::TlsServer;
 
 /// The shortest time between two log lines that say that there is no room.
 const FULL_LOG_INTERVAL: Duration = Duration::from_mins(1);
@@ -89,7 +89,7 @@ async fn begin<F>(
     // An answer is small and nothing follows it: do not wait for more.
     let _ = socket.set_nodelay(true);
     let Some(tls) = tls else { return serve(http, socket, answer).await };
-    match tls.handshake(socket, HANDSHAKE_DEADLINE, None).await {
+    match tls.shake_hands(socket).await {
         Ok(stream) => serve(http, stream, answer).await,
         Err(error) => debug!(%error, "a TLS handshake with the internal listener failed"),
     }

@@ -36,6 +36,7 @@ use tracing::debug;
 
 use crate::accept::Entrance;
 use crate::access::Answers;
+use crate::handshakes::Handshakes;
 use crate::place::Place;
 use crate::problem::Answer;
 use crate::proxy_header;
@@ -63,6 +64,7 @@ pub(crate) struct ShardContext {
     /// Becomes true when the process is about to end.
     pub(crate) draining: watch::Receiver<bool>,
     pub(crate) refusals: Refusals,
+    pub(crate) handshakes: Handshakes,
 }
 
 impl ShardContext {
@@ -128,13 +130,12 @@ pub(crate) async fn serve(
         let Some(address) = context.admit(peer.address.ip()) else { return };
         place.address = address;
     }
-    let Some(tls) = entrance.tls else { return serve_on(socket, peer, place, context).await };
+    let Some(tls) = entrance else { return serve_on(socket, peer, place, context).await };
     let deadline = context.settings.request_deadline;
     let handshake = async {
         // A connection that says nothing takes no place from those that do.
         timeout(deadline, socket.readable()).await??;
-        let place = entrance.handshakes.acquire_owned().await.map_err(io::Error::other)?;
-        tls.handshake(socket, deadline, Some(place)).await
+        context.handshakes.run(&tls, socket, deadline).await
     };
     let stream = tokio::select! {
         stream = handshake => stream,
@@ -142,7 +143,7 @@ pub(crate) async fn serve(
     };
     match stream {
         Ok(stream) => {
-            peer.certificate = tls::client_certificate(&stream);
+            peer.certificate = tls.certificate_of(&stream);
             serve_on(stream, peer, place, context).await;
         }
         Err(error) => debug!(%error, "a TLS handshake failed"),

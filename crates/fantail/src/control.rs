@@ -111,7 +111,7 @@ impl Control {
         files.tell_expiry();
         hangup::read_again(Arc::clone(&node), Arc::clone(&files))?;
         let (internal_access, internal_tls) = (Arc::clone(&files.internal_access), files.internal_tls.clone());
-        tokio::spawn(read_files_again(files));
+        tokio::spawn(read_files_again(files, Arc::clone(&node)));
         let (socket, address) = internal;
         let internal = Internal::new(&config, node, Arc::clone(&health), internal_access, internal_connections_max);
         let internal_served = Served { address, is_tls: internal_tls.is_some() };
@@ -141,18 +141,35 @@ pub(crate) struct FilesInUse {
     pub(crate) internal_access: Arc<InternalAccess>,
     pub(crate) tls: Option<Arc<TlsServer>>,
     pub(crate) internal_tls: Option<Arc<TlsServer>>,
+    /// Told which authorities count.
+    pub(crate) access: Arc<ReadAccess>,
     /// Told when a certificate expires.
     pub(crate) metrics: Arc<Metrics>,
 }
 
 impl FilesInUse {
-    /// Reads tokens and certificates again.
-    pub(crate) fn read_again(&self) {
+    /// Reads tokens and certificates again. Streams of clients whose authorities count no longer end.
+    pub(crate) async fn read_again(self: &Arc<Self>, node: &RunningNode) {
+        let files = Arc::clone(self);
+        // A slow disk must not hold up the events.
+        let gone = spawn_blocking(move || files.read()).await.unwrap_or(None);
+        if let Some(authorities) = gone {
+            revocations::end_streams_of_key(node, authorities).await;
+        }
+    }
+
+    fn read(&self) -> Option<u64> {
         self.internal_access.read_files_again();
-        for tls in [&self.tls, &self.internal_tls].into_iter().flatten() {
+        if let Some(tls) = &self.internal_tls {
             tls.read_files_again();
         }
+        let gone = self.tls.as_ref().and_then(|tls| {
+            let gone = tls.read_files_again();
+            self.access.set_client_authorities(tls.client_authorities());
+            gone
+        });
         self.tell_expiry();
+        gone
     }
 
     fn tell_expiry(&self) {
@@ -163,11 +180,10 @@ impl FilesInUse {
 }
 
 /// Keeps tokens and certificates up to date, for ever.
-async fn read_files_again(files: Arc<FilesInUse>) {
+async fn read_files_again(files: Arc<FilesInUse>, node: Arc<RunningNode>) {
     loop {
         tokio::time::sleep(FILES_INTERVAL).await;
-        let files = Arc::clone(&files);
-        let _ = spawn_blocking(move || files.read_again()).await;
+        files.read_again(&node).await;
     }
 }
 

@@ -10,6 +10,9 @@ use crate::health;
 /// Descriptors for everything but connections of clients: listeners, Redis, files.
 const OWN: usize = 128;
 
+/// Descriptors of a worker beside its listeners: its runtime's and its poll's.
+const OWN_OF_A_WORKER: usize = 8;
+
 /// The bounds on open connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConnectionsMax {
@@ -28,7 +31,10 @@ pub(crate) fn connections_max(config: &Config) -> anyhow::Result<ConnectionsMax>
     let limit = raise()?;
     let internal = (limit / 8).clamp(32, 1024);
     let reserve_of_a_shard = ((limit / 32).clamp(8, 512) / workers).max(1);
-    let reserve = OWN + internal + workers * (1 + reserve_of_a_shard) + health;
+    let addresses = config.public.listen.len() + config.tls.tls_listen.len();
+    // Each listener of a worker is a descriptor, and may hold one connection more.
+    let of_a_worker = OWN_OF_A_WORKER + 2 * addresses + reserve_of_a_shard;
+    let reserve = OWN + internal + workers * of_a_worker + health;
     let fit = limit.saturating_sub(reserve);
     if fit == 0 {
         bail!("a limit of {limit} open files leaves no room for connections: raise it above {reserve} (ulimit -n)");

@@ -18,13 +18,9 @@ pub(crate) fn read_again(node: Arc<RunningNode>, files: Arc<FilesInUse>) -> anyh
             info!(
                 "SIGHUP: keys, tokens and certificates are read again; other settings are taken up by a restart, and SIGTERM drains"
             );
-            let (node, files) = (Arc::clone(&node), Arc::clone(&files));
-            let read = move || {
-                node.access.keys().read_files_again();
-                files.read_again();
-            };
-            // A slow disk must not hold up the events. The log says what came of it.
-            let _ = spawn_blocking(read).await;
+            let keys = Arc::clone(node.access.keys());
+            let _ = spawn_blocking(move || keys.read_files_again()).await;
+            files.read_again(&node).await;
         }
     });
     Ok(())

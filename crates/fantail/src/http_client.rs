@@ -63,6 +63,12 @@ impl Server {
         };
         Ok(Self { url, trust })
     }
+
+    /// Shows this certificate, if the server asks for one.
+    pub(crate) fn showing(self, certificate: &Path, key: &Path) -> Result<Self, String> {
+        let trust = self.trust.as_ref().ok_or("an http:// server asks for no certificate; give an https:// url")?;
+        Ok(Self { trust: Some(trust.showing(certificate, key)?), ..self })
+    }
 }
 
 /// An `http://` or `https://` URL, taken apart.

@@ -1,13 +1,14 @@
 //! Listening sockets, bound before any thread starts.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 use fantail_config::{Config, Internal, ListenAddress};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use crate::listening_socket::{BoundSocket, SocketFile, bind_unix};
+use crate::listening_socket::{BoundSocket, SocketFile, StagedSocket, bind_unix};
 
 /// Connections that the kernel completes and holds; it cuts the number to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -39,7 +40,7 @@ impl Listeners {
     /// Binds all of them, or none.
     pub(crate) fn bind(config: &Config) -> anyhow::Result<Self> {
         let Internal { internal_listen, health_listen, .. } = &config.internal;
-        let mut binding = Binding { config, files: Vec::new() };
+        let mut binding = Binding { config, ipv4_ports: ipv4_ports(config), files: Vec::new() };
         let plain = config.public.listen.iter().map(|address| ("listen", address));
         let encrypted = config.tls.tls_listen.iter().map(|address| ("tls_listen", address));
         let public = plain.chain(encrypted).map(|(setting, address)| {
@@ -54,13 +55,28 @@ impl Listeners {
         };
         let internal = control("internal_listen", internal_listen)?;
         let health = health_listen.as_ref().map(|address| control("health_listen", address)).transpose()?;
-        Ok(Self { public, internal, health, files: binding.files })
+        // Nothing can fail any more, so names may be taken from another process now.
+        let files = binding.files.into_iter().map(StagedSocket::take_name).collect::<anyhow::Result<_>>()?;
+        Ok(Self { public, internal, health, files })
     }
 }
 
 struct Binding<'a> {
     config: &'a Config,
-    files: Vec<SocketFile>,
+    /// The ports on which a socket of IPv6 must leave those of IPv4 alone.
+    ipv4_ports: Vec<u16>,
+    files: Vec<StagedSocket>,
+}
+
+/// The ports of the settings' IPv4 addresses.
+fn ipv4_ports(config: &Config) -> Vec<u16> {
+    let (internal, health) = (&config.internal.internal_listen, &config.internal.health_listen);
+    let addresses = config.public.listen.iter().chain(&config.tls.tls_listen).chain([internal]).chain(health);
+    let ports = addresses.filter_map(|address| match address {
+        ListenAddress::Ip(address) if address.is_ipv4() => Some(address.port()),
+        _ => None,
+    });
+    ports.collect()
 }
 
 impl Binding<'_> {
@@ -81,11 +97,11 @@ impl Binding<'_> {
         // Sockets that share a port share it with any other process of this user that asks to. A bind that does not ask
         // fails if another process is there already. Otherwise a forgotten process would get half of the connections.
         if !self.config.public.listen_shared {
-            drop(bind(address, false)?);
+            drop(self.bind_ip(address, false)?);
         }
         let mut sockets = Vec::with_capacity(workers);
         for _ in 0..workers {
-            let socket = bind(address, true)?;
+            let socket = self.bind_ip(address, true)?;
             configure(&socket, send_buffer_bytes).context("cannot set socket options")?;
             socket.listen(BACKLOG)?;
             let listener = std::net::TcpListener::from(socket);
@@ -100,7 +116,7 @@ impl Binding<'_> {
         match address {
             ListenAddress::Unix(path) => Ok((BoundSocket::Unix(self.bind_unix(path)?.into()), address.clone())),
             ListenAddress::Ip(address) => {
-                let socket = bind(*address, false)?;
+                let socket = self.bind_ip(*address, false)?;
                 socket.listen(BACKLOG)?;
                 let listener = std::net::TcpListener::from(socket);
                 let address = listener.local_addr().context("a bound socket has no address")?;
@@ -109,21 +125,25 @@ impl Binding<'_> {
         }
     }
 
-    fn bind_unix(&mut self, path: &std::path::Path) -> anyhow::Result<Socket> {
+    fn bind_unix(&mut self, path: &Path) -> anyhow::Result<Socket> {
         let public = &self.config.public;
         let (socket, file) = bind_unix(path, public.unix_socket_mode, public.listen_shared, BACKLOG)?;
         self.files.push(file);
         Ok(socket)
     }
-}
 
-fn bind(address: SocketAddr, shared: bool) -> std::io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket)
+    fn bind_ip(&self, address: SocketAddr, shared: bool) -> std::io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(shared)?;
+        socket.set_nonblocking(true)?;
+        // `[::]` alone takes connections of IPv4 as well, where the system says so.
+        if address.is_ipv6() && self.ipv4_ports.contains(&address.port()) {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())?;
+        Ok(socket)
+    }
 }
 
 /// Every accepted socket inherits this from its listener, without a system call of its own. The kernel doubles the size

@@ -7,8 +7,7 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -33,6 +32,14 @@ pub(crate) struct SocketFile {
     path: PathBuf,
     /// Device and inode.
     identity: (u64, u64),
+}
+
+/// A socket that listens under a name that nobody knows yet.
+#[derive(Debug)]
+pub(crate) struct StagedSocket {
+    own_file: SocketFile,
+    /// The name that it is to have.
+    path: PathBuf,
 }
 
 impl BoundSocket {
@@ -71,30 +78,57 @@ impl ListeningSocket {
     }
 }
 
-/// Binds a unix socket. A file that a dead process has left is replaced; so is that of a living one if `takes_over`.
+/// Binds a unix socket under a name of its own beside `path`, and listens. [`StagedSocket::take_name`] then takes the name `path`:
+/// one that a dead process has left, and with `takes_over` that of a living one as well.
 pub(crate) fn bind_unix(
     path: &Path,
     mode: u32,
     takes_over: bool,
     backlog: i32,
-) -> anyhow::Result<(Socket, SocketFile)> {
+) -> anyhow::Result<(Socket, StagedSocket)> {
     if let Ok(found) = fs::symlink_metadata(path) {
-        use std::os::unix::fs::FileTypeExt;
         if !found.file_type().is_socket() {
             bail!("{} is there and is no socket", path.display());
         }
-        if !takes_over && UnixStream::connect(path).is_ok() {
+        if !takes_over && has_listener(path)? {
             bail!("another process listens there");
         }
-        fs::remove_file(path).context("cannot remove the old socket")?;
     }
+    let mut own_name = path.as_os_str().to_owned();
+    own_name.push(format!(".{}", std::process::id()));
+    let own_path = PathBuf::from(own_name);
+    // Only a process of the same number that is gone can have left it.
+    let _ = fs::remove_file(&own_path);
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&SockAddr::unix(path)?)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).context("cannot set its permissions")?;
-    let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
+    socket.bind(&SockAddr::unix(&own_path)?)?;
+    let own_file = SocketFile { identity: identity(&own_path)?, path: own_path };
+    fs::set_permissions(&own_file.path, fs::Permissions::from_mode(mode)).context("cannot set its permissions")?;
     socket.listen(backlog)?;
-    Ok((socket, file))
+    Ok((socket, StagedSocket { own_file, path: path.to_owned() }))
+}
+
+/// Whether a process listens at a socket. Only a refusal says that none does.
+fn has_listener(path: &Path) -> anyhow::Result<bool> {
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
+        // Its backlog is full.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+        Err(error) => Err(error).context("cannot tell whether another process listens there"),
+        Ok(()) => Ok(true),
+    }
+}
+
+impl StagedSocket {
+    /// Takes the name, in one step: no client ever finds it missing.
+    pub(crate) fn take_name(self) -> anyhow::Result<SocketFile> {
+        let Self { mut own_file, path } = self;
+        fs::rename(&own_file.path, &path).with_context(|| format!("cannot name the socket {}", path.display()))?;
+        own_file.path = path;
+        Ok(own_file)
+    }
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
@@ -122,7 +156,10 @@ mod tests {
     fn a_dead_socket_is_replaced_and_a_living_one_only_where_that_is_asked_for() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
-        let bind = |takes_over| bind_unix(&path, 0o600, takes_over, 1);
+        let bind = |takes_over| {
+            let (socket, staged) = bind_unix(&path, 0o600, takes_over, 1)?;
+            anyhow::Ok((socket, staged.take_name()?))
+        };
         let (first, first_file) = bind(false).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(bind(false).unwrap_err().to_string().contains("another process listens there"));
@@ -133,6 +170,18 @@ mod tests {
         assert!(!path.exists());
         drop(bind(false).map(|(socket, file)| (socket, std::mem::forget(file))).unwrap());
         assert!(path.exists() && bind(false).is_ok(), "what a killed process leaves is replaced");
+    }
+
+    #[test]
+    fn a_start_that_fails_leaves_the_name_to_the_process_that_has_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let (_running, staged) = bind_unix(&path, 0o600, true, 1).unwrap();
+        let _file = staged.take_name().unwrap();
+        let before = identity(&path).unwrap();
+        drop(bind_unix(&path, 0o600, true, 1).unwrap());
+        assert_eq!(identity(&path).unwrap(), before);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "its own name is gone");
     }
 
     #[test]

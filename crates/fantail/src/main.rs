@@ -15,6 +15,7 @@ mod descriptors;
 mod drain;
 mod feed_figures;
 mod feed_news;
+mod handshakes;
 mod hangup;
 mod health;
 mod health_command;

@@ -74,10 +74,15 @@ impl Revocation {
 pub(crate) async fn keep_keys(node: Arc<RunningNode>) {
     loop {
         for key in node.access.keys().bring_up_to_date().await {
-            let ended = end_streams(&node, Revoked::Key(key_fingerprint(key))).await;
-            info!(ended, "streams of a key that is gone were ended");
+            end_streams_of_key(&node, key).await;
         }
     }
+}
+
+/// Ends the streams of a key of tokens, or of authorities of certificates, that is gone.
+pub(crate) async fn end_streams_of_key(node: &RunningNode, key: u64) {
+    let ended = end_streams(node, Revoked::Key(key_fingerprint(key))).await;
+    info!(ended, "streams of a key that is gone were ended");
 }
 
 async fn end_streams(node: &RunningNode, revoked: Revoked) -> u64 {

@@ -10,11 +10,12 @@ use fantail_hub::Hub;
 use fantail_shard::{Admission, Shard, ShardCommand, ShardSettings};
 use fantail_telemetry::ShardCounters;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
 use crate::accept::{self, Door};
 use crate::connection::ShardContext;
+use crate::handshakes::Handshakes;
 use crate::listening_socket::BoundSocket;
 use crate::public::PublicSettings;
 use crate::refusals::Refusals;
@@ -121,12 +122,13 @@ async fn serve(
     let (shard, engine) = Shard::new(hub, index, settings, Arc::clone(&counters), Arc::clone(&admission), commands)
         .context("cannot make a poll")?;
     let refusals = Refusals::new(Arc::clone(&counters));
-    let context = Rc::new(ShardContext { shard, settings: public, counters, admission, draining, refusals });
-    let handshakes = Arc::new(Semaphore::new(handshakes_max));
+    let handshakes = Handshakes::new(handshakes_max, Arc::clone(&counters));
+    let context =
+        Rc::new(ShardContext { shard, settings: public, counters, admission, draining, refusals, handshakes });
     // Each listener has its part of the reserve.
     let places = (reserve_places / sockets.len().max(1)).max(1);
     for ShardSocket { listener, tls } in sockets {
-        let door = Door { listener: listener.listen()?, tls, handshakes: Arc::clone(&handshakes) };
+        let door = Door { listener: listener.listen()?, tls };
         tokio::task::spawn_local(accept::run(door, Reserve::new(places), Rc::clone(&context)));
     }
     engine.await.context("a shard cannot poll its sockets")

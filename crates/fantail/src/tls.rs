@@ -4,51 +4,67 @@
 //! out the key of our half, and the shard seals the stream's records with it (`crates/shard/src/tls_record.rs`).
 
 mod certificates;
+mod clients;
 mod connection;
 mod files;
 mod tickets;
 
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use anyhow::Context;
-use fantail_config::{ClientAuth, Internal, Tls, TlsStreamState};
+use anyhow::Context as _;
+use fantail_access::ClientCertificate;
+use fantail_config::{Internal, Tls, TlsStreamState};
 use fantail_shard::kernel_seals;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{info, warn};
 
 use self::certificates::Certificates;
-pub(crate) use self::connection::{client_certificate, take_apart};
-use self::files::{Files, Places};
+use self::clients::ClientRule;
+pub(crate) use self::connection::take_apart;
+use self::files::{Files, FilesRead, Places};
 use self::tickets::TicketKeys;
+use crate::access::unix_second;
 
 /// How long a handshake may take from the client's first byte, if the request deadline is not shorter.
-pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// An encrypted listener's part of TLS: what its files say, and its handshakes.
+/// An encrypted listener's part of TLS: the rules of its files, and its handshakes.
 pub(crate) struct TlsServer {
     places: Places,
     loaded: RwLock<Loaded>,
+    /// Files are read by one thread at a time, so that older ones never take the place of newer ones.
+    reading: Mutex<()>,
 }
 
-/// The rules in force, and the contents that they were made of.
+/// The rules in force.
+#[derive(Clone)]
 struct Loaded {
-    files: Files,
+    /// The digests of the files that they were made of.
+    read: FilesRead,
     acceptor: TlsAcceptor,
     /// Seals tickets with a key of this process, where no file gives one.
     own_tickets: Arc<dyn ProducesTickets>,
     certificates: Arc<Certificates>,
+    clients: ClientRule,
+}
+
+/// A handshake under way. Dropping it ends it.
+pub(crate) struct Handshake {
+    task: JoinHandle<io::Result<TlsStream<TcpStream>>>,
+    clients: ClientRule,
 }
 
 impl TlsServer {
@@ -63,27 +79,31 @@ impl TlsServer {
     }
 
     fn load(places: Places) -> anyhow::Result<Self> {
-        let loaded = RwLock::new(Loaded::new(Files::read(&places)?, &places, None)?);
-        Ok(Self { places, loaded })
+        let loaded = Loaded::new(&Files::read(&places)?, &places, None)?;
+        Ok(Self { places, loaded: RwLock::new(loaded), reading: Mutex::new(()) })
     }
 
-    /// The handshake, within a deadline. It runs on threads of its own: a full one takes half a millisecond, and sixty of them at
-    /// once would keep a shard from its streams for 30 ms. A place is given back when it is over.
-    pub(crate) async fn handshake(
-        &self,
-        socket: TcpStream,
-        deadline: Duration,
-        place: Option<OwnedSemaphorePermit>,
-    ) -> io::Result<TlsStream<TcpStream>> {
+    /// Begins a handshake, which has so much time. It runs on threads of its own: a full one takes half a millisecond, and sixty of
+    /// them at once would keep a shard from its streams for 30 ms.
+    pub(crate) fn begin_handshake(&self, socket: TcpStream, deadline: Duration) -> io::Result<Handshake> {
         let deadline = deadline.min(HANDSHAKE_DEADLINE);
-        let (socket, acceptor) = (socket.into_std()?, self.loaded.read().acceptor.clone());
-        let handshake = threads().spawn(async move {
-            let _place = place;
+        let Loaded { acceptor, clients, .. } = self.loaded.read().clone();
+        let socket = socket.into_std()?;
+        let task = threads().spawn(async move {
             let socket = TcpStream::from_std(socket)?;
             timeout(deadline, acceptor.accept(socket)).await?
         });
-        let mut handshake = AbortOnDrop(handshake);
-        (&mut handshake.0).await.map_err(io::Error::other)?
+        Ok(Handshake { task, clients })
+    }
+
+    /// A whole handshake.
+    pub(crate) async fn shake_hands(&self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        self.begin_handshake(socket, HANDSHAKE_DEADLINE)?.await
+    }
+
+    /// The certificate that the client of a connection has shown.
+    pub(crate) fn certificate_of(&self, stream: &TlsStream<TcpStream>) -> Option<ClientCertificate> {
+        self.loaded.read().clients.certificate_of(stream.get_ref().1)
     }
 
     /// When the first of the certificates expires, in seconds since 1970.
@@ -91,57 +111,84 @@ impl TlsServer {
         self.loaded.read().certificates.expires_at()
     }
 
-    /// Reads the files again; while one of them is faulty the last good ones stay.
-    pub(crate) fn read_files_again(&self) {
+    /// The fingerprint of the authorities of client certificates, 0 without any.
+    pub(crate) fn client_authorities(&self) -> u64 {
+        self.loaded.read().clients.authorities
+    }
+
+    /// Reads the files again; while one of them is faulty the last good ones stay. Returns the fingerprint of the authorities of
+    /// client certificates that count no longer, if they have changed.
+    pub(crate) fn read_files_again(&self) -> Option<u64> {
+        let _reading = self.reading.lock();
+        let before = self.client_authorities();
         if let Err(error) = self.take_newer() {
             let setting = self.places.setting;
             warn!(error = format!("{error:#}"), setting, "files for TLS cannot be read again, the last good ones stay");
         }
+        (before != self.client_authorities()).then_some(before)
     }
 
     fn take_newer(&self) -> anyhow::Result<()> {
+        let older = self.loaded.read().clone();
         let files = Files::read(&self.places)?;
-        if files == self.loaded.read().files {
+        let read = files.digests();
+        if read == older.read {
             return Ok(());
         }
-        let newer = Loaded::new(files, &self.places, Some(&self.loaded.read()))?;
+        files.check_none_is_lost(&older.read)?;
+        let newer = Loaded::new(&files, &self.places, Some(&older))?;
         info!(certificates = newer.certificates.len(), setting = self.places.setting, "the files for TLS have changed");
         *self.loaded.write() = newer;
         Ok(())
     }
 }
 
+impl Handshake {
+    pub(crate) fn abort_handle(&self) -> AbortHandle {
+        self.task.abort_handle()
+    }
+}
+
+impl Future for Handshake {
+    type Output = io::Result<TlsStream<TcpStream>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let ended = ready!(Pin::new(&mut self.task).poll(cx)).map_err(io::Error::other);
+        Poll::Ready(ended.flatten().and_then(|stream| {
+            self.clients.check(stream.get_ref().1, unix_second().into())?;
+            Ok(stream)
+        }))
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 impl Loaded {
-    fn new(files: Files, places: &Places, older: Option<&Self>) -> anyhow::Result<Self> {
-        let certificates = Arc::new(Certificates::of(&files)?);
+    fn new(files: &Files, places: &Places, older: Option<&Self>) -> anyhow::Result<Self> {
+        let (read, clients) = (files.digests(), ClientRule::of(files, places));
+        let certificates = Arc::new(Certificates::of(files)?);
         // A ticket holds the certificate that its client once showed. Other authorities must see it anew.
-        let kept = older.filter(|older| older.files.client_ca == files.client_ca);
-        let own_tickets = kept.map(|older| Ok(Arc::clone(&older.own_tickets)));
-        let own_tickets = own_tickets.unwrap_or_else(aws_lc_rs::Ticketer::new);
-        let own_tickets = own_tickets.context("there is no randomness for session tickets")?;
+        let kept = older.filter(|older| older.clients == clients);
+        let own_tickets = match kept {
+            Some(older) => Arc::clone(&older.own_tickets),
+            None => aws_lc_rs::Ticketer::new().context("there is no randomness for session tickets")?,
+        };
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .context("the provider knows TLS 1.2 and 1.3")?;
         let builder = match &files.client_ca {
             None => builder.with_no_client_auth(),
-            Some(authorities) => {
-                let mut roots = RootCertStore::empty();
-                for authority in authorities.certificates()? {
-                    roots.add(authority).with_context(|| authorities.told())?;
-                }
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
-                let verifier = match places.client_auth {
-                    ClientAuth::Required => verifier,
-                    ClientAuth::Optional => verifier.allow_unauthenticated(),
-                };
-                builder.with_client_cert_verifier(verifier.build().with_context(|| authorities.told())?)
-            }
+            Some(authorities) => builder.with_client_cert_verifier(clients.verifier(authorities, provider)?),
         };
         let mut config = builder.with_cert_resolver(Arc::clone(&certificates) as _);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = match TicketKeys::of(&files)? {
+        config.ticketer = match TicketKeys::of(files, &clients)? {
             Some(keys) => Arc::new(keys),
             None => Arc::clone(&own_tickets),
         };
@@ -149,7 +196,7 @@ impl Loaded {
         // Anyone could send a request of another again.
         config.max_early_data_size = 0;
         config.enable_secret_extraction = true;
-        Ok(Self { files, acceptor: TlsAcceptor::from(Arc::new(config)), own_tickets, certificates })
+        Ok(Self { read, acceptor: TlsAcceptor::from(Arc::new(config)), own_tickets, certificates, clients })
     }
 }
 
@@ -177,13 +224,4 @@ fn threads() -> &'static Runtime {
         let threads = Builder::new_multi_thread().thread_name("tls-handshake").enable_all().build();
         threads.expect("a process that has its shards can start a few threads more")
     })
-}
-
-/// A task that ends with the one that waits for it.
-struct AbortOnDrop<T>(JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

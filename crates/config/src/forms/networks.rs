@@ -29,12 +29,14 @@ impl ListenAddress {
     }
 
     /// Two listeners on one port also collide if one of them takes every interface. Where the kernel lets both bind, the
-    /// narrower one takes connections away from the wider one. Port 0 is a different port each time.
+    /// narrower one takes connections away from the wider one. Port 0 is a different port each time. Addresses of IPv4 and of
+    /// IPv6 stand beside each other: where both have a port, that of IPv6 takes connections of IPv6 alone.
     pub(crate) fn collides(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Ip(one), Self::Ip(other)) => {
                 let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
-                one.port() != 0 && one.port() == other.port() && overlap
+                let is_one_port = one.port() != 0 && one.port() == other.port();
+                is_one_port && overlap && one.is_ipv4() == other.is_ipv4()
             }
             _ => self == other,
         }

@@ -119,7 +119,7 @@ impl Origin {
         // A client that writes this field itself must not pass for one with a certificate.
         headers.remove(CLIENT_SUBJECT_FIELD);
         if let Some(subject) = asked.certificate.and_then(ClientCertificate::subject)
-            && let Ok(subject) = HeaderValue::from_str(subject)
+            && let Ok(subject) = HeaderValue::from_bytes(subject.as_bytes())
         {
             headers.insert(CLIENT_SUBJECT_FIELD, subject);
         }

@@ -1,6 +1,7 @@
 //! `fantail health`: its arguments.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use fantail_config::{
@@ -36,7 +37,7 @@ pub(super) fn command() -> Command {
                 .help("Ask whether the process lives (/livez), and not whether it is ready for clients (/readyz)"),
         )
         .arg(Arg::new("url").long("url").value_name("URL").help("The node's health or internal listener"))
-        .arg(server::ca())
+        .args(server::tls_args())
         .args(clap_args().into_iter().filter(|arg| settings().any(|setting| arg.get_id() == setting.key)))
 }
 
@@ -82,7 +83,13 @@ fn node_of(config: &Config, matches: &ArgMatches) -> Result<Asked, String> {
             }
             let scheme = if is_tls { "https" } else { "http" };
             let url = ServerUrl::parse(&format!("{scheme}://{address}"))?;
-            Server::new(url, text(matches, "ca").map(std::path::Path::new)).map(Asked::Server)
+            let server = Server::new(url, text(matches, "ca").map(Path::new))?;
+            let pair = text(matches, "cert").zip(text(matches, "key"));
+            let server = match pair {
+                Some((certificate, key)) => server.showing(Path::new(certificate), Path::new(key))?,
+                None => server,
+            };
+            Ok(Asked::Server(server))
         }
     }
 }

@@ -54,7 +54,10 @@ pub(super) fn command() -> Command {
                 .default_value("http://127.0.0.1:8081")
                 .help("A node's internal listener"),
         )
-        .arg(server::ca().conflicts_with_all(["redis_url", "redis_sentinels", "redis_cluster_nodes"]))
+        .args(
+            server::tls_args()
+                .map(|arg| arg.conflicts_with_all(["redis_url", "redis_sentinels", "redis_cluster_nodes"])),
+        )
         .arg(
             valued("token-file", "FILE")
                 .conflicts_with_all(["redis_url", "redis_sentinels", "redis_cluster_nodes"])

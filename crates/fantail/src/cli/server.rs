@@ -8,10 +8,14 @@ use fantail_config::{Faults, Location};
 use super::text;
 use crate::http_client::{Server, ServerUrl};
 
-/// The flag for the authorities.
-pub(super) fn ca() -> Arg {
-    let help = "PEM file with the authorities that vouch for an https:// server, instead of the system's";
-    Arg::new("ca").long("ca").value_name("FILE").help(help)
+/// The flags for the authorities, and for the certificate that is shown to the server.
+pub(super) fn tls_args() -> [Arg; 3] {
+    let file = |name: &'static str| Arg::new(name).long(name).value_name("FILE");
+    [
+        file("ca").help("PEM file with the authorities that vouch for an https:// server, instead of the system's"),
+        file("cert").requires("key").help("PEM file with a certificate to show to a server that asks for one"),
+        file("key").requires("cert").help("PEM file with the key of --cert"),
+    ]
 }
 
 /// The server in the argument `url`, if it passes the command's own `check`. Faults of the URL are told at `place`, behind
@@ -27,5 +31,8 @@ pub(super) fn read(
     let ca = text(matches, "ca").map(Path::new);
     // Without the flag, the fault is the URL's: it asks for authorities that the system does not have.
     let (place, prefix) = if ca.is_some() { (Location::Flag("--ca".into()), "") } else { (place, prefix) };
-    Server::new(url, ca).map_err(|reason| faults.push(place, format!("{prefix}{reason}"))).ok()
+    let server = Server::new(url, ca).map_err(|reason| faults.push(place, format!("{prefix}{reason}"))).ok()?;
+    let Some((certificate, key)) = text(matches, "cert").zip(text(matches, "key")) else { return Some(server) };
+    let shown = server.showing(Path::new(certificate), Path::new(key));
+    shown.map_err(|reason| faults.push(Location::Flag("--cert".into()), reason)).ok()
 }

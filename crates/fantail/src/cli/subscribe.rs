@@ -38,7 +38,7 @@ pub(super) fn command() -> Command {
         .about("Print a stream's events as they come, and reconnect by itself")
         .after_help(AFTER_HELP)
         .arg(Arg::new("url").value_name("URL").required(true).help("The stream: http[s]://host[:port]/path[?query]"))
-        .arg(server::ca())
+        .args(server::tls_args())
         .arg(flag("json").conflicts_with("data").help("Print one JSON object per line: event, data, id, retry"))
         .arg(flag("data").help("Print the data alone, as it is"))
         .arg(Arg::new("last-event-id").long("last-event-id").value_name("ID").help("Go on after this event"))

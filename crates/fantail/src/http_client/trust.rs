@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -62,6 +63,19 @@ impl Trust {
             return Err(told("holds no PEM block of a CERTIFICATE".to_owned()));
         }
         Ok(Self::new(roots))
+    }
+
+    /// The same for a client that shows the certificate in a PEM file, if the server asks for one.
+    pub(super) fn showing(&self, certificate: &Path, key: &Path) -> Result<Self, String> {
+        let read = |path: &Path| read(path).map_err(|error| format!("{}: cannot be read: {error}", path.display()));
+        let chain = CertificateDer::pem_slice_iter(&read(certificate)?).collect::<Result<Vec<_>, _>>();
+        let chain = chain.map_err(|error| format!("{}: {error}", certificate.display()))?;
+        let no_key = |error: &dyn fmt::Display| format!("{}: {error}", key.display());
+        let private = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| no_key(&error))?;
+        let pair = CertifiedKey::from_der(chain, private, self.0.crypto_provider()).map_err(|error| no_key(&error))?;
+        let mut config = ClientConfig::clone(&self.0);
+        config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(pair));
+        Ok(Self(Arc::new(config)))
     }
 
     fn new(roots: RootCertStore) -> Self {

@@ -40,7 +40,7 @@ impl Certificates {
 
 fn pair(certificate: &File, key: &File) -> anyhow::Result<Arc<CertifiedKey>> {
     let chain = certificate.certificates()?;
-    let key = PrivateKeyDer::from_pem_slice(&key.content).context("the key is no private key in PEM form")?;
+    let key = PrivateKeyDer::from_pem_slice(key.content()).context("the key is no private key in PEM form")?;
     let pair = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider());
     Ok(Arc::new(pair.context("the key does not belong to the certificate")?))
 }

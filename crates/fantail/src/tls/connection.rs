@@ -1,9 +1,8 @@
-//! One TLS connection behind its handshake: its client's certificate, and what a stream keeps of it.
+//! One TLS connection behind its handshake, and what a stream keeps of it.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::time::Duration;
 
-use fantail_access::ClientCertificate;
 use fantail_config::TlsStreamState;
 use fantail_shard::{KeptInput, KeptTls, Sealer, TlsCipher, TlsSealer, TlsVersion};
 use rustls::{ConnectionTrafficSecrets, ProtocolVersion, ServerConnection};
@@ -12,14 +11,11 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
+/// The text of one record at most (RFC 8446, 5.1).
+const RECORD_TEXT_BYTES: usize = 1 << 14;
+
 /// How long the last bytes of rustls may take into the socket.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
-
-/// The certificate of the client, if it has shown one.
-pub(crate) fn client_certificate(stream: &TlsStream<TcpStream>) -> Option<ClientCertificate> {
-    let chain = stream.get_ref().1.peer_certificates()?;
-    ClientCertificate::of_der(chain.first()?)
-}
 
 /// Takes a connection apart: the bare socket, and what seals the rest of our half.
 pub(crate) async fn take_apart(
@@ -34,7 +30,7 @@ pub(crate) async fn take_apart(
     let socket = socket.into_std()?;
     let sealer = match state {
         TlsStreamState::Dissolved => Sealer::Dissolved(dissolve(connection)?),
-        TlsStreamState::Kept => Sealer::Kept(Box::new(Kept(connection))),
+        TlsStreamState::Kept => Sealer::Kept(Box::new(Kept::new(connection))),
         TlsStreamState::Kernel => Sealer::in_kernel(dissolve(connection)?, &socket),
     };
     Ok((socket, sealer))
@@ -60,38 +56,60 @@ fn dissolve(connection: ServerConnection) -> io::Result<TlsSealer> {
     sealer.ok_or_else(unknown)
 }
 
-/// The connection as rustls keeps it.
-struct Kept(ServerConnection);
+/// The connection as rustls keeps it. Behind the hand-over it holds at most one record of the client that has not come whole.
+struct Kept {
+    connection: ServerConnection,
+    /// Records of one key. In TLS 1.2 rustls does not change the key, and after 2^24 records of AES-GCM it seals no more.
+    records: u64,
+}
+
+/// The records after which a connection of TLS 1.2 ends.
+const RECORDS_MAX: u64 = (1 << 24) - (1 << 18);
 
 impl Kept {
+    fn new(mut connection: ServerConnection) -> Self {
+        // What came behind the request is no part of a stream.
+        drop_text(&mut connection);
+        // The connection writes into memory, which takes everything.
+        connection.set_buffer_limit(None);
+        Self { connection, records: 0 }
+    }
+
     fn take_records(&mut self, records: &mut Vec<u8>) {
-        while self.0.wants_write() && self.0.write_tls(records).is_ok_and(|written| written > 0) {}
+        while self.connection.wants_write() && self.connection.write_tls(records).is_ok_and(|written| written > 0) {}
     }
 }
 
 impl KeptTls for Kept {
     fn seal(&mut self, text: &[u8], records: &mut Vec<u8>) {
-        // It goes into memory, which takes everything.
-        self.0.set_buffer_limit(None);
-        let _ = self.0.writer().write_all(text);
+        let _ = self.connection.writer().write_all(text);
+        self.records += text.len().div_ceil(RECORD_TEXT_BYTES) as u64;
         self.take_records(records);
     }
 
     fn seal_close_notify(&mut self, records: &mut Vec<u8>) {
-        self.0.send_close_notify();
+        self.connection.send_close_notify();
         self.take_records(records);
+    }
+
+    fn is_worn_out(&self) -> bool {
+        self.records >= RECORDS_MAX && self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_2)
     }
 
     fn take_input(&mut self, mut records: &[u8]) -> KeptInput {
         while !records.is_empty() {
-            let Ok(1..) = self.0.read_tls(&mut records) else { return KeptInput::End };
-            match self.0.process_new_packets() {
+            let Ok(1..) = self.connection.read_tls(&mut records) else { return KeptInput::End };
+            match self.connection.process_new_packets() {
                 Ok(state) if !state.peer_has_closed() => {}
                 _ => return KeptInput::End,
             }
-            // Text from the client is no part of a stream, and is dropped.
-            let _ = io::copy(&mut self.0.reader().take(u64::MAX), &mut io::sink());
+            drop_text(&mut self.connection);
         }
         KeptInput::Fine
     }
+}
+
+fn drop_text(connection: &mut ServerConnection) {
+    // It ends where there is nothing more to read, which is an error to rustls.
+    let _ = io::copy(&mut connection.reader(), &mut io::sink());
 }

@@ -4,9 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use aws_lc_rs::digest::{SHA256, digest};
 use fantail_config::{ClientAuth, Internal, Tls};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use zeroize::Zeroizing;
 
 use crate::access::read_file;
 
@@ -26,21 +28,28 @@ pub(super) struct Places {
     ticket_keys: Vec<PathBuf>,
 }
 
-/// A file and what was in it.
-#[derive(PartialEq, Eq)]
+/// A file, and what is in it, which is wiped when it is of no more use.
 pub(super) struct File {
     path: PathBuf,
-    pub(super) content: Vec<u8>,
+    content: Zeroizing<Vec<u8>>,
 }
 
-/// All files of a listener. Two of them are equal if nothing has changed.
-#[derive(PartialEq, Eq)]
+/// All files of a listener.
 pub(super) struct Files {
     /// Each certificate with its key.
     pub(super) pairs: Vec<(File, File)>,
     pub(super) client_ca: Option<File>,
     pub(super) ticket_keys: Vec<File>,
 }
+
+/// What is remembered of files: by these a change is noticed.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct FilesRead {
+    certificates: Vec<PathBuf>,
+    digests: Vec<Digest>,
+}
+
+type Digest = [u8; 32];
 
 impl Places {
     pub(super) fn public(tls: &Tls) -> Option<Self> {
@@ -84,17 +93,41 @@ impl Files {
             ticket_keys: places.ticket_keys.iter().cloned().map(File::read).collect::<anyhow::Result<_>>()?,
         })
     }
+
+    pub(super) fn digests(&self) -> FilesRead {
+        let pairs = self.pairs.iter().flat_map(|(certificate, key)| [certificate, key]);
+        let files = pairs.chain(&self.client_ca).chain(&self.ticket_keys);
+        let certificates = self.pairs.iter().map(|(certificate, _)| certificate.path.clone()).collect();
+        FilesRead { certificates, digests: files.map(File::digest).collect() }
+    }
+
+    /// Refuses files from which a certificate is missing only because its key is: it is being replaced, or cannot be read.
+    pub(super) fn check_none_is_lost(&self, older: &FilesRead) -> anyhow::Result<()> {
+        let is_here = |path: &PathBuf| self.pairs.iter().any(|(certificate, _)| certificate.path == *path);
+        match older.certificates.iter().find(|path| path.exists() && !is_here(path)) {
+            Some(path) => bail!("the key of {} is gone", path.display()),
+            None => Ok(()),
+        }
+    }
 }
 
 impl File {
     fn read(path: PathBuf) -> anyhow::Result<Self> {
         let content = read_file(&path).with_context(|| path.display().to_string())?;
-        Ok(Self { path, content })
+        Ok(Self { path, content: Zeroizing::new(content) })
+    }
+
+    pub(super) fn content(&self) -> &[u8] {
+        &self.content
+    }
+
+    pub(super) fn digest(&self) -> Digest {
+        *digest(&SHA256, &self.content).as_ref().first_chunk().expect("SHA-256 has 32 bytes")
     }
 
     /// The certificates in it, at least one.
     pub(super) fn certificates(&self) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&self.content)
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(self.content())
             .collect::<Result<_, _>>()
             .with_context(|| format!("{}: it cannot be read as PEM", self.told()))?;
         if certificates.is_empty() {

@@ -20,6 +20,8 @@ pub trait KeptTls {
     fn seal(&mut self, text: &[u8], records: &mut Vec<u8>);
     /// Appends the record that ends the connection.
     fn seal_close_notify(&mut self, records: &mut Vec<u8>);
+    /// Whether its key has sealed as much as it may.
+    fn is_worn_out(&self) -> bool;
     /// Takes what the client sent. An answer to it goes out with the next text.
     fn take_input(&mut self, records: &[u8]) -> KeptInput;
 }

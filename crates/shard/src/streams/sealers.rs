@@ -75,7 +75,11 @@ impl Sealers {
 
     /// Whether the stream's key has sealed as much as it may.
     pub(super) fn is_worn_out(&mut self, key: Key) -> bool {
-        matches!(self.table.get_mut(key), Some(Sealer::Dissolved(sealer)) if sealer.is_worn_out())
+        match self.table.get_mut(key) {
+            Some(Sealer::Dissolved(sealer)) => sealer.is_worn_out(),
+            Some(Sealer::Kept(connection)) => connection.is_worn_out(),
+            Some(Sealer::Kernel) | None => false,
+        }
     }
 
     /// Whether the kernel seals the stream's bytes.
@@ -99,6 +103,9 @@ fn put_kept(connection: &mut dyn KeptTls, carrier: &Carrier, pieces: &[IoSlice<'
     for piece in pieces {
         scratch.clear();
         connection.seal(piece, scratch);
+        if scratch.is_empty() {
+            return (Err(io::ErrorKind::BrokenPipe.into()), None);
+        }
         let sent = match carrier.put(&[IoSlice::new(scratch)]) {
             Ok(sent) => sent,
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
