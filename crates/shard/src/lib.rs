@@ -25,6 +25,8 @@ mod open_counts;
 mod outgoing;
 mod passes;
 mod revocation;
+#[cfg(test)]
+mod sealed_streams;
 mod shard;
 mod side_table;
 mod slab;

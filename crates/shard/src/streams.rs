@@ -35,6 +35,8 @@ mod stream;
 pub(crate) mod subscribe;
 
 pub(crate) use self::carrier::Carrier;
+#[cfg(test)]
+pub(crate) use self::carrier::narrow;
 use self::forwarded::Forwarded;
 use self::newcomers::Newcomers;
 use self::rights::Rights;

@@ -38,6 +38,10 @@ impl Carrier {
     /// Puts the pieces on the wire with one call. Returns how many of their bytes were taken.
     #[inline]
     pub(crate) fn put(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        #[cfg(test)]
+        if let Some(taken) = narrow::put(&self.0, pieces) {
+            return taken;
+        }
         match pieces {
             [piece] => (&self.0).write(piece),
             pieces => (&self.0).write_vectored(pieces),
@@ -76,5 +80,32 @@ impl Carrier {
     /// The other end. A socket that was reset has none any more.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.0.peer_addr().ok()
+    }
+}
+
+/// Sockets that take no more bytes than a test says. A real one cannot be told where to cut a write.
+#[cfg(test)]
+pub(crate) mod narrow {
+    use std::cell::RefCell;
+
+    use super::{IoSlice, TcpStream, Write, io};
+
+    /// Takes the length of a write, and tells how much of it is taken; 0 if the socket is full.
+    type Room = Box<dyn FnMut(usize) -> usize>;
+
+    thread_local! {
+        static ROOM: RefCell<Option<Room>> = const { RefCell::new(None) };
+    }
+
+    /// From now on all sockets of this thread take as much as `room` says.
+    pub(crate) fn make(room: impl FnMut(usize) -> usize + 'static) {
+        ROOM.set(Some(Box::new(room)));
+    }
+
+    pub(super) fn put(mut socket: &TcpStream, pieces: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
+        let mut bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter()).copied().collect();
+        let room = ROOM.with_borrow_mut(|room| room.as_mut().map(|room| room(bytes.len())))?;
+        bytes.truncate(room);
+        Some(if bytes.is_empty() { Err(io::ErrorKind::WouldBlock.into()) } else { socket.write(&bytes) })
     }
 }
