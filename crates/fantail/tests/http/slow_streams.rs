@@ -255,13 +255,17 @@ async fn a_stopped_reader_is_ended_though_its_log_has_moved_on() {
     until_nothing_is_unsent(&node).await;
 }
 
-/// A reader of `path` stands still while forty events of channel a are published, and the log keeps six. Then it reads
-/// on to the last of them. Returns its events, and the verdict of the ledger.
-async fn stand_still_and_read_on(node: &Fantail, path: &str, seed: u64) -> (Vec<Event>, Verdict) {
+/// A reader stands still while forty events of channel a are published, and the log keeps six. Then it reads on to the last
+/// of them. Returns its events, and the verdict of the ledger.
+pub(crate) async fn stand_still_and_read_on(
+    node: &Fantail,
+    request: SubscribeRequest,
+    seed: u64,
+) -> (Vec<Event>, Verdict) {
     let ledger = Ledger::new();
     let mut publisher = ledger.publisher(Random::from_seed(seed));
-    let mut client = narrow(node, path).connect().await.unwrap();
-    let reader = ledger.reader(path, &["a", "b"], Start::Live(ledger.mark()));
+    let mut client = request.connect().await.unwrap();
+    let reader = ledger.reader("slow", &["a", "b"], Start::Live(ledger.mark()));
     publish_large(node, &mut publisher, &["a"], 3).await;
     until_state(node, client.local_addr().unwrap(), "blocked").await;
     let last = publish_large(node, &mut publisher, &["a"], 37).await.pop().unwrap();
@@ -281,7 +285,7 @@ async fn stand_still_and_read_on(node: &Fantail, path: &str, seed: u64) -> (Vec<
 }
 
 /// The number of events before the gap, and behind it.
-fn around_the_gap(events: &[Event]) -> (usize, usize) {
+pub(crate) fn around_the_gap(events: &[Event]) -> (usize, usize) {
     let gaps: Vec<_> = events.iter().enumerate().filter(|(_, event)| event.event == "fantail.gap").collect();
     let [(at, gap)] = gaps[..] else { panic!("{} gaps", gaps.len()) };
     assert_eq!(gap.data, r#"{"channel":"a","reason":"skipped"}"#);
@@ -292,7 +296,7 @@ fn around_the_gap(events: &[Event]) -> (usize, usize) {
 async fn where_skip_is_the_policy_a_slow_reader_stays_is_told_what_it_missed_and_gets_what_is_left() {
     let node = narrow_node(&["--log-events-max", "6", "--progress-deadline", "5m", "--slow-policy", "skip"]).await;
     for path in ["/sse/a", "/sse?channel=a&channel=b"] {
-        let (events, verdict) = stand_still_and_read_on(&node, path, 7).await;
+        let (events, verdict) = stand_still_and_read_on(&node, narrow(&node, path), 7).await;
         let (before, behind) = around_the_gap(&events);
         assert_eq!(behind, 6, "{path}");
         assert!(events[before].own_id.is_some(), "delivery goes on from the gap's id");
@@ -307,7 +311,7 @@ async fn where_skip_is_the_policy_a_slow_reader_stays_is_told_what_it_missed_and
 #[tokio::test]
 async fn where_latest_is_the_policy_a_slow_reader_of_one_channel_goes_on_with_the_newest_event_alone() {
     let node = narrow_node(&["--log-events-max", "6", "--progress-deadline", "5m", "--slow-policy", "latest"]).await;
-    let (events, verdict) = stand_still_and_read_on(&node, "/sse/a", 8).await;
+    let (events, verdict) = stand_still_and_read_on(&node, narrow(&node, "/sse/a"), 8).await;
     let (before, behind) = around_the_gap(&events);
     assert_eq!((behind, &events[before].own_id), (1, &None), "the newest event has the id of both");
     assert_eq!((verdict.delivered, verdict.declared), (before as u64 + 1 + 2, 39 - before as u64), "{verdict}");

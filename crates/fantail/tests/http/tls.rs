@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use fantail_testkit::client::SubscribeRequest;
 use fantail_testkit::response::ResponseReader;
-use fantail_testkit::{Certificates, Fantail, PATIENCE, Signal, SseClient, TlsTrust};
+use fantail_testkit::{Certificates, Fantail, PATIENCE, SseClient, TlsTrust};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
@@ -16,7 +17,11 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::node::{ask, connections, metrics, node, publish, until, until_open, until_said};
+use crate::node::{ask, node, publish, until, until_open};
+
+mod hostile;
+mod rotation;
+mod stalled;
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
 
@@ -28,11 +33,20 @@ async fn tls_node(certificates: &Certificates, flags: &[&str]) -> (Fantail, Sock
 async fn tls_node_with(cert: &Path, key: &Path, flags: &[&str]) -> (Fantail, SocketAddr) {
     let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
     let base = ["--tls-listen", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key];
-    let node = node(&[&base[..], flags].concat()).await;
-    let told = node.output().stdout;
-    let url = told.lines().find_map(|line| line.trim().strip_prefix("tls")).expect("it tells").trim();
-    let address = url.trim_start_matches("https://").split('/').next().unwrap().parse().unwrap();
+    let mut node = node(&[&base[..], flags].concat()).await;
+    let address = node.tls().await.unwrap();
     (node, address)
+}
+
+/// A request for a stream over TLS.
+fn request(
+    address: SocketAddr,
+    certificates: &Certificates,
+    version: &'static SupportedProtocolVersion,
+    path: &str,
+) -> SubscribeRequest {
+    let trust = TlsTrust::with_versions(&certificates.ca(), &[version]).unwrap();
+    SseClient::request(address, path).over_tls(&trust)
 }
 
 /// A client over TLS, with everything that it has read.
@@ -209,35 +223,6 @@ async fn a_client_that_closes_in_order_is_counted_as_one() {
     until(&node, "it is counted", |metrics| metrics.closed("client_closed") + metrics.closed("tls_input") == 1).await;
 }
 
-#[tokio::test]
-async fn certificates_are_rotated_under_open_streams_and_a_faulty_pair_changes_nothing() {
-    let (old, new) = (Certificates::make().unwrap(), Certificates::make().unwrap());
-    let directory = tempfile::tempdir().unwrap();
-    let (cert, key) = (directory.path().join("tls.crt"), directory.path().join("tls.key"));
-    let install = |from: &Certificates| {
-        fs::copy(from.server(), &cert).unwrap();
-        fs::copy(from.server_key(), &key).unwrap();
-    };
-    install(&old);
-    let (node, address) = tls_node_with(&cert, &key, &[]).await;
-    let expiry = metrics(&node).await.count("fantail_tls_certificate_expiry_timestamp_seconds");
-    assert!(expiry > 1_800_000_000, "in seconds since 1970: {expiry}");
-    let mut open = TlsClient::open(address, &old.ca(), VERSIONS[0], None).await;
-    open.read_to("\n\n").await;
-    // The certificate is replaced, and the key not yet.
-    fs::copy(new.server(), &cert).unwrap();
-    node.signal(Signal::HUP).unwrap();
-    until_said(&node, "files for TLS cannot be read again", 1).await;
-    handshake(address, &old.ca(), VERSIONS[0], None).await.unwrap();
-    install(&new);
-    node.signal(Signal::HUP).unwrap();
-    until_said(&node, "the files for TLS have changed", 1).await;
-    handshake(address, &new.ca(), VERSIONS[0], None).await.unwrap();
-    assert!(handshake(address, &old.ca(), VERSIONS[0], None).await.is_err());
-    publish(&node, "a", "still here").await;
-    open.read_to("still here\n\n").await;
-}
-
 /// Those that connect and say nothing hold a place for a handshake, and no longer than the request deadline.
 #[tokio::test]
 async fn silent_connections_give_their_places_for_handshakes_back() {
@@ -282,20 +267,4 @@ async fn every_other_answer_comes_over_tls_too() {
     let _ = timeout(PATIENCE, plain.read_to_end(&mut read)).await.unwrap();
     assert!(!read.windows(4).any(|four| four == b"HTTP"));
     assert_eq!(ask(&node, "GET", "/livez").await.status, 200);
-}
-
-/// A balancer of TCP connections writes its header before anything that its client sends.
-#[tokio::test]
-async fn the_header_of_a_balancer_comes_before_the_handshake() {
-    let certificates = Certificates::make().unwrap();
-    let (node, address) = tls_node(&certificates, &["--proxy-protocol", "--trusted-proxies", "127.0.0.1"]).await;
-    let trust = TlsTrust::new(&certificates.ca()).unwrap();
-    let mut socket = TcpStream::connect(address).await.unwrap();
-    socket.write_all(b"PROXY TCP4 198.51.100.7 127.0.0.1 4711 8443\r\n").await.unwrap();
-    let mut stream = trust.handshake(socket).await.unwrap();
-    stream.write_all(b"GET /sse/a HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    until_open(&node, 1).await;
-    assert_eq!(connections(&node).await[0]["forwarded"], "198.51.100.7");
-    let bare = TcpStream::connect(address).await.unwrap();
-    assert!(trust.handshake(bare).await.is_err(), "a handshake is no such header");
 }
