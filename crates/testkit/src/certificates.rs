@@ -101,6 +101,9 @@ impl Certificates {
 
     fn write_params(&self, name: &str, params: &CertificateParams, authority: &Issuer<'_, KeyPair>) -> Result<()> {
         let key = KeyPair::generate().map_err(unmakable)?;
+        // Strict clients, Python 3.13 for one, demand the authority's fingerprint.
+        let mut params = params.clone();
+        params.use_authority_key_identifier_extension = true;
         let signed = params.signed_by(&key, authority);
         self.write(&format!("{name}.pem"), &signed.map_err(unmakable)?.pem())?;
         self.write(&format!("{name}.key"), &key.serialize_pem())
