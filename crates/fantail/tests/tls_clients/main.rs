@@ -7,6 +7,7 @@
 #[path = "../common/node.rs"]
 mod node;
 mod openssl;
+mod scanner;
 
 use std::fs;
 use std::path::{Path, PathBuf};
