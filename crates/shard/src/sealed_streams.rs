@@ -42,7 +42,10 @@ struct Reader {
 impl Reader {
     fn open(harness: &mut Harness, channels: &[&str], rng: &mut Rng) -> Self {
         let (version, cipher) = FORMS[rng.usize(..FORMS.len())];
-        let wire = Wire::new(version, cipher, rng);
+        Self::open_on(harness, channels, Wire::new(version, cipher, rng))
+    }
+
+    fn open_on(harness: &mut Harness, channels: &[&str], wire: Wire) -> Self {
         let (key, socket) = harness.open_as(channels, None, Some(wire.sealer()));
         socket.set_nonblocking(true).expect("a socket can be");
         let generation = harness.engine.streams.get(key).map_or(0, Stream::generation);
@@ -167,6 +170,26 @@ fn a_stopped_stream_keeps_the_rest_of_one_begun_frame_and_its_last_words() {
         harness.engine.streams.end(reader.key, CloseReason::Kicked);
         assert!(unsent(&harness) < frame + 200, "{} for a frame of {frame} and its last words", unsent(&harness));
     }
+}
+
+/// The bound of AES-GCM, which stands for all ciphers, is looked for by the sweep.
+#[test]
+fn a_stream_ends_in_order_before_its_key_has_sealed_too_much() {
+    narrow::make(|length| length);
+    let mut harness = Harness::new(SlowPolicy::Disconnect, 100);
+    let (version, cipher) = FORMS[0];
+    let wire = Wire::new(version, cipher, &mut Rng::with_seed(1)).beginning_at((1 << 24) - (1 << 18) - 4);
+    let mut reader = Reader::open_on(&mut harness, &["a"], wire);
+    harness.settle();
+    (0..3).for_each(|number| harness.publish(&["a"], &format!("a {number}")));
+    while harness.engine.streams.state(reader.key) != Some(StreamState::Ending) {
+        harness.engine.tick();
+        harness.settle();
+    }
+    reader.leave();
+    let (text, is_closed) = reader.opened();
+    assert!(text.contains("data: a 2\n\nevent: fantail.close\ndata: {\"reason\":\"lifetime\"}"), "{text}");
+    assert!(is_closed && reader.wire.numbers(&reader.bytes).last() < Some(&(1 << 24)));
 }
 
 /// Everything at random, for each policy, over some 500 streams in slots that are taken again and again.

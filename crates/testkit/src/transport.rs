@@ -69,7 +69,12 @@ impl TlsTrust {
 
     /// Shakes hands with a server whose certificate is for `localhost`.
     pub async fn handshake(&self, socket: TcpStream) -> Result<TlsStream<TcpStream>> {
-        let name = ServerName::try_from("localhost").expect("a name");
+        self.handshake_with("localhost", socket).await
+    }
+
+    /// The same with a server of another name.
+    pub async fn handshake_with(&self, name: &str, socket: TcpStream) -> Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(name.to_owned()).map_err(|error| Error::Protocol(error.to_string()))?;
         let handshake = async {
             let connector = TlsConnector::from(Arc::clone(&self.config));
             connector.connect(name, socket).await.doing("the TLS handshake")

@@ -19,6 +19,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::node::{ask, node, publish, until, until_open};
 
+mod entrance;
 mod hostile;
 mod rotation;
 mod stalled;
@@ -74,6 +75,7 @@ async fn handshake(
         socket.set_recv_buffer_size(bytes).unwrap();
     }
     let socket = socket.connect(address).await?;
+    socket.set_nodelay(true)?;
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), socket).await
 }
 
@@ -84,10 +86,20 @@ impl TlsClient {
         version: &'static SupportedProtocolVersion,
         receive_buffer: Option<u32>,
     ) -> Self {
-        let mut stream = handshake(address, ca, version, receive_buffer).await.unwrap();
-        stream.write_all(b"GET /sse/a HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-        stream.flush().await.unwrap();
+        let mut client = Self::on(handshake(address, ca, version, receive_buffer).await.unwrap());
+        client.ask("/sse/a").await;
+        client
+    }
+
+    /// A client that has not asked for anything.
+    fn on(stream: TlsStream<TcpStream>) -> Self {
         Self { stream, reader: ResponseReader::new("GET"), body: Vec::new() }
+    }
+
+    async fn ask(&mut self, path: &str) {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        self.stream.write_all(request.as_bytes()).await.unwrap();
+        self.stream.flush().await.unwrap();
     }
 
     /// Reads until the body holds the text. Every record must be the next one and whole, or rustls reports it.
@@ -203,9 +215,8 @@ async fn a_change_of_keys_before_the_request_is_answered_before_the_stream_begin
     let (node, address) = tls_node(&certificates, &[]).await;
     let mut stream = handshake(address, &certificates.ca(), VERSIONS[0], None).await.unwrap();
     stream.get_mut().1.refresh_traffic_keys().unwrap();
-    stream.write_all(b"GET /sse/a HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    stream.flush().await.unwrap();
-    let mut client = TlsClient { stream, reader: ResponseReader::new("GET"), body: Vec::new() };
+    let mut client = TlsClient::on(stream);
+    client.ask("/sse/a").await;
     client.read_to("\n\n").await;
     publish(&node, "a", "served").await;
     client.read_to("served\n\n").await;

@@ -25,6 +25,11 @@ impl Wire {
         Self { version, cipher, key, iv: std::array::from_fn(|_| rng.u8(..)), first: rng.u64(..1_000) }
     }
 
+    /// With a key that has sealed so many records.
+    pub(super) fn beginning_at(self, first: u64) -> Self {
+        Self { first, ..self }
+    }
+
     /// The server's half.
     pub(super) fn sealer(&self) -> TlsSealer {
         TlsSealer::new(self.version, self.cipher, &self.key, self.iv, self.first).expect("the key has the right length")

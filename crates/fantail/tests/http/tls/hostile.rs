@@ -4,7 +4,6 @@
 
 use std::io::Write;
 
-use fantail_testkit::response::ResponseReader;
 use fantail_testkit::{Certificates, End, Fantail, PATIENCE, SseClient};
 use rustls::SupportedProtocolVersion;
 use rustls::version::TLS13;
@@ -68,7 +67,7 @@ fn records(stream: &mut TlsStream<TcpStream>, tail: Tail) -> Vec<u8> {
 /// The stream lives, and brings the next event, or it ends in order because of the input. True if it lives. Any record that
 /// is not whole and the next one fails the read.
 async fn lives_or_ends_in_order(node: &Fantail, stream: TlsStream<TcpStream>, case: &str) -> bool {
-    let mut client = TlsClient { stream, reader: ResponseReader::new("GET"), body: Vec::new() };
+    let mut client = TlsClient::on(stream);
     client.read_to("retry: ").await;
     publish(node, "a", case).await;
     let event = format!("data: {case}\n\n");
@@ -95,7 +94,7 @@ async fn bytes_that_come_with_a_request_are_no_part_of_its_stream() {
             stream.get_mut().0.write_all(&wire).await.unwrap();
             if tail == Tail::Garbage {
                 // It is no request but an attack on the connection, which is closed.
-                let mut client = TlsClient { stream, reader: ResponseReader::new("GET"), body: Vec::new() };
+                let mut client = TlsClient::on(stream);
                 let mut bytes = [0; 64];
                 let read = client.stream.read(&mut bytes).await;
                 assert!(!matches!(read, Ok(1..)), "{version:?}: an answer to an attack");

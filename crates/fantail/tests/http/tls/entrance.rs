@@ -1,0 +1,148 @@
+//! The way in over TLS: behind other requests, behind a proxy's header, into a full node, by a name, and before the feed is
+//! there.
+
+use std::net::SocketAddr;
+
+use fantail_testkit::{Certificates, Close, End, Fantail, PATIENCE, TlsTrust};
+use serde_json::json;
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{TlsClient, VERSIONS, handshake, request, tls_node};
+use crate::node::{connections, metrics, node, publish, read_to_close, until, until_open};
+
+const BAD: &str = "GET /sse/bad* HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// Answers that nobody reads fill the socket, and the library's buffer in front of it. The stream's own records come behind
+/// them, with the next numbers.
+#[tokio::test]
+async fn all_answers_before_a_pipelined_subscribe_come_whole_and_first() {
+    let certificates = Certificates::make().unwrap();
+    let (node, address) = tls_node(&certificates, &["--send-buffer-bytes", "4KiB"]).await;
+    publish(&node, "a", "retained").await;
+    for version in VERSIONS {
+        for count in [1, 10, 40, 80, 120, 200, 400] {
+            let mut stream = handshake(address, &certificates.ca(), version, Some(4_096)).await.unwrap();
+            let subscribe = "GET /sse/a?replay=all&limit=1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            stream.write_all((BAD.repeat(count) + subscribe).as_bytes()).await.unwrap();
+            let mut last = 0;
+            until(&node, "nothing more is answered", |now| {
+                let before = std::mem::replace(&mut last, now.sum("fantail_requests_total"));
+                last > 0 && before == last
+            })
+            .await;
+            let mut bytes = Vec::new();
+            timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("it ends").unwrap();
+            let text = String::from_utf8(bytes).unwrap();
+            assert_eq!(text.matches("HTTP/1.1 400 ").count(), count, "{version:?}");
+            let (_, last) = text.rsplit_once("HTTP/1.1 ").unwrap();
+            assert!(last.starts_with("200 OK") && last.contains("data: retained\n\n"), "{version:?} {count}: {last}");
+            assert!(last.ends_with("\r\n0\r\n\r\n"), "{version:?} {count}: {last}");
+        }
+    }
+}
+
+/// The header and the client's first record come in one segment, and nothing of the record may be taken for the header.
+#[tokio::test]
+async fn a_header_of_the_proxy_protocol_stands_before_the_handshake() {
+    const HEADERS: [&[u8]; 2] = [
+        b"PROXY TCP4 198.51.100.7 127.0.0.1 4711 8443\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc6\x33\x64\x07\x7f\0\0\x01\x12\x34\x20\xfb",
+    ];
+    let certificates = Certificates::make().unwrap();
+    let flags = ["--proxy-protocol", "--trusted-proxies", "127.0.0.1"];
+    let (node, address) = tls_node(&certificates, &flags).await;
+    let trust = TlsTrust::new(&certificates.ca()).unwrap();
+    for header in HEADERS {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        // Held back by the kernel, for 200 ms at most, until more comes.
+        SockRef::from(&socket).set_tcp_cork(true).unwrap();
+        socket.write_all(header).await.unwrap();
+        let mut client = TlsClient::on(trust.handshake(socket).await.unwrap());
+        client.stream.get_mut().0.set_nodelay(true).unwrap();
+        SockRef::from(client.stream.get_ref().0).set_tcp_cork(false).unwrap();
+        client.ask("/sse/a").await;
+        client.read_to("retry: ").await;
+        assert_eq!(connections(&node).await[0]["forwarded"], json!("198.51.100.7"));
+        drop(client);
+        until_open(&node, 0).await;
+    }
+    // Without a header there is no handshake.
+    assert!(handshake(address, &certificates.ca(), VERSIONS[0], None).await.is_err());
+    assert_eq!(metrics(&node).await.count("fantail_proxy_headers_missing_total"), 1);
+}
+
+#[tokio::test]
+async fn a_full_node_tells_newcomers_over_tls_when_to_come_back() {
+    let certificates = Certificates::make().unwrap();
+    let (node, address) = tls_node(&certificates, &["--connections-max", "1"]).await;
+    let inside = request(address, &certificates, VERSIONS[0], "/sse/a").connect().await.unwrap();
+    for version in VERSIONS {
+        let mut browser = request(address, &certificates, version, "/sse/a").connect().await.unwrap();
+        assert_eq!(browser.status(), 200);
+        assert_eq!(read_to_close(&mut browser).await, (vec![], "overloaded".to_owned()));
+        assert_eq!(browser.read_until_closed(PATIENCE).await.unwrap(), Close::Fin);
+        let other = request(address, &certificates, version, "/sse/a").header("Accept", "*/*").connect().await.unwrap();
+        assert_eq!(other.status(), 503);
+    }
+    drop(inside);
+    until_open(&node, 0).await;
+    let mut newcomer = request(address, &certificates, VERSIONS[1], "/sse/a").connect().await.unwrap();
+    publish(&node, "a", "inside").await;
+    assert_eq!(newcomer.next_event(PATIENCE).await.unwrap().data, "inside");
+}
+
+/// A node of a Redis that is away: its streams wait.
+async fn waiting_node(certificates: &Certificates) -> (Fantail, SocketAddr) {
+    tls_node(certificates, &["--redis-url", "redis://127.0.0.1:1", "--follow-deadline", "5m"]).await
+}
+
+#[tokio::test]
+async fn input_while_a_stream_waits_for_the_feed_ends_it_with_a_whole_answer() {
+    let certificates = Certificates::make().unwrap();
+    let (node, address) = waiting_node(&certificates).await;
+    for version in VERSIONS {
+        let mut browser = request(address, &certificates, version, "/sse/a").send().await.unwrap();
+        until_open(&node, 1).await;
+        browser.send_raw(b"input").await.unwrap();
+        assert_eq!(browser.wait_for_head(PATIENCE).await.unwrap().status, 200);
+        assert_eq!(read_to_close(&mut browser).await, (vec![], "tls-input".to_owned()));
+        drop(browser);
+        until_open(&node, 0).await;
+
+        let other = request(address, &certificates, version, "/sse/a").header("Accept", "*/*");
+        let mut other = other.send().await.unwrap();
+        until_open(&node, 1).await;
+        other.send_raw(b"input").await.unwrap();
+        assert_eq!(other.wait_for_head(PATIENCE).await.unwrap().status, 503);
+        assert_eq!(other.read_until_end(PATIENCE).await.unwrap().1, End::Clean);
+        assert_eq!(other.read_until_closed(PATIENCE).await.unwrap(), Close::Fin);
+        drop(other);
+        until_open(&node, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_gets_the_certificate_for_the_name_that_it_asks_for() {
+    let names = ["localhost", "b.example.com"];
+    let pairs = names.map(|name| Certificates::make_for(&[name]).unwrap());
+    let files = pairs.each_ref().map(|pair| (pair.server(), pair.server_key()));
+    let mut flags = vec!["--tls-listen", "127.0.0.1:0"];
+    for (cert, key) in &files {
+        flags.extend(["--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()]);
+    }
+    let mut node = node(&flags).await;
+    let address = node.tls().await.unwrap();
+    for (pair, name) in pairs.iter().zip(names) {
+        let trust = TlsTrust::new(&pair.ca()).unwrap();
+        let socket = TcpStream::connect(address).await.unwrap();
+        trust.handshake_with(name, socket).await.unwrap();
+    }
+    // Any other name gets the first, which a client then refuses for its name.
+    let trust = TlsTrust::new(&pairs[0].ca()).unwrap();
+    let socket = TcpStream::connect(address).await.unwrap();
+    let refused = trust.handshake_with("c.example.com", socket).await.unwrap_err().to_string();
+    assert!(refused.contains("not valid for name"), "{refused}");
+}
