@@ -1,5 +1,5 @@
 //! A connection is cut behind every single byte of a response. The client has seen whole events only, comes back with
-//! its last id and misses none.
+//! its last id and misses none. Over TLS the handshake is cut too.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use fantail_testkit::client::SubscribeRequest;
 use fantail_testkit::ledger::Composed;
 use fantail_testkit::proxy::Cut;
-use fantail_testkit::{FaultProxy, Ledger, Mark, PATIENCE, Random, Reader, SseClient, Start, Verdict};
+use fantail_testkit::{Error, FaultProxy, Ledger, Mark, PATIENCE, Random, Reader, SseClient, Start, TlsTrust, Verdict};
 use tokio::task::JoinSet;
 
 use crate::mode::Mode;
@@ -41,6 +41,17 @@ impl CutResults {
     }
 }
 
+/// The form in which a client asks.
+#[derive(Debug, Clone)]
+pub(crate) enum Form {
+    /// HTTP/1.1 without TLS.
+    Http11,
+    /// HTTP/1.0 without TLS.
+    Http10,
+    /// HTTP/1.1 over TLS, at the first node alone.
+    Tls(SocketAddr, TlsTrust),
+}
+
 /// The state that all clients share.
 pub(crate) struct PublishedResponse {
     ledger: Ledger,
@@ -52,16 +63,28 @@ pub(crate) struct PublishedResponse {
     second: SocketAddr,
 }
 
-/// Cuts at every byte, with HTTP/1.1 and HTTP/1.0, by an orderly close and by a reset.
+/// Cuts at every byte, with HTTP/1.1 and HTTP/1.0, by an orderly close and by a reset. TLS is the same in all modes, so it
+/// is tried in one.
 pub async fn run(fantail: &Path, mode: Mode, seed: u64) -> Result<CutResults> {
     let setup = QuietSetup::start(fantail, mode, &[]).await?;
+    let mut forms = vec![Form::Http11, Form::Http10];
+    if mode == Mode::Memory {
+        let address = setup.nodes[0].tls().context("the node serves TLS")?;
+        forms.push(Form::Tls(address, setup.trust.clone()));
+    }
     let (response, _follower) = PublishedResponse::publish(&setup, seed).await?;
     let response = Arc::new(response);
     let mut actors = JoinSet::new();
     for number in 0..ACTORS {
-        for http_1_0 in [false, true] {
-            for how in [Cut::Fin, Cut::Reset] {
-                actors.spawn(cut_everywhere(Arc::clone(&response), number, http_1_0, how));
+        for form in &forms {
+            // A handshake costs more than a response, so over TLS each byte is cut in one way.
+            let ways: &[Cut] = match form {
+                Form::Tls(..) if number % 2 == 0 => &[Cut::Fin],
+                Form::Tls(..) => &[Cut::Reset],
+                _ => &[Cut::Fin, Cut::Reset],
+            };
+            for how in ways {
+                actors.spawn(cut_everywhere(Arc::clone(&response), number, form.clone(), *how));
             }
         }
     }
@@ -75,12 +98,12 @@ pub async fn run(fantail: &Path, mode: Mode, seed: u64) -> Result<CutResults> {
 }
 
 /// Every so many bytes, up to where the whole response comes before the cut.
-async fn cut_everywhere(response: Arc<PublishedResponse>, number: u64, http_1_0: bool, how: Cut) -> Result<(u64, u64)> {
-    let proxy = FaultProxy::start(response.first)?;
+async fn cut_everywhere(response: Arc<PublishedResponse>, number: u64, form: Form, how: Cut) -> Result<(u64, u64)> {
+    let proxy = FaultProxy::start(response.address(&form))?;
     for cuts in 0.. {
         let bytes = number + cuts * ACTORS;
         proxy.cut_after(bytes, how);
-        if cut_once(&response, &proxy, bytes, http_1_0).await? {
+        if cut_once(&response, &proxy, bytes, &form).await? {
             return Ok((cuts, bytes));
         }
     }
@@ -88,9 +111,8 @@ async fn cut_everywhere(response: Arc<PublishedResponse>, number: u64, http_1_0:
 }
 
 /// Whether everything came before the cut.
-async fn cut_once(response: &PublishedResponse, proxy: &FaultProxy, bytes: u64, http_1_0: bool) -> Result<bool> {
-    let name = format!("cut behind byte {bytes}, http 1.0 {http_1_0}");
-    let begun = response.begin(proxy.addr(), name, http_1_0).await?;
+async fn cut_once(response: &PublishedResponse, proxy: &FaultProxy, bytes: u64, form: &Form) -> Result<bool> {
+    let begun = response.begin(proxy.addr(), format!("{}, cut behind byte {bytes}", form.name()), form).await?;
     let is_whole = begun.came == response.events.len();
     begun.go_on().await?;
     Ok(is_whole)
@@ -100,7 +122,7 @@ async fn cut_once(response: &PublishedResponse, proxy: &FaultProxy, bytes: u64, 
 pub(crate) struct Begun<'a> {
     response: &'a PublishedResponse,
     reader: Reader,
-    http_1_0: bool,
+    form: Form,
     id: String,
     /// The events that it got before.
     pub(crate) came: usize,
@@ -109,9 +131,10 @@ pub(crate) struct Begun<'a> {
 impl Begun<'_> {
     /// Asks for the rest, if there is one.
     pub(crate) async fn go_on(self) -> Result<()> {
-        let Self { response, reader, http_1_0, id, came } = self;
+        let Self { response, reader, form, id, came } = self;
         if came < response.events.len() {
-            let mut stream = request(response.second, http_1_0).last_event_id(&id).connect().await?;
+            let address = if let Form::Tls(address, _) = form { address } else { response.second };
+            let mut stream = form.request(address).last_event_id(&id).connect().await?;
             response.read_all(&mut stream, &reader, came).await?;
         }
         reader.stopped(response.ledger.mark());
@@ -119,9 +142,23 @@ impl Begun<'_> {
     }
 }
 
-fn request(addr: SocketAddr, http_1_0: bool) -> SubscribeRequest {
-    let request = SseClient::request(addr, TARGET);
-    if http_1_0 { request.http_1_0() } else { request }
+impl Form {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Http11 => "HTTP/1.1",
+            Self::Http10 => "HTTP/1.0",
+            Self::Tls(..) => "TLS",
+        }
+    }
+
+    fn request(&self, addr: SocketAddr) -> SubscribeRequest {
+        let request = SseClient::request(addr, TARGET);
+        match self {
+            Self::Http11 => request,
+            Self::Http10 => request.http_1_0(),
+            Self::Tls(_, trust) => request.over_tls(trust),
+        }
+    }
 }
 
 impl PublishedResponse {
@@ -153,19 +190,27 @@ impl PublishedResponse {
         self.ledger.judge()
     }
 
+    fn address(&self, form: &Form) -> SocketAddr {
+        if let Form::Tls(address, _) = form { *address } else { self.first }
+    }
+
     /// Reads from the beginning until the connection ends. Only whole lines may have come.
-    pub(crate) async fn begin(&self, addr: SocketAddr, name: String, http_1_0: bool) -> Result<Begun<'_>> {
+    pub(crate) async fn begin(&self, addr: SocketAddr, name: String, form: &Form) -> Result<Begun<'_>> {
         let reader = self.ledger.reader(name.clone(), &CHANNELS, Start::After(Mark::BEGINNING));
-        let mut stream = request(addr, http_1_0).last_event_id(&self.start_id).send().await?;
-        let came = self.read_all(&mut stream, &reader, 0).await?;
+        let mut begun = Begun { response: self, reader, form: form.clone(), id: self.start_id.clone(), came: 0 };
+        let mut stream = match form.request(addr).last_event_id(&self.start_id).send().await {
+            // The handshake was cut, or the connection behind it before the request was sent.
+            Err(Error::Io { .. }) if matches!(form, Form::Tls(..)) => return Ok(begun),
+            sent => sent?,
+        };
+        begun.came = self.read_all(&mut stream, &begun.reader, 0).await?;
         if stream.parser().unknown_lines() > 0 {
             bail!("torn lines in a response: {name}");
         }
-        let id = match stream.last_event_id() {
-            "" => self.start_id.clone(),
-            id => id.to_owned(),
-        };
-        Ok(Begun { response: self, reader, http_1_0, id, came })
+        if !stream.last_event_id().is_empty() {
+            stream.last_event_id().clone_into(&mut begun.id);
+        }
+        Ok(begun)
     }
 
     /// Reads until the last event came or the connection ended. Returns the number of events, those before included.

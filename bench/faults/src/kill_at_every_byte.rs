@@ -11,7 +11,7 @@ use fantail_testkit::FaultProxy;
 use fantail_testkit::proxy::Cut;
 use tokio::task::JoinSet;
 
-use crate::at_every_byte::{CutResults, PublishedResponse};
+use crate::at_every_byte::{CutResults, Form, PublishedResponse};
 use crate::mode::Mode;
 use crate::quiet_setup::QuietSetup;
 
@@ -38,7 +38,7 @@ async fn kill_everywhere(fantail: &Path, number: u64, seed: u64) -> Result<CutRe
     loop {
         let bytes = number + cuts * ACTORS;
         proxy.cut_after(bytes, Cut::Reset);
-        let begun = response.begin(proxy.addr(), format!("killed behind byte {bytes}"), false).await?;
+        let begun = response.begin(proxy.addr(), format!("killed behind byte {bytes}"), &Form::Http11).await?;
         setup.nodes[0].kill();
         let came = begun.came;
         begun.go_on().await.with_context(|| format!("after the node was killed behind byte {bytes}"))?;

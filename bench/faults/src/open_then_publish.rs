@@ -23,6 +23,8 @@ const FOLLOWED: u64 = 60;
 const COMING_AND_GOING: u64 = 400;
 /// So short that a follow and an unfollow of the same channel meet.
 const FLAGS: [&str; 2] = ["--linger", "20ms"];
+/// One stream in so many comes over TLS, where its opening takes another way.
+const TLS_ONE_IN: u64 = 10;
 /// Addresses to connect from: one has too few ports for so many connections in a minute.
 const SOURCES: u64 = 50;
 
@@ -112,7 +114,11 @@ async fn try_once(
     let node = &setup.nodes[random.below(setup.nodes.len() as u64) as usize];
     let source = IpAddr::V4(Ipv4Addr::new(127, 0, 1, 1 + random.below(SOURCES) as u8));
     let path = format!("/sse?channel={}", channels.join("&channel="));
-    let mut stream = SseClient::request(node.public(), &path).from(source).send().await?;
+    let request = match node.tls().filter(|_| random.chance(1, TLS_ONE_IN)) {
+        Some(address) => SseClient::request(address, &path).over_tls(&setup.trust),
+        None => SseClient::request(node.public(), &path),
+    };
+    let mut stream = request.from(source).send().await?;
     let status = stream.wait_for_head(PATIENCE).await?.status;
     let data = format!("event {number}");
     let Some(channel) = random.pick(channels) else { bail!("there is a channel") };

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::Result;
-use fantail_testkit::RedisServer;
+use anyhow::{Context, Result};
+use fantail_testkit::{Certificates, RedisServer, TlsTrust};
 
 use crate::mode::Mode;
 use crate::trial_node::TrialNode;
@@ -16,7 +16,11 @@ pub struct QuietSetup {
     pub mode: Mode,
     /// One node with its own memory, or two with one Redis.
     pub nodes: Vec<TrialNode>,
+    /// The trust of clients over TLS.
+    pub trust: TlsTrust,
     redis: Option<RedisServer>,
+    /// The nodes read the files again when they start again.
+    _certificates: Certificates,
 }
 
 impl QuietSetup {
@@ -25,14 +29,17 @@ impl QuietSetup {
         let redis = if mode == Mode::Memory { None } else { Some(RedisServer::start().await?) };
         let url = redis.as_ref().map(RedisServer::url);
         let feed = url.as_ref().map(|url| ["--redis-url", url]);
-        let flags = [feed.as_ref().map_or(&[][..], |feed| feed), mode.flags(), flags].concat();
+        let certificates = Certificates::make()?;
+        let (cert, key) = (certificates.server(), certificates.server_key());
+        let tls = ["--tls-cert", cert.to_str().context("a path")?, "--tls-key", key.to_str().context("a path")?];
+        let flags = [feed.as_ref().map_or(&[][..], |feed| feed), &tls, mode.flags(), flags].concat();
         let mut nodes = Vec::new();
         for _ in 0..if mode == Mode::Memory { 1 } else { 2 } {
             let node = TrialNode::start(fantail, &flags).await?;
             node.wait_until_ready().await?;
             nodes.push(node);
         }
-        Ok(Self { mode, nodes, redis })
+        Ok(Self { mode, nodes, trust: TlsTrust::new(&certificates.ca())?, redis, _certificates: certificates })
     }
 
     /// A sender of events.

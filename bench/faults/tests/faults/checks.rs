@@ -32,7 +32,9 @@ async fn a_response_that_is_cut_behind_any_byte_brings_whole_events_and_its_rest
     for mode in modes().await {
         let tally = at_every_byte::run(&fantail(), mode, SEED).await.unwrap();
         assert!(tally.is_kept(), "{}: {}", mode.name(), tally.verdict);
-        assert!(tally.cuts > 8_000 && tally.bytes > 3_000, "hardly anything was cut: {tally:?}");
+        // With memory alone it is tried over TLS too, where a handshake of more than a thousand bytes comes first.
+        let (cuts_min, bytes_min) = if mode == Mode::Memory { (12_000, 4_500) } else { (8_000, 3_000) };
+        assert!(tally.cuts > cuts_min && tally.bytes > bytes_min, "hardly anything was cut: {tally:?}");
     }
 }
 
