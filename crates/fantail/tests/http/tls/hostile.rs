@@ -259,3 +259,23 @@ async fn a_client_that_was_ended_for_its_input_resumes_and_misses_nothing() {
         assert_eq!((events.len(), &*reason, &*next.data), (0, "tls-input", "two"));
     }
 }
+
+/// A handshake that no client makes, and a warning that nobody asked for.
+const HELLOS: [&[u8]; 2] = [b"\x16\x03\x01\x00\x04\x0e\x00\x00\x00", b"\x15\x03\x01\x00\x02\x01\x5a"];
+
+/// Each would be a line that anyone may write as often as they like, at the level that operators watch.
+#[tokio::test]
+async fn a_faulty_handshake_writes_no_line_into_the_log() {
+    let certificates = Certificates::make().unwrap();
+    let (node, address) = tls_node(&certificates, &[]).await;
+    for hello in HELLOS {
+        for _ in 0..10 {
+            let mut socket = TcpStream::connect(address).await.unwrap();
+            socket.write_all(hello).await.unwrap();
+            socket.shutdown().await.unwrap();
+            let _ = socket.read_to_end(&mut Vec::new()).await; // a reset is as good an end
+        }
+    }
+    let log = node.output().stderr;
+    assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+}
