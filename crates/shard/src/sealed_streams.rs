@@ -16,7 +16,7 @@ use fantail_wire::{Framing, SlowPolicy, feed_frame, keepalive};
 use fastrand::Rng;
 
 use crate::harness::Harness;
-use crate::streams::{Key, Stream, StreamState, narrow};
+use crate::streams::{Key, Sealer, Stream, StreamState, narrow};
 use crate::tls_record::{TlsCipher, TlsVersion};
 use wire::{ALERT, Wire, ends_within_a_record};
 
@@ -46,7 +46,7 @@ impl Reader {
     }
 
     fn open_on(harness: &mut Harness, channels: &[&str], wire: Wire) -> Self {
-        let (key, socket) = harness.open_as(channels, None, Some(wire.sealer()));
+        let (key, socket) = harness.open_as(channels, None, Some(Sealer::Dissolved(wire.sealer())));
         socket.set_nonblocking(true).expect("a socket can be");
         let generation = harness.engine.streams.get(key).map_or(0, Stream::generation);
         Self { key, generation, socket: Some(socket), wire, bytes: Vec::new() }

@@ -5,6 +5,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd};
@@ -35,6 +36,19 @@ impl Certificates {
         certificates.write("ca.pem", &pem)?;
         certificates.write_signed("server", names, &authority)?;
         certificates.write_signed("client", &["client.example"], &authority)?;
+        Ok(certificates)
+    }
+
+    /// The same with a client certificate that expires so soon.
+    pub fn make_with_client_for(life: Duration) -> Result<Self> {
+        let directory = TempDir::with_prefix("fantail-certificates-").doing("making a directory for certificates")?;
+        let (authority, pem) = authority().map_err(unmakable)?;
+        let certificates = Self { directory };
+        certificates.write("ca.pem", &pem)?;
+        certificates.write_signed("server", &["localhost", "127.0.0.1"], &authority)?;
+        let mut params = CertificateParams::new(["client.example".into()]).map_err(unmakable)?;
+        params.not_after = (SystemTime::now() + life).into();
+        certificates.write_params("client", &params, &authority)?;
         Ok(certificates)
     }
 

@@ -68,6 +68,29 @@ async fn an_event_is_published_over_tls() {
 }
 
 #[tokio::test]
+async fn an_event_is_published_with_a_certificate_to_an_internal_listener_that_asks_for_one() {
+    let certificates = Certificates::make().unwrap();
+    let paths = [
+        certificates.server(),
+        certificates.server_key(),
+        certificates.ca(),
+        certificates.client(),
+        certificates.client_key(),
+    ];
+    let [server, server_key, ca, client, client_key] = paths.each_ref().map(|path| path.to_str().unwrap());
+    let flags = ["--internal-tls-cert", server, "--internal-tls-key", server_key, "--internal-tls-client-ca", ca];
+    let node = node(&flags).await;
+    let url = format!("https://{}", node.internal());
+    let shown = ["--cert", client, "--key", client_key];
+    for command in [&["publish", "--url", &url, "--ca", ca, "a", "x"][..], &["health", "--url", &url, "--ca", ca]] {
+        let (name, rest) = command.split_first().unwrap();
+        let outcome = run(&[&[*name], &shown[..], rest].concat()).await;
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+        assert_eq!(run(command).await.status, Some(1), "without it there is no answer");
+    }
+}
+
+#[tokio::test]
 async fn without_a_file_the_authorities_of_the_system_count() {
     let certificates = Certificates::make().unwrap();
     let node = node(&[]).await;

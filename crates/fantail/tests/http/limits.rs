@@ -86,9 +86,9 @@ fn cpu_ticks(node: &Fantail) -> u64 {
 async fn at_the_descriptor_limit_nothing_spins_newcomers_are_turned_away_and_it_goes_on_by_itself() {
     // More than there are descriptors, even if all are used.
     const WAITING: u64 = 140;
-    let arguments = with_descriptors("200", &["serve", "--workers", "2"]);
+    let arguments = with_descriptors("220", &["serve", "--workers", "2"]);
     let node = Fantail::start("/bin/sh", &arguments, &[]).await.unwrap();
-    assert_eq!(metrics(&node).await.count("process_max_fds"), 200);
+    assert_eq!(metrics(&node).await.count("process_max_fds"), 220);
     let ready = ask(&node, "GET", "/readyz").await.json().unwrap();
     let room = ready["connections_max"].as_u64().unwrap();
     assert!((20..150).contains(&room), "{ready}");

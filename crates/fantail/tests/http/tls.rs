@@ -255,6 +255,26 @@ async fn silent_connections_give_their_places_for_handshakes_back() {
     client.read_to("served\n\n").await;
 }
 
+/// They begin a handshake and stop. Newcomers take their places, the oldest first, long before any deadline.
+#[tokio::test]
+async fn clients_that_stop_in_their_handshakes_keep_nobody_out() {
+    let certificates = Certificates::make().unwrap();
+    let flags = ["--workers", "1", "--tls-handshakes-max", "3", "--request-deadline", "5m"];
+    let (node, address) = tls_node(&certificates, &flags).await;
+    let mut stopped = Vec::new();
+    for _ in 0..12 {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        socket.write_all(b"\x16\x03\x01").await.unwrap();
+        stopped.push(socket);
+    }
+    until(&node, "the oldest made room", |metrics| {
+        metrics.count("fantail_connections_turned_away_total{how=\"cut\"}") >= 9
+    })
+    .await;
+    let mut client = TlsClient::open(address, &certificates.ca(), VERSIONS[0], None).await;
+    client.read_to("\n\n").await;
+}
+
 #[tokio::test]
 async fn every_other_answer_comes_over_tls_too() {
     let certificates = Certificates::make().unwrap();

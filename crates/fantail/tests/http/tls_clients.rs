@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 
-use fantail_testkit::{Certificates, End, Fantail, PATIENCE, SseClient, TlsTrust, http};
+use fantail_testkit::{Certificates, End, Fantail, PATIENCE, Signal, SseClient, TlsTrust, http};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use crate::node::{ask, node, publish, read_to_close, until_open};
+use crate::node::{ask, node, publish, read_to_close, until_open, until_said};
 use crate::origin::{TestOrigin, answer};
 
 async fn tls_node(certificates: &Certificates, flags: &[&str]) -> (Fantail, SocketAddr) {
@@ -79,6 +82,33 @@ async fn the_streams_of_a_certificates_subject_can_be_revoked() {
     assert_eq!(open(address, &trust, "/sse").await.status(), 403);
 }
 
+/// 1. A stream is open, and another connection is kept for a second request.
+/// 2. The operator replaces the authorities. The stream ends, and the kept connection opens no other.
+#[tokio::test]
+async fn streams_and_connections_end_with_the_authorities_of_their_certificate() {
+    let (certificates, others) = (Certificates::make().unwrap(), Certificates::make().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let ca = directory.path().join("clients.pem");
+    std::fs::copy(certificates.ca(), &ca).unwrap();
+    let (cert, key) = (certificates.server(), certificates.server_key());
+    let base = ["--tls-listen", "127.0.0.1:0", "--tls-cert", cert.to_str().unwrap(), "--tls-key"];
+    let flags =
+        [&base[..], &[key.to_str().unwrap(), "--tls-client-ca", ca.to_str().unwrap()], &BY_CERTIFICATE].concat();
+    let mut node = node(&flags).await;
+    let address = node.tls().await.unwrap();
+    let trust = with_certificate(&certificates, &certificates);
+    let mut stream = open(address, &trust, "/sse").await;
+    until_open(&node, 1).await;
+    let mut kept = trust.handshake(TcpStream::connect(address).await.unwrap()).await.unwrap();
+    std::fs::copy(others.ca(), &ca).unwrap();
+    node.signal(Signal::HUP).unwrap();
+    assert_eq!(read_to_close(&mut stream).await.1, "revoked");
+    kept.write_all(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = [0; 12];
+    timeout(PATIENCE, kept.read_exact(&mut answer)).await.expect("it comes").unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 401");
+}
+
 /// A client's own field of that name must not make it another client, with or without a certificate.
 #[tokio::test]
 async fn the_operators_service_is_told_the_subject_and_no_client_can_claim_one() {
@@ -151,8 +181,19 @@ async fn certificates_of_a_directory_come_and_go() {
     let trust = without_certificate(&two);
     assert!(SseClient::request(address, "/sse/a").over_tls(&trust).connect().await.is_err(), "it has no such name");
     install("b", &two);
-    node.signal(fantail_testkit::Signal::HUP).unwrap();
-    crate::node::until_said(&node, "the files for TLS have changed", 1).await;
+    node.signal(Signal::HUP).unwrap();
+    until_said(&node, "the files for TLS have changed", 1).await;
     assert_eq!(open(address, &trust, "/sse/a").await.status(), 200);
+    // A key that is being replaced takes no certificate away.
+    std::fs::remove_file(directory.path().join("b/tls.key")).unwrap();
+    node.signal(Signal::HUP).unwrap();
+    until_said(&node, "b/tls.crt is gone", 1).await;
+    assert_eq!(open(address, &trust, "/sse/a").await.status(), 200);
+    std::fs::remove_dir_all(directory.path().join("b")).unwrap();
+    node.signal(Signal::HUP).unwrap();
+    until_said(&node, "the files for TLS have changed", 2).await;
+    // One that never came before, and so has no ticket.
+    let newcomer = without_certificate(&two);
+    assert!(SseClient::request(address, "/sse/a").over_tls(&newcomer).connect().await.is_err(), "now it is gone");
     assert_eq!(ask(&node, "GET", "/livez").await.status, 200);
 }

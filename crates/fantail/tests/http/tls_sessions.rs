@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fantail_testkit::{Certificates, Fantail, PATIENCE, Signal, TlsTrust};
 use rustls::{HandshakeKind, SupportedProtocolVersion, version};
@@ -101,6 +102,55 @@ async fn nodes_with_the_same_key_files_know_each_others_clients_until_the_key_go
     }
 }
 
+async fn until_refused(address: SocketAddr, trust: &TlsTrust) {
+    let refused = async {
+        // The client of TLS 1.3 learns of its refusal when it reads.
+        while let Ok(mut stream) = trust.handshake(TcpStream::connect(address).await.unwrap()).await {
+            let _ = stream.write_all(b"GET /none HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+            let mut answer = Vec::new();
+            if stream.read_to_end(&mut answer).await.is_err() || answer.is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, refused).await.expect("it is refused in the end");
+}
+
+/// 1. A client without a certificate gets a ticket from a node where certificates are optional.
+/// 2. Another node with the same authorities and ticket keys demands a certificate. The ticket is of no use there.
+#[tokio::test]
+async fn a_ticket_of_a_node_without_the_demand_for_certificates_opens_no_door_of_one_with_it() {
+    let certificates = Certificates::make().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let key = write_key(directory.path(), "key", b'k');
+    let ca = certificates.ca();
+    let base = ["--tls-client-ca", ca.to_str().unwrap(), "--tls-ticket-keys", key.to_str().unwrap()];
+    let (_lenient, first) = tls_node(&certificates, &[&base[..], &["--tls-client-auth", "optional"]].concat()).await;
+    let (_strict, second) = tls_node(&certificates, &base).await;
+    for version in VERSIONS {
+        let trust = TlsTrust::with_versions(&certificates.ca(), &[version]).unwrap();
+        assert_eq!(kind(first, &trust).await, HandshakeKind::Full);
+        assert_eq!(kind(first, &trust).await, HandshakeKind::Resumed);
+        until_refused(second, &trust).await;
+    }
+}
+
+/// rustls does not look again at the certificate in a session, however old it is.
+#[tokio::test]
+async fn a_client_resumes_no_longer_than_its_certificate_is_valid() {
+    for version in VERSIONS {
+        let certificates = Certificates::make_with_client_for(Duration::from_secs(3)).unwrap();
+        let ca = certificates.ca();
+        let (_node, address) = tls_node(&certificates, &["--tls-client-ca", ca.to_str().unwrap()]).await;
+        let (certificate, key) = (certificates.client(), certificates.client_key());
+        let trust = TlsTrust::with_certificate(&ca, &[version], &certificate, &key).unwrap();
+        assert_eq!(kind(address, &trust).await, HandshakeKind::Full);
+        assert_eq!(kind(address, &trust).await, HandshakeKind::Resumed);
+        until_refused(address, &trust).await;
+    }
+}
+
 /// A session holds the certificate that its client has shown. When the operator withdraws its authority, a ticket must not let it
 /// in again.
 #[tokio::test]
@@ -130,13 +180,7 @@ async fn a_ticket_does_not_outlive_the_authority_of_its_clients_certificate() {
         node.signal(Signal::HUP).unwrap();
         until_said(&node, "the files for TLS have changed", 1).await;
         for trust in &trusts {
-            let socket = TcpStream::connect(address).await.unwrap();
-            // With TLS 1.3 the client learns of its refusal when it reads.
-            let Ok(mut stream) = trust.handshake(socket).await else { continue };
-            let _ = stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await;
-            let mut answer = Vec::new();
-            let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("it ends");
-            assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+            until_refused(address, trust).await;
         }
     }
 }

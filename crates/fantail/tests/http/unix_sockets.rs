@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use fantail_testkit::child::Child;
+use fantail_testkit::port::free_port;
 use fantail_testkit::{Fantail, PATIENCE, Signal, SseClient};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -67,6 +68,24 @@ async fn every_address_of_a_node_brings_the_same_events() {
     read_unix(&mut three, "data: for all\n\n").await;
     drop(three);
     until_open(&node, 2).await;
+}
+
+/// `[::]` alone would take the connections of IPv4 as well, and leave nothing to `0.0.0.0`.
+#[tokio::test]
+async fn all_interfaces_of_both_families_share_a_port() {
+    let port = free_port().unwrap();
+    let (four, six) = (format!("0.0.0.0:{port}"), format!("[::]:{port}"));
+    for order in [[&four, &six], [&six, &four]] {
+        let node = node(&["--access", "open", "--listen", order[0], "--listen", order[1]]).await;
+        for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
+            let stream = SseClient::connect(address.parse().unwrap(), "/sse/a").await.unwrap();
+            assert_eq!(stream.status(), 200, "{address}");
+        }
+        assert_eq!(ask(&node, "GET", "/livez").await.status, 200);
+    }
+    let twice = ["serve", "--listen", "127.0.0.1:1", "--listen", "127.0.0.1:1"];
+    let (status, output) = Fantail::run_to_end(crate::node::FANTAIL, &twice, &[]).await.unwrap();
+    assert!(status.code() == Some(2) && output.stderr.contains("must not name an address twice"), "{}", output.stderr);
 }
 
 /// A proxy on this machine speaks for its clients.

@@ -1,14 +1,12 @@
 //! Certificates that are replaced under open streams, also under thousands of them.
 
 use std::fs;
-use std::time::Duration;
 
-use fantail_testkit::{Certificates, Fantail, PATIENCE, Signal, SseClient, TlsTrust};
+use fantail_testkit::{Certificates, PATIENCE, Signal, SseClient, TlsTrust};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use super::{TlsClient, VERSIONS, handshake, tls_node_with};
-use crate::node::{metrics, publish, until};
+use crate::node::{metrics, publish, until, until_said};
 
 /// Streams that are open. Each takes a descriptor of this process, and one of the node.
 const STREAMS: usize = 5_000;
@@ -33,11 +31,11 @@ async fn certificates_are_rotated_under_open_streams_and_a_faulty_pair_changes_n
     // The certificate is replaced, and the key not yet.
     fs::copy(new.server(), &cert).unwrap();
     node.signal(Signal::HUP).unwrap();
-    until_said(&node, "certificates cannot be read again").await;
+    until_said(&node, "files for TLS cannot be read again", 1).await;
     handshake(address, &old.ca(), VERSIONS[0], None).await.unwrap();
     install(&new);
     node.signal(Signal::HUP).unwrap();
-    until_said(&node, "the certificates have changed").await;
+    until_said(&node, "the files for TLS have changed", 1).await;
     handshake(address, &new.ca(), VERSIONS[0], None).await.unwrap();
     assert!(handshake(address, &old.ca(), VERSIONS[0], None).await.is_err());
     publish(&node, "a", "still here").await;
@@ -68,7 +66,7 @@ async fn certificates_are_rotated_under_thousands_of_streams_and_none_of_them_no
     fs::copy(new.server(), &cert).unwrap();
     fs::copy(new.server_key(), &key).unwrap();
     node.signal(Signal::HUP).unwrap();
-    until_said(&node, "the certificates have changed").await;
+    until_said(&node, "the files for TLS have changed", 1).await;
     handshake(address, &new.ca(), VERSIONS[0], None).await.unwrap();
     assert!(handshake(address, &old.ca(), VERSIONS[0], None).await.is_err(), "the old certificate is still shown");
 
@@ -78,15 +76,6 @@ async fn certificates_are_rotated_under_thousands_of_streams_and_none_of_them_no
     }
     let after = metrics(&node).await;
     assert_eq!((after.sum("fantail_streams_closed_total"), streams.len()), (0, STREAMS));
-}
-
-async fn until_said(node: &Fantail, text: &str) {
-    let said = async {
-        while !node.output().stderr.contains(text) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("{text}"));
 }
 
 /// Many systems allow only a thousand at first.
