@@ -31,7 +31,7 @@ pub(crate) struct Door {
     pub(crate) tls: Option<Arc<TlsServer>>,
 }
 
-/// What a connection begins with, if it is not HTTP.
+/// The handshakes that stand before HTTP on a connection, if there are any.
 pub(crate) type Entrance = Option<Arc<TlsServer>>;
 
 impl Door {

@@ -68,7 +68,7 @@ const RECORDS_MAX: u64 = (1 << 24) - (1 << 18);
 
 impl Kept {
     fn new(mut connection: ServerConnection) -> Self {
-        // What came behind the request is no part of a stream.
+        // Text behind the request is no part of a stream.
         drop_text(&mut connection);
         // The connection writes into memory, which takes everything.
         connection.set_buffer_limit(None);

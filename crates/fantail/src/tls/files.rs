@@ -42,7 +42,7 @@ pub(super) struct Files {
     pub(super) ticket_keys: Vec<File>,
 }
 
-/// What is remembered of files: by these a change is noticed.
+/// The traces of files that were read: by these a change is noticed.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct FilesRead {
     certificates: Vec<PathBuf>,
