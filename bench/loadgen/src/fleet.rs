@@ -370,7 +370,7 @@ fn read_notices(number: usize, output: ChildStdout, notices: &Sender<(usize, Not
 }
 
 /// The addresses that a worker connects from: its own on loopback, else the kernel's choice.
-fn sources(target: IpAddr, worker: u32, count: u8) -> Vec<Ipv4Addr> {
+pub(crate) fn sources(target: IpAddr, worker: u32, count: u8) -> Vec<Ipv4Addr> {
     let third = u8::try_from(worker + 1).unwrap_or(u8::MAX);
     match target {
         IpAddr::V4(address) if address.is_loopback() => {
@@ -380,7 +380,7 @@ fn sources(target: IpAddr, worker: u32, count: u8) -> Vec<Ipv4Addr> {
     }
 }
 
-fn summarise(outcomes: &[Opened], wanted: u32) -> anyhow::Result<Opening> {
+pub(crate) fn summarise(outcomes: &[Opened], wanted: u32) -> anyhow::Result<Opening> {
     let mut failed = BTreeMap::<&str, u64>::new();
     for (reason, count) in outcomes.iter().flat_map(|outcome| &outcome.failed) {
         *failed.entry(reason).or_default() += count;

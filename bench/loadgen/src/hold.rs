@@ -5,13 +5,13 @@ mod commands;
 pub(crate) mod connect;
 mod connection;
 mod decoder;
-mod opener;
-mod order;
-mod stream;
-mod tls;
+pub(crate) mod opener;
+pub(crate) mod order;
+pub(crate) mod stream;
+pub(crate) mod tls;
 mod worker;
 
-pub(crate) use worker::Worker;
+pub(crate) use worker::{Worker, raise_descriptor_limit};
 
 /// The most streams one worker holds: below the 20,000 descriptors that many machines allow one process.
 pub(crate) const STREAMS_PER_WORKER_MAX: u32 = 19_000;

@@ -27,6 +27,7 @@ mod slope;
 mod suite;
 mod target;
 mod tls_options;
+mod unicast;
 mod url_template;
 mod workload;
 
@@ -42,6 +43,7 @@ use crate::run::RunOptions;
 use crate::run_verdict::RunVerdict;
 use crate::slope::SlopeOptions;
 use crate::suite::SuiteOptions;
+use crate::unicast::UnicastOptions;
 
 /// A load generator for Server-Sent Events that checks what it receives.
 ///
@@ -62,6 +64,8 @@ enum LoadgenCommand {
     Slope(SlopeOptions),
     /// Play the same rounds on two servers in turn and tell the ratio of their CPU cost
     Compare(CompareOptions),
+    /// Give every stream a channel of its own, publish events for one stream each, tell cost and latency per event
+    Unicast(UnicastOptions),
     /// Play the scenarios on Fantail and its peers and write the results; scripts/bench runs it
     Suite(SuiteOptions),
     /// Hold a very large number of streams on several Fantail processes that share a port; scripts/million runs it
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
         LoadgenCommand::Run(options) => run::run(options),
         LoadgenCommand::Slope(options) => slope::slope(options),
         LoadgenCommand::Compare(options) => compare::compare(options),
+        LoadgenCommand::Unicast(options) => unicast::unicast(options),
         LoadgenCommand::Suite(options) => suite::suite(&options),
         LoadgenCommand::Crowd(options) => crowd::crowd(&options),
         LoadgenCommand::Access(options) => access::access(&options),

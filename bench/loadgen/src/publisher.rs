@@ -67,7 +67,7 @@ impl LoadPublisher {
             let name = channel_name(channel_prefix, event.channel);
             body.clear();
             if target.form == PublishForm::Post {
-                write_body(target, &name, event, payloads, body);
+                write_body_around(target, &name, body, |out| payloads.write(event, out));
                 connections[at].add_request(target, &name, body);
             } else {
                 // Neither a payload nor a channel name needs escaping in JSON. Writing into a Vec cannot fail.
@@ -156,7 +156,7 @@ impl Drop for KeptConnection {
 }
 
 /// Appends one whole request.
-fn write_request(target: &ServerUnderTest, channel: &str, body: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn write_request(target: &ServerUnderTest, channel: &str, body: &[u8], out: &mut Vec<u8>) {
     let ServerUnderTest { publish, form, headers, .. } = target;
     if publish.scheme() == Scheme::Redis {
         return write_redis_publish(publish.path(channel).trim_start_matches('/'), body, out);
@@ -185,11 +185,16 @@ fn write_request(target: &ServerUnderTest, channel: &str, body: &[u8], out: &mut
 }
 
 /// The body of one event's request: its data, or the target's template around it.
-fn write_body(target: &ServerUnderTest, channel: &str, event: Payload, payloads: &PayloadWriter, out: &mut Vec<u8>) {
-    let Some(template) = &target.body else { return payloads.write(event, out) };
+pub(crate) fn write_body_around(
+    target: &ServerUnderTest,
+    channel: &str,
+    out: &mut Vec<u8>,
+    write_data: impl FnOnce(&mut Vec<u8>),
+) {
+    let Some(template) = &target.body else { return write_data(out) };
     let (front, behind) = template.split_once("{data}").unwrap_or((template, ""));
     out.extend_from_slice(front.replace("{channel}", channel).as_bytes());
-    payloads.write(event, out);
+    write_data(out);
     out.extend_from_slice(behind.replace("{channel}", channel).as_bytes());
 }
 

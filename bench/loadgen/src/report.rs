@@ -161,7 +161,7 @@ pub(crate) fn bytes(count: u64) -> String {
     }
 }
 
-fn group(digits: &str) -> String {
+pub(crate) fn group(digits: &str) -> String {
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.char_indices() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {
@@ -172,13 +172,13 @@ fn group(digits: &str) -> String {
     out
 }
 
-fn faults(faults: FaultCounts) -> String {
+pub(crate) fn faults(faults: FaultCounts) -> String {
     let FaultCounts { lost, duplicated, reordered, corrupt, foreign } = faults;
     let [lost, duplicated, reordered, corrupt, foreign] = [lost, duplicated, reordered, corrupt, foreign].map(grouped);
     format!("{lost} lost, {duplicated} duplicated, {reordered} reordered, {corrupt} corrupt, {foreign} foreign")
 }
 
-fn durations(percentiles: &Percentiles) -> String {
+pub(crate) fn durations(percentiles: &Percentiles) -> String {
     let Percentiles { p50, p90, p99, p999, max, .. } = *percentiles;
     let [p50, p90, p99, p999, max] = [p50, p90, p99, p999, max].map(millis);
     format!("p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max}")

@@ -177,6 +177,16 @@ impl FaultCounts {
         Self { lost, duplicated, reordered, corrupt, foreign }
     }
 
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            lost: self.lost + other.lost,
+            duplicated: self.duplicated + other.duplicated,
+            reordered: self.reordered + other.reordered,
+            corrupt: self.corrupt + other.corrupt,
+            foreign: self.foreign + other.foreign,
+        }
+    }
+
     pub(crate) fn total(self) -> u64 {
         self.lost + self.duplicated + self.reordered + self.corrupt + self.foreign
     }

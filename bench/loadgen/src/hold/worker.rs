@@ -220,7 +220,7 @@ fn tell(notice: &Notice) -> anyhow::Result<()> {
     out.write_all(line.as_bytes()).and_then(|()| out.flush()).context("the parent has gone")
 }
 
-fn raise_descriptor_limit() -> io::Result<()> {
+pub(crate) fn raise_descriptor_limit() -> io::Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
