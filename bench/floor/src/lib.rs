@@ -4,12 +4,13 @@
 //! one `send` per socket. It never queues, never retries and never remembers an event. The cost of a real server above
 //! this line is the cost of its features.
 //!
-//! The loop waits on one `Poll`: both listeners, every socket, and the stop descriptor. Only a keepalive sweep
-//! gives it a timeout.
+//! The loop waits on one `Poll`: both listeners, every socket, the connection to Redis if there is one, and the stop
+//! descriptor. Only a keepalive sweep gives it a timeout.
 
 mod frame;
 mod keepalive;
 mod publishers;
+mod redis;
 mod request;
 mod streams;
 
@@ -26,6 +27,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::keepalive::Sweep;
 use crate::publishers::Publishers;
+use crate::redis::RedisFeed;
 use crate::streams::Streams;
 
 pub use crate::streams::Counts;
@@ -33,6 +35,7 @@ pub use crate::streams::Counts;
 const STREAM_LISTENER: Token = Token(0);
 const PUBLISH_LISTENER: Token = Token(1);
 const STOP: Token = Token(2);
+const REDIS: Token = Token(3);
 /// Sockets are named by their descriptor, which the kernel keeps small and dense; these two offsets keep the
 /// kinds apart.
 const STREAM_BASE: usize = 1 << 8;
@@ -52,6 +55,8 @@ pub struct Options {
     pub publish_listen: SocketAddr,
     /// How often each stream gets a comment; `None` sends none.
     pub keepalive_interval: Option<Duration>,
+    /// The address of a Redis whose messages on `fantail:NAME` are events of channel `NAME` too.
+    pub redis: Option<SocketAddr>,
 }
 
 /// A bound floor, ready to run.
@@ -62,11 +67,12 @@ pub struct Floor {
     publish_listener: TcpListener,
     streams: Streams,
     publishers: Publishers,
+    redis: Option<RedisFeed>,
     sweep: Option<Sweep>,
 }
 
 impl Floor {
-    /// Binds both listeners.
+    /// Binds both listeners, once Redis has confirmed that it will send events.
     pub fn bind(options: Options) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut stream_listener = listen(options.listen)?;
@@ -74,12 +80,14 @@ impl Floor {
         let registry = poll.registry();
         registry.register(&mut stream_listener, STREAM_LISTENER, Interest::READABLE)?;
         registry.register(&mut publish_listener, PUBLISH_LISTENER, Interest::READABLE)?;
+        let redis = options.redis.map(|address| RedisFeed::follow(address, registry, REDIS)).transpose()?;
         Ok(Self {
             poll,
             stream_listener,
             publish_listener,
             streams: Streams::default(),
             publishers: Publishers::default(),
+            redis,
             sweep: options.keepalive_interval.map(|interval| Sweep::new(interval, Instant::now())),
         })
     }
@@ -122,8 +130,9 @@ impl Floor {
         match event.token() {
             STREAM_LISTENER => self.streams.accept(&self.stream_listener, registry, STREAM_BASE),
             PUBLISH_LISTENER => self.publishers.accept(&self.publish_listener, registry, PUBLISHER_BASE),
+            REDIS => self.redis.as_mut().map_or(Ok(()), |redis| redis.receive(&mut self.streams)),
             Token(name) if name >= PUBLISHER_BASE => {
-                self.publishers.receive(name - PUBLISHER_BASE, &mut self.streams);
+                self.publishers.receive(name - PUBLISHER_BASE, event.is_read_closed(), &mut self.streams);
                 Ok(())
             }
             Token(name) => {

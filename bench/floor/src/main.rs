@@ -25,6 +25,10 @@ struct Arguments {
     /// Send a comment to every stream once in so many seconds, spread evenly
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     keepalive: Option<u64>,
+
+    /// Also deliver messages of this Redis: those on fantail:NAME go to the streams of channel NAME
+    #[arg(long, value_name = "ADDRESS")]
+    redis: Option<SocketAddr>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -35,12 +39,20 @@ fn main() -> anyhow::Result<()> {
         listen: arguments.listen,
         publish_listen: arguments.publish_listen,
         keepalive_interval: arguments.keepalive.map(Duration::from_secs),
+        redis: arguments.redis,
     })
-    .with_context(|| format!("cannot listen on {} and {}", arguments.listen, arguments.publish_listen))?;
+    .with_context(|| arguments.purpose())?;
     println!("ready listen={} publish={}", floor.stream_address()?, floor.publish_address()?);
     let counts = floor.run(&stop).context("the loop failed")?;
     println!("stopped {counts}");
     Ok(())
+}
+
+impl Arguments {
+    fn purpose(&self) -> String {
+        let from = self.redis.map_or_else(String::new, |address| format!(", with events from redis at {address}"));
+        format!("cannot listen on {} and {}{from}", self.listen, self.publish_listen)
+    }
 }
 
 fn raise_descriptor_limit() -> std::io::Result<()> {

@@ -44,9 +44,9 @@ impl Publishers {
     }
 
     /// Delivers every whole request that has come on this connection.
-    pub(crate) fn receive(&mut self, slot: usize, streams: &mut Streams) {
+    pub(crate) fn receive(&mut self, slot: usize, is_closing: bool, streams: &mut Streams) {
         let Some(publisher) = self.open.get_mut(&slot) else { return };
-        let connected = publisher.fill();
+        let connected = publisher.fill(is_closing);
         let served = publisher.serve(&mut self.framer, streams);
         if !connected || !served {
             self.open.remove(&slot);
@@ -55,13 +55,19 @@ impl Publishers {
 }
 
 impl PublishConnection {
-    /// Reads until the socket is empty; false once the peer has closed.
-    fn fill(&mut self) -> bool {
+    /// Reads until the socket is empty; false once the peer has closed. A read that did not fill the buffer has emptied it,
+    /// and only the end of a closing peer may still stand behind.
+    fn fill(&mut self, is_closing: bool) -> bool {
         let mut bytes = [0; 16 * 1024];
         loop {
             match self.socket.read(&mut bytes) {
                 Ok(0) => return false,
-                Ok(count) => self.inbox.extend_from_slice(&bytes[..count]),
+                Ok(count) => {
+                    self.inbox.extend_from_slice(&bytes[..count]);
+                    if count < bytes.len() && !is_closing {
+                        return true;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
             }

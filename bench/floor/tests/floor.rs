@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed setup step is a failed test")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
@@ -24,8 +24,12 @@ struct Running {
 
 impl Running {
     fn start(keepalive_interval: Option<Duration>) -> Self {
+        Self::start_with(keepalive_interval, None)
+    }
+
+    fn start_with(keepalive_interval: Option<Duration>, redis: Option<SocketAddr>) -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
-        let floor = Floor::bind(Options { listen: any, publish_listen: any, keepalive_interval }).unwrap();
+        let floor = Floor::bind(Options { listen: any, publish_listen: any, keepalive_interval, redis }).unwrap();
         let (stop, stopped) = UnixStream::pair().unwrap();
         let (streams, publish) = (floor.stream_address().unwrap(), floor.publish_address().unwrap());
         let thread = std::thread::spawn(move || floor.run(&stopped).unwrap());
@@ -177,6 +181,70 @@ fn pipelined_posts_are_all_delivered_in_order() {
         assert!(read_through(&mut publisher, HEAD_END).starts_with("HTTP/1.1 202 "));
     }
     floor.stop();
+}
+
+#[test]
+fn pass_is_over_before_the_next_request_is_answered() {
+    let floor = Running::start(None);
+    let mut stream = open_stream(floor.streams);
+    let mut publisher = connect(floor.publish);
+    publish(&mut publisher, b"one");
+    publish(&mut publisher, b"two");
+    // Nothing is waited for any more.
+    stream.get_mut().set_nonblocking(true).unwrap();
+    assert!(read_event(&mut stream).contains("data: one\n"));
+    floor.stop();
+}
+
+/// A Redis that knows one command, with the socket of the floor that follows it.
+fn follow_redis(listener: &TcpListener) -> TcpStream {
+    let (socket, _) = listener.accept().unwrap();
+    let mut lines = BufReader::new(socket.try_clone().unwrap()).lines().map(Result::unwrap);
+    let command: Vec<_> = lines.by_ref().take(5).collect();
+    assert_eq!(command, ["*2", "$10", "PSUBSCRIBE", "$9", "fantail:*"]);
+    socket
+}
+
+fn redis_message(channel: &str, data: &str) -> String {
+    let name = format!("fantail:{channel}");
+    format!("*4\r\n$8\r\npmessage\r\n$9\r\nfantail:*\r\n${}\r\n{name}\r\n${}\r\n{data}\r\n", name.len(), data.len())
+}
+
+#[test]
+fn message_of_redis_reaches_the_streams_of_its_channel_only() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let redis = std::thread::spawn(move || {
+        let mut socket = follow_redis(&listener);
+        socket.write_all(b"*3\r\n$10\r\npsubscribe\r\n$9\r\nfantail:*\r\n:1\r\n").unwrap();
+        socket
+    });
+    let floor = Running::start_with(None, Some(address));
+    let mut redis = redis.join().unwrap();
+    let (mut a, mut b) = (open_stream_of(floor.streams, "a"), open_stream_of(floor.streams, "b"));
+    let wire = [("a", "one"), ("nobody", "two"), ("b", "three"), ("a", "four")];
+    let wire: String = wire.iter().map(|(channel, data)| redis_message(channel, data)).collect();
+    // Cut in the middle of a message. The event before it tells that the first half was read.
+    let (first, second) = wire.as_bytes().split_at(wire.len() / 2);
+    redis.write_all(first).unwrap();
+    assert!(read_event(&mut a).contains("data: one\n"));
+    redis.write_all(second).unwrap();
+    assert!(read_event(&mut b).contains("data: three\n"));
+    assert!(read_event(&mut a).contains("data: four\n"));
+    assert_eq!(floor.stop().deliveries, 3);
+}
+
+#[test]
+fn redis_that_refuses_ends_the_start() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let redis = Some(listener.local_addr().unwrap());
+    let refusing = std::thread::spawn(move || {
+        follow_redis(&listener).write_all(b"-NOAUTH no\r\n").unwrap();
+    });
+    let any = "127.0.0.1:0".parse().unwrap();
+    let error = Floor::bind(Options { listen: any, publish_listen: any, keepalive_interval: None, redis }).unwrap_err();
+    assert!(error.to_string().contains("NOAUTH"), "{error}");
+    refusing.join().unwrap();
 }
 
 #[test]

@@ -19,7 +19,8 @@ struct RunningFloor {
 impl RunningFloor {
     fn start() -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
-        let floor = Floor::bind(Options { listen: any, publish_listen: any, keepalive_interval: None }).unwrap();
+        let floor =
+            Floor::bind(Options { listen: any, publish_listen: any, keepalive_interval: None, redis: None }).unwrap();
         let (stop, stopped) = UnixStream::pair().unwrap();
         Self {
             subscribe: format!("http://{}/sse/{{channel}}", floor.stream_address().unwrap()),
