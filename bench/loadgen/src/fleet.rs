@@ -236,6 +236,7 @@ impl Fleet {
             published: self.published,
             connects_per_second: (self.options.connect_rate / workers).max(1),
             sources: sources(self.target.subscribe.address.ip(), worker, self.options.source_addresses),
+            event: self.target.event.clone().map(Box::new),
             deadline_seconds: self.options.open_deadline,
             remember_ids: self.options.remember_ids,
             keep_tickets: self.options.keep_tickets,

@@ -5,6 +5,7 @@ mod commands;
 pub(crate) mod connect;
 mod connection;
 mod decoder;
+pub(crate) mod event_template;
 pub(crate) mod opener;
 pub(crate) mod order;
 pub(crate) mod stream;

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hold::event_template::EventTemplate;
 use crate::latency::Samples;
 use crate::tls_options::TlsOptions;
 use crate::url_template::UrlTemplate;
@@ -43,6 +44,9 @@ pub(crate) struct Open {
     /// Addresses to connect from, in turn; one address has ports for some 28,000 streams to one server. Empty: the
     /// kernel's choice.
     pub(crate) sources: Vec<Ipv4Addr>,
+    /// The form of events, if it is not the publisher's data alone.
+    #[serde(default)]
+    pub(crate) event: Option<Box<EventTemplate>>,
     pub(crate) deadline_seconds: u64,
     /// Whether streams remember their last id, so that they can return.
     pub(crate) remember_ids: bool,

@@ -5,6 +5,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use crate::hold::event_template::EventTemplate;
 use crate::tls_options::{KeyExchange, TlsOptions, TlsVersion};
 use crate::url_template::{Scheme, UrlTemplate};
 
@@ -40,6 +41,8 @@ pub(crate) struct ServerUnderTest {
     pub(crate) body: Option<String>,
     /// More header lines of a publish request.
     pub(crate) headers: Vec<String>,
+    /// The form of its events, if it puts the data into something of its own.
+    pub(crate) event: Option<EventTemplate>,
 }
 
 /// A target on the command line of `run` and `slope`.
@@ -67,6 +70,18 @@ pub(crate) struct TargetOptions {
     /// The server's process; several, with commas between them, are added up
     #[arg(long, value_name = "PID", value_delimiter = ',')]
     server_pid: Vec<u32>,
+
+    /// The body of a POST, if it is not just the data; {channel} and {data} are replaced
+    #[arg(long, value_name = "TEMPLATE")]
+    publish_body: Option<String>,
+
+    /// A header line of a POST in place of Content-Type; may be given several times
+    #[arg(long, value_name = "LINE")]
+    publish_header: Vec<String>,
+
+    /// The form of events on streams, if it is not just the data; others are the server's own
+    #[arg(long, value_name = "TEMPLATE")]
+    event_template: Option<EventTemplate>,
 }
 
 impl TargetOptions {
@@ -79,8 +94,9 @@ impl TargetOptions {
             publish: publish_url(form, self.publish_url_template, self.publish_batch_url)?,
             form,
             pids: self.server_pid,
-            body: None,
-            headers: Vec::new(),
+            body: self.publish_body,
+            headers: self.publish_header,
+            event: self.event_template,
         }
         .checked()
     }
@@ -98,6 +114,7 @@ impl ServerUnderTest {
             pids: Vec::new(),
             body: None,
             headers: Vec::new(),
+            event: None,
         };
         let mut batch = None;
         for word in words {
@@ -112,10 +129,11 @@ impl ServerUnderTest {
                 "batch" => batch = Some(value.parse()?),
                 "form" => target.form = chosen::<PublishForm>(value)?,
                 "pid" => target.pids = pids(value)?,
+                "event" => target.event = Some(value.parse()?),
                 "body" => target.body = Some(value.to_owned()),
                 "header" => target.headers.push(value.to_owned()),
                 _ => bail!(
-                    "{key:?} is none of name, subscribe, tls-ca, tls-version, tls-key-exchange, publish, batch, form, pid, body, header"
+                    "{key:?} is none of name, subscribe, tls-ca, tls-version, tls-key-exchange, publish, batch, form, pid, body, header, event"
                 ),
             }
         }

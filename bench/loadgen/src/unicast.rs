@@ -123,6 +123,7 @@ impl UnicastSetup {
             published: 0,
             connects_per_second: crowd.connect_rate,
             sources: fleet::sources(target.subscribe.address.ip(), 0, crowd.source_addresses),
+            event: target.event.clone().map(Box::new),
             deadline_seconds: crowd.open_deadline,
             remember_ids: false,
             keep_tickets: false,

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use fantail_testkit::sse::SseBlock;
 
+use crate::hold::event_template::EventTemplate;
 use crate::latency::Latency;
 use crate::message::WorkerTally;
 use crate::payload;
@@ -32,11 +33,18 @@ pub(crate) struct Checker {
     latency: Latency,
     /// Skipped numbers by stream. Kept over rounds, so that a late event is told from a second one.
     missing: HashMap<u32, Vec<Range<u64>>>,
+    /// None if an event is the publisher's data and nothing else.
+    form: Option<Box<EventTemplate>>,
 }
 
 impl Checker {
     pub(crate) fn new() -> anyhow::Result<Self> {
-        Ok(Self { tally: WorkerTally::default(), latency: Latency::new()?, missing: HashMap::new() })
+        Ok(Self { tally: WorkerTally::default(), latency: Latency::new()?, missing: HashMap::new(), form: None })
+    }
+
+    /// From now on events have this form, and others are the server's own.
+    pub(crate) fn expect_form(&mut self, form: Option<Box<EventTemplate>>) {
+        self.form = form;
     }
 
     pub(crate) fn deliveries(&self) -> u64 {
@@ -54,7 +62,14 @@ impl Checker {
         if event.event.starts_with(OWN) {
             return;
         }
-        let Some(payload) = payload::read(event.data).filter(|_| event.data_lines == 1) else {
+        let data = match &self.form {
+            None => event.data,
+            Some(form) => match form.data(event.data) {
+                Some(data) => data,
+                None => return,
+            },
+        };
+        let Some(payload) = payload::read(data).filter(|_| event.data_lines == 1) else {
             self.tally.corrupt += 1;
             return;
         };

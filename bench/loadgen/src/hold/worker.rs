@@ -146,6 +146,7 @@ impl Worker {
         if let Some(client) = &self.tls {
             client.serve(plan.returning);
         }
+        self.checker.expect_form(plan.event.clone());
         self.opener = Some(Opener::new(plan, self.tls.clone())?);
         Ok(())
     }

@@ -83,6 +83,8 @@ struct Peer {
     channels: bool,
     /// For a peer that cannot open as many per second as the others.
     connect_rate: Option<u32>,
+    /// The form of its events, if it puts the data into something of its own.
+    event: Option<String>,
 }
 
 impl Places {
@@ -163,12 +165,13 @@ impl Places {
 
     fn peer(&self, name: &str) -> anyhow::Result<Server> {
         let folder = self.peers.join(name);
-        let Peer { name, subscribe, subscribe_tls, publish, body, headers, channels, connect_rate } =
+        let Peer { name, subscribe, subscribe_tls, publish, body, headers, channels, connect_rate, event } =
             read_peer(&folder)?;
+        let event = event.map(|template| template.parse()).transpose()?;
         ensure!(channels, "{name} knows no channels");
         let mut command = self.pinned(&folder.join("start"));
         command.env("CARGO_TARGET_DIR", self.target_folder());
-        let mut target = ServerUnderTest { body, headers, ..target(&name, &subscribe, &publish)? };
+        let mut target = ServerUnderTest { body, headers, event, ..target(&name, &subscribe, &publish)? };
         if let Some(encryption) = &self.encryption {
             let certificates = &encryption.certificates;
             command.env("FANTAIL_BENCH_TLS_CERT", certificates.server());
@@ -331,5 +334,6 @@ fn target(name: &str, subscribe: &str, publish: &str) -> anyhow::Result<ServerUn
         body: None,
         headers: Vec::new(),
         tls: TlsOptions::default(),
+        event: None,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use mio::event::Event as Readiness;
@@ -19,6 +19,8 @@ const EVENTS_PER_POLL: usize = 1024;
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// How often pending connections are looked at.
 const CONNECT_TICK: Duration = Duration::from_millis(1);
+/// How long the last head may be ahead of the last subscription; some servers send the head first.
+const SETTLE: Duration = Duration::from_millis(300);
 
 /// Open streams; stream n has channel n and token n.
 #[derive(Debug)]
@@ -40,6 +42,7 @@ impl UnicastStreams {
             buffer: vec![0; READ_BUFFER_BYTES],
             ended: 0,
         };
+        streams.checker.expect_form(plan.event.clone());
         let tls = plan.tls.as_ref().map(|options| TlsClient::new(&plan.subscribe, options, plan.keep_tickets));
         let mut opener = Opener::new(plan, tls.transpose()?.map(Rc::new))?;
         let mut events = Events::with_capacity(EVENTS_PER_POLL);
@@ -51,6 +54,13 @@ impl UnicastStreams {
             }
             if opener.is_overdue() {
                 opener.give_up();
+            }
+        }
+        let until = Instant::now() + SETTLE;
+        while Instant::now() < until {
+            wait(poll, &mut events, SETTLE)?;
+            for event in &events {
+                streams.ready(event);
             }
         }
         Ok((streams, opener.outcome()))
