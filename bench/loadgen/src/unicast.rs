@@ -2,11 +2,11 @@
 //! One thread does everything, so that the load costs little per event; it opens no more streams than one process may.
 
 mod connection;
-mod pace;
+pub(crate) mod pace;
 mod player;
 mod publisher;
 mod requests;
-mod round;
+pub(crate) mod round;
 mod server_use;
 mod streams;
 mod timer;
@@ -93,7 +93,6 @@ pub(crate) fn unicast(options: UnicastOptions) -> anyhow::Result<RunVerdict> {
     let UnicastOptions { target, crowd, load, output } = options;
     load.check()?;
     let target = target.into_target()?;
-    hold::raise_descriptor_limit()?;
     let (mut setup, opening) = UnicastSetup::open(&target, &crowd)?;
     let round = setup.play(&load)?;
     let server = Subject::of(&target)?;
@@ -111,6 +110,7 @@ impl UnicastSetup {
     pub(crate) fn open(target: &ServerUnderTest, crowd: &UnicastCrowd) -> anyhow::Result<(Self, Opening)> {
         ensure!(target.form == PublishForm::Post, "events for one stream go one by one, with --publish-form post");
         target.check_channels(crowd.streams)?;
+        hold::raise_descriptor_limit()?;
         // A new name each time, so that kept events of an earlier run cannot be mistaken for new ones.
         let channel_prefix = format!("unicast-{}-{:x}", std::process::id(), now_nanos());
         let plan = Open {

@@ -49,11 +49,10 @@ impl PublishConnection {
         socket.set_nonblocking(true)?;
         let mut socket = TcpStream::from_std(socket);
         registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-        let answers = match scheme {
-            Scheme::Redis => AnswerCounter::Redis { line: Vec::new() },
-            Scheme::Http | Scheme::Https => {
-                AnswerCounter::Http { reader: ResponseReader::new("POST"), body: Vec::new() }
-            }
+        let answers = if scheme == Scheme::Redis {
+            AnswerCounter::Redis { line: Vec::new() }
+        } else {
+            AnswerCounter::Http { reader: ResponseReader::new("POST"), body: Vec::new() }
         };
         Ok(Self { socket, outgoing: Vec::new(), answers })
     }

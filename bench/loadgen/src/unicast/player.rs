@@ -38,6 +38,8 @@ struct Player<'a> {
     timer: Timer,
     events: Events,
     began_nanos: u64,
+    /// Events whose time has come.
+    due: u64,
     published: u64,
     /// Of the warm-up and before it.
     delivered_before: u64,
@@ -71,6 +73,7 @@ impl UnicastSetup {
             timer,
             events: Events::with_capacity(EVENTS_PER_POLL),
             began_nanos: now_nanos() + HEAD_START_NANOS,
+            due: if options.rate.is_some() { 0 } else { u64::MAX },
             published: 0,
             delivered_before: 0,
             faults_before: FaultCounts::of(&late),
@@ -100,7 +103,8 @@ impl Player<'_> {
         let events_most = events.map_or(u64::MAX, |events| begin.delivered + events);
         let measured = warm && self.publish_while(goes_on, events_most)?;
         let end = self.read()?;
-        let unsent = self.unsent(events_most);
+        let is_closed = self.options.pace() == UnicastPace::Closed;
+        let unsent = if is_closed { 0 } else { self.due.min(events_most).saturating_sub(self.published) };
         let drained = self.drain()?;
         self.finish(&begin, &end, unsent, measured && drained)
     }
@@ -121,35 +125,29 @@ impl Player<'_> {
     }
 
     fn publish(&mut self, events_most: u64) -> anyhow::Result<()> {
-        let due = self.due(now_nanos()).min(events_most);
+        self.count_due();
+        let due = self.due.min(events_most);
         let (pace, began, first) = (self.options.pace(), self.began_nanos, self.published);
         let undelivered = first - self.delivered().min(first);
         let UnicastSetup { order, .. } = self.setup;
         let most = due.saturating_sub(first);
         let at = |number| pace.due_nanos(began, first + number);
         self.published += self.publisher.publish(order, most, undelivered, at)?;
+        // With events waiting for a connection, the next answer wakes the loop.
         if let Some(nanos) = pace.due_nanos(began, due)
             && due < events_most
+            && due <= self.published
         {
             self.timer.set(nanos)?;
         }
         Ok(())
     }
 
-    /// How many events are due by now; in a closed loop all are.
-    fn due(&self, now: u64) -> u64 {
-        let UnicastPace::Open { per_second } = self.options.pace() else { return u64::MAX };
-        match now.checked_sub(self.began_nanos) {
-            None => 0,
-            Some(nanos) => (Duration::from_nanos(nanos).as_secs_f64() * per_second) as u64 + 1,
-        }
-    }
-
-    /// Events of an open loop that are due and have not gone out.
-    fn unsent(&self, events_most: u64) -> u64 {
-        match self.options.pace() {
-            UnicastPace::Closed => 0,
-            UnicastPace::Open { .. } => self.due(now_nanos()).min(events_most).saturating_sub(self.published),
+    /// Counts the events whose time has come; in a closed loop all are due from the beginning.
+    fn count_due(&mut self) {
+        let (pace, now) = (self.options.pace(), now_nanos());
+        while pace.due_nanos(self.began_nanos, self.due).is_some_and(|nanos| nanos <= now) {
+            self.due += 1;
         }
     }
 

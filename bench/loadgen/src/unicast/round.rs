@@ -11,7 +11,7 @@ use crate::unicast::server_use::{ServerThreads, ThreadUse};
 /// From here on events wait for the load generator often enough to show in their latency.
 const OWN_BUSY_DOUBTFUL: f64 = 0.7;
 /// Too little for a figure per event.
-const SERVER_CPU_LEAST_US: f64 = 50_000.0;
+const SERVER_CPU_LEAST_US: f64 = 10_000.0;
 
 /// The outcome of a round.
 #[derive(Debug, Clone, Serialize)]
@@ -120,7 +120,7 @@ impl UnicastRound {
         }
         let cpu_us = self.measured.server.as_ref().map(|server| server.cpu_us_per_event * self.measured.events as f64);
         if cpu_us.is_some_and(|cpu_us| cpu_us < SERVER_CPU_LEAST_US) {
-            doubts.push("the server used less than 50 ms of CPU: use more --events or --seconds".to_owned());
+            doubts.push("the server used less than 10 ms of CPU: use more --events or --seconds".to_owned());
         }
         doubts
     }

@@ -1,6 +1,7 @@
 //! The floor and the load generator together, as a comparison runs them.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 
@@ -9,7 +10,7 @@ use fantail_bench_floor::{Counts, Floor, Options};
 use crate::program::loadgen;
 
 /// A floor in a thread of this test: its process id is the test's own.
-struct RunningFloor {
+pub(crate) struct RunningFloor {
     subscribe: String,
     publish: String,
     stop: UnixStream,
@@ -17,10 +18,13 @@ struct RunningFloor {
 }
 
 impl RunningFloor {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    pub(crate) fn start_with(redis: Option<SocketAddr>) -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
-        let floor =
-            Floor::bind(Options { listen: any, publish_listen: any, keepalive_interval: None, redis: None }).unwrap();
+        let floor = Floor::bind(Options { listen: any, publish_listen: any, keepalive_interval: None, redis }).unwrap();
         let (stop, stopped) = UnixStream::pair().unwrap();
         Self {
             subscribe: format!("http://{}/sse/{{channel}}", floor.stream_address().unwrap()),
@@ -30,7 +34,13 @@ impl RunningFloor {
         }
     }
 
-    fn stop(mut self) -> Counts {
+    /// Its addresses as options.
+    pub(crate) fn words(&self) -> [String; 4] {
+        let [subscribe, publish] = [&self.subscribe, &self.publish].map(Clone::clone);
+        ["--subscribe-url-template".to_owned(), subscribe, "--publish-url-template".to_owned(), publish]
+    }
+
+    pub(crate) fn stop(mut self) -> Counts {
         self.stop.write_all(b"x").unwrap();
         self.thread.join().unwrap()
     }

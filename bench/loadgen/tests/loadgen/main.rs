@@ -9,3 +9,4 @@ mod program;
 mod tls;
 mod tls_front;
 mod toy_server;
+mod unicast;
