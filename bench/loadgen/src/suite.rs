@@ -13,6 +13,7 @@ pub(crate) mod server;
 mod serving;
 mod storm;
 mod summary;
+mod unicast;
 
 use std::fs;
 use std::path::PathBuf;
@@ -171,6 +172,13 @@ impl Bench {
             Play::Return { events_away } => storm::come_back(self, name, events_away, findings),
             Play::Slow { payload, events } => storm::slow(self, name, payload, events, findings),
             Play::Redis { channels } => redis::play(self, name, channels, findings),
+            Play::Unicast { streams, loads, against } => {
+                each(name, &self.there(against), findings, |other, findings| {
+                    unicast::play(self, name, streams, loads, other, findings)
+                });
+                Ok(())
+            }
+            Play::UnicastCurve { peers } => unicast::curve(self, name, &self.there(peers), findings),
         }
     }
 

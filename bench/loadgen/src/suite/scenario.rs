@@ -36,6 +36,11 @@ pub(crate) enum Play {
     Slow { payload: u32, events: u64 },
     /// The way in from Redis, at the highest rate.
     Redis { channels: ChannelLayout },
+    /// Every event for one stream, on two servers in turn. Streams: half of the scale's, so that one process holds both
+    /// sides, or a given number.
+    Unicast { streams: Option<u32>, loads: &'static [UnicastLoad], against: &'static [&'static str] },
+    /// Latency of events for one stream at shares of the highest rate.
+    UnicastCurve { peers: &'static [&'static str] },
 }
 
 /// One workload of `Pairs`.
@@ -50,6 +55,27 @@ pub(crate) struct ScenarioLoad {
     pub(crate) rounds: u32,
 }
 
+/// One workload of `Unicast`. All of a scenario go the same way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UnicastLoad {
+    pub(crate) label: &'static str,
+    /// What tells it from the others of its scenario.
+    pub(crate) short: &'static str,
+    pub(crate) way: UnicastWay,
+    /// The rate of an open loop; `None` for a closed one.
+    pub(crate) per_second: Option<f64>,
+    pub(crate) rounds: u32,
+}
+
+/// How events come to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UnicastWay {
+    /// Kept connections with one POST each under way.
+    Http { connections: u32 },
+    /// One connection to Redis, and so many events under way in a closed loop.
+    Redis { in_flight: u64 },
+}
+
 /// The scale of everything.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scale {
@@ -58,6 +84,9 @@ pub(crate) struct Scale {
     pub(crate) rounds_most: u32,
     pub(crate) events_divisor: u64,
     pub(crate) keepalive_seconds: u64,
+    /// The measured time of a round of events for one stream.
+    pub(crate) unicast_seconds: f64,
+    pub(crate) unicast_rounds: u32,
     /// The most peers per scenario; the first named ones are taken.
     pub(crate) peers_most: usize,
 }
@@ -74,6 +103,20 @@ const SINGLE: ScenarioLoad = ScenarioLoad {
 const BURST: ScenarioLoad =
     ScenarioLoad { label: "eight events together, 128 B", in_flight: 8, events_per_stream: 48, ..SINGLE };
 const TLS: Option<TlsVersion> = Some(TlsVersion::V1_3);
+
+const POSTS: UnicastLoad = UnicastLoad {
+    label: "closed loop, one POST under way",
+    short: "1 connection",
+    way: UnicastWay::Http { connections: 1 },
+    per_second: None,
+    rounds: 3,
+};
+const MESSAGES: UnicastLoad = UnicastLoad {
+    label: "closed loop over Redis, 64 events under way",
+    short: "64 in flight",
+    way: UnicastWay::Redis { in_flight: 64 },
+    ..POSTS
+};
 
 /// The name under which the reference loop takes part.
 pub(crate) const FLOOR: &str = "floor";
@@ -93,7 +136,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "idle-one-channel",
         question: "What does one idle stream cost in memory, all on one channel?",
         tls: None,
-        play: Play::Memory { channels: ONE, peers: &[FLOOR, "nchan", "hyper-task", "axum", "better-sse", "pushpin"] },
+        play: Play::Memory {
+            channels: ONE,
+            peers: &[FLOOR, "nchan", "hyper-task", "axum", "better-sse", "pushpin", "centrifugo", "mercure"],
+        },
     },
     Scenario {
         name: "idle-own-channels",
@@ -105,7 +151,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "steady-peers",
         question: "How does fan-out compare with what others run?",
         tls: None,
-        play: Play::Pairs { loads: &[SINGLE], against: &["nchan", "hyper-task", "axum", "better-sse"] },
+        play: Play::Pairs {
+            loads: &[SINGLE],
+            against: &["nchan", "hyper-task", "axum", "better-sse", "centrifugo", "mercure"],
+        },
     },
     Scenario {
         name: "burst",
@@ -126,6 +175,72 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
                 ..SINGLE
             }],
             against: &[FLOOR, "nchan", "hyper-task"],
+        },
+    },
+    Scenario {
+        name: "unicast-http",
+        question: "What does an event for one user cost, posted over kept connections?",
+        tls: None,
+        play: Play::Unicast {
+            streams: None,
+            loads: &[
+                POSTS,
+                UnicastLoad {
+                    label: "closed loop, one POST under way on each of 4 connections",
+                    short: "4 connections",
+                    way: UnicastWay::Http { connections: 4 },
+                    ..POSTS
+                },
+                UnicastLoad {
+                    label: "closed loop, one POST under way on each of 16 connections",
+                    short: "16 connections",
+                    way: UnicastWay::Http { connections: 16 },
+                    ..POSTS
+                },
+            ],
+            against: &[FLOOR, "nchan", "centrifugo", "mercure"],
+        },
+    },
+    Scenario {
+        name: "unicast-redis",
+        question: "What does an event for one user cost, published in Redis?",
+        tls: None,
+        play: Play::Unicast { streams: None, loads: &[MESSAGES], against: &[FLOOR] },
+    },
+    Scenario {
+        name: "unicast-load",
+        question: "How long does an event for one user take at 10 to 110 % of what the server can do?",
+        tls: None,
+        play: Play::UnicastCurve { peers: &[FLOOR, "nchan"] },
+    },
+    Scenario {
+        name: "unicast-one-http",
+        question: "How long does one event take when the server has nothing else to do, posted?",
+        tls: None,
+        play: Play::Unicast {
+            streams: Some(1),
+            loads: &[UnicastLoad {
+                label: "one POST every 10 ms",
+                short: "100 per second",
+                per_second: Some(100.0),
+                ..POSTS
+            }],
+            against: &["nchan", FLOOR],
+        },
+    },
+    Scenario {
+        name: "unicast-one-redis",
+        question: "How long does one event take when the server has nothing else to do, published in Redis?",
+        tls: None,
+        play: Play::Unicast {
+            streams: Some(1),
+            loads: &[UnicastLoad {
+                label: "one message every 10 ms",
+                short: "100 per second",
+                per_second: Some(100.0),
+                ..MESSAGES
+            }],
+            against: &[FLOOR],
         },
     },
     Scenario {
@@ -245,6 +360,8 @@ impl Scale {
         rounds_most: 5,
         events_divisor: 1,
         keepalive_seconds: 60,
+        unicast_seconds: 3.0,
+        unicast_rounds: 3,
         peers_most: usize::MAX,
     };
     pub(crate) const QUICK: Self = Self {
@@ -253,6 +370,8 @@ impl Scale {
         rounds_most: 2,
         events_divisor: 2,
         keepalive_seconds: 15,
+        unicast_seconds: 0.5,
+        unicast_rounds: 1,
         peers_most: 2,
     };
 }

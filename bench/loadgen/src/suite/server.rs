@@ -205,10 +205,18 @@ impl Places {
 impl Server {
     /// A Redis server of our own. It runs beside the clients: only the load that it causes in Fantail is measured.
     pub(crate) fn redis() -> anyhow::Result<Self> {
+        Self::redis_at(18_260)
+    }
+
+    pub(crate) fn redis_at(port: u16) -> anyhow::Result<Self> {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "TERM", "redis-server"]);
-        command.args(["--port", "18260", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-        let target = target("redis", "http://127.0.0.1:18260/", "redis://127.0.0.1:18260/fantail:{channel}")?;
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        let target = target(
+            "redis",
+            &format!("http://127.0.0.1:{port}/"),
+            &format!("redis://127.0.0.1:{port}/fantail:{{channel}}"),
+        )?;
         Self::start(command, target, Port::Own).context("redis is needed here: apt-get install redis-server")
     }
 

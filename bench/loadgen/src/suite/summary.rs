@@ -117,9 +117,13 @@ fn section(out: &mut String, title: &str, lines: &[String]) {
     }
 }
 
-/// The charts with values: an overview, one of latencies, and one of streams over TLS.
+/// The charts with values: an overview, one of latencies, and those of streams over TLS and of events for one stream.
 fn charts(findings: &Findings) -> Vec<(&'static str, Vec<Panel>)> {
     let ratios = |title, what| Panel { title, bars: ratio_bars(findings, what, &["steady-floor", "steady-peers"]) };
+    let unicast = |title, short| {
+        let what = format!("server CPU per event, {short}");
+        Panel { title, bars: ratio_bars(findings, &what, &["unicast-http"]) }
+    };
     let memory = Panel {
         title: "Memory of the whole server per idle stream",
         bars: value_bars(findings, WHOLE, "idle-one-channel"),
@@ -139,6 +143,13 @@ fn charts(findings: &Findings) -> Vec<(&'static str, Vec<Panel>)> {
             ],
         ),
         ("tls", vec![over_tls("Server CPU per delivery over TLS, Fantail = 1", "server CPU per delivery"), encrypted]),
+        (
+            "unicast",
+            vec![
+                unicast("Server CPU per event for one stream, 1 connection, Fantail = 1", "1 connection"),
+                unicast("Server CPU per event for one stream, 16 connections, Fantail = 1", "16 connections"),
+            ],
+        ),
     ];
     let shown = |(name, panels): (_, Vec<Panel>)| {
         let panels: Vec<_> = panels.into_iter().filter(|panel| panel.bars.len() > 1).collect();
