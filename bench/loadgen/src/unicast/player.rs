@@ -89,11 +89,7 @@ impl Player<'_> {
     fn play(mut self) -> anyhow::Result<UnicastRound> {
         let warm_up = self.options.warm_up.unwrap_or(self.setup.streams.count() as u64);
         let warm = self.publish_while(|player, _| player.delivered() < warm_up, u64::MAX)?;
-        let before = self.setup.streams.take_tally();
-        self.delivered_before = before.deliveries;
-        self.faults_before = self.faults_before.and(FaultCounts::of(&before));
-        self.gaps_before += before.gaps;
-        self.publisher.forget_answered();
+        self.forget_warm_up();
         let begin = self.read()?;
         let (events, seconds) = (self.options.events, self.options.seconds_most().map(Duration::from_secs_f64));
         let goes_on = |player: &Self, now: Instant| {
@@ -122,6 +118,15 @@ impl Player<'_> {
             self.publish(events_most)?;
             self.listen(TICK)?;
         }
+    }
+
+    /// Latency counts from here on; faults stay.
+    fn forget_warm_up(&mut self) {
+        let tally = self.setup.streams.take_tally();
+        self.delivered_before = tally.deliveries;
+        self.faults_before = self.faults_before.and(FaultCounts::of(&tally));
+        self.gaps_before += tally.gaps;
+        self.publisher.forget_answered();
     }
 
     fn publish(&mut self, events_most: u64) -> anyhow::Result<()> {

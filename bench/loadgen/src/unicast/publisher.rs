@@ -112,35 +112,53 @@ impl UnicastPublisher {
         undelivered: u64,
         due_nanos: impl Fn(u64) -> Option<u64>,
     ) -> anyhow::Result<u64> {
-        let published = match &mut self.form {
-            Form::Http(posts) => {
-                let mut published = 0;
-                while published < most
-                    && let Some(number) = posts.free(order.channel())
-                {
-                    let now = now_nanos();
-                    let event = order.next_event(due_nanos(published).unwrap_or(now));
-                    posts.begin(number, event, now);
-                    let connection = &mut self.connections[number];
-                    self.requests.write(event, connection.outgoing());
-                    connection.send()?;
-                    published += 1;
-                }
-                published
-            }
+        let published = match &self.form {
+            Form::Http(_) => self.publish_posts(order, most, &due_nanos)?,
             Form::Redis { in_flight_max } => {
                 let count = most.min(in_flight_max.saturating_sub(undelivered)).min(TOGETHER_MAX);
-                let connection = &mut self.connections[0];
-                for number in 0..count {
-                    let event = order.next_event(due_nanos(number).unwrap_or_else(now_nanos));
-                    self.requests.write(event, connection.outgoing());
-                }
-                connection.send()?;
+                self.publish_messages(order, count, &due_nanos)?;
                 count
             }
         };
         self.unanswered += published;
         Ok(published)
+    }
+
+    /// One event on each free connection.
+    fn publish_posts(
+        &mut self,
+        order: &mut Order,
+        most: u64,
+        due_nanos: &impl Fn(u64) -> Option<u64>,
+    ) -> anyhow::Result<u64> {
+        let Self { connections, requests, form: Form::Http(posts), .. } = self else { return Ok(0) };
+        let mut published = 0;
+        while published < most
+            && let Some(number) = posts.free(order.channel())
+        {
+            let now = now_nanos();
+            let event = order.next_event(due_nanos(published).unwrap_or(now));
+            posts.begin(number, event, now);
+            requests.write(event, connections[number].outgoing());
+            connections[number].send()?;
+            published += 1;
+        }
+        Ok(published)
+    }
+
+    /// All events in one write.
+    fn publish_messages(
+        &mut self,
+        order: &mut Order,
+        count: u64,
+        due_nanos: &impl Fn(u64) -> Option<u64>,
+    ) -> anyhow::Result<()> {
+        let connection = &mut self.connections[0];
+        for number in 0..count {
+            let event = order.next_event(due_nanos(number).unwrap_or_else(now_nanos));
+            self.requests.write(event, connection.outgoing());
+        }
+        connection.send()
     }
 
     /// A connection can be read or written again.
