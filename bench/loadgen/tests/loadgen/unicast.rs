@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use crate::floor::RunningFloor;
 use crate::program::{FinishedRun, loadgen};
+use crate::tls_front::TlsFront;
 use crate::toy_server::{Lie, ToyServer};
 
 const BROKEN: i32 = 3;
@@ -41,6 +42,17 @@ fn every_event_reaches_its_stream_once() {
         assert_eq!(outcome.number("/round/measured/events"), 5_000);
         assert_eq!(outcome.number("/round/answer_us/count"), 5_000);
     }
+}
+
+#[test]
+fn streams_may_be_encrypted() {
+    let server = ToyServer::start(Lie::None);
+    let front = TlsFront::before(&server.address);
+    let mut words = server.words();
+    words[1] = format!("https://{}/sse/{{channel}}", front.address);
+    let ca = front.ca();
+    let more = ["--streams", "5", "--warm-up", "0", "--events", "50", "--tls-ca", ca.to_str().unwrap()];
+    unicast(&words, &more).assert_clean(50);
 }
 
 #[test]
