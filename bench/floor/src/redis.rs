@@ -14,7 +14,7 @@ use crate::streams::Streams;
 
 const PREFIX: &[u8] = b"fantail:";
 const FOLLOW: &[u8] = b"*2\r\n$10\r\nPSUBSCRIBE\r\n$9\r\nfantail:*\r\n";
-/// What each message begins with, up to the length of its channel's name.
+/// The beginning of each message, up to the length of its channel's name.
 const MESSAGE: &[u8] = b"*4\r\n$8\r\npmessage\r\n$9\r\nfantail:*\r\n";
 const CONFIRMED: &[u8] = b"*3\r\n$10\r\npsubscribe\r\n$9\r\nfantail:*\r\n:1\r\n";
 /// Longer messages end the run.

@@ -59,7 +59,7 @@ pub(crate) struct ScenarioLoad {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct UnicastLoad {
     pub(crate) label: &'static str,
-    /// What tells it from the others of its scenario.
+    /// The difference from the others of its scenario.
     pub(crate) short: &'static str,
     pub(crate) way: UnicastWay,
     /// The rate of an open loop; `None` for a closed one.

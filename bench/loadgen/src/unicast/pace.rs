@@ -36,7 +36,7 @@ pub(crate) struct LoadOptions {
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) publish_connections: u32,
 
-    /// What must have come before the next POST goes out on a connection
+    /// The condition for the next POST on a connection
     #[arg(long, value_enum, default_value_t)]
     pub(crate) wait_for: WaitFor,
 
@@ -53,7 +53,7 @@ pub(crate) struct LoadOptions {
     pub(crate) deadline: u64,
 }
 
-/// What a publishing connection waits for.
+/// The condition for the next POST on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum WaitFor {
@@ -64,7 +64,7 @@ pub(crate) enum WaitFor {
     Both,
 }
 
-/// When the next event goes out.
+/// The time of the next event.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum UnicastPace {
     /// As soon as fewer than the most are under way.

@@ -45,7 +45,7 @@ struct Player<'a> {
     delivered_before: u64,
     faults_before: FaultCounts,
     gaps_before: u64,
-    /// What was done when something was last done, and when that was.
+    /// Deliveries and answers at the last progress, and its time.
     progress: (u64, Instant),
 }
 
