@@ -23,8 +23,11 @@ impl HostPolicy {
 
     /// Whether a request to this host, without its port, is meant for the listener.
     pub fn accepts(&self, host: &str) -> bool {
+        if self.any || is_address(host) {
+            return true;
+        }
         let name = canonical(host);
-        self.any || name == "localhost" || is_address(host) || self.names.contains(&name)
+        name == "localhost" || self.names.contains(&name)
     }
 }
 

@@ -426,7 +426,10 @@ fn settings_that_contradict_each_other_are_refused() {
         (&["--drain-window", "30s"], "--drain-window: drain_deadline (20s, default) must not be shorter"),
         (&["--listen", "127.0.0.1:8081"], "--listen: internal_listen (127.0.0.1:8081, default) must not take"),
         (&["--listen", "0.0.0.0:8081", "--access=open"], "must not take the same address and port"),
-        (&["--internal-listen", "0.0.0.0:8080", "--internal-tokens=/t=read"], "must not take the same address and port"),
+        (
+            &["--internal-listen", "0.0.0.0:8080", "--internal-tokens=/t=read"],
+            "must not take the same address and port",
+        ),
         (&["--listen", "0.0.0.0:8080"], "--listen: access (none, default) must be chosen (open if everyone"),
         (&["--listen", "[::ffff:10.0.0.1]:8080"], "must be chosen"),
         (&["--internal-listen", "0.0.0.0:8081"], "internal_tokens (none, default) must be given"),

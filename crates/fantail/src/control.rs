@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context;
 use fantail_config::{Config, ListenAddress, LogFormat};
 use fantail_feed::{Feed, MemoryFeed, RedisFeed, RedisSettings};
 use fantail_hub::{Hub, Publisher};
@@ -67,10 +68,12 @@ impl Control {
         if let Some(shard) = self.hosted.take() {
             local.spawn_local(shard);
         }
-        let result = local.block_on(&runtime, self.serve());
+        // As a task of its own it is looked at when it has something to do, and not at each turn of the shard.
+        let serving = local.spawn_local(self.serve());
+        let result = local.block_on(&runtime, serving).context("the control loop panicked; the reason stands above");
         // A name lookup may still be under way, and nobody needs its answer.
         runtime.shutdown_background();
-        result
+        result?
     }
 
     async fn serve(self) -> anyhow::Result<()> {

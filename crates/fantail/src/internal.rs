@@ -12,7 +12,7 @@ use fantail_telemetry::StatusClass;
 use fantail_wire::{ChannelName, Publication};
 use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
@@ -127,8 +127,8 @@ impl Internal {
 
     async fn route(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
         refuse_pages(&request)?;
-        check_host(&request)?;
-        refuse_other_names(&request, &self.hosts)?;
+        let host = check_host(&request)?;
+        refuse_other_names(&request, host.as_ref(), &self.hosts)?;
         let path = percent_decode_str(request.uri().path()).decode_utf8();
         let path = path.map_err(|_| Problem::field("path", "the path is not UTF-8"))?.into_owned();
         // The targets of `CONNECT` and `OPTIONS *` begin with no slash, and are not found.
@@ -309,11 +309,18 @@ impl Internal {
         if announced.is_some_and(|length| length > max) {
             return Err(too_long());
         }
-        match Limited::new(request.into_body(), max).collect().await {
-            Ok(body) => Ok(body.to_bytes().into()),
-            Err(error) if error.is::<LengthLimitError>() => Err(too_long()),
-            Err(error) => Err(Problem::field("body", format!("the body did not arrive whole: {error}"))),
+        let (mut body, mut whole) = (request.into_body(), Vec::new());
+        while let Some(frame) = body.frame().await {
+            let frame =
+                frame.map_err(|error| Problem::field("body", format!("the body did not arrive whole: {error}")))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if whole.len() + data.len() > max {
+                return Err(too_long());
+            }
+            // Most bodies come in one piece, which need not be copied.
+            if whole.is_empty() { whole = data.into() } else { whole.extend_from_slice(&data) }
         }
+        Ok(whole)
     }
 }
 

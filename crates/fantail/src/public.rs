@@ -237,17 +237,18 @@ fn for_publishers<B>(problem: Problem, request: &Request<B>) -> Problem {
 }
 
 /// Refuses a request without a `Host`, with two, or with one that names no host (RFC 9112, section 3.2): a proxy in
-/// between may have read it differently.
-pub(crate) fn check_host<B>(request: &Request<B>) -> Result<(), Problem> {
+/// between may have read it differently. Returns the host that it names.
+pub(crate) fn check_host<B>(request: &Request<B>) -> Result<Option<Authority>, Problem> {
     let mut hosts = request.headers().get_all(HOST).iter();
-    let is_host = |host: &http::HeaderValue| {
-        let authority = Authority::try_from(host.as_bytes());
-        host.is_empty() || authority.is_ok_and(|authority| !authority.as_str().contains('@'))
-    };
+    let refused = || Problem::field("host", "a request names one host in its Host header");
     match (hosts.next(), hosts.next()) {
-        (Some(host), None) if is_host(host) => Ok(()),
-        (None, _) if request.version() <= Version::HTTP_10 => Ok(()),
-        _ => Err(Problem::field("host", "a request names one host in its Host header")),
+        (Some(host), None) if host.is_empty() => Ok(None),
+        (Some(host), None) => {
+            let authority = Authority::try_from(host.as_bytes()).ok();
+            authority.filter(|authority| !authority.as_str().contains('@')).map(Some).ok_or_else(refused)
+        }
+        (None, _) if request.version() <= Version::HTTP_10 => Ok(None),
+        _ => Err(refused()),
     }
 }
 

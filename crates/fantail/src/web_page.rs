@@ -1,7 +1,7 @@
 //! Keeps web pages from the internal listener, which a browser on the same machine or network can reach.
 
 use fantail_access::HostPolicy;
-use http::header::{HOST, ORIGIN};
+use http::header::ORIGIN;
 use http::uri::Authority;
 use http::{Request, StatusCode};
 
@@ -27,11 +27,14 @@ pub(crate) fn refuse_pages<B>(request: &Request<B>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Refuses a request to a name that is not in `hosts`. A request without a host, as in HTTP/1.0, comes from no browser.
-pub(crate) fn refuse_other_names<B>(request: &Request<B>, hosts: &HostPolicy) -> Result<(), Problem> {
-    let in_header = request.headers().get(HOST).filter(|host| !host.is_empty());
-    let in_header = in_header.and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    let named = in_header.iter().chain(request.uri().authority()).map(Authority::host);
+/// Refuses a request whose `Host`, or target, is a name that is not in `hosts`. A request without a host, as in HTTP/1.0, comes from
+/// no browser.
+pub(crate) fn refuse_other_names<B>(
+    request: &Request<B>,
+    in_header: Option<&Authority>,
+    hosts: &HostPolicy,
+) -> Result<(), Problem> {
+    let named = in_header.into_iter().chain(request.uri().authority()).map(Authority::host);
     match named.into_iter().find(|host| !hosts.accepts(host)) {
         None => Ok(()),
         Some(host) => {
