@@ -187,9 +187,22 @@ impl ChannelLog {
 
     /// Entries above `cursor` and up to `to`, oldest first.
     pub(crate) fn range(&self, cursor: Position, to: Position) -> impl DoubleEndedIterator<Item = &LogEntry> {
-        let start = self.entries.partition_point(|e| e.position <= cursor);
-        let end = self.entries.partition_point(|e| e.position <= to).max(start);
+        let start = self.first_above(cursor);
+        let end = self.first_above(to).max(start);
         self.entries.range(start..end)
+    }
+
+    /// The index of the first entry above `position`. That is mostly the newest one, or none: a stream that keeps up reads there.
+    fn first_above(&self, position: Position) -> usize {
+        let len = self.entries.len();
+        let is_above = |at: usize| self.entries[at].position > position;
+        match len {
+            0 => 0,
+            _ if !is_above(len - 1) => len,
+            1 => 0,
+            _ if !is_above(len - 2) => len - 1,
+            _ => self.entries.partition_point(|entry| entry.position <= position),
+        }
     }
 
     /// The first gap above `cursor` and up to `to` that does not stand at one of `places`.

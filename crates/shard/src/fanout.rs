@@ -98,6 +98,11 @@ pub(crate) fn fan_out(
 }
 
 impl Batch {
+    /// Without entries, and for nobody.
+    pub(crate) fn empty() -> Self {
+        Self { from: Position::ORIGIN, to: Position::ORIGIN, entries: Vec::new() }
+    }
+
     /// The first entry's place. Without entries nobody is plain: something was evicted before it could be sent.
     fn first(&self) -> Position {
         self.entries.first().map_or(Position::ORIGIN, |entry| entry.position)

@@ -14,6 +14,8 @@ pub(crate) struct Passes {
     queue: VecDeque<u32>,
     /// Reused between slices.
     tally: PassTally,
+    /// The memory of a pass that is over, for the next one: an event for one stream allocates nothing.
+    spare: Option<Box<Pass>>,
 }
 
 /// A pass under way with the entries it delivers.
@@ -66,7 +68,7 @@ impl Passes {
 
     /// Goes on with a channel's pass, or begins one. True when it is done.
     fn go_on(&mut self, streams: &mut Streams, slot: u32, slice: &mut Slice) -> bool {
-        if !begin(streams, slot) {
+        if !self.begin(streams, slot) {
             return true;
         }
         let (now, tally) = (streams.clock.now(), &mut self.tally);
@@ -116,36 +118,43 @@ impl Passes {
 
     fn finish(&mut self, streams: &mut Streams, slot: u32) {
         let channel = streams.channels_mut().get_mut(slot);
-        channel.pass = None;
+        if let Some(mut pass) = channel.pass.take() {
+            // Frames are let go of at once.
+            pass.batch.entries.clear();
+            self.spare = Some(pass);
+        }
         channel.queued = false;
         if std::mem::take(&mut channel.again) {
             self.queue(streams, slot);
         }
     }
-}
 
-/// Takes what is new out of the channel's log, unless a pass is under way. False if there is nothing to deliver.
-fn begin(streams: &mut Streams, slot: u32) -> bool {
-    let channel = streams.channels().get(slot);
-    if channel.pass.is_some() {
-        return true;
+    /// Takes what is new out of the channel's log, unless a pass is under way. False if there is nothing to deliver.
+    fn begin(&mut self, streams: &mut Streams, slot: u32) -> bool {
+        let channel = streams.channels().get(slot);
+        if channel.pass.is_some() {
+            return true;
+        }
+        let watermark = streams.hub().watermark(channel.join.channel.lane()).position;
+        let mut pass = self.spare.take().unwrap_or_else(|| Box::new(Pass { next: 0, batch: Batch::empty() }));
+        let entries = &mut pass.batch.entries;
+        let reading = channel.join.channel.read(channel.delivered, watermark, READ_LIMIT, entries);
+        let floor = reading.floor.position;
+        let is_nothing = entries.is_empty() && floor <= channel.delivered;
+        let channel = streams.channels_mut().get_mut(slot);
+        if is_nothing {
+            channel.delivered = channel.delivered.max(watermark);
+            self.spare = Some(pass);
+            return false;
+        }
+        // A batch that was cut short goes to its last entry, and the next pass goes on from there.
+        channel.again |= !reading.complete;
+        pass.batch.to = entries.last().filter(|_| !reading.complete).map_or(watermark, |last| last.position);
+        // A stream below the floor has missed something: it is not plain, and `catch_up` decides.
+        pass.batch.from = channel.delivered.max(floor);
+        pass.next = channel.subscribers.len();
+        channel.pass = Some(pass);
+        streams.counters().passes.add(1);
+        true
     }
-    let watermark = streams.hub().watermark(channel.join.channel.lane()).position;
-    let mut entries = Vec::new();
-    let reading = channel.join.channel.read(channel.delivered, watermark, READ_LIMIT, &mut entries);
-    let floor = reading.floor.position;
-    let is_nothing = entries.is_empty() && floor <= channel.delivered;
-    let channel = streams.channels_mut().get_mut(slot);
-    if is_nothing {
-        channel.delivered = channel.delivered.max(watermark);
-        return false;
-    }
-    // A batch that was cut short goes to its last entry, and the next pass goes on from there.
-    channel.again |= !reading.complete;
-    let to = entries.last().filter(|_| !reading.complete).map_or(watermark, |last| last.position);
-    // A stream below the floor has missed something: it is not plain, and `catch_up` decides.
-    let batch = Batch { from: channel.delivered.max(floor), to, entries };
-    channel.pass = Some(Box::new(Pass { next: channel.subscribers.len(), batch }));
-    streams.counters().passes.add(1);
-    true
 }
