@@ -31,6 +31,7 @@ use crate::memory::{self, MemoryBound};
 use crate::revocations;
 use crate::running_node::RunningNode;
 use crate::shard_thread::{self, HostedShard, ShardHandle};
+use crate::supervisor::Supervisor;
 use crate::tls::TlsServer;
 
 /// The parts of the control thread.
@@ -78,6 +79,7 @@ impl Control {
 
     async fn serve(self) -> anyhow::Result<()> {
         let signals = drain::Signals::install()?;
+        let supervisor = Arc::new(Supervisor::from_environment()?);
         let config = self.config;
         let ControlListeners {
             public,
@@ -102,7 +104,7 @@ impl Control {
             metrics: self.metrics,
             admission: self.admission,
             memory: self.memory,
-            shards: commands,
+            shards: commands.clone(),
         });
         tokio::spawn(interest::mind(Arc::clone(&node), config.feed.linger));
         tokio::spawn(interest::sweep(Arc::clone(&node)));
@@ -112,7 +114,7 @@ impl Control {
         let health = Arc::new(Health::new(Arc::clone(&node), draining_out));
         let files = Arc::new(self.files);
         files.tell_expiry();
-        hangup::read_again(Arc::clone(&node), Arc::clone(&files))?;
+        hangup::read_again(Arc::clone(&node), Arc::clone(&files), Arc::clone(&supervisor))?;
         let (internal_access, internal_tls) = (Arc::clone(&files.internal_access), files.internal_tls.clone());
         tokio::spawn(read_files_again(files, Arc::clone(&node)));
         let (socket, address) = internal;
@@ -135,7 +137,10 @@ impl Control {
         }
         // Its lines are for a person; the log tells the same to a collector of JSON.
         .tell(config.logging.log_format == LogFormat::Text);
-        drain::serve_until_signal(signals, self.shards, draining, config.drain).await
+        supervisor.tell_ready().await;
+        let alive = Arc::clone(&supervisor);
+        tokio::spawn(async move { alive.tell_alive(commands).await });
+        drain::serve_until_signal(signals, self.shards, draining, config.drain, &supervisor).await
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::shard_thread::ShardHandle;
+use crate::supervisor::Supervisor;
 
 /// The signals that end the process.
 pub(crate) struct Signals {
@@ -47,6 +48,7 @@ pub(crate) async fn serve_until_signal(
     mut shards: Vec<ShardHandle>,
     draining: watch::Sender<bool>,
     times: Drain,
+    supervisor: &Supervisor,
 ) -> anyhow::Result<()> {
     let Drain { drain_delay: delay, drain_window: window, drain_deadline: deadline } = times;
     let signal = tokio::select! {
@@ -54,6 +56,7 @@ pub(crate) async fn serve_until_signal(
         ended = any_shard_ends(&mut shards) => return ended,
     };
     draining.send_replace(true);
+    supervisor.tell_stopping().await;
     if signal == SignalKind::terminate() && !delay.is_zero() {
         info!(?delay, "draining: not ready any more, accepting for the drain delay");
         tokio::select! {

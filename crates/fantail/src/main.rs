@@ -48,6 +48,7 @@ mod shard_thread;
 mod stream_places;
 mod subscribe_command;
 mod subscribe_request;
+mod supervisor;
 mod tls;
 mod token_command;
 mod unflushed;

@@ -14,5 +14,6 @@ mod publish;
 mod running;
 mod serve;
 mod subscribe;
+mod systemd;
 mod tls;
 mod token;
