@@ -13,6 +13,7 @@ use crate::cli::format_of;
 use crate::control::{Control, ControlListeners, FilesInUse};
 use crate::descriptors::{ConnectionsMax, connections_max};
 use crate::hub_settings::{hub_settings, shard_settings};
+use crate::inherited_sockets::InheritedSockets;
 use crate::internal_access::InternalAccess;
 use crate::listener::{Listeners, PublicListener};
 use crate::memory::MemoryBound;
@@ -47,7 +48,8 @@ pub(crate) fn serve(mut config: Config) -> anyhow::Result<()> {
     let internal_tls = TlsServer::internal(&config.internal)?.map(Arc::new);
 
     // Everything is checked; from here on sockets are bound.
-    let Listeners { public: listeners, internal, health, files: socket_files } = Listeners::bind(&config)?;
+    let Listeners { public: listeners, internal, health, files: socket_files } =
+        Listeners::bind(&config, InheritedSockets::take()?)?;
     let served = |listener: &PublicListener| Served { address: listener.address.clone(), is_tls: listener.is_tls };
     let served = listeners.iter().map(served).collect();
     let parts = SharedParts {

@@ -1,13 +1,14 @@
-//! Listening sockets, bound before any thread starts.
+//! Listening sockets, bound before any thread starts, or taken over from systemd.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use fantail_config::{Config, Internal, ListenAddress};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+use crate::inherited_sockets::InheritedSockets;
 use crate::listening_socket::{BoundSocket, SocketFile, StagedSocket, bind_unix};
 
 /// Connections that the kernel completes and holds; it cuts the number to `net.core.somaxconn`.
@@ -37,10 +38,10 @@ pub(crate) struct PublicListener {
 }
 
 impl Listeners {
-    /// Binds all of them, or none.
-    pub(crate) fn bind(config: &Config) -> anyhow::Result<Self> {
+    /// Binds all of them, or none. A listener whose address is among the inherited sockets takes those.
+    pub(crate) fn bind(config: &Config, inherited: InheritedSockets) -> anyhow::Result<Self> {
         let Internal { internal_listen, health_listen, .. } = &config.internal;
-        let mut binding = Binding { config, ipv4_ports: ipv4_ports(config), files: Vec::new() };
+        let mut binding = Binding { config, inherited, ipv4_ports: ipv4_ports(config), files: Vec::new() };
         let plain = config.public.listen.iter().map(|address| ("listen", address));
         let encrypted = config.tls.tls_listen.iter().map(|address| ("tls_listen", address));
         let public = plain.chain(encrypted).map(|(setting, address)| {
@@ -55,6 +56,7 @@ impl Listeners {
         };
         let internal = control("internal_listen", internal_listen)?;
         let health = health_listen.as_ref().map(|address| control("health_listen", address)).transpose()?;
+        binding.inherited.none_is_left()?;
         // Nothing can fail any more, so names may be taken from another process now.
         let files = binding.files.into_iter().map(StagedSocket::take_name).collect::<anyhow::Result<_>>()?;
         Ok(Self { public, internal, health, files })
@@ -63,6 +65,7 @@ impl Listeners {
 
 struct Binding<'a> {
     config: &'a Config,
+    inherited: InheritedSockets,
     /// The ports on which a socket of IPv6 must leave those of IPv4 alone.
     ipv4_ports: Vec<u16>,
     files: Vec<StagedSocket>,
@@ -84,6 +87,10 @@ impl Binding<'_> {
     /// a unix socket, and the first of them that comes gets the connection.
     fn bind_public(&mut self, address: &ListenAddress) -> anyhow::Result<(Vec<BoundSocket>, ListenAddress)> {
         let (workers, send_buffer_bytes) = (self.config.engine.workers, self.config.streams.send_buffer_bytes);
+        let inherited = self.inherited.bound_to(address);
+        if !inherited.is_empty() {
+            return Ok((share_out(&inherited, workers, send_buffer_bytes)?, address.clone()));
+        }
         let mut address = match address {
             ListenAddress::Ip(address) => *address,
             ListenAddress::Unix(path) => {
@@ -113,6 +120,11 @@ impl Binding<'_> {
 
     /// Binds a listener of the control thread, which no other process shares.
     fn bind_control(&mut self, address: &ListenAddress) -> anyhow::Result<(BoundSocket, ListenAddress)> {
+        let mut inherited = self.inherited.bound_to(address);
+        ensure!(inherited.len() <= 1, "systemd passed several sockets, and one thread serves this address");
+        if let Some(socket) = inherited.pop() {
+            return Ok((socket, address.clone()));
+        }
         match address {
             ListenAddress::Unix(path) => Ok((BoundSocket::Unix(self.bind_unix(path)?.into()), address.clone())),
             ListenAddress::Ip(address) => {
@@ -146,6 +158,20 @@ impl Binding<'_> {
     }
 }
 
+/// Gives each worker a socket that systemd bound. Workers share what is fewer than they are. A socket without a worker would
+/// hold connections that nobody accepts.
+fn share_out(sockets: &[BoundSocket], workers: usize, send_buffer_bytes: usize) -> anyhow::Result<Vec<BoundSocket>> {
+    let count = sockets.len();
+    ensure!(count <= workers, "systemd passed {count} sockets, which is more than workers ({workers})");
+    for socket in sockets {
+        match socket {
+            BoundSocket::Ip(socket) => configure(&SockRef::from(socket), send_buffer_bytes)?,
+            BoundSocket::Unix(socket) => SockRef::from(socket).set_send_buffer_size(send_buffer_bytes)?,
+        }
+    }
+    Ok(sockets.iter().cycle().take(workers).map(BoundSocket::share).collect::<Result<_, _>>()?)
+}
+
 /// Every accepted socket inherits this from its listener, without a system call of its own. The kernel doubles the size
 /// of the send buffer. Without a bound, megabytes of kernel memory would hide a stopped reader.
 fn configure(socket: &Socket, send_buffer_bytes: usize) -> std::io::Result<()> {
@@ -157,4 +183,43 @@ fn configure(socket: &Socket, send_buffer_bytes: usize) -> std::io::Result<()> {
 
 fn cannot_listen(setting: &str, address: &ListenAddress) -> String {
     format!("cannot listen on {address} (setting {setting})")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
+
+    use super::*;
+
+    fn sockets(count: usize) -> Vec<BoundSocket> {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let bind = |_| {
+            let socket = bind(address, true).unwrap();
+            socket.listen(BACKLOG).unwrap();
+            BoundSocket::Ip(socket.into())
+        };
+        (0..count).map(bind).collect()
+    }
+
+    fn address(socket: &BoundSocket) -> SocketAddr {
+        let BoundSocket::Ip(socket) = socket else { panic!("it is bound to an address") };
+        socket.local_addr().unwrap()
+    }
+
+    #[test]
+    fn workers_share_inherited_sockets_and_each_socket_has_a_worker() {
+        let inherited = sockets(2);
+        let [first, second] = [address(&inherited[0]), address(&inherited[1])];
+        let shared = share_out(&inherited, 3, 65_536).unwrap();
+        assert_eq!(shared.iter().map(address).collect::<Vec<_>>(), [first, second, first]);
+        let told = share_out(&inherited, 1, 65_536).err().unwrap().to_string();
+        assert_eq!(told, "systemd passed 2 sockets, which is more than workers (1)");
+    }
+
+    #[test]
+    fn inherited_sockets_get_the_options_of_bound_ones() {
+        let shared = share_out(&sockets(1), 1, 65_536).unwrap();
+        let BoundSocket::Ip(socket) = &shared[0] else { panic!("it is bound to an address") };
+        assert!(SockRef::from(socket).tcp_nodelay().unwrap() && SockRef::from(socket).keepalive().unwrap());
+    }
 }

@@ -21,6 +21,7 @@ mod health;
 mod health_command;
 mod http_client;
 mod hub_settings;
+mod inherited_sockets;
 mod intake;
 mod interest;
 mod internal;

@@ -1,10 +1,14 @@
 //! A service under systemd. The test plays systemd with real sockets.
 
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::process::Stdio;
 
 use fantail_testkit::{Fantail, PATIENCE, Signal, SseClient};
 use tempfile::TempDir;
 use tokio::net::UnixDatagram;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::node::{FANTAIL, publish};
@@ -89,4 +93,40 @@ async fn a_notify_socket_that_nobody_reads_is_a_fault_at_start() {
     let (status, output) = Fantail::run_to_end(FANTAIL, &arguments, &variables).await.unwrap();
     assert_eq!(status.code(), Some(1), "{output:?}");
     assert!(output.stderr.contains("cannot use NOTIFY_SOCKET"), "{}", output.stderr);
+}
+
+/// Starts a node as a service behind a socket unit: descriptor 3 is the socket, and the variables say so.
+fn start_with_socket(socket: &TcpListener, arguments: &[&str]) -> Child {
+    let script = "export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&0 </dev/null";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, FANTAIL, "serve", "--internal-listen", "127.0.0.1:0"]).args(arguments);
+    command.stdin(OwnedFd::from(socket.try_clone().unwrap())).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.kill_on_drop(true).spawn().unwrap()
+}
+
+/// 1. systemd listens, and a client connects before there is a node.
+/// 2. The node comes and takes the socket: the client gets its stream.
+/// 3. The node is gone, and another client connects.
+/// 4. The next node gives that client its stream.
+#[tokio::test]
+async fn clients_of_a_socket_unit_wait_for_the_node_and_are_not_refused() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    for _ in 0..2 {
+        let client = tokio::spawn(SseClient::connect(address, "/sse/a"));
+        let mut node = start_with_socket(&socket, &["--listen", &address.to_string()]);
+        assert_eq!(timeout(PATIENCE, client).await.unwrap().unwrap().unwrap().status(), 200);
+        node.kill().await.unwrap();
+    }
+}
+
+/// Its clients would wait for ever.
+#[tokio::test]
+async fn a_socket_that_no_setting_names_ends_the_start() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let node = start_with_socket(&socket, &["--listen", "127.0.0.1:0"]);
+    let output = timeout(PATIENCE, node.wait_with_output()).await.unwrap().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains(&format!("systemd passed a socket of {}", socket.local_addr().unwrap())), "{told}");
 }
