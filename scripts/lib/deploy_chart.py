@@ -53,6 +53,15 @@ REFUSED = {
     "redis.url=redis://a,access=token,tokenKeys.existingSecret=b,tokenKeys.algorithm=none": "algorithm",
     "redis.url=redis://a,access=open,settings.access=token": "access",
     "redis.url=redis://a,access=token,settings.token_secret=secret": "token_secret",
+    "redis.url=redis://a,access=open,tls.clientCa.existingSecret=b": "without tls.existingSecrets",
+    "redis.url=redis://a,access=open,tls.existingSecrets={b},tls.ticketKeys.existingSecret=c": "go together",
+    "redis.url=redis://a,access=open,tls.existingSecrets={B/c}": "existingSecrets",
+    "redis.url=redis://a,access=certificate,tls.existingSecrets={b}": "tls.clientCa",
+    "redis.url=redis://a,access=open,settings.tls_cert=c": "tls_cert",
+    "redis.url=redis://a,access=open,internal.tls.clientCaKey=ca.crt": "which is empty",
+    "replicas=1,access=open,autoscaling.enabled=true": "autoscaling needs",
+    "redis.url=redis://a,access=open,kind=DaemonSet,autoscaling.enabled=true": "autoscaling needs",
+    "redis.url=redis://a,access=open,autoscaling.enabled=true,autoscaling.minReplicas=20": "minReplicas",
     "redis.url=redis://a,internal.exposed=true,hostNetwork=true": "hostNetwork",
     "redis.url=redis://a,hostNetwork=true,sysctls[0].name=a,sysctls[0].value=b": "sysctls",
 }
@@ -143,18 +152,29 @@ def make_secrets(directory):
         (directory / "internal-tokens" / name).write_text(name * 16 + "\n")
 
 
+def make_tls_secrets(directory, pair):
+    for secret in ["tls/events.example.com", "tls/events.example.org", "tls-client-ca", "internal-tls", "tls-ticket-keys"]:
+        (directory / secret).mkdir(parents=True)
+        for name in ["tls.crt", "tls.key", "ca.crt"]:
+            if not secret.startswith("tls/") or name != "ca.crt":
+                (directory / secret / name).write_bytes((pair / name).read_bytes())
+    for name in ["today", "yesterday"]:
+        (directory / "tls-ticket-keys" / name).write_bytes(os.urandom(80))
+
+
 def check_program(container, file, directory):
     """The program starts with the arguments and the file of the pod, but for addresses and places."""
     config = directory / "fantail.toml"
     config.write_text(file)
     arguments = []
     for argument in container["args"]:
-        argument = re.sub(r"^(--(?:internal-|health-)?listen)=.*", r"\1=127.0.0.1:0", argument)
+        argument = re.sub(r"^(--(?:internal-|health-|tls-)?listen)=.*", r"\1=127.0.0.1:0", argument)
         argument = argument.replace("/etc/fantail/", f"{directory}/")
         # Nobody listens there; the program starts all the same, and is not ready.
         arguments.append(re.sub(r"^(--redis-url=\w+://(?:\w+@)?).*", r"\g<1>127.0.0.1:1", argument))
     environment = {variable["name"]: "redis://127.0.0.1:1" for variable in container.get("env", [])}
     make_secrets(directory)
+    make_tls_secrets(directory, directory / "redis-tls")
     process = subprocess.Popen(
         [PROGRAM, *arguments], env=os.environ | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

@@ -38,6 +38,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{/* The port for clients: its name, and its number. */}}
+{{- define "fantail.port" -}}
+{{- if .Values.tls.existingSecrets }}tls{{ else }}public{{ end -}}
+{{- end -}}
+{{- define "fantail.portNumber" -}}
+{{- if .Values.tls.existingSecrets }}{{ .Values.ports.tls }}{{ else }}{{ .Values.ports.public }}{{ end -}}
+{{- end -}}
+
 {{/* Milliseconds of a duration such as "1m 30s" or "500ms". */}}
 {{- define "fantail.milliseconds" -}}
 {{- $units := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 -}}
@@ -117,6 +125,25 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail "sysctls are those of the node with hostNetwork: set them there" -}}
 {{- end -}}
 {{- if not .Values.access -}}
-{{- fail "access says who may read, and others than the pod reach its port: set it to open, token, origin, token+origin or proxy (docs/access.md)" -}}
+{{- fail "access says who may read, and others than the pod reach its port: set it to open, token, origin, token+origin, proxy or certificate (docs/access.md)" -}}
+{{- end -}}
+{{- $tls := .Values.tls -}}
+{{- if and (not $tls.existingSecrets) (or $tls.clientCa.existingSecret $tls.ticketKeys.existingSecret) -}}
+{{- fail "tls.clientCa and tls.ticketKeys are of no use without tls.existingSecrets" -}}
+{{- end -}}
+{{- if ne (empty $tls.ticketKeys.existingSecret) (empty $tls.ticketKeys.keys) -}}
+{{- fail "tls.ticketKeys.existingSecret and tls.ticketKeys.keys go together" -}}
+{{- end -}}
+{{- if and (eq .Values.access "certificate") (not $tls.clientCa.existingSecret) -}}
+{{- fail "access certificate needs tls.clientCa.existingSecret: the authorities that sign certificates of clients" -}}
+{{- end -}}
+{{- if and .Values.internal.tls.clientCaKey (not .Values.internal.tls.existingSecret) -}}
+{{- fail "internal.tls.clientCaKey is a key of internal.tls.existingSecret, which is empty" -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (or (ne .Values.kind "Deployment") (and (not $redis.url) (not $redis.urlKey))) -}}
+{{- fail "autoscaling needs kind=Deployment and Redis" -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) -}}
+{{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas" -}}
 {{- end -}}
 {{- end -}}

@@ -37,7 +37,19 @@ spec:
       args:
         - serve
         - --config=/etc/fantail/fantail.toml
+        {{- if $v.tls.existingSecrets }}
+        - --listen=127.0.0.1:{{ $v.ports.public }}
+        - --tls-listen={{ $v.bindAddress }}:{{ $v.ports.tls }}
+        - --tls-directory=/etc/fantail/tls
+        {{- with $v.tls.clientCa }}{{ if .existingSecret }}
+        - --tls-client-ca=/etc/fantail/tls-client-ca/{{ .key }}
+        {{- end }}{{ end }}
+        {{- range $v.tls.ticketKeys.keys }}
+        - --tls-ticket-keys=/etc/fantail/tls-ticket-keys/{{ . }}
+        {{- end }}
+        {{- else }}
         - --listen={{ $v.bindAddress }}:{{ $v.ports.public }}
+        {{- end }}
         - --health-listen={{ $v.bindAddress }}:{{ $v.ports.health }}
         - --access={{ $v.access }}
         {{- if $v.tokenKeys.existingSecret }}
@@ -53,6 +65,15 @@ spec:
         {{- end }}
         {{- else }}
         - --internal-listen=127.0.0.1:{{ $v.ports.internal }}
+        {{- end }}
+        {{- with $v.internal.tls }}
+        {{- if .existingSecret }}
+        - --internal-tls-cert=/etc/fantail/internal-tls/tls.crt
+        - --internal-tls-key=/etc/fantail/internal-tls/tls.key
+        {{- end }}
+        {{- with .clientCaKey }}
+        - --internal-tls-client-ca=/etc/fantail/internal-tls/{{ . }}
+        {{- end }}
         {{- end }}
         {{- with $v.redis.url }}
         - --redis-url={{ . }}
@@ -86,10 +107,10 @@ spec:
         {{- with $v.extraEnv }}{{ toYaml . | nindent 8 }}{{ end }}
       {{- end }}
       ports:
-        - name: public
-          containerPort: {{ $v.ports.public }}
+        - name: {{ include "fantail.port" . }}
+          containerPort: {{ include "fantail.portNumber" . }}
           {{- if $v.hostNetwork }}
-          hostPort: {{ $v.ports.public }}
+          hostPort: {{ include "fantail.portNumber" . }}
           {{- else if $v.hostPort }}
           hostPort: {{ $v.hostPort }}
           {{- end }}
@@ -115,6 +136,18 @@ spec:
       securityContext: {{- toYaml $v.securityContext | nindent 8 }}
       volumeMounts:
         - { name: settings, mountPath: /etc/fantail/fantail.toml, subPath: fantail.toml, readOnly: true }
+        {{- range $number, $secret := $v.tls.existingSecrets }}
+        - { name: tls-{{ $number }}, mountPath: {{ printf "/etc/fantail/tls/%s" $secret | quote }}, readOnly: true }
+        {{- end }}
+        {{- if $v.tls.clientCa.existingSecret }}
+        - { name: tls-client-ca, mountPath: /etc/fantail/tls-client-ca, readOnly: true }
+        {{- end }}
+        {{- if $v.tls.ticketKeys.existingSecret }}
+        - { name: tls-ticket-keys, mountPath: /etc/fantail/tls-ticket-keys, readOnly: true }
+        {{- end }}
+        {{- if $v.internal.tls.existingSecret }}
+        - { name: internal-tls, mountPath: /etc/fantail/internal-tls, readOnly: true }
+        {{- end }}
         {{- if $v.tokenKeys.existingSecret }}
         - { name: token-keys, mountPath: /etc/fantail/token-keys, readOnly: true }
         {{- end }}
@@ -133,6 +166,20 @@ spec:
     - name: settings
       configMap:
         name: {{ include "fantail.fullname" . }}
+    {{- range $number, $secret := $v.tls.existingSecrets }}
+    - name: tls-{{ $number }}
+      secret:
+        secretName: {{ $secret }}
+        defaultMode: 0440
+    {{- end }}
+    {{- range $name, $secret := dict "tls-client-ca" $v.tls.clientCa.existingSecret "tls-ticket-keys" $v.tls.ticketKeys.existingSecret "internal-tls" $v.internal.tls.existingSecret }}
+    {{- with $secret }}
+    - name: {{ $name }}
+      secret:
+        secretName: {{ . }}
+        defaultMode: 0440
+    {{- end }}
+    {{- end }}
     {{- with $v.tokenKeys.existingSecret }}
     - name: token-keys
       secret:
@@ -162,13 +209,20 @@ spec:
         defaultMode: 0440
     {{- end }}
     {{- with $v.extraVolumes }}{{ toYaml . | nindent 4 }}{{ end }}
-  {{- if and $v.spreadOverNodes (eq $v.kind "Deployment") }}
+  {{- $spreadOverNodes := and $v.spreadOverNodes (eq $v.kind "Deployment") }}
+  {{- $selector := dict "labelSelector" (dict "matchLabels" (include "fantail.selector" . | fromYaml)) }}
+  {{- if or $spreadOverNodes $v.topologySpreadConstraints }}
   topologySpreadConstraints:
+    {{- range $v.topologySpreadConstraints }}
+    - {{- toYaml (merge . $selector) | nindent 6 }}
+    {{- end }}
+    {{- if $spreadOverNodes }}
     - maxSkew: 1
       topologyKey: kubernetes.io/hostname
       whenUnsatisfiable: ScheduleAnyway
       labelSelector:
         matchLabels: {{- include "fantail.selector" . | nindent 10 }}
+    {{- end }}
   {{- end }}
   {{- with $v.nodeSelector }}
   nodeSelector: {{- toYaml . | nindent 4 }}
