@@ -145,17 +145,21 @@ impl Binding<'_> {
     }
 
     fn bind_ip(&self, address: SocketAddr, shared: bool) -> std::io::Result<Socket> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(shared)?;
-        socket.set_nonblocking(true)?;
         // `[::]` alone takes connections of IPv4 as well, where the system says so.
-        if address.is_ipv6() && self.ipv4_ports.contains(&address.port()) {
-            socket.set_only_v6(true)?;
-        }
-        socket.bind(&address.into())?;
-        Ok(socket)
+        bind(address, shared, address.is_ipv6() && self.ipv4_ports.contains(&address.port()))
     }
+}
+
+fn bind(address: SocketAddr, shared: bool, is_ipv6_alone: bool) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.set_nonblocking(true)?;
+    if is_ipv6_alone {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 /// Gives each worker a socket that systemd bound. Workers share what is fewer than they are. A socket without a worker would
@@ -194,7 +198,7 @@ mod tests {
     fn sockets(count: usize) -> Vec<BoundSocket> {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let bind = |_| {
-            let socket = bind(address, true).unwrap();
+            let socket = bind(address, true, false).unwrap();
             socket.listen(BACKLOG).unwrap();
             BoundSocket::Ip(socket.into())
         };

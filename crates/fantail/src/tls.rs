@@ -137,8 +137,9 @@ impl TlsServer {
         }
         files.check_none_is_lost(&older.read)?;
         let newer = Loaded::new(&files, &self.places, Some(&older))?;
-        info!(certificates = newer.certificates.len(), setting = self.places.setting, "the files for TLS have changed");
+        let certificates = newer.certificates.len();
         *self.loaded.write() = newer;
+        info!(certificates, setting = self.places.setting, "the files for TLS have changed");
         Ok(())
     }
 }
