@@ -4,6 +4,7 @@
 mod access;
 mod answers;
 mod chromium;
+mod conformance;
 #[path = "../common/keys.rs"]
 mod keys;
 mod nginx;
