@@ -1,9 +1,14 @@
-//! A page in a real headless Chromium, because only a browser knows what its `EventSource` does.
+//! A page in a real headless Chromium, or in Firefox, because only a browser knows what its `EventSource` does.
 //!
 //! Serves the page on a loopback port of its own and waits for its one report, a POST of JSON to `/result`. Waits on
 //! the first of: that report, the browser's early end, the deadline.
 
-use std::{net::SocketAddr, process::Command, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -17,6 +22,7 @@ use tokio::{
 use crate::{
     child::Child,
     error::{Doing, Error, Result},
+    firefox,
 };
 
 const REQUEST_BYTES_MAX: usize = 16 << 20;
@@ -56,6 +62,8 @@ pub struct Page {
     listener: TcpListener,
     addr: SocketAddr,
     arguments: Vec<String>,
+    /// Firefox runs it in place of Chromium, and trusts this authority.
+    firefox: Option<PathBuf>,
 }
 
 impl Page {
@@ -63,13 +71,20 @@ impl Page {
     pub async fn bind() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.doing("binding a port for the page")?;
         let addr = listener.local_addr().doing("asking for the page's address")?;
-        Ok(Self { listener, addr, arguments: Vec::new() })
+        Ok(Self { listener, addr, arguments: Vec::new(), firefox: None })
     }
 
     /// Adds a command line argument for the browser, for instance `--ignore-certificate-errors`.
     #[must_use]
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.into());
+        self
+    }
+
+    /// Lets Firefox run it, which trusts the authority in a PEM file.
+    #[must_use]
+    pub fn in_firefox(mut self, authority: PathBuf) -> Self {
+        self.firefox = Some(authority);
         self
     }
 
@@ -80,18 +95,28 @@ impl Page {
 
     /// Serves `html`, opens it and returns what it posts to `/result`. The browser is gone afterwards.
     pub async fn run(self, html: &str, deadline: Duration) -> Result<Value> {
-        let profile = TempDir::with_prefix("fantail-chromium-").doing("making a browser profile")?;
-        let mut command = Command::new("chromium");
-        command.args(FLAGS).arg(format!("--user-data-dir={}", profile.path().display()));
+        let profile = TempDir::with_prefix("fantail-browser-").doing("making a browser profile")?;
+        let url = format!("{}/", self.origin());
+        let mut command = match &self.firefox {
+            Some(authority) => firefox::command(profile.path(), &url, authority)?,
+            None => self.chromium(profile.path(), &url),
+        };
         // Its files in the common temporary directory are removed with the profile.
         command.env("TMPDIR", profile.path());
-        command.args(&self.arguments).arg(format!("{}/", self.origin()));
         // Declared after the profile and so dropped before it: no browser writes while it is removed.
-        let mut browser = Child::spawn("chromium", &mut command)?;
+        let mut browser = Child::spawn("the browser", &mut command)?;
         tokio::select! {
             report = serve(&self.listener, html) => report,
             failure = browser.find_in_output(deadline, "the page's report", |_| None) => failure,
         }
+    }
+}
+
+impl Page {
+    fn chromium(&self, profile: &Path, url: &str) -> Command {
+        let mut command = Command::new("chromium");
+        command.args(FLAGS).arg(format!("--user-data-dir={}", profile.display())).args(&self.arguments).arg(url);
+        command
     }
 }
 

@@ -12,6 +12,7 @@ pub mod client;
 pub mod dns_server;
 pub mod error;
 pub mod faulty_server;
+mod firefox;
 pub mod http;
 pub mod ledger;
 pub mod nginx;
