@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::bounded_server::BoundedServer;
 use crate::health::{Health, only_read};
+use crate::hosted_shard;
 use crate::internal_access::{InternalAccess, RequestRights};
 use crate::json_answer::json_answer;
 use crate::listening_socket::ListeningSocket;
@@ -200,6 +201,7 @@ impl Internal {
     ) -> Result<Answer, Problem> {
         let publication = publish_body::raw(channel, query, self.body(request).await?)?;
         let receipt = self.publish(rights, Ok(publication)).await?;
+        hosted_shard::deliver();
         Ok(json_answer(StatusCode::ACCEPTED, &ReceiptBody::from(&receipt)))
     }
 
@@ -207,6 +209,7 @@ impl Internal {
         match publish_body::json(&self.body(request).await?)? {
             Items::One(item) => {
                 let receipt = self.publish(rights, item).await?;
+                hosted_shard::deliver();
                 Ok(json_answer(StatusCode::ACCEPTED, &ReceiptBody::from(&receipt)))
             }
             Items::Many(items) => {

@@ -19,6 +19,7 @@ mod handshakes;
 mod hangup;
 mod health;
 mod health_command;
+mod hosted_shard;
 mod http_client;
 mod hub_settings;
 mod inherited_sockets;

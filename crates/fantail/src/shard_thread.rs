@@ -16,6 +16,7 @@ use tokio::task::LocalSet;
 use crate::accept::{self, Door};
 use crate::connection::ShardContext;
 use crate::handshakes::Handshakes;
+use crate::hosted_shard;
 use crate::listening_socket::BoundSocket;
 use crate::public::PublicSettings;
 use crate::refusals::Refusals;
@@ -72,7 +73,8 @@ pub(crate) fn spawn(parts: ShardThread) -> anyhow::Result<ShardHandle> {
     let (handle, orders) = orders();
     let body = move || {
         let Orders { commands, draining, ended } = orders;
-        let result = runtime().and_then(|runtime| LocalSet::new().block_on(&runtime, serve(parts, commands, draining)));
+        let serve = serve(parts, commands, draining, |_| {});
+        let result = runtime().and_then(|runtime| LocalSet::new().block_on(&runtime, serve));
         // The receiver is gone only when the process is ending.
         let _ = ended.send(result);
     };
@@ -84,7 +86,7 @@ pub(crate) fn spawn(parts: ShardThread) -> anyhow::Result<ShardHandle> {
 pub(crate) fn host(parts: ShardThread) -> (ShardHandle, HostedShard) {
     let (handle, Orders { commands, draining, ended }) = orders();
     let hosted = async move {
-        let _ = ended.send(serve(parts, commands, draining).await);
+        let _ = ended.send(serve(parts, commands, draining, hosted_shard::host).await);
     };
     (handle, Box::pin(hosted))
 }
@@ -116,11 +118,13 @@ async fn serve(
     parts: ShardThread,
     commands: mpsc::Receiver<ShardCommand>,
     draining: watch::Receiver<bool>,
+    introduce: impl FnOnce(Shard),
 ) -> anyhow::Result<()> {
     let ShardThread { index, sockets, handshakes_max, hub, settings, public, counters, admission, reserve_places } =
         parts;
     let (shard, engine) = Shard::new(hub, index, settings, Arc::clone(&counters), Arc::clone(&admission), commands)
         .context("cannot make a poll")?;
+    introduce(shard.clone());
     let refusals = Refusals::new(Arc::clone(&counters));
     let handshakes = Handshakes::new(handshakes_max, Arc::clone(&counters));
     let context =

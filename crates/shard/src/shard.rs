@@ -125,6 +125,15 @@ impl Shard {
         id
     }
 
+    /// Does one slice of work at once, for a task of this thread that has published and would rather not wait for the loop.
+    pub fn work_now(&self) {
+        // Another borrow can only be of a caller further up, which goes on with this work itself.
+        let Ok(mut engine) = self.engine.try_borrow_mut() else { return };
+        if engine.turn() {
+            self.handed_over.notify_one();
+        }
+    }
+
     /// The last words to a client whose stream cannot begin, and the milliseconds that they say to wait.
     pub fn words_instead(&self, reason: Closing) -> (Frame, u32) {
         let engine = self.engine.borrow();

@@ -62,9 +62,19 @@ pub(super) fn read(matches: &ArgMatches, variables: &[(OsString, OsString)]) -> 
     asked.map(|asked| HealthCommand { asked, path }).ok_or(faults)
 }
 
+/// The settings of the node's own listeners. Without a file the others do not matter: the node may have them as flags, which are
+/// not seen here.
 fn config(matches: &ArgMatches, variables: &[(OsString, OsString)]) -> Result<Config, Faults> {
-    match parse_flags(&given(matches, settings())) {
-        Parsed::Run { flags, .. } => resolve(&flags, variables, &|path| std::fs::read_to_string(path)),
+    let mut flags = given(matches, settings());
+    let mut variables = variables.to_vec();
+    let file = SETTINGS.iter().find(|setting| setting.key == "config").expect("a setting");
+    if !matches.contains_id(file.key) && !variables.iter().any(|(name, _)| *name == *file.variable()) {
+        let internal: Vec<_> = SETTINGS.iter().filter(|it| it.group == "internal").map(Setting::variable).collect();
+        variables.retain(|(name, _)| internal.iter().any(|variable| *name == **variable));
+        flags.push("--access=open".into());
+    }
+    match parse_flags(&flags) {
+        Parsed::Run { flags, .. } => resolve(&flags, &variables, &|path| std::fs::read_to_string(path)),
         Parsed::Text(_) => unreachable!("settings alone ask for no help"),
     }
 }

@@ -1,9 +1,10 @@
 //! `fantail health`: its status is that of the node, wherever the node tells it.
 
+use fantail_testkit::child::Child;
 use fantail_testkit::{PATIENCE, Signal};
 
 use crate::node::{node, until_ready};
-use crate::running::run;
+use crate::running::{fantail, run, status};
 
 #[tokio::test]
 async fn the_status_of_the_command_is_that_of_the_node() {
@@ -16,6 +17,11 @@ async fn the_status_of_the_command_is_that_of_the_node() {
     assert!(asked.stderr.contains("is not ready: the server answered 503"), "{}", asked.stderr);
     assert_eq!(run(&["health", "--live", "--health-listen", &socket]).await.status, Some(0), "it lives");
     drop(waiting);
+    // The node of an image may have its other settings as flags, which this command does not see.
+    let mut command = fantail(&["health"]);
+    command.env("FANTAIL_LISTEN", "0.0.0.0:8080").env("FANTAIL_HEALTH_LISTEN", &socket);
+    let mut child = Child::spawn("fantail health", &mut command).unwrap();
+    assert_eq!(status(&mut child).await, Some(1), "it asks, and nobody answers any more: {:?}", child.output());
 
     let mut ready = node(&[]).await;
     until_ready(&ready, true).await;

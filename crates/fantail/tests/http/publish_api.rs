@@ -1,9 +1,11 @@
 //! The publish API: its requests, its answers, and events that reach the client as the standard says.
 
+use std::time::Duration;
+
 use fantail_testkit::{Fantail, PATIENCE, Response, http};
 use serde_json::{Value, json};
 
-use crate::node::{ask, metrics, node, opening, publish, publish_json, subscribe, until_open};
+use crate::node::{ask, metrics, node, opening, publish, publish_json, subscribe, until_open, until_state};
 use crate::wire::Wire;
 
 /// Sends a request to the internal listener.
@@ -19,6 +21,20 @@ fn refusal(answer: &Response) -> (u16, String) {
     assert_eq!(problem["status"], answer.status);
     assert!(problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
     (answer.status, problem["field"].as_str().unwrap_or_default().to_owned())
+}
+
+/// With the control loop on the shard's thread nothing waits for another thread: what the answer's arrival proves is sent.
+#[tokio::test]
+async fn an_event_is_on_its_way_before_its_publisher_is_answered_where_both_share_a_thread() {
+    let node = node(&["--workers", "1", "--control-thread", "shared"]).await;
+    let mut stream = subscribe(&node, "/sse/a").await;
+    until_state(&node, stream.local_addr().unwrap(), "live").await;
+    for number in 0..200 {
+        publish(&node, "a", number.to_string()).await;
+        let events = stream.take_up_to_now(Duration::from_millis(1)).await;
+        let datas: Vec<_> = events.iter().map(|event| event.data.as_str()).collect();
+        assert_eq!(datas, [number.to_string()]);
+    }
 }
 
 #[tokio::test]
