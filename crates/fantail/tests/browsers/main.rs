@@ -13,5 +13,6 @@ mod node;
 #[path = "../common/origin.rs"]
 mod origin;
 mod private;
+mod proxies;
 mod recipe;
 mod tls;

@@ -1,0 +1,219 @@
+//! Behind a real `haproxy`, `caddy` and `apache2` with the files in `deploy/proxies`.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use fantail_testkit::child::Child;
+use fantail_testkit::port::free_port;
+use fantail_testkit::{End, Fantail, Front, FrontProgram, PATIENCE, Signal, SseClient, http};
+
+use crate::node::{connections, node, publish, read_to_close, until_open, until_ready};
+use crate::recipe::{deploy, deployed};
+
+type Kind = (FrontProgram, &'static str, Option<&'static str>);
+
+/// Each program with the file for it, and the file with its answer while no node is there.
+const FRONTS: [Kind; 3] = [
+    (FrontProgram::Haproxy, "haproxy.cfg", Some("haproxy-away.http")),
+    (FrontProgram::Caddy, "Caddyfile", None),
+    (FrontProgram::Apache, "apache.conf", Some("apache-away.asis")),
+];
+
+/// The longest silence of a stream as the files have it, and as a test has it.
+const SILENCE: &str = "60s";
+
+/// Short enough to see that a stream outlives it.
+const SHORT_SILENCE: &str = "1s";
+
+/// The file of a program, with the addresses of a test and this silence in place of its own.
+fn configuration(
+    (program, file, _): Kind,
+    (public, health): (SocketAddr, SocketAddr),
+    silence: &str,
+    (port, directory): (u16, &Path),
+) -> String {
+    let listen = format!("127.0.0.1:{port}");
+    let (places, theirs) = match program {
+        FrontProgram::Haproxy => (
+            vec![
+                ("bind :80\n", format!("bind {listen}\n")),
+                ("one 127.0.0.1:8080", format!("one {public}")),
+                ("check port 8082", format!("check port {}", health.port())),
+                ("timeout client 60s", format!("timeout client {silence}")),
+                ("timeout server 60s", format!("timeout server {silence}")),
+            ],
+            "/etc/haproxy",
+        ),
+        FrontProgram::Caddy => (
+            vec![
+                // Several run at a time here, and none is reloaded.
+                ("grace_period 30s", "grace_period 30s\n\tadmin off".to_owned()),
+                ("events.example.com {", format!("http://{listen} {{")),
+                ("127.0.0.1:8080 {", format!("{public} {{")),
+                ("health_port 8082", format!("health_port {}", health.port())),
+                ("read_timeout 60s", format!("read_timeout {silence}")),
+            ],
+            "/etc/caddy",
+        ),
+        FrontProgram::Apache => (
+            vec![
+                ("*:80", listen),
+                ("http://127.0.0.1:8080", format!("http://{public}")),
+                ("flushpackets=on timeout=60", format!("flushpackets=on timeout={}", silence.trim_end_matches('s'))),
+            ],
+            "/etc/apache2",
+        ),
+    };
+    let text = deployed(&format!("proxies/{file}"), &places);
+    text.replace(theirs, &directory.display().to_string())
+}
+
+async fn start_at(front: Kind, nodes: (SocketAddr, SocketAddr), silence: &str) -> Front {
+    let files: Vec<_> = front.2.iter().map(|file| deploy().join("proxies").join(file)).collect();
+    let configuration = |port, directory: &Path| configuration(front, nodes, silence, (port, directory));
+    Front::start(front.0, &files, configuration).await.unwrap()
+}
+
+/// A proxy with its own silence in front of a node.
+async fn start(front: Kind, node: &Fantail) -> Front {
+    start_at(front, (node.public(), node.internal()), SILENCE).await
+}
+
+#[tokio::test]
+async fn behind_each_proxy_each_event_passes_before_the_next_is_published() {
+    let node = node(&[]).await;
+    for program in FRONTS {
+        let front = start(program, &node).await;
+        let mut stream = SseClient::connect(front.addr(), "/sse?channel=a&channel=b").await.unwrap();
+        for number in 0..50 {
+            let data = format!("event {number}");
+            publish(&node, ["a", "b"][number % 2], &data).await;
+            assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, data, "{program:?}");
+        }
+        assert_eq!(stream.header("content-encoding"), None);
+    }
+}
+
+#[tokio::test]
+async fn behind_each_proxy_a_stream_resumes_by_its_id_and_ends_cleanly() {
+    // Apache notices by a keepalive that a client has gone.
+    let node = node(&["--keepalive-interval", "50ms"]).await;
+    for program in FRONTS {
+        let front = start(program, &node).await;
+        let mut stream = SseClient::connect(front.addr(), "/sse/a").await.unwrap();
+        publish(&node, "a", "seen").await;
+        let id = stream.next_event(PATIENCE).await.unwrap().id;
+        drop(stream);
+        until_open(&node, 0).await;
+        publish(&node, "a", "missed").await;
+        let request = SseClient::request(front.addr(), "/sse/a?limit=1").last_event_id(&id);
+        let (events, end) = request.connect().await.unwrap().read_until_end(PATIENCE).await.unwrap();
+        assert_eq!((events[0].data.as_str(), events.len(), end), ("missed", 1, End::Clean), "{program:?}");
+
+        let mut stream = SseClient::connect(front.addr(), "/sse/a").await.unwrap();
+        until_open(&node, 1).await;
+        let listing = connections(&node).await;
+        let path = format!("/connections/{}", listing[0]["id"].as_str().unwrap());
+        assert_eq!(http(node.internal(), "DELETE", &path, &[], "").await.unwrap().status, 200);
+        assert_eq!(read_to_close(&mut stream).await, (vec![], "kicked".to_owned()), "{program:?}");
+    }
+}
+
+#[tokio::test]
+async fn behind_each_proxy_keepalives_carry_an_idle_stream_over_the_longest_silence_and_none_is_cut() {
+    let talking = node(&["--keepalive-interval", "250ms"]).await;
+    let silent = node(&["--keepalive-interval", "1h"]).await;
+    for program in FRONTS {
+        let nodes = |node: &Fantail| (node.public(), node.internal());
+        let front = start_at(program, nodes(&talking), SHORT_SILENCE).await;
+        let mute = start_at(program, nodes(&silent), SHORT_SILENCE).await;
+        let mut stream = SseClient::connect(front.addr(), "/sse/a").await.unwrap();
+        // The opening comment, and more than twice the silence in keepalives.
+        let carried = async {
+            while stream.parser().comments() < 10 {
+                stream.read_more(PATIENCE).await.unwrap();
+            }
+        };
+        // Without them the silence ends a stream, so it is the one that was outlived.
+        let cut = async {
+            let mut stream = SseClient::connect(mute.addr(), "/sse/a").await.unwrap();
+            stream.read_until_end(PATIENCE).await.unwrap()
+        };
+        let ((), (events, _)) = tokio::join!(carried, cut);
+        assert!(events.is_empty(), "{program:?}");
+        publish(&talking, "a", "after it").await;
+        assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, "after it", "{program:?}");
+    }
+}
+
+#[tokio::test]
+async fn behind_each_proxy_a_node_that_trusts_it_knows_its_clients_by_their_address() {
+    let node = node(&["--trusted-proxies", "127.0.0.1", "--keepalive-interval", "50ms"]).await;
+    for program in FRONTS {
+        let front = start(program, &node).await;
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--no-buffer", "--noproxy", "*", "--interface", "127.0.0.2"]);
+        command.args(["--header", "X-Forwarded-For: 6.6.6.6"]).arg(format!("http://{}/sse/a", front.addr()));
+        let curl = Child::spawn("curl", &mut command).unwrap();
+        until_open(&node, 1).await;
+        let listing = connections(&node).await;
+        assert_eq!(listing[0]["forwarded"], "127.0.0.2", "{program:?}: what the client itself claims is not believed");
+        drop(curl);
+        until_open(&node, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn behind_each_proxy_a_browser_is_told_when_to_come_back_though_no_node_answers_and_others_get_503() {
+    let nobody = || SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+    for program in FRONTS {
+        let front = start_at(program, (nobody(), nobody()), SILENCE).await;
+        // At first it may not know yet that nobody is there.
+        assert_tells_a_browser(&front, program.1).await;
+        until_503(&front, program.1).await;
+        assert_tells_a_browser(&front, program.1).await;
+    }
+}
+
+/// Apache has no such question in its file.
+#[tokio::test]
+async fn behind_haproxy_and_caddy_a_node_that_is_not_ready_gets_no_new_streams() {
+    let node = node(&["--drain-delay", "1h"]).await;
+    for program in &FRONTS[..2] {
+        let front = start(*program, &node).await;
+        publish(&node, "a", "kept").await;
+        let mut open = SseClient::connect(front.addr(), "/sse/a?replay=1").await.unwrap();
+        assert_eq!(open.next_event(PATIENCE).await.unwrap().data, "kept", "{program:?}");
+    }
+    node.signal(Signal::TERM).unwrap();
+    until_ready(&node, false).await;
+    for program in &FRONTS[..2] {
+        let front = start(*program, &node).await;
+        until_503(&front, program.1).await;
+        assert_tells_a_browser(&front, program.1).await;
+    }
+}
+
+async fn until_503(front: &Front, file: &str) {
+    let others = async {
+        while ask(front).await != 503 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, others).await.unwrap_or_else(|_| panic!("{file}: others get 503"));
+}
+
+/// The status of a program that asks for one event and not for a stream.
+async fn ask(front: &Front) -> u16 {
+    http(front.addr(), "GET", "/sse/a?replay=1&limit=1", &[("Accept", "*/*")], "").await.unwrap().status
+}
+
+async fn assert_tells_a_browser(front: &Front, file: &str) {
+    let request = SseClient::request(front.addr(), "/sse/a").header("Accept", "text/event-stream");
+    let mut browser = request.header("Origin", "https://app.example.com").connect().await.unwrap();
+    assert_eq!((browser.status(), browser.header("content-type")), (200, Some("text/event-stream")), "{file}");
+    assert_eq!(browser.header("access-control-allow-origin"), Some("https://app.example.com"), "{file}");
+    assert_eq!(browser.read_until_end(PATIENCE).await.unwrap(), (vec![], End::Clean), "{file}");
+    assert!((2000..=4000).contains(&browser.parser().retry().unwrap()), "{file}");
+}
