@@ -3,12 +3,16 @@
 //!
 //! By default nginx speaks HTTP/1.0 to its upstream. All of it is tried again with HTTP/1.1.
 
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use fantail_testkit::port::free_port;
 use fantail_testkit::response::Framing;
 use fantail_testkit::{End, Fantail, Nginx, PATIENCE, Random, SseClient, http, payload};
 
 use crate::node::{ask, connections, node, publish, read_to_close, until_closed, until_open};
-use crate::recipe::recipe;
+use crate::recipe::{deployed, recipe};
 
 /// The lines in the location besides `proxy_pass`.
 const CONFIGURATIONS: [&str; 2] = ["", "proxy_http_version 1.1;"];
@@ -180,4 +184,59 @@ async fn with_our_file_the_answers_of_a_node_pass_unchanged() {
     assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, "through nginx");
     kick_the_only_one(&node).await;
     assert_eq!(read_to_close(&mut stream).await, (vec![], "kicked".to_owned()));
+}
+
+#[tokio::test]
+async fn with_the_file_for_several_nodes_each_channel_has_one_node_and_an_address_has_so_many_streams() {
+    let sockets = tempfile::tempdir().unwrap();
+    let socket = |name: &str| format!("unix:{}", sockets.path().join(name).display());
+    // nginx's workers may belong to another user.
+    fs::set_permissions(sockets.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut nodes = Vec::new();
+    for name in ["one", "two"] {
+        let listen = ["--listen", "127.0.0.1:0", "--listen", &socket(name), "--unix-socket-mode", "666"];
+        nodes.push(node(&[&listen[..], &["--trusted-proxies", "127.0.0.1"]].concat()).await);
+    }
+    let site = |port| {
+        let places = [
+            ("listen 80;", format!("listen 127.0.0.1:{port};")),
+            ("server unix:/run/fantail/one.sock;", format!("server {};", socket("one"))),
+            ("server unix:/run/fantail/two.sock;", format!("server {};", socket("two"))),
+            ("rate=20r/s", "rate=1r/m".to_owned()),
+            ("limit_conn fantail_streams 100;", "limit_conn fantail_streams 40;".to_owned()),
+        ];
+        deployed("nginx/fantail-nodes.conf", &places)
+    };
+    let nginx = Nginx::start_site(site).await.unwrap();
+    let mut streams = Vec::new();
+    for number in 0..40 {
+        // Two streams of each channel.
+        let stream = SseClient::connect(nginx.addr(), &format!("/sse/{}", number / 2)).await.unwrap();
+        assert_eq!(stream.status(), 200);
+        streams.push(stream);
+    }
+    let mut channels = Vec::new();
+    for node in &nodes {
+        let listing = connections(node).await;
+        assert!(!listing.is_empty(), "both nodes have streams");
+        assert!(listing.iter().all(|stream| stream["forwarded"] == "127.0.0.1"), "{listing:?}");
+        channels.push(listing.iter().map(|stream| stream["channels"].to_string()).collect::<HashSet<_>>());
+        assert_eq!(listing.len(), channels.last().unwrap().len() * 2, "the streams of a channel are together");
+    }
+    assert!(channels[0].is_disjoint(&channels[1]), "{channels:?}");
+    let accept = |accept| SseClient::request(nginx.addr(), "/sse/0").header("Accept", accept);
+    assert_eq!(accept("*/*").connect().await.unwrap().status(), 503);
+    let mut browser = accept("text/event-stream").connect().await.unwrap();
+    assert_eq!(browser.read_until_end(PATIENCE).await.unwrap(), (vec![], End::Clean));
+    assert!((2000..=4000).contains(&browser.parser().retry().unwrap()));
+    drop(streams);
+    for node in &nodes {
+        until_open(node, 0).await;
+    }
+    // Requests that become no stream count for the other bound: 100 at once, of which some are used up.
+    let mut statuses = Vec::new();
+    for _ in 0..100 {
+        statuses.push(http(nginx.addr(), "GET", "/sse/a*", &[], "").await.unwrap().status);
+    }
+    assert_eq!((statuses[0], statuses[99]), (400, 503), "{statuses:?}");
 }
