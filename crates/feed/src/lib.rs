@@ -5,22 +5,29 @@
 
 #![forbid(unsafe_code)]
 
+mod backoff;
 mod counters;
 mod event_json;
 mod feed;
+mod files;
 mod intake;
 mod log_gate;
 mod memory;
 mod publish;
+mod random;
+mod recall_queue;
 #[cfg(test)]
 mod recorder;
 mod redis;
+mod shared_read;
+mod trouble;
 
 pub use counters::{FeedCounters, Refusal};
 pub use event_json::{EventJson, EventJsonError, ReadEvent};
 pub use fantail_wire::FeedState;
 pub use feed::Feed;
+pub use files::FileError;
 pub use intake::{Intake, Placement, Recalled};
 pub use memory::MemoryFeed;
 pub use publish::{CHANNELS_PER_EVENT_MAX, PublishError, Receipt};
-pub use redis::{FileError, LogRetention, RedisFeed, RedisPublisher, RedisReach, RedisSettings, SettingsError};
+pub use redis::{LogRetention, RedisFeed, RedisPublisher, RedisReach, RedisSettings, SettingsError};

@@ -9,7 +9,6 @@ mod envelope;
 mod live;
 mod log;
 mod names;
-mod random;
 mod reach;
 mod retention;
 
@@ -20,11 +19,12 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 pub use live::RedisPublisher;
-pub use reach::{FileError, RedisReach, RedisSettings, SettingsError};
+pub use reach::{RedisReach, RedisSettings, SettingsError};
 pub use retention::LogRetention;
 
-use self::live::{Arrivals, LaneStates, PublishConnection, ReadPermits, Subscriber, Trouble};
-use self::log::RecallRequest;
+use self::live::{Arrivals, LaneStates, PublishConnection, ReadPermits, Subscriber};
+use crate::recall_queue::RecallRequest;
+use crate::trouble::Trouble;
 use crate::{FeedCounters, FeedState, Intake, PublishError, Receipt};
 
 /// A feed through Redis. Its connections close when it is dropped.

@@ -6,8 +6,8 @@
 use fantail_wire::{ChannelName, Event, EventError, EventFields, Publication};
 use serde::Serialize;
 
-use super::random::random_u64;
 use crate::event_json::{EventJson, EventJsonError, ReadEvent};
+use crate::random::random_u64;
 
 /// The longest uid that is read; ours have half of it.
 const UID_BYTES_MAX: usize = 64;

@@ -3,7 +3,6 @@
 //! It drives the machines of `log` over the links of `reach`.
 
 mod arrivals;
-mod backoff;
 mod copies;
 mod delivery;
 mod follower;
@@ -16,7 +15,6 @@ mod recall;
 mod recent_events;
 mod subscriber;
 mod subscriptions;
-mod trouble;
 mod unnumbered;
 
 pub(super) use arrivals::Arrivals;
@@ -25,4 +23,3 @@ pub(super) use lane_states::LaneStates;
 pub(super) use publish_connection::PublishConnection;
 pub use publisher::RedisPublisher;
 pub(super) use subscriber::Subscriber;
-pub(super) use trouble::Trouble;

@@ -10,7 +10,6 @@ mod log_order;
 mod message;
 mod read_budget;
 mod recall;
-mod recall_queue;
 mod repair_buffer;
 mod repair_plan;
 
@@ -21,6 +20,6 @@ pub(super) use log_order::{LogOrder, Orders};
 #[cfg(test)]
 pub(super) use message::LogMessage;
 pub(super) use read_budget::{CHANNEL_BYTES_MAX, READS_MAX, ReadBudget};
-pub(super) use recall::{RecallReading, RecallRequest};
+pub(super) use recall::RecallReading;
 pub(super) use repair_buffer::Message;
 pub(super) use repair_plan::MissedEvents;

@@ -5,7 +5,6 @@
 mod address;
 mod cluster;
 mod discovery;
-mod files;
 mod link;
 mod link_error;
 mod login;
@@ -16,11 +15,9 @@ mod sentinels;
 mod server_info;
 mod server_role;
 mod settings;
-mod shared_read;
 mod slot;
 mod tls;
 
-pub use files::FileError;
 pub(super) use link::{Link, Purpose};
 pub(super) use link_error::{Advised, LinkError, is_elsewhere};
 pub use redis_reach::RedisReach;

@@ -20,7 +20,8 @@ use super::lane_states::LaneStates;
 use super::subscriptions::{Part, SubscribeScope, Subscriptions, Unexpected, Verb};
 use super::unnumbered;
 use crate::counters::{FeedCounters, add_one};
-use crate::redis::log::{ContinuityError, GivenUp, LaneLog, LogOrder, Message, Orders, RecallRequest};
+use crate::recall_queue::RecallRequest;
+use crate::redis::log::{ContinuityError, GivenUp, LaneLog, LogOrder, Message, Orders};
 use crate::redis::names::{self, ChannelKind};
 use crate::{Intake, Placement, Recalled};
 

@@ -18,8 +18,9 @@ use super::arrivals::Arrivals;
 use super::log_store::{LogState, LogStore, StreamPlace};
 use super::recall;
 use crate::Intake;
+use crate::recall_queue::RecallRequest;
 use crate::redis::log::{
-    CHANNEL_BYTES_MAX, GivenUp, LaneLog, LogEntry, MissedEvents, MissedRange, READS_MAX, ReadBudget, RecallRequest,
+    CHANNEL_BYTES_MAX, GivenUp, LaneLog, LogEntry, MissedEvents, MissedRange, READS_MAX, ReadBudget,
 };
 use crate::redis::reach::is_elsewhere;
 

@@ -12,8 +12,8 @@ use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, cmd, pipe};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use super::backoff::Backoff;
 use super::log_store::LogStore;
+use crate::backoff::Backoff;
 use crate::log_gate::LogGate;
 use crate::publish::check_channels;
 use crate::redis::envelope;

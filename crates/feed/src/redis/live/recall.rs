@@ -6,7 +6,8 @@ use redis::aio::MultiplexedConnection;
 
 use super::log_store::{LogStore, Previous};
 use crate::Recalled;
-use crate::redis::log::{RecallReading, RecallRequest};
+use crate::recall_queue::RecallRequest;
+use crate::redis::log::RecallReading;
 
 /// Answers nothing while Redis numbers in a term that this node has yet to learn of.
 pub(crate) async fn read(

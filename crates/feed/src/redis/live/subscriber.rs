@@ -14,21 +14,21 @@ use redis::{ErrorKind, RedisError, ServerErrorKind, Value, pipe};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::arrivals::Arrivals;
-use super::backoff::Backoff;
 use super::follower::{FollowError, LogFollower, ReadPermits};
 use super::log_store::LogStore;
 use super::publish_connection::PublishConnection;
 use super::subscriptions::{SubscribeCommand, SubscribeScope, Subscriptions, Unexpected, Verb};
-use super::trouble::Trouble;
 use crate::Intake;
+use crate::backoff::Backoff;
 use crate::counters::{FeedCounters, add_one};
 use crate::log_gate::LogGate;
+use crate::random::random_u64;
 use crate::redis::log::ContinuityError;
 use crate::redis::names;
-use crate::redis::random::random_u64;
 use crate::redis::reach::LinkError;
 use crate::redis::reach::RedisSettings;
 use crate::redis::reach::{Link, Purpose};
+use crate::trouble::Trouble;
 
 /// Extra time for a late probe: after this process itself stood still its timers are due before its sockets are
 /// read.

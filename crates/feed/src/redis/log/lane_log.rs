@@ -12,11 +12,10 @@ use foldhash::fast::RandomState;
 use super::gap_detector::{ContinuityError, GapDetector, ReadyEvent};
 use super::log_order::{LogOrder, Orders};
 use super::message::LogMessage;
-use super::recall::RecallRequest;
-use super::recall_queue::RecallQueue;
 use super::repair_buffer::{Message, RepairBuffer};
 use super::repair_plan::{MissedEvents, plan};
 use crate::Recalled;
+use crate::recall_queue::{RecallQueue, RecallRequest};
 use crate::redis::envelope::Envelope;
 use crate::redis::names::ChannelKind;
 

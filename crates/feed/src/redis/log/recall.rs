@@ -1,22 +1,11 @@
 //! Older events of one channel for clients that return: what to read, and the answer. A machine without IO.
 
-use fantail_wire::{ChannelName, EventId, Terms};
+use fantail_wire::{EventId, Terms};
 
 use super::entry::LogEntry;
 use super::read_budget::{CHANNEL_BYTES_MAX, ReadBudget};
 use crate::Recalled;
-
-/// A question for older events.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RecallRequest {
-    pub(crate) channel: ChannelName,
-    /// Everything above this place; none for as much as there is.
-    pub(crate) above: Option<EventId>,
-    /// Up to here.
-    pub(crate) up_to: EventId,
-    /// The newest so many events.
-    pub(crate) events_max: usize,
-}
+use crate::recall_queue::RecallRequest;
 
 /// One request on its way to an answer. It reads backwards from `up_to`, as far as events and bytes allow. Older events
 /// are left out. Places are compared by term and number alone: the time in an id comes from a client.

@@ -21,8 +21,8 @@ use super::lookup::FixedAddress;
 use super::redis_reach::RedisReach;
 use super::settings::{Credentials, RedisSettings, SettingsError};
 use super::slot;
+use crate::random::random_below;
 use crate::redis::names;
-use crate::redis::random::random_below;
 
 /// The most nodes that are asked besides those that the operator named.
 const ASKED_MAX: usize = 8;

@@ -8,9 +8,9 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use super::cluster;
 use super::discovery::{MasterClaim, Unanswered};
-use super::files::FileError;
 use super::lookup::NoAddress;
 use super::sentinels;
+use crate::files::FileError;
 
 const UNKNOWN_AUTHORITY: &str = "; name the authority that signed the server's certificate in redis_tls_ca";
 const UNTRUSTED: &str = "; redis does not trust redis_tls_cert, its authority is not among those that redis knows";

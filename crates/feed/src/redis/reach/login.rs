@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use redis::RedisConnectionInfo;
 
-use super::files::{FileError, read_text};
+use crate::files::{FileError, read_text};
 
 /// A user and a password, each only if there is one.
 #[derive(Clone, Default)]

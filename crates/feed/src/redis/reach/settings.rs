@@ -12,15 +12,15 @@ use redis::{
 };
 
 use super::cluster::Cluster;
-use super::files::FileError;
 use super::login::{Login, Password};
 use super::lookup::Lookups;
 use super::redis_reach::RedisReach;
 use super::sentinels::Sentinels;
-use super::shared_read::SharedRead;
 use super::tls::TlsFiles;
 
+use crate::files::FileError;
 use crate::redis::retention::LogRetention;
+use crate::shared_read::SharedRead;
 
 /// A silent peer is asked for a sign of life after this, and twice more often from then on.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use redis::{ClientTlsConfig, TlsCertificates};
 
-use super::files::{FileError, read_pem};
+use crate::files::{FileError, read_pem};
 
 /// Files in PEM, each only if there is one.
 #[derive(Debug, Clone, Default)]

@@ -8,11 +8,11 @@ use std::hash::{BuildHasher, Hasher};
 
 /// 64 bits that differ between calls, threads, processes and hosts: each of std's hashers has keys of its own, and the
 /// first of them come from the system.
-pub(super) fn random_u64() -> u64 {
+pub(crate) fn random_u64() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
 /// A number below `bound`, or 0.
-pub(super) fn random_below(bound: u64) -> u64 {
+pub(crate) fn random_below(bound: u64) -> u64 {
     random_u64().checked_rem(bound).unwrap_or(0)
 }

@@ -1,8 +1,8 @@
-//! How long to wait before trying Redis again.
+//! How long to wait before trying a broker again.
 
 use std::time::{Duration, Instant};
 
-use crate::redis::random::random_below;
+use crate::random::random_below;
 
 /// The longest wait before the first retry, which is at once or soon: most outages are restarts.
 const FIRST: Duration = Duration::from_millis(100);

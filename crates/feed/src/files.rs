@@ -1,4 +1,4 @@
-//! Small files that an operator names: passwords and certificates.
+//! Small files that an operator names: secrets and certificates.
 //!
 //! An error tells which setting named which file and what is wrong with it, never what stands in it.
 
@@ -24,7 +24,7 @@ enum Reason {
     Unreadable(#[from] io::Error),
     #[error("is larger than 1 MiB, so it is not the file that was meant")]
     TooLarge,
-    #[error("is empty; write the password into it, as the only line")]
+    #[error("is empty; write the secret into it, as the only line")]
     Empty,
     #[error("is not UTF-8 text of one line")]
     NotALine,

@@ -2,10 +2,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use fantail_wire::ChannelName;
+use fantail_wire::{ChannelName, EventId};
 use foldhash::fast::RandomState;
 
-use super::recall::RecallRequest;
+/// A question for older events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RecallRequest {
+    pub(crate) channel: ChannelName,
+    /// Everything above this place; none for as much as there is.
+    pub(crate) above: Option<EventId>,
+    /// Up to here.
+    pub(crate) up_to: EventId,
+    /// The newest so many events.
+    pub(crate) events_max: usize,
+}
 
 /// The open questions. Bounded by the channels that are followed.
 #[derive(Debug, Default)]
@@ -76,7 +86,7 @@ impl RecallQueue {
 
 #[cfg(test)]
 mod tests {
-    use fantail_wire::{EventId, Term};
+    use fantail_wire::Term;
 
     use super::*;
 
