@@ -1,6 +1,6 @@
 //! Shared by all of Fantail's tests: real servers, raw clients, faults, and a judge.
 //!
-//! Nothing here knows a Fantail crate, hyper or a Redis library. The kit speaks over plain sockets, or rustls on them, and judges
+//! Nothing here knows a Fantail crate, hyper, a Redis or a NATS library. The kit speaks over plain sockets, or rustls on them, and judges
 //! from bytes, so that a mistake in the tested code cannot hide in its test. A missing program is an error, never a skipped
 //! test.
 
@@ -16,6 +16,8 @@ mod firefox;
 pub mod front;
 pub mod http;
 pub mod ledger;
+pub mod nats_connection;
+pub mod nats_server;
 pub mod nginx;
 pub mod payload;
 pub mod port;
@@ -42,6 +44,8 @@ pub use faulty_server::{Defect, FaultyServer};
 pub use front::{Front, FrontProgram};
 pub use http::{HttpConnection, Response, http};
 pub use ledger::{Composed, Ledger, LedgerPublisher, Mark, Reader, Start, Verdict};
+pub use nats_connection::{NatsConnection, NatsMessage};
+pub use nats_server::NatsServer;
 pub use nginx::Nginx;
 pub use payload::{Payload, payload};
 pub use program::Fantail;

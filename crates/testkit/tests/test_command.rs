@@ -200,7 +200,12 @@ fn tests_that_do_not_build_or_do_not_exist_have_failed() {
 
 #[test]
 fn a_program_that_is_missing_and_cannot_be_installed_is_named_and_nothing_runs() {
-    for (server, package) in [("redis-server", "redis-server"), ("nginx", "nginx-light"), ("chromium", "chromium")] {
+    for (server, package) in [
+        ("redis-server", "redis-server"),
+        ("nats-server", "nats-server"),
+        ("nginx", "nginx-light"),
+        ("chromium", "chromium"),
+    ] {
         let stand_ins = StandIns::new();
         fs::remove_file(stand_ins.0.path().join(server)).unwrap();
         for arguments in [&[][..], &["-p", "fantail"]] {
