@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fantail_wire::{ChannelName, EventId, Lane, Publication};
 
-use crate::{FeedCounters, FeedState, Intake, MemoryFeed, PublishError, Receipt, RedisFeed};
+use crate::{FeedCounters, FeedState, Intake, MemoryFeed, NatsFeed, PublishError, Receipt, RedisFeed};
 
 /// One of the feeds, chosen at start. An enum and no trait object: the set is closed and the calls stay direct.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub enum Feed<I: Intake> {
     Memory(MemoryFeed<I>),
     /// Events go through Redis to every node.
     Redis(RedisFeed<I>),
+    /// Events go through NATS to every node.
+    Nats(NatsFeed<I>),
 }
 
 impl<I: Intake> Feed<I> {
@@ -22,6 +24,7 @@ impl<I: Intake> Feed<I> {
         match self {
             Self::Memory(feed) => feed.follow(channel),
             Self::Redis(feed) => feed.follow(channel),
+            Self::Nats(feed) => feed.follow(channel),
         }
     }
 
@@ -30,6 +33,7 @@ impl<I: Intake> Feed<I> {
         match self {
             Self::Memory(feed) => feed.unfollow(channel),
             Self::Redis(feed) => feed.unfollow(channel),
+            Self::Nats(feed) => feed.unfollow(channel),
         }
     }
 
@@ -42,6 +46,7 @@ impl<I: Intake> Feed<I> {
         match self {
             Self::Memory(feed) => feed.recall(channel),
             Self::Redis(feed) => feed.recall(channel, above, up_to, events_max),
+            Self::Nats(feed) => feed.recall(channel, above, up_to, events_max),
         }
     }
 
@@ -51,6 +56,7 @@ impl<I: Intake> Feed<I> {
         match self {
             Self::Memory(_) => {} // the node numbers what it brings
             Self::Redis(feed) => feed.sync(lane),
+            Self::Nats(feed) => feed.sync(),
         }
     }
 
@@ -59,6 +65,7 @@ impl<I: Intake> Feed<I> {
         match self {
             Self::Memory(feed) => feed.publish(publication),
             Self::Redis(feed) => feed.publish(publication).await,
+            Self::Nats(feed) => feed.publish(publication).await,
         }
     }
 
@@ -67,6 +74,7 @@ impl<I: Intake> Feed<I> {
         match self {
             Self::Memory(feed) => feed.state(),
             Self::Redis(feed) => feed.state(),
+            Self::Nats(feed) => feed.state(),
         }
     }
 
@@ -75,6 +83,7 @@ impl<I: Intake> Feed<I> {
         match self {
             Self::Memory(_) => None,
             Self::Redis(feed) => feed.trouble(),
+            Self::Nats(feed) => feed.trouble(),
         }
     }
 
@@ -83,6 +92,7 @@ impl<I: Intake> Feed<I> {
         match self {
             Self::Memory(feed) => feed.counters(),
             Self::Redis(feed) => feed.counters(),
+            Self::Nats(feed) => feed.counters(),
         }
     }
 }

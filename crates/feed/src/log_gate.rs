@@ -5,6 +5,13 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 const WINDOW: Duration = Duration::from_mins(1);
+/// How much of an error about a payload is logged: it may quote the payload.
+const ERROR_CHARS_MAX: usize = 200;
+
+/// The beginning of an error as one printable line: it may quote a publisher's text.
+pub(crate) fn clipped(error: &str) -> String {
+    error.chars().take(ERROR_CHARS_MAX).flat_map(char::escape_debug).collect()
+}
 
 /// Lets the first few lines of each minute pass and counts the rest.
 #[derive(Debug)]
@@ -48,6 +55,12 @@ impl LogGate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_line_shows_neither_control_characters_nor_a_whole_payload() {
+        assert!(!clipped("not a number: \u{1b}[2J\n").chars().any(char::is_control));
+        assert!(clipped(&"\n".repeat(1 << 20)).len() <= 2 * ERROR_CHARS_MAX);
+    }
 
     #[test]
     fn the_first_lines_of_a_minute_pass_and_the_next_minute_tells_how_many_did_not() {

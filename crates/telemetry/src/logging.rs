@@ -16,6 +16,9 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+/// The module of the NATS library.
+const NATS_LIBRARY: &str = "async_nats";
+
 /// Shape of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -85,7 +88,7 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder().parse(level)?;
+    let filter = quiet(EnvFilter::builder().parse(level)?, level)?;
     // The default, said aloud: a line that cannot be written must not be reported by a print to standard error,
     // which panics if that is what is broken.
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).log_internal_errors(false);
@@ -97,6 +100,15 @@ where
             Box::new(registry.with(lines))
         }
     })
+}
+
+/// Leaves out the lines of the NATS library, unless the filter names it. It writes one for each connection and each loss,
+/// and the feed tells of both in its own words.
+fn quiet(filter: EnvFilter, level: &str) -> Result<EnvFilter, ParseError> {
+    if level.contains(NATS_LIBRARY) {
+        return Ok(filter);
+    }
+    Ok(filter.add_directive(format!("{NATS_LIBRARY}=off").parse()?))
 }
 
 #[cfg(test)]
@@ -131,6 +143,14 @@ mod tests {
         tracing::subscriber::with_default(subscriber, write);
         let bytes = lines.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn the_nats_library_is_heard_only_if_it_is_named() {
+        let write = || tracing::error!(target: NATS_LIBRARY, "max reconnection attempts reached");
+        assert_eq!(logged("info", Format::Text, write), "");
+        assert!(logged("info,async_nats=error", Format::Text, write).contains("max reconnection"));
+        assert!(logged("warn", Format::Text, || tracing::warn!("nats is lost")).contains("nats is lost"));
     }
 
     #[test]

@@ -25,13 +25,14 @@ const ARROWS: [(&str, &[&str]); 9] = [
 ];
 
 /// Libraries that one crate alone may depend on.
-const HOMES: [(&str, &str); 4] = [("hyper", "fantail"), ("hyper-util", "fantail"), ("redis", "feed"), ("mio", "shard")];
+const HOMES: [(&str, &str); 5] =
+    [("hyper", "fantail"), ("hyper-util", "fantail"), ("redis", "feed"), ("async-nats", "feed"), ("mio", "shard")];
 
 /// Words that open no sentence of a comment, and no name of a test.
 const OPENINGS: [&str; 3] = ["Who", "What", "Whoever"];
 
 #[test]
-fn hyper_redis_and_mio_are_named_in_their_own_places_alone() {
+fn hyper_redis_nats_and_mio_are_named_in_their_own_places_alone() {
     assert_eq!(strangers(&manifests()), Vec::<String>::new());
     let breach = "[dependencies]\nbytes.workspace = true\nhyper.workspace = true\n";
     assert_eq!(strangers(&[("crates/hub/Cargo.toml".into(), breach.into())]), ["hub depends on hyper"]);
@@ -40,6 +41,30 @@ fn hyper_redis_and_mio_are_named_in_their_own_places_alone() {
     let breach = ("crates/feed/src/memory.rs".into(), "let url: redis::ConnectionInfo;".into());
     let allowed = ("crates/feed/src/feed.rs".into(), "use crate::redis::RedisFeed; // as redis::Client".into());
     assert_eq!(redis_outside_its_folder(&[breach, allowed]), ["crates/feed/src/memory.rs"]);
+
+    assert_eq!(nats_outside_its_folder(&sources()), Vec::<String>::new());
+    let breach = ("crates/feed/src/redis/live.rs".into(), "use async_nats::Client;".into());
+    let allowed = ("crates/feed/src/nats/link.rs".into(), "use async_nats::Client;".into());
+    assert_eq!(nats_outside_its_folder(&[breach, allowed]), ["crates/feed/src/redis/live.rs"]);
+}
+
+/// The machines of the NATS feed take what was read, and read nothing themselves.
+#[test]
+fn the_machines_of_the_nats_feed_do_no_io() {
+    let machines = ["plain_follows", "stream/stream_log", "stream/identity"];
+    let is_machine = |path: &str| {
+        machines
+            .iter()
+            .any(|name| path.starts_with(&format!("crates/feed/src/nats/{name}")) && !path.contains("/tests"))
+    };
+    let does_io = |line: &str| names_path(line, "async_nats::") || names_path(line, "tokio::");
+    let breaches = |sources: &[File]| {
+        let of_machines = sources.iter().filter(|(path, _)| is_machine(path));
+        of_machines.filter(|(_, text)| code(text).any(does_io)).map(|(path, _)| path.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(breaches(&sources()), Vec::<String>::new());
+    let breach = ("crates/feed/src/nats/stream/stream_log.rs".into(), "use tokio::time::sleep;".into());
+    assert_eq!(breaches(&[breach]).len(), 1);
 }
 
 /// The rooms of the Redis feed. `live` drives the machines of `log` over the links of `reach`, and nobody knows `live`.
@@ -126,6 +151,16 @@ fn redis_outside_its_folder(sources: &[File]) -> Vec<String> {
     let outside = sources.iter().filter(|(path, _)| is_outside(path) && !path.ends_with("/lib.rs"));
     let naming = outside.filter(|(_, text)| code(text).any(names_redis));
     naming.map(|(path, _)| path.clone()).collect()
+}
+
+/// Files that name the NATS library but are not in its folder.
+fn nats_outside_its_folder(sources: &[File]) -> Vec<String> {
+    let is_outside = |path: &str| !path.starts_with("crates/feed/src/nats") && !path.contains("/tests/");
+    let naming = sources.iter().filter(|(path, _)| is_outside(path));
+    naming
+        .filter(|(_, text)| code(text).any(|line| names_path(line, "async_nats::")))
+        .map(|(path, _)| path.clone())
+        .collect()
 }
 
 /// Files of `reach` and `log` that name another room, and files of `log` that name a library for IO.

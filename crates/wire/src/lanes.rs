@@ -57,6 +57,9 @@ pub struct Lanes {
 }
 
 impl Lane {
+    /// That of the channels that name none, and the only one of a feed without named lanes.
+    pub const FIRST: Self = Self(0);
+
     /// Its number, from 0.
     pub fn index(self) -> usize {
         usize::from(self.0)

@@ -8,14 +8,12 @@ use fantail_wire::{ChannelName, Lane};
 use super::copies::Copy;
 use super::unnumbered::Unusable;
 use crate::counters::{FeedCounters, Refusal, add_one};
-use crate::log_gate::LogGate;
+use crate::log_gate::{LogGate, clipped};
 use crate::redis::log::LogOrder;
 use crate::{Intake, Placement};
 
 /// Lines a minute about messages that were refused, and as many about channels.
 const LOG_LINES_PER_MINUTE: u32 = 10;
-/// How much of an error about a payload is logged: it may quote the payload.
-const ERROR_CHARS_MAX: usize = 200;
 
 /// Of one lane. Everything here is called under the intake's lock.
 #[derive(Debug)]
@@ -103,24 +101,5 @@ impl Delivery {
             let error = clipped(&error.to_string());
             tracing::warn!(%channel, suppressed, error, "a message from redis was refused; its publisher should correct it");
         }
-    }
-}
-
-/// The beginning of an error as one printable line: it may quote a publisher's text.
-fn clipped(error: &str) -> String {
-    error.chars().take(ERROR_CHARS_MAX).flat_map(char::escape_debug).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::redis::envelope::Envelope;
-
-    #[test]
-    fn a_log_line_shows_neither_control_characters_nor_a_whole_payload() {
-        let channel = ChannelName::parse("a").expect("valid");
-        let error = Envelope::read(br#"{"data":"x","retry":"\u001b[2J\n"}"#, &channel).expect_err("not a number");
-        assert!(!clipped(&error.to_string()).chars().any(char::is_control));
-        assert!(clipped(&"\n".repeat(1 << 20)).len() <= 2 * ERROR_CHARS_MAX);
     }
 }

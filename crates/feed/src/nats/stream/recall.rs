@@ -1,0 +1,152 @@
+//! Older events of one channel for clients that return: read from the stream by a consumer of their own.
+//!
+//! An event of a channel stands on the channel's subject, or on that of events for several. The stream tells of no
+//! subject which of its messages are gone. So an answer is whole only above the newest number that is gone from the
+//! whole stream. Example: 41 and 45 of `orders` are asked for, and 43 of any channel was deleted: the answer is 45, and
+//! that it is whole above 43.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use async_nats::Message;
+use fantail_wire::{Event, EventId, Terms};
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use super::api::{ApiError, Consumer, News, Reading, StreamApi, news_of};
+use super::identity::term_of;
+use super::stream_log::Delivered;
+use crate::Recalled;
+use crate::nats::{event_form, subjects};
+use crate::recall_queue::RecallRequest;
+
+/// Messages of one subject that are read for an answer. If there are more, older ones are left out.
+const MESSAGES_MAX: u64 = 1 << 16;
+/// Bytes of events that an answer holds. Older ones are left out.
+const BYTES_MAX: usize = 8 << 20;
+/// Numbers that are gone, beyond which a stream is not asked to list them. Its answers are empty then.
+const DELETED_MAX: u64 = 10_000;
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// The longest silence of a consumer with something to deliver.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// The newest events above a place.
+struct Kept {
+    entries: VecDeque<(EventId, Event)>,
+    bytes: usize,
+    events_max: usize,
+    /// Everything above this number is here.
+    whole_above: u64,
+}
+
+/// Reads an answer. None if the stream changed meanwhile, or fell silent.
+pub(super) async fn read(
+    api: &StreamApi,
+    base_terms: &Terms,
+    asked: &RecallRequest,
+) -> Result<Option<Recalled>, ApiError> {
+    let term = base_terms.current;
+    if asked.up_to.term != term {
+        // The stream of that term is gone.
+        return Ok(Some(Recalled { entries: Vec::new(), from: Some(asked.up_to) }));
+    }
+    let above = asked.above.filter(|above| above.term == term).map_or(base_terms.start, |above| above.number);
+    let before = api.state().await?;
+    let mut kept = Kept { entries: VecDeque::new(), bytes: 0, events_max: asked.events_max, whole_above: above };
+    for subject in [&subjects::of(&asked.channel), subjects::SEVERAL] {
+        let Some((consumer, from)) = consume(api, subject, above, asked.up_to.number).await? else { continue };
+        kept.whole_above = kept.whole_above.max(from - 1);
+        let is_read = kept.read(api, asked, consumer).await;
+        if !is_read {
+            return Ok(None);
+        }
+    }
+    let (after, deleted) = api.state_with_deleted(DELETED_MAX).await?;
+    if term_of(&after.name, &after.created) != term_of(&before.name, &before.created) || after.last < before.last {
+        return Ok(None);
+    }
+    let deleted = match deleted {
+        Some(deleted) => deleted.into_iter().filter(|number| *number <= asked.up_to.number).max().unwrap_or(0),
+        None => asked.up_to.number,
+    };
+    let whole_above = kept.whole_above.max(deleted).max(after.first.saturating_sub(1).min(asked.up_to.number));
+    Ok(Some(kept.answer(whole_above, asked)))
+}
+
+/// Makes a consumer that has not too much to deliver. Returns the number from which on it reads; none if there is nothing.
+async fn consume(api: &StreamApi, subject: &str, above: u64, up_to: u64) -> Result<Option<(Consumer, u64)>, ApiError> {
+    let mut from = above + 1;
+    while from <= up_to {
+        let consumer = api.consume(Reading { from, subject: Some(subject), heartbeat: HEARTBEAT }).await?;
+        if consumer.pending <= MESSAGES_MAX {
+            return Ok(Some((consumer, from)));
+        }
+        api.end(consumer).await;
+        from += (up_to - from) / 2 + 1;
+    }
+    Ok(None)
+}
+
+impl Kept {
+    /// Reads what a consumer has to deliver up to the wanted number. False if it fell silent.
+    async fn read(&mut self, api: &StreamApi, asked: &RecallRequest, mut consumer: Consumer) -> bool {
+        let mut left = consumer.pending;
+        let mut deliveries = 0;
+        while left > 0 {
+            let Ok(Some(message)) = timeout(SILENCE_MAX, consumer.messages.next()).await else { return false };
+            match news_of(&message) {
+                News::Message(at) => {
+                    deliveries += 1;
+                    if at.delivery != deliveries {
+                        return false;
+                    }
+                    left -= 1;
+                    if at.number > asked.up_to.number {
+                        break;
+                    }
+                    self.take(at, &message, asked);
+                }
+                News::FlowControl => api.go_on(&message).await,
+                // Messages that were pending are gone by now, and the stream tells so.
+                News::Heartbeat { .. } => break,
+                News::Other => {}
+            }
+        }
+        api.end(consumer).await;
+        true
+    }
+
+    fn take(&mut self, at: Delivered, message: &Message, asked: &RecallRequest) {
+        let headers = message.headers.as_ref();
+        let names = event_form::channel_names(&message.subject, headers).unwrap_or_default();
+        if !names.iter().any(|name| *name == asked.channel.as_str()) {
+            return;
+        }
+        let id = EventId::new(asked.up_to.term, at.at_ns / 1_000_000, at.number);
+        match event_form::event(headers, &message.payload) {
+            Ok(event) => {
+                self.bytes += event.data.len();
+                self.entries.push_back((id, event));
+            }
+            // It was a gap when it came.
+            Err(_) => self.whole_above = self.whole_above.max(at.number),
+        }
+        while self.entries.len() > self.events_max || self.bytes > BYTES_MAX {
+            let Some((id, event)) = self.entries.pop_front() else { break };
+            self.bytes -= event.data.len();
+            self.whole_above = self.whole_above.max(id.number);
+        }
+    }
+
+    fn answer(self, whole_above: u64, asked: &RecallRequest) -> Recalled {
+        let mut entries: Vec<_> = self.entries.into_iter().filter(|(id, _)| id.number > whole_above).collect();
+        entries.sort_by_key(|(id, _)| id.number);
+        // Two subjects were read one after the other, each up to the bound.
+        let surplus = entries.len().saturating_sub(self.events_max);
+        let left_out = entries.drain(..surplus).next_back().map_or(0, |(id, _)| id.number);
+        // A later time than its own does no harm where it is used, an earlier one would.
+        let ms = entries.first().map_or(asked.up_to.ms, |(id, _)| id.ms);
+        let from = EventId::new(asked.up_to.term, ms, whole_above.max(left_out));
+        Recalled { entries, from: Some(from) }
+    }
+}

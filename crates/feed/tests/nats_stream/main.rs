@@ -1,0 +1,9 @@
+//! The feed over a stream of JetStream against a real server.
+
+#![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
+
+mod following;
+mod node;
+mod outages;
+mod recalls;
+mod set_back;
