@@ -14,7 +14,7 @@ use crate::choices::{ControlThread, LogFormat};
 use crate::fault::{Faults, Location};
 use crate::flags::Flags;
 use crate::settings::{Config, SETTINGS, Setting};
-use crate::{access_rules, environment, file, listener_rules, redis_rules};
+use crate::{access_rules, environment, file, listener_rules, nats_rules, redis_rules};
 
 /// One setting as one layer gave it.
 #[derive(Clone)]
@@ -170,8 +170,8 @@ impl Layers {
         if engine.control_thread == ControlThread::Auto {
             engine.control_thread = if cores > engine.workers { ControlThread::Own } else { ControlThread::Shared };
         }
-        for rule in RULES.into_iter().chain(listener_rules::RULES).chain(redis_rules::RULES).chain(access_rules::RULES)
-        {
+        let of_brokers = redis_rules::RULES.into_iter().chain(nats_rules::RULES);
+        for rule in RULES.into_iter().chain(listener_rules::RULES).chain(of_brokers).chain(access_rules::RULES) {
             self.check(rule);
         }
         self.check_channels();

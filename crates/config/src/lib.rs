@@ -17,6 +17,7 @@ mod forms;
 mod lane_names;
 mod layers;
 mod listener_rules;
+mod nats_rules;
 mod redis_rules;
 mod redis_url;
 mod reference;
@@ -36,6 +37,6 @@ pub use redis_url::RedisUrl;
 pub use reference::{example_toml, reference_markdown};
 pub use secret::Secret;
 pub use settings::{
-    Access, Channels, Config, Cors, Drain, Engine, Feed, Internal, Limits, Logging, Logs, Public, Redis, SETTINGS,
-    Setting, SettingsFile, Streams, Tls,
+    Access, Channels, Config, Cors, Drain, Engine, Feed, Internal, Limits, Logging, Logs, Nats, Public, Redis,
+    SETTINGS, Setting, SettingsFile, Streams, Tls,
 };

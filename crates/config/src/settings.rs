@@ -18,7 +18,7 @@ use crate::channel_rule::{self, ChannelRule, ChannelRules};
 use crate::choices::{AccessMode, ClientAuth, ControlThread, LogFormat, RevokedAnswer, SlowPolicy, TlsStreamState};
 use crate::form::{AnyForm, Form, List, Optional};
 use crate::forms::access::{InternalToken, InternalTokens, KeyFile, KeyFiles, Templates};
-use crate::forms::networks::{Address, ListenAddress, Network, RedisAddress, Servers};
+use crate::forms::networks::{Address, ListenAddress, NatsServers, Network, RedisAddress, Servers};
 use crate::forms::numbers::{Count, FileMode, Size, Time};
 use crate::forms::texts::{FilePath, LogFilter, SecretText, Text, TextList};
 use crate::forms::web::{FieldName, FieldNames, FileOrUrl, HostNames, HttpUrl, Origins, UrlPath};
@@ -317,6 +317,31 @@ settings! {
             "Password for the Sentinels, if they ask for one.";
         redis_sentinel_password_file: Option<PathBuf> = Optional(FilePath), "",
             "File with the password for the Sentinels as its only line. It is read again each time.";
+    }
+    /// The way to NATS.
+    nats: Nats, "NATS" {
+        nats_url: Vec<String> = NatsServers, "",
+            "NATS servers that carry the events instead of Redis, each as nats://host:port, or tls://host:port for TLS. Of several servers of a cluster one that answers is enough. User and password have settings of their own.";
+        nats_stream: Option<String> = Optional(Text), "",
+            "Stream of JetStream whose numbers are the numbers of the events, so that clients can resume on any node and after a restart. It must keep the subjects fantail.> and exist. All nodes of one NATS must agree. Without it events are live only, and each node numbers by itself.";
+        nats_username: Option<String> = Optional(Text), "",
+            "User of NATS. It needs a password beside it.";
+        nats_password: Option<Secret> = Optional(SecretText), "",
+            "Password of nats_username. Prefer nats_password_file, which can be changed without a restart; a flag can be seen by other users.";
+        nats_password_file: Option<PathBuf> = Optional(FilePath), "",
+            "File with the password of nats_username as its only line. It is read again for each connection, as are all files named here.";
+        nats_token_file: Option<PathBuf> = Optional(FilePath), "",
+            "File with the token that NATS asks for, as its only line.";
+        nats_nkey_file: Option<PathBuf> = Optional(FilePath), "",
+            "File with the seed of an NKey of a user, as its only line. The seed signs and is not sent.";
+        nats_credentials_file: Option<PathBuf> = Optional(FilePath), "",
+            "File with the JWT of a user and its seed, as nsc writes it.";
+        nats_tls_ca: Option<PathBuf> = Optional(FilePath), "",
+            "PEM file with the authorities that may sign the certificate of NATS, instead of the system's. With it only TLS is spoken.";
+        nats_tls_cert: Option<PathBuf> = Optional(FilePath), "",
+            "PEM file with the certificate that Fantail shows to NATS. Together with nats_tls_key. With it only TLS is spoken.";
+        nats_tls_key: Option<PathBuf> = Optional(FilePath), "",
+            "PEM file with the key of nats_tls_cert.";
     }
     /// The treatment of an open stream.
     streams: Streams, "Streams" {

@@ -105,11 +105,20 @@ fn every_setting_can_be_given_in_every_layer() {
         "tls_stream_state" => "kept",
         "unix_socket_mode" => "600",
         "redis_url" => "redis://db",
+        "nats_url" => "nats://n1:4222,tls://n2:1",
+        "nats_stream" => "EVENTS",
         "redis_cluster_nodes" => "n1:6379,n2:1",
         "redis_sentinels" => "s1:26379,s2:1",
-        "redis_username" | "redis_sentinel_username" | "redis_sentinel_master" => "edge",
-        "redis_password" | "redis_sentinel_password" | "token_secret" => "***",
-        "redis_password_file"
+        "nats_username" | "redis_username" | "redis_sentinel_username" | "redis_sentinel_master" => "edge",
+        "nats_password" | "redis_password" | "redis_sentinel_password" | "token_secret" => "***",
+        "nats_password_file"
+        | "nats_token_file"
+        | "nats_nkey_file"
+        | "nats_credentials_file"
+        | "nats_tls_ca"
+        | "nats_tls_cert"
+        | "nats_tls_key"
+        | "redis_password_file"
         | "redis_sentinel_password_file"
         | "redis_tls_ca"
         | "redis_tls_cert"
@@ -185,7 +194,14 @@ fn every_setting_can_be_given_in_every_layer() {
     let along = |key: &str| {
         let sentinels = [("FANTAIL_REDIS_SENTINELS", "s1"), ("FANTAIL_REDIS_SENTINEL_MASTER", "main")];
         let company = match key {
-            "redis_url" | "redis_cluster_nodes" => Vec::new(),
+            "redis_url" | "redis_cluster_nodes" | "nats_url" => Vec::new(),
+            "nats_username" => vec![("FANTAIL_NATS_URL", "nats://n1"), ("FANTAIL_NATS_PASSWORD_FILE", "/x")],
+            "nats_password" | "nats_password_file" => {
+                vec![("FANTAIL_NATS_URL", "nats://n1"), ("FANTAIL_NATS_USERNAME", "edge")]
+            }
+            "nats_tls_cert" => vec![("FANTAIL_NATS_URL", "nats://n1"), ("FANTAIL_NATS_TLS_KEY", "/x")],
+            "nats_tls_key" => vec![("FANTAIL_NATS_URL", "nats://n1"), ("FANTAIL_NATS_TLS_CERT", "/x")],
+            key if key.starts_with("nats_") => vec![("FANTAIL_NATS_URL", "nats://n1")],
             "token_secret" | "token_keys" | "token_jwks" => vec![("FANTAIL_ACCESS", "token")],
             "token_cookie" | "token_query" | "channel_templates" => {
                 vec![("FANTAIL_ACCESS", "token"), ("FANTAIL_TOKEN_SECRET", "x")]
@@ -476,6 +492,50 @@ fn a_value_that_cannot_be_read_is_no_reason_for_faults_of_others() {
         let faults = Said { flags: said, ..Said::default() }.faults();
         assert_eq!(faults.len(), 1, "{faults:?}");
         assert!(faults[0].starts_with(said[0]), "{faults:?}");
+    }
+}
+
+#[test]
+fn settings_of_nats_that_do_not_go_together_are_told() {
+    let table: [(&[&str], &str); 15] = [
+        (&["--nats-url", "nats://n1", "--redis-url", "redis://db"], "must not be given beside redis_url"),
+        (&["--nats-url", "nats://n1", "--redis-cluster-nodes", "n1"], "must not be given beside redis_cluster_nodes"),
+        (&["--nats-stream", "EVENTS"], "is of no use without nats_url"),
+        (&["--nats-token-file", "/x"], "is of no use without nats_url"),
+        (&["--nats-nkey-file", "/x"], "is of no use without nats_url"),
+        (&["--nats-credentials-file", "/x"], "is of no use without nats_url"),
+        (&["--nats-tls-ca", "/x"], "is of no use without nats_url"),
+        (&["--nats-url", "nats://n1", "--nats-tls-cert", "/x"], "must be given together with nats_tls_key"),
+        (&["--nats-url", "nats://n1", "--nats-username", "edge"], "needs a password; give nats_password_file"),
+        (&["--nats-url", "nats://n1", "--nats-password", "hunter2"], "is of no use without nats_username"),
+        (&["--nats-url", "nats://n1", "--nats-password-file", "/x"], "is of no use without nats_username"),
+        (
+            &[
+                "--nats-url",
+                "nats://n1",
+                "--nats-username",
+                "e",
+                "--nats-password",
+                "hunter2",
+                "--nats-token-file",
+                "/x",
+            ],
+            "must not be given beside nats_token_file",
+        ),
+        (
+            &["--nats-url", "nats://n1", "--nats-token-file", "/x", "--nats-nkey-file", "/x"],
+            "must not be given beside nats_nkey_file",
+        ),
+        (
+            &["--nats-url", "nats://n1", "--nats-nkey-file", "/x", "--nats-credentials-file", "/x"],
+            "must not be given beside nats_credentials_file",
+        ),
+        (&["--nats-url", "nats://edge:hunter2@n1"], "an address holds no user"),
+    ];
+    for (flags, reason) in table {
+        let faults = Said { flags, ..Said::default() }.faults();
+        assert_eq!(faults.len(), 1, "{flags:?}: {faults:?}");
+        assert!(faults[0].contains(reason) && !faults[0].contains("hunter2"), "{flags:?}: {faults:?}");
     }
 }
 

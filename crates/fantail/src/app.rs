@@ -9,6 +9,7 @@ use fantail_telemetry::{Metrics, logging};
 
 use crate::access::ReadAccess;
 use crate::banner::Served;
+use crate::broker::Broker;
 use crate::cli::format_of;
 use crate::control::{Control, ControlListeners, FilesInUse};
 use crate::descriptors::{ConnectionsMax, connections_max};
@@ -19,19 +20,18 @@ use crate::listener::{Listeners, PublicListener};
 use crate::memory::MemoryBound;
 use crate::new_connections::open_bound;
 use crate::public::PublicSettings;
-use crate::redis_settings::redis_settings;
 use crate::shard_thread::{self, HostedShard, ShardHandle, ShardSocket, ShardThread};
 use crate::tls::{self, TlsServer};
 
 /// Serves until a signal ends it.
 pub(crate) fn serve(mut config: Config) -> anyhow::Result<()> {
     logging::init(&config.logging.log_level, format_of(config.logging.log_format))?;
-    // The TLS of the Redis client asks for the process's default provider.
+    // The TLS of a broker's client asks for the process's default provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 
     config.tls.tls_stream_state = tls::stream_state(config.tls.tls_stream_state);
-    let redis = redis_settings(&config)?;
-    let hub_settings = hub_settings(&config, redis.as_ref())?;
+    let broker = Broker::of(&config)?;
+    let hub_settings = hub_settings(&config, broker.as_ref())?;
     let access = Arc::new(ReadAccess::new(&config)?);
     let memory = Arc::new(MemoryBound::new(config.limits.memory_max));
     let lanes = hub_settings.lanes.clone();
@@ -71,7 +71,7 @@ pub(crate) fn serve(mut config: Config) -> anyhow::Result<()> {
         access,
         memory,
         files,
-        redis,
+        broker,
         metrics,
         shards,
         hosted,

@@ -3,8 +3,10 @@
 //! It is for the person who started the program. A log line says the same.
 
 use fantail_config::ListenAddress;
-use fantail_feed::RedisSettings;
+use fantail_feed::{NatsSettings, RedisSettings};
 use tracing::{info, warn};
+
+use crate::broker::Broker;
 
 /// The feed, in the words of its mode.
 pub(crate) struct FeedLine {
@@ -53,11 +55,27 @@ impl Served {
 }
 
 impl FeedLine {
-    pub(crate) fn of(redis: Option<&RedisSettings>) -> Self {
-        let Some(settings) = redis else {
-            let name = "memory: events are published to this node, and kept in it alone".to_owned();
-            return Self { name, publish: None };
+    pub(crate) fn of(broker: Option<&Broker>) -> Self {
+        match broker {
+            None => {
+                let name = "memory: events are published to this node, and kept in it alone".to_owned();
+                Self { name, publish: None }
+            }
+            Some(Broker::Redis(settings)) => Self::of_redis(settings),
+            Some(Broker::Nats(settings)) => Self::of_nats(settings),
+        }
+    }
+
+    fn of_nats(settings: &NatsSettings) -> Self {
+        let address = settings.address();
+        let name = match &settings.stream {
+            Some(stream) => format!("the stream {stream} in nats at {address}"),
+            None => format!("core nats at {address}"),
         };
+        Self { name, publish: Some(settings.nats_line()) }
+    }
+
+    fn of_redis(settings: &RedisSettings) -> Self {
         let address = settings.address();
         let name = if settings.log.is_some() {
             let lanes: Vec<_> = settings.log_lanes.iter().map(|(_, name)| name.as_str().to_owned()).collect();

@@ -3,7 +3,9 @@
 //! Nothing here binds, connects or prints; only `serve` reads a file, its configuration. All faults are told together,
 //! in one text.
 
+mod broker_flags;
 mod health;
+mod nats;
 mod overview;
 mod publish;
 mod redis;

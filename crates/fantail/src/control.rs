@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use fantail_config::{Config, ListenAddress, LogFormat};
-use fantail_feed::{Feed, MemoryFeed, RedisFeed, RedisSettings};
+use fantail_feed::{Feed, MemoryFeed, NatsFeed, RedisFeed};
 use fantail_hub::{Hub, Publisher};
 use fantail_shard::Admission;
 use fantail_telemetry::Metrics;
@@ -18,6 +18,7 @@ use tokio::task::{LocalSet, spawn_blocking};
 
 use crate::access::{FILES_INTERVAL, ReadAccess};
 use crate::banner::{Banner, FeedLine, Served};
+use crate::broker::Broker;
 use crate::drain;
 use crate::feed_news;
 use crate::hangup;
@@ -42,8 +43,8 @@ pub(crate) struct Control {
     pub(crate) access: Arc<ReadAccess>,
     pub(crate) memory: Arc<MemoryBound>,
     pub(crate) files: FilesInUse,
-    /// The way to Redis; without it the feed is this node's memory.
-    pub(crate) redis: Option<RedisSettings>,
+    /// The way to the broker; without one the feed is this node's memory.
+    pub(crate) broker: Option<Broker>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) shards: Vec<ShardHandle>,
     /// The shard that runs on this thread, if there is one.
@@ -89,13 +90,13 @@ impl Control {
             socket_files: _socket_files,
         } = self.listeners;
         let is_open = self.access.is_open();
-        let feed_line = FeedLine::of(self.redis.as_ref());
+        let feed_line = FeedLine::of(self.broker.as_ref());
         let commands: Vec<_> = self.shards.iter().map(|shard| shard.commands.clone()).collect();
         let (brings_events, feed_state) = watch::channel(false);
         if config.streams.feed_state_events {
             tokio::spawn(feed_news::tell(feed_state, commands.clone()));
         }
-        let (feed, intake) = connect(self.redis, self.publisher, &self.metrics, brings_events);
+        let (feed, intake) = connect(self.broker, self.publisher, &self.metrics, brings_events);
         let node = Arc::new(RunningNode {
             access: self.access,
             feed,
@@ -197,7 +198,7 @@ async fn read_files_again(files: Arc<FilesInUse>, node: Arc<RunningNode>) {
 
 /// Makes the feed and connects it to the intake.
 fn connect(
-    redis: Option<RedisSettings>,
+    broker: Option<Broker>,
     publisher: Publisher,
     metrics: &Metrics,
     brings_events: watch::Sender<bool>,
@@ -205,9 +206,10 @@ fn connect(
     // A feed tells its state when it changes. It is connecting until then, but the metrics begin with no state.
     metrics.hub().set_feed_state(FeedState::Connecting);
     let intake = Arc::new(Mutex::new(NodeIntake { publisher, counters: metrics.hub(), brings_events }));
-    let feed = match redis {
+    let feed = match broker {
         None => Feed::Memory(MemoryFeed::new(Arc::clone(&intake))),
-        Some(settings) => Feed::Redis(RedisFeed::start(&settings, &intake)),
+        Some(Broker::Redis(settings)) => Feed::Redis(RedisFeed::start(&settings, &intake)),
+        Some(Broker::Nats(settings)) => Feed::Nats(NatsFeed::start(&settings, &intake)),
     };
     (Arc::new(feed), intake)
 }

@@ -6,24 +6,24 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use fantail_config::{ChannelRule, Config};
-use fantail_feed::RedisSettings;
 use fantail_hub::{Following, HubSettings, LogLimits, NumberedBy};
 use fantail_shard::{ShardSettings, SlowPolicies};
 use fantail_wire::Term;
 
 use crate::address_bound::{self, AddressBound};
+use crate::broker::Broker;
 
-/// The hub's settings; `redis` are the feed's, if events come from Redis.
-pub(crate) fn hub_settings(config: &Config, redis: Option<&RedisSettings>) -> anyhow::Result<HubSettings> {
+/// The hub's settings; `broker` carries the events, if one does.
+pub(crate) fn hub_settings(config: &Config, broker: Option<&Broker>) -> anyhow::Result<HubSettings> {
     let log = log_limits(config);
     let rules = &config.channels.channel;
     Ok(HubSettings {
-        numbering: match redis {
-            Some(settings) if settings.log.is_some() => NumberedBy::Feed,
+        numbering: match broker {
+            Some(broker) if broker.numbers() => NumberedBy::Feed,
             _ => NumberedBy::Node(Term::from_random(fastrand::u64(..))),
         },
-        lanes: redis.map(RedisSettings::lanes).unwrap_or_default(),
-        following: if redis.is_some() { Following::OnDemand } else { Following::Always },
+        lanes: broker.map(Broker::lanes).unwrap_or_default(),
+        following: if broker.is_some() { Following::OnDemand } else { Following::Always },
         shards: u16::try_from(config.engine.workers).context("too many workers")?,
         log,
         patterns: rules.iter().map(|rule| (rule.pattern.clone(), limits_of(rule, log))).collect(),

@@ -8,6 +8,7 @@ mod address_bound;
 mod app;
 mod banner;
 mod bounded_server;
+mod broker;
 mod cli;
 mod connection;
 mod control;

@@ -1,4 +1,4 @@
-//! `fantail publish`: one event, or one for each line of standard input, over HTTP or through Redis.
+//! `fantail publish`: one event, or one for each line of standard input, over HTTP or through a broker.
 //!
 //! Events go one after the other, each when the one before it is accepted. The first failure ends the command: nothing
 //! is sent twice and no event is skipped.
@@ -9,7 +9,7 @@ mod input;
 use std::io::{self, Write};
 
 use anyhow::{Context, bail};
-use fantail_feed::{Receipt, RedisPublisher, RedisSettings};
+use fantail_feed::{NatsPublisher, NatsSettings, Receipt, RedisPublisher, RedisSettings};
 use fantail_wire::{ChannelName, Event, Publication};
 use http::HeaderValue;
 use serde_json::{Value, json};
@@ -36,6 +36,8 @@ pub(crate) enum Destination {
     Http(Server, Option<HeaderValue>),
     /// The Redis that the nodes follow, past the nodes.
     Redis(Box<RedisSettings>),
+    /// The NATS that they follow.
+    Nats(Box<NatsSettings>),
 }
 
 /// The place that data comes from.
@@ -64,6 +66,7 @@ const ROUNDS: usize = 4;
 enum Publisher {
     Http(HttpPublisher),
     Redis(Box<RedisPublisher>),
+    Nats(Box<NatsPublisher>),
 }
 
 impl Publish {
@@ -103,13 +106,17 @@ impl Publish {
     }
 
     async fn publisher(&self) -> anyhow::Result<Publisher> {
+        // The TLS of a broker's client asks for the process's default provider.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         match &self.destination {
             Destination::Http(server, token) => Ok(Publisher::Http(HttpPublisher::new(server.clone(), token.clone()))),
             Destination::Redis(settings) => {
-                // The TLS of the Redis client asks for the process's default provider.
-                let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
                 let redis = RedisPublisher::connect(settings.as_ref().clone()).await?;
                 Ok(Publisher::Redis(Box::new(redis)))
+            }
+            Destination::Nats(settings) => {
+                let nats = NatsPublisher::connect(settings.as_ref().clone()).await?;
+                Ok(Publisher::Nats(Box::new(nats)))
             }
         }
     }
@@ -119,7 +126,8 @@ impl Publish {
         let publication = Publication::new(self.channels.iter().cloned(), event);
         let receipt = match publisher {
             Publisher::Http(http) => http.publish(&publication).await?,
-            Publisher::Redis(redis) => redis_receipt(&redis.publish(&publication).await?),
+            Publisher::Redis(redis) => broker_receipt(&redis.publish(&publication).await?),
+            Publisher::Nats(nats) => broker_receipt(&nats.publish(&publication).await?),
         };
         if !self.receipts {
             return Ok(());
@@ -135,7 +143,7 @@ impl Publish {
 }
 
 /// The receipt in the form that a node gives it.
-fn redis_receipt(receipt: &Receipt) -> Value {
+fn broker_receipt(receipt: &Receipt) -> Value {
     match receipt.id {
         Some(id) => json!({ "id": id.to_string(), "subscribers": receipt.subscribers }),
         None => json!({ "subscribers": receipt.subscribers }),

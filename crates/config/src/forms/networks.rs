@@ -138,6 +138,47 @@ impl Form for RedisAddress {
     }
 }
 
+/// The addresses of NATS servers. A secret in one is refused, so that none is ever shown.
+pub(crate) struct NatsServers;
+
+impl Form for NatsServers {
+    type Value = Vec<String>;
+    const VALUE_NAME: &'static str = "URL";
+    const SHAPE: Shape = Shape::List;
+
+    fn parse(&self, text: &str) -> Result<Vec<String>, String> {
+        pieces(text).map(|piece| parse_nats_server(piece).map_err(str::to_owned)).collect()
+    }
+
+    fn show(&self, value: &Vec<String>) -> String {
+        value.join(",")
+    }
+
+    fn describe(&self) -> String {
+        "`nats://` or `tls://` with a host, each with a port or with 4222 for it".to_owned()
+    }
+}
+
+/// The reason does not quote the text, which may hold a password.
+fn parse_nats_server(text: &str) -> Result<String, &'static str> {
+    let url = Url::parse(text).map_err(|_| "an address is no URL; write nats://host:4222, or tls://host:4222")?;
+    if !matches!(url.scheme(), "nats" | "tls") {
+        return Err("the scheme of an address is nats, or tls");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(
+            "an address holds no user, password or token; nats_username, nats_password_file and nats_token_file do",
+        );
+    }
+    let is_bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+    match url.host_str() {
+        Some(host) if is_bare && !host.is_empty() => {
+            Ok(format!("{}://{host}:{}", url.scheme(), url.port().unwrap_or(4_222)))
+        }
+        _ => Err("an address is a scheme, a host and a port, and nothing else"),
+    }
+}
+
 /// Hosts, each with a port, or with this one if none is written.
 pub(crate) struct Servers {
     pub(crate) port: u16,
@@ -220,6 +261,27 @@ mod tests {
         ] {
             let refused = networks(&format!("192.0.2.7,{written}")).unwrap_err();
             assert!(refused.contains(reason) && refused.contains(written), "{refused}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_nats_holds_no_secret_and_nothing_but_a_place() {
+        let parse = |text: &str| NatsServers.parse(text);
+        assert_eq!(
+            parse("nats://n1, tls://n2:1,nats://[::1]/").unwrap(),
+            ["nats://n1:4222", "tls://n2:1", "nats://[::1]:4222"]
+        );
+        for text in [
+            "n1",
+            "http://n1",
+            "nats://",
+            "nats://n1/x",
+            "nats://hunter2@n1",
+            "nats://a:hunter2@n1",
+            "nats://n1?hunter2",
+        ] {
+            let refused = parse(text).unwrap_err();
+            assert!(!refused.contains("hunter2"), "{refused}");
         }
     }
 

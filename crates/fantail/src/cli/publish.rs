@@ -6,11 +6,14 @@ use fantail_feed::CHANNELS_PER_EVENT_MAX;
 use fantail_wire::{ChannelName, Event, EventFields};
 use http::HeaderValue;
 
-use super::{redis, server, text, texts};
+use super::{nats, redis, server, text, texts};
 use crate::http_client::ServerUrl;
 use crate::publish_command::{Destination, Publish, Source};
 
 pub(super) const NAME: &str = "publish";
+
+/// Settings that tell where a broker is.
+const BROKERS: [&str; 4] = ["redis_url", "redis_sentinels", "redis_cluster_nodes", "nats_url"];
 
 const USAGE: &str = "\
 fantail publish [OPTIONS] CHANNEL [DATA]
@@ -23,11 +26,13 @@ Examples:
   date | fantail publish demo
   tail -f app.log | fantail publish --lines -q demo
   fantail publish --redis-url redis://127.0.0.1:6379 demo hello
+  fantail publish --nats-url nats://127.0.0.1:4222 demo hello
 
 Prints a receipt in JSON for each event: its id if it has one already, and how many streams, or through Redis how many \
 nodes, it reached. An event for several channels reaches a stream once. Through Redis, plain data for one channel goes \
 to fantail:CHANNEL, everything else to fantail-event:CHANNEL. With --redis-log it is numbered and kept by Redis first; \
-the nodes must run with it, too.
+the nodes must run with it, too. Through NATS, data goes to the subject fantail.CHANNEL, and the rest into headers. With \
+--nats-stream the receipt waits for the stream.
 
 With --lines, the first line that does not go through ends the command and is named.
 
@@ -50,17 +55,14 @@ pub(super) fn command() -> Command {
         )
         .arg(
             valued("url", "URL")
-                .conflicts_with_all(["redis_url", "redis_sentinels", "redis_cluster_nodes"])
+                .conflicts_with_all(BROKERS)
                 .default_value("http://127.0.0.1:8081")
                 .help("A node's internal listener"),
         )
-        .args(
-            server::tls_args()
-                .map(|arg| arg.conflicts_with_all(["redis_url", "redis_sentinels", "redis_cluster_nodes"])),
-        )
+        .args(server::tls_args().map(|arg| arg.conflicts_with_all(BROKERS)))
         .arg(
             valued("token-file", "FILE")
-                .conflicts_with_all(["redis_url", "redis_sentinels", "redis_cluster_nodes"])
+                .conflicts_with_all(BROKERS)
                 .help("File with the token that the internal listener asks for (internal_tokens)"),
         )
         .arg(valued("channel", "CHANNEL").action(ArgAction::Append).help("A channel for the event. May be repeated"))
@@ -78,6 +80,10 @@ pub(super) fn command() -> Command {
                 .into_iter()
                 .map(|arg| arg.help_heading("Through Redis instead, for all nodes that follow it")),
         )
+        .args(nats::args().into_iter().map(|arg| {
+            let arg = arg.help_heading("Through NATS instead, for all nodes that follow it");
+            if arg.get_id() == "nats_url" { arg.conflicts_with_all(&BROKERS[..3]) } else { arg }
+        }))
 }
 
 /// The arguments, or all of their faults. Nothing is sent before all of them are right.
@@ -160,6 +166,9 @@ fn destination(matches: &ArgMatches, faults: &mut Faults) -> Option<Destination>
     let faults_before = faults.len();
     if let Some(settings) = redis::read(matches, faults) {
         return Some(Destination::Redis(Box::new(settings)));
+    }
+    if let Some(settings) = nats::read(matches, faults) {
+        return Some(Destination::Nats(Box::new(settings)));
     }
     if faults.len() > faults_before {
         return None;
@@ -260,6 +269,12 @@ mod tests {
             &["--redis-log", "a", "x"],
             &["--redis-url=", "a", "x"],
             &["--redis-sentinels=", "a", "x"],
+            &["--url=http://h", "--nats-url=nats://h", "a", "x"],
+            &["--redis-url=redis://h", "--nats-url=nats://h", "a", "x"],
+            &["--nats-stream=S", "a", "x"],
+            &["--nats-url=", "a", "x"],
+            &["--nats-url=nats://h", "--nats-username=u", "a", "x"],
+            &["--nats-url=nats://h", "--nats-token-file=/no/such/file", "a", "x"],
         ] {
             assert!(parse(args).is_err(), "{args:?}");
         }
@@ -284,11 +299,19 @@ mod tests {
     }
 
     #[test]
+    fn nats_is_reached_with_the_settings_of_a_node() {
+        let args = ["--nats-url=nats://h,nats://i:1", "--nats-stream=EVENTS", "a", "x"];
+        let Destination::Nats(settings) = parse(&args).unwrap().destination else { panic!("no way to nats") };
+        assert_eq!((settings.address().as_str(), settings.stream.as_deref()), ("h:4222, i:1", Some("EVENTS")));
+    }
+
+    #[test]
     fn a_password_is_never_quoted() {
         for args in [
             &["--redis-url=http://:hunter2@h", "a", "x"][..],
             &["--redis-url=redis://:hunter2@h/x", "a", "x"],
             &["--url=http://a:hunter2@h", "a", "x"],
+            &["--nats-url=nats://a:hunter2@h", "a", "x"],
         ] {
             let faults = parse(args).unwrap_err();
             assert!(!faults.contains("hunter2"), "{faults}");

@@ -1,42 +1,32 @@
-//! The settings of Redis as flags of a command that is no node: the same names, rules and messages.
-//!
-//! Passwords come from files or in the URL here: every user of the machine can see a flag.
+//! The settings of Redis as flags of a command that is no node.
 
 use clap::{Arg, ArgMatches};
-use fantail_config::{Faults, Location, Parsed, SETTINGS, Setting, clap_args, parse_flags, resolve};
+use fantail_config::{Faults, Location};
 use fantail_feed::RedisSettings;
 
-use super::given;
+use super::broker_flags::BrokerFlags;
 use crate::redis_settings::redis_settings;
+
+// Only nodes decide how much Redis keeps and which lanes are served.
+const FLAGS: BrokerFlags = BrokerFlags {
+    prefix: "redis_",
+    for_nodes: &[
+        "redis_password",
+        "redis_sentinel_password",
+        "redis_log_events_max",
+        "redis_log_age_max",
+        "redis_log_lanes",
+    ],
+};
 
 /// The flags.
 pub(super) fn args() -> Vec<Arg> {
-    let of_redis = |arg: &Arg| settings().any(|setting| arg.get_id() == setting.key);
-    let explained = |arg: Arg| {
-        let doc = settings().find(|setting| arg.get_id() == setting.key).map_or("", |setting| setting.doc);
-        // The whole help names a variable, but only a node reads variables.
-        arg.help(doc)
-    };
-    clap_args().into_iter().filter(of_redis).map(explained).collect()
+    FLAGS.args()
 }
 
 /// The settings in the flags, if any is given.
 pub(super) fn read(matches: &ArgMatches, faults: &mut Faults) -> Option<RedisSettings> {
-    let flags = given(matches, settings());
-    if flags.is_empty() {
-        return None;
-    }
-    let config = match parse_flags(&flags) {
-        Parsed::Run { flags, .. } => resolve(&flags, &[], &|_| Ok(String::new())),
-        Parsed::Text(_) => return None,
-    };
-    let config = match config {
-        Ok(config) => config,
-        Err(found) => {
-            found.iter().for_each(|fault| faults.push(fault.location.clone(), fault.message.clone()));
-            return None;
-        }
-    };
+    let config = FLAGS.read(matches, faults)?;
     let in_url = || Location::Flag("--redis-url".into());
     match redis_settings(&config) {
         Ok(Some(settings)) => {
@@ -54,13 +44,4 @@ pub(super) fn read(matches: &ArgMatches, faults: &mut Faults) -> Option<RedisSet
             None
         }
     }
-}
-
-fn settings() -> impl Iterator<Item = &'static Setting> {
-    // Only nodes decide how much Redis keeps and which lanes are served.
-    let is_for_nodes = |key: &str| {
-        let of_log = ["redis_log_events_max", "redis_log_age_max", "redis_log_lanes"];
-        matches!(key, "redis_password" | "redis_sentinel_password") || of_log.contains(&key)
-    };
-    SETTINGS.iter().filter(move |setting| setting.key.starts_with("redis_") && !is_for_nodes(setting.key))
 }

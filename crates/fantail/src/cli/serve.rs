@@ -9,8 +9,8 @@ use fantail_feed::RedisSettings;
 
 use super::{Refusal, Task, format_of, lines};
 use crate::access::check_key_files;
+use crate::broker::Broker;
 use crate::internal_access::InternalAccess;
-use crate::redis_settings::redis_settings;
 use crate::tls;
 
 pub(super) const NAME: &str = "serve";
@@ -34,7 +34,7 @@ pub(super) fn read(args: &[OsString], variables: &[(OsString, OsString)]) -> Res
     let mut faults = resolved.as_ref().err().cloned().unwrap_or_default();
     check_redis_urls(&matches, variables, resolved.as_ref().ok(), &mut faults);
     if let Ok(config) = &resolved {
-        check_redis_files(config, &mut faults);
+        check_broker(config, &mut faults);
         let tokens = InternalAccess::load(&config.internal.internal_tokens).map(drop);
         let tls = tls::check(&config.tls, &config.internal);
         for error in [check_key_files(&config.access), tokens, tls].into_iter().filter_map(Result::err) {
@@ -88,11 +88,14 @@ fn line_of(path: &Path, key: &str) -> usize {
 
 /// Refuses missing files before the start. Otherwise the node would start, fail at its first connection, and never be
 /// ready.
-fn check_redis_files(config: &Config, faults: &mut Faults) {
-    // A bad address has been told already, with its place.
-    if let Ok(Some(settings)) = redis_settings(config)
-        && let Err(error) = settings.check_files()
-    {
-        faults.push(Location::CommandLine, error.to_string());
+fn check_broker(config: &Config, faults: &mut Faults) {
+    let error = match Broker::of(config) {
+        Ok(broker) => broker.and_then(|broker| broker.check_files().err()),
+        // A bad address of Redis has been told already, with its place.
+        Err(_) if config.nats.nats_url.is_empty() => None,
+        Err(error) => Some(error),
+    };
+    if let Some(error) = error {
+        faults.push(Location::CommandLine, format!("{error:#}"));
     }
 }
