@@ -1,6 +1,6 @@
 //! Events of the stream reach every node, with the same ids.
 
-use fantail_feed::{NatsPublisher, PublishError};
+use fantail_feed::{NatsPublisher, NatsReach, NatsSettings, PublishError};
 use fantail_testkit::NatsServer;
 use fantail_wire::{Event, Publication};
 
@@ -107,4 +107,43 @@ async fn a_stream_that_does_not_exist_is_told_until_it_does() {
     tokio::time::timeout(fantail_testkit::PATIENCE, looking).await.unwrap();
     server.make_stream("EVENTS", "").await.unwrap();
     node.wait_for("the stream", |node| node.told.iter().any(|line| line == "followed a")).await;
+}
+
+/// The rights that `docs/nats.md` names.
+#[tokio::test]
+async fn a_user_with_the_least_rights_reads_recalls_and_publishes() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("nats.conf");
+    let users = r#"authorization { users: [
+        { user: admin, password: secret },
+        { user: node, password: secret, permissions: {
+            subscribe: ["fantail-service.>", "_INBOX.>"],
+            publish: ["fantail.>", "fantail-service.>", "$JS.API.STREAM.INFO.EVENTS", "$JS.API.CONSUMER.CREATE.EVENTS",
+                "$JS.API.CONSUMER.DELETE.EVENTS.*", "$JS.FC.>"]
+        } }
+    ], timeout: 5 }
+    no_auth_user: admin"#;
+    std::fs::write(&config, users).unwrap();
+    let server = NatsServer::start_with(&["--jetstream", "--config", config.to_str().unwrap()]).await.unwrap();
+    server.make_stream("EVENTS", "").await.unwrap();
+    let reach = NatsReach {
+        servers: vec![server.url()],
+        username: Some("node".into()),
+        password: Some("secret".into()),
+        ..NatsReach::default()
+    };
+    let mut settings = NatsSettings::new(reach, Some("EVENTS".into())).unwrap();
+    settings.probe_interval = std::time::Duration::from_millis(400);
+    let mut node = LogNode::start_with(settings);
+    node.follow(&["a"]).await;
+    for number in 0..2_000 {
+        server.publish("fantail.a", format!("{number} {}", "x".repeat(2_000))).await.unwrap();
+    }
+    node.feed.publish(&publication(&["a", "b"], "last")).await.unwrap();
+    node.until_data("last").await;
+    let up_to = *node.intake.lock().ids.last().unwrap();
+    node.feed.recall(&channel("a"), None, up_to, 10);
+    node.wait_for("the answer", |node| node.recalled.contains_key("a")).await;
+    assert_eq!(node.intake.lock().recalled["a"].entries.len(), 10);
+    assert_eq!(node.told().len(), 2_001, "flow control works, so nothing was lost");
 }
