@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context;
 use fantail_config::{Config, ControlThread, Limits};
 use fantail_hub::Hub;
 use fantail_shard::{Admission, OpenBounds};
@@ -46,6 +47,10 @@ pub(crate) fn serve(mut config: Config) -> anyhow::Result<()> {
     let tls = TlsServer::public(&config.tls)?.map(Arc::new);
     access.set_client_authorities(tls.as_ref().map_or(0, |tls| tls.client_authorities()));
     let internal_tls = TlsServer::internal(&config.internal)?.map(Arc::new);
+
+    if tls.is_some() || internal_tls.is_some() {
+        tls::prepare().context("cannot forbid core dumps")?;
+    }
 
     // Everything is checked; from here on sockets are bound.
     let Listeners { public: listeners, internal, health, files: socket_files } =

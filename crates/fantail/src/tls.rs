@@ -20,6 +20,7 @@ use fantail_access::ClientCertificate;
 use fantail_config::{Internal, Tls, TlsStreamState};
 use fantail_shard::kernel_seals;
 use parking_lot::{Mutex, RwLock};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
@@ -212,6 +213,13 @@ pub(crate) fn stream_state(asked: TlsStreamState) -> TlsStreamState {
     asked
 }
 
+/// Prepares the process for handshakes: their threads start. Keys of streams will be all over the heap, so the process writes no
+/// core dump from now on, wherever the kernel would put it. A debugger then needs the rights of root.
+pub(crate) fn prepare() -> io::Result<()> {
+    threads();
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
 /// Whether the files of the settings can be read and fit one another.
 pub(crate) fn check(tls: &Tls, internal: &Internal) -> anyhow::Result<()> {
     TlsServer::public(tls)?;
@@ -225,4 +233,14 @@ fn threads() -> &'static Runtime {
         let threads = Builder::new_multi_thread().thread_name("tls-handshake").enable_all().build();
         threads.expect("a process that has its shards can start a few threads more")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_process_with_keys_writes_no_core_dump() {
+        super::prepare().expect("every process may");
+        let behavior = rustix::process::dumpable_behavior().expect("it can be asked");
+        assert_eq!(behavior, rustix::process::DumpableBehavior::NotDumpable);
+    }
 }

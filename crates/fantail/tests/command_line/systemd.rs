@@ -100,6 +100,8 @@ fn start_with_socket(socket: &TcpListener, arguments: &[&str]) -> Child {
     let script = "export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&0 </dev/null";
     let mut command = Command::new("sh");
     command.args(["-c", script, FANTAIL, "serve", "--internal-listen", "127.0.0.1:0"]).args(arguments);
+    // It is meant for the tests, and a setting that is none ends the start.
+    command.env_remove("FANTAIL_PROGRAM");
     command.stdin(OwnedFd::from(socket.try_clone().unwrap())).stdout(Stdio::null()).stderr(Stdio::piped());
     command.kill_on_drop(true).spawn().unwrap()
 }

@@ -112,6 +112,9 @@ async fn bytes_that_come_with_a_request_are_no_part_of_its_stream() {
 async fn a_tail_that_is_cut_at_any_byte_does_no_harm_while_its_connection_becomes_a_stream() {
     let certificates = Certificates::make().unwrap();
     let (node, address) = tls_node(&certificates, &[]).await;
+    // By then the node has opened what it needs itself.
+    drop(handshake(address, &certificates.ca(), VERSIONS[0], None).await.unwrap());
+    until(&node, "it is closed", |m| m.count("fantail_connections_open") == 0).await;
     let before = metrics(&node).await.number("process_open_fds");
     let (mut lived, mut ended) = (0, 0);
     for (version, tail) in [(VERSIONS[0], Tail::KeyUpdateAndData), (VERSIONS[1], Tail::Data)] {
