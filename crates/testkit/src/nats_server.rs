@@ -81,6 +81,11 @@ impl NatsServer {
         format!("nats://{}", self.addr())
     }
 
+    /// Its name, which is its own among all servers.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.pid()

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::settings::NatsSettings;
+use super::settings::{NatsSettings, READ_BYTES};
 use crate::files::FileError;
 use crate::random::random_below;
 
@@ -84,6 +84,7 @@ impl Link {
             .connection_timeout(settings.connect_deadline)
             .request_timeout(Some(settings.response_deadline))
             .ping_interval(PING_INTERVAL)
+            .read_buffer_capacity(READ_BYTES)
             .subscription_capacity(settings.queue_messages_max)
             .ignore_discovered_servers()
             .max_reconnects(1)

@@ -13,9 +13,11 @@ use crate::files::{FileError, read_pem, read_text};
 use crate::shared_read::SharedRead;
 
 const USUAL_PORT: u16 = 4222;
-/// The library reads up to 128 times 64 KiB before another task of the same thread gets its turn, which takes all. This is
-/// more than that holds of all but the smallest messages, so on the node's one thread bytes are the bound.
-const QUEUE_MESSAGES_MAX: usize = 1 << 18;
+/// The library reads up to 128 times [`READ_BYTES`] before another task of the same thread gets its turn, which takes all.
+/// That is 2 MiB, and holds fewer of the smallest messages than these. So on the node's one thread none is dropped.
+const QUEUE_MESSAGES_MAX: usize = 1 << 17;
+/// Bytes that are read from the socket at a time.
+pub(super) const READ_BYTES: u16 = 16 * 1024;
 
 /// The way to NATS in the operator's words.
 #[derive(Clone, Default)]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
+mod cluster;
 mod following;
 mod node;
 mod outages;
