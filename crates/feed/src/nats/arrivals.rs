@@ -92,7 +92,8 @@ impl<I: Intake> Arrivals<I> {
         });
     }
 
-    /// The connection is gone; the node learns that events may be missing.
+    /// The connection is gone. If its channels were confirmed, the node learns that events may be missing; a connection that
+    /// never came so far was none for the node.
     pub(super) fn lost(&self) {
         let mut intake = self.intake.lock();
         let mut inner = self.inner.lock();
@@ -100,8 +101,8 @@ impl<I: Intake> Arrivals<I> {
             Source::Plain(follows) => follows.lost(),
             Source::Stream(log) => log.lost(),
         }
-        intake.lost(LANE);
         if std::mem::take(&mut inner.is_connected) {
+            intake.lost(LANE);
             add_one(&self.delivery.counters.outages);
             intake.state(FeedState::Connecting);
         }

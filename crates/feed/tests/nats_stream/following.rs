@@ -98,7 +98,6 @@ async fn a_stream_that_does_not_exist_is_told_until_it_does() {
     let server = NatsServer::start_jetstream().await.unwrap();
     let mut node = LogNode::start(&server.url());
     node.feed.follow(&channel("a"));
-    node.wait_for("a try", |node| node.told.iter().any(|line| line == "lost")).await;
     let looking = async {
         while !node.feed.trouble().is_some_and(|trouble| trouble.contains("stream not found")) {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -107,6 +106,7 @@ async fn a_stream_that_does_not_exist_is_told_until_it_does() {
     tokio::time::timeout(fantail_testkit::PATIENCE, looking).await.unwrap();
     server.make_stream("EVENTS", "").await.unwrap();
     node.wait_for("the stream", |node| node.told.iter().any(|line| line == "followed a")).await;
+    assert_eq!(node.intake.lock().told, ["followed a", "Connected"], "there was nothing to be lost before");
 }
 
 /// The rights that `docs/nats.md` names.
