@@ -207,7 +207,10 @@ impl PublishLink {
                 RequestErrorKind::NoResponders => {
                     unavailable(format!("no stream keeps {subject}; {stream} should keep fantail.>"))
                 }
-                _ => unavailable(format!("nats did not confirm the event and may have taken it: {error}")),
+                _ => {
+                    self.doubted.notify_one();
+                    unavailable(format!("nats did not confirm the event and may have taken it: {error}"))
+                }
             },
             None => {
                 self.doubted.notify_one();

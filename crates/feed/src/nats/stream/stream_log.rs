@@ -224,6 +224,10 @@ impl StreamLog {
         }
         self.gone_up_to(number, orders);
         self.arrive(orders);
+        // Messages of others have moved the node on without a word. Streams that begin now begin there.
+        if let Some(numbering) = self.numbering.as_ref().filter(|_| self.is_live()) {
+            orders.push(NatsOrder::Synced(numbering.terms()));
+        }
         Ok(())
     }
 

@@ -308,6 +308,15 @@ fn more_than_can_be_read_after_an_outage_is_declared_missing() {
     assert!(told.contains(&format!("gap {} trimmed b", from - 1)), "{told:?}");
 }
 
+#[test]
+fn a_sign_of_life_tells_how_far_messages_of_others_have_moved_the_node() {
+    let mut node = Node::at(44);
+    node.message(45, "x").expect("unbroken");
+    assert_eq!(node.told(), Vec::<String>::new());
+    node.heartbeat(45).expect("in step");
+    assert_eq!(node.told(), ["synced 0 45"]);
+}
+
 /// 1. A stream asks for a number that this node does not know.
 /// 2. The stream is looked at, and is further than the node.
 #[test]
