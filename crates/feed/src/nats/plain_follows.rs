@@ -41,8 +41,12 @@ impl PlainFollows {
         self.is_subscribed = false;
     }
 
-    /// Takes a message. Returns whether it was for a followed channel.
+    /// Takes a message. Returns whether it was for a followed channel. One that comes before the subscription is confirmed is
+    /// passed over: the confirmation tells of a gap, or of the place from which the channel is complete.
     pub(super) fn message(&self, message: &Incoming<'_>, orders: &mut NatsOrders) -> bool {
+        if !self.is_subscribed {
+            return false;
+        }
         match message.read(&self.wanted) {
             Read::Foreign => return false,
             Read::Event(publication) => {
@@ -80,6 +84,8 @@ mod tests {
     fn a_channel_is_followed_once_the_subscription_stands_and_again_after_a_loss() {
         let (mut follows, mut orders) = (PlainFollows::default(), NatsOrders::new());
         follows.follow(&channel("a"), &mut orders);
+        let early = Incoming { subject: "fantail.a", headers: None, payload: b"early" };
+        assert!(!follows.message(&early, &mut orders));
         assert!(orders.is_empty());
         follows.subscribed(&mut orders);
         follows.follow(&channel("b"), &mut orders);
@@ -93,7 +99,9 @@ mod tests {
     #[test]
     fn a_message_that_is_no_event_is_told_to_the_followed_channels_that_it_was_for() {
         let (mut follows, mut orders) = (PlainFollows::default(), NatsOrders::new());
+        follows.subscribed(&mut orders);
         follows.follow(&channel("a"), &mut orders);
+        orders.clear();
         let message = |subject, payload| Incoming { subject, headers: None, payload };
         assert!(follows.message(&message("fantail.a", b"x"), &mut orders));
         assert!(follows.message(&message("fantail.a", b"\xff"), &mut orders));
