@@ -20,7 +20,7 @@ mod problem;
 #[path = "../../crates/fantail/src/publish_body.rs"]
 mod publish_body;
 #[allow(dead_code, unreachable_pub)]
-#[path = "../../crates/feed/src/redis/random.rs"]
+#[path = "../../crates/feed/src/random.rs"]
 mod random;
 #[allow(dead_code)]
 #[path = "../../crates/fantail/src/subscribe_request.rs"]
