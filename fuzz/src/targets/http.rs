@@ -79,10 +79,10 @@ pub(super) fn host(data: &[u8]) {
     if refuse_pages(&request).is_ok() {
         assert!(!request.headers().contains_key("origin"));
     }
-    if refuse_other_names(&request, &HostPolicy::new(["fantail.internal"])).is_err() {
+    let host = request.headers().get("host").and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    if refuse_other_names(&request, host.as_ref(), &HostPolicy::new(["fantail.internal"])).is_err() {
         return;
     }
-    let host = request.headers().get("host").and_then(|host| Authority::try_from(host.as_bytes()).ok());
     for authority in host.iter().chain(request.uri().authority()) {
         let bare = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         let name = bare.strip_suffix('.').unwrap_or(&bare);
