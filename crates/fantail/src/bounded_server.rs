@@ -90,7 +90,7 @@ async fn begin<F>(
     let _ = socket.set_nodelay(true);
     let Some(tls) = tls else { return serve(http, socket, answer).await };
     match tls.shake_hands(socket).await {
-        Ok(stream) => serve(http, stream, answer).await,
+        Ok((stream, _)) => serve(http, stream, answer).await,
         Err(error) => debug!(%error, "a TLS handshake with the internal listener failed"),
     }
 }

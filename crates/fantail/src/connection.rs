@@ -142,8 +142,8 @@ pub(crate) async fn serve(
         () = drain_begins(context.draining.clone()) => return,
     };
     match stream {
-        Ok(stream) => {
-            peer.certificate = tls.certificate_of(&stream);
+        Ok((stream, certificate)) => {
+            peer.certificate = certificate;
             serve_on(stream, peer, place, context).await;
         }
         Err(error) => debug!(%error, "a TLS handshake failed"),

@@ -13,9 +13,8 @@ use std::time::Duration;
 use fantail_telemetry::{ShardCounters, TurnedAway};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
-use tokio_rustls::server::TlsStream;
 
-use crate::tls::TlsServer;
+use crate::tls::{Shaken, TlsServer};
 
 pub(crate) struct Handshakes {
     places: usize,
@@ -30,12 +29,7 @@ impl Handshakes {
     }
 
     /// Shakes hands, within a deadline.
-    pub(crate) async fn run(
-        &self,
-        tls: &TlsServer,
-        socket: TcpStream,
-        deadline: Duration,
-    ) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn run(&self, tls: &TlsServer, socket: TcpStream, deadline: Duration) -> io::Result<Shaken> {
         let handshake = tls.begin_handshake(socket, deadline)?;
         self.add(handshake.abort_handle());
         handshake.await

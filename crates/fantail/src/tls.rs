@@ -45,13 +45,12 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// An encrypted listener's part of TLS: the rules of its files, and its handshakes.
 pub(crate) struct TlsServer {
     places: Places,
-    loaded: RwLock<Loaded>,
+    loaded: RwLock<Arc<Loaded>>,
     /// Files are read by one thread at a time, so that older ones never take the place of newer ones.
     reading: Mutex<()>,
 }
 
 /// The rules in force.
-#[derive(Clone)]
 struct Loaded {
     /// The digests of the files that they were made of.
     read: FilesRead,
@@ -65,8 +64,12 @@ struct Loaded {
 /// A handshake under way. Dropping it ends it.
 pub(crate) struct Handshake {
     task: JoinHandle<io::Result<TlsStream<TcpStream>>>,
+    /// The rule at its beginning, by which its client is judged.
     clients: ClientRule,
 }
+
+/// A connection behind its handshake, and the certificate that its client has shown.
+pub(crate) type Shaken = (TlsStream<TcpStream>, Option<ClientCertificate>);
 
 impl TlsServer {
     /// That of `tls_listen`, if there is one. An error names the setting and the file.
@@ -81,14 +84,17 @@ impl TlsServer {
 
     fn load(places: Places) -> anyhow::Result<Self> {
         let loaded = Loaded::new(&Files::read(&places)?, &places, None)?;
-        Ok(Self { places, loaded: RwLock::new(loaded), reading: Mutex::new(()) })
+        Ok(Self { places, loaded: RwLock::new(Arc::new(loaded)), reading: Mutex::new(()) })
     }
 
     /// Begins a handshake, which has so much time. It runs on threads of its own: a full one takes half a millisecond, and sixty of
     /// them at once would keep a shard from its streams for 30 ms.
     pub(crate) fn begin_handshake(&self, socket: TcpStream, deadline: Duration) -> io::Result<Handshake> {
         let deadline = deadline.min(HANDSHAKE_DEADLINE);
-        let Loaded { acceptor, clients, .. } = self.loaded.read().clone();
+        let (acceptor, clients) = {
+            let loaded = self.loaded.read();
+            (loaded.acceptor.clone(), loaded.clients)
+        };
         let socket = socket.into_std()?;
         let task = threads().spawn(async move {
             let socket = TcpStream::from_std(socket)?;
@@ -98,13 +104,8 @@ impl TlsServer {
     }
 
     /// A whole handshake.
-    pub(crate) async fn shake_hands(&self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn shake_hands(&self, socket: TcpStream) -> io::Result<Shaken> {
         self.begin_handshake(socket, HANDSHAKE_DEADLINE)?.await
-    }
-
-    /// The certificate that the client of a connection has shown.
-    pub(crate) fn certificate_of(&self, stream: &TlsStream<TcpStream>) -> Option<ClientCertificate> {
-        self.loaded.read().clients.certificate_of(stream.get_ref().1)
     }
 
     /// When the first of the certificates expires, in seconds since 1970.
@@ -130,7 +131,7 @@ impl TlsServer {
     }
 
     fn take_newer(&self) -> anyhow::Result<()> {
-        let older = self.loaded.read().clone();
+        let older = Arc::clone(&self.loaded.read());
         let files = Files::read(&self.places)?;
         let read = files.digests();
         if read == older.read {
@@ -139,7 +140,7 @@ impl TlsServer {
         files.check_none_is_lost(&older.read)?;
         let newer = Loaded::new(&files, &self.places, Some(&older))?;
         let certificates = newer.certificates.len();
-        *self.loaded.write() = newer;
+        *self.loaded.write() = Arc::new(newer);
         info!(certificates, setting = self.places.setting, "the files for TLS have changed");
         Ok(())
     }
@@ -152,13 +153,13 @@ impl Handshake {
 }
 
 impl Future for Handshake {
-    type Output = io::Result<TlsStream<TcpStream>>;
+    type Output = io::Result<Shaken>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let ended = ready!(Pin::new(&mut self.task).poll(cx)).map_err(io::Error::other);
         Poll::Ready(ended.flatten().and_then(|stream| {
-            self.clients.check(stream.get_ref().1, unix_second().into())?;
-            Ok(stream)
+            let certificate = self.clients.judge(stream.get_ref().1, unix_second().into())?;
+            Ok((stream, certificate))
         }))
     }
 }

@@ -50,26 +50,23 @@ impl ClientRule {
         bytes
     }
 
-    /// Judges a client behind its handshake. A resumed session brings the certificate that its client showed at the first one, and
-    /// rustls does not look at it again.
-    pub(super) fn check(self, connection: &ServerConnection, now: u64) -> io::Result<()> {
+    /// Judges a client behind its handshake, and returns the certificate that it has shown. A resumed session brings that of its
+    /// first handshake, and rustls does not look at it again.
+    pub(super) fn judge(self, connection: &ServerConnection, now: u64) -> io::Result<Option<ClientCertificate>> {
         if self.authorities == 0 {
-            return Ok(());
+            return Ok(None);
         }
         let refused = |reason| Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
-        match (connection.peer_certificates().is_some(), self.certificate_of(connection)) {
-            (false, _) if self.auth == ClientAuth::Optional => Ok(()),
-            (false, _) => refused("the client has shown no certificate"),
-            (true, None) => refused("the client's certificate cannot be read"),
-            (true, Some(certificate)) if !certificate.holds_at(now) => {
-                refused("the client's certificate is not valid now")
-            }
-            (true, Some(_)) => Ok(()),
+        let Some(shown) = connection.peer_certificates().and_then(<[_]>::first) else {
+            return match self.auth {
+                ClientAuth::Optional => Ok(None),
+                ClientAuth::Required => refused("the client has shown no certificate"),
+            };
+        };
+        match ClientCertificate::of_der(shown, self.authorities) {
+            None => refused("the client's certificate cannot be read"),
+            Some(certificate) if !certificate.holds_at(now) => refused("the client's certificate is not valid now"),
+            certificate => Ok(certificate),
         }
-    }
-
-    /// The certificate that the client has shown.
-    pub(super) fn certificate_of(self, connection: &ServerConnection) -> Option<ClientCertificate> {
-        ClientCertificate::of_der(connection.peer_certificates()?.first()?, self.authorities)
     }
 }
