@@ -352,7 +352,7 @@ impl Streams {
             self.push(key, Bytes::from_static(fantail_wire::end_of_body(framing)));
         }
         if self.slab[key].is_sealed {
-            let close_notify = self.sealers.seal_close_notify(key);
+            let close_notify = self.sealers.of(key).seal_close_notify();
             self.slab[key].rare().outgoing.push(close_notify);
         }
         if state != StreamState::Blocked {
@@ -363,7 +363,7 @@ impl Streams {
     /// Ends a sealed stream whose key has served for as many records as it may. True if it has.
     pub(crate) fn end_if_worn_out(&mut self, key: Key) -> bool {
         let stream = &self.slab[key];
-        let ends = stream.is_sealed && stream.ending().is_none() && self.sealers.is_worn_out(key);
+        let ends = stream.is_sealed && stream.ending().is_none() && self.sealers.of(key).is_worn_out();
         if ends {
             self.end(key, CloseReason::Lifetime);
         }
@@ -376,7 +376,7 @@ impl Streams {
             return;
         }
         let stream = &mut self.slab[key];
-        let piece = if stream.is_sealed { self.sealers.seal(key, &piece) } else { piece };
+        let piece = if stream.is_sealed { self.sealers.of(key).seal(&piece) } else { piece };
         stream.rare().outgoing.push(piece);
     }
 
@@ -388,7 +388,7 @@ impl Streams {
         if reason == Some(CloseReason::ClientClosed) {
             return self.close_at_its_end(key);
         }
-        if self.sealers.is_in_kernel(key) {
+        if matches!(self.sealers.get(key), Some(Sealer::Kernel)) {
             match stream.carrier.close_tls() {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return self.block(key),
                 // It goes without: the end of the body says that nothing is missing.

@@ -49,7 +49,9 @@ fn drop_input(streams: &mut Streams, key: Key) -> bool {
                     streams.reset(key, CloseReason::InputFlood);
                     return false;
                 }
-                ends |= streams.sealers.ends_by_input(key, &buffer[..bytes]);
+                if let Some(sealer) = streams.sealers.get(key) {
+                    ends |= sealer.ends_by_input(&buffer[..bytes]);
+                }
             }
             Err(e) => {
                 streams.fail(key, &e);

@@ -2,7 +2,11 @@
 
 use std::net::TcpStream;
 
+use bytes::Bytes;
+
 use crate::tls_record::TlsSealer;
+
+pub(super) const TAKES_PLAIN_BYTES: &str = "a socket that the kernel seals takes plain bytes";
 
 /// The sealing part of a stream's TLS connection.
 pub enum Sealer {
@@ -44,8 +48,47 @@ impl Sealer {
         }
     }
 
-    /// Whether the socket takes records and not plain bytes.
+    /// Whether the socket takes records and not plain bytes. The other methods are for sealers that make records.
     pub(super) fn makes_records(&self) -> bool {
         !matches!(self, Self::Kernel)
     }
+
+    pub(super) fn seal(&mut self, text: &[u8]) -> Bytes {
+        match self {
+            Self::Dissolved(sealer) => sealer.seal(text),
+            Self::Kept(connection) => made(|records| connection.seal(text, records)),
+            Self::Kernel => unreachable!("{TAKES_PLAIN_BYTES}"),
+        }
+    }
+
+    pub(super) fn seal_close_notify(&mut self) -> Bytes {
+        match self {
+            Self::Dissolved(sealer) => sealer.seal_close_notify(),
+            Self::Kept(connection) => made(|records| connection.seal_close_notify(records)),
+            Self::Kernel => unreachable!("{TAKES_PLAIN_BYTES}"),
+        }
+    }
+
+    /// Whether its key has sealed as much as it may.
+    pub(super) fn is_worn_out(&self) -> bool {
+        match self {
+            Self::Dissolved(sealer) => sealer.is_worn_out(),
+            Self::Kept(connection) => connection.is_worn_out(),
+            Self::Kernel => false,
+        }
+    }
+
+    /// Takes what the client sent. True if that ends the stream: with no more than a key it always does.
+    pub(super) fn ends_by_input(&mut self, records: &[u8]) -> bool {
+        match self {
+            Self::Kept(connection) => connection.take_input(records) == KeptInput::End,
+            Self::Dissolved(_) | Self::Kernel => true,
+        }
+    }
+}
+
+fn made(make: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    let mut records = Vec::new();
+    make(&mut records);
+    records.into()
 }

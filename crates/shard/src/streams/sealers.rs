@@ -6,7 +6,7 @@ use std::io::{self, IoSlice};
 
 use bytes::Bytes;
 
-use super::sealer::{KeptInput, KeptTls, Sealer};
+use super::sealer::{KeptTls, Sealer, TAKES_PLAIN_BYTES};
 use super::{Carrier, Key};
 use crate::side_table::SideTable;
 
@@ -39,16 +39,16 @@ impl Sealers {
     /// Seals the pieces and puts them on the wire.
     pub(crate) fn put(&mut self, key: Key, carrier: &Carrier, pieces: &[IoSlice<'_>]) -> Put {
         let scratch = &mut self.scratch;
-        let put = match self.table.get_mut(key) {
-            Some(Sealer::Dissolved(sealer)) => {
+        let put = match self.table.get_mut(key).expect("a stream whose socket takes records has what makes them") {
+            Sealer::Dissolved(sealer) => {
                 let texts = pieces.iter().map(|piece| &**piece);
                 match sealer.put(texts, scratch, |records| carrier.put(&[IoSlice::new(records)])) {
                     Ok(put) => (Ok(put.taken), (!put.rest.is_empty()).then_some(put.rest)),
                     Err(error) => (Err(error), None),
                 }
             }
-            Some(Sealer::Kept(connection)) => put_kept(connection.as_mut(), carrier, pieces, scratch),
-            Some(Sealer::Kernel) | None => unreachable!("a stream whose socket takes records has what makes them"),
+            Sealer::Kept(connection) => put_kept(connection.as_mut(), carrier, pieces, scratch),
+            Sealer::Kernel => unreachable!("{TAKES_PLAIN_BYTES}"),
         };
         if self.scratch.capacity() > SCRATCH_BYTES_KEPT {
             self.scratch = Vec::new();
@@ -56,44 +56,14 @@ impl Sealers {
         put
     }
 
-    /// The text as records, which go out before anything that is sealed later.
-    pub(super) fn seal(&mut self, key: Key, text: &[u8]) -> Bytes {
-        match self.table.get_mut(key) {
-            Some(Sealer::Dissolved(sealer)) => sealer.seal(text),
-            Some(Sealer::Kept(connection)) => made(|records| connection.seal(text, records)),
-            Some(Sealer::Kernel) | None => unreachable!("a stream whose socket takes records has what makes them"),
-        }
+    /// The sealer of a stream whose socket takes records.
+    pub(super) fn of(&mut self, key: Key) -> &mut Sealer {
+        self.get(key).expect("a stream whose socket takes records has what makes them")
     }
 
-    pub(super) fn seal_close_notify(&mut self, key: Key) -> Bytes {
-        match self.table.get_mut(key) {
-            Some(Sealer::Dissolved(sealer)) => sealer.seal_close_notify(),
-            Some(Sealer::Kept(connection)) => made(|records| connection.seal_close_notify(records)),
-            Some(Sealer::Kernel) | None => unreachable!("a stream whose socket takes records has what makes them"),
-        }
-    }
-
-    /// Whether the stream's key has sealed as much as it may.
-    pub(super) fn is_worn_out(&mut self, key: Key) -> bool {
-        match self.table.get_mut(key) {
-            Some(Sealer::Dissolved(sealer)) => sealer.is_worn_out(),
-            Some(Sealer::Kept(connection)) => connection.is_worn_out(),
-            Some(Sealer::Kernel) | None => false,
-        }
-    }
-
-    /// Whether the kernel seals the stream's bytes.
-    pub(super) fn is_in_kernel(&mut self, key: Key) -> bool {
-        matches!(self.table.get_mut(key), Some(Sealer::Kernel))
-    }
-
-    /// Takes what the client of an encrypted stream sent. True if that ends the stream: with no more than a key it always does.
-    pub(super) fn ends_by_input(&mut self, key: Key, records: &[u8]) -> bool {
-        match self.table.get_mut(key) {
-            Some(Sealer::Kept(connection)) => connection.take_input(records) == KeptInput::End,
-            Some(Sealer::Dissolved(_) | Sealer::Kernel) => true,
-            None => false,
-        }
+    /// The sealer of a stream, if it came over TLS.
+    pub(super) fn get(&mut self, key: Key) -> Option<&mut Sealer> {
+        self.table.get_mut(key)
     }
 }
 
@@ -117,12 +87,6 @@ fn put_kept(connection: &mut dyn KeptTls, carrier: &Carrier, pieces: &[IoSlice<'
         }
     }
     (Ok(begun), None)
-}
-
-fn made(make: impl FnOnce(&mut Vec<u8>)) -> Bytes {
-    let mut records = Vec::new();
-    make(&mut records);
-    records.into()
 }
 
 #[cfg(test)]
@@ -157,7 +121,7 @@ mod tests {
             };
             let entries = [entry("first"), entry("second")];
             let first = entries[0].frame.bytes(Framing::CloseDelimited).to_vec();
-            let record = streams.sealers.seal(key, &first);
+            let record = streams.sealers.of(key).seal(&first);
             let cut = cut.min(record.len());
             let sent = streams.slab[key].carrier.put(&[std::io::IoSlice::new(&record[..cut])]);
             assert_eq!(sent.expect("there is room"), cut);
