@@ -103,10 +103,12 @@ impl Origin {
                 headers.append(name.clone(), value.clone());
             }
         }
+        // A client that writes this field itself must not pass for one with a certificate.
+        headers.remove(CLIENT_SUBJECT_FIELD);
         let listed = channels.iter().map(ChannelName::as_str).collect::<Vec<_>>().join(",");
         let target = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let mut set = |name: &'static str, value: &str| {
-            // Names of channels are visible ASCII, and a request's target has no control characters.
+            // Names of channels are visible ASCII. A request's target and a certificate's names have no control characters.
             if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
                 headers.insert(name, value);
             }
@@ -116,12 +118,8 @@ impl Origin {
         set("x-forwarded-method", request.method().as_str());
         // The service may decide by the address, so another address is another question.
         set("x-forwarded-for", &asked.client.unwrap_or_else(|| asked.peer.ip()).to_canonical().to_string());
-        // A client that writes this field itself must not pass for one with a certificate.
-        headers.remove(CLIENT_SUBJECT_FIELD);
-        if let Some(subject) = asked.certificate.and_then(ClientCertificate::subject)
-            && let Ok(subject) = HeaderValue::from_bytes(subject.as_bytes())
-        {
-            headers.insert(CLIENT_SUBJECT_FIELD, subject);
+        if let Some(subject) = asked.certificate.and_then(ClientCertificate::subject) {
+            set(CLIENT_SUBJECT_FIELD, subject);
         }
         let fingerprint = self.fingerprint(&headers);
         OriginQuestion { headers, fingerprint }
