@@ -1,7 +1,8 @@
 //! `fantail health`: its arguments.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use fantail_config::{
@@ -10,7 +11,7 @@ use fantail_config::{
 
 use super::{given, server, text};
 use crate::health_command::{Asked, HealthCommand};
-use crate::http_client::{Server, ServerUrl};
+use crate::http_client::ServerUrl;
 
 pub(super) const NAME: &str = "health";
 
@@ -48,18 +49,29 @@ fn settings() -> impl Iterator<Item = &'static Setting> {
 
 /// The arguments, or all of their faults.
 pub(super) fn read(matches: &ArgMatches, variables: &[(OsString, OsString)]) -> Result<HealthCommand, Faults> {
-    let mut faults = Faults::default();
     let path = if matches.get_flag("live") { "/livez" } else { "/readyz" };
+    let mut faults = Faults::default();
     let asked = if text(matches, "url").is_some() {
-        let place = (Location::Flag("--url".into()), "");
-        server::read(matches, place, |_| Ok(()), &mut faults).map(Asked::Server)
+        server::read(matches, (Location::Flag("--url".into()), ""), |_| Ok(()), &mut faults).map(Asked::Server)
     } else {
-        let config = config(matches, variables).map_err(|found| faults = found).ok();
-        config.and_then(|config| {
-            node_of(&config, matches).map_err(|reason| faults.push(Location::CommandLine, reason)).ok()
-        })
+        match node_of(&config(matches, variables)?) {
+            Ok(Found::Socket(path)) => Some(Asked::Socket(path)),
+            Ok(Found::Url(url)) => {
+                server::of_url(url, matches, (Location::CommandLine, ""), &mut faults).map(Asked::Server)
+            }
+            Err(reason) => {
+                faults.push(Location::CommandLine, reason);
+                None
+            }
+        }
     };
     asked.map(|asked| HealthCommand { asked, path }).ok_or(faults)
+}
+
+/// The place where a node tells its health.
+enum Found {
+    Url(ServerUrl),
+    Socket(PathBuf),
 }
 
 /// The settings of the node's own listeners. Without a file the others do not matter: the node may have them as flags, which are
@@ -80,26 +92,18 @@ fn config(matches: &ArgMatches, variables: &[(OsString, OsString)]) -> Result<Co
 }
 
 /// The node that runs with these settings on this machine.
-fn node_of(config: &Config, matches: &ArgMatches) -> Result<Asked, String> {
+fn node_of(config: &Config) -> Result<Found, String> {
     let internal = &config.internal;
     let is_tls = internal.health_listen.is_none() && internal.internal_tls_cert.is_some();
     match internal.health_listen.as_ref().unwrap_or(&internal.internal_listen) {
         ListenAddress::Unix(_) if is_tls => Err("a unix socket with TLS cannot be asked; set health_listen".to_owned()),
-        ListenAddress::Unix(path) => Ok(Asked::Socket(path.clone())),
+        ListenAddress::Unix(path) => Ok(Found::Socket(path.clone())),
         ListenAddress::Ip(address) => {
-            let mut address = *address;
-            if address.ip().is_unspecified() {
-                address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { [0, 0, 0, 0, 0, 0, 0, 1].into() });
-            }
+            let loopback: IpAddr =
+                if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+            let ip = if address.ip().is_unspecified() { loopback } else { address.ip() };
             let scheme = if is_tls { "https" } else { "http" };
-            let url = ServerUrl::parse(&format!("{scheme}://{address}"))?;
-            let server = Server::new(url, text(matches, "ca").map(Path::new))?;
-            let pair = text(matches, "cert").zip(text(matches, "key"));
-            let server = match pair {
-                Some((certificate, key)) => server.showing(Path::new(certificate), Path::new(key))?,
-                None => server,
-            };
-            Ok(Asked::Server(server))
+            ServerUrl::parse(&format!("{scheme}://{}", SocketAddr::new(ip, address.port()))).map(Found::Url)
         }
     }
 }

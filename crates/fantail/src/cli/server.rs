@@ -28,6 +28,16 @@ pub(super) fn read(
 ) -> Option<Server> {
     let url = ServerUrl::parse(text(matches, "url").unwrap_or_default()).and_then(|url| check(&url).map(|()| url));
     let url = url.map_err(|reason| faults.push(place.clone(), format!("{prefix}{reason}"))).ok()?;
+    of_url(url, matches, (place, prefix), faults)
+}
+
+/// The server of a URL, with the files of [`tls_args`].
+pub(super) fn of_url(
+    url: ServerUrl,
+    matches: &ArgMatches,
+    (place, prefix): (Location, &str),
+    faults: &mut Faults,
+) -> Option<Server> {
     let ca = text(matches, "ca").map(Path::new);
     // Without the flag, the fault is the URL's: it asks for authorities that the system does not have.
     let (place, prefix) = if ca.is_some() { (Location::Flag("--ca".into()), "") } else { (place, prefix) };
