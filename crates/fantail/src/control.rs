@@ -14,26 +14,25 @@ use fantail_telemetry::Metrics;
 use fantail_wire::FeedState;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::task::{LocalSet, spawn_blocking};
+use tokio::task::LocalSet;
 
-use crate::access::{FILES_INTERVAL, ReadAccess};
+use crate::access::ReadAccess;
 use crate::banner::{Banner, FeedLine, Served};
 use crate::broker::Broker;
 use crate::drain;
 use crate::feed_news;
+use crate::files_in_use::{self, FilesInUse};
 use crate::hangup;
 use crate::health::{self, Health};
 use crate::intake::NodeIntake;
 use crate::interest;
 use crate::internal::{self, Internal};
-use crate::internal_access::InternalAccess;
 use crate::listening_socket::{BoundSocket, SocketFile};
 use crate::memory::{self, MemoryBound};
 use crate::revocations;
 use crate::running_node::RunningNode;
 use crate::shard_thread::{self, HostedShard, ShardHandle};
 use crate::supervisor::Supervisor;
-use crate::tls::TlsServer;
 
 /// The parts of the control thread.
 pub(crate) struct Control {
@@ -117,7 +116,7 @@ impl Control {
         files.tell_expiry();
         hangup::read_again(Arc::clone(&node), Arc::clone(&files), Arc::clone(&supervisor))?;
         let (internal_access, internal_tls) = (Arc::clone(&files.internal_access), files.internal_tls.clone());
-        tokio::spawn(read_files_again(files, Arc::clone(&node)));
+        tokio::spawn(files_in_use::keep_up_to_date(files, Arc::clone(&node)));
         let (socket, address) = internal;
         let internal = Internal::new(&config, node, Arc::clone(&health), internal_access, internal_connections_max);
         let internal_served = Served { address, is_tls: internal_tls.is_some() };
@@ -142,57 +141,6 @@ impl Control {
         let alive = Arc::clone(&supervisor);
         tokio::spawn(async move { alive.tell_alive(commands).await });
         drain::serve_until_signal(signals, self.shards, draining, config.drain, &supervisor).await
-    }
-}
-
-/// Parts of the node that are made of files.
-pub(crate) struct FilesInUse {
-    pub(crate) internal_access: Arc<InternalAccess>,
-    pub(crate) tls: Option<Arc<TlsServer>>,
-    pub(crate) internal_tls: Option<Arc<TlsServer>>,
-    /// Told which authorities count.
-    pub(crate) access: Arc<ReadAccess>,
-    /// Told when a certificate expires.
-    pub(crate) metrics: Arc<Metrics>,
-}
-
-impl FilesInUse {
-    /// Reads tokens and certificates again. Streams of clients whose authorities count no longer end.
-    pub(crate) async fn read_again(self: &Arc<Self>, node: &RunningNode) {
-        let files = Arc::clone(self);
-        // A slow disk must not hold up the events.
-        let gone = spawn_blocking(move || files.read()).await.unwrap_or(None);
-        if let Some(authorities) = gone {
-            revocations::end_streams_of_key(node, authorities).await;
-        }
-    }
-
-    fn read(&self) -> Option<u64> {
-        self.internal_access.read_files_again();
-        if let Some(tls) = &self.internal_tls {
-            tls.read_files_again();
-        }
-        let gone = self.tls.as_ref().and_then(|tls| {
-            let gone = tls.read_files_again();
-            self.access.set_client_authorities(tls.client_authorities());
-            gone
-        });
-        self.tell_expiry();
-        gone
-    }
-
-    fn tell_expiry(&self) {
-        let listeners = [&self.tls, &self.internal_tls].into_iter().flatten();
-        let first = listeners.filter_map(|tls| tls.expires_at()).min();
-        self.metrics.hub().tls_certificate_expiry.set(first.unwrap_or(0));
-    }
-}
-
-/// Keeps tokens and certificates up to date, for ever.
-async fn read_files_again(files: Arc<FilesInUse>, node: Arc<RunningNode>) {
-    loop {
-        tokio::time::sleep(FILES_INTERVAL).await;
-        files.read_again(&node).await;
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tracing::info;
 
-use crate::control::FilesInUse;
+use crate::files_in_use::FilesInUse;
 use crate::running_node::RunningNode;
 use crate::supervisor::Supervisor;
 

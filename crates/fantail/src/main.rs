@@ -16,6 +16,7 @@ mod descriptors;
 mod drain;
 mod feed_figures;
 mod feed_news;
+mod files_in_use;
 mod handshakes;
 mod hangup;
 mod health;
