@@ -27,6 +27,8 @@ use crate::tls::{self, TlsServer};
 
 /// Serves until a signal ends it.
 pub(crate) fn serve(mut config: Config) -> anyhow::Result<()> {
+    // The environment is changed here, so no thread may run yet.
+    let inherited = InheritedSockets::take()?;
     logging::init(&config.logging.log_level, format_of(config.logging.log_format))?;
     // The TLS of a broker's client asks for the process's default provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -50,12 +52,11 @@ pub(crate) fn serve(mut config: Config) -> anyhow::Result<()> {
     let internal_tls = TlsServer::internal(&config.internal)?.map(Arc::new);
 
     if tls.is_some() || internal_tls.is_some() {
-        tls::prepare().context("cannot forbid core dumps")?;
+        tls::prepare().context("cannot prepare for TLS")?;
     }
 
     // Everything is checked; from here on sockets are bound.
-    let Listeners { public: listeners, internal, health, files: socket_files } =
-        Listeners::bind(&config, InheritedSockets::take()?)?;
+    let Listeners { public: listeners, internal, health, files: socket_files } = Listeners::bind(&config, inherited)?;
     let served = |listener: &PublicListener| Served { address: listener.address.clone(), is_tls: listener.is_tls };
     let served = listeners.iter().map(served).collect();
     let parts = SharedParts {
