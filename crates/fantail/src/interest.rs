@@ -14,7 +14,7 @@ use crate::running_node::RunningNode;
 /// How often logs are swept of entries that are too old.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Channels that are swept at once, in some 50 µs.
+/// Channels that are swept before events and other tasks get their turn.
 const SWEEP_PORTION: usize = 256;
 
 /// Tells the feed the shards' interest: a follow at once, an unfollow after the linger time.

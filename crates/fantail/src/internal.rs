@@ -43,7 +43,7 @@ const LISTED_DEFAULT: usize = 100;
 const LISTED_MAX: usize = 10_000;
 
 /// Events of one request that are published before other tasks of the thread get their turn: as many as one write to a stream
-/// takes, and some 200 µs.
+/// takes.
 const ITEMS_PER_TURN: usize = 64;
 
 /// Publishers keep connections open between events; clients' pools expect servers to keep them for about a minute.

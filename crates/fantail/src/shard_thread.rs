@@ -26,10 +26,9 @@ use crate::tls::TlsServer;
 /// Requests of the control thread that may wait for a shard.
 const COMMANDS_MAX: usize = 16;
 
-/// Tasks that run on the thread of the control loop before the shard that shares it gets its turn: so many events at most wait
-/// for one another. Example: 64 publishers send at once, and the events of the first 8 go out before the request of the ninth is
-/// read. With 1 an event costs 3 µs more, since the sockets are looked at as often; with 61, which is tokio's own number, it costs
-/// 1 µs less, and some events wait for all others.
+/// Tasks that run on the thread of the control loop before the shard that shares it gets its turn, and before the sockets are looked
+/// at. With 1 the sockets are looked at behind every task, which costs more than it gains; with 61, which is tokio's own number, events
+/// wait longer for one another (docs/decisions/0012-the-control-loop-shares-a-thread.md).
 const TASKS_BEFORE_SHARD: u32 = 8;
 
 /// The parts of a shard's thread.
