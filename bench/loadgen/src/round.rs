@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::clock::now_nanos;
+use crate::clock::{due_nanos, now_nanos};
 use crate::fleet::Fleet;
 use crate::latency::Percentiles;
 use crate::message::{WorkerTally, channel_of};
@@ -18,10 +18,10 @@ use crate::workload::{Pace, PublishOptions};
 /// The most events written at once when publishing has fallen behind its rate.
 const CATCH_UP_MAX: u64 = 256;
 /// Events at a given rate begin this much later, so that the first is not late already.
-const HEAD_START_NANOS: u64 = 1_000_000;
+pub(crate) const HEAD_START_NANOS: u64 = 1_000_000;
 
 /// How long a round listens on after its last event: a second copy of that event must not come.
-const LINGER: Duration = Duration::from_millis(200);
+pub(crate) const LINGER: Duration = Duration::from_millis(200);
 
 /// A server with its streams and its publishing connections.
 #[derive(Debug)]
@@ -139,10 +139,7 @@ impl LoadSetup {
         let (first, channels) = (self.fleet.published(), self.fleet.channels());
         self.fleet.expect(options.events)?;
         let began = now_nanos() + HEAD_START_NANOS;
-        let due_nanos = |event: u64| {
-            let offset = Duration::from_secs_f64(event as f64 / per_second).as_nanos();
-            began + u64::try_from(offset).unwrap_or(u64::MAX / 2)
-        };
+        let due_nanos = |event| due_nanos(began, event, per_second);
         let mut next = 0;
         while next < options.events {
             let now = now_nanos();

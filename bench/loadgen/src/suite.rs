@@ -29,7 +29,7 @@ use crate::report;
 use crate::run_verdict::RunVerdict;
 use crate::suite::encryption::Encryption;
 use crate::suite::figure::Findings;
-use crate::suite::scenario::{FLOOR, PLAIN, Play, SCENARIOS, Scale, Scenario};
+use crate::suite::scenario::{FLOOR, OURS, PLAIN, Play, SCENARIOS, Scale, Scenario};
 use crate::suite::server::Places;
 use crate::suite::summary::Setup;
 use crate::tls_options::KeyExchange;
@@ -156,14 +156,14 @@ impl Bench {
             Play::Connect { peers } => storm::connect(self, name, &self.there(peers), findings),
             Play::Handshakes { peers } => handshakes::play(self, name, &self.there(peers), findings),
             Play::ServingWhileHandshaking { peers } => {
-                serving::while_handshaking(self, name, "fantail", findings)?;
+                serving::while_handshaking(self, name, OURS, findings)?;
                 each(name, &self.there(peers), findings, |other, findings| {
                     serving::while_handshaking(self, name, other, findings)
                 });
                 Ok(())
             }
             Play::HeadWhileServing { peers } => {
-                storm::head_while_serving(self, name, "fantail", findings)?;
+                storm::head_while_serving(self, name, OURS, findings)?;
                 each(name, &self.there(peers), findings, |other, findings| {
                     storm::head_while_serving(self, name, other, findings)
                 });

@@ -28,9 +28,6 @@ use crate::unicast::round::UnicastRound;
 use crate::unicast::streams::UnicastStreams;
 use crate::workload::OutputOptions;
 
-/// Streams beside one's own descriptors for everything else.
-const STREAMS_MAX: u32 = STREAMS_PER_WORKER_MAX;
-
 /// Options of `unicast`.
 #[derive(Debug, Args)]
 pub(crate) struct UnicastOptions {
@@ -51,7 +48,7 @@ pub(crate) struct UnicastOptions {
 #[derive(Debug, Clone, Args, Serialize)]
 pub(crate) struct UnicastCrowd {
     /// Streams to open, each on a channel of its own
-    #[arg(long, default_value_t = 9_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(STREAMS_MAX)))]
+    #[arg(long, default_value_t = 9_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(STREAMS_PER_WORKER_MAX)))]
     pub(crate) streams: u32,
 
     /// Connections begun per second

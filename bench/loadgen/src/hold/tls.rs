@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use mio::net::TcpStream;
-use rustls::client::{ClientSessionStore, Resumption, Tls12Resumption, UnbufferedClientConnection};
+use rustls::client::{ClientSessionStore, Resumption, UnbufferedClientConnection};
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -62,8 +62,7 @@ impl TlsClient {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let tickets = Arc::new(Tickets::default());
         config.resumption = if keeps_tickets {
-            let store: Arc<dyn ClientSessionStore> = Arc::clone(&tickets) as _;
-            Resumption::store(store).tls12_resumption(Tls12Resumption::SessionIdOrTickets)
+            Resumption::store(Arc::clone(&tickets) as Arc<dyn ClientSessionStore>)
         } else {
             Resumption::disabled()
         };

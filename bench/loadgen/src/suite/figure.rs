@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use crate::compare::Ratio;
+use crate::round::FaultCounts;
+use crate::suite::scenario::{OURS, PLAIN};
 
 /// The unit of a figure, which decides how it is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -87,6 +89,22 @@ impl Findings {
     pub(crate) fn fail(&mut self, text: String) {
         eprintln!("failure: {text}");
         self.failures.push(text);
+    }
+
+    /// Our own faults fail the suite; those of others are reported.
+    pub(crate) fn note_faults(&mut self, scenario: &str, name: &str, rounds: impl IntoIterator<Item = FaultCounts>) {
+        let faults: u64 = rounds.into_iter().map(FaultCounts::total).sum();
+        if faults == 0 {
+            return;
+        }
+        let text = format!("{scenario}: {name} lost, doubled, swapped or cut {faults} events");
+        if [OURS, PLAIN].contains(&name) { self.fail(text) } else { self.remark(text) }
+    }
+
+    pub(crate) fn note_doubts(&mut self, scenario: &str, name: &str, doubts: impl IntoIterator<Item = String>) {
+        for doubt in doubts {
+            self.remark(format!("{scenario}, {name}: {doubt}"));
+        }
     }
 }
 

@@ -10,8 +10,7 @@ use crate::report;
 use crate::round::{LoadSetup, RoundReport};
 use crate::run;
 use crate::suite::figure::{Figure, Findings, Of, Unit};
-use crate::suite::scenario::{FLOOR, PLAIN, ScenarioLoad};
-use crate::suite::summary::OURS;
+use crate::suite::scenario::{FLOOR, OURS, ScenarioLoad};
 use crate::suite::{Bench, publishing};
 use crate::target::ServerUnderTest;
 use crate::workload::PublishOptions;
@@ -67,8 +66,10 @@ fn tell(
     b: &[RoundReport],
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
-    note_faults(scenario, "fantail", a, findings);
-    note_faults(scenario, other, b, findings);
+    for (name, rounds) in [(OURS, a), (other, b)] {
+        findings.note_faults(scenario, name, rounds.iter().map(|round| round.faults));
+        findings.note_doubts(scenario, name, rounds[1..].iter().flat_map(report::doubts));
+    }
     let reach = format!("{}; {} streams", load.label, report::grouped(bench.scale.streams.into()));
     let cpu = |round: &RoundReport| round.server.map_or(f64::NAN, |server| server.cpu_us_per_delivery);
     findings.add(Figure {
@@ -104,16 +105,4 @@ fn tell(
 /// The median of the rounds that count.
 fn middle(rounds: &[RoundReport], of: impl Fn(&RoundReport) -> f64) -> f64 {
     median(rounds[1..].iter().map(of).collect())
-}
-
-/// Our own faults fail the suite; those of others are reported.
-pub(crate) fn note_faults(scenario: &str, name: &str, rounds: &[RoundReport], findings: &mut Findings) {
-    let faults: u64 = rounds.iter().map(|round| round.faults.total()).sum();
-    if faults > 0 {
-        let text = format!("{scenario}: {name} lost, doubled, swapped or cut {faults} events");
-        if [OURS, PLAIN].contains(&name) { findings.fail(text) } else { findings.remark(text) }
-    }
-    for doubt in rounds.iter().skip(1).flat_map(report::doubts) {
-        findings.remark(format!("{scenario}, {name}: {doubt}"));
-    }
 }

@@ -8,7 +8,7 @@ use crate::proc::{self, Cpu};
 use crate::report;
 use crate::run;
 use crate::suite::figure::{Figure, Findings, Unit};
-use crate::suite::pairs::note_faults;
+use crate::suite::scenario::OURS;
 use crate::suite::server::Server;
 use crate::suite::{Bench, publishing};
 use crate::target::ServerUnderTest;
@@ -52,13 +52,14 @@ pub(crate) fn play(
     }
     bench.write_raw(scenario, &json!({ "opening": opened, "rounds": rounds }))?;
     for (_, _, round) in &rounds {
-        note_faults(scenario, "fantail", std::slice::from_ref(round), findings);
+        findings.note_faults(scenario, OURS, [round.faults]);
     }
     let Some((window, threads, round)) =
         rounds.iter().max_by(|a, b| a.2.deliveries_per_second.total_cmp(&b.2.deliveries_per_second))
     else {
         return Ok(());
     };
+    findings.note_doubts(scenario, OURS, report::doubts(round));
     let reach = format!(
         "{} channels, one stream each, 128 B, {window} messages on their way",
         report::grouped(setup.fleet.channels().into())

@@ -64,7 +64,6 @@ pub(crate) struct UnicastLoad {
     pub(crate) way: UnicastWay,
     /// The rate of an open loop; `None` for a closed one.
     pub(crate) per_second: Option<f64>,
-    pub(crate) rounds: u32,
 }
 
 /// How events come to the server.
@@ -109,7 +108,6 @@ const POSTS: UnicastLoad = UnicastLoad {
     short: "1 connection",
     way: UnicastWay::Http { connections: 1 },
     per_second: None,
-    rounds: 3,
 };
 const MESSAGES: UnicastLoad = UnicastLoad {
     label: "closed loop over Redis, 64 events under way",
@@ -117,6 +115,9 @@ const MESSAGES: UnicastLoad = UnicastLoad {
     way: UnicastWay::Redis { in_flight: 64 },
     ..POSTS
 };
+
+/// The name under which our own program takes part.
+pub(crate) const OURS: &str = "fantail";
 
 /// The name under which the reference loop takes part.
 pub(crate) const FLOOR: &str = "floor";

@@ -9,9 +9,9 @@ use crate::round::{LoadSetup, RoundReport};
 use crate::run;
 use crate::suite::figure::{Figure, Findings, Of, Unit};
 use crate::suite::handshakes::wait_until_at_rest;
-use crate::suite::pairs::note_faults;
+use crate::suite::scenario::OURS;
 use crate::suite::server::Server;
-use crate::suite::summary::OURS;
+
 use crate::suite::{Bench, publishing};
 use crate::workload::{ChannelLayout, OpeningOptions, PublishOptions};
 
@@ -49,9 +49,7 @@ pub(crate) fn while_handshaking(
         (0..rounds).map(|_| pair(&server, &mut setup, newcomers, &options)).collect::<anyhow::Result<_>>()?;
     bench.write_raw(&format!("{scenario}-{name}"), &json!({ "held": held, "pairs": pairs }))?;
     for (quiet, busy, _) in &pairs {
-        for round in [quiet, busy] {
-            note_faults(scenario, name, std::slice::from_ref(round), findings);
-        }
+        findings.note_faults(scenario, name, [quiet.faults, busy.faults]);
     }
     let reach = format!(
         "{} streams open, {} come, {events} events a round",

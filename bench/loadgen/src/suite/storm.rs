@@ -17,7 +17,7 @@ use crate::report;
 use crate::round::{FaultCounts, RoundReport, payload};
 use crate::run;
 use crate::suite::figure::{Figure, Findings, Of, Unit};
-use crate::suite::pairs::note_faults;
+use crate::suite::scenario::OURS;
 use crate::suite::server::Server;
 use crate::suite::{Bench, publishing};
 use crate::workload::{ChannelLayout, OpeningOptions};
@@ -92,7 +92,7 @@ pub(crate) fn head_while_serving(
     name: &str,
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
-    let server = if name == "fantail" { bench.places.fantail(&[])? } else { bench.places.other(name)? };
+    let server = if name == OURS { bench.places.fantail(&[])? } else { bench.places.other(name)? };
     let held = bench.scale.streams - 2 * NEWCOMERS;
     let events = 60 / bench.scale.events_divisor * u64::from(Bench::FULL_STREAMS / bench.scale.streams);
     let options = publishing(events, 128, 1);
@@ -109,7 +109,7 @@ pub(crate) fn head_while_serving(
         ensure!(still_serving, "the events ended before the newcomers were served; there must be more of them");
         Ok((serving?, round))
     })?;
-    note_faults(scenario, name, std::slice::from_ref(&round), findings);
+    findings.note_faults(scenario, name, [round.faults]);
     bench.write_raw(&format!("{scenario}-{name}"), &json!({ "idle": idle, "serving": serving, "round": round }))?;
     for (what, of) in [("p50", 0), ("p99", 1)] {
         let at = |opening: &Opening| [opening.time_to_head_us.p50, opening.time_to_head_us.p99][of] / 1e3;
@@ -161,7 +161,7 @@ pub(crate) fn come_back(
     let sighting = setup.fleet.report()?;
     let faults = FaultCounts::of(&sighting.tally);
     let after = setup.play(&publishing(5, 128, 1))?;
-    note_faults(scenario, "fantail", &[before, after], findings);
+    findings.note_faults(scenario, OURS, [before.faults, after.faults]);
     if faults.total() > 0 || !complete {
         findings.fail(format!("{scenario}: streams that came back saw {faults:?}, {} gaps", sighting.tally.gaps));
     }
@@ -212,7 +212,7 @@ pub(crate) fn slow(
     let (mut setup, _) = run::set(&slow.target, bench.scale.streams, &slow.opening(ONE), &options)?;
     let (mut other, _) = run::set(&plain.target, bench.scale.streams, &plain.opening(ONE), &options)?;
     // Once to warm up; its cost belongs to no stopped stream.
-    note_faults(scenario, "fantail", &[setup.play(&options)?, other.play(&options)?], findings);
+    findings.note_faults(scenario, OURS, [setup.play(&options)?.faults, other.play(&options)?.faults]);
     // Both logs grow alike meanwhile: the difference in growth belongs to the stopped streams.
     let servers = [&slow, &plain];
     let read = || -> anyhow::Result<_> {
@@ -221,7 +221,7 @@ pub(crate) fn slow(
     };
     let before = read()?;
     let stopped = setup.fleet.stop(STOPPED_EVERY)?;
-    note_faults(scenario, "fantail", &[setup.play(&options)?, other.play(&options)?], findings);
+    findings.note_faults(scenario, OURS, [setup.play(&options)?.faults, other.play(&options)?.faults]);
     let after = read()?;
     let rounds = bench.scale.rounds_most.min(SLOW_ROUNDS);
     let (with, without) = play_pairs((&mut setup, &options), (&mut other, &options), rounds, SLOW_REST)?;
@@ -231,7 +231,8 @@ pub(crate) fn slow(
     }
     let ended = wait_until_ended(&slow, stopped)?;
     for rounds in [&with, &without] {
-        note_faults(scenario, "fantail", rounds, findings);
+        findings.note_faults(scenario, OURS, rounds.iter().map(|round| round.faults));
+        findings.note_doubts(scenario, OURS, rounds[1..].iter().flat_map(report::doubts));
     }
     bench.write_raw(
         scenario,

@@ -12,6 +12,7 @@ use crate::report::{self, Setting};
 use crate::suite::chart::{Bar, Panel, chart};
 use crate::suite::figure::{Figure, Findings};
 use crate::suite::idle::WHOLE;
+use crate::suite::scenario::OURS;
 
 /// The setup that a reader needs to judge the figures.
 #[derive(Debug, Serialize)]
@@ -179,9 +180,6 @@ fn value_bars(findings: &Findings, what: &str, scenario: &str) -> Vec<Bar> {
     });
     sorted(ours.into_iter().chain(others))
 }
-
-/// The name under which our own program takes part.
-pub(crate) const OURS: &str = "fantail";
 
 fn bar(label: &str, value: f64, text: String) -> Bar {
     Bar { label: label.to_owned(), value, text, ours: label == OURS }

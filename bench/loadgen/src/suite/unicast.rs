@@ -8,7 +8,7 @@ use crate::compare::{Ratio, median};
 use crate::report;
 use crate::suite::Bench;
 use crate::suite::figure::{Figure, Findings, Of, Unit};
-use crate::suite::scenario::{FLOOR, UnicastLoad, UnicastWay};
+use crate::suite::scenario::{FLOOR, OURS, UnicastLoad, UnicastWay};
 use crate::suite::server::Server;
 use crate::target::ServerUnderTest;
 use crate::unicast::pace::{LoadOptions, WaitFor};
@@ -21,8 +21,6 @@ const PAYLOAD: u32 = 128;
 const PERCENTS: [f64; 4] = [10.0, 50.0, 90.0, 110.0];
 /// Connections of the curve: enough that each mostly finds one free.
 const CURVE_CONNECTIONS: u32 = 16;
-/// Rounds under load are longer, since their tail is the question.
-const CURVE_LONGER: f64 = 2.0;
 /// Redis servers of the two sides. Each has its own, since the floor follows all channels of its.
 const REDIS_PORTS: [u16; 2] = [18_260, 18_261];
 
@@ -46,13 +44,12 @@ pub(crate) fn play(
 ) -> anyhow::Result<()> {
     let Some(first) = loads.first() else { return Ok(()) };
     let streams = streams.unwrap_or(bench.scale.streams / 2);
-    let mut ours = Side::start(bench, "fantail", first.way, streams)?;
+    let mut ours = Side::start(bench, OURS, first.way, streams)?;
     let mut theirs = Side::start(bench, other, first.way, streams)?;
     for (number, load) in loads.iter().enumerate() {
         let options = options(load, bench.scale.unicast_seconds);
-        let rounds = load.rounds.min(bench.scale.unicast_rounds);
         let (mut a, mut b) = (Vec::new(), Vec::new());
-        for round in 0..rounds {
+        for round in 0..bench.scale.unicast_rounds {
             // The first of a pair changes, so that neither always profits from a warm or suffers from a busy machine.
             if round % 2 == 0 {
                 a.push(ours.play(&options)?);
@@ -64,8 +61,10 @@ pub(crate) fn play(
         }
         let raw = json!({ "load": load.label, "workload": options, "streams": streams, "ours": a, "other": b });
         bench.write_raw(&format!("{scenario}-{other}-{number}"), &raw)?;
-        note(scenario, "fantail", &a, findings);
-        note(scenario, other, &b, findings);
+        for (name, rounds) in [(OURS, &a), (other, &b)] {
+            findings.note_faults(scenario, name, rounds.iter().map(|round| round.faults));
+            findings.note_doubts(scenario, name, rounds.iter().flat_map(UnicastRound::doubts));
+        }
         tell(scenario, streams, load, other, &a, &b, findings);
     }
     Ok(())
@@ -78,7 +77,7 @@ pub(crate) fn curve(
     peers: &[&str],
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
-    let ours = measure_curve(bench, scenario, "fantail", findings)?;
+    let ours = measure_curve(bench, scenario, OURS, findings)?;
     if peers.is_empty() {
         tell_curve(scenario, &ours, None, findings);
     }
@@ -100,8 +99,8 @@ impl Side {
         };
         let (url, address) = (format!("redis://127.0.0.1:{port}"), format!("127.0.0.1:{port}"));
         let server = match (name, &redis) {
-            ("fantail", None) => bench.places.fantail(&[])?,
-            ("fantail", Some(_)) => bench.places.fantail(&["--redis-url", &url])?,
+            (OURS, None) => bench.places.fantail(&[])?,
+            (OURS, Some(_)) => bench.places.fantail(&["--redis-url", &url])?,
             (FLOOR, Some(_)) => bench.places.floor(&["--redis", &address])?,
             (other, _) => bench.places.other(other)?,
         };
@@ -121,7 +120,7 @@ impl Side {
     fn play(&mut self, options: &LoadOptions) -> anyhow::Result<UnicastRound> {
         std::thread::sleep(REST);
         let round = self.setup.play(options)?;
-        let cpu = round.measured.server.as_ref().map_or(f64::NAN, |server| server.cpu_us_per_event);
+        let cpu = cpu_us(&round);
         println!("{:<12} {:>8.0} events/s  {cpu:>7.2} us of CPU each", self.name, round.measured.events_per_second);
         Ok(round)
     }
@@ -134,7 +133,7 @@ fn options(load: &UnicastLoad, seconds: f64) -> LoadOptions {
     };
     LoadOptions {
         events: None,
-        // A slow pace needs more time for as many events.
+        // A given pace needs more time: it makes fewer events, and their tail is the question.
         seconds: Some(if load.per_second.is_some() { seconds * 2.0 } else { seconds }),
         warm_up: None,
         payload: PAYLOAD,
@@ -143,18 +142,6 @@ fn options(load: &UnicastLoad, seconds: f64) -> LoadOptions {
         in_flight,
         rate: load.per_second,
         deadline: 30,
-    }
-}
-
-/// Our own faults fail the suite; those of others are reported.
-fn note(scenario: &str, name: &str, rounds: &[UnicastRound], findings: &mut Findings) {
-    let faults: u64 = rounds.iter().map(|round| round.faults.total()).sum();
-    if faults > 0 {
-        let text = format!("{scenario}: {name} lost, doubled, swapped or cut {faults} events");
-        if name == "fantail" { findings.fail(text) } else { findings.remark(text) }
-    }
-    for doubt in rounds.iter().flat_map(UnicastRound::doubts) {
-        findings.remark(format!("{scenario}, {name}: {doubt}"));
     }
 }
 
@@ -171,7 +158,7 @@ fn tell(
         1 => "one stream".to_owned(),
         _ => format!("{} streams with own channels", report::grouped(streams.into())),
     };
-    let reach = format!("{}; {streams}, 128 B", load.label);
+    let reach = format!("{}; {streams}, {PAYLOAD} B", load.label);
     let columns: [(&str, Unit, Of<UnicastRound>); 5] = [
         ("server CPU per event", Unit::Micros, cpu_us),
         ("events per second", Unit::PerSecond, |round| round.measured.events_per_second),
@@ -213,21 +200,22 @@ struct Curve {
 fn measure_curve(bench: &Bench, scenario: &str, name: &str, findings: &mut Findings) -> anyhow::Result<Curve> {
     let way = UnicastWay::Http { connections: CURVE_CONNECTIONS };
     let mut side = Side::start(bench, name, way, bench.scale.streams / 2)?;
-    let load = UnicastLoad { label: "", short: "", way, per_second: None, rounds: 1 };
+    let load = UnicastLoad { label: "", short: "", way, per_second: None };
     let closed = options(&load, bench.scale.unicast_seconds);
     let capacity = (0..bench.scale.unicast_rounds).map(|_| side.play(&closed)).collect::<anyhow::Result<Vec<_>>>()?;
     // The best: other work of the machine makes a server slower, never faster.
     let per_second = capacity.iter().map(|round| round.measured.events_per_second).fold(0.0, f64::max);
     let mut rounds = Vec::new();
     for percent in PERCENTS {
-        let seconds = Some(bench.scale.unicast_seconds * CURVE_LONGER);
-        let open = LoadOptions { rate: Some(per_second * percent / 100.0), seconds, ..closed.clone() };
-        rounds.push(side.play(&open)?);
+        let open = UnicastLoad { per_second: Some(per_second * percent / 100.0), ..load };
+        rounds.push(side.play(&options(&open, bench.scale.unicast_seconds))?);
     }
     let raw = json!({ "capacity": capacity, "percents": PERCENTS, "rounds": rounds });
     bench.write_raw(&format!("{scenario}-{name}"), &raw)?;
-    // Beyond its capacity nobody keeps up, so that round's doubts are no news.
-    note(scenario, name, &rounds[..PERCENTS.len() - 1], findings);
+    findings.note_faults(scenario, name, capacity.iter().chain(&rounds).map(|round| round.faults));
+    // Beyond its capacity nobody keeps up, so the doubts of the last round are no news.
+    let within = capacity.iter().chain(&rounds[..PERCENTS.len() - 1]);
+    findings.note_doubts(scenario, name, within.flat_map(UnicastRound::doubts));
     Ok(Curve { per_second, rounds })
 }
 

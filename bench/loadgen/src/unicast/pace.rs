@@ -7,6 +7,7 @@ use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use crate::clock::due_nanos;
 use crate::payload::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, Payload};
 
 /// Multiplier and increment of a known generator with 64 bits (PCG's). The order must be random, not secret.
@@ -109,8 +110,7 @@ impl UnicastPace {
     /// When event `number` of a round that began at `began_nanos` is due, if it has a time of its own.
     pub(crate) fn due_nanos(self, began_nanos: u64, number: u64) -> Option<u64> {
         let Self::Open { per_second } = self else { return None };
-        let offset = Duration::from_secs_f64(number as f64 / per_second).as_nanos();
-        Some(began_nanos + u64::try_from(offset).unwrap_or(u64::MAX / 2))
+        Some(due_nanos(began_nanos, number, per_second))
     }
 }
 

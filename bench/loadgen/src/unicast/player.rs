@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::clock::now_nanos;
 use crate::latency::Latency;
-use crate::round::FaultCounts;
+use crate::round::{FaultCounts, HEAD_START_NANOS, LINGER};
 use crate::unicast::UnicastSetup;
 use crate::unicast::pace::{LoadOptions, UnicastPace};
 use crate::unicast::publisher::UnicastPublisher;
@@ -24,10 +24,6 @@ const PUBLISHER_BASE: usize = 1 << 32;
 const EVENTS_PER_POLL: usize = 1024;
 /// How often the loop looks at the time when nothing happens.
 const TICK: Duration = Duration::from_millis(50);
-/// How long a round listens on after its last event: a second copy of that event must not come.
-const LINGER: Duration = Duration::from_millis(200);
-/// Events at a given rate begin this much later, so that the first is not late already.
-const HEAD_START_NANOS: u64 = 1_000_000;
 
 /// A round under way.
 #[derive(Debug)]
