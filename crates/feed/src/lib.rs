@@ -23,6 +23,7 @@ mod recorder;
 mod redis;
 mod shared_read;
 mod trouble;
+mod turn;
 
 pub use counters::{FeedCounters, Refusal};
 pub use event_json::{EventJson, EventJsonError, ReadEvent};

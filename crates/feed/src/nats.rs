@@ -48,7 +48,7 @@ impl<I: Intake> NatsFeed<I> {
     /// Starts to connect, on the current runtime, and returns at once.
     pub fn start(settings: &NatsSettings, intake: &Arc<Mutex<I>>) -> Self {
         let (counters, trouble) = (Arc::<FeedCounters>::default(), Arc::<Trouble>::default());
-        let arrivals = Arc::new(Arrivals::new(Arc::clone(intake), Arc::clone(&counters), settings.stream.is_some()));
+        let arrivals = Arc::new(Arrivals::new(Arc::clone(intake), Arc::clone(&counters), settings));
         let publish_connection = Arc::new(PublishConnection::new(settings.clone()));
         let publishing = tokio::spawn({
             let publish_connection = Arc::clone(&publish_connection);

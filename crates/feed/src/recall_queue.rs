@@ -31,14 +31,17 @@ struct Asked {
     recall: RecallRequest,
     /// Its place among those that wait.
     ticket: Option<u64>,
+    /// Connections that ended while it was read.
+    cuts: u32,
 }
 
 impl RecallQueue {
     /// Asks. A later question about a channel replaces the earlier one, whose answer is then none.
     pub(crate) fn ask(&mut self, recall: RecallRequest) {
-        let before = self.unanswered.get(recall.channel.as_str()).and_then(|asked| asked.ticket);
-        let ticket = before.unwrap_or_else(|| self.queue(recall.channel.clone()));
-        self.unanswered.insert(recall.channel.clone(), Asked { recall, ticket: Some(ticket) });
+        let before = self.unanswered.get(recall.channel.as_str());
+        let (ticket, cuts) = before.map_or((None, 0), |asked| (asked.ticket, asked.cuts));
+        let ticket = ticket.unwrap_or_else(|| self.queue(recall.channel.clone()));
+        self.unanswered.insert(recall.channel.clone(), Asked { recall, ticket: Some(ticket), cuts });
     }
 
     /// The next one to be read.
@@ -65,7 +68,20 @@ impl RecallQueue {
         }
     }
 
-    /// A connection was lost with whatever it was reading: everything is asked again.
+    /// A connection was lost with whatever it was reading: everything is asked again, and the cut is counted.
+    pub(crate) fn cut_off(&mut self) {
+        for asked in self.unanswered.values_mut().filter(|asked| asked.ticket.is_none()) {
+            asked.cuts += 1;
+        }
+        self.again();
+    }
+
+    /// How many connections were lost while a channel's recall was read.
+    pub(crate) fn cuts(&self, channel: &ChannelName) -> u32 {
+        self.unanswered.get(channel.as_str()).map_or(0, |asked| asked.cuts)
+    }
+
+    /// Whatever was being read has come to nothing: everything is asked again.
     pub(crate) fn again(&mut self) {
         let being_read = self.unanswered.iter().filter(|(_, asked)| asked.ticket.is_none());
         let channels: Vec<_> = being_read.map(|(channel, _)| channel.clone()).collect();

@@ -137,6 +137,11 @@ impl NatsServer {
         self.child.signal(Signal::STOP)
     }
 
+    /// Lets it read its configuration again (SIGHUP).
+    pub fn reload(&self) -> Result<()> {
+        self.child.signal(Signal::HUP)
+    }
+
     /// Lets a frozen server go on (SIGCONT).
     pub fn cont(&self) -> Result<()> {
         self.child.signal(Signal::CONT)

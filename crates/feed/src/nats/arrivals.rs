@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::delivery::{Delivery, LANE, NatsOrder, NatsOrders};
 use super::incoming::Incoming;
 use super::plain_follows::PlainFollows;
+use super::settings::NatsSettings;
 use super::stream::{BrokenOff, Delivered, StreamLog};
 use crate::counters::{FeedCounters, add_one};
 use crate::recall_queue::RecallRequest;
@@ -23,16 +24,20 @@ pub(super) struct Arrivals<I> {
     intake: Arc<Mutex<I>>,
     inner: Mutex<Inner>,
     delivery: Delivery,
-    /// Wakes the one who asks how far the stream is. A wish leaves a permit, so none is missed.
+    /// Wakes the session, which asks how far the stream is. A wish leaves a permit, so none is missed.
     pub(super) syncs: Notify,
     /// Wakes the reader of older events, in the same way.
     pub(super) recalls: Notify,
+    /// For the log.
+    address: String,
+    stream: Option<String>,
 }
 
 #[derive(Debug)]
 struct Inner {
     source: Source,
     is_connected: bool,
+    has_been_connected: bool,
 }
 
 /// The machine that knows which channels are followed.
@@ -43,10 +48,21 @@ enum Source {
 }
 
 impl<I: Intake> Arrivals<I> {
-    pub(super) fn new(intake: Arc<Mutex<I>>, counters: Arc<FeedCounters>, reads_stream: bool) -> Self {
-        let source = if reads_stream { Source::Stream(Box::default()) } else { Source::Plain(PlainFollows::default()) };
-        let inner = Mutex::new(Inner { source, is_connected: false });
-        Self { intake, inner, delivery: Delivery::new(counters), syncs: Notify::new(), recalls: Notify::new() }
+    pub(super) fn new(intake: Arc<Mutex<I>>, counters: Arc<FeedCounters>, settings: &NatsSettings) -> Self {
+        let source = match settings.stream {
+            Some(_) => Source::Stream(Box::default()),
+            None => Source::Plain(PlainFollows::default()),
+        };
+        let inner = Mutex::new(Inner { source, is_connected: false, has_been_connected: false });
+        Self {
+            intake,
+            inner,
+            delivery: Delivery::new(counters),
+            syncs: Notify::new(),
+            recalls: Notify::new(),
+            address: settings.address(),
+            stream: settings.stream.clone(),
+        }
     }
 
     pub(super) fn follow(&self, channel: &ChannelName) {
@@ -93,13 +109,13 @@ impl<I: Intake> Arrivals<I> {
     }
 
     /// The connection is gone. If its channels were confirmed, the node learns that events may be missing; a connection that
-    /// never came so far was none for the node.
-    pub(super) fn lost(&self) {
+    /// never came so far was none for the node. It `is_cut` if it ended by itself.
+    pub(super) fn lost(&self, is_cut: bool) {
         let mut intake = self.intake.lock();
         let mut inner = self.inner.lock();
         match &mut inner.source {
             Source::Plain(follows) => follows.lost(),
-            Source::Stream(log) => log.lost(),
+            Source::Stream(log) => log.lost(is_cut),
         }
         if std::mem::take(&mut inner.is_connected) {
             intake.lost(LANE);
@@ -150,6 +166,10 @@ impl<I: Intake> Arrivals<I> {
         }
         if !inner.is_connected && inner.brings_events() {
             inner.is_connected = true;
+            if std::mem::replace(&mut inner.has_been_connected, true) {
+                add_one(&self.delivery.counters.reconnects);
+            }
+            tracing::info!(address = self.address, stream = self.stream, "connected to nats");
             intake.state(FeedState::Connected);
             // Recalls may have waited for this.
             self.recalls.notify_one();

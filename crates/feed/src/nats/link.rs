@@ -2,7 +2,7 @@
 //!
 //! The library would connect again by itself, and what was published in between would be missing without a sign. So a
 //! connection ends here when the library is about to try again, before anything of the next one can arrive, and
-//! whoever holds it makes a new one.
+//! its holder makes a new one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,8 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::settings::{NatsSettings, READ_BYTES};
-use crate::files::FileError;
+use super::settings::{NatsSettings, NatsSettingsError, READ_BYTES};
 use crate::random::random_below;
 
 /// The library's one further try, which nobody waits for, is not made before the connection was let go.
@@ -46,7 +45,7 @@ pub(super) enum LinkEnd {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LinkError {
     #[error(transparent)]
-    File(#[from] FileError),
+    Settings(#[from] NatsSettingsError),
     #[error("{0}")]
     Connect(String),
     #[error("nothing answered within {0:?}")]

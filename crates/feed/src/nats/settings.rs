@@ -4,7 +4,7 @@
 //! error and no `Debug` shows what stands in them.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_nats::{ConnectOptions, ServerAddr};
@@ -13,11 +13,11 @@ use crate::files::{FileError, read_pem, read_text};
 use crate::shared_read::SharedRead;
 
 const USUAL_PORT: u16 = 4222;
-/// The library reads up to 128 times [`READ_BYTES`] before another task of the same thread gets its turn, which takes all.
-/// That is 2 MiB, and holds fewer of the smallest messages than these. So on the node's one thread none is dropped.
-const QUEUE_MESSAGES_MAX: usize = 1 << 17;
+/// Messages between the socket and the node. One read brings some 400 of the smallest, which are taken before the next, so
+/// the queue of a node, which has one thread, does not come near it.
+const QUEUE_MESSAGES_MAX: usize = 1 << 16;
 /// Bytes that are read from the socket at a time.
-pub(super) const READ_BYTES: u16 = 16 * 1024;
+pub(super) const READ_BYTES: u16 = 8 * 1024;
 
 /// The way to NATS in the operator's words.
 #[derive(Clone, Default)]
@@ -138,13 +138,7 @@ impl NatsSettings {
             let reason = "holds no seed of an NKey of a user, which begins with SU";
             return Err(NatsSettingsError::Secret { setting: "nats_nkey_file", path: path.clone(), reason });
         }
-        if let (Some(credentials), Some(path)) = (&secrets.credentials, &self.reach.credentials_file)
-            && ConnectOptions::new().credentials(credentials).is_err()
-        {
-            let reason = "holds no JWT and seed of a user, as nsc writes them";
-            return Err(NatsSettingsError::Secret { setting: "nats_credentials_file", path: path.clone(), reason });
-        }
-        Ok(())
+        self.reach.options(secrets).map(drop)
     }
 
     /// The servers, for a log line.
@@ -159,10 +153,10 @@ impl NatsSettings {
     }
 
     /// Reads the files, which may have changed since the last connection.
-    pub(super) async fn connect_options(&self) -> Result<ConnectOptions, FileError> {
+    pub(super) async fn connect_options(&self) -> Result<ConnectOptions, NatsSettingsError> {
         let reach = self.reach.clone();
         let secrets = self.reading.read(move || reach.secrets()).await?;
-        Ok(self.reach.options(secrets))
+        self.reach.options(secrets)
     }
 }
 
@@ -191,7 +185,7 @@ impl NatsReach {
         Ok(Some(String::from_utf8_lossy(&pem).into_owned()))
     }
 
-    fn options(&self, secrets: Secrets) -> ConnectOptions {
+    fn options(&self, secrets: Secrets) -> Result<ConnectOptions, NatsSettingsError> {
         let mut options = ConnectOptions::new();
         if let (Some(username), Some(password)) = (&self.username, secrets.password) {
             options = options.user_and_password(username.clone(), password);
@@ -202,9 +196,9 @@ impl NatsReach {
         if let Some(seed) = secrets.nkey {
             options = options.nkey(seed);
         }
-        if let Some(credentials) = secrets.credentials {
-            // Faulty ones are refused by the server, which the connection then tells.
-            options = options.credentials(&credentials).unwrap_or_default();
+        if let (Some(credentials), Some(path)) = (secrets.credentials, &self.credentials_file) {
+            // Without them the server might take this node for its `no_auth_user`.
+            options = options.credentials(&credentials).map_err(|_| faulty_credentials(path))?;
         }
         if let Some(ca) = &self.tls_ca {
             options = options.add_root_certificates(ca.clone());
@@ -212,7 +206,7 @@ impl NatsReach {
         if let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) {
             options = options.add_client_certificate(certificate.clone(), key.clone());
         }
-        options.require_tls(self.tls_ca.is_some() || self.tls_cert.is_some())
+        Ok(options.require_tls(self.tls_ca.is_some() || self.tls_cert.is_some()))
     }
 }
 
@@ -225,6 +219,11 @@ impl fmt::Debug for NatsSettings {
             .field("probe_interval", &self.probe_interval)
             .finish_non_exhaustive()
     }
+}
+
+fn faulty_credentials(path: &Path) -> NatsSettingsError {
+    let reason = "holds no JWT and seed of a user, as nsc writes them";
+    NatsSettingsError::Secret { setting: "nats_credentials_file", path: path.to_owned(), reason }
 }
 
 /// The option of the command for a server that is not the usual one.

@@ -4,6 +4,7 @@
 
 mod api;
 mod identity;
+mod news;
 mod recall;
 mod session;
 mod stream_log;

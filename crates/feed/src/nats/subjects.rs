@@ -19,15 +19,7 @@ const EMPTY_TOKEN: &str = "%";
 /// The subject of a channel.
 pub(super) fn of(channel: &ChannelName) -> String {
     let tokens = channel.as_str().split('.').map(|token| if token.is_empty() { EMPTY_TOKEN } else { token });
-    let mut subject = String::with_capacity(PREFIX.len() + channel.as_str().len() + 2);
-    subject.push_str(PREFIX);
-    for (at, token) in tokens.enumerate() {
-        if at > 0 {
-            subject.push('.');
-        }
-        subject.push_str(token);
-    }
-    subject
+    format!("{PREFIX}{}", tokens.collect::<Vec<_>>().join("."))
 }
 
 /// The name that a subject stands for, unchecked: a lookup or a parse does that.

@@ -24,6 +24,7 @@ use crate::counters::{FeedCounters, add_one};
 use crate::log_gate::LogGate;
 use crate::random::random_u64;
 use crate::trouble::Trouble;
+use crate::turn::fed_in_turns;
 
 /// Extra time for a late probe: after this process itself stood still its timers are due before its sockets are
 /// read.
@@ -56,6 +57,13 @@ pub(super) enum SessionEnd {
     Refused(String),
 }
 
+impl SessionEnd {
+    /// Whether the connection ended by itself, and was not given up.
+    fn is_cut(&self) -> bool {
+        matches!(self, Self::Link(_) | Self::Stream(StreamEnd::Link(_)))
+    }
+}
+
 impl<I: Intake> Subscriber<I> {
     /// Runs until it is dropped.
     pub(super) async fn run(self) {
@@ -63,20 +71,14 @@ impl<I: Intake> Subscriber<I> {
         let connect_log = LogGate::new(LOG_LINES_PER_MINUTE);
         let lost_log = LogGate::new(LOG_LINES_PER_MINUTE);
         let address = self.settings.address();
-        let mut sessions: u64 = 0;
         loop {
             match Link::open(&self.settings).await {
                 Ok(link) => {
                     backoff.connected();
-                    tracing::info!(address, stream = self.settings.stream, "connected to nats");
                     self.publish_connection.hurry();
-                    if sessions > 0 {
-                        add_one(&self.counters.reconnects);
-                    }
-                    sessions += 1;
                     let lost = self.session(&link).await;
                     drop(link);
-                    self.arrivals.lost();
+                    self.arrivals.lost(lost.is_cut());
                     self.trouble.is("nats is lost", &address, &lost);
                     if let Some(suppressed) = lost_log.pass() {
                         tracing::warn!(address, %lost, suppressed, "nats is lost; events may be missed until it is back");
@@ -128,7 +130,7 @@ impl<I: Intake> Subscriber<I> {
         };
         tokio::select! {
             end = work => end,
-            end = unconstrained(self.take(link, events)) => Err(end.into()),
+            end = unconstrained(fed_in_turns(self.take(link, events))) => Err(end.into()),
             end = listen(probes, &heard) => Err(end.into()),
         }
     }
@@ -183,6 +185,10 @@ impl<I: Intake> Subscriber<I> {
             if !is_heard {
                 add_one(&self.counters.probes_lost);
                 return Err(SessionEnd::Deaf);
+            }
+            // Rights can be taken away while the connection stands. Then the server ends the subscription alone.
+            if let Some(refused) = link.refused() {
+                return Err(SessionEnd::Refused(refused));
             }
         }
     }

@@ -90,6 +90,30 @@ async fn an_nkey_signs_and_never_travels() {
     works(reach).await;
 }
 
+/// 1. A node is connected, and its user may subscribe to `fantail.>`.
+/// 2. The servers' configuration takes that right away and is read again. The server ends the subscription, and keeps the
+///    connection.
+#[tokio::test]
+async fn a_right_that_is_taken_away_is_an_outage_that_names_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("nats.conf");
+    let allow = |subjects: &str, more: &str| {
+        let user = format!("user: fantail, password: secret, permissions: {{ subscribe: [{subjects}] }}");
+        std::fs::write(&config, format!("{more}\nauthorization {{ users: [ {{ {user} }} ] }}")).unwrap();
+    };
+    allow("\"fantail.>\", \"fantail-service.>\", \"_INBOX.>\"", "");
+    let server = NatsServer::start_with(&["--config", config.to_str().unwrap()]).await.unwrap();
+    let (username, password) = (Some("fantail".into()), Some("secret".into()));
+    let mut node = FeedNode::start_with(settings_of(NatsReach { username, password, ..reach(&server.url()) }));
+    node.follow(&["a"]).await;
+    // What its command line says must stay as it is.
+    allow("\"fantail-service.>\", \"_INBOX.>\"", &format!("server_name: {}", server.name()));
+    server.reload().unwrap();
+    node.until("lost").await;
+    let trouble = node.feed.trouble().unwrap();
+    assert!(trouble.contains("fantail.>"), "{trouble}");
+}
+
 #[tokio::test]
 async fn tls_proves_the_server_and_the_client_to_each_other() {
     let certificates = Certificates::make().unwrap();

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod following;
+mod hostile;
 mod node;
 mod outages;
 mod recalls;

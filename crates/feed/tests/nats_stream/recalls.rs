@@ -58,6 +58,42 @@ async fn messages_that_are_gone_from_the_stream_are_told_by_the_place_from_which
     assert_eq!(recall(&mut node, Some(2), 100).await, (Vec::new(), Some(10)));
 }
 
+/// 1. The node has come to 10, and 9 is of `a` and others.
+/// 2. More events for several channels come than one recall reads.
+/// 3. A client asks for what `a` had up to 10.
+#[tokio::test]
+async fn however_much_stands_behind_it_a_recall_reads_what_is_asked_for() {
+    let server = server_with_stream().await;
+    let mut node = node_at_ten(&server).await;
+    let terms = node.intake.lock().terms.clone().unwrap();
+    let mut publisher = server.connection().await.unwrap();
+    for _ in 0..(1 << 16) + 10 {
+        publisher.send_with_headers("fantail.%several", &["Fantail-Channels: b,c"], b"").await.unwrap();
+    }
+    publisher.settle().await.unwrap();
+    let up_to = EventId::new(terms.current, terms.ms, 10);
+    node.feed.recall(&channel("a"), Some(EventId::new(terms.current, 0, 4)), up_to, 100);
+    node.wait_for("the answer", |node| node.recalled.contains_key("a")).await;
+    let Recalled { entries, from } = node.intake.lock().recalled["a"].clone();
+    let data: Vec<_> = entries.into_iter().map(|(_, event)| event.data).collect();
+    assert_eq!((data, from.map(|from| from.number)), (["6", "8", "9", "10"].map(str::to_owned).to_vec(), Some(4)));
+}
+
+/// The headers of an older event of `a` end every connection that brings it.
+#[tokio::test]
+async fn a_recall_that_ends_every_connection_is_answered_as_missing() {
+    let server = server_with_stream().await;
+    publish(&server, "1", "a").await;
+    let mut publisher = server.connection().await.unwrap();
+    publisher.send(b"HPUB fantail.a 22 23\r\nNATS/1.0\r\nno colon\r\n\r\nx\r\n").await.unwrap();
+    publisher.settle().await.unwrap();
+    publish(&server, "3", "a").await;
+    let mut node = LogNode::following(&server.url(), &["b"]).await;
+    assert_eq!(recall(&mut node, None, 100).await, (Vec::new(), Some(3)));
+    publish(&server, "4", "b").await;
+    node.until_data("4").await;
+}
+
 #[tokio::test]
 async fn a_recall_over_an_outage_is_answered_once_nats_is_back() {
     let mut server = server_with_stream().await;

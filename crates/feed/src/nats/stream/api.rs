@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::stream_log::{Delivered, StreamState};
+use super::stream_log::StreamState;
 
 /// Requests about one stream.
 #[derive(Debug, Clone)]
@@ -35,21 +35,6 @@ pub(super) struct Reading<'a> {
     pub(super) heartbeat: Duration,
 }
 
-/// Something that a consumer's subscription brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum News {
-    Message(Delivered),
-    /// Nothing is there to be delivered: the consumer's deliveries and the number that it has come to.
-    Heartbeat {
-        deliveries: u64,
-        number: u64,
-    },
-    /// The server goes on when this was answered.
-    FlowControl,
-    /// Of no meaning here.
-    Other,
-}
-
 /// Why the stream could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::nats) enum ApiError {
@@ -57,6 +42,8 @@ pub(in crate::nats) enum ApiError {
     Request(#[from] RequestError),
     #[error("{0}")]
     Subscribe(#[from] SubscribeError),
+    #[error("{0}")]
+    NotPermitted(String),
     #[error("{description} ({code})")]
     Refused { code: u16, description: String },
     #[error("its answer cannot be read: {0}")]
@@ -102,7 +89,7 @@ struct ConsumerInfo {
 impl StreamApi {
     /// The stream as it is now.
     pub(super) async fn state(&self) -> Result<StreamState, ApiError> {
-        let info: StreamInfo = self.ask("STREAM.INFO", &Value::Null).await?;
+        let info = self.info(&Value::Null).await?;
         Ok(self.state_of(&info))
     }
 
@@ -111,13 +98,13 @@ impl StreamApi {
         &self,
         deleted_max: u64,
     ) -> Result<(StreamState, Option<Vec<u64>>), ApiError> {
-        let info: StreamInfo = self.ask("STREAM.INFO", &Value::Null).await?;
+        let info = self.info(&Value::Null).await?;
         match info.state.num_deleted {
             0 => return Ok((self.state_of(&info), Some(Vec::new()))),
             found if found > deleted_max => return Ok((self.state_of(&info), None)),
             _ => {}
         }
-        let info: StreamInfo = self.ask("STREAM.INFO", &json!({ "deleted_details": true })).await?;
+        let info = self.info(&json!({ "deleted_details": true })).await?;
         let state = self.state_of(&info);
         Ok((state, info.state.deleted))
     }
@@ -143,7 +130,7 @@ impl StreamApi {
             config["filter_subject"] = subject.into();
         }
         let request = json!({ "stream_name": self.stream, "config": config });
-        let info: ConsumerInfo = self.ask("CONSUMER.CREATE", &request).await?;
+        let info: ConsumerInfo = self.ask(&format!("CONSUMER.CREATE.{}", self.stream), &request).await?;
         Ok(Consumer { messages, pending: info.num_pending, name: info.name })
     }
 
@@ -164,13 +151,13 @@ impl StreamApi {
         }
     }
 
+    async fn info(&self, request: &Value) -> Result<StreamInfo, ApiError> {
+        self.ask(&format!("STREAM.INFO.{}", self.stream), request).await
+    }
+
     async fn ask<T: DeserializeOwned>(&self, what: &str, request: &Value) -> Result<T, ApiError> {
-        let subject = match what {
-            "STREAM.INFO" | "CONSUMER.CREATE" => format!("$JS.API.{what}.{}", self.stream),
-            whole => format!("$JS.API.{whole}"),
-        };
         let payload = if request.is_null() { Vec::new() } else { serde_json::to_vec(request)? };
-        let answer = self.client.request(subject, payload.into()).await?;
+        let answer = self.client.request(format!("$JS.API.{what}"), payload.into()).await?;
         if let Ok(Refusal { error }) = serde_json::from_slice(&answer.payload) {
             return Err(ApiError::Refused { code: error.code, description: error.description });
         }
@@ -181,47 +168,5 @@ impl StreamApi {
         let InfoState { messages, first_seq, last_seq, .. } = info.state;
         let (name, created) = (self.stream.clone(), info.created.clone());
         StreamState { name, created, messages, first: first_seq, last: last_seq }
-    }
-}
-
-/// Tells a message from what the server says about its consumer.
-pub(super) fn news_of(message: &Message) -> News {
-    let number = |name: &str| message.headers.as_ref()?.get(name)?.as_str().parse().ok();
-    match message.status.map(|status| status.as_u16()) {
-        None => message.reply.as_deref().and_then(place_of).map_or(News::Other, News::Message),
-        Some(100) => match (number("Nats-Last-Consumer"), number("Nats-Last-Stream")) {
-            (Some(deliveries), Some(number)) => News::Heartbeat { deliveries, number },
-            _ if message.reply.is_some() => News::FlowControl,
-            _ => News::Other,
-        },
-        Some(_) => News::Other,
-    }
-}
-
-/// The place that a message's reply subject tells: `$JS.ACK.stream.consumer.tries.number.delivery.time.pending`, with two
-/// more parts before the stream, and one at the end, where accounts or domains share streams.
-fn place_of(reply: &str) -> Option<Delivered> {
-    let parts: Vec<_> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
-    let first = match parts.len() {
-        7 => 3,
-        9.. => 5,
-        _ => return None,
-    };
-    let part = |at: usize| parts.get(first + at)?.parse().ok();
-    Some(Delivered { number: part(0)?, delivery: part(1)?, at_ns: part(2)? })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_tells_its_place_with_and_without_a_domain() {
-        let place = Some(Delivered { number: 44, delivery: 7, at_ns: 1_764_000_000_000_000_001 });
-        assert_eq!(place_of("$JS.ACK.EVENTS.c1.1.44.7.1764000000000000001.0"), place);
-        assert_eq!(place_of("$JS.ACK.hub.Ab12.EVENTS.c1.1.44.7.1764000000000000001.0.x1"), place);
-        for other in ["", "$JS.ACK.EVENTS", "$JS.ACK.EVENTS.c1.1.x.7.1.0", "_INBOX.a.b"] {
-            assert_eq!(place_of(other), None, "{other}");
-        }
     }
 }

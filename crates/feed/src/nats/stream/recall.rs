@@ -13,8 +13,9 @@ use fantail_wire::{Event, EventId, Terms};
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use super::api::{ApiError, Consumer, News, Reading, StreamApi, news_of};
+use super::api::{ApiError, Consumer, Reading, StreamApi};
 use super::identity::term_of;
+use super::news::{News, news_of};
 use super::stream_log::Delivered;
 use crate::Recalled;
 use crate::nats::{event_form, subjects};
@@ -73,12 +74,14 @@ pub(super) async fn read(
     Ok(Some(kept.answer(whole_above, asked)))
 }
 
-/// Makes a consumer that has not too much to deliver. Returns the number from which on it reads; none if there is nothing.
+/// Makes a consumer that has not too much to deliver up to a number. Returns the number from which on it reads; none if
+/// nothing is asked for.
 async fn consume(api: &StreamApi, subject: &str, above: u64, up_to: u64) -> Result<Option<(Consumer, u64)>, ApiError> {
     let mut from = above + 1;
     while from <= up_to {
         let consumer = api.consume(Reading { from, subject: Some(subject), heartbeat: HEARTBEAT }).await?;
-        if consumer.pending <= MESSAGES_MAX {
+        // Those above the wanted number are not read, however many there are.
+        if consumer.pending.min(up_to - from + 1) <= MESSAGES_MAX {
             return Ok(Some((consumer, from)));
         }
         api.end(consumer).await;
@@ -108,7 +111,8 @@ impl Kept {
                 }
                 News::FlowControl => api.go_on(&message).await,
                 // Messages that were pending are gone by now, and the stream tells so.
-                News::Heartbeat { .. } => break,
+                News::Heartbeat { deliveries: all, .. } if all == deliveries => break,
+                News::Heartbeat { .. } => return false,
                 News::Other => {}
             }
         }

@@ -10,15 +10,17 @@ use futures_util::StreamExt;
 use tokio::task::{JoinSet, unconstrained};
 use tokio::time::{sleep, timeout};
 
-use super::api::{ApiError, Consumer, News, Reading, StreamApi, news_of};
+use super::api::{ApiError, Consumer, Reading, StreamApi};
+use super::news::{News, news_of};
 use super::recall;
 use super::stream_log::{BrokenOff, StreamLog};
-use crate::Intake;
 use crate::counters::{FeedCounters, add_one};
 use crate::nats::arrivals::Arrivals;
 use crate::nats::incoming::Incoming;
 use crate::nats::link::{Link, LinkEnd};
 use crate::nats::settings::NatsSettings;
+use crate::turn::fed_in_turns;
+use crate::{Intake, Recalled};
 
 /// Signs of life for each probe interval. Three that are missing end the connection.
 const HEARTBEATS_PER_PROBE: u32 = 4;
@@ -31,6 +33,10 @@ const GRACE: Duration = Duration::from_millis(500);
 const RECALLS_MAX: usize = 4;
 /// The pause before a recall is read again that could not be.
 const RECALL_PAUSE: Duration = Duration::from_secs(1);
+
+/// Connections that may end while a recall is read. One of its messages may be what ends them, such as one with headers that
+/// the library cannot read. So everything is declared missing then.
+const RECALL_CUTS_MAX: u32 = 3;
 
 /// A stream over one connection.
 pub(in crate::nats) struct StreamSession<'a, I> {
@@ -78,7 +84,7 @@ impl<'a, I: Intake> StreamSession<'a, I> {
         let behind = self.api.state().await.map_err(|error| self.told(error))?;
         self.arrivals.tell_log(|log, orders| log.opened(&behind, orders))?;
         tokio::select! {
-            end = unconstrained(self.take(consumer)) => end,
+            end = unconstrained(fed_in_turns(self.take(consumer))) => end,
             end = self.look() => end,
             never = self.answer_recalls() => Ok(never),
         }
@@ -124,7 +130,10 @@ impl<'a, I: Intake> StreamSession<'a, I> {
             })?;
             self.arrivals.tell_log(|log, orders| log.looked(&state, asked_at, orders))?;
             if is_probe {
-                self.arrivals.log(|log| log.expect(due))?;
+                self.arrivals.log(|log| log.expect(due)).map_err(|stuck| match self.not_permitted() {
+                    Some(refusal) => self.told(refusal),
+                    None => stuck.into(),
+                })?;
                 due = state.last;
             }
         }
@@ -138,6 +147,11 @@ impl<'a, I: Intake> StreamSession<'a, I> {
         loop {
             while reads.len() < RECALLS_MAX && !is_paused {
                 let Some((terms, asked)) = self.arrivals.log(StreamLog::next_recall) else { break };
+                if self.arrivals.log(|log| log.recalls.cuts(&asked.channel)) >= RECALL_CUTS_MAX {
+                    let missing = Recalled { entries: Vec::new(), from: Some(asked.up_to) };
+                    self.arrivals.tell_log(|log, orders| log.recalled(&asked, missing, orders));
+                    continue;
+                }
                 let api = self.api.clone();
                 reads.spawn(async move { (recall::read(&api, &terms, &asked).await, asked) });
             }
@@ -166,6 +180,11 @@ impl<'a, I: Intake> StreamSession<'a, I> {
     }
 
     fn told(&self, error: ApiError) -> StreamEnd {
-        StreamEnd::Api { stream: self.api.stream.clone(), error }
+        StreamEnd::Api { stream: self.api.stream.clone(), error: self.not_permitted().unwrap_or(error) }
+    }
+
+    /// The server does not answer what it does not permit. It says so beside.
+    fn not_permitted(&self) -> Option<ApiError> {
+        self.link.refused().map(ApiError::NotPermitted)
     }
 }

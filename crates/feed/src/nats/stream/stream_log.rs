@@ -18,6 +18,11 @@ use crate::{Placement, Recalled};
 
 /// Messages that are read after an outage. Older ones are declared missing.
 const MISSED_MAX: u64 = 1 << 18;
+/// Holes in what was missed that are told one by one, each to all followed channels. Behind them the rest is declared missing.
+const HOLES_MAX: u32 = 64;
+/// Connections that may be cut at one place. The next message may be what ends them, such as one with headers that the library
+/// cannot read. So the node goes on at the newest one then, and declares what is between.
+const CUTS_MAX: u32 = 5;
 
 /// The state of a stream, as the server tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +72,15 @@ pub(in crate::nats) struct StreamLog {
     sync_to: Option<u64>,
     /// Numbers were given twice: the next look at the stream begins a term.
     is_set_back: bool,
+    cut: Cut,
+}
+
+/// Connections in a row that were cut while missed messages were read, none of which brought one.
+#[derive(Debug, Default)]
+struct Cut {
+    /// How far the node was.
+    seen: u64,
+    times: u32,
 }
 
 /// The numbers so far.
@@ -95,11 +109,14 @@ struct Proof {
 enum Phase {
     #[default]
     Away,
+    /// The consumer is asked for. Its messages may come before it is known to be there.
+    Opening,
     /// Missed messages are being read.
     Reading {
         deliveries: u64,
         to: u64,
         is_verified: bool,
+        holes: u32,
     },
     Live {
         deliveries: u64,
@@ -151,6 +168,13 @@ impl StreamLog {
             orders.push(NatsOrder::Synced(numbering.terms()));
         }
         self.is_set_back = false;
+        self.phase = Phase::Opening;
+        if self.cut.times >= CUTS_MAX && self.cut.seen == numbering.seen {
+            self.cut = Cut::default();
+            // Without a proof the first message, or the first sign of life, declares a gap.
+            (numbering.seen, numbering.proof) = (state.last, None);
+            return state.last + 1;
+        }
         let from = numbering.proof.map_or(numbering.seen, |proof| proof.number);
         from.max(state.last.saturating_sub(MISSED_MAX)).max(1)
     }
@@ -166,7 +190,7 @@ impl StreamLog {
         }
         // Nothing stands in the stream, so there is nothing to compare.
         let is_verified = numbering.seen == 0;
-        self.phase = Phase::Reading { deliveries: 0, to: state.last, is_verified };
+        self.phase = Phase::Reading { deliveries: 0, to: state.last, is_verified, holes: 0 };
         if state.messages == 0 || state.first > state.last {
             self.gone_up_to(state.last, orders);
             self.go_live(orders);
@@ -186,14 +210,14 @@ impl StreamLog {
             self.verify(at, orders)?;
         }
         let is_repaired = !self.is_live();
-        let Some(numbering) = &mut self.numbering else { return Err(BrokenOff::MadeAnew) };
-        if at.number <= numbering.seen {
+        let Some(numbering) = &self.numbering else { return Err(BrokenOff::MadeAnew) };
+        if at.number > numbering.seen + 1 {
+            let upper = self.end_of_hole(at.number - 1);
+            self.gone_up_to(upper, orders);
+        }
+        if at.number <= self.seen() {
             self.arrive(orders);
             return Ok(false);
-        }
-        let before = at.number - 1;
-        if before > numbering.seen {
-            self.gone_up_to(before, orders);
         }
         let is_taken = self.take(at, message, is_repaired, orders);
         self.arrive(orders);
@@ -208,7 +232,7 @@ impl StreamLog {
         orders: &mut NatsOrders,
     ) -> Result<(), BrokenOff> {
         match self.phase {
-            Phase::Away => return Ok(()),
+            Phase::Away | Phase::Opening => return Ok(()),
             Phase::Reading { deliveries: so_far, .. } | Phase::Live { deliveries: so_far } => {
                 if so_far != deliveries {
                     return Err(BrokenOff::Lost);
@@ -255,11 +279,17 @@ impl StreamLog {
         if self.is_live() && self.seen() < number { Err(BrokenOff::Stuck) } else { Ok(()) }
     }
 
-    /// The connection is lost.
-    pub(in crate::nats) fn lost(&mut self) {
+    /// The connection is lost. It `is_cut` if it ended by itself, and was not given up.
+    pub(in crate::nats) fn lost(&mut self, is_cut: bool) {
+        if let Phase::Opening | Phase::Reading { .. } = self.phase
+            && is_cut
+        {
+            let seen = self.seen();
+            self.cut = Cut { seen, times: if self.cut.seen == seen { self.cut.times + 1 } else { 1 } };
+        }
         self.phase = Phase::Away;
         self.sync_to = None;
-        self.recalls.again();
+        self.recalls.cut_off();
     }
 
     /// How far the node has come.
@@ -313,6 +343,13 @@ impl StreamLog {
             *is_verified = true;
         }
         Ok(())
+    }
+
+    /// The number at which a hole is told that ends at `number`.
+    fn end_of_hole(&mut self, number: u64) -> u64 {
+        let Phase::Reading { holes, to, .. } = &mut self.phase else { return number };
+        *holes += 1;
+        if *holes > HOLES_MAX { number.max(*to) } else { number }
     }
 
     /// Everything up to `number` that was not delivered is gone from the stream, and nobody knows for which channels.

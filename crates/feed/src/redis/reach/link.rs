@@ -9,13 +9,12 @@ mod watch;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, SendError};
 use redis::{AsyncConnectionConfig, ConnectionAddr, PushInfo};
 use tokio::sync::Notify;
-use tokio::task::{JoinHandle, coop};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::watch::{DiscoveredBy, Watch, WrongServer};
@@ -26,15 +25,13 @@ use super::lookup::FixedAddress;
 use super::server_info;
 use super::server_role::{self, ServerRole};
 use super::settings::{Credentials, RedisSettings};
+use crate::turn::{TURN_BUDGET, spend};
 
 /// Tries at servers that are replaced while they are connected to, before that is an error.
 const CONNECTS_MAX: usize = 2;
 
 /// Pushes after which the task that reads a connection lets others run. So many events wait for one another at most.
 const PUSHES_PER_TURN: u32 = 32;
-
-/// The reads and other steps that tokio lets a task make in one turn.
-const TURN_BUDGET: u32 = 128;
 
 /// A connection that stands until [`ended`](Self::ended) returns. Dropping it closes it.
 #[derive(Debug)]
@@ -256,7 +253,7 @@ impl<'a, F: Fn(PushInfo) -> bool + Send + Sync + 'static> Connector<'a, F> {
         let ended = Arc::new(Notify::new());
         let (driver, on_push) = (Driver { ended: Arc::clone(&ended) }, Arc::clone(&self.on_push));
         let push_sender = move |push| {
-            shorten_turn();
+            spend(TURN_BUDGET / PUSHES_PER_TURN);
             if on_push(push) { Ok(()) } else { driver.give_up() }
         };
         // The deadline for the whole is ours; a second one would tell the same in other words.
@@ -299,18 +296,6 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.ended.notify_one();
-    }
-}
-
-/// Counts a push against the turn of the task that reads the connection. The library reads on while there is something, and
-/// tokio lets a task read 128 times. With 8 KiB for each read and 200 bytes for each event that would be 5,000 events, for which the
-/// shard on the same thread would wait. So the turn ends after about [`PUSHES_PER_TURN`] events, with the next read.
-fn shorten_turn() {
-    for _ in 0..TURN_BUDGET / PUSHES_PER_TURN {
-        // With the budget spent this says to wait, and the next read does.
-        if let Poll::Ready(spent) = coop::poll_proceed(&mut Context::from_waker(Waker::noop())) {
-            spent.made_progress();
-        }
     }
 }
 

@@ -78,7 +78,7 @@ impl Node {
     }
 
     fn lose(&mut self) {
-        self.log.lost();
+        self.log.lost(true);
         self.told.clear();
     }
 
@@ -340,4 +340,49 @@ fn a_channel_that_was_let_go_and_wanted_again_while_nats_was_away_is_complete_fr
         node.message(number, "b").expect("unbroken");
     }
     assert_eq!(node.told(), ["synced 0 46", "followed 46 a", "followed 46 b"]);
+}
+
+/// 1. The node has come to 44. 45 is a message that ends each connection that brings it.
+/// 2. 46 is published, and the node connects again and again.
+#[test]
+fn a_message_that_ends_every_connection_is_passed_over_with_a_gap() {
+    let mut node = Node::at(44);
+    for _ in 0..CUTS_MAX {
+        node.lose();
+        assert_eq!(node.connect(&state(CREATED, 1, 46)), 44);
+        node.message(44, "x").expect("unbroken");
+    }
+    node.lose();
+    assert_eq!(node.connect(&state(CREATED, 1, 46)), 47);
+    assert_eq!(node.message(47, "a"), Ok(true));
+    let told = ["gap 46 trimmed a", "gap 46 trimmed b", "47 a", "synced 0 47", "followed 47 a", "followed 47 b"];
+    assert_eq!(node.told(), told);
+
+    // A node that brings something in between is not at one place.
+    let mut node = Node::at(44);
+    for number in 45..45 + 2 * u64::from(CUTS_MAX) {
+        node.lose();
+        assert_eq!(node.connect(&state(CREATED, 1, 90)), number - 1);
+        node.message(number - 1, "x").expect("unbroken");
+        node.message(number, "a").expect("unbroken");
+    }
+}
+
+/// 1. 45 to 444 are published while the node is away.
+/// 2. Every other one of them is deleted.
+#[test]
+fn many_holes_in_what_was_missed_are_told_as_one_from_some_on() {
+    let mut node = Node::at(44);
+    node.lose();
+    node.connect(&state(CREATED, 1, 444));
+    for number in (44..=444).step_by(2) {
+        node.message(number, "a").expect("unbroken");
+    }
+    let told = node.told();
+    let gaps: Vec<_> = told.iter().filter(|line| line.starts_with("gap") && line.ends_with(" a")).collect();
+    assert_eq!(gaps.len(), HOLES_MAX as usize + 1);
+    assert_eq!(gaps[gaps.len() - 2..], ["gap 171 trimmed a", "gap 444 trimmed a"]);
+    assert!(node.log.is_live());
+    assert_eq!(node.message(446, "a"), Ok(true));
+    assert_eq!(node.told(), ["gap 445 trimmed a", "gap 445 trimmed b", "synced 0 445", "446 a"]);
 }
