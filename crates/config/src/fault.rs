@@ -19,6 +19,8 @@ pub enum Location {
     Variable(String),
     /// A flag, with its dashes.
     Flag(String),
+    /// The values that a preset stands for.
+    Preset(&'static str),
     /// The command line, where no single flag is to blame.
     CommandLine,
 }
@@ -29,6 +31,7 @@ impl fmt::Display for Location {
             Self::File { path, line } => write!(f, "{path}:{line}"),
             Self::Variable(name) => f.write_str(name),
             Self::Flag(flag) => f.write_str(flag),
+            Self::Preset(name) => write!(f, "preset {name}"),
             Self::CommandLine => f.write_str("command line"),
         }
     }

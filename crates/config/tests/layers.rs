@@ -110,7 +110,7 @@ fn every_setting_can_be_given_in_every_layer() {
         "redis_cluster_nodes" => "n1:6379,n2:1",
         "redis_sentinels" => "s1:26379,s2:1",
         "nats_username" | "redis_username" | "redis_sentinel_username" | "redis_sentinel_master" => "edge",
-        "nats_password" | "redis_password" | "redis_sentinel_password" | "token_secret" => "***",
+        "health_token" | "nats_password" | "redis_password" | "redis_sentinel_password" | "token_secret" => "***",
         "nats_password_file"
         | "nats_token_file"
         | "nats_nkey_file"
@@ -131,6 +131,10 @@ fn every_setting_can_be_given_in_every_layer() {
         | "tls_directory"
         | "tls_key"
         | "tls_ticket_keys" => "/run/secrets/x",
+        "bare_blocks" => "joined",
+        "nats_events" => "owncloud",
+        "token_claims_required" => "email,scope.user*",
+        "log_file" => "/var/log/fantail.log",
         "cors_origin" => "https://a.example",
         "access" => "open",
         "revoked_answer" => "204",
@@ -138,7 +142,7 @@ fn every_setting_can_be_given_in_every_layer() {
         "token_jwks" => "https://id.example/jwks",
         "token_jwks_ca" => "/etc/ca.pem",
         "token_issuers" | "token_audiences" | "token_channels_claim" => "x",
-        "token_header" | "token_cookie" | "token_query" | "origin_headers" => "x-token",
+        "token_header" | "token_cookie" | "token_query" | "origin_headers" | "cors_headers" => "x-token",
         "channel_templates" => "user:{sub}",
         "origin_url" => "http://127.0.0.1:1/a",
         "internal_tokens" => "/run/t=publish:a.*+read",
@@ -201,6 +205,8 @@ fn every_setting_can_be_given_in_every_layer() {
             }
             "nats_tls_cert" => vec![("FANTAIL_NATS_URL", "nats://n1"), ("FANTAIL_NATS_TLS_KEY", "/x")],
             "nats_tls_key" => vec![("FANTAIL_NATS_URL", "nats://n1"), ("FANTAIL_NATS_TLS_CERT", "/x")],
+            "nats_events" => vec![("FANTAIL_NATS_URL", "nats://n1"), ("FANTAIL_NATS_STREAM", "S")],
+            "health_token" => vec![("FANTAIL_HEALTH_LISTEN", "127.0.0.1:0")],
             key if key.starts_with("nats_") => vec![("FANTAIL_NATS_URL", "nats://n1")],
             "token_secret" | "token_keys" | "token_jwks" => vec![("FANTAIL_ACCESS", "token")],
             "token_cookie" | "token_query" | "channel_templates" => {

@@ -325,6 +325,7 @@ pub(crate) fn token_rules(access: &Access) -> TokenRules {
     TokenRules {
         issuers: access.token_issuers.clone(),
         audiences: access.token_audiences.clone(),
+        claims_required: access.token_claims_required.clone(),
         leeway_seconds: access.token_leeway.as_secs(),
     }
 }

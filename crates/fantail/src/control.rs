@@ -111,7 +111,7 @@ impl Control {
         tokio::spawn(memory::watch(Arc::clone(&node), config.logs.logs_bytes_max));
         tokio::spawn(revocations::keep_keys(Arc::clone(&node)));
         let (draining, draining_out) = watch::channel(false);
-        let health = Arc::new(Health::new(Arc::clone(&node), draining_out));
+        let health = Arc::new(Health::new(Arc::clone(&node), draining_out, &config));
         let files = Arc::new(self.files);
         files.tell_expiry();
         hangup::read_again(Arc::clone(&node), Arc::clone(&files), Arc::clone(&supervisor))?;

@@ -30,6 +30,7 @@ pub(crate) fn hub_settings(config: &Config, broker: Option<&Broker>) -> anyhow::
         expects_unnumbered: with_rules(rules, config.streams.plain_events_expected, |rule| rule.plain_events_expected),
         unknown_id_replay_max: config.streams.unknown_id_replay_max,
         control_events: config.streams.control_events,
+        bare_blocks: config.streams.bare_blocks,
         logs_bytes_max: config.logs.logs_bytes_max,
         event_bytes_max: config.limits.event_bytes_max,
         channels_max: config.limits.channels_max,
@@ -53,6 +54,7 @@ pub(crate) fn shard_settings(config: &Config) -> ShardSettings {
         retry_ms: u32::try_from(millis(streams.retry)).unwrap_or(u32::MAX),
         slow_policies: SlowPolicies::new(policies),
         control_events: streams.control_events,
+        bare_blocks: streams.bare_blocks,
     }
 }
 

@@ -21,6 +21,7 @@ mod handshakes;
 mod hangup;
 mod health;
 mod health_command;
+mod health_guard;
 mod hosted_shard;
 mod http_client;
 mod hub_settings;

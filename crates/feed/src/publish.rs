@@ -29,6 +29,9 @@ pub enum PublishError {
     /// Its channels are in no lane that is served, or in several; the publisher's fault.
     #[error(transparent)]
     Lane(#[from] LaneError),
+    /// The form in which events stand at the broker cannot say what the event has; the publisher's fault.
+    #[error("{0}")]
+    Form(&'static str),
     /// The broker cannot be reached or did not answer in time; try again. It may still have taken the event.
     #[error("the event feed is unavailable: {0}")]
     Unavailable(String),

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fantail_hub::{Hub, HubSettings, LogLimits, NumberedBy, Publisher, Resume};
-use fantail_wire::SlowPolicy;
-use fantail_wire::{ChannelName, ChannelPattern, Event, Framing, Publication, Term};
+use fantail_wire::{BareBlocks, ChannelName, ChannelPattern, Event, Framing, Publication, SlowPolicy, Term};
 use mio::Poll;
 
 use crate::admission::Admission;
@@ -45,6 +44,7 @@ impl Harness {
             retry_ms: 1000,
             slow_policies: SlowPolicies::new([slow_policy; 2]),
             control_events: true,
+            bare_blocks: BareBlocks::Closed,
         };
         let poll = Poll::new().expect("a poll");
         let registry = poll.registry().try_clone().expect("its registry");

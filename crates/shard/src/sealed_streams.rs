@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use fantail_telemetry::CloseReason;
-use fantail_wire::{Framing, SlowPolicy, feed_frame, keepalive};
+use fantail_wire::{BareBlocks, Framing, SlowPolicy, feed_frame, keepalive};
 use fastrand::Rng;
 
 use crate::harness::Harness;
@@ -86,7 +86,7 @@ fn unblock(harness: &mut Harness, key: Key) {
 fn keep_alive(harness: &mut Harness, key: Key) {
     let streams = &mut harness.engine.streams;
     if streams.get(key).is_some_and(Stream::is_between_frames) {
-        streams.write_between(key, &Bytes::from_static(keepalive(Framing::CloseDelimited)));
+        streams.write_between(key, &Bytes::from_static(keepalive(Framing::CloseDelimited, BareBlocks::Closed)));
     }
 }
 

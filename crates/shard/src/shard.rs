@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fantail_hub::Hub;
 use fantail_telemetry::{CloseReason, ShardCounters};
-use fantail_wire::{Closing, Frame, closing_frame};
+use fantail_wire::{BareBlocks, Closing, Frame, closing_frame};
 use mio::{Events, Poll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -44,6 +44,8 @@ pub struct ShardSettings {
     pub slow_policies: SlowPolicies,
     /// Whether streams are told of their end with an event, or only when to come back.
     pub control_events: bool,
+    /// How the opening, keepalives and hints end, which carry no data.
+    pub bare_blocks: BareBlocks,
 }
 
 /// A handle to a shard, for tasks of its own thread.
@@ -91,7 +93,7 @@ impl ShardSettings {
             Closing::Refused | Closing::TooManyChannels => self.retry_when_full(),
             _ => self.retry_jittered(),
         };
-        Some(closing_frame(self.control_events.then_some(closing), retry_ms))
+        Some(closing_frame(self.control_events.then_some(closing), retry_ms, self.bare_blocks))
     }
 }
 
@@ -140,7 +142,7 @@ impl Shard {
         let settings = engine.streams.settings();
         let is_full = matches!(reason, Closing::Overloaded | Closing::TooManyStreams);
         let retry_ms = if is_full { settings.retry_when_full() } else { settings.retry_jittered() };
-        (closing_frame(settings.control_events.then_some(reason), retry_ms), retry_ms)
+        (closing_frame(settings.control_events.then_some(reason), retry_ms, settings.bare_blocks), retry_ms)
     }
 
     async fn run(self, mut poll: AsyncFd<Poll>, mut commands: mpsc::Receiver<ShardCommand>) -> io::Result<()> {
@@ -216,6 +218,7 @@ mod tests {
             retry_ms: 1000,
             slow_policies: SlowPolicies::new([SlowPolicy::Disconnect]),
             control_events,
+            bare_blocks: BareBlocks::Closed,
         };
         let frame = settings.last_words(reason)?;
         Some(String::from_utf8(frame.bytes(Framing::CloseDelimited).to_vec()).expect("text"))

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use super::event_form::{self, Outgoing};
+use super::event_form::Outgoing;
 use super::link::{Link, LinkError};
 use super::settings::NatsSettings;
 use super::subjects;
@@ -160,8 +160,9 @@ impl PublishLink {
 
     /// Publishes, and waits until NATS has taken the event.
     pub(super) async fn publish(&self, publication: &Publication) -> Result<Receipt, PublishError> {
-        let Outgoing { subject, headers, payload } = event_form::write(publication);
-        if let Some(stream) = &self.settings.stream {
+        let stream = self.settings.stream.as_deref();
+        let Outgoing { subject, headers, payload } = self.settings.form.write(publication, stream)?;
+        if let Some(stream) = stream {
             return self.publish_to_stream(stream, subject, headers, payload).await;
         }
         let (client, found) = (&self.link.client, payload.len());
@@ -205,7 +206,8 @@ impl PublishLink {
             Some(Err(error)) => match error.kind() {
                 RequestErrorKind::MaxPayloadExceeded => Err(EncodeError::TooLarge { max, found }.into()),
                 RequestErrorKind::NoResponders => {
-                    unavailable(format!("no stream keeps {subject}; {stream} should keep fantail.>"))
+                    let kept = self.settings.form.kept();
+                    unavailable(format!("no stream keeps {subject}; {stream} should keep {kept}"))
                 }
                 _ => {
                     self.doubted.notify_one();

@@ -7,5 +7,6 @@ mod following;
 mod hostile;
 mod node;
 mod outages;
+mod owncloud;
 mod recalls;
 mod set_back;

@@ -7,7 +7,7 @@ use fantail_wire::{Event, EventId, Publication};
 use crate::node::{LogNode, channel, publish, server_with_stream};
 
 /// Asks for `a` up to the newest number, and returns the data and the number above which it is whole.
-async fn recall(node: &mut LogNode, above: Option<u64>, events_max: usize) -> (Vec<String>, Option<u64>) {
+pub(crate) async fn recall(node: &mut LogNode, above: Option<u64>, events_max: usize) -> (Vec<String>, Option<u64>) {
     let up_to = {
         let mut intake = node.intake.lock();
         intake.recalled.clear();

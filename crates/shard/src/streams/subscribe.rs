@@ -183,7 +183,8 @@ fn start(streams: &mut Streams, key: Key, start: Start) {
     streams.counters.ids_unknown.add(u64::from(start.unknown.is_some()));
     let stream = &mut streams.slab[key];
     let Some(waiting) = stream.rare().waiting.take() else { return };
-    let opening = opening_frame(streams.settings.retry_jittered(), start.opening_id);
+    let settings = &streams.settings;
+    let opening = opening_frame(settings.retry_jittered(), start.opening_id, settings.bare_blocks);
     let mut first = BytesMut::with_capacity(waiting.head.len() + opening.len());
     first.extend_from_slice(&waiting.head);
     first.extend_from_slice(opening.bytes(stream.framing));
