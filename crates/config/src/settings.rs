@@ -251,7 +251,7 @@ settings! {
         token_leeway: Duration = Time { min: Duration::ZERO, max: seconds(MINUTE) }, "30s",
             "Difference of clocks that is forgiven when exp and nbf are judged.";
         token_header: Option<String> = Optional(FieldName), "" or "x-access-token",
-            "Header with the token, beside Authorization: Bearer, which comes first.";
+            "Header with the token. It comes before Authorization: Bearer, in which a client behind a proxy may show the proxy something else.";
         token_cookie: Option<String> = Optional(FieldName), "" or "session",
             "Cookie with the token. A request with it whose Origin is another site and not in cors_origin is refused, since any page could send it.";
         token_query: Option<String> = Optional(FieldName), "" or "access_token",

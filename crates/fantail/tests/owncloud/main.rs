@@ -10,3 +10,4 @@ mod keys;
 #[path = "../common/node.rs"]
 mod node;
 mod service;
+mod web_client;

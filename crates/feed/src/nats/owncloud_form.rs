@@ -131,10 +131,10 @@ fn decode(text: &Text<'_>) -> Result<Vec<u8>, UnusableError> {
 
 /// A random UUID (RFC 9562, version 4).
 fn uuid() -> String {
-    let (high, low) = (random_u64(), random_u64());
-    let (a, b, c) = (high >> 32, high >> 16 & 0xffff, high & 0x0fff);
-    let (d, e) = (low >> 48 & 0x3fff | 0x8000, low & 0xffff_ffff_ffff);
-    format!("{a:08x}-{b:04x}-4{c:03x}-{d:04x}-{e:012x}")
+    let random = u128::from(random_u64()) << 64 | u128::from(random_u64());
+    let digits = format!("{random:032x}");
+    let variant = ["8", "9", "a", "b"][(random & 3) as usize];
+    format!("{}-{}-4{}-{variant}{}-{}", &digits[..8], &digits[8..12], &digits[12..15], &digits[15..18], &digits[18..30])
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
