@@ -38,6 +38,7 @@ use crate::accept::Entrance;
 use crate::access::Answers;
 use crate::handshakes::Handshakes;
 use crate::place::Place;
+use crate::plain_http::{self, Beginning, beginning_of, is_handshake};
 use crate::problem::Answer;
 use crate::proxy_header;
 use crate::public::{Accepted, Client, Decision, PublicSettings};
@@ -46,7 +47,7 @@ use crate::request_log::RequestLine;
 use crate::reserve::{come_back_later, turn_away};
 use crate::response_head::{shed, stream_head};
 use crate::stream_places::{self, StreamPlaces};
-use crate::tls;
+use crate::tls::{self, Shaken, TlsServer};
 use crate::unflushed::Unflushed;
 
 /// Header fields of a request; hyper answers 431 to more.
@@ -131,22 +132,31 @@ pub(crate) async fn serve(
         place.address = address;
     }
     let Some(tls) = entrance else { return serve_on(socket, peer, place, context).await };
-    let deadline = context.settings.request_deadline;
-    let handshake = async {
-        // A connection that says nothing takes no place from those that do.
-        timeout(deadline, socket.readable()).await??;
-        context.handshakes.run(&tls, socket, deadline).await
-    };
-    let stream = tokio::select! {
-        stream = handshake => stream,
+    let shaken = tokio::select! {
+        shaken = shake_hands(&tls, socket, peer.address, &context) => shaken,
         () = drain_begins(context.draining.clone()) => return,
     };
-    match stream {
-        Ok((stream, certificate)) => {
-            peer.certificate = certificate;
-            serve_on(stream, peer, place, context).await;
+    if let Some((stream, certificate)) = shaken {
+        peer.certificate = certificate;
+        serve_on(stream, peer, place, context).await;
+    }
+}
+
+/// The connection behind its handshake. Plain HTTP is answered here, and has none.
+async fn shake_hands(tls: &TlsServer, socket: TcpStream, peer: SocketAddr, context: &ShardContext) -> Option<Shaken> {
+    let deadline = context.settings.request_deadline;
+    // A connection that says nothing takes no place from those that do.
+    match timeout(deadline, beginning_of(&socket)).await {
+        Ok(Ok(Beginning::Handshake)) => context.handshakes.run(tls, socket, peer, deadline).await,
+        Ok(Ok(Beginning::PlainHttp)) => {
+            context.handshakes.add_plain_http(peer);
+            plain_http::refuse(http(&context.settings, false), socket).await;
+            None
         }
-        Err(error) => debug!(%error, "a TLS handshake failed"),
+        Ok(Ok(Beginning::Nothing) | Err(_)) | Err(_) => {
+            debug!(%peer, "a connection to an encrypted port ended before its handshake began");
+            None
+        }
     }
 }
 
@@ -169,25 +179,33 @@ async fn serve_on<S: Transport>(socket: S, peer: Peer, place: Place, context: Rc
             Pin::new(&mut connection).graceful_shutdown();
         }
         if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
-            if let Err(error) = end {
-                debug!(%error, "a connection ended before it became a stream");
-            }
-            return Poll::Ready(None);
+            return Poll::Ready(end.map(|()| None));
         }
         // While hyper's buffer holds an earlier answer the socket stays. hyper goes on writing, and its waiting for
         // room wakes this task again.
         if flushed.get()
             && let Some(noted) = note.take()
         {
-            return Poll::Ready(Some(noted));
+            return Poll::Ready(Ok(Some(noted)));
         }
         Poll::Pending
     });
-    if let Some(noted) = accepted.await {
-        let stream = connection.into_parts().io.into_inner().into_inner();
-        match stream.take_apart(context.settings.tls_stream_state).await {
-            Ok((socket, sealer)) => hand_over(socket, sealer, &peer, noted, place.into_inner(), &context),
-            Err(error) => debug!(%error, "a connection cannot become a stream"),
+    match accepted.await {
+        Ok(None) => {}
+        Ok(Some(noted)) => {
+            let stream = connection.into_parts().io.into_inner().into_inner();
+            match stream.take_apart(context.settings.tls_stream_state).await {
+                Ok((socket, sealer)) => hand_over(socket, sealer, &peer, noted, place.into_inner(), &context),
+                Err(error) => debug!(%error, "a connection cannot become a stream"),
+            }
+        }
+        Err(error) => {
+            let peer = peer.address;
+            if is_handshake(&connection.into_parts().read_buf) {
+                debug!(%peer, "a TLS handshake was sent to a port for plain HTTP; does the client mean tls_listen");
+            } else {
+                debug!(%peer, %error, "a connection ended before it became a stream");
+            }
         }
     }
 }

@@ -47,7 +47,7 @@ pub(crate) async fn run(listener: ListeningSocket, health: Arc<Health>) {
     http.half_close(true).keep_alive(false);
     let server = BoundedServer {
         listener,
-        tls: None,
+        handshaking: None,
         connections_max: CONNECTIONS_MAX,
         connection_deadline: Some(CONNECTION_DEADLINE),
         http,

@@ -21,7 +21,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::bounded_server::BoundedServer;
+use crate::bounded_server::{BoundedServer, Handshaking};
 use crate::health::{Health, only_read};
 use crate::hosted_shard;
 use crate::internal_access::{InternalAccess, RequestRights};
@@ -35,7 +35,7 @@ use crate::request_log::RequestLine;
 use crate::response_head::with_headers;
 use crate::revocations::Revocation;
 use crate::running_node::RunningNode;
-use crate::tls::TlsServer;
+use crate::tls::{FailedHandshakes, TlsServer};
 use crate::web_page::{refuse_other_names, refuse_pages};
 
 /// Items of a listing, unless the query says otherwise, and the most that the query may ask for.
@@ -74,9 +74,16 @@ pub(crate) async fn run(listener: ListeningSocket, tls: Option<Arc<TlsServer>>, 
         .half_close(true)
         .header_read_timeout(internal.limits.request_deadline.max(IDLE_MIN))
         .max_buf_size(internal.limits.head_bytes_max.max(8 * 1024) * 2);
+    let handshaking = tls.map(|tls| {
+        let metrics = Arc::clone(&internal.node.metrics);
+        let failed = FailedHandshakes::new("internal", move |failure| {
+            metrics.hub().tls_handshakes_failed.add(failure, 1);
+        });
+        Arc::new(Handshaking { tls, failed })
+    });
     let server = BoundedServer {
         listener,
-        tls,
+        handshaking,
         connections_max: internal.connections_max,
         connection_deadline: None,
         http,

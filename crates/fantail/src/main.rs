@@ -36,6 +36,7 @@ mod listening_socket;
 mod memory;
 mod new_connections;
 mod place;
+mod plain_http;
 mod problem;
 mod proxy_header;
 mod public;

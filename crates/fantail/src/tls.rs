@@ -6,6 +6,7 @@
 mod certificates;
 mod clients;
 mod connection;
+mod failure;
 mod files;
 mod tickets;
 
@@ -35,12 +36,13 @@ use tracing::{info, warn};
 use self::certificates::Certificates;
 use self::clients::ClientRule;
 pub(crate) use self::connection::take_apart;
+pub(crate) use self::failure::FailedHandshakes;
 use self::files::{Files, FilesRead, Places};
 use self::tickets::TicketKeys;
 use crate::access::unix_second;
 
 /// How long a handshake may take from the client's first byte, if the request deadline is not shorter.
-const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// An encrypted listener's part of TLS: the rules of its files, and its handshakes.
 pub(crate) struct TlsServer {

@@ -7,7 +7,7 @@ use fantail_wire::FeedState;
 
 use crate::counter::{ByLabel, Counter, Gauge};
 use crate::label::{Label, label};
-use crate::shard_counters::StatusClass;
+use crate::shard_counters::{HandshakeFailure, StatusClass};
 
 label! {
     /// Why an event was not taken.
@@ -59,6 +59,8 @@ pub struct HubFields {
     pub connections_max: Gauge,
     /// When the first of the TLS certificates expires, in seconds since 1970; 0 without one.
     pub tls_certificate_expiry: Gauge,
+    /// TLS handshakes with the internal listener that failed, by the cause.
+    pub tls_handshakes_failed: ByLabel<HandshakeFailure, { HandshakeFailure::COUNT }>,
     /// Events refused because their publisher was too fast.
     pub publishes_refused: Counter,
     /// Bytes that the process may use; set once, at the start.

@@ -9,7 +9,7 @@ use crate::counter::Counter;
 use crate::hub_counters::{EvictReason, HubFields, RejectReason};
 use crate::label::Label;
 use crate::process::ProcessFigures;
-use crate::shard_counters::{Bound, CloseReason, ShardFields, StatusClass, TurnedAway};
+use crate::shard_counters::{Bound, CloseReason, HandshakeFailure, ShardFields, StatusClass, TurnedAway};
 
 /// One metric.
 pub(crate) struct MetricRow {
@@ -55,6 +55,7 @@ pub(crate) struct Words {
 const BOUNDS: Words = words::<Bound>("bound");
 const REASONS: Words = words::<CloseReason>("reason");
 const EVICT_REASONS: Words = words::<EvictReason>("reason");
+const HANDSHAKE_FAILURES: Words = words::<HandshakeFailure>("reason");
 const POLICIES: Words = words::<SlowPolicy>("policy");
 const REJECT_REASONS: Words = words::<RejectReason>("reason");
 const STATES: Words = words::<FeedState>("state");
@@ -84,7 +85,7 @@ impl MetricRow {
 }
 
 /// Every metric but the build information, which is text and has no number.
-pub(crate) static ROWS: [MetricRow; 58] = [
+pub(crate) static ROWS: [MetricRow; 60] = [
     counter(
         "fantail_connections_accepted",
         Reading::Shards(|shard| shard.connections_accepted.get()),
@@ -113,7 +114,17 @@ pub(crate) static ROWS: [MetricRow; 58] = [
     counter(
         "fantail_connections_turned_away",
         Reading::ShardsBy(TURNED_AWAY, |shard| shard.turned_away.counters()),
-        "Connections for which a full node had no room, by what became of them",
+        "Connections for which there was no room, by what became of them",
+    ),
+    counter(
+        "fantail_tls_handshakes_failed",
+        Reading::ShardsBy(HANDSHAKE_FAILURES, |shard| shard.tls_handshakes_failed.counters()),
+        "TLS handshakes with the public listener that failed, by the cause; the log names a client now and then",
+    ),
+    counter(
+        "fantail_internal_tls_handshakes_failed",
+        Reading::HubBy(HANDSHAKE_FAILURES, |hub| hub.tls_handshakes_failed.counters()),
+        "TLS handshakes with the internal listener that failed, by the cause",
     ),
     counter(
         "fantail_refused",
@@ -220,7 +231,7 @@ pub(crate) static ROWS: [MetricRow; 58] = [
     counter(
         "fantail_events_rejected",
         Reading::HubBy(REJECT_REASONS, |hub| hub.events_rejected.counters()),
-        "Messages of Redis that were refused; a publisher over HTTP is answered with a status instead",
+        "Messages of Redis or NATS that were refused; a publisher over HTTP is answered with a status instead",
     ),
     counter(
         "fantail_encodes",
