@@ -23,6 +23,8 @@ pub enum Location {
     Preset(&'static str),
     /// The command line, where no single flag is to blame.
     CommandLine,
+    /// The settings from all sources together, where the message names the setting.
+    Settings,
 }
 
 impl fmt::Display for Location {
@@ -33,6 +35,7 @@ impl fmt::Display for Location {
             Self::Flag(flag) => f.write_str(flag),
             Self::Preset(name) => write!(f, "preset {name}"),
             Self::CommandLine => f.write_str("command line"),
+            Self::Settings => f.write_str("settings"),
         }
     }
 }

@@ -197,7 +197,7 @@ impl Layers {
         }
         // Blame the one that was written; if both were, the first.
         let blamed = if self.places.contains_key(key) { key } else { other };
-        let place = self.places.get(blamed).cloned().unwrap_or(Location::CommandLine);
+        let place = self.places.get(blamed).cloned().unwrap_or(Location::Settings);
         self.faults.push(place, format!("{} {} {}", self.told(key), rule.must, self.told(other)));
     }
 
@@ -215,7 +215,7 @@ impl Layers {
                 _ if bytes > most => ("larger", "logs_bytes_max"),
                 _ => continue,
             };
-            let place = self.places.get("channel").cloned().unwrap_or(Location::CommandLine);
+            let place = self.places.get("channel").cloned().unwrap_or(Location::Settings);
             let told = format!("log_bytes_max of channel {pattern:?} must not be {must} than {}", self.told(other));
             self.faults.push(place, told);
         }

@@ -62,7 +62,7 @@ pub(super) fn read_with(
         let tokens = InternalAccess::load(&config.internal.internal_tokens).map(drop);
         let tls = tls::check(&config.tls, &config.internal);
         for error in [check_key_files(&config.access), tokens, tls].into_iter().filter_map(Result::err) {
-            faults.push(Location::CommandLine, format!("{error:#}"));
+            faults.push(Location::Settings, format!("{error:#}"));
         }
     }
     match resolved {
@@ -120,6 +120,6 @@ fn check_broker(config: &Config, faults: &mut Faults) {
         Err(error) => Some(error),
     };
     if let Some(error) = error {
-        faults.push(Location::CommandLine, format!("{error:#}"));
+        faults.push(Location::Settings, format!("{error:#}"));
     }
 }
