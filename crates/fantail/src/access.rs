@@ -147,11 +147,6 @@ impl ReadAccess {
         Ok(())
     }
 
-    /// Whether everyone may read.
-    pub(crate) fn is_open(&self) -> bool {
-        self.mode == AccessMode::Open
-    }
-
     /// Decides with the answers so far. Never waits.
     pub(crate) fn decide<B>(
         &self,

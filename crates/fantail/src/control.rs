@@ -88,7 +88,6 @@ impl Control {
             health: health_listener,
             socket_files: _socket_files,
         } = self.listeners;
-        let is_open = self.access.is_open();
         let feed_line = FeedLine::of(self.broker.as_ref());
         let commands: Vec<_> = self.shards.iter().map(|shard| shard.commands.clone()).collect();
         let (brings_events, feed_state) = watch::channel(false);
@@ -127,11 +126,10 @@ impl Control {
             health_served = Some(Served { address, is_tls: false });
         }
         Banner {
-            is_open,
+            config: &config,
             shards: self.shards.len(),
             feed: &feed_line,
             public: &public,
-            path: &config.public.path,
             internal: internal_served,
             health: health_served,
         }
