@@ -122,13 +122,14 @@ async fn clients_of_a_socket_unit_wait_for_the_node_and_are_not_refused() {
     }
 }
 
-/// Its clients would wait for ever.
+/// Its clients would wait for ever. With status 2 systemd does not start the service over and over.
 #[tokio::test]
-async fn a_socket_that_no_setting_names_ends_the_start() {
+async fn a_socket_that_no_setting_names_ends_the_start_for_good_and_names_the_remedy() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let node = start_with_socket(&socket, &["--listen", "127.0.0.1:0"]);
     let output = timeout(PATIENCE, node.wait_with_output()).await.unwrap().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert_eq!(output.status.code(), Some(2), "{told}");
     assert!(told.contains(&format!("systemd passed a socket of {}", socket.local_addr().unwrap())), "{told}");
+    assert!(told.contains("or take its line out of the socket unit"), "{told}");
 }
