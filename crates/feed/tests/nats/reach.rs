@@ -106,7 +106,7 @@ async fn a_right_that_is_taken_away_is_an_outage_that_names_it() {
     let (username, password) = (Some("fantail".into()), Some("secret".into()));
     let mut node = FeedNode::start_with(settings_of(NatsReach { username, password, ..reach(&server.url()) }));
     node.follow(&["a"]).await;
-    // What its command line says must stay as it is.
+    // Settings of its command line must stay as they are.
     allow("\"fantail-service.>\", \"_INBOX.>\"", &format!("server_name: {}", server.name()));
     server.reload().unwrap();
     node.until("lost").await;
