@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use fantail_telemetry::{HandshakeFailure, Sampled};
+use fantail_telemetry::{Admitted, HandshakeFailure, Sampled};
 use parking_lot::Mutex;
 use rustls::{CertificateError, Error};
 use tokio::task::JoinError;
@@ -43,12 +43,11 @@ impl FailedHandshakes {
     fn tell(&self, failure: HandshakeFailure, peer: SocketAddr, cause: &str) {
         (self.count)(failure);
         let (listener, reason) = (self.listener, failure.as_str());
-        match self.log.lock().admit(failure, Instant::now()) {
-            Some(admitted) => {
-                let suppressed = admitted.suppressed;
-                info!(listener, %peer, reason, cause, suppressed, "a TLS handshake failed");
-            }
-            None => debug!(listener, %peer, reason, cause, "a TLS handshake failed"),
+        let admitted = self.log.lock().admit(failure, Instant::now());
+        if let Some(Admitted { suppressed }) = admitted {
+            info!(listener, %peer, reason, cause, suppressed, "a TLS handshake failed");
+        } else {
+            debug!(listener, %peer, reason, cause, "a TLS handshake failed");
         }
     }
 }

@@ -143,8 +143,8 @@ fn follow_page(directory: &Path) {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/access.md");
     let page = std::fs::read_to_string(page).unwrap();
     let lines = page.lines().skip_while(|line| !line.starts_with("    openssl req -x509"));
-    let block: String = lines.take_while(|line| line.starts_with("    ")).map(|line| format!("{line}\n")).collect();
-    run(directory, &block);
+    let block: Vec<_> = lines.take_while(|line| line.starts_with("    ")).collect();
+    run(directory, &block.join("\n"));
 }
 
 fn run(directory: &Path, script: &str) {
