@@ -1,4 +1,4 @@
-//! An HTTP listener of the control thread with a bound on its connections.
+//! An HTTP listener of the control loop with a bound on its connections.
 //!
 //! It waits on a place, then on the listener; each connection is a task of its own. At the bound it waits until a
 //! connection ends, and the others wait in the kernel's backlog.
@@ -79,7 +79,7 @@ impl BoundedServer {
                     });
                 }
                 Err(error) => {
-                    warn!(%error, "cannot accept on a listener of the control thread");
+                    warn!(%error, "cannot accept on a listener of the control loop");
                     sleep(PAUSE).await;
                 }
             }

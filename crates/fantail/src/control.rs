@@ -1,4 +1,4 @@
-//! The control thread: the feed, the hub's one publisher, the internal listener, and the signals.
+//! The control loop: the feed, the hub's one publisher, the internal listener, and the signals.
 //!
 //! It waits on the feed's sockets, the shards' interest, its sweep, internal requests and signals. Everything that
 //! changes a log happens on this thread.
@@ -34,7 +34,7 @@ use crate::running_node::RunningNode;
 use crate::shard_thread::{self, HostedShard, ShardHandle};
 use crate::supervisor::Supervisor;
 
-/// The parts of the control thread.
+/// The parts of the control loop.
 pub(crate) struct Control {
     pub(crate) config: Config,
     pub(crate) hub: Arc<Hub>,
@@ -52,14 +52,14 @@ pub(crate) struct Control {
     pub(crate) listeners: ControlListeners,
 }
 
-/// The listeners of the control thread, and the addresses of the shards'.
+/// The listeners of the control loop, and the addresses of the shards'.
 pub(crate) struct ControlListeners {
     /// The addresses of the shards.
     pub(crate) public: Vec<Served>,
     pub(crate) internal: (BoundSocket, ListenAddress),
     pub(crate) internal_connections_max: usize,
     pub(crate) health: Option<(BoundSocket, ListenAddress)>,
-    /// They go away with the control thread.
+    /// They go away with the control loop.
     pub(crate) socket_files: Vec<SocketFile>,
 }
 

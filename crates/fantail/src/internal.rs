@@ -1,4 +1,4 @@
-//! The internal listener's routes: publish, inspect, end. They run on the control thread.
+//! The internal listener's routes: publish, inspect, end. They run in the control loop.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -118,7 +118,7 @@ impl Binding<'_> {
         Ok((sockets, ListenAddress::Ip(address)))
     }
 
-    /// Binds a listener of the control thread, which no other process shares.
+    /// Binds a listener of the control loop, which no other process shares.
     fn bind_control(&mut self, address: &ListenAddress) -> anyhow::Result<(BoundSocket, ListenAddress)> {
         let mut inherited = self.inherited.bound_to(address);
         if inherited.len() > 1 {

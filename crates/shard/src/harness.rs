@@ -17,7 +17,7 @@ use crate::slice::Slice;
 use crate::slow_policies::SlowPolicies;
 use crate::streams::{Key, Sealer, StreamRight, Subscribe};
 
-/// An engine, the control thread's side of its hub, and the clients' side of its sockets.
+/// An engine, the control loop's side of its hub, and the clients' side of its sockets.
 pub(crate) struct Harness {
     pub(crate) engine: Engine,
     pub(crate) publisher: Publisher,

@@ -1,4 +1,4 @@
-//! The control thread's counters: events on their way in, the logs, and the feed.
+//! The control loop's counters: events on their way in, the logs, and the feed.
 
 use std::ops::Deref;
 
@@ -48,7 +48,7 @@ label! {
     }
 }
 
-/// The control thread's counters, alone on their cache lines.
+/// The control loop's counters, alone on their cache lines.
 #[derive(Debug, Default)]
 pub struct HubCounters(CachePadded<HubFields>);
 

@@ -1,7 +1,7 @@
 //! Log lines: where they go and in which shape.
 //!
 //! Lines go to standard error or to a file, one write each. Nothing is logged per event or per stream at the
-//! default level, so a reader of the log that stalls holds up the control thread's rare lines and
+//! default level, so a reader of the log that stalls holds up the control loop's rare lines and
 //! not the fan-out.
 
 use std::backtrace::{Backtrace, BacktraceStatus};

@@ -34,9 +34,9 @@ pub(crate) enum Reading {
     EachShard(fn(&ShardFields) -> u64),
     /// One number per value of a label: all shards added up.
     ShardsBy(Words, fn(&ShardFields) -> &[Counter]),
-    /// One number of the control thread.
+    /// One number of the control loop.
     Hub(fn(&HubFields) -> u64),
-    /// One number of the control thread per value of a label.
+    /// One number of the control loop per value of a label.
     HubBy(Words, fn(&HubFields) -> &[Counter]),
     /// One for the current value of a label, zero for the others.
     HubState(Words, fn(&HubFields) -> usize),

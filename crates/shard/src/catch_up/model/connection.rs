@@ -67,7 +67,7 @@ pub(super) trait Surroundings {
     fn ids_are_shared(&self) -> bool {
         self.hub().ids_are_shared()
     }
-    /// The control thread may do something while the shard is between two steps of its own.
+    /// The control loop may do something while the shard is between two steps of its own.
     fn sometimes_step(&mut self);
 }
 
@@ -237,7 +237,7 @@ impl ModelConnection {
         let resuming = self.resuming.as_ref();
         let standing = Standing { cursor: self.cursor, watermark, resuming, ids_are_shared: node.ids_are_shared() };
         let take = ReadLimit { entries: node.course().rng.usize(1..5), bytes: node.course().rng.usize(1..1000) };
-        // The control thread goes on while the logs are read one by one.
+        // The control loop goes on while the logs are read one by one.
         let channels = self.joins.iter().map(|join| {
             node.sometimes_step();
             &*join.channel
