@@ -55,7 +55,7 @@ async fn a_failed_handshake_is_counted_by_its_cause_and_told_with_its_client() {
 #[tokio::test]
 async fn a_connection_that_says_nothing_is_no_failed_handshake() {
     let certificates = Certificates::make().unwrap();
-    let (node, address) = tls_node(&certificates, &["--request-deadline", "100ms"]).await;
+    let (node, address) = tls_node(&certificates, &["--request-deadline", "1s"]).await;
     drop(TcpStream::connect(address).await.unwrap());
     let mut silent = TcpStream::connect(address).await.unwrap();
     assert_eq!(answer(&mut silent, b"").await, "");
@@ -107,7 +107,7 @@ async fn plain_http_to_an_encrypted_port_is_told_to_say_https() {
 #[tokio::test]
 async fn plain_http_to_an_encrypted_port_takes_no_more_than_on_a_plain_one() {
     let certificates = Certificates::make().unwrap();
-    let flags = ["--workers", "1", "--tls-handshakes-max", "1", "--request-deadline", "300ms"];
+    let flags = ["--workers", "1", "--tls-handshakes-max", "1", "--request-deadline", "2s"];
     let (node, address) = tls_node(&certificates, &flags).await;
     let mut stopped = Vec::new();
     for _ in 0..8 {
