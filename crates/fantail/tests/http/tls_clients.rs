@@ -143,7 +143,8 @@ async fn the_internal_listener_speaks_tls_alone_and_asks_for_certificates() {
     assert_eq!(ask(&with_certificate(&certificates, &certificates)).await.unwrap(), (200, End::Clean));
     assert!(ask(&with_certificate(&certificates, &others)).await.is_err());
     assert!(ask(&without_certificate(&certificates)).await.is_err());
-    assert!(http(node.internal(), "GET", "/livez", &[], "").await.is_err(), "without TLS there is no answer");
+    let plain = http(node.internal(), "GET", "/livez", &[], "").await.unwrap();
+    assert_eq!(plain.status, 400, "without TLS no route is reached");
 }
 
 #[tokio::test]
