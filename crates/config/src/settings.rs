@@ -454,7 +454,7 @@ settings! {
         log_file: Option<PathBuf> = Optional(FilePath), "" or "/var/log/fantail/fantail.log",
             "File to which log lines are appended, instead of standard error. It is opened once, at the start, so a rotation must copy and truncate it.";
     }
-    /// What is read beside variables and flags.
+    /// The file and the preset, which are read beside variables and flags.
     file: SettingsFile, "Configuration file" {
         config: Option<PathBuf> = Optional(FilePath), "" or "/etc/fantail/fantail.toml",
             "TOML file with settings. Variables and flags win over it.";

@@ -213,7 +213,7 @@ fn the_names_that_kubernetes_gives_for_a_service_called_sse_are_no_settings() {
 }
 
 #[test]
-fn what_cannot_be_read_or_had_is_one_list_of_faults() {
+fn values_that_cannot_be_read_or_had_are_one_list_of_faults() {
     let faults = faults_with(
         &[
             ("OCIS_CONFIG_DIR", "/conf"),

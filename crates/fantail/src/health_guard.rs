@@ -5,11 +5,12 @@ use std::hash::{BuildHasher, RandomState};
 use fantail_config::{Config, Secret};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, StatusCode};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use crate::health::only_read;
 use crate::json_answer::json_answer;
 use crate::problem::{Answer, Problem};
+use crate::settings_json::settings_json;
 
 /// `health_token`, and the settings, which only its bearer may see.
 pub(crate) struct HealthGuard {
@@ -20,14 +21,11 @@ pub(crate) struct HealthGuard {
 
 impl HealthGuard {
     pub(crate) fn new(config: &Config) -> Self {
-        let settings: Map<_, _> = config
-            .effective()
-            .into_iter()
-            .map(|it| {
-                (it.key.to_owned(), json!({ "value": it.value, "source": it.source.to_string(), "place": it.place }))
-            })
-            .collect();
-        Self { token: config.internal.health_token.clone(), settings: settings.into(), hasher: RandomState::new() }
+        Self {
+            token: config.internal.health_token.clone(),
+            settings: settings_json(config),
+            hasher: RandomState::new(),
+        }
     }
 
     /// Refuses a request without the token, if there is one.

@@ -35,6 +35,7 @@ use crate::request_log::RequestLine;
 use crate::response_head::with_headers;
 use crate::revocations::Revocation;
 use crate::running_node::RunningNode;
+use crate::settings_json::settings_json;
 use crate::tls::{FailedHandshakes, TlsServer};
 use crate::web_page::{refuse_other_names, refuse_pages};
 
@@ -114,7 +115,7 @@ impl Internal {
             publish_rate: publish_rate(config.limits.publish_rate_max),
             started: Instant::now(),
             connections_max,
-            effective: effective_json(config),
+            effective: settings_json(config),
         }
     }
 
@@ -378,14 +379,6 @@ fn listing(query: &str) -> Result<(String, usize), Problem> {
         }
     }
     Ok((prefix, max))
-}
-
-fn effective_json(config: &Config) -> Value {
-    let settings = config.effective().into_iter().map(|setting| {
-        let source = format!("{:?}", setting.source).to_lowercase();
-        (setting.key.to_owned(), json!({ "value": setting.value, "source": source }))
-    });
-    Value::Object(settings.collect())
 }
 
 fn channel_json(summary: &fantail_hub::ChannelSummary) -> Value {

@@ -50,6 +50,7 @@ mod reserve;
 mod response_head;
 mod revocations;
 mod running_node;
+mod settings_json;
 mod shard_thread;
 mod stream_places;
 mod subscribe_command;

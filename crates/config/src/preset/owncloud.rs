@@ -370,3 +370,28 @@ fn address_of(text: &str) -> String {
         _ => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_names_every_setting_of_the_service_and_every_value_of_the_preset() {
+        let page = include_str!("../../../../docs/owncloud.md");
+        for (path, variables) in ROWS.iter().filter(|(_, variables)| !variables.is_empty()) {
+            for name in variables.iter().chain([path]) {
+                assert!(page.contains(&format!("`{name}`")), "{name}");
+            }
+        }
+        for (key, _) in DEFAULTS {
+            assert!(page.contains(&format!("`{key}")), "{key}");
+        }
+    }
+
+    #[test]
+    fn the_route_for_the_front_proxy_leads_to_the_path_of_the_preset() {
+        let route = include_str!("../../../../deploy/owncloud/proxy.yaml");
+        let path = DEFAULTS.iter().find(|(key, _)| *key == "path").map_or("", |(_, path)| *path);
+        assert!(route.contains(&format!("'^{}'", path.replace('.', "\\."))), "{route}");
+    }
+}

@@ -30,7 +30,7 @@ async fn each_of_the_named_users_gets_an_event_on_every_stream_once() {
 }
 
 #[tokio::test]
-async fn what_breaks_a_stream_there_breaks_none_here() {
+async fn events_that_break_a_stream_there_break_none_here() {
     let (nats, node) = nats_and_service(&[]).await;
     let mut alice = stream_of(&node, "alice").await;
     send(&nats, &["alice"], "x", "").await;

@@ -42,7 +42,7 @@ async fn library() -> String {
 
 /// It uses the library as ownCloud Web does, but comes back sooner. It tells every call of `onmessage`, also those with nothing
 /// in them. A change of the language ends the stream and opens another one.
-const SCRIPT: &str = r#"
+const SCRIPT: &str = r"
 const told = [];
 let language = 'de';
 let controller;
@@ -70,7 +70,7 @@ const open = () => {
   });
 };
 open();
-"#;
+";
 
 #[tokio::test]
 #[ignore = "fetches a package; scripts/test runs it"]

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_refused_and_told_to_its_users_if_they_are_known() {
+    fn a_message_that_cannot_be_read_is_refused_and_told_to_its_users_if_they_are_known() {
         for garbage in [&b""[..], b"\xff", b"[]", b"{", br#"{"Metadata":7}"#] {
             assert_eq!(told(garbage), "0 Envelope");
         }
