@@ -98,10 +98,8 @@ async fn a_notify_socket_that_nobody_reads_is_a_fault_at_start() {
 /// Starts a node as a service behind a socket unit: descriptor 3 is the socket, and the variables say so.
 fn start_with_socket(socket: &TcpListener, arguments: &[&str]) -> Child {
     let script = "export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&0 </dev/null";
-    let mut command = Command::new("sh");
-    command.args(["-c", script, FANTAIL, "serve", "--internal-listen", "127.0.0.1:0"]).args(arguments);
-    // It is meant for the tests, and a setting that is none ends the start.
-    command.env_remove("FANTAIL_PROGRAM");
+    let served = ["-c", script, FANTAIL, "serve", "--internal-listen", "127.0.0.1:0"];
+    let mut command = Command::from(Fantail::command("sh", &[&served[..], arguments].concat()));
     command.stdin(OwnedFd::from(socket.try_clone().unwrap())).stdout(Stdio::null()).stderr(Stdio::piped());
     command.kill_on_drop(true).spawn().unwrap()
 }

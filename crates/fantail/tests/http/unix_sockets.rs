@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::node::{ask, connections, node, publish, until_open};
+use crate::node::{FANTAIL, ask, connections, node, publish, until_open};
 
 /// A directory with names for sockets.
 fn names() -> (TempDir, [String; 3]) {
@@ -84,7 +84,7 @@ async fn all_interfaces_of_both_families_share_a_port() {
         assert_eq!(ask(&node, "GET", "/livez").await.status, 200);
     }
     let twice = ["serve", "--listen", "127.0.0.1:1", "--listen", "127.0.0.1:1"];
-    let (status, output) = Fantail::run_to_end(crate::node::FANTAIL, &twice, &[]).await.unwrap();
+    let (status, output) = Fantail::run_to_end(FANTAIL, &twice, &[]).await.unwrap();
     assert!(status.code() == Some(2) && output.stderr.contains("must not name an address twice"), "{}", output.stderr);
 }
 
@@ -105,12 +105,10 @@ async fn a_client_of_a_unix_socket_counts_as_this_machine_and_may_be_a_trusted_p
 #[tokio::test]
 async fn publishers_and_probes_are_served_over_unix_sockets_and_the_names_go_with_the_node() {
     let (_directory, [public, internal, health]) = names();
-    let mut command = std::process::Command::new(crate::node::FANTAIL);
-    command.args(["serve", "--drain-delay", "0s", "--unix-socket-mode", "600", "--listen", &public]);
-    let command = command.args(["--internal-listen", &internal, "--health-listen", &health]);
-    // It is meant for the tests, and a setting that is none ends the start.
-    let command = command.env_remove("FANTAIL_PROGRAM");
-    let mut child = Child::spawn("fantail", command).unwrap();
+    let listeners = ["--listen", &public, "--internal-listen", &internal, "--health-listen", &health];
+    let others = ["--drain-delay", "0s", "--unix-socket-mode", "600"];
+    let mut command = Fantail::command(FANTAIL, &[&["serve"], &listeners[..], &others].concat());
+    let mut child = Child::spawn("fantail", &mut command).unwrap();
     child.find_in_output(PATIENCE, "it serves", |it| it.stdout.contains("publish    ").then_some(())).await.unwrap();
     for name in [&public, &internal, &health] {
         assert_eq!(fs::metadata(path(name)).unwrap().permissions().mode() & 0o777, 0o600);
@@ -140,7 +138,7 @@ async fn a_socket_changes_hands_only_where_that_is_meant() {
     killed.kill();
     let mut first = node(&[&flags[..], &["--listen-shared"]].concat()).await;
     let arguments = ["serve", "--internal-listen", "127.0.0.1:0", "--listen", &public];
-    let (status, output) = Fantail::run_to_end(crate::node::FANTAIL, &arguments, &[]).await.unwrap();
+    let (status, output) = Fantail::run_to_end(FANTAIL, &arguments, &[]).await.unwrap();
     assert!(!status.success() && output.stderr.contains("another process listens there"), "{}", output.stderr);
     ask_unix(&path(&public), SUBSCRIBE, "\n\n").await;
     let second = node(&[&flags[..], &["--listen-shared"]].concat()).await;
