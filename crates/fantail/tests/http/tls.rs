@@ -1,44 +1,29 @@
 //! Streams over TLS: behind the request a stream keeps a key and a counter, and its client must notice nothing of that.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 
 use fantail_testkit::client::SubscribeRequest;
 use fantail_testkit::response::ResponseReader;
-use fantail_testkit::{Certificates, Fantail, PATIENCE, SseClient, TlsTrust};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
+use fantail_testkit::{Certificates, PATIENCE, SseClient, TlsTrust};
+use rustls::{SupportedProtocolVersion, version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::node::{ask, node, publish, until, until_open};
+use crate::node::{ask, publish, tls_node, until, until_open};
 
+mod client_certificates;
 mod entrance;
 mod failed_handshakes;
 mod hostile;
 mod rotation;
+mod sessions;
 mod stalled;
+mod stream_states;
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
-
-async fn tls_node(certificates: &Certificates, flags: &[&str]) -> (Fantail, SocketAddr) {
-    let (cert, key) = (certificates.server(), certificates.server_key());
-    tls_node_with(&cert, &key, flags).await
-}
-
-async fn tls_node_with(cert: &Path, key: &Path, flags: &[&str]) -> (Fantail, SocketAddr) {
-    let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
-    let base = ["--tls-listen", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key];
-    let mut node = node(&[&base[..], flags].concat()).await;
-    let address = node.tls().await.unwrap();
-    (node, address)
-}
 
 /// A request for a stream over TLS.
 fn request(
@@ -58,26 +43,21 @@ struct TlsClient {
     body: Vec<u8>,
 }
 
+/// Shakes hands as a client that has never been there, and that knows this version alone.
 async fn handshake(
     address: SocketAddr,
     ca: &Path,
     version: &'static SupportedProtocolVersion,
     receive_buffer: Option<u32>,
-) -> std::io::Result<TlsStream<TcpStream>> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&fs::read(ca).unwrap()) {
-        roots.add(certificate.unwrap()).unwrap();
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
-    let config = config.with_root_certificates(roots).with_no_client_auth();
+) -> fantail_testkit::Result<TlsStream<TcpStream>> {
+    let trust = TlsTrust::with_versions(ca, &[version]).unwrap();
     let socket = TcpSocket::new_v4().unwrap();
     if let Some(bytes) = receive_buffer {
         socket.set_recv_buffer_size(bytes).unwrap();
     }
-    let socket = socket.connect(address).await?;
-    socket.set_nodelay(true)?;
-    TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), socket).await
+    let socket = socket.connect(address).await.unwrap();
+    socket.set_nodelay(true).unwrap();
+    trust.handshake(socket).await
 }
 
 impl TlsClient {
@@ -170,16 +150,16 @@ async fn a_reader_that_stops_and_goes_on_gets_whole_records_in_their_order() {
         let mut slow = TlsClient::open(address, &certificates.ca(), version, Some(4096)).await;
         slow.read_to("\n\n").await;
         let before = slow.body.len();
-        for number in 0..400 {
-            publish(&node, "a", format!("{number:05}{}", "y".repeat(number * 37 % 9000))).await;
+        let sent: Vec<_> = (0..400).map(|number| format!("{number:05}{}", "y".repeat(number * 37 % 9000))).collect();
+        for text in &sent {
+            publish(&node, "a", text).await;
         }
         until(&node, "its socket takes nothing more", |metrics| metrics.count("fantail_write_blocked_total") > 0).await;
         publish(&node, "a", "the end").await;
         slow.read_to("the end\n\n").await;
         let text = String::from_utf8(slow.body[before..].to_vec()).unwrap();
-        let numbers: Vec<u32> =
-            text.lines().filter_map(|line| line.strip_prefix("data: ")?.get(..5)?.parse().ok()).collect();
-        assert_eq!(numbers, (0..400).collect::<Vec<_>>(), "{version:?}");
+        let events: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+        assert!(events.iter().copied().eq(sent.iter().map(String::as_str).chain(["the end"])), "{version:?}");
         drop(slow);
         until_open(&node, 0).await;
     }
@@ -281,16 +261,18 @@ async fn every_other_answer_comes_over_tls_too() {
     let certificates = Certificates::make().unwrap();
     let (node, address) = tls_node(&certificates, &[]).await;
     let mut stream = handshake(address, &certificates.ca(), VERSIONS[0], None).await.unwrap();
-    for (request, status) in [
-        ("GET /nope HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404"),
-        ("HEAD /sse/a HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200"),
-        ("PUT /sse/a HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 405"),
-    ] {
+    for (method, path, status) in [("GET", "/nope", 404), ("HEAD", "/sse/a", 200), ("PUT", "/sse/a", 405)] {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut read = vec![0; 4096];
-        let count = timeout(PATIENCE, stream.read(&mut read)).await.unwrap().unwrap();
-        let answer = String::from_utf8_lossy(&read[..count]).into_owned();
-        assert!(answer.starts_with(status), "{request}: {answer}");
+        let mut answer = ResponseReader::new(method);
+        while !answer.is_done() {
+            let mut bytes = [0; 4096];
+            let read = timeout(PATIENCE, stream.read(&mut bytes)).await.expect("it comes").unwrap();
+            assert!(read > 0, "{method} {path}: the answer is cut");
+            answer.feed(&bytes[..read]).unwrap();
+        }
+        assert_eq!(answer.head().map(|head| head.status), Some(status), "{method} {path}");
+        assert_eq!(answer.surplus(), b"", "{method} {path}: more than the answer came");
     }
     assert_eq!(ask(&node, "GET", "/livez").await.status, 200);
 }

@@ -23,7 +23,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use disturbances::{Disturbances, Ends, Storm, seed};
-use node::{metrics, node, publish_json, subscribe, until};
+use node::{metrics, node, publish_json, subscribe, tls_node, until};
 
 /// One storm at a time: each is made to fill the machine.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
@@ -209,16 +209,18 @@ async fn a_build_that_drops_doubles_swaps_cuts_tears_misroutes_or_hides_a_gap_is
 
 /// A node for a storm.
 async fn stormy(flags: &str) -> Fantail {
-    node(&flags.split_whitespace().chain(FLAGS).collect::<Vec<_>>()).await
+    node(&with_own(flags)).await
+}
+
+fn with_own(flags: &str) -> Vec<&str> {
+    flags.split_whitespace().chain(FLAGS).collect()
 }
 
 /// The same with an encrypted listener, which one connection in so many goes to.
 async fn stormy_over_tls(flags: &str, one_in: u64) -> (Fantail, TlsReaders) {
     let certificates = Certificates::make().unwrap();
-    let (cert, key) = (certificates.server(), certificates.server_key());
-    let (cert, key) = (cert.display(), key.display());
-    let mut node = stormy(&format!("{flags} --tls-listen 127.0.0.1:0 --tls-cert {cert} --tls-key {key}")).await;
-    let (address, trust) = (node.tls().await.unwrap(), TlsTrust::new(&certificates.ca()).unwrap());
+    let (node, address) = tls_node(&certificates, &with_own(flags)).await;
+    let trust = TlsTrust::new(&certificates.ca()).unwrap();
     (node, TlsReaders { addresses: vec![address], trust, one_in })
 }
 

@@ -5,8 +5,8 @@ use std::fs;
 use fantail_testkit::{Certificates, PATIENCE, Signal, SseClient, TlsTrust};
 use tokio::task::JoinSet;
 
-use super::{TlsClient, VERSIONS, handshake, tls_node_with};
-use crate::node::{metrics, publish, until, until_said};
+use super::{TlsClient, VERSIONS, handshake};
+use crate::node::{metrics, publish, tls_node_of, until, until_said};
 
 /// Streams that are open. Each takes a descriptor of this process, and one of the node.
 const STREAMS: usize = 5_000;
@@ -23,7 +23,7 @@ async fn certificates_are_rotated_under_open_streams_and_a_faulty_pair_changes_n
         fs::copy(from.server_key(), &key).unwrap();
     };
     install(&old);
-    let (node, address) = tls_node_with(&cert, &key, &[]).await;
+    let (node, address) = tls_node_of(&cert, &key, &[]).await;
     let expiry = metrics(&node).await.count("fantail_tls_certificate_expiry_timestamp_seconds");
     assert!(expiry > 1_800_000_000, "in seconds since 1970: {expiry}");
     let mut open = TlsClient::open(address, &old.ca(), VERSIONS[0], None).await;
@@ -50,7 +50,7 @@ async fn certificates_are_rotated_under_thousands_of_streams_and_none_of_them_no
     let (cert, key) = (directory.path().join("tls.crt"), directory.path().join("tls.key"));
     fs::copy(old.server(), &cert).unwrap();
     fs::copy(old.server_key(), &key).unwrap();
-    let (node, address) = tls_node_with(&cert, &key, &["--connections-max", "9000"]).await;
+    let (node, address) = tls_node_of(&cert, &key, &["--connections-max", "9000"]).await;
     let trust = TlsTrust::new(&old.ca()).unwrap();
     let (mut opening, mut streams) = (JoinSet::new(), Vec::new());
     for _ in 0..STREAMS {

@@ -8,11 +8,11 @@ use rustls::SupportedProtocolVersion;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{VERSIONS, request, tls_node};
+use super::{VERSIONS, request};
 use crate::keys::{KeyDirectory, SECRET, now, signed};
 use crate::node::{
-    ask, connection_id, connections, metrics, publish, read_to_close, subscribe, until, until_closed, until_open,
-    until_state,
+    ask, connection_id, connections, metrics, publish, read_to_close, subscribe, tls_node, until, until_closed,
+    until_open, until_state,
 };
 use crate::slow_streams::{around_the_gap, stand_still_and_read_on};
 
