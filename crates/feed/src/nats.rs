@@ -14,6 +14,7 @@ mod link;
 mod owncloud_form;
 mod plain_follows;
 mod publish_connection;
+mod publish_link;
 mod publisher;
 mod settings;
 mod stream;
