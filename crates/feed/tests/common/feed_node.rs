@@ -1,9 +1,11 @@
-//! A node as far as its feed knows it: an intake that writes everything down, and waits for what must come.
+//! A node as far as its feed knows it, without a log: an intake that writes everything down, and waits for what must come.
+#![allow(dead_code)] // each test program uses its part of this file
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fantail_feed::{FeedState, Intake, Placement, Recalled, Receipt, RedisFeed, RedisSettings};
+use fantail_feed::{Feed, FeedState, Intake, Placement, Recalled, Receipt};
 use fantail_testkit::PATIENCE;
 use fantail_wire::{
     ChannelName, EncodeError, Event, EventFields, EventId, GapReason, Lane, Publication, Terms, encode,
@@ -21,6 +23,19 @@ pub(crate) enum FeedNews {
     State(FeedState),
 }
 
+/// As a line: `a+b hello`, `followed a`, `dropped a`, `lost`, `Connected`.
+impl fmt::Display for FeedNews {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event(channels, event) => write!(f, "{} {}", channels.join("+"), event.data),
+            Self::Followed(channel) => write!(f, "followed {channel}"),
+            Self::Dropped(channel) => write!(f, "dropped {channel}"),
+            Self::Lost => f.write_str("lost"),
+            Self::State(state) => write!(f, "{state:?}"),
+        }
+    }
+}
+
 /// An intake that keeps all it is told.
 #[derive(Debug)]
 pub(crate) struct FeedRecorder {
@@ -31,7 +46,7 @@ pub(crate) struct FeedRecorder {
 
 /// A feed and its intake.
 pub(crate) struct FeedNode {
-    pub(crate) feed: RedisFeed<FeedRecorder>,
+    pub(crate) feed: Feed<FeedRecorder>,
     pub(crate) intake: Arc<Mutex<FeedRecorder>>,
     count: watch::Receiver<usize>,
 }
@@ -51,7 +66,8 @@ impl Intake for FeedRecorder {
         Ok(Receipt::default())
     }
 
-    fn followed(&mut self, channel: &ChannelName, _from: Option<EventId>) {
+    fn followed(&mut self, channel: &ChannelName, from: Option<EventId>) {
+        assert_eq!(from, None, "the node numbers");
         self.write_down(FeedNews::Followed(channel.to_string()));
     }
 
@@ -81,24 +97,14 @@ impl Intake for FeedRecorder {
 }
 
 impl FeedNode {
-    /// Starts a node with the usual settings.
-    pub(crate) fn start(url: &str) -> Self {
-        Self::start_with(RedisSettings::parse(url).unwrap())
-    }
-
-    #[allow(clippy::needless_pass_by_value, reason = "they are made for this node")]
-    pub(crate) fn start_with(settings: RedisSettings) -> Self {
+    /// The node of the feed that `start` starts for its intake, which takes events of so many bytes.
+    pub(crate) fn of(
+        event_bytes_max: usize,
+        start: impl FnOnce(&Arc<Mutex<FeedRecorder>>) -> Feed<FeedRecorder>,
+    ) -> Self {
         let (count, seen) = watch::channel(0);
-        let recorder = FeedRecorder { told: Vec::new(), event_bytes_max: settings.event_bytes_max, count };
-        let intake = Arc::new(Mutex::new(recorder));
-        Self { feed: RedisFeed::start(&settings, &intake), intake, count: seen }
-    }
-
-    /// Starts a node and waits until it follows `names`.
-    pub(crate) async fn following(url: &str, names: &[&str]) -> Self {
-        let mut node = Self::start(url);
-        node.follow(names).await;
-        node
+        let intake = Arc::new(Mutex::new(FeedRecorder { told: Vec::new(), event_bytes_max, count }));
+        Self { feed: start(&intake), intake, count: seen }
     }
 
     /// Follows and waits for the confirmations.
@@ -116,7 +122,18 @@ impl FeedNode {
         let intake = Arc::clone(&self.intake);
         let enough = self.count.wait_for(|_| is_enough(&intake.lock().told));
         let in_time = tokio::time::timeout(PATIENCE, enough).await.is_ok();
-        assert!(in_time, "{what} did not happen; told: {}", self.tail());
+        assert!(in_time, "{what} did not happen; told: {}; {:?}", self.tail(), self.feed.trouble());
+    }
+
+    /// Waits for this line.
+    pub(crate) async fn until(&mut self, line: &str) {
+        self.until_times(line, 1).await;
+    }
+
+    /// Waits for this line so many times.
+    pub(crate) async fn until_times(&mut self, line: &str, times: usize) {
+        let is_it = |told: &&FeedNews| told.to_string() == line;
+        self.wait_for(line, |told| told.iter().filter(is_it).count() >= times).await;
     }
 
     /// Waits for so many events and returns their data.
@@ -127,6 +144,12 @@ impl FeedNode {
 
     pub(crate) fn events(&self) -> Vec<(Vec<String>, Event)> {
         events(&self.intake.lock().told)
+    }
+
+    /// The lines of everything so far but states.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let told = &self.intake.lock().told;
+        told.iter().filter(|told| !matches!(told, FeedNews::State(_))).map(ToString::to_string).collect()
     }
 
     /// How often it was told `what`.
@@ -154,14 +177,24 @@ pub(crate) fn channel(name: &str) -> ChannelName {
 }
 
 pub(crate) fn publication(names: &[&str], fields: EventFields) -> Publication {
-    Publication { channels: names.iter().map(|name| channel(name)).collect(), event: fields.validate().unwrap() }
+    Publication::new(names.iter().map(|name| channel(name)), fields.validate().unwrap())
 }
 
 pub(crate) fn text(data: impl Into<String>) -> EventFields {
     EventFields { data: data.into(), ..EventFields::default() }
 }
 
-/// Waits for something outside the intake. Looks again and again, since Redis and counters have no bell.
+/// An event with every field, and with the bytes in its data that are most easily broken.
+pub(crate) fn whole_event(kind: &str) -> EventFields {
+    EventFields {
+        data: "l1\r\nl2\0 \u{2028}é\"\\".into(),
+        event: Some(kind.into()),
+        id: Some("mine-1".into()),
+        retry_ms: Some(1500),
+    }
+}
+
+/// Waits for something outside the intake. Looks again and again, since servers and counters have no bell.
 pub(crate) async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
     let looking = async {
         while !is_so().await {

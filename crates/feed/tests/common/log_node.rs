@@ -1,12 +1,12 @@
-//! A node as far as its feed knows it. It checks the order of what it is told at once, and writes it down.
+//! A node as far as its feed knows it, which numbers. It checks the order of what it is told at once, and writes it down.
+#![allow(dead_code)] // each test program uses its part of this file
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use fantail_feed::{FeedState, Intake, LogRetention, Placement, Recalled, Receipt, RedisFeed, RedisSettings};
+use fantail_feed::{Feed, FeedState, Intake, Placement, Recalled, Receipt};
 use fantail_testkit::proxy::Cut;
-use fantail_testkit::{FaultProxy, PATIENCE, RedisServer};
+use fantail_testkit::{FaultProxy, PATIENCE};
 use fantail_wire::{ChannelName, EncodeError, EventId, GapReason, Lane, Publication, Term, Terms};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -23,9 +23,9 @@ pub(crate) struct LogNodeRecorder {
     count: watch::Sender<usize>,
 }
 
-/// A feed with a log, and its intake.
+/// A feed that numbers, and its intake.
 pub(crate) struct LogNode {
-    pub(crate) feed: RedisFeed<LogNodeRecorder>,
+    pub(crate) feed: Feed<LogNodeRecorder>,
     pub(crate) intake: Arc<Mutex<LogNodeRecorder>>,
     count: watch::Receiver<usize>,
 }
@@ -51,13 +51,13 @@ impl Intake for LogNodeRecorder {
                 self.write_down(format!("{} {names} {data}", id.number));
             }
             Placement::Unnumbered => self.write_down(format!("unnumbered {names} {data}")),
-            Placement::Next => unreachable!("the log numbers"),
+            Placement::Next => unreachable!("the feed numbers"),
         }
         Ok(Receipt::default())
     }
 
     fn followed(&mut self, channel: &ChannelName, from: Option<EventId>) {
-        let (from, (term, _)) = (from.expect("the log numbers"), self.watermark.expect("synced comes first"));
+        let (from, (term, _)) = (from.expect("the feed numbers"), self.watermark.expect("synced comes first"));
         assert_eq!(from.term, term, "{channel} is complete above a place of another term");
         self.write_down(format!("followed {channel}"));
     }
@@ -101,12 +101,8 @@ impl Intake for LogNodeRecorder {
 }
 
 impl LogNode {
-    pub(crate) fn start(url: &str) -> Self {
-        Self::start_with(settings(url))
-    }
-
-    #[allow(clippy::needless_pass_by_value, reason = "they are made for this node")]
-    pub(crate) fn start_with(settings: RedisSettings) -> Self {
+    /// The node of the feed that `start` starts for its intake.
+    pub(crate) fn of(start: impl FnOnce(&Arc<Mutex<LogNodeRecorder>>) -> Feed<LogNodeRecorder>) -> Self {
         let (count, seen) = watch::channel(0);
         let recorder = LogNodeRecorder {
             told: Vec::new(),
@@ -117,14 +113,7 @@ impl LogNode {
             count,
         };
         let intake = Arc::new(Mutex::new(recorder));
-        Self { feed: RedisFeed::start(&settings, &intake), intake, count: seen }
-    }
-
-    /// Starts a node and waits until it follows `names`.
-    pub(crate) async fn following(url: &str, names: &[&str]) -> Self {
-        let mut node = Self::start(url);
-        node.follow(names).await;
-        node
+        Self { feed: start(&intake), intake, count: seen }
     }
 
     /// Follows and waits for the confirmations.
@@ -145,7 +134,7 @@ impl LogNode {
         assert!(in_time, "{what} did not happen; told: {:?}", &told[told.len().saturating_sub(30)..]);
     }
 
-    /// Cuts it off from Redis until the proxy accepts again, and waits until it has noticed.
+    /// Cuts it off from its server until the proxy accepts again, and waits until it has noticed.
     pub(crate) async fn cut_off(&mut self, proxy: &FaultProxy) {
         proxy.refuse().await.unwrap();
         proxy.cut(Cut::Reset).await.unwrap();
@@ -174,24 +163,6 @@ impl LogNode {
     }
 }
 
-pub(crate) fn settings(url: &str) -> RedisSettings {
-    let mut settings = RedisSettings::parse(url).unwrap();
-    settings.log = Some(LogRetention { events_max: 10_000, age_max: Duration::from_hours(1) });
-    settings.probe_interval = Duration::from_millis(300);
-    settings.response_deadline = Duration::from_secs(2);
-    settings
-}
-
 pub(crate) fn channel(name: &str) -> ChannelName {
     ChannelName::parse(name).unwrap()
-}
-
-/// Publishes through the function, as any program would. Returns the id.
-pub(crate) async fn publish(server: &RedisServer, data: &str, channels: &[&str]) -> EventId {
-    let envelope = format!("{{\"data\":\"{data}\"}}");
-    let mut command = vec!["FCALL", "fantail_publish", "1", "fantail-log:{0}", &envelope];
-    command.extend(channels);
-    let reply = server.command(&command).await.unwrap();
-    let id = reply.array().and_then(|parts| parts.first()?.text()).unwrap_or_else(|| panic!("{reply:?}"));
-    EventId::parse(&id).unwrap()
 }

@@ -5,6 +5,8 @@
 mod cluster;
 mod following;
 mod hostile;
+#[path = "../common/log_node.rs"]
+mod log_node;
 mod node;
 mod outages;
 mod owncloud;

@@ -4,7 +4,8 @@ use fantail_feed::Recalled;
 use fantail_testkit::NatsServer;
 use fantail_wire::{Event, EventId, Publication};
 
-use crate::node::{LogNode, channel, publish, server_with_stream};
+use crate::log_node::{LogNode, channel};
+use crate::node::{publish, server_with_stream};
 
 /// Asks for `a` up to the newest number, and returns the data and the number above which it is whole.
 pub(crate) async fn recall(node: &mut LogNode, above: Option<u64>, events_max: usize) -> (Vec<String>, Option<u64>) {
