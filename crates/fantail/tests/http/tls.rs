@@ -15,6 +15,7 @@ use tokio_rustls::client::TlsStream;
 use crate::node::{ask, publish, tls_node, until, until_open};
 
 mod client_certificates;
+mod drain;
 mod entrance;
 mod failed_handshakes;
 mod hostile;

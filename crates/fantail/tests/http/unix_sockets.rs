@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::node::{FANTAIL, ask, connections, node, publish, until_open};
+use crate::node::{FANTAIL, ask, connections, metrics, node, publish, until_open};
 
 /// A directory with names for sockets.
 fn names() -> (TempDir, [String; 3]) {
@@ -100,6 +100,36 @@ async fn a_client_of_a_unix_socket_counts_as_this_machine_and_may_be_a_trusted_p
     until_open(&node, 1).await;
     let listed = connections(&node).await;
     assert_eq!((listed[0]["peer"].as_str(), listed[0]["forwarded"].as_str()), (None, Some("203.0.113.9")));
+}
+
+/// A header is believed from this machine alone if it is a trusted proxy, and demanded either way.
+#[tokio::test]
+async fn on_a_unix_socket_the_proxy_protocol_tells_the_client_of_a_trusted_proxy() {
+    const HEADER: &str = "PROXY TCP4 198.51.100.7 127.0.0.1 4711 8080\n";
+    let (_directory, [public, ..]) = names();
+    let flags = ["--listen", "127.0.0.1:0", "--listen", &public, "--proxy-protocol", "--trusted-proxies"];
+    let trusting = node(&[&flags[..], &["127.0.0.1"]].concat()).await;
+    let (_stream, head) = ask_unix(&path(&public), &format!("{HEADER}{SUBSCRIBE}"), "\n\n").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    until_open(&trusting, 1).await;
+    assert_eq!(connections(&trusting).await[0]["forwarded"].as_str(), Some("198.51.100.7"));
+    assert_eq!(unanswered(&path(&public), SUBSCRIBE).await, "", "the header is missing");
+    assert_eq!(metrics(&trusting).await.count("fantail_proxy_headers_missing_total"), 1);
+    drop(trusting);
+
+    let distrusting = node(&[&flags[..], &["192.0.2.1"]].concat()).await;
+    assert_eq!(unanswered(&path(&public), &format!("{HEADER}{SUBSCRIBE}")).await, "", "nobody trusts it");
+    assert_eq!(metrics(&distrusting).await.count("fantail_proxy_headers_missing_total"), 1);
+}
+
+/// Everything that comes behind the request, up to the end of the connection.
+async fn unanswered(socket: &Path, request: &str) -> String {
+    let mut connection = UnixStream::connect(socket).await.unwrap();
+    // It may be closed before all is sent.
+    let _ = connection.write_all(request.replace('\n', "\r\n").as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = timeout(PATIENCE, connection.read_to_end(&mut answer)).await.expect("it is closed");
+    String::from_utf8(answer).unwrap()
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! The way in over TLS: behind other requests, behind a proxy's header, into a full node, by a name, and before the feed is
-//! there.
+//! The way in over TLS: by any address, behind other requests, behind a proxy's header, into a full node, by a name, and
+//! before the feed is there.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -8,8 +8,9 @@ use fantail_testkit::{Certificates, Close, End, Fantail, PATIENCE, TlsTrust};
 use serde_json::json;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 
 use super::{TlsClient, VERSIONS, handshake, request};
 use crate::node::{connections, metrics, publish, read_to_close, tls_node, until, until_open};
@@ -84,6 +85,64 @@ async fn a_header_of_the_proxy_protocol_stands_before_the_handshake() {
     }
     // Without a header there is no handshake.
     assert!(handshake(address, &certificates.ca(), VERSIONS[0], None).await.is_err());
+    assert_eq!(metrics(&node).await.count("fantail_proxy_headers_missing_total"), 1);
+}
+
+/// Reads until the text has come.
+async fn read_to(stream: &mut TlsStream<UnixStream>, text: &str) {
+    let mut read = Vec::new();
+    while !read.windows(text.len()).any(|window| window == text.as_bytes()) {
+        let more = timeout(PATIENCE, stream.read_buf(&mut read)).await.expect("it comes").unwrap();
+        assert!(more > 0, "it ended before {text:?}: {}", String::from_utf8_lossy(&read));
+    }
+}
+
+#[tokio::test]
+async fn every_encrypted_address_of_a_node_brings_the_same_events() {
+    let certificates = Certificates::make().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tls");
+    let socket = format!("unix:{}", path.display());
+    let (node, first) = tls_node(&certificates, &["--tls-listen", "[::1]:0", "--tls-listen", &socket]).await;
+    let told = node.output().stdout;
+    let urls: Vec<_> = told.lines().filter_map(|line| line.strip_prefix("tls ")).map(str::trim).collect();
+    assert_eq!((urls.len(), urls[2]), (3, &*format!("https+{socket}/sse")), "{told}");
+    let second = urls[1].trim_start_matches("https://").trim_end_matches("/sse").parse().unwrap();
+    for version in VERSIONS {
+        let mut one = request(first, &certificates, version, "/sse/a").connect().await.unwrap();
+        let mut two = request(second, &certificates, version, "/sse/a").connect().await.unwrap();
+        let trust = TlsTrust::with_versions(&certificates.ca(), &[version]).unwrap();
+        let mut three = trust.handshake(UnixStream::connect(&path).await.unwrap()).await.unwrap();
+        three.write_all(b"GET /sse/a HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        until_open(&node, 3).await;
+        publish(&node, "a", "for all").await;
+        for stream in [&mut one, &mut two] {
+            assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, "for all");
+        }
+        read_to(&mut three, "data: for all\n\n").await;
+        drop((one, two, three));
+        until_open(&node, 0).await;
+    }
+}
+
+/// A balancer on this machine hands its connections on through a unix socket, as they are.
+#[tokio::test]
+async fn on_a_unix_socket_a_header_of_the_proxy_protocol_stands_before_the_handshake_too() {
+    let certificates = Certificates::make().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tls");
+    let socket = format!("unix:{}", path.display());
+    let flags = ["--tls-listen", &socket, "--proxy-protocol", "--trusted-proxies", "127.0.0.1"];
+    let (node, _) = tls_node(&certificates, &flags).await;
+    let trust = TlsTrust::new(&certificates.ca()).unwrap();
+    let mut balancer = UnixStream::connect(&path).await.unwrap();
+    balancer.write_all(b"PROXY TCP4 198.51.100.7 127.0.0.1 4711 8443\r\n").await.unwrap();
+    let mut stream = trust.handshake(balancer).await.unwrap();
+    stream.write_all(b"GET /sse/a HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    read_to(&mut stream, "retry: ").await;
+    assert_eq!(connections(&node).await[0]["forwarded"], json!("198.51.100.7"));
+    // Without a header there is no handshake.
+    assert!(trust.handshake(UnixStream::connect(&path).await.unwrap()).await.is_err());
     assert_eq!(metrics(&node).await.count("fantail_proxy_headers_missing_total"), 1);
 }
 
