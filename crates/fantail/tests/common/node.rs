@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use fantail_testkit::{Certificates, End, Event, Fantail, PATIENCE, Response, SseClient, http};
+use fantail_testkit::{Certificates, End, Event, Fantail, PATIENCE, Response, Signal, SseClient, http};
 use serde_json::Value;
 
 /// The program under test.
@@ -241,4 +241,13 @@ pub(crate) async fn until_said(node: &Fantail, text: &str, times: usize) {
         assert!(started.elapsed() < PATIENCE, "{text:?} is not said {times} times in\n{}", node.output().stderr);
         tokio::time::sleep(LOOK_AGAIN).await;
     }
+}
+
+/// The log up to now. Its lines come a moment after they are written, so this waits for one that is written behind all of them.
+pub(crate) async fn whole_log(node: &Fantail) -> String {
+    const LAST: &str = "SIGHUP: keys, tokens and certificates are read again";
+    let before = node.output().stderr.matches(LAST).count();
+    node.signal(Signal::HUP).unwrap();
+    until_said(node, LAST, before + 1).await;
+    node.output().stderr
 }

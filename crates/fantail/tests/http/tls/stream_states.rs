@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use fantail_testkit::{Certificates, Fantail, PATIENCE, Signal, SseClient, TlsTrust};
+use fantail_testkit::{Certificates, Fantail, PATIENCE, SseClient, TlsTrust};
 use serde_json::Value;
 
 use super::VERSIONS;
-use crate::node::{ask, publish, read_to_close, tls_node, until, until_open, until_said};
+use crate::node::{ask, publish, read_to_close, tls_node, until, until_open, whole_log};
 
 async fn node_with(state: &str, certificates: &Certificates) -> (Fantail, SocketAddr) {
     tls_node(certificates, &["--tls-stream-state", state]).await
@@ -97,9 +97,6 @@ async fn where_the_kernel_is_to_seal_streams_are_served_and_the_node_says_whethe
     assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, "sealed");
     let config: Value = ask(&node, "GET", "/config").await.json().unwrap();
     let state = config["tls_stream_state"]["value"].as_str().unwrap();
-    // The line would have been written at the start, long before this one.
-    node.signal(Signal::HUP).unwrap();
-    until_said(&node, "SIGHUP: keys, tokens and certificates are read again", 1).await;
-    let is_told = node.output().stderr.contains("this kernel does not seal");
+    let is_told = whole_log(&node).await.contains("this kernel does not seal");
     assert_eq!(state, if is_told { "dissolved" } else { "kernel" });
 }
