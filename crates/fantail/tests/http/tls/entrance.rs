@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
-use super::{TlsClient, VERSIONS, handshake, request};
+use super::{NARROW_BYTES, TlsClient, VERSIONS, handshake, request};
 use crate::node::{connections, metrics, publish, read_to_close, tls_node, until, until_open};
 
 const BAD: &str = "GET /sse/bad* HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -34,12 +34,12 @@ fn is_window_closed(client: SocketAddr) -> bool {
 #[tokio::test]
 async fn all_answers_before_a_pipelined_subscribe_come_whole_and_first() {
     let certificates = Certificates::make().unwrap();
-    let (node, address) = tls_node(&certificates, &["--send-buffer-bytes", "4KiB"]).await;
+    let (node, address) = tls_node(&certificates, &["--send-buffer-bytes", "4KiB", "--progress-deadline", "5m"]).await;
     publish(&node, "a", "retained").await;
     let mut answered = 0;
     for version in VERSIONS {
         for count in [1, 10, 40, 80, 120, 200, 400] {
-            let mut stream = handshake(address, &certificates.ca(), version, Some(4_096)).await.unwrap();
+            let mut stream = handshake(address, &certificates.ca(), version, Some(NARROW_BYTES)).await.unwrap();
             let subscribe = "GET /sse/a?replay=all&limit=1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
             stream.write_all((BAD.repeat(count) + subscribe).as_bytes()).await.unwrap();
             answered += count as u64 + 1;

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use fantail_testkit::{Certificates, Fantail, PATIENCE, SseClient, TlsTrust};
 use serde_json::Value;
 
-use super::VERSIONS;
+use super::{NARROW_BYTES, VERSIONS};
 use crate::node::{ask, publish, read_to_close, tls_node, until, until_open, whole_log};
 
 async fn node_with(state: &str, certificates: &Certificates) -> (Fantail, SocketAddr) {
-    tls_node(certificates, &["--tls-stream-state", state]).await
+    tls_node(certificates, &["--tls-stream-state", state, "--progress-deadline", "5m"]).await
 }
 
 async fn open(address: SocketAddr, trust: &TlsTrust) -> SseClient {
@@ -32,7 +32,7 @@ async fn a_dissolved_and_a_kept_connection_bring_the_same_bytes() {
         let mut bodies = Vec::new();
         for state in ["dissolved", "kept"] {
             let (node, address) = node_with(state, &certificates).await;
-            let request = SseClient::request(address, "/sse/a").over_tls(&trust).receive_buffer(4096);
+            let request = SseClient::request(address, "/sse/a").over_tls(&trust).receive_buffer(NARROW_BYTES);
             let mut stream = request.keep_body().connect().await.unwrap();
             until_open(&node, 1).await;
             for number in 0..300 {
