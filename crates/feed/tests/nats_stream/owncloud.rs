@@ -6,7 +6,8 @@ use fantail_feed::{NatsEventForm, NatsReach, NatsSettings, PublishError};
 use fantail_testkit::{NatsServer, OWNCLOUD_STREAM, owncloud_event, owncloud_message};
 use fantail_wire::{Event, EventFields, Publication};
 
-use crate::node::{LogNode, channel, settings};
+use crate::log_node::{LogNode, channel};
+use crate::node::settings;
 use crate::recalls::recall;
 
 fn owncloud(url: &str) -> NatsSettings {
