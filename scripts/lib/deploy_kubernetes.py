@@ -93,8 +93,9 @@ def check_restricted(pod):
 
 def make_secrets(directory):
     """What the Secrets of the shapes hold."""
-    (directory / "redis").mkdir()
-    (directory / "redis/password").write_text("secret\n")
+    for feed in ["redis", "nats"]:
+        (directory / feed).mkdir()
+        (directory / feed / "password").write_text("secret\n")
     tls = directory / "redis-tls"
     tls.mkdir()
     subprocess.run(
@@ -114,7 +115,7 @@ def make_secrets(directory):
 
 
 def make_tls_secrets(directory, pair):
-    for secret in ["tls/events.example.com", "tls/events.example.org", "tls-client-ca", "internal-tls", "tls-ticket-keys"]:
+    for secret in ["nats-tls", "tls/events.example.com", "tls/events.example.org", "tls-client-ca", "internal-tls", "tls-ticket-keys"]:
         (directory / secret).mkdir(parents=True)
         for name in ["tls.crt", "tls.key", "ca.crt"]:
             if not secret.startswith("tls/") or name != "ca.crt":
@@ -132,7 +133,7 @@ def check_program(program, container, file, directory):
         argument = re.sub(r"^(--(?:internal-|health-|tls-)?listen)=.*", r"\1=127.0.0.1:0", argument)
         argument = argument.replace("/etc/fantail/", f"{directory}/")
         # Nobody listens there; the program starts all the same, and is not ready.
-        arguments.append(re.sub(r"^(--redis-url=\w+://(?:\w+@)?).*", r"\g<1>127.0.0.1:1", argument))
+        arguments.append(re.sub(r"^(--(?:redis|nats)-url=\w+://(?:\w+@)?).*", r"\g<1>127.0.0.1:1", argument))
     environment = {variable["name"]: variable.get("value", "redis://127.0.0.1:1") for variable in container.get("env", [])}
     for name, value in environment.items():
         if name.endswith("LISTEN"):
