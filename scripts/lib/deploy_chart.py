@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from deploy_kubernetes import KUBERNETES, check_program, check_restricted, operator_schemas, validate
+from deploy_kubernetes import KUBERNETES, check_program, check_restricted, operator_schemas, score, validate
 
 PROGRAM, OPERATOR = sys.argv[1], Path(sys.argv[2])
 CHART = "deploy/helm/fantail"
@@ -23,11 +23,13 @@ CHART = "deploy/helm/fantail"
 PRIVILEGED = {"daemonset-hostnetwork", "daemonset-hostport"}
 # terminationGracePeriodSeconds where it is not 5 s + 20 s + 5 s: 90 s + 150.5 s, rounded up, and 5 s.
 GRACE = {"daemonset-hostnetwork": 246, "nginx": 35}
+# Findings of kube-score that the shape is there for.
+CHOSEN = {"daemonset-hostnetwork": ["pod-networkpolicy"], "single": ["deployment-replicas"]}
 # What must be refused, and a word of the reason.
 REFUSED = {
     "kind=StatefulSet": "kind",
     "replicass=3": "replicass",
-    "replicas=2": "several pods need Redis",
+    "replicas=2": "several pods need Redis or NATS",
     "redis.url=redis://:secret@redis:6379": "url",
     "redis.url=http://redis": "url",
     "redis.url=redis://a,redis.existingSecret=b,redis.urlKey=c": "both name the server",
@@ -89,6 +91,7 @@ def check_shape(values, operator):
     for kubernetes in KUBERNETES:
         objects = render(kubernetes, "--values", str(values))
         validate(objects, kubernetes, operator)
+    score(objects, CHOSEN.get(shape, []))
     workload = next(object for object in objects if object["kind"] in ("Deployment", "DaemonSet"))
     pod = workload["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] == GRACE.get(shape, 30), pod["terminationGracePeriodSeconds"]

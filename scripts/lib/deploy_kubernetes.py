@@ -75,6 +75,27 @@ def validate(objects, kubernetes, operator=None):
     assert run.returncode == 0, run.stdout + run.stderr
 
 
+# Findings of kube-score that are choices, with the reason for each.
+CHOSEN = [
+    # The tag names one version. A pod should start while the registry is away.
+    "container-image-pull-policy",
+    # Nothing is written but the log, and an eviction for a long log would end all streams.
+    "container-ephemeral-storage-request-and-limit",
+    # Pods are spread by topologySpreadConstraints.
+    "deployment-has-host-podantiaffinity",
+]
+
+
+def score(objects, chosen=()):
+    """Nothing in the objects is critical for kube-score, beyond what was chosen. A limit of CPU would hold deliveries up."""
+    command = ["kube-score", "score", "--kubernetes-version", "v1.34", "--output-format", "ci", "--ignore-container-cpu-limit"]
+    for test in [*CHOSEN, *chosen]:
+        command += ["--ignore-test", test]
+    run = subprocess.run([*command, "-"], input=yaml.safe_dump_all(objects), capture_output=True, text=True)
+    faults = [line for line in run.stdout.splitlines() if line.startswith("[CRITICAL]")]
+    assert run.returncode == 0 and "[OK]" in run.stdout, run.stderr + "\n".join(faults)
+
+
 def check_restricted(pod):
     """The parts of the Pod Security level "restricted" that concern what the chart renders."""
     assert not pod.get("hostNetwork") and not pod.get("hostPID") and not pod.get("hostIPC")
