@@ -8,6 +8,8 @@ values that the chart must refuse.
 """
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -123,6 +125,13 @@ def check_validators(operator):
         raise AssertionError(f"a wrong field of {object['kind']} passes")
 
 
+def check_page():
+    """The command of docs/deployment.md, but for the cluster that it needs."""
+    command = re.search(r"^    helm install (web deploy[^\\\n]*(?:\\\n[^\\\n]*)*)", Path("docs/deployment.md").read_text(), re.M).group(1)
+    run = helm("template", "--kube-version", KUBERNETES[-1], *shlex.split(command.replace("\\\n", " ")))
+    assert run.returncode == 0 and "kind: Deployment" in run.stdout, run.stderr
+
+
 def check_refusals():
     for values, reason in REFUSED.items():
         run = helm("template", "web", CHART, "--kube-version", KUBERNETES[-1], "--set", values)
@@ -136,6 +145,7 @@ def main():
     for values in sorted(Path(CHART, "ci").glob("*-values.yaml")):
         check_shape(values, operator)
     check_validators(operator)
+    check_page()
     check_refusals()
 
 
