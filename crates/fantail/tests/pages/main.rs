@@ -94,6 +94,7 @@ fn script(blocks: &[Block], before: &[Before]) -> String {
         let verb = match () {
             () if is_server(command) => "serves",
             () if is_reader(command) => "reads",
+            () if command.starts_with("python3 -m http.server") => "stays",
             () => "runs",
         };
         writeln!(script, "{verb} {}", quoted(command)).unwrap();
@@ -121,7 +122,12 @@ fn run(name: &str) {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FANTAIL_")) {
         unshare.env_remove(name);
     }
-    let ended = unshare.env("PROGRAM", env!("CARGO_BIN_EXE_fantail")).env("WORK", work.path()).output().unwrap();
+    let ended = unshare
+        .env("PROGRAM", env!("CARGO_BIN_EXE_fantail"))
+        .env("CLONE", root())
+        .env("WORK", work.path())
+        .output()
+        .unwrap();
     assert!(ended.status.success(), "{name}: {}", String::from_utf8_lossy(&ended.stderr));
 }
 

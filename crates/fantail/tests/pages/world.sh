@@ -3,8 +3,9 @@
 #
 #   PROGRAM   the built fantail
 #   WORK      an empty folder, in which the commands run
+#   CLONE     this repository, of which the folder shows the examples
 #
-# The commands of the page follow, each as `serves`, `reads` or `runs` with the command as one word.
+# The commands of the page follow, each as `serves`, `stays`, `reads` or `runs` with the command as one word.
 # shellcheck shell=bash disable=SC2016
 set -euo pipefail
 PATIENCE=30
@@ -29,6 +30,7 @@ mount -t overlay none -o "lowerdir=/etc,upperdir=$WORK/layers/etc,workdir=$WORK/
 mount -t tmpfs none /run
 mkdir /run/secrets /run/fantail
 
+ln -s "$CLONE/examples" "$WORK/examples"
 # `cargo run --release -- x` of a clone is `fantail x`, which the test has built.
 ln -s "$PROGRAM" "$WORK/bin/fantail"
 printf '#!/bin/sh\n[ "$1 $2 $3" = "run --release --" ] || exit 2\nshift 3\nexec fantail "$@"\n' >"$WORK/bin/cargo"
@@ -85,6 +87,15 @@ serves() {
     until_true bash -c "grep -q '^subscribe ' '$WORK/node.log' || ! kill -0 $server"
     kill -0 "$server"
     readers=()
+}
+
+# Another server, which answers until the end of the page: at the port that is its fourth word.
+stays() {
+    local words
+    failure=$1
+    read -ra words <<<"$1"
+    bash -c "exec $1" >"$WORK/other.log" 2>&1 &
+    until_true bash -c ": </dev/tcp/127.0.0.1/${words[3]}"
 }
 
 readers=()
