@@ -1,4 +1,4 @@
-//! A real proxy other than nginx in front of an upstream: `haproxy`, `caddy` or `apache2`.
+//! A real proxy other than nginx in front of an upstream: `haproxy`, `caddy`, `apache2` or `envoy`.
 //!
 //! Each runs from a directory of its own, which is removed with it.
 
@@ -33,6 +33,8 @@ pub enum FrontProgram {
     Caddy,
     /// `apache2`.
     Apache,
+    /// `envoy`.
+    Envoy,
 }
 
 /// A running proxy; killed with its workers on drop.
@@ -100,7 +102,8 @@ impl Front {
 
 impl FrontProgram {
     fn launch(self, directory: &Path, configuration: &str, port: u16) -> Result<Child> {
-        let path = directory.join("configuration");
+        // Envoy tells the form of its file by the end of its name.
+        let path = directory.join(if self == Self::Envoy { "configuration.yaml" } else { "configuration" });
         let text = if self == Self::Apache {
             format!("{}{configuration}", apache(directory, port))
         } else {
@@ -122,6 +125,14 @@ impl FrontProgram {
             Self::Apache => {
                 let mut command = Command::new("apache2");
                 command.arg("-DFOREGROUND").arg("-d").arg(directory).arg("-f").arg(&path);
+                command
+            }
+            Self::Envoy => {
+                let mut command = Command::new("envoy");
+                // Several run at a time, and none is restarted while it is hot.
+                command
+                    .args(["--disable-hot-restart", "--concurrency", "2", "--log-level", "warning", "-c"])
+                    .arg(&path);
                 command
             }
         };

@@ -1,4 +1,4 @@
-//! Behind a real `haproxy`, `caddy` and `apache2` with the files in `deploy/proxies`.
+//! Behind a real `haproxy`, `caddy`, `apache2` and `envoy` with the files in `deploy/proxies`.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,9 +14,10 @@ use crate::recipe::{deploy, deployed};
 type Kind = (FrontProgram, &'static str, Option<&'static str>);
 
 /// Each program with the file for it, and the file with its answer while no node is there.
-const FRONTS: [Kind; 3] = [
+const FRONTS: [Kind; 4] = [
     (FrontProgram::Haproxy, "haproxy.cfg", Some("haproxy-away.http")),
     (FrontProgram::Caddy, "Caddyfile", None),
+    (FrontProgram::Envoy, "envoy.yaml", None),
     (FrontProgram::Apache, "apache.conf", Some("apache-away.asis")),
 ];
 
@@ -63,6 +64,15 @@ fn configuration(
                 ("flushpackets=on timeout=60", format!("flushpackets=on timeout={}", silence.trim_end_matches('s'))),
             ],
             "/etc/apache2",
+        ),
+        FrontProgram::Envoy => (
+            vec![
+                ("address: 0.0.0.0, port_value: 80 }", format!("address: 127.0.0.1, port_value: {port} }}")),
+                ("port_value: 8080 }", format!("port_value: {} }}", public.port())),
+                ("port_value: 8082 }", format!("port_value: {} }}", health.port())),
+                ("stream_idle_timeout: 60s", format!("stream_idle_timeout: {silence}")),
+            ],
+            "/etc/envoy",
         ),
     };
     let text = deployed(&format!("proxies/{file}"), &places);
@@ -178,9 +188,9 @@ async fn behind_each_proxy_a_browser_is_told_when_to_come_back_though_no_node_an
 
 /// Apache has no such question in its file.
 #[tokio::test]
-async fn behind_haproxy_and_caddy_a_node_that_is_not_ready_gets_no_new_streams() {
+async fn behind_haproxy_caddy_and_envoy_a_node_that_is_not_ready_gets_no_new_streams() {
     let node = node(&["--drain-delay", "1h"]).await;
-    for program in &FRONTS[..2] {
+    for program in &FRONTS[..3] {
         let front = start(*program, &node).await;
         publish(&node, "a", "kept").await;
         let mut open = SseClient::connect(front.addr(), "/sse/a?replay=1").await.unwrap();
@@ -188,7 +198,7 @@ async fn behind_haproxy_and_caddy_a_node_that_is_not_ready_gets_no_new_streams()
     }
     node.signal(Signal::TERM).unwrap();
     until_ready(&node, false).await;
-    for program in &FRONTS[..2] {
+    for program in &FRONTS[..3] {
         let front = start(*program, &node).await;
         until_503(&front, program.1).await;
         assert_tells_a_browser(&front, program.1).await;
