@@ -82,12 +82,17 @@ fn quoted(command: &str) -> String {
     format!("'{}'", command.replace('\'', r"'\''"))
 }
 
-/// The script that runs the blocks of a page which nothing else runs.
-fn script(blocks: &[Block], before: &[Before]) -> String {
+/// The script that runs the blocks of a page which nothing else runs, and those that need no more than is `provided`.
+fn script(blocks: &[Block], before: &[Before], provided: &str) -> String {
     let mut script = include_str!("world.sh").to_owned();
     let mut given = before.to_vec();
     let mut has_reader = false;
-    for command in blocks.iter().filter(|block| block.mark.is_none()).flat_map(|block| &block.commands) {
+    let is_run = |block: &&Block| match &block.mark {
+        None => true,
+        Some(Mark::Needs(what)) => what == provided,
+        Some(Mark::RunBy(_)) => false,
+    };
+    for command in blocks.iter().filter(is_run).flat_map(|block| &block.commands) {
         while let Some(at) = given.iter().position(|(begin, _)| command.starts_with(begin)) {
             writeln!(script, "{}", given.remove(at).1).unwrap();
         }
@@ -107,12 +112,17 @@ fn script(blocks: &[Block], before: &[Before]) -> String {
     script
 }
 
-/// Runs the page in namespaces of its own. Without the rights of root this machine must let users make some.
 fn run(name: &str) {
+    run_with(name, "", Path::new("/nonexistent"));
+}
+
+/// Runs the page in namespaces of its own, with the programs of one more folder, which are what some blocks need. Without the
+/// rights of root this machine must let users make namespaces.
+fn run_with(name: &str, provided: &str, programs: &Path) {
     let (_, before) = STORIES.iter().find(|(page, _)| *page == name).unwrap();
     let work = tempfile::tempdir().unwrap();
     let file = work.path().join("page.sh");
-    fs::write(&file, script(&blocks(&page(name)), before)).unwrap();
+    fs::write(&file, script(&blocks(&page(name)), before, provided)).unwrap();
     let mut unshare = Command::new("unshare");
     if !rustix::process::getuid().is_root() {
         unshare.args(["--user", "--map-root-user"]);
@@ -125,6 +135,7 @@ fn run(name: &str) {
     let ended = unshare
         .env("PROGRAM", env!("CARGO_BIN_EXE_fantail"))
         .env("CLONE", root())
+        .env("PROGRAMS", programs)
         .env("WORK", work.path())
         .output()
         .unwrap();
@@ -154,6 +165,20 @@ fn the_commands_about_the_internal_listener_do_what_the_page_says() {
 #[test]
 fn the_commands_about_nats_do_what_the_page_says() {
     run("docs/nats.md");
+}
+
+/// The version of the `nats` command that is installed.
+const NATS: &str = "github.com/nats-io/natscli/nats@v0.5.0";
+
+#[test]
+#[ignore = "needs Go and fetches a package; scripts/test runs it where Go is there"]
+fn the_commands_for_the_program_nats_in_go_do_what_the_page_says() {
+    let programs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pages");
+    if !programs.join("nats").exists() {
+        let ended = Command::new("go").args(["install", NATS]).env("GOBIN", &programs).output().unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    }
+    run_with("docs/nats.md", "the nats command", &programs);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #
 #   PROGRAM   the built fantail
 #   WORK      an empty folder, in which the commands run
+#   PROGRAMS  a folder with more programs
 #   CLONE     this repository, of which the folder shows the examples
 #
 # The commands of the page follow, each as `serves`, `stays`, `reads` or `runs` with the command as one word.
@@ -35,7 +36,7 @@ ln -s "$CLONE/examples" "$WORK/examples"
 ln -s "$PROGRAM" "$WORK/bin/fantail"
 printf '#!/bin/sh\n[ "$1 $2 $3" = "run --release --" ] || exit 2\nshift 3\nexec fantail "$@"\n' >"$WORK/bin/cargo"
 chmod +x "$WORK/bin/cargo"
-PATH=$WORK/bin:$PATH
+PATH=$WORK/bin:$PROGRAMS:$PATH
 # An answer that is no success fails the command.
 printf 'fail\nsilent\nshow-error\n' >"$HOME/.curlrc"
 
