@@ -1,4 +1,4 @@
-//! A real proxy other than nginx in front of an upstream: `haproxy`, `caddy`, `apache2` or `envoy`.
+//! A real proxy other than nginx in front of an upstream: `haproxy`, `caddy`, `apache2`, `envoy` or `traefik`.
 //!
 //! Each runs from a directory of its own, which is removed with it.
 
@@ -35,6 +35,8 @@ pub enum FrontProgram {
     Apache,
     /// `envoy`.
     Envoy,
+    /// `traefik`.
+    Traefik,
 }
 
 /// A running proxy; killed with its workers on drop.
@@ -102,8 +104,9 @@ impl Front {
 
 impl FrontProgram {
     fn launch(self, directory: &Path, configuration: &str, port: u16) -> Result<Child> {
-        // Envoy tells the form of its file by the end of its name.
-        let path = directory.join(if self == Self::Envoy { "configuration.yaml" } else { "configuration" });
+        // Some tell the form of their file by the end of its name.
+        let is_yaml = matches!(self, Self::Envoy | Self::Traefik);
+        let path = directory.join(if is_yaml { "configuration.yaml" } else { "configuration" });
         let text = if self == Self::Apache {
             format!("{}{configuration}", apache(directory, port))
         } else {
@@ -125,6 +128,11 @@ impl FrontProgram {
             Self::Apache => {
                 let mut command = Command::new("apache2");
                 command.arg("-DFOREGROUND").arg("-d").arg(directory).arg("-f").arg(&path);
+                command
+            }
+            Self::Traefik => {
+                let mut command = Command::new("traefik");
+                command.arg("--configFile").arg(&path);
                 command
             }
             Self::Envoy => {
