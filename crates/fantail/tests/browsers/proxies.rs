@@ -22,7 +22,7 @@ const FRONTS: [Kind; 4] = [
     (FrontProgram::Apache, "apache.conf", Some("apache-away.asis")),
 ];
 
-/// Traefik cuts no quiet stream, and has no answer for a browser while no node is there. It takes half an hour to build, so the test
+/// Traefik cuts no quiet stream, and has no answer for a browser while no node is there. It takes a quarter of an hour to build, so the test
 /// of it runs only where it is installed.
 const TRAEFIK: Kind = (FrontProgram::Traefik, "traefik.yaml", None);
 
@@ -240,7 +240,7 @@ async fn behind_haproxy_caddy_and_envoy_a_node_that_is_not_ready_gets_no_new_str
 }
 
 #[tokio::test]
-#[ignore = "needs traefik, which is in no package here and takes half an hour to build"]
+#[ignore = "needs traefik, which is in no package here and takes a quarter of an hour to build"]
 async fn behind_traefik_events_pass_one_by_one_and_a_node_that_is_not_ready_gets_no_new_streams() {
     let node = node(&["--trusted-proxies", "127.0.0.1", "--keepalive-interval", "50ms", "--drain-delay", "1h"]).await;
     assert_passes_each_event(TRAEFIK, &node).await;
