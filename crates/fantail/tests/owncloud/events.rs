@@ -15,8 +15,8 @@ async fn kept_id(stream: &mut SseClient) -> String {
     loop {
         let text = std::str::from_utf8(stream.body()).unwrap();
         let behind = text.rsplit_once("\n\n").map_or(text, |(_, behind)| behind);
-        let ids = behind.split_inclusive('\n').filter_map(|line| line.strip_prefix("id: ")?.strip_suffix('\n'));
-        match ids.last() {
+        let mut ids = behind.split_inclusive('\n').filter_map(|line| line.strip_prefix("id: ")?.strip_suffix('\n'));
+        match ids.next_back() {
             Some(id) => return id.to_owned(),
             None => stream.read_more(PATIENCE).await.unwrap(),
         }
