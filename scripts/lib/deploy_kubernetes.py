@@ -162,6 +162,10 @@ def check_program(program, container, file, directory):
         environment[name] = re.sub(r"^(redis://(?:\w+@)?).*", r"\g<1>127.0.0.1:1", environment[name]).replace("/etc/fantail/", f"{directory}/")
     environment.setdefault("FANTAIL_INTERNAL_LISTEN", "127.0.0.1:0")
     make_secrets(directory)
+    if any(argument.startswith("--token-keys=HS") for argument in arguments):
+        # The Secret of such a shape holds a secret, and no public key.
+        (directory / "token-keys" / "main.pem").unlink()
+        (directory / "token-keys" / "jwt-secret").write_text("a-secret-of-thirty-two-bytes-abc")
     make_tls_secrets(directory, directory / "redis-tls")
     process = subprocess.Popen(
         [program, *arguments], env=os.environ | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
