@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use fantail_testkit::{Certificates, RedisServer, TlsTrust};
+use fantail_testkit::{Broker, Certificates, RedisServer, TlsTrust};
 
 use crate::mode::Mode;
 use crate::trial_node::TrialNode;
@@ -46,7 +46,10 @@ impl QuietSetup {
     pub fn sender(&self) -> Sender {
         let first = self.nodes[0].internal();
         let second = self.nodes.last().map_or(first, TrialNode::internal);
-        let redis: Vec<_> = self.redis.iter().map(RedisServer::addr).collect();
-        Sender::new(self.mode.has_log(), &[first, second], &redis)
+        let broker = match &self.redis {
+            None => Broker::None,
+            Some(redis) => Broker::Redis { servers: vec![redis.addr()], has_log: self.mode.has_log() },
+        };
+        Sender::new(&[first, second], &broker)
     }
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use fantail_testkit::{Certificates, Defect, FaultProxy, FaultyServer, RedisServer, Reply, TlsReaders, TlsTrust};
+use fantail_testkit::{
+    Broker, Certificates, Defect, FaultProxy, FaultyServer, RedisServer, Reply, TlsReaders, TlsTrust,
+};
 use tokio::time::Instant;
 
 use crate::clustered::Clustered;
@@ -46,9 +48,9 @@ pub struct TrialSetup {
     pub cluster: Option<Clustered>,
     /// The nodes.
     pub nodes: [TrialNode; 2],
-    /// Each node's way to Redis, unless that is a Cluster.
-    pub to_redis: Vec<FaultProxy>,
-    /// The publishers' way to Redis, unless that is a Cluster.
+    /// Each node's way to the broker, unless that is a Cluster.
+    pub to_broker: Vec<FaultProxy>,
+    /// The publishers' way to the broker, unless that is a Cluster.
     pub publishers: Option<FaultProxy>,
     /// The replica's way to its master.
     pub replication: Option<FaultProxy>,
@@ -70,10 +72,10 @@ impl TrialSetup {
         let cluster = if servers == Servers::Cluster { Some(Clustered::start(mode).await?) } else { None };
         let (redis, replication) = if cluster.is_some() { (Vec::new(), None) } else { start_redis(servers).await? };
         let way = || redis.first().map(|redis| FaultProxy::start(redis.addr())).transpose();
-        let (to_redis, publishers): (Vec<_>, _) = ([way()?, way()?].into_iter().flatten().collect(), way()?);
+        let (to_broker, publishers): (Vec<_>, _) = ([way()?, way()?].into_iter().flatten().collect(), way()?);
         let reaches: [[String; 2]; 2] = std::array::from_fn(|node| match &cluster {
             Some(cluster) => ["--redis-cluster-nodes".into(), cluster.servers.addresses().join(",")],
-            None => ["--redis-url".into(), format!("redis://{}:{}@{}", LOGIN.0, LOGIN.1, to_redis[node].addr())],
+            None => ["--redis-url".into(), format!("redis://{}:{}@{}", LOGIN.0, LOGIN.1, to_broker[node].addr())],
         });
         let certificates = Certificates::make()?;
         let (cert, key) = (certificates.server(), certificates.server_key());
@@ -93,12 +95,13 @@ impl TrialSetup {
                 spoilers.push(spoiler);
             }
         }
-        let takers = match &cluster {
+        let servers = match &cluster {
             Some(cluster) => cluster.servers.nodes().iter().map(RedisServer::addr).collect(),
             None => publishers.iter().map(FaultProxy::addr).collect(),
         };
+        let broker = Broker::Redis { servers, has_log: mode.has_log() };
         let internal = nodes.each_ref().map(TrialNode::internal);
-        let mut state = TrialState::new((mode, conditions), public, internal, takers, seed);
+        let mut state = TrialState::new((mode, conditions), public, internal, broker, seed);
         // Faulty servers understand no TLS.
         if defect == Defect::None {
             let addresses = nodes.iter().filter_map(TrialNode::tls).collect();
@@ -111,7 +114,7 @@ impl TrialSetup {
             redis,
             cluster,
             nodes,
-            to_redis,
+            to_broker,
             publishers,
             replication,
             certificates,

@@ -6,6 +6,7 @@
 mod habit;
 mod publisher;
 mod reader;
+mod redis_sender;
 mod redis_way;
 mod rules;
 mod sender;
@@ -14,7 +15,7 @@ pub use habit::ReaderHabit;
 pub use publisher::{PublisherRules, TrialPublisher};
 pub use reader::TrialReader;
 pub use rules::{ReaderRules, TlsReaders};
-pub use sender::{PubsubForm, Sender, UNNAMED_LANE, Unexpected, Way, key_of, lane_of};
+pub use sender::{Broker, PubsubForm, Sender, UNNAMED_LANE, Unexpected, Way, key_of, lane_of};
 
 use std::{
     collections::BTreeMap,

@@ -74,15 +74,15 @@ pub async fn output_buffer_overrun(setup: &mut TrialSetup, hold: Duration) -> Re
     }
     let limit = ["CONFIG", "SET", "client-output-buffer-limit"];
     setup.ask(&[&limit[..], &["pubsub 1mb 1mb 1"]].concat()).await?;
-    for proxy in &setup.to_redis {
+    for proxy in &setup.to_broker {
         proxy.pause_direction(Direction::FromTarget);
     }
     let mut publisher = TrialPublisher::new(&setup.state, random);
     for _ in 0..BURST.0 {
-        publisher.publish(Way::Redis, &[&channel], BURST.1).await;
+        publisher.publish(Way::Broker, &[&channel], BURST.1).await;
     }
     sleep(hold).await;
-    for proxy in &setup.to_redis {
+    for proxy in &setup.to_broker {
         proxy.pass();
     }
     setup.ask(&[&limit[..], &["pubsub 32mb 8mb 60"]].concat()).await?;
