@@ -4,6 +4,7 @@
 //! Owns no process and no task: a storm in one process and a trial of faults with several nodes both build on it.
 
 mod habit;
+mod nats_sender;
 mod publisher;
 mod reader;
 mod redis_sender;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use super::redis_sender::RedisSender;
+use super::{nats_sender::NatsSender, redis_sender::RedisSender};
 use crate::http::HttpConnection;
 
 /// The server behind the nodes, to which publishers write as other programs do.
@@ -21,6 +21,13 @@ pub enum Broker {
         /// Whether events go into the log.
         has_log: bool,
     },
+    /// NATS.
+    Nats {
+        /// The server.
+        server: SocketAddr,
+        /// Whether an event is accepted once a stream has stored it.
+        has_stream: bool,
+    },
 }
 
 /// The way by which an event is published.
@@ -35,7 +42,7 @@ pub enum Way {
 /// Said to a publisher that would write to a broker that is not there.
 const NO_BROKER: &str = "there is no broker to publish to";
 
-/// The form of an event for plain pub/sub. The log and the nodes have one of their own.
+/// The form of an event for plain pub/sub of Redis. The log, NATS and the nodes have one of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PubsubForm {
     /// The text as it is. For several channels it is an envelope, and one transaction sends a copy to each.
@@ -69,6 +76,7 @@ pub struct Sender {
 enum BrokerSender {
     None,
     Redis(RedisSender),
+    Nats(NatsSender),
 }
 
 impl Sender {
@@ -77,6 +85,7 @@ impl Sender {
         let to_broker = match broker {
             Broker::None => BrokerSender::None,
             Broker::Redis { servers, has_log } => BrokerSender::Redis(RedisSender::new(servers, *has_log)),
+            Broker::Nats { server, has_stream } => BrokerSender::Nats(NatsSender::new(*server, *has_stream)),
         };
         Self { nodes: nodes.to_vec(), to_nodes: nodes.iter().map(|_| None).collect(), to_broker }
     }
@@ -87,6 +96,7 @@ impl Sender {
             (Way::Node(node), _) => self.node_connection(node).await.map(drop),
             (Way::Broker, BrokerSender::None) => bail!(NO_BROKER),
             (Way::Broker, BrokerSender::Redis(redis)) => redis.prepare().await,
+            (Way::Broker, BrokerSender::Nats(nats)) => nats.prepare().await,
         }
     }
 
@@ -96,6 +106,7 @@ impl Sender {
             (Way::Node(node), _) => send_to_node(self.node_connection(node).await?, channels, data).await,
             (Way::Broker, BrokerSender::None) => bail!(NO_BROKER),
             (Way::Broker, BrokerSender::Redis(redis)) => redis.send(channels, data, form).await,
+            (Way::Broker, BrokerSender::Nats(nats)) => nats.send(channels, data).await,
         }
     }
 
@@ -112,6 +123,12 @@ impl Sender {
             }
             (Way::Broker, BrokerSender::None) => bail!(NO_BROKER),
             (Way::Broker, BrokerSender::Redis(redis)) => redis.send_all(events).await,
+            (Way::Broker, BrokerSender::Nats(nats)) => {
+                for (channel, data) in events {
+                    nats.send(&[channel], data).await?;
+                }
+                Ok(vec![true; events.len()])
+            }
         }
     }
 
@@ -121,6 +138,7 @@ impl Sender {
             (Way::Node(node), _) => self.to_nodes[node] = None,
             (Way::Broker, BrokerSender::None) => {}
             (Way::Broker, BrokerSender::Redis(redis)) => redis.forget(),
+            (Way::Broker, BrokerSender::Nats(nats)) => nats.forget(),
         }
     }
 
