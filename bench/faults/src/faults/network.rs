@@ -1,4 +1,4 @@
-//! Faults between the nodes and Redis.
+//! Faults between the nodes and their broker.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use tokio::time::sleep;
 use crate::trial_node::TrialNode;
 use crate::trial_setup::TrialSetup;
 
-/// No byte of the first node reaches Redis.
+/// No byte of the first node reaches the broker.
 pub async fn partition_to_broker(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     partition(setup, hold, &[0], &[Direction::ToTarget]).await
 }
 
-/// No byte of Redis reaches the first node.
+/// No byte of the broker reaches the first node.
 pub async fn partition_from_broker(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     partition(setup, hold, &[0], &[Direction::FromTarget]).await
 }
 
-/// No byte passes between either node and Redis.
+/// No byte passes between either node and the broker.
 pub async fn partition_both_ways(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     partition(setup, hold, &[0, 1], &[Direction::ToTarget, Direction::FromTarget]).await
 }
@@ -40,11 +40,22 @@ async fn partition(setup: &TrialSetup, hold: Duration, nodes: &[usize], directio
 
 /// Cuts all connections and refuses new ones.
 pub async fn connections_cut(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    cut_and_refuse(setup).await?;
+    sleep(hold).await;
+    accept(setup).await
+}
+
+/// No node has a way to the broker from here on.
+pub(super) async fn cut_and_refuse(setup: &TrialSetup) -> Result<()> {
     for (proxy, how) in setup.to_broker.iter().zip([Cut::Reset, Cut::Fin]) {
         proxy.refuse().await?;
         proxy.cut(how).await?;
     }
-    sleep(hold).await;
+    Ok(())
+}
+
+/// Nodes may connect again.
+pub(super) async fn accept(setup: &TrialSetup) -> Result<()> {
     for proxy in &setup.to_broker {
         proxy.accept().await?;
     }
