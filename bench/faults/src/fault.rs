@@ -64,6 +64,7 @@ const REDIS: &[Mode] = &[Mode::Pubsub, Mode::Log, Mode::Lanes];
 const ALL: &[Mode] = &Mode::WITH_BROKER;
 const WITHOUT_LANES: &[Mode] = &[Mode::Pubsub, Mode::Log, Mode::Nats, Mode::Jetstream];
 const NATS: &[Mode] = &[Mode::Nats, Mode::Jetstream];
+const CORE_NATS: &[Mode] = &[Mode::Nats];
 const STREAM: &[Mode] = &[Mode::Jetstream];
 const LANES: &[Mode] = &[Mode::Lanes];
 const LOSES: After = After::Loses;
@@ -90,7 +91,7 @@ macro_rules! fault {
 
 /// Every fault. Two lines each, which the formatter would make nine.
 #[rustfmt::skip]
-pub static FAULTS: [Fault; 54] = [
+pub static FAULTS: [Fault; 55] = [
     fault!("calm", "nothing; readers come and go and move",
         ALL, Forgetful, KEEPS, (5, Some(2)), load::nothing),
     fault!("redis-killed-empty", "kill -9 of redis, which comes back empty",
@@ -185,6 +186,8 @@ pub static FAULTS: [Fault; 54] = [
         NATS, Nats, PROMISES, (25, None), network::partition_to_broker),
     fault!("partition-from-nats", "nothing of nats reaches one node",
         NATS, Nats, PROMISES, (25, Some(3)), network::partition_from_broker),
+    fault!("nats-impatient", "nats drops clients that are behind by more than it keeps for one",
+        CORE_NATS, ImpatientNats, KEEPS, (2, None), nats::fell_behind),
     fault!("headers-unreadable", "a message with headers that end each connection that brings it",
         NATS, Nats, LOSES, (12, None), nats::headers_unreadable),
     fault!("consumers-removed", "every consumer of the stream is removed, twice",

@@ -37,7 +37,7 @@ impl QuietSetup {
                 (Some(redis.url()), broker)
             }
             Mode::Nats | Mode::Jetstream => {
-                let nats = nats.insert(start_nats(mode).await?);
+                let nats = nats.insert(start_nats(mode, "").await?);
                 let broker = Broker::Nats { server: nats.addr(), has_stream: mode.has_log() };
                 (Some(nats.url()), broker)
             }

@@ -19,6 +19,9 @@ use crate::trial_state::TrialState;
 /// The login of nodes. Publishers and replicas need no name, so that taking rights from nodes hits nodes alone.
 pub const LOGIN: (&str, &str) = ("app", "secret");
 
+/// The configuration of a NATS that soon drops a client.
+const IMPATIENT: &str = "max_pending: 2MB";
+
 /// One connection of readers in so many is encrypted.
 const TLS_ONE_IN: u64 = 3;
 
@@ -37,6 +40,8 @@ pub enum Servers {
     Cluster,
     /// None of Redis.
     Nats,
+    /// The same, and NATS keeps little for a client that does not read.
+    ImpatientNats,
 }
 
 /// All processes of a trial.
@@ -74,7 +79,11 @@ impl TrialSetup {
         let Fault { servers, conditions, .. } = *fault;
         let conditions = if defect == Defect::None { conditions } else { conditions.with_some_who_stay() };
         let cluster = if servers == Servers::Cluster { Some(Clustered::start(mode).await?) } else { None };
-        let nats = if mode.is_nats() { Some(start_nats(mode).await?) } else { None };
+        let nats = if mode.is_nats() {
+            Some(start_nats(mode, if servers == Servers::ImpatientNats { IMPATIENT } else { "" }).await?)
+        } else {
+            None
+        };
         let has_redis = nats.is_none() && cluster.is_none();
         let (redis, replication) = if has_redis { start_redis(servers).await? } else { (Vec::new(), None) };
         let server = nats.as_ref().map(NatsServer::addr).or(redis.first().map(RedisServer::addr));
@@ -162,13 +171,13 @@ impl TrialSetup {
     }
 }
 
-/// Starts NATS, with the stream if the mode has one.
-pub async fn start_nats(mode: Mode) -> Result<NatsServer> {
-    if !mode.has_log() {
-        return Ok(NatsServer::start().await?);
+/// Starts NATS with a configuration, and with the stream if the mode has one.
+pub async fn start_nats(mode: Mode, config: &str) -> Result<NatsServer> {
+    let arguments: &[&str] = if mode.has_log() { &["--jetstream"] } else { &[] };
+    let nats = NatsServer::start_with_config(config, arguments).await?;
+    if mode.has_log() {
+        nats.make_stream(STREAM, "").await?;
     }
-    let nats = NatsServer::start_jetstream().await?;
-    nats.make_stream(STREAM, "").await?;
     Ok(nats)
 }
 
@@ -196,7 +205,7 @@ async fn start_redis(servers: Servers) -> Result<(Vec<RedisServer>, Option<Fault
     let login = ["--user", LOGIN.0, "on", &password, "~*", "&*", "+@all"];
     let durable = ["--appendonly", "yes", "--appendfsync", "always"];
     let more: &[&str] = match servers {
-        Servers::Forgetful | Servers::Cluster | Servers::Nats => &[],
+        Servers::Forgetful | Servers::Cluster | Servers::Nats | Servers::ImpatientNats => &[],
         Servers::Durable => &durable,
         Servers::SlowToLoad => &[&durable[..], &["--key-load-delay", "1000"]].concat(),
         Servers::Pair => &["--repl-diskless-sync-delay", "0", "--repl-backlog-size", "16mb"],

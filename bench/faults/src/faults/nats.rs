@@ -40,6 +40,11 @@ pub async fn stopped(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     Ok(setup.nats()?.cont()?)
 }
 
+/// Lets nodes fall behind by more than NATS keeps for a client.
+pub async fn fell_behind(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    super::redis::fall_behind(setup, hold).await
+}
+
 /// Puts a backup back, as an operator must not: under running nodes that have seen more than the backup has.
 pub async fn set_back(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     setup.nats()?.kill();
