@@ -60,7 +60,11 @@ pub(super) enum SessionEnd {
 impl SessionEnd {
     /// Whether the connection ended by itself, and was not given up.
     fn is_cut(&self) -> bool {
-        matches!(self, Self::Link(_) | Self::Stream(StreamEnd::Link(_)))
+        match self {
+            Self::Link(_) | Self::Stream(StreamEnd::Link(_)) => true,
+            Self::Stream(StreamEnd::Api { error, .. }) => error.tells_of_a_lost_connection(),
+            _ => false,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_nats::client::RequestErrorKind;
 use async_nats::{Client, Message, RequestError, SubscribeError, Subscriber};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -53,6 +54,18 @@ pub(in crate::nats) enum ApiError {
     Refused { code: u16, description: String },
     #[error("its answer cannot be read: {0}")]
     Answer(#[from] serde_json::Error),
+}
+
+impl ApiError {
+    /// Whether the connection is gone, and nobody refused anything or was late. A request may tell that before the
+    /// connection's own end does.
+    pub(in crate::nats) fn tells_of_a_lost_connection(&self) -> bool {
+        match self {
+            Self::Request(error) => error.kind() == RequestErrorKind::Other,
+            Self::Subscribe(_) => true,
+            Self::NotPermitted(_) | Self::Refused { .. } | Self::Answer(_) => false,
+        }
+    }
 }
 
 #[derive(Deserialize)]
