@@ -29,8 +29,14 @@ impl Handshakes {
     }
 
     /// Shakes hands, within a deadline.
-    pub(crate) async fn run(&self, tls: &TlsServer, socket: TcpStream, deadline: Duration) -> io::Result<Shaken> {
-        let handshake = tls.begin_handshake(socket, deadline)?;
+    pub(crate) async fn run(
+        &self,
+        tls: &TlsServer,
+        socket: TcpStream,
+        may_speak_http2: bool,
+        deadline: Duration,
+    ) -> io::Result<Shaken> {
+        let handshake = tls.begin_handshake(socket, may_speak_http2, deadline)?;
         self.add(handshake.abort_handle());
         handshake.await
     }

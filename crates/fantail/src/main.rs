@@ -22,6 +22,7 @@ mod hangup;
 mod health;
 mod health_command;
 mod hosted_shard;
+mod http2;
 mod http_client;
 mod hub_settings;
 mod inherited_sockets;

@@ -322,33 +322,41 @@ impl Connection {
             let padding = u64::from(padding) + 1;
             text_bytes = text_bytes.checked_sub(padding).ok_or(Fault::protocol("more padding than payload"))?;
         }
-        let receiving = self.rare.as_mut().map(|rare| &mut rare.receiving);
-        let found = receiving.and_then(|all| Some((all.iter().position(|one| one.stream == head.stream)?, all)));
-        let Some((at, all)) = found else { return self.end_with_fault(head.stream, ErrorCode::StreamClosed, control) };
-        let one = &mut all[at];
+        let receiving = self.rare.as_mut().map(|rare| rare.receiving.iter_mut());
+        let Some(one) = receiving.and_then(|mut all| all.find(|one| one.stream == head.stream)) else {
+            return self.end_with_fault(head.stream, ErrorCode::StreamClosed, control);
+        };
         one.received += text_bytes;
         one.window_used += head.length;
-        let is_wrong = match one.length {
-            Some(length) if head.has(END_STREAM) => one.received != length,
-            Some(length) => one.received > length,
-            None => false,
-        };
-        if is_wrong {
+        if one.length.is_some_and(|length| one.received > length) {
             return self.end_with_fault(head.stream, ErrorCode::Protocol, control);
         }
         if one.window_used > WINDOW as u32 {
             return self.end_with_fault(head.stream, ErrorCode::FlowControl, control);
         }
-        if head.has(END_STREAM) {
-            let Receiving { stream, request, received, .. } = all.swap_remove(at);
-            self.slim();
-            return Ok(Some(Incoming::Request { stream, request, has_body: received > 0 }));
-        }
         // Nothing wants a body, so its stream never gets more window than the first. One that has used that up is too long.
-        if one.window_used == WINDOW as u32 {
+        let is_too_long = one.window_used == WINDOW as u32;
+        if head.has(END_STREAM) {
+            return self.end_body(head.stream, control);
+        }
+        if is_too_long {
             self.refuse(head.stream, 413, false, control);
         }
         Ok(None)
+    }
+
+    /// A request has come whole. Its body must be as long as it said.
+    fn end_body(&mut self, stream: u32, control: &mut Vec<u8>) -> Result<Option<Incoming>, Fault> {
+        let receiving = &mut self.rare().receiving;
+        let at = receiving.iter().position(|one| one.stream == stream);
+        let Some(Receiving { request, length, received, .. }) = at.map(|at| receiving.swap_remove(at)) else {
+            return Ok(None);
+        };
+        self.slim();
+        if length.is_some_and(|length| length != received) {
+            return self.end_with_fault(stream, ErrorCode::Protocol, control);
+        }
+        Ok(Some(Incoming::Request { stream, request, has_body: received > 0 }))
     }
 
     /// Bodies are dropped as they come, so the connection's window goes back at once, in steps.
@@ -420,8 +428,10 @@ impl Connection {
         let decoded = self.decoder.decode(&bytes, |name, value| fields.take(name, value));
         decoded.map_err(|_| Fault::new(ErrorCode::Compression, "a header block that cannot be read"))?;
         if self.streams.get(stream).is_some() {
-            // Trailers, which no request here has a use for, or a second head.
             let is_receiving = self.rare().receiving.iter().any(|one| one.stream == stream);
+            if is_receiving && ends_stream && fields.are_trailers() {
+                return self.end_body(stream, control);
+            }
             let code = if is_receiving { ErrorCode::Protocol } else { ErrorCode::StreamClosed };
             return self.end_with_fault(stream, code, control);
         }

@@ -105,6 +105,12 @@ impl RequestFields {
         Some(())
     }
 
+    /// Whether they may stand behind a body. Nobody here has a use for them.
+    pub(crate) fn are_trailers(&self) -> bool {
+        let has_pseudo_fields = self.method.is_some() || self.path.is_some() || self.authority.is_some();
+        self.bad.is_none() && !has_pseudo_fields && self.scheme.is_none()
+    }
+
     /// The request, and the length of its body if it tells that.
     pub(crate) fn into_request(mut self) -> Result<(Request<()>, Option<u64>), BadHead> {
         if let Some(bad) = self.bad {

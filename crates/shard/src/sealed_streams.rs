@@ -20,7 +20,7 @@ use crate::streams::{Key, Sealer, Stream, StreamState, narrow};
 use crate::tls_record::{TlsCipher, TlsVersion};
 use wire::{ALERT, Wire, ends_within_a_record};
 
-mod wire;
+pub(crate) mod wire;
 
 const FORMS: [(TlsVersion, TlsCipher); 4] = [
     (TlsVersion::V1_3, TlsCipher::Aes256Gcm),

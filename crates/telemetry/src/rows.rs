@@ -9,7 +9,7 @@ use crate::counter::Counter;
 use crate::hub_counters::{EvictReason, HubFields, RejectReason};
 use crate::label::Label;
 use crate::process::ProcessFigures;
-use crate::shard_counters::{Bound, CloseReason, ShardFields, StatusClass, TurnedAway};
+use crate::shard_counters::{Bound, CloseReason, Http2Fault, ShardFields, StatusClass, TurnedAway};
 
 /// One metric.
 pub(crate) struct MetricRow {
@@ -54,6 +54,7 @@ pub(crate) struct Words {
 
 const BOUNDS: Words = words::<Bound>("bound");
 const REASONS: Words = words::<CloseReason>("reason");
+const HTTP2_FAULTS: Words = words::<Http2Fault>("fault");
 const EVICT_REASONS: Words = words::<EvictReason>("reason");
 const POLICIES: Words = words::<SlowPolicy>("policy");
 const REJECT_REASONS: Words = words::<RejectReason>("reason");
@@ -84,7 +85,7 @@ impl MetricRow {
 }
 
 /// Every metric but the build information, which is text and has no number.
-pub(crate) static ROWS: [MetricRow; 58] = [
+pub(crate) static ROWS: [MetricRow; 60] = [
     counter(
         "fantail_connections_accepted",
         Reading::Shards(|shard| shard.connections_accepted.get()),
@@ -104,6 +105,16 @@ pub(crate) static ROWS: [MetricRow; 58] = [
         "fantail_tls_certificate_expiry_timestamp_seconds",
         Reading::Hub(|hub| hub.tls_certificate_expiry.get()),
         "When the first of the TLS certificates expires, in seconds since 1970; 0 without one",
+    ),
+    gauge(
+        "fantail_http2_connections",
+        Reading::Shards(|shard| shard.http2_connections.get()),
+        "Connections open on the public listener that speak HTTP/2; each may have many streams",
+    ),
+    counter(
+        "fantail_http2_faults",
+        Reading::ShardsBy(HTTP2_FAULTS, |shard| shard.http2_faults.counters()),
+        "HTTP/2 connections that ended since their client broke the rules, by the fault",
     ),
     gauge(
         "fantail_connections_turning_away",

@@ -261,6 +261,7 @@ fn a_body_is_dropped_within_a_bound_and_its_length_must_be_true() {
     };
     for (length, bodies) in [
         (None, vec![text(10, 0), text(0, 1)]),
+        (Some("3"), vec![text(3, 0), frame(1, 0x5, 1, &[0x00, 0x01, b'x', 0x01, b'1'])]),
         (Some("10"), vec![text(4, 0), frame(0, 0x9, 1, &[2, 1, 2, 3, 4, 5, 6, 0, 0])]),
         (None, vec![text(16_000, 0), text(16_000, 0), text(16_000, 0), text(16_000, 1)]),
     ] {

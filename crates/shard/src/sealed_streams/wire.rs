@@ -7,10 +7,10 @@ use fastrand::Rng;
 
 use crate::tls_record::{TlsCipher, TlsSealer, TlsVersion};
 
-pub(super) const ALERT: u8 = 21;
+pub(crate) const ALERT: u8 = 21;
 
 /// Records that begin with the number `first`.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     version: TlsVersion,
     cipher: TlsCipher,
     key: Vec<u8>,
@@ -20,32 +20,32 @@ pub(super) struct Wire {
 
 impl Wire {
     /// With a key that no other has.
-    pub(super) fn new(version: TlsVersion, cipher: TlsCipher, rng: &mut Rng) -> Self {
+    pub(crate) fn new(version: TlsVersion, cipher: TlsCipher, rng: &mut Rng) -> Self {
         let key = (0..algorithm(cipher).key_len()).map(|_| rng.u8(..)).collect();
         Self { version, cipher, key, iv: std::array::from_fn(|_| rng.u8(..)), first: rng.u64(..1_000) }
     }
 
     /// With a key that has sealed so many records.
-    pub(super) fn beginning_at(self, first: u64) -> Self {
+    pub(crate) fn beginning_at(self, first: u64) -> Self {
         Self { first, ..self }
     }
 
     /// The server's half.
-    pub(super) fn sealer(&self) -> TlsSealer {
+    pub(crate) fn sealer(&self) -> TlsSealer {
         TlsSealer::new(self.version, self.cipher, &self.key, self.iv, self.first).expect("the key has the right length")
     }
 
-    pub(super) fn key(&self) -> &[u8] {
+    pub(crate) fn key(&self) -> &[u8] {
         &self.key
     }
 
     /// The number of each whole record.
-    pub(super) fn numbers(&self, bytes: &[u8]) -> Vec<u64> {
+    pub(crate) fn numbers(&self, bytes: &[u8]) -> Vec<u64> {
         (self.first..).zip(records(bytes).0).map(|(number, _)| number).collect()
     }
 
     /// The content of each whole record, with its type. Each must have been sealed with the next number.
-    pub(super) fn open(&self, bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    pub(crate) fn open(&self, bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
         (self.first..).zip(records(bytes).0).map(|(number, record)| self.open_one(number, record)).collect()
     }
 
@@ -72,7 +72,7 @@ impl Wire {
 }
 
 /// Whether the last record is not whole.
-pub(super) fn ends_within_a_record(bytes: &[u8]) -> bool {
+pub(crate) fn ends_within_a_record(bytes: &[u8]) -> bool {
     !records(bytes).1.is_empty()
 }
 
