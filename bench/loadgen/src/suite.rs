@@ -6,6 +6,7 @@ mod encryption;
 mod figure;
 mod handshakes;
 mod idle;
+mod owncloud;
 mod pairs;
 mod redis;
 mod scenario;
@@ -171,6 +172,7 @@ impl Bench {
             }
             Play::Return { events_away } => storm::come_back(self, name, events_away, findings),
             Play::Slow { payload, events } => storm::slow(self, name, payload, events, findings),
+            Play::OwnCloud => owncloud::play(self, name, findings),
             Play::Redis { channels } => redis::play(self, name, channels, findings),
             Play::Unicast { streams, loads, against } => {
                 each(name, &self.there(against), findings, |other, findings| {

@@ -21,6 +21,11 @@ impl Claims {
         names.try_fold(first, |value, name| value.as_object()?.get(name))
     }
 
+    /// All claims by their names.
+    pub(crate) fn all(&self) -> &serde_json::Map<String, Value> {
+        &self.0
+    }
+
     /// A text at a path.
     pub fn text(&self, path: &str) -> Option<&str> {
         self.get(path)?.as_str()

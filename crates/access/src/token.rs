@@ -6,6 +6,7 @@ use jsonwebtoken::{Validation, decode, decode_header};
 use serde_json::Value;
 
 use crate::claims::Claims;
+use crate::required_claim::RequiredClaim;
 use crate::signing_key::KeySet;
 
 /// The longest token in bytes. Identity providers that put groups into tokens make them a few KiB long.
@@ -18,6 +19,8 @@ pub struct TokenRules {
     pub issuers: Vec<String>,
     /// The audiences of which the token must name one (`aud`); empty for any.
     pub audiences: Vec<String>,
+    /// Claims that the token must have.
+    pub claims_required: Vec<RequiredClaim>,
     /// How much clocks may differ, in seconds.
     pub leeway_seconds: u64,
 }
@@ -61,6 +64,9 @@ pub enum TokenError {
     /// It is for another audience.
     #[error("the token's audience (aud) is not this service")]
     Audience,
+    /// It lacks a claim.
+    #[error("the token has no claim {0}, which is needed here")]
+    Missing(String),
 }
 
 impl TokenError {
@@ -72,7 +78,7 @@ impl TokenError {
             Self::UnknownKey(_) => "kid",
             Self::Algorithm => "alg",
             Self::Signature => "signature",
-            Self::Claim(name) => name,
+            Self::Claim(name) | Self::Missing(name) => name,
             Self::NoExpiry | Self::Expired(_) => "exp",
             Self::NotYet(_) => "nbf",
             Self::Issuer => "iss",
@@ -177,7 +183,10 @@ impl TokenRules {
                 return Err(TokenError::Audience);
             }
         }
-        Ok(expires_at)
+        match self.claims_required.iter().find(|required| !required.is_in(claims)) {
+            Some(missing) => Err(TokenError::Missing(missing.to_string())),
+            None => Ok(expires_at),
+        }
     }
 }
 
@@ -251,6 +260,26 @@ mod tests {
                 json!({"exp": exp, "iss": "https://a.example", "aud": ["events", 1]}),
                 Err(TokenError::Claim("aud".into())),
             ),
+        ] {
+            assert_eq!(check(&claims, &rules), expected, "{claims}");
+        }
+    }
+
+    #[test]
+    fn a_token_without_a_claim_that_is_needed_is_refused() {
+        let claims_required = ["scope.user*", "user.id"].map(|text| RequiredClaim::parse(text).expect("a path"));
+        let rules = TokenRules { claims_required: claims_required.into(), ..TokenRules::default() };
+        let exp = NOW + 60;
+        let missing = |name: &str| Err(TokenError::Missing(name.into()));
+        for (claims, expected) in [
+            (json!({"exp": exp, "scope": {"user:all": {}}, "user": {"id": "u"}}), Ok(exp)),
+            (json!({"exp": exp, "scope": {"user": 0}, "user": {"id": 7}}), Ok(exp)),
+            (json!({"exp": exp, "scope": {"publicshare": {}}, "user": {"id": "u"}}), missing("scope.user*")),
+            (json!({"exp": exp, "scope": "user", "user": {"id": "u"}}), missing("scope.user*")),
+            (json!({"exp": exp, "user": {"id": "u"}}), missing("scope.user*")),
+            (json!({"exp": exp, "scope": {"user": {}}, "user": {}}), missing("user.id")),
+            (json!({"exp": exp, "scope": {"user": {}}, "user": {"id": ""}}), missing("user.id")),
+            (json!({"exp": exp, "scope": {"user": {}}, "user": {"id": null}}), missing("user.id")),
         ] {
             assert_eq!(check(&claims, &rules), expected, "{claims}");
         }

@@ -1,7 +1,7 @@
 //! Choices between a few words.
 
 use fantail_access::ForwardedField;
-pub use fantail_wire::SlowPolicy;
+pub use fantail_wire::{BareBlocks, SlowPolicy};
 
 use crate::forms::words::Words;
 
@@ -13,6 +13,41 @@ impl Words for SlowPolicy {
         (Self::Skip.as_str(), Self::Skip),
         (Self::Latest.as_str(), Self::Latest),
     ];
+}
+
+impl Words for BareBlocks {
+    const NOUN: &'static str = "end of a block without data";
+    const VALUE_NAME: &'static str = "END";
+    const WORDS: &'static [(&'static str, Self)] =
+        &[(Self::Closed.as_str(), Self::Closed), (Self::Joined.as_str(), Self::Joined)];
+}
+
+/// The form of the events in NATS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NatsEvents {
+    /// Fantail's own.
+    Fantail,
+    /// That of ownCloud's services.
+    OwnCloud,
+}
+
+impl Words for NatsEvents {
+    const NOUN: &'static str = "form of events";
+    const VALUE_NAME: &'static str = "FORM";
+    const WORDS: &'static [(&'static str, Self)] = &[("fantail", Self::Fantail), ("owncloud", Self::OwnCloud)];
+}
+
+/// Another program whose settings are read as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// The sse service of ownCloud Infinite Scale.
+    OwnCloud,
+}
+
+impl Words for Preset {
+    const NOUN: &'static str = "preset";
+    const VALUE_NAME: &'static str = "PROGRAM";
+    const WORDS: &'static [(&'static str, Self)] = &[("owncloud", Self::OwnCloud)];
 }
 
 impl Words for ForwardedField {

@@ -50,7 +50,7 @@ fn unknown(name: &str) -> String {
 
 /// `…_SERVICE_HOST`, `…_SERVICE_PORT`, `…_SERVICE_PORT_<NAME>`, `…_PORT` and `…_PORT_80_TCP…`.
 /// A bare `…_PORT` must also look like a link, since `FANTAIL_PORT=80` is a likely mistake.
-fn is_service_link(name: &str, value: &OsStr) -> bool {
+pub(crate) fn is_service_link(name: &str, value: &OsStr) -> bool {
     let value = value.to_string_lossy();
     let is_url = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
     let after_port = name.split_once("_PORT_").map_or("", |(_, rest)| rest);

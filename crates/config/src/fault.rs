@@ -19,8 +19,12 @@ pub enum Location {
     Variable(String),
     /// A flag, with its dashes.
     Flag(String),
+    /// The values that a preset stands for.
+    Preset(&'static str),
     /// The command line, where no single flag is to blame.
     CommandLine,
+    /// The settings from all sources together, where the message names the setting.
+    Settings,
 }
 
 impl fmt::Display for Location {
@@ -29,7 +33,9 @@ impl fmt::Display for Location {
             Self::File { path, line } => write!(f, "{path}:{line}"),
             Self::Variable(name) => f.write_str(name),
             Self::Flag(flag) => f.write_str(flag),
+            Self::Preset(name) => write!(f, "preset {name}"),
             Self::CommandLine => f.write_str("command line"),
+            Self::Settings => f.write_str("settings"),
         }
     }
 }

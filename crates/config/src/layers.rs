@@ -10,11 +10,13 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::thread::available_parallelism;
 
-use crate::choices::{ControlThread, LogFormat};
+use crate::choices::{ControlThread, LogFormat, Preset};
 use crate::fault::{Faults, Location};
 use crate::flags::Flags;
-use crate::settings::{Config, SETTINGS, Setting};
-use crate::{access_rules, environment, file, listener_rules, nats_rules, redis_rules};
+use crate::form::Form;
+use crate::forms::words::Word;
+use crate::settings::{Config, FILE_KEY, PRESET_KEY, SETTINGS, Setting};
+use crate::{access_rules, environment, file, listener_rules, nats_rules, preset, redis_rules};
 
 /// One setting as one layer gave it.
 #[derive(Clone)]
@@ -30,6 +32,8 @@ pub(crate) struct Given {
 pub enum Source {
     /// No layer gave a value.
     Default,
+    /// The settings of the program in whose place this one stands.
+    Preset,
     /// The configuration file.
     File,
     /// An environment variable.
@@ -47,6 +51,8 @@ pub struct Effective {
     pub value: String,
     /// The layer that decided it.
     pub source: Source,
+    /// The place in that layer; none for a default.
+    pub place: Option<String>,
 }
 
 /// The form of log lines, as far as it is known while other settings, or this one itself, may be at fault.
@@ -59,7 +65,7 @@ pub fn log_format(
 }
 
 /// Lays all layers over the defaults. The environment comes whole, as `std::env::vars_os` gives it, because unknown
-/// variables are faults too; `read_file` is asked at most once.
+/// variables are faults too; `read_file` is asked for the file of the settings, and for those of a preset.
 pub fn resolve(
     flags: &Flags,
     variables: &[(OsString, OsString)],
@@ -70,10 +76,15 @@ pub fn resolve(
 
 fn lay(flags: &Flags, variables: &[(OsString, OsString)], read_file: &dyn Fn(&Path) -> io::Result<String>) -> Layers {
     let (from_variables, variable_faults) = environment::read(variables);
-    let named_file = flags.given.iter().rev().chain(from_variables.iter().rev()).find(|given| names_a_file(given));
-    let (from_file, file_faults) = named_file.map_or_else(Default::default, |given| load_file(given, read_file));
+    let last = |key: &str| flags.given.iter().rev().chain(from_variables.iter().rev()).find(|it| it.setting.key == key);
+    let (from_file, file_faults) = last(FILE_KEY).map_or_else(Default::default, |given| load_file(given, read_file));
+    let preset = last(PRESET_KEY).and_then(|given| Word::<Preset>::new().parse(&given.texts.concat()).ok());
+    let (from_preset, preset_faults) =
+        preset.map_or_else(Default::default, |preset| preset::read(preset, variables, read_file));
 
     let mut layers = Layers::over_defaults();
+    layers.faults.extend(preset_faults);
+    layers.apply(from_preset, Source::Preset);
     layers.faults.extend(file_faults);
     layers.apply(from_file, Source::File);
     layers.faults.extend(variable_faults);
@@ -87,8 +98,11 @@ impl Config {
     /// Every setting as it is in force, in the order of the table, with secrets hidden.
     pub fn effective(&self) -> Vec<Effective> {
         let rows = SETTINGS.iter().zip(&self.sources);
-        rows.map(|(setting, source)| Effective { key: setting.key, value: (setting.show)(self), source: *source })
-            .collect()
+        let effective = |(setting, (source, place)): (&Setting, &(Source, Option<Location>))| {
+            let place = place.as_ref().map(ToString::to_string);
+            Effective { key: setting.key, value: (setting.show)(self), source: *source, place }
+        };
+        rows.map(effective).collect()
     }
 }
 
@@ -96,15 +110,12 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Default => "default",
+            Self::Preset => "preset",
             Self::File => "file",
             Self::Env => "env",
             Self::Flag => "flag",
         })
     }
-}
-
-fn names_a_file(given: &Given) -> bool {
-    !given.setting.belongs_in_file()
 }
 
 fn load_file(given: &Given, read_file: &dyn Fn(&Path) -> io::Result<String>) -> (Vec<Given>, Faults) {
@@ -144,8 +155,9 @@ impl Layers {
                 Ok(()) => self.note(setting, place, source),
                 Err(message) => {
                     let message = match place {
-                        // Variable and flag name their setting, a line does not.
-                        Location::File { .. } => format!("{}: {message}", setting.key),
+                        // Our variables and flags name their setting; a line does not, and no other program's name.
+                        Location::File { .. } | Location::Preset(_) => format!("{}: {message}", setting.key),
+                        _ if source == Source::Preset => format!("{}: {message}", setting.key),
                         _ => message,
                     };
                     self.faults.push(place, message);
@@ -156,9 +168,9 @@ impl Layers {
     }
 
     fn note(&mut self, setting: &'static Setting, place: Location, source: Source) {
-        self.places.insert(setting.key, place);
         let row = SETTINGS.iter().position(|row| row.key == setting.key).expect("a given setting is a row");
-        self.config.sources[row] = source;
+        self.config.sources[row] = (source, Some(place.clone()));
+        self.places.insert(setting.key, place);
     }
 
     fn finish(mut self) -> Result<Config, Faults> {
@@ -185,7 +197,7 @@ impl Layers {
         }
         // Blame the one that was written; if both were, the first.
         let blamed = if self.places.contains_key(key) { key } else { other };
-        let place = self.places.get(blamed).cloned().unwrap_or(Location::CommandLine);
+        let place = self.places.get(blamed).cloned().unwrap_or(Location::Settings);
         self.faults.push(place, format!("{} {} {}", self.told(key), rule.must, self.told(other)));
     }
 
@@ -203,7 +215,7 @@ impl Layers {
                 _ if bytes > most => ("larger", "logs_bytes_max"),
                 _ => continue,
             };
-            let place = self.places.get("channel").cloned().unwrap_or(Location::CommandLine);
+            let place = self.places.get("channel").cloned().unwrap_or(Location::Settings);
             let told = format!("log_bytes_max of channel {pattern:?} must not be {must} than {}", self.told(other));
             self.faults.push(place, told);
         }

@@ -18,6 +18,7 @@ mod lane_names;
 mod layers;
 mod listener_rules;
 mod nats_rules;
+mod preset;
 mod redis_rules;
 mod redis_url;
 mod reference;
@@ -26,7 +27,10 @@ mod settings;
 mod suggest;
 
 pub use channel_rule::ChannelRule;
-pub use choices::{AccessMode, ClientAuth, ControlThread, LogFormat, RevokedAnswer, SlowPolicy, TlsStreamState};
+pub use choices::{
+    AccessMode, BareBlocks, ClientAuth, ControlThread, LogFormat, NatsEvents, Preset, RevokedAnswer, SlowPolicy,
+    TlsStreamState,
+};
 pub use fault::{Fault, Faults, Location};
 pub use flags::{Flags, Parsed, clap_args, command, parse_flags, parse_flags_of};
 pub use forms::access::{InternalToken, KeyFile};

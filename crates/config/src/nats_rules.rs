@@ -2,13 +2,19 @@
 //!
 //! Each of these mistakes would otherwise have no effect, silently, or be reported only by a NATS that refuses.
 
+use crate::choices::NatsEvents;
 use crate::layers::Rule;
 use crate::settings::Config;
 
 const BESIDE: &str = "must not be given beside";
 const WITHOUT: &str = "is of no use without";
 
-pub(crate) const RULES: [Rule; 21] = [
+pub(crate) const RULES: [Rule; 22] = [
+    Rule {
+        keys: &["nats_events", "nats_stream"],
+        must: "needs",
+        holds: |config| config.nats.nats_events == NatsEvents::Fantail || config.nats.nats_stream.is_some(),
+    },
     Rule {
         keys: &["nats_url", "redis_url"],
         must: BESIDE,

@@ -13,7 +13,8 @@ const REFERENCE_HEAD: &str = "\
 
 Every setting has a key in a TOML file, an environment variable and a flag. Of these the later wins:
 default, file, variable, flag. The file is named by `--config` or `FANTAIL_CONFIG`; its keys stand at the
-top level, without tables but for `[[channel]]`.
+top level, without tables but for `[[channel]]`. `fantail config show` tells the settings in force with the
+source of each.
 
 All settings are checked before anything is bound, and everything that is wrong is reported at once, with
 its file and line, variable or flag. An unknown key, flag or `FANTAIL_` variable is an error.

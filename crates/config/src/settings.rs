@@ -10,14 +10,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fantail_access::{ChannelTemplate, ForwardedField};
+use fantail_access::{ChannelTemplate, ForwardedField, RequiredClaim};
 use fantail_wire::LaneName;
 use ipnet::IpNet;
 
 use crate::channel_rule::{self, ChannelRule, ChannelRules};
-use crate::choices::{AccessMode, ClientAuth, ControlThread, LogFormat, RevokedAnswer, SlowPolicy, TlsStreamState};
+use crate::choices::{
+    AccessMode, BareBlocks, ClientAuth, ControlThread, LogFormat, NatsEvents, Preset, RevokedAnswer, SlowPolicy,
+    TlsStreamState,
+};
+use crate::fault::Location;
 use crate::form::{AnyForm, Form, List, Optional};
-use crate::forms::access::{InternalToken, InternalTokens, KeyFile, KeyFiles, Templates};
+use crate::forms::access::{InternalToken, InternalTokens, KeyFile, KeyFiles, RequiredClaims, Templates};
 use crate::forms::networks::{Address, ListenAddress, NatsServers, Network, RedisAddress, Servers};
 use crate::forms::numbers::{Count, FileMode, Size, Time};
 use crate::forms::texts::{FilePath, LogFilter, SecretText, Text, TextList};
@@ -29,7 +33,9 @@ use crate::redis_url::RedisUrl;
 use crate::secret::Secret;
 
 /// The setting that names the file.
-const FILE_KEY: &str = "config";
+pub(crate) const FILE_KEY: &str = "config";
+/// The setting that names a program whose settings lie under all others.
+pub(crate) const PRESET_KEY: &str = "preset";
 
 /// One row of the table.
 pub struct Setting {
@@ -74,9 +80,9 @@ impl Setting {
         self.form.is_secret()
     }
 
-    /// Whether the file may hold it: every setting but the one that names the file.
+    /// Whether the file may hold it: every setting but those that say what is read at all.
     pub fn belongs_in_file(&self) -> bool {
-        self.key != FILE_KEY
+        !matches!(self.key, FILE_KEY | PRESET_KEY)
     }
 
     /// Reads the texts of one layer into the field. Several texts come from a repeated flag or from a list in the file.
@@ -99,8 +105,8 @@ macro_rules! settings {
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Config {
             $($(#[doc = $about])* pub $group: $Group,)*
-            /// The source of each value, in the order of the table.
-            pub(crate) sources: Vec<Source>,
+            /// The source of each value and its place there, in the order of the table.
+            pub(crate) sources: Vec<(Source, Option<Location>)>,
         }
 
         $(
@@ -133,7 +139,7 @@ macro_rules! settings {
             pub(crate) fn defaults() -> Self {
                 Self {
                     $($group: $Group { $($key: default(&$form, $default),)* },)*
-                    sources: vec![Source::Default; SETTINGS.len()],
+                    sources: vec![(Source::Default, None); SETTINGS.len()],
                 }
             }
         }
@@ -200,6 +206,8 @@ settings! {
             "Name by which internal_listen is reached, such as that of a service in Docker Compose or Kubernetes. A request to another name is refused with 421, since a web page can make any name of its own lead here. Addresses and localhost are always accepted; a single * accepts every name.";
         health_listen: Option<ListenAddress> = Optional(Address), "" or "0.0.0.0:8082",
             "Address that answers /livez, /readyz and /metrics and nothing else, for kubelets, balancers and Prometheus. internal_listen answers them as well, but also publishes.";
+        health_token: Option<Secret> = Optional(SecretText), "",
+            "Token that a request of /metrics on health_listen must show as Authorization: Bearer. With it health_listen also answers /config, with all settings and no secret. /livez and /readyz never need one.";
     }
     /// The encrypted listener.
     tls: Tls, "TLS" {
@@ -247,10 +255,12 @@ settings! {
             "Issuer (iss) that a token must have, one of these. Without one the issuer does not matter.";
         token_audiences: Vec<String> = TextList, "" or "fantail",
             "Audience (aud) for which a token must be made, one of these. Without one the audience does not matter.";
+        token_claims_required: Vec<RequiredClaim> = RequiredClaims, "" or "email,scope.user*",
+            "Claim that a token must have, with a value that is not empty; all of these. Otherwise it is refused with 401.";
         token_leeway: Duration = Time { min: Duration::ZERO, max: seconds(MINUTE) }, "30s",
             "Difference of clocks that is forgiven when exp and nbf are judged.";
         token_header: Option<String> = Optional(FieldName), "" or "x-access-token",
-            "Header with the token, beside Authorization: Bearer, which comes first.";
+            "Header with the token. It comes before Authorization: Bearer, in which a client behind a proxy may show the proxy something else.";
         token_cookie: Option<String> = Optional(FieldName), "" or "session",
             "Cookie with the token. A request with it whose Origin is another site and not in cors_origin is refused, since any page could send it.";
         token_query: Option<String> = Optional(FieldName), "" or "access_token",
@@ -333,6 +343,8 @@ settings! {
             "NATS servers that carry the events instead of Redis, each as nats://host:port, or tls://host:port for TLS. Of several servers of a cluster one that answers is enough. User and password have settings of their own.";
         nats_stream: Option<String> = Optional(Text), "",
             "Stream of JetStream whose numbers are the numbers of the events, so that clients can resume on any node and after a restart. It must keep the subjects fantail.> and exist. All nodes of one NATS must agree. Without it events are live only, and each node numbers by itself.";
+        nats_events: NatsEvents = Word::<NatsEvents>::new(), "fantail",
+            "Form of the events in NATS. fantail: a subject for each channel. owncloud: the events that the services of ownCloud Infinite Scale write for their web client, each for users by their ids; needs nats_stream, which is made if there is none, with the subject of its own name. The channel of a user is the id, with ~ and two hexadecimal digits for other characters than letters, digits, - _ and .";
         nats_username: Option<String> = Optional(Text), "",
             "User of NATS. It needs a password beside it.";
         nats_password: Option<Secret> = Optional(SecretText), "",
@@ -372,6 +384,8 @@ settings! {
             "Events that follow the gap when a client's id is not known here, as after a move to another node without redis_log: the newest of all its channels together, and none that came more than 2s before the time in the id. 0 stands for none.";
         control_events: bool = Switch, "true",
             "Tell streams of gaps (fantail.gap) and of their end (fantail.close) with events. Without them a gap is a bare id and an end a bare retry: the client's program gets no event of them and learns of no loss.";
+        bare_blocks: BareBlocks = Word::<BareBlocks>::new(), "closed",
+            "End of a block that carries no data: the opening, keepalives, and gaps and ends without control_events. closed: an empty line, at which an EventSource keeps the id though it dispatches nothing. joined: none, so that the fields join the next event, and an EventSource that has seen no event yet has no id. For clients that hand an empty event to their program at every empty line, such as @microsoft/fetch-event-source.";
         feed_state_events: bool = Switch, "false",
             "Tell open streams with an event (fantail.feed) when the feed is lost and when it is back. A client that takes nothing at that moment may miss it.";
     }
@@ -437,6 +451,8 @@ settings! {
             "Origin whose pages may read streams: one by its name, or https://*.example.com for all subdomains of a domain. Without one only pages of the same origin may; a single * stands for all.";
         cors_credentials: bool = Switch, "false",
             "Let those pages send cookies along (withCredentials), as token_cookie or a proxy in front may need. Needs exact origins, since with * every page on the web could read as the person who has it open.";
+        cors_headers: Vec<String> = FieldNames, "" or "x-request-id",
+            "Request header that those pages may send, beside Last-Event-ID, Cache-Control, Authorization and token_header, which they always may.";
     }
     /// The log of the program.
     logging: Logging, "Logging" {
@@ -444,11 +460,15 @@ settings! {
             "Log lines that are written: a level, or a level per module.";
         log_format: LogFormat = Word::<LogFormat>::new(), "text",
             "Shape of a log line: text for people, json for machines.";
+        log_file: Option<PathBuf> = Optional(FilePath), "" or "/var/log/fantail/fantail.log",
+            "File to which log lines are appended, instead of standard error. It is opened once, at the start, so a rotation must copy and truncate it.";
     }
-    /// The file with settings.
+    /// The file and the preset, which are read beside variables and flags.
     file: SettingsFile, "Configuration file" {
         config: Option<PathBuf> = Optional(FilePath), "" or "/etc/fantail/fantail.toml",
             "TOML file with settings. Variables and flags win over it.";
+        preset: Option<Preset> = Optional(Word::<Preset>::new()), "" or "owncloud",
+            "Program in whose place Fantail stands. owncloud: the sse service of ownCloud Infinite Scale, whose variables (SSE_ and OCIS_) and file (sse.yaml in OCIS_CONFIG_DIR) are read as well. All settings here win over them. docs/owncloud.md tells what each becomes.";
     }
 }
 

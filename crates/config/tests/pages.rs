@@ -47,7 +47,11 @@ fn the_example_file_uncommented_is_valid_and_changes_no_default() {
     let defaults = resolve(&Flags::default(), &[], &|_| Ok(String::new())).unwrap();
 
     for ((setting, given), default) in SETTINGS.iter().zip(config.effective()).zip(defaults.effective()) {
-        let expected = if setting.belongs_in_file() { Source::File } else { Source::Env };
+        let expected = match setting.key {
+            "config" => Source::Env,
+            "preset" => Source::Default,
+            _ => Source::File,
+        };
         assert_eq!(given.source, expected, "{} is missing from the example", setting.key);
         if !setting.default.is_empty() {
             assert_eq!(given.value, default.value, "{}", setting.key);

@@ -147,11 +147,6 @@ impl ReadAccess {
         Ok(())
     }
 
-    /// Whether everyone may read.
-    pub(crate) fn is_open(&self) -> bool {
-        self.mode == AccessMode::Open
-    }
-
     /// Decides with the answers so far. Never waits.
     pub(crate) fn decide<B>(
         &self,
@@ -325,6 +320,7 @@ pub(crate) fn token_rules(access: &Access) -> TokenRules {
     TokenRules {
         issuers: access.token_issuers.clone(),
         audiences: access.token_audiences.clone(),
+        claims_required: access.token_claims_required.clone(),
         leeway_seconds: access.token_leeway.as_secs(),
     }
 }

@@ -29,7 +29,8 @@ use crate::tls::{self, TlsServer};
 pub(crate) fn serve(mut config: Config) -> anyhow::Result<()> {
     // The environment is changed here, so no thread may run yet.
     let inherited = InheritedSockets::take()?;
-    logging::init(&config.logging.log_level, format_of(config.logging.log_format))?;
+    let log_file = config.logging.log_file.as_deref();
+    logging::init(&config.logging.log_level, format_of(config.logging.log_format), log_file)?;
     // The TLS of a broker's client asks for the process's default provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 

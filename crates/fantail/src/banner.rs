@@ -2,11 +2,16 @@
 //!
 //! It is for the person who started the program. A log line says the same.
 
-use fantail_config::ListenAddress;
+use fantail_config::{AccessMode, ClientAuth, Config, ListenAddress};
 use fantail_feed::{NatsSettings, RedisSettings};
 use tracing::{info, warn};
 
 use crate::broker::Broker;
+
+/// The words in a line to paste that stand for something of the reader's.
+const PLACEHOLDERS: [&str; 4] = ["TOKEN", "COOKIE", "CLIENT.crt", "CLIENT.key"];
+
+const CERTIFICATE: &str = " --cert CLIENT.crt --key CLIENT.key";
 
 /// The feed, in the words of its mode.
 pub(crate) struct FeedLine {
@@ -23,13 +28,10 @@ pub(crate) struct Served {
 
 pub(crate) struct Banner<'a> {
     pub(crate) shards: usize,
-    /// Everyone may read.
-    pub(crate) is_open: bool,
+    pub(crate) config: &'a Config,
     pub(crate) feed: &'a FeedLine,
     /// The listeners for browsers, at least one.
     pub(crate) public: &'a [Served],
-    /// The path of the streams.
-    pub(crate) path: &'a str,
     pub(crate) internal: Served,
     pub(crate) health: Option<Served>,
 }
@@ -94,7 +96,8 @@ impl Banner<'_> {
         if is_shown {
             println!("{}", self.text());
         }
-        for Served { address, .. } in self.public.iter().filter(|served| self.is_open && !served.address.is_local()) {
+        let is_open = self.mode() == AccessMode::Open;
+        for Served { address, .. } in self.public.iter().filter(|served| is_open && !served.address.is_local()) {
             warn!(
                 listen = %address,
                 "everyone who reaches this address reads every channel; docs/access.md tells how to decide who may"
@@ -102,7 +105,7 @@ impl Banner<'_> {
         }
         let urls = |is_tls| {
             let served = self.public.iter().filter(|served| served.is_tls == is_tls);
-            let urls: Vec<_> = served.map(|served| served.url(self.path)).collect();
+            let urls: Vec<_> = served.map(|served| served.url(&self.config.public.path)).collect();
             (!urls.is_empty()).then(|| urls.join(" "))
         };
         let (public, tls, internal) = (urls(false), urls(true), self.internal.url(""));
@@ -111,23 +114,61 @@ impl Banner<'_> {
     }
 
     fn text(&self) -> String {
-        let Self { shards, feed, path, internal, health, .. } = self;
+        let Self { shards, feed, internal, health, .. } = self;
         let mut lines = vec![
             format!("fantail {} serves with {shards} shards", env!("CARGO_PKG_VERSION")),
             format!("feed     {}", feed.name),
         ];
         for served in self.public {
             let word = if served.is_tls { "tls     " } else { "public  " };
-            lines.push(format!("{word} {}", served.url(path)));
+            lines.push(format!("{word} {}", served.url(&self.config.public.path)));
         }
         lines.push(format!("internal {}", internal.url("")));
         lines.extend(health.as_ref().map(|health| format!("health   {}", health.url(""))));
         lines.push(String::new());
-        if let Some(served) = self.public.first() {
-            lines.push(format!("subscribe  curl -N {}", served.curl(&format!("{path}/demo"))));
-        }
-        lines.push(format!("publish    curl -d hello {}", internal.curl("/publish/demo")));
+        let subscribe = self.subscribe_line();
+        let publish = format!("curl{} -d hello {}", self.proof_of_publisher(), internal.curl("/publish/demo"));
+        let stands_there = |word: &&str| subscribe.contains(word) || publish.contains(word);
+        let placeholders: Vec<_> = PLACEHOLDERS.into_iter().filter(stands_there).collect();
+        lines.push(format!("subscribe  {subscribe}"));
+        lines.push(format!("publish    {publish}"));
         lines.extend(feed.publish.as_ref().map(|line| format!("or         {line}")));
+        if !placeholders.is_empty() {
+            lines.push(format!("           put your own in place of {}", placeholders.join(", ")));
+        }
         lines.join("\n")
+    }
+
+    fn mode(&self) -> AccessMode {
+        self.config.access.access.unwrap_or(AccessMode::Open)
+    }
+
+    /// A command that opens a stream, at the first listener where one can be opened.
+    fn subscribe_line(&self) -> String {
+        let (mode, path) = (self.mode(), &self.config.public.path);
+        let serves = |served: &&Served| served.is_tls || mode != AccessMode::Certificate;
+        let served = self.public.iter().find(serves).unwrap_or(&self.public[0]);
+        let proof = match mode {
+            AccessMode::Open | AccessMode::Certificate => "",
+            AccessMode::Token | AccessMode::TokenThenOrigin => r#" -H "Authorization: Bearer TOKEN""#,
+            AccessMode::Origin => r#" -H "Cookie: COOKIE""#,
+            AccessMode::Proxy => r#" -H "Fantail-Channels: demo""#,
+        };
+        let tls = &self.config.tls;
+        let must_show = tls.tls_client_auth == ClientAuth::Required || mode == AccessMode::Certificate;
+        let certificate = if served.is_tls && tls.tls_client_ca.is_some() && must_show { CERTIFICATE } else { "" };
+        let path = match mode {
+            AccessMode::Open | AccessMode::Origin => format!("{path}/demo"),
+            // Without a name the client gets every channel that it may read.
+            _ => path.clone(),
+        };
+        format!("curl -N{proof}{certificate} {}", served.curl(&path))
+    }
+
+    fn proof_of_publisher(&self) -> String {
+        let settings = &self.config.internal;
+        let token = if settings.internal_tokens.is_empty() { "" } else { r#" -H "Authorization: Bearer TOKEN""# };
+        let certificate = if settings.internal_tls_client_ca.is_some() { CERTIFICATE } else { "" };
+        format!("{token}{certificate}")
     }
 }

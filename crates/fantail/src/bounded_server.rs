@@ -1,10 +1,11 @@
-//! An HTTP listener of the control thread with a bound on its connections.
+//! An HTTP listener of the control loop with a bound on its connections.
 //!
 //! It waits on a place, then on the listener; each connection is a task of its own. At the bound it waits until a
 //! connection ends, and the others wait in the kernel's backlog.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +21,9 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::listening_socket::ListeningSocket;
+use crate::plain_http::{self, Beginning, beginning_of, is_handshake};
 use crate::problem::Answer;
-use crate::tls::TlsServer;
+use crate::tls::{FailedHandshakes, HANDSHAKE_DEADLINE, TlsServer};
 
 /// The shortest time between two log lines that say that there is no room.
 const FULL_LOG_INTERVAL: Duration = Duration::from_mins(1);
@@ -29,11 +31,17 @@ const FULL_LOG_INTERVAL: Duration = Duration::from_mins(1);
 /// The wait after accepting failed, without which the loop would spin.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// The handshakes of a listener, and the account of those that fail.
+pub(crate) struct Handshaking {
+    pub(crate) tls: Arc<TlsServer>,
+    pub(crate) failed: FailedHandshakes,
+}
+
 /// A listener and its bounds.
 pub(crate) struct BoundedServer {
     pub(crate) listener: ListeningSocket,
     /// Connections begin with a handshake.
-    pub(crate) tls: Option<Arc<TlsServer>>,
+    pub(crate) handshaking: Option<Arc<Handshaking>>,
     /// Connections that are served at a time.
     pub(crate) connections_max: usize,
     /// The longest life of a connection, if it has an end.
@@ -48,7 +56,7 @@ impl BoundedServer {
     where
         F: Future<Output = Answer> + Send + 'static,
     {
-        let Self { listener, tls, connections_max, connection_deadline, http, told_when_full } = self;
+        let Self { listener, handshaking, connections_max, connection_deadline, http, told_when_full } = self;
         let room = Arc::new(Semaphore::new(connections_max));
         let mut told_full: Option<Instant> = None;
         loop {
@@ -60,7 +68,8 @@ impl BoundedServer {
             match listener.accept().await {
                 Ok((socket, peer)) => {
                     let answer = answer.clone();
-                    let connection = begin(http.clone(), tls.clone(), socket, move |request| answer(request, peer));
+                    let connection =
+                        begin(http.clone(), handshaking.clone(), socket, peer, move |request| answer(request, peer));
                     tokio::spawn(async move {
                         match connection_deadline {
                             Some(deadline) => drop(timeout(deadline, connection).await),
@@ -70,7 +79,7 @@ impl BoundedServer {
                     });
                 }
                 Err(error) => {
-                    warn!(%error, "cannot accept on a listener of the control thread");
+                    warn!(%error, "cannot accept on a listener of the control loop");
                     sleep(PAUSE).await;
                 }
             }
@@ -80,22 +89,33 @@ impl BoundedServer {
 
 async fn begin<F>(
     http: http1::Builder,
-    tls: Option<Arc<TlsServer>>,
+    handshaking: Option<Arc<Handshaking>>,
     socket: TcpStream,
+    peer: SocketAddr,
     answer: impl Fn(Request<Incoming>) -> F,
 ) where
     F: Future<Output = Answer>,
 {
     // An answer is small and nothing follows it: do not wait for more.
     let _ = socket.set_nodelay(true);
-    let Some(tls) = tls else { return serve(http, socket, answer).await };
-    match tls.shake_hands(socket).await {
-        Ok((stream, _)) => serve(http, stream, answer).await,
-        Err(error) => debug!(%error, "a TLS handshake with the internal listener failed"),
+    let Some(handshaking) = handshaking else { return serve(http, socket, peer, answer).await };
+    let Handshaking { tls, failed } = &*handshaking;
+    match timeout(HANDSHAKE_DEADLINE, beginning_of(&socket)).await {
+        Ok(Ok(Beginning::Handshake)) => match tls.shake_hands(socket).await {
+            Ok((stream, _)) => serve(http, stream, peer, answer).await,
+            Err(error) => failed.add(peer, &error),
+        },
+        Ok(Ok(Beginning::PlainHttp)) => {
+            failed.add_plain_http(peer);
+            plain_http::refuse(http, socket).await;
+        }
+        Ok(Ok(Beginning::Nothing) | Err(_)) | Err(_) => {
+            debug!(%peer, "a connection to an encrypted port ended before its handshake began");
+        }
     }
 }
 
-async fn serve<F, S>(http: http1::Builder, socket: S, answer: impl Fn(Request<Incoming>) -> F)
+async fn serve<F, S>(http: http1::Builder, socket: S, peer: SocketAddr, answer: impl Fn(Request<Incoming>) -> F)
 where
     F: Future<Output = Answer>,
     S: AsyncRead + AsyncWrite + Unpin,
@@ -104,7 +124,12 @@ where
         let answer = answer(request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    if let Err(error) = http.serve_connection(TokioIo::new(socket), service).await {
-        debug!(%error, "a connection to the control thread ended");
+    let mut connection = http.serve_connection(TokioIo::new(socket), service);
+    if let Err(error) = Pin::new(&mut connection).await {
+        if is_handshake(&connection.into_parts().read_buf) {
+            debug!(%peer, "a TLS handshake was sent to a port for plain HTTP; is internal_tls_cert missing");
+        } else {
+            debug!(%peer, %error, "a connection to the control loop ended");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The broker that the operator chose, if there is one: from the words of the settings to those of the feed.
 
-use fantail_config::{Config, Secret};
-use fantail_feed::{NatsReach, NatsSettings, NatsSettingsError, RedisSettings};
+use fantail_config::{Config, NatsEvents, Secret};
+use fantail_feed::{NatsEventForm, NatsReach, NatsSettings, NatsSettingsError, RedisSettings};
 use fantail_wire::Lanes;
 
 use crate::redis_settings::redis_settings;
@@ -65,6 +65,10 @@ pub(crate) fn nats_settings(config: &Config) -> Result<Option<NatsSettings>, Nat
         tls_key: nats.nats_tls_key,
     };
     let mut settings = NatsSettings::new(reach, nats.nats_stream)?;
+    settings.form = match nats.nats_events {
+        NatsEvents::Fantail => NatsEventForm::Fantail,
+        NatsEvents::OwnCloud => NatsEventForm::OwnCloud,
+    };
     settings.event_bytes_max = config.limits.event_bytes_max;
     settings.log_events_max = config.logs.log_events_max;
     Ok(Some(settings))

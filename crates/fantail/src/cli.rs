@@ -4,6 +4,7 @@
 //! in one text.
 
 mod broker_flags;
+mod config;
 mod health;
 mod nats;
 mod overview;
@@ -69,9 +70,13 @@ pub(crate) fn parse(
 ) -> Result<Task, Refusal> {
     let args: Vec<OsString> = args.skip(1).collect();
     // Its settings are read in a way of their own, which finds every fault and not the first alone.
-    if args.first().is_some_and(|task| task == serve::NAME) {
-        let variables: Vec<_> = variables.collect();
-        return serve::read(&args[1..], &variables);
+    match args.first().and_then(|task| task.to_str()) {
+        Some(serve::NAME) => return serve::read(&args[1..], &variables.collect::<Vec<_>>()),
+        Some(serve::NAME_IN_OWNCLOUD) => return serve::read_in_owncloud(&args[1..], &variables.collect::<Vec<_>>()),
+        Some(config::NAME) if args.get(1).is_some_and(|what| what == config::SHOW) => {
+            return config::show(&args[2..], &variables.collect::<Vec<_>>());
+        }
+        _ => {}
     }
     let matches = match overview::command().try_get_matches_from(iter::once(overview::NAME.into()).chain(args)) {
         Ok(matches) => matches,
@@ -95,6 +100,7 @@ pub(crate) fn parse(
             let read = token::read(matches, &variables.collect::<Vec<_>>()).map_err(|faults| lines(&faults))?;
             Ok(Task::Token(Box::new(read)))
         }
+        Some((overview::VERSION, _)) => Ok(Task::Print(overview::command().render_version())),
         _ => Ok(Task::Print(overview::command().render_help().to_string())),
     }
 }

@@ -39,6 +39,7 @@ use crate::access::Answers;
 use crate::handshakes::Handshakes;
 use crate::http2;
 use crate::place::Place;
+use crate::plain_http::{self, Beginning, beginning_of, is_handshake};
 use crate::problem::Answer;
 use crate::proxy_header;
 use crate::public::{Accepted, Client, Decision, PublicSettings};
@@ -47,7 +48,7 @@ use crate::request_log::RequestLine;
 use crate::reserve::{come_back_later, turn_away};
 use crate::response_head::{HeadForm, shed, stream_head};
 use crate::stream_places::{self, StreamPlaces};
-use crate::tls::{self, Halves, RecordEdges};
+use crate::tls::{self, Halves, RecordEdges, Shaken, TlsServer};
 use crate::unflushed::Unflushed;
 
 /// Header fields of a request; hyper answers 431 to more.
@@ -145,35 +146,52 @@ pub(crate) async fn serve(
         }
         return serve_on(socket, peer, place, context).await;
     };
-    let deadline = context.settings.request_deadline;
-    let handshake = async {
-        // A connection that says nothing takes no place from those that do.
-        timeout(deadline, socket.readable()).await??;
-        // A place in the reserve is for one answer, of HTTP/1.
-        context.handshakes.run(&tls, socket, !place.is_in_reserve(), deadline).await
-    };
-    let stream = tokio::select! {
-        stream = handshake => stream,
+    // A place in the reserve is for one answer, of HTTP/1.
+    let may_speak_http2 = !place.is_in_reserve();
+    let shaken = tokio::select! {
+        shaken = shake_hands(&tls, socket, peer.address, may_speak_http2, &context) => shaken,
         () = drain_begins(context.draining.clone()) => return,
     };
-    match stream {
-        Ok((stream, certificate)) => {
-            peer.certificate = certificate;
-            if !tls::speaks_http2(&stream) {
-                return serve_on(stream, peer, place, context).await;
-            }
-            let halves = tokio::select! {
-                halves = timeout(deadline, tls::take_both_halves(stream)) => halves.map_err(io::Error::from).flatten(),
-                () = drain_begins(context.draining.clone()) => return,
-            };
-            match halves {
-                Ok(Halves { socket, sealer, opener, text }) => {
-                    http2::serve(socket, Some((sealer, opener)), text, peer, place, context);
-                }
-                Err(error) => debug!(%error, "a connection cannot speak HTTP/2"),
-            }
+    let Some((stream, certificate)) = shaken else { return };
+    peer.certificate = certificate;
+    if !tls::speaks_http2(&stream) {
+        return serve_on(stream, peer, place, context).await;
+    }
+    let halves = tokio::select! {
+        halves = timeout(context.settings.request_deadline, tls::take_both_halves(stream)) => {
+            halves.map_err(io::Error::from).flatten()
         }
-        Err(error) => debug!(%error, "a TLS handshake failed"),
+        () = drain_begins(context.draining.clone()) => return,
+    };
+    match halves {
+        Ok(Halves { socket, sealer, unsealer, text }) => {
+            http2::serve(socket, Some((sealer, unsealer)), text, peer, place, context);
+        }
+        Err(error) => debug!(%error, "a connection cannot speak HTTP/2"),
+    }
+}
+
+/// The connection behind its handshake. Plain HTTP is answered here, and has none.
+async fn shake_hands(
+    tls: &TlsServer,
+    socket: TcpStream,
+    peer: SocketAddr,
+    may_speak_http2: bool,
+    context: &ShardContext,
+) -> Option<Shaken> {
+    let deadline = context.settings.request_deadline;
+    // A connection that says nothing takes no place from those that do.
+    match timeout(deadline, beginning_of(&socket)).await {
+        Ok(Ok(Beginning::Handshake)) => context.handshakes.run(tls, socket, peer, may_speak_http2, deadline).await,
+        Ok(Ok(Beginning::PlainHttp)) => {
+            context.handshakes.add_plain_http(peer);
+            plain_http::refuse(http(&context.settings, false), socket).await;
+            None
+        }
+        Ok(Ok(Beginning::Nothing) | Err(_)) | Err(_) => {
+            debug!(%peer, "a connection to an encrypted port ended before its handshake began");
+            None
+        }
     }
 }
 
@@ -196,25 +214,33 @@ async fn serve_on<S: Transport>(socket: S, peer: Peer, place: Place, context: Rc
             Pin::new(&mut connection).graceful_shutdown();
         }
         if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
-            if let Err(error) = end {
-                debug!(%error, "a connection ended before it became a stream");
-            }
-            return Poll::Ready(None);
+            return Poll::Ready(end.map(|()| None));
         }
         // While hyper's buffer holds an earlier answer the socket stays. hyper goes on writing, and its waiting for
         // room wakes this task again.
         if flushed.get()
             && let Some(noted) = note.take()
         {
-            return Poll::Ready(Some(noted));
+            return Poll::Ready(Ok(Some(noted)));
         }
         Poll::Pending
     });
-    if let Some(noted) = accepted.await {
-        let stream = connection.into_parts().io.into_inner().into_inner();
-        match stream.take_apart(context.settings.tls_stream_state).await {
-            Ok((socket, sealer)) => hand_over(socket, sealer, &peer, noted, place.into_inner(), &context),
-            Err(error) => debug!(%error, "a connection cannot become a stream"),
+    match accepted.await {
+        Ok(None) => {}
+        Ok(Some(noted)) => {
+            let stream = connection.into_parts().io.into_inner().into_inner();
+            match stream.take_apart(context.settings.tls_stream_state).await {
+                Ok((socket, sealer)) => hand_over(socket, sealer, &peer, noted, place.into_inner(), &context),
+                Err(error) => debug!(%error, "a connection cannot become a stream"),
+            }
+        }
+        Err(error) => {
+            let peer = peer.address;
+            if is_handshake(&connection.into_parts().read_buf) {
+                debug!(%peer, "a TLS handshake was sent to a port for plain HTTP; does the client mean tls_listen");
+            } else {
+                debug!(%peer, %error, "a connection ended before it became a stream");
+            }
         }
     }
 }

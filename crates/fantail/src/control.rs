@@ -1,4 +1,4 @@
-//! The control thread: the feed, the hub's one publisher, the internal listener, and the signals.
+//! The control loop: the feed, the hub's one publisher, the internal listener, and the signals.
 //!
 //! It waits on the feed's sockets, the shards' interest, its sweep, internal requests and signals. Everything that
 //! changes a log happens on this thread.
@@ -34,7 +34,7 @@ use crate::running_node::RunningNode;
 use crate::shard_thread::{self, HostedShard, ShardHandle};
 use crate::supervisor::Supervisor;
 
-/// The parts of the control thread.
+/// The parts of the control loop.
 pub(crate) struct Control {
     pub(crate) config: Config,
     pub(crate) hub: Arc<Hub>,
@@ -52,14 +52,14 @@ pub(crate) struct Control {
     pub(crate) listeners: ControlListeners,
 }
 
-/// The listeners of the control thread, and the addresses of the shards'.
+/// The listeners of the control loop, and the addresses of the shards'.
 pub(crate) struct ControlListeners {
     /// The addresses of the shards.
     pub(crate) public: Vec<Served>,
     pub(crate) internal: (BoundSocket, ListenAddress),
     pub(crate) internal_connections_max: usize,
     pub(crate) health: Option<(BoundSocket, ListenAddress)>,
-    /// They go away with the control thread.
+    /// They go away with the control loop.
     pub(crate) socket_files: Vec<SocketFile>,
 }
 
@@ -88,7 +88,6 @@ impl Control {
             health: health_listener,
             socket_files: _socket_files,
         } = self.listeners;
-        let is_open = self.access.is_open();
         let feed_line = FeedLine::of(self.broker.as_ref());
         let commands: Vec<_> = self.shards.iter().map(|shard| shard.commands.clone()).collect();
         let (brings_events, feed_state) = watch::channel(false);
@@ -111,7 +110,7 @@ impl Control {
         tokio::spawn(memory::watch(Arc::clone(&node), config.logs.logs_bytes_max));
         tokio::spawn(revocations::keep_keys(Arc::clone(&node)));
         let (draining, draining_out) = watch::channel(false);
-        let health = Arc::new(Health::new(Arc::clone(&node), draining_out));
+        let health = Arc::new(Health::new(Arc::clone(&node), draining_out, &config));
         let files = Arc::new(self.files);
         files.tell_expiry();
         hangup::read_again(Arc::clone(&node), Arc::clone(&files), Arc::clone(&supervisor))?;
@@ -127,11 +126,10 @@ impl Control {
             health_served = Some(Served { address, is_tls: false });
         }
         Banner {
-            is_open,
+            config: &config,
             shards: self.shards.len(),
             feed: &feed_line,
             public: &public,
-            path: &config.public.path,
             internal: internal_served,
             health: health_served,
         }

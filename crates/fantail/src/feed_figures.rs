@@ -1,6 +1,6 @@
 //! The feed's counts, on their way into the metrics.
 //!
-//! The feed keeps its own counts and knows no metrics. The control thread is the only writer of the hub's counters. It
+//! The feed keeps its own counts and knows no metrics. The control loop is the only writer of the hub's counters. It
 //! brings them up to date at each scrape; in between nobody could see a difference.
 
 use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ pub(crate) struct FeedFigures {
 }
 
 impl FeedFigures {
-    /// Adds what the feed has counted since the last call. For the control thread.
+    /// Adds what the feed has counted since the last call. For the control loop.
     pub(crate) fn bring_up_to_date(&self, feed: &FeedCounters, hub: &HubCounters) {
         let rejected = |reason| hub.events_rejected.of(reason);
         let figures = [

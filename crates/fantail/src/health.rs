@@ -1,12 +1,13 @@
 //! Liveness, readiness and metrics, for monitoring that changes nothing.
 //!
 //! The internal listener answers this beside its other routes, and the health listener answers nothing else. No answer
-//! holds a secret or a name that a client or a publisher chose.
+//! holds a secret or a name that a client or a publisher chose. With a token there are the settings as well.
 
 use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fantail_config::Config;
 use fantail_feed::FeedState;
 use fantail_telemetry::TextFormat;
 use http::header::ACCEPT;
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::bounded_server::BoundedServer;
 use crate::feed_figures::FeedFigures;
+use crate::health_guard::HealthGuard;
 use crate::json_answer::{json_answer, typed_answer};
 use crate::listening_socket::ListeningSocket;
 use crate::problem::{Answer, Problem};
@@ -34,6 +36,7 @@ pub(crate) struct Health {
     node: Arc<RunningNode>,
     feed_figures: FeedFigures,
     draining: watch::Receiver<bool>,
+    guard: HealthGuard,
 }
 
 /// Answers health on a listener of its own, for ever. A request needs no particular `Host`: nothing can be changed
@@ -44,7 +47,7 @@ pub(crate) async fn run(listener: ListeningSocket, health: Arc<Health>) {
     http.half_close(true).keep_alive(false);
     let server = BoundedServer {
         listener,
-        tls: None,
+        handshaking: None,
         connections_max: CONNECTIONS_MAX,
         connection_deadline: Some(CONNECTION_DEADLINE),
         http,
@@ -64,14 +67,15 @@ pub(crate) async fn run(listener: ListeningSocket, health: Arc<Health>) {
 
 impl Health {
     /// The health of this node; `draining` becomes true when it is about to end.
-    pub(crate) fn new(node: Arc<RunningNode>, draining: watch::Receiver<bool>) -> Self {
-        Self { node, feed_figures: FeedFigures::default(), draining }
+    pub(crate) fn new(node: Arc<RunningNode>, draining: watch::Receiver<bool>, config: &Config) -> Self {
+        Self { node, feed_figures: FeedFigures::default(), draining, guard: HealthGuard::new(config) }
     }
 
     /// The answer to a request of the path `/{name}`, if it is about health.
     pub(crate) fn find<B>(&self, name: &str, request: &Request<B>) -> Option<Result<Answer, Problem>> {
         let show: fn(&Self, &HeaderMap) -> Answer = match name {
-            "livez" => |_, _| json_answer(StatusCode::OK, &json!({ "status": "ok" })),
+            // The second name is that of older probes.
+            "livez" | "healthz" => |_, _| json_answer(StatusCode::OK, &json!({ "status": "ok" })),
             "readyz" => |health, _| health.ready(),
             "metrics" => Self::show_metrics,
             _ => return None,
@@ -81,6 +85,11 @@ impl Health {
 
     fn answer<B>(&self, request: &Request<B>) -> Result<Answer, Problem> {
         let name = request.uri().path().strip_prefix('/').unwrap_or_default();
+        match name {
+            "metrics" => self.guard.check(request.headers())?,
+            "config" => return self.guard.config(request),
+            _ => {}
+        }
         let unknown = || Err(Problem::not_found("there are /livez, /readyz and /metrics"));
         self.find(name, request).unwrap_or_else(unknown)
     }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use fantail_shard::{
-    Http2Connection, Http2Request, Http2Stream, Requests, SubscribeOn, TlsOpener, TlsSealer, WholeAnswer,
+    Http2Connection, Http2Request, Http2Stream, Requests, SubscribeOn, TlsSealer, TlsUnsealer, WholeAnswer,
 };
 use http::header::CONTENT_LENGTH;
 use http::{Method, Request};
@@ -34,7 +34,7 @@ struct PeersRequests {
 /// Gives a connection to the shard, with the text that was read of it. Nothing happens if it has no place: those in the reserve speak HTTP/1.
 pub(crate) fn serve(
     socket: std::net::TcpStream,
-    tls: Option<(TlsSealer, TlsOpener)>,
+    tls: Option<(TlsSealer, TlsUnsealer)>,
     text: Vec<u8>,
     peer: Peer,
     place: Place,

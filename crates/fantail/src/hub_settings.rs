@@ -31,6 +31,7 @@ pub(crate) fn hub_settings(config: &Config, broker: Option<&Broker>) -> anyhow::
         expects_unnumbered: with_rules(rules, config.streams.plain_events_expected, |rule| rule.plain_events_expected),
         unknown_id_replay_max: config.streams.unknown_id_replay_max,
         control_events: config.streams.control_events,
+        bare_blocks: config.streams.bare_blocks,
         logs_bytes_max: config.logs.logs_bytes_max,
         event_bytes_max: config.limits.event_bytes_max,
         channels_max: config.limits.channels_max,
@@ -63,6 +64,7 @@ pub(crate) fn shard_settings(config: &Config) -> ShardSettings {
             },
             request_deadline: config.limits.request_deadline,
         },
+        bare_blocks: streams.bare_blocks,
     }
 }
 

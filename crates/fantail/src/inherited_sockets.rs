@@ -3,23 +3,41 @@
 //! A listener of the settings takes the sockets of its own address, and binds one if there is none. So a socket unit adds no
 //! setting: it repeats an address of the settings, and a socket of any other address is a fault.
 
+use std::fmt;
 use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use anyhow::{Context, bail};
 use fantail_config::ListenAddress;
 use listenfd::ListenFd;
 
 use crate::listening_socket::BoundSocket;
+
+/// The socket unit and the settings do not fit one another. Starting again would not help.
+#[derive(Debug)]
+pub(crate) struct SocketUnitFault(String);
+
+impl fmt::Display for SocketUnitFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SocketUnitFault {}
+
+impl SocketUnitFault {
+    pub(crate) fn new(told: impl Into<String>) -> Self {
+        Self(told.into())
+    }
+}
 
 /// The sockets that no listener has taken yet, each with its address.
 pub(crate) struct InheritedSockets(Vec<(ListenAddress, BoundSocket)>);
 
 impl InheritedSockets {
     /// Takes them from the process's environment. Belongs before the first thread, since the variables are removed.
-    pub(crate) fn take() -> anyhow::Result<Self> {
+    pub(crate) fn take() -> Result<Self, SocketUnitFault> {
         let mut passed = ListenFd::from_env();
         let sockets = (0..passed.len()).map(|index| {
             // A socket that is no TCP socket is left at its place.
@@ -29,7 +47,12 @@ impl InheritedSockets {
             };
             address_of(socket.expect("each index is asked for once"))
         });
-        Ok(Self(sockets.collect::<io::Result<_>>().context("cannot use a socket that systemd passed (LISTEN_FDS)")?))
+        sockets.collect::<io::Result<_>>().map(Self).map_err(|error| {
+            let told = "cannot use a socket that systemd passed (LISTEN_FDS)";
+            let remedy =
+                "write each line of the socket unit as ListenStream=, with an address and a port or with a path";
+            SocketUnitFault(format!("{told}: {error}; {remedy}"))
+        })
     }
 
     /// Takes all sockets that are bound to this address.
@@ -38,11 +61,11 @@ impl InheritedSockets {
     }
 
     /// Clients of a socket that nobody serves would wait for ever.
-    pub(crate) fn none_is_left(&self) -> anyhow::Result<()> {
-        if let Some((address, _)) = self.0.first() {
-            bail!("systemd passed a socket of {address}, and no listener of the settings has that address");
-        }
-        Ok(())
+    pub(crate) fn none_is_left(&self) -> Result<(), SocketUnitFault> {
+        let Some((address, _)) = self.0.first() else { return Ok(()) };
+        let told = format!("systemd passed a socket of {address}, and no listener of the settings has that address");
+        let remedy = "write it into listen, tls_listen, internal_listen or health_listen, or take its line out of the socket unit";
+        Err(SocketUnitFault(format!("{told}; {remedy}")))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The internal listener's routes: publish, inspect, end. They run on the control thread.
+//! The internal listener's routes: publish, inspect, end. They run in the control loop.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::bounded_server::BoundedServer;
+use crate::bounded_server::{BoundedServer, Handshaking};
 use crate::health::{Health, only_read};
 use crate::hosted_shard;
 use crate::internal_access::{InternalAccess, RequestRights};
@@ -35,7 +35,8 @@ use crate::request_log::RequestLine;
 use crate::response_head::with_headers;
 use crate::revocations::Revocation;
 use crate::running_node::RunningNode;
-use crate::tls::TlsServer;
+use crate::settings_json::settings_json;
+use crate::tls::{FailedHandshakes, TlsServer};
 use crate::web_page::{refuse_other_names, refuse_pages};
 
 /// Items of a listing, unless the query says otherwise, and the most that the query may ask for.
@@ -74,9 +75,16 @@ pub(crate) async fn run(listener: ListeningSocket, tls: Option<Arc<TlsServer>>, 
         .half_close(true)
         .header_read_timeout(internal.limits.request_deadline.max(IDLE_MIN))
         .max_buf_size(internal.limits.head_bytes_max.max(8 * 1024) * 2);
+    let handshaking = tls.map(|tls| {
+        let metrics = Arc::clone(&internal.node.metrics);
+        let failed = FailedHandshakes::new("internal", move |failure| {
+            metrics.hub().tls_handshakes_failed.add(failure, 1);
+        });
+        Arc::new(Handshaking { tls, failed })
+    });
     let server = BoundedServer {
         listener,
-        tls,
+        handshaking,
         connections_max: internal.connections_max,
         connection_deadline: None,
         http,
@@ -107,7 +115,7 @@ impl Internal {
             publish_rate: publish_rate(config.limits.publish_rate_max),
             started: Instant::now(),
             connections_max,
-            effective: effective_json(config),
+            effective: settings_json(config),
         }
     }
 
@@ -371,14 +379,6 @@ fn listing(query: &str) -> Result<(String, usize), Problem> {
         }
     }
     Ok((prefix, max))
-}
-
-fn effective_json(config: &Config) -> Value {
-    let settings = config.effective().into_iter().map(|setting| {
-        let source = format!("{:?}", setting.source).to_lowercase();
-        (setting.key.to_owned(), json!({ "value": setting.value, "source": source }))
-    });
-    Value::Object(settings.collect())
 }
 
 fn channel_json(summary: &fantail_hub::ChannelSummary) -> Value {

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail};
 use fantail_config::{Config, Internal, ListenAddress};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::inherited_sockets::InheritedSockets;
+use crate::inherited_sockets::{InheritedSockets, SocketUnitFault};
 use crate::listening_socket::{BoundSocket, SocketFile, StagedSocket, bind_unix};
 
 /// Connections that the kernel completes and holds; it cuts the number to `net.core.somaxconn`.
@@ -118,10 +118,13 @@ impl Binding<'_> {
         Ok((sockets, ListenAddress::Ip(address)))
     }
 
-    /// Binds a listener of the control thread, which no other process shares.
+    /// Binds a listener of the control loop, which no other process shares.
     fn bind_control(&mut self, address: &ListenAddress) -> anyhow::Result<(BoundSocket, ListenAddress)> {
         let mut inherited = self.inherited.bound_to(address);
-        ensure!(inherited.len() <= 1, "systemd passed several sockets, and one thread serves this address");
+        if inherited.len() > 1 {
+            let told = "systemd passed several sockets, and one thread serves this address";
+            bail!(SocketUnitFault::new(format!("{told}; leave one ListenStream= line for it in the socket unit")));
+        }
         if let Some(socket) = inherited.pop() {
             return Ok((socket, address.clone()));
         }
@@ -166,7 +169,10 @@ fn bind(address: SocketAddr, shared: bool, is_ipv6_alone: bool) -> std::io::Resu
 /// hold connections that nobody accepts.
 fn share_out(sockets: &[BoundSocket], workers: usize, send_buffer_bytes: usize) -> anyhow::Result<Vec<BoundSocket>> {
     let count = sockets.len();
-    ensure!(count <= workers, "systemd passed {count} sockets, which is more than workers ({workers})");
+    if count > workers {
+        let told = format!("systemd passed {count} sockets of one address, which is more than workers ({workers})");
+        bail!(SocketUnitFault::new(format!("{told}; raise workers, or leave so many ListenStream= lines for it")));
+    }
     for socket in sockets {
         match socket {
             BoundSocket::Ip(socket) => configure(&SockRef::from(socket), send_buffer_bytes)?,
@@ -217,7 +223,10 @@ mod tests {
         let shared = share_out(&inherited, 3, 65_536).unwrap();
         assert_eq!(shared.iter().map(address).collect::<Vec<_>>(), [first, second, first]);
         let told = share_out(&inherited, 1, 65_536).err().unwrap().to_string();
-        assert_eq!(told, "systemd passed 2 sockets, which is more than workers (1)");
+        assert!(
+            told.starts_with("systemd passed 2 sockets of one address, which is more than workers (1); "),
+            "{told}"
+        );
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod handshakes;
 mod hangup;
 mod health;
 mod health_command;
+mod health_guard;
 mod hosted_shard;
 mod http2;
 mod http_client;
@@ -36,6 +37,7 @@ mod listening_socket;
 mod memory;
 mod new_connections;
 mod place;
+mod plain_http;
 mod problem;
 mod proxy_header;
 mod public;
@@ -49,6 +51,7 @@ mod reserve;
 mod response_head;
 mod revocations;
 mod running_node;
+mod settings_json;
 mod shard_thread;
 mod stream_places;
 mod subscribe_command;
@@ -64,10 +67,15 @@ use std::process::ExitCode;
 
 use fantail_telemetry::logging::{self, Format};
 
+use self::inherited_sockets::SocketUnitFault;
+
 /// One thread allocates a frame and the thread that wrote it last frees it: mimalloc keeps that cheap on many cores. On
 /// one core it is no better than the C library's allocator, and no worse.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The status of a process that was given settings with which it cannot run.
+const SETTINGS_FAULT: u8 = 2;
 
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os(), std::env::vars_os()) {
@@ -86,7 +94,7 @@ fn main() -> ExitCode {
         }
         Err(refusal) => {
             refusal.tell();
-            ExitCode::from(2)
+            ExitCode::from(SETTINGS_FAULT)
         }
     }
 }
@@ -96,7 +104,8 @@ fn report(result: anyhow::Result<()>, format: Format) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             logging::write_last(format, &format!("fantail: {error:#}"));
-            ExitCode::FAILURE
+            // A supervisor must not start this again (RestartPreventExitStatus= of systemd).
+            if error.is::<SocketUnitFault>() { ExitCode::from(SETTINGS_FAULT) } else { ExitCode::FAILURE }
         }
     }
 }

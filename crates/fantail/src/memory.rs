@@ -1,6 +1,6 @@
 //! The memory of the process, and what gives way when it is short.
 //!
-//! The control thread looks once a second. Short: no new streams, and logs keep half as much. Scarce: streams whose sockets take
+//! The control loop looks once a second. Short: no new streams, and logs keep half as much. Scarce: streams whose sockets take
 //! nothing are ended, since each may pin frames that no log holds any more. Neither ever takes anything from a stream that
 //! keeps up.
 

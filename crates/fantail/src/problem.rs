@@ -132,6 +132,7 @@ impl From<PublishError> for Problem {
         match error {
             PublishError::Encode(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail).of("data"),
             PublishError::TooManyChannels { .. } | PublishError::Lane(_) => Self::field("channels", detail),
+            PublishError::Form(_) => Self::new(StatusCode::BAD_REQUEST, detail),
             PublishError::Unavailable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail),
         }
     }

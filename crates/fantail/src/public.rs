@@ -229,7 +229,8 @@ fn cors_policy(config: &Config) -> anyhow::Result<CorsPolicy> {
     let cors = &config.cors;
     let policy = CorsPolicy::parse(&cors.cors_origin).map_err(|errors| anyhow::anyhow!("{}", errors[0]))?;
     let policy = if cors.cors_credentials { policy.with_credentials() } else { policy };
-    Ok(config.access.token_header.iter().fold(policy, |policy, name| policy.with_request_header(name)))
+    let headers = config.access.token_header.iter().chain(&cors.cors_headers);
+    Ok(headers.fold(policy, |policy, name| policy.with_request_header(name)))
 }
 
 /// A `POST` is meant for another port.

@@ -1,4 +1,4 @@
-//! The running node, as the routes and tasks of the control thread see it and act on it.
+//! The running node, as the routes and tasks of the control loop see it and act on it.
 
 use std::sync::Arc;
 

@@ -23,7 +23,7 @@ use crate::refusals::Refusals;
 use crate::reserve::Reserve;
 use crate::tls::TlsServer;
 
-/// Requests of the control thread that may wait for a shard.
+/// Requests of the control loop that may wait for a shard.
 const COMMANDS_MAX: usize = 16;
 
 /// Tasks that run on the thread of the control loop before the shard that shares it gets its turn, and before the sockets are looked
@@ -54,7 +54,7 @@ pub(crate) struct ShardSocket {
     pub(crate) tls: Option<Arc<TlsServer>>,
 }
 
-/// The control thread's side of a shard.
+/// The control loop's side of a shard.
 pub(crate) struct ShardHandle {
     pub(crate) commands: mpsc::Sender<ShardCommand>,
     /// Set to true to stop accepting.

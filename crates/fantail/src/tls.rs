@@ -6,6 +6,7 @@
 mod certificates;
 mod clients;
 mod connection;
+mod failure;
 mod files;
 mod record_edges;
 mod tickets;
@@ -36,13 +37,14 @@ use tracing::{info, warn};
 use self::certificates::Certificates;
 use self::clients::ClientRule;
 pub(crate) use self::connection::{Halves, speaks_http2, take_apart, take_both_halves};
+pub(crate) use self::failure::FailedHandshakes;
 use self::files::{Files, FilesRead, Places};
 pub(crate) use self::record_edges::RecordEdges;
 use self::tickets::TicketKeys;
 use crate::access::unix_second;
 
 /// How long a handshake may take from the client's first byte, if the request deadline is not shorter.
-const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// An encrypted listener's part of TLS: the rules of its files, and its handshakes.
 pub(crate) struct TlsServer {

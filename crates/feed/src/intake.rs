@@ -4,7 +4,7 @@ use fantail_wire::{ChannelName, EncodeError, Event, EventId, FeedState, GapReaso
 
 use crate::Receipt;
 
-/// The way down: what a feed tells its node. Called on the control thread only, under the intake's own lock.
+/// The way down: what a feed tells its node. Called by the control loop only, under the intake's own lock.
 ///
 /// A feed may call it from within `follow` and `publish`. So nothing here calls the feed, and the holder of the
 /// intake's lock must not either: that would wait for itself.

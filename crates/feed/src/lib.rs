@@ -32,6 +32,6 @@ pub use feed::Feed;
 pub use files::FileError;
 pub use intake::{Intake, Placement, Recalled};
 pub use memory::MemoryFeed;
-pub use nats::{NatsFeed, NatsPublisher, NatsReach, NatsSettings, NatsSettingsError};
+pub use nats::{NatsEventForm, NatsFeed, NatsPublisher, NatsReach, NatsSettings, NatsSettingsError};
 pub use publish::{CHANNELS_PER_EVENT_MAX, PublishError, Receipt};
 pub use redis::{LogRetention, RedisFeed, RedisPublisher, RedisReach, RedisSettings, SettingsError};

@@ -8,10 +8,13 @@
 mod arrivals;
 mod delivery;
 mod event_form;
+mod form;
 mod incoming;
 mod link;
+mod owncloud_form;
 mod plain_follows;
 mod publish_connection;
+mod publish_link;
 mod publisher;
 mod settings;
 mod stream;
@@ -24,6 +27,7 @@ use fantail_wire::{ChannelName, EventId, Publication};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
+pub use form::NatsEventForm;
 pub use publisher::NatsPublisher;
 pub use settings::{NatsReach, NatsSettings, NatsSettingsError};
 

@@ -1,6 +1,6 @@
 //! The turn of a task of a client's library: how much it reads before other tasks of its thread run.
 //!
-//! Such a task reads on while there is something, and tokio lets it read 128 times in one turn. What it brings is then worked
+//! Such a task reads on while there is something, and tokio lets it read 128 times in one turn. All that it brings is then worked
 //! through at once, while everything else on the thread waits. With 16 KiB for each read and 200 bytes for each event that is
 //! 10,000 events. So whoever takes the events spends the turn's budget: the next read then waits for the next turn.
 
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_one_step_brings_is_taken_before_the_next_step() {
+    async fn messages_of_one_step_are_taken_before_the_next_step() {
         assert_eq!(most_waiting(true).await, 1);
         assert!(most_waiting(false).await > 100, "tokio lets a task make 128 steps");
     }

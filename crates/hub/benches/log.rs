@@ -33,7 +33,7 @@ impl FullLog {
         Self { hub, publisher, join, publication }
     }
 
-    /// Like the control thread.
+    /// Like the control loop.
     fn publish(&mut self) -> Position {
         self.publisher.publish(&self.publication).unwrap();
         self.hub.watermark(Lane::default()).position

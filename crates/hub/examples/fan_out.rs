@@ -2,7 +2,7 @@
 //!
 //!     cargo run -p fantail-hub --example fan_out
 //!
-//! The control thread publishes; a shard is told by its mailbox and reads the log above its cursor.
+//! The control loop publishes; a shard is told by its mailbox and reads the log above its cursor.
 #![allow(clippy::unwrap_used, reason = "the inputs are constants")]
 
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(crate) fn text_for_a_subscriber() -> String {
     let join = hub.join(&orders, 0, 0, None).unwrap();
     let cursor = hub.watermark(Lane::default()).position;
 
-    // The control thread: one frame, for both channels.
+    // The control loop: one frame, for both channels.
     publisher.publish(&Publication::new([orders, news], Event::text("paid\nshipped"))).unwrap();
 
     // The shard again, in the order that keeps it from missing an event: clear the mark, then the watermark, then the log.

@@ -71,7 +71,7 @@ pub(crate) struct ChannelState {
     pub(crate) wish_posted: bool,
     /// Set once somebody has asked for what the channel got before.
     pub(crate) recall: Option<Box<RecallState>>,
-    /// The control thread watches the channel for the end of its linger time.
+    /// The control loop watches the channel for the end of its linger time.
     pub(crate) lingering: bool,
     /// When the last shard left, or the channel was made, in milliseconds since the Unix epoch.
     pub(crate) idle_since_ms: u64,

@@ -1,6 +1,6 @@
 //! How a hub is set up, and what that means for one channel.
 
-use fantail_wire::{ChannelName, ChannelPattern, Lane, Lanes};
+use fantail_wire::{BareBlocks, ChannelName, ChannelPattern, Lane, Lanes};
 
 use crate::{LogLimits, NumberedBy};
 
@@ -38,6 +38,8 @@ pub struct HubSettings {
     pub unknown_id_replay_max: usize,
     /// Whether gaps are told with an event, or move the client's id in silence.
     pub control_events: bool,
+    /// How a gap ends that moves the id in silence.
+    pub bare_blocks: BareBlocks,
     /// Bytes of all logs together.
     pub logs_bytes_max: usize,
     /// The largest encoded event, in bytes of text.
@@ -64,6 +66,7 @@ impl HubSettings {
             expects_unnumbered: Vec::new(),
             unknown_id_replay_max: 100,
             control_events: true,
+            bare_blocks: BareBlocks::Closed,
             logs_bytes_max: usize::MAX,
             event_bytes_max: usize::MAX,
             channels_max: usize::MAX,

@@ -1,7 +1,7 @@
 //! The shards' wishes on their way up: a desired state, not a queue of requests.
 //!
 //! A shard that joins or leaves a channel changes the channel's set of marks and posts the channel here, once until
-//! the control thread looks; the control thread then compares what is wanted with what is followed. A hundred thousand
+//! the control loop looks; the control loop then compares what is wanted with what is followed. A hundred thousand
 //! streams leaving at once are as many posts as there are channels.
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub struct Interest {
     bell: Notify,
 }
 
-/// A task of the control thread for a channel.
+/// A task of the control loop for a channel.
 #[derive(Debug)]
 pub enum Wish {
     /// Ask the feed for it.
@@ -70,7 +70,7 @@ impl Interest {
         }
     }
 
-    /// Wakes the control thread.
+    /// Wakes the control loop.
     pub(crate) fn ring(&self) {
         self.bell.notify_one();
     }

@@ -1,6 +1,6 @@
 //! Channels, their logs, their order, and the shards that want them.
 //!
-//! The hub is where the control thread and the shards meet. The control thread owns the one [`Publisher`]: it alone
+//! The hub is where the control loop and the shards meet. The control loop owns the one [`Publisher`]: it alone
 //! appends, evicts, confirms and forgets. Shards [join](Hub::join) channels, read logs by cursor and are told by a
 //! [`Mailbox`] which channels have something new. There is no IO here, no runtime, and no queue of events: what waits
 //! for a slow reader waits in the log.

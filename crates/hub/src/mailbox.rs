@@ -1,8 +1,8 @@
-//! How a shard learns that channels have something new: the only path from the control thread to the shards.
+//! How a shard learns that channels have something new: the only path from the control loop to the shards.
 //!
-//! A mark is set by the control thread after the watermark has moved, and cleared by its shard before it reads the
-//! watermark. Both are read-modify-write operations on the same flag: either the control thread's comes second and sees
-//! the flag clear, so the mark is posted anew; or the shard's comes second, reads the control thread's write, and with
+//! A mark is set by the control loop after the watermark has moved, and cleared by its shard before it reads the
+//! watermark. Both are read-modify-write operations on the same flag: either the control loop's comes second and sees
+//! the flag clear, so the mark is posted anew; or the shard's comes second, reads the control loop's write, and with
 //! it everything that happened before, the moved watermark included. Nothing is lost, and marks coalesce while a shard
 //! is behind.
 

@@ -125,7 +125,7 @@ impl Numbering {
         newest.watermark = to;
     }
 
-    /// The next place that needs no number of the feed's. Only the control thread may take it.
+    /// The next place that needs no number of the feed's. Only the control loop may take it.
     pub(crate) fn next(&self, now_ms: u64) -> Watermark {
         let Watermark { position, at_ms } = self.watermark();
         let position = match self.terms {

@@ -1,4 +1,4 @@
-//! The control thread's side of the hub: the only one that appends, evicts, confirms, deletes and forgets.
+//! The control loop's side of the hub: the only one that appends, evicts, confirms, deletes and forgets.
 //!
 //! Each part of it is a struct of its own: [`LogBudget`](log_budget::LogBudget) changes logs and keeps their sums,
 //! [`MarkPoster`](mark_poster::MarkPoster) tells shards, [`Appender`] leads an entry into logs and to shards, and
@@ -26,7 +26,7 @@ mod recall_answer;
 #[cfg(test)]
 mod tests;
 
-/// There is one, on the control thread: it cannot be cloned or shared.
+/// There is one, in the control loop: it cannot be cloned or shared.
 #[derive(Debug)]
 pub struct Publisher {
     hub: Arc<Hub>,

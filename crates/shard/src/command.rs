@@ -1,4 +1,4 @@
-//! The control thread's requests to a shard.
+//! The control loop's requests to a shard.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

@@ -24,7 +24,7 @@ use crate::side_table::SideTable;
 use crate::slab::Slab;
 use crate::streams::{Carrier, Key};
 use crate::tick::Tick;
-use crate::tls_record::{TlsOpener, TlsSealer};
+use crate::tls_record::{TlsSealer, TlsUnsealer};
 
 mod connection;
 mod reading;
@@ -50,7 +50,7 @@ pub struct Http2Connection {
     /// Non-blocking, and out of every other poll.
     pub socket: std::net::TcpStream,
     /// Both halves of its TLS connection.
-    pub tls: Option<(TlsSealer, TlsOpener)>,
+    pub tls: Option<(TlsSealer, TlsUnsealer)>,
     /// The text that was read of it already.
     pub text: Vec<u8>,
     /// The right to hold the socket.

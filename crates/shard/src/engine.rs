@@ -117,7 +117,7 @@ impl Engine {
         })
     }
 
-    /// Takes what the control thread has posted. Each mark is cleared before anything of its channel is read.
+    /// Takes what the control loop has posted. Each mark is cleared before anything of its channel is read.
     pub(crate) fn take_marks(&mut self) {
         let hub = Arc::clone(self.streams.hub());
         let mailbox = hub.mailbox(self.streams.shard());
@@ -157,7 +157,7 @@ impl Engine {
         }
     }
 
-    /// The control thread asks for something.
+    /// The control loop asks for something.
     pub(crate) fn command(&mut self, command: ShardCommand) {
         self.streams.clock.begin_turn();
         match command {

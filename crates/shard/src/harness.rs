@@ -9,8 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fantail_http2::Bounds;
 use fantail_hub::{Hub, HubSettings, LogLimits, NumberedBy, Publisher, Resume};
-use fantail_wire::SlowPolicy;
-use fantail_wire::{ChannelName, ChannelPattern, Event, Framing, Publication, Term};
+use fantail_wire::{BareBlocks, ChannelName, ChannelPattern, Event, Framing, Publication, SlowPolicy, Term};
 use mio::Poll;
 
 use crate::admission::Admission;
@@ -20,7 +19,7 @@ use crate::shard::{Http2Settings, ShardSettings};
 use crate::slice::Slice;
 use crate::slow_policies::SlowPolicies;
 use crate::streams::{Key, Sealer, StreamRight, Subscribe, SubscribeOn};
-use crate::tls_record::{TlsOpener, TlsSealer};
+use crate::tls_record::{TlsSealer, TlsUnsealer};
 
 /// Bounds of HTTP/2 connections.
 pub(crate) const HTTP2: Http2Settings = Http2Settings {
@@ -28,7 +27,7 @@ pub(crate) const HTTP2: Http2Settings = Http2Settings {
     request_deadline: Duration::from_mins(1),
 };
 
-/// An engine, the control thread's side of its hub, and the clients' side of its sockets.
+/// An engine, the control loop's side of its hub, and the clients' side of its sockets.
 pub(crate) struct Harness {
     pub(crate) engine: Engine,
     pub(crate) publisher: Publisher,
@@ -56,6 +55,7 @@ impl Harness {
             slow_policies: SlowPolicies::new([slow_policy; 2]),
             control_events: true,
             http2: HTTP2,
+            bare_blocks: BareBlocks::Closed,
         };
         let poll = Poll::new().expect("a poll");
         let registry = poll.registry().try_clone().expect("its registry");
@@ -95,7 +95,7 @@ impl Harness {
     /// Opens an HTTP/2 connection; its key, and the client's side of it.
     pub(crate) fn open_connection(
         &mut self,
-        tls: Option<(TlsSealer, TlsOpener)>,
+        tls: Option<(TlsSealer, TlsUnsealer)>,
         requests: Rc<dyn Requests>,
     ) -> (ConnectionKey, TcpStream) {
         let (socket, client) = self.sockets();

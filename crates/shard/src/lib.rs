@@ -51,4 +51,4 @@ pub use streams::{
     KeptInput, KeptTls, Revoked, RightHolder, Sealer, Shed, StreamRight, Subscribe, SubscribeOn, WholeAnswer,
 };
 pub use tls_record::kernel::kernel_seals;
-pub use tls_record::{TlsCipher, TlsOpener, TlsSealer, TlsVersion};
+pub use tls_record::{TlsCipher, TlsSealer, TlsUnsealer, TlsVersion};

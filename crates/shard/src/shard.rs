@@ -9,7 +9,7 @@ use std::time::Duration;
 use fantail_http2::Bounds;
 use fantail_hub::Hub;
 use fantail_telemetry::{CloseReason, ShardCounters};
-use fantail_wire::{Closing, Frame, closing_frame};
+use fantail_wire::{BareBlocks, Closing, Frame, closing_frame};
 use mio::{Events, Poll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -46,6 +46,8 @@ pub struct ShardSettings {
     pub slow_policies: SlowPolicies,
     /// Whether streams are told of their end with an event, or only when to come back.
     pub control_events: bool,
+    /// How the opening, keepalives and hints end, which carry no data.
+    pub bare_blocks: BareBlocks,
     /// The bounds on HTTP/2 connections.
     pub http2: Http2Settings,
 }
@@ -105,7 +107,7 @@ impl ShardSettings {
             Closing::Refused | Closing::TooManyChannels => self.retry_when_full(),
             _ => self.retry_jittered(),
         };
-        Some(closing_frame(self.control_events.then_some(closing), retry_ms))
+        Some(closing_frame(self.control_events.then_some(closing), retry_ms, self.bare_blocks))
     }
 }
 
@@ -167,7 +169,7 @@ impl Shard {
         let settings = engine.streams.settings();
         let is_full = matches!(reason, Closing::Overloaded | Closing::TooManyStreams);
         let retry_ms = if is_full { settings.retry_when_full() } else { settings.retry_jittered() };
-        (closing_frame(settings.control_events.then_some(reason), retry_ms), retry_ms)
+        (closing_frame(settings.control_events.then_some(reason), retry_ms, settings.bare_blocks), retry_ms)
     }
 
     /// Lets the requests of HTTP/2 connections be decided, while nothing is borrowed.
@@ -253,6 +255,7 @@ mod tests {
             slow_policies: SlowPolicies::new([SlowPolicy::Disconnect]),
             control_events,
             http2: crate::harness::HTTP2,
+            bare_blocks: BareBlocks::Closed,
         };
         let frame = settings.last_words(reason)?;
         Some(String::from_utf8(frame.bytes(Framing::CloseDelimited).to_vec()).expect("text"))

@@ -144,7 +144,7 @@ impl Sweep {
 }
 
 fn keep_alive(streams: &mut Streams, key: Key, framing: Framing) {
-    if streams.write_between(key, &Bytes::from_static(keepalive(framing))) {
+    if streams.write_between(key, &Bytes::from_static(keepalive(framing, streams.settings().bare_blocks))) {
         streams.counters().keepalives.add(1);
     }
 }

@@ -16,10 +16,12 @@ use bytes::Bytes;
 use zeroize::Zeroize;
 
 pub(crate) mod kernel;
-mod opener;
+#[cfg(test)]
+pub(crate) mod opener;
+mod unsealer;
 
-pub use self::opener::TlsOpener;
-pub(crate) use self::opener::{Opened, Record};
+pub use self::unsealer::TlsUnsealer;
+pub(crate) use self::unsealer::{Record, Unsealed};
 
 /// The most text of one record (RFC 8446, 5.1).
 const TEXT_BYTES_MAX: usize = 1 << 14;
@@ -255,74 +257,15 @@ fn length_bytes(length: usize) -> [u8; 2] {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
+    use fastrand::Rng;
+
+    use super::opener::TlsOpener;
     use super::*;
 
     #[test]
     fn a_sealer_costs_64_bytes() {
         assert!(size_of::<Option<TlsSealer>>() <= 64, "{}", size_of::<Option<TlsSealer>>());
-    }
-
-    /// A client that knows the key: opens records in their order, and so finds every nonce that is not the next.
-    pub(crate) struct Opener {
-        sealer: TlsSealer,
-    }
-
-    impl Opener {
-        /// Whether whole records so far hold the text. Opens them from the first one each time.
-        pub(crate) fn holds(&mut self, wire: &[u8], text: &str) -> bool {
-            let (mut whole, mut left) = (0, wire);
-            while let Some((header, rest)) = left.split_at_checked(HEADER_BYTES) {
-                let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
-                let Some(rest) = rest.get(length..) else { break };
-                (whole, left) = (whole + HEADER_BYTES + length, rest);
-            }
-            let first = self.sealer.0.sequence;
-            let opened: Vec<u8> = self.open(&wire[..whole]).into_iter().flat_map(|(_, text)| text).collect();
-            self.sealer.0.sequence = first;
-            opened.windows(text.len()).any(|window| window == text.as_bytes())
-        }
-
-        pub(crate) fn open(&mut self, mut wire: &[u8]) -> Vec<(u8, Vec<u8>)> {
-            let mut opened = Vec::new();
-            while let Some((header, rest)) = wire.split_at_checked(HEADER_BYTES) {
-                let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
-                let (record, rest) = rest.split_at(length);
-                wire = rest;
-                let mut record = record.to_vec();
-                let key = self.sealer.0.key();
-                let (content, text) = match self.sealer.0.version {
-                    TlsVersion::V1_3 => {
-                        let text =
-                            key.open_in_place(self.sealer.0.nonce(), Aad::from(header), &mut record).expect("sealed");
-                        let (content, text) = text.split_last().expect("a type");
-                        (*content, text.to_vec())
-                    }
-                    TlsVersion::V1_2 => {
-                        let explicit = if self.sealer.0.cipher == TlsCipher::ChaCha20Poly1305 { 0 } else { 8 };
-                        let length = length_bytes(record.len() - explicit - TAG_BYTES);
-                        let mut bound = self.sealer.0.sequence.to_be_bytes().to_vec();
-                        bound.extend([header[0], 3, 3, length[0], length[1]]);
-                        assert_eq!(record[..explicit], self.sealer.0.nonce().as_ref()[12 - explicit..]);
-                        let text = &mut record[explicit..];
-                        (
-                            header[0],
-                            key.open_in_place(self.sealer.0.nonce(), Aad::from(bound), text).expect("sealed").to_vec(),
-                        )
-                    }
-                };
-                self.sealer.0.sequence += 1;
-                opened.push((content, text));
-            }
-            assert!(wire.is_empty());
-            opened
-        }
-    }
-
-    pub(crate) fn pair(version: TlsVersion, cipher: TlsCipher) -> (TlsSealer, Opener) {
-        let key: Vec<u8> = (0..cipher.algorithm().key_len() as u8).collect();
-        let make = || TlsSealer::new(version, cipher, &key, *b"twelve bytes", 5).expect("a key");
-        (make(), Opener { sealer: make() })
     }
 
     const FORMS: [(TlsVersion, TlsCipher); 6] = [
@@ -337,15 +280,17 @@ pub(crate) mod tests {
     #[test]
     fn sealed_frames_of_any_form_and_size_can_be_opened() {
         for (version, cipher) in FORMS {
-            let (mut sealer, mut opener) = pair(version, cipher);
+            let opener = TlsOpener::new(version, cipher, &mut Rng::with_seed(1));
+            let mut sealer = opener.sealer();
+            let (mut wire, mut sealed) = (Vec::new(), Vec::new());
             for size in [1, 100, TEXT_BYTES_MAX, TEXT_BYTES_MAX + 1, 100_000] {
                 let text = vec![7; size];
-                let opened = opener.open(&sealer.seal(&text));
-                assert_eq!(opened.len(), size.div_ceil(TEXT_BYTES_MAX));
-                assert!(opened.iter().all(|(content, _)| *content == APPLICATION_DATA));
-                assert_eq!(opened.into_iter().flat_map(|(_, text)| text).collect::<Vec<_>>(), text);
+                wire.extend_from_slice(&sealer.seal(&text));
+                sealed.extend(text.chunks(TEXT_BYTES_MAX).map(|text| (opener::APPLICATION_DATA, text.to_vec())));
             }
-            assert_eq!(opener.open(&sealer.seal_close_notify()), [(ALERT, CLOSE_NOTIFY.to_vec())]);
+            wire.extend_from_slice(&sealer.seal_close_notify());
+            sealed.push((opener::ALERT, CLOSE_NOTIFY.to_vec()));
+            assert!(opener.open(&wire) == sealed, "{version:?} {cipher:?}");
         }
     }
 
@@ -354,10 +299,11 @@ pub(crate) mod tests {
     #[test]
     fn a_write_that_is_cut_anywhere_goes_on_with_the_next_number() {
         for (version, cipher) in FORMS {
+            let opener = TlsOpener::new(version, cipher, &mut Rng::with_seed(1));
             let pieces: [&[u8]; 3] = [b"first", &[b's'; 300], b"third"];
             let whole: usize = 5 + 300 + 5;
             for room in 0..whole + 3 * 40 {
-                let (mut sealer, mut opener) = pair(version, cipher);
+                let mut sealer = opener.sealer();
                 let mut wire = Vec::new();
                 let mut left = &pieces[..];
                 let mut room = room;
@@ -376,8 +322,7 @@ pub(crate) mod tests {
                         left = &left[1..];
                     }
                 }
-                let text: Vec<u8> = opener.open(&wire).into_iter().flat_map(|(_, text)| text).collect();
-                assert_eq!(text, pieces.concat(), "{version:?} {cipher:?} {room}");
+                assert_eq!(opener.text(&wire), pieces.concat(), "{version:?} {cipher:?} {room}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The control thread's counters: events on their way in, the logs, and the feed.
+//! The control loop's counters: events on their way in, the logs, and the feed.
 
 use std::ops::Deref;
 
@@ -7,7 +7,7 @@ use fantail_wire::FeedState;
 
 use crate::counter::{ByLabel, Counter, Gauge};
 use crate::label::{Label, label};
-use crate::shard_counters::StatusClass;
+use crate::shard_counters::{HandshakeFailure, StatusClass};
 
 label! {
     /// Why an event was not taken.
@@ -48,7 +48,7 @@ label! {
     }
 }
 
-/// The control thread's counters, alone on their cache lines.
+/// The control loop's counters, alone on their cache lines.
 #[derive(Debug, Default)]
 pub struct HubCounters(CachePadded<HubFields>);
 
@@ -59,6 +59,8 @@ pub struct HubFields {
     pub connections_max: Gauge,
     /// When the first of the TLS certificates expires, in seconds since 1970; 0 without one.
     pub tls_certificate_expiry: Gauge,
+    /// TLS handshakes with the internal listener that failed, by the cause.
+    pub tls_handshakes_failed: ByLabel<HandshakeFailure, { HandshakeFailure::COUNT }>,
     /// Events refused because their publisher was too fast.
     pub publishes_refused: Counter,
     /// Bytes that the process may use; set once, at the start.

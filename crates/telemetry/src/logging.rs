@@ -1,12 +1,15 @@
 //! Log lines: where they go and in which shape.
 //!
-//! Lines go to standard error, one write each. Nothing is logged per event or per stream at the
-//! default level, so a reader of the log that stalls holds up the control thread's rare lines and
+//! Lines go to standard error or to a file, one write each. Nothing is logged per event or per stream at the
+//! default level, so a reader of the log that stalls holds up the control loop's rare lines and
 //! not the fan-out.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
 use std::panic::{self, PanicHookInfo};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 
 use tracing::Subscriber;
@@ -34,16 +37,32 @@ pub enum LoggingError {
     /// The filter cannot be read.
     #[error("the log filter cannot be read: {0}")]
     Filter(#[from] ParseError),
+    /// The file cannot be opened.
+    #[error("log_file {} cannot be opened: {error}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        error: io::Error,
+    },
     /// Somebody was here before.
     #[error("logging is already set up: {0}")]
     AlreadySet(#[from] TryInitError),
 }
 
 /// Sets logging up for the whole process, once, with a level or a filter such as
-/// `info,fantail_feed=debug`. Lines of libraries that use `log` are taken along.
-pub fn init(level: &str, format: Format) -> Result<(), LoggingError> {
+/// `info,fantail_feed=debug`. Lines of libraries that use `log` are taken along. They are appended to `file`, or go to standard
+/// error without one.
+pub fn init(level: &str, format: Format, file: Option<&Path>) -> Result<(), LoggingError> {
     let is_coloured = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    subscriber(level, format, is_coloured, io::stderr)?.try_init()?;
+    match file {
+        None => subscriber(level, format, is_coloured, io::stderr)?.try_init()?,
+        Some(path) => {
+            let file = OpenOptions::new().append(true).create(true).open(path);
+            let file = file.map_err(|error| LoggingError::File { path: path.to_owned(), error })?;
+            subscriber(level, format, false, Arc::new(file))?.try_init()?;
+        }
+    }
     if format == Format::Json {
         panic::set_hook(Box::new(log_panic));
     }
@@ -117,7 +136,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use std::io::Write;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use super::*;
     use crate::escape;
@@ -183,6 +202,6 @@ mod tests {
 
     #[test]
     fn a_bad_filter_is_refused() {
-        assert!(matches!(init("fantail=loud", Format::Text), Err(LoggingError::Filter(_))));
+        assert!(matches!(init("fantail=loud", Format::Text, None), Err(LoggingError::Filter(_))));
     }
 }

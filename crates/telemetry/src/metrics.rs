@@ -23,7 +23,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Counters for this many shards and for the control thread, all at zero.
+    /// Counters for this many shards and for the control loop, all at zero.
     pub fn new(shards: usize) -> Self {
         let shards: Vec<_> = (0..shards).map(|_| Arc::new(ShardCounters::default())).collect();
         let hub = Arc::new(HubCounters::default());
@@ -46,7 +46,7 @@ impl Metrics {
         &self.shards
     }
 
-    /// The counters of the control thread, for that thread to write.
+    /// The counters of the control loop, for its thread to write.
     pub fn hub(&self) -> Arc<HubCounters> {
         Arc::clone(&self.hub)
     }

@@ -9,7 +9,7 @@ use crate::counter::Counter;
 use crate::hub_counters::{EvictReason, HubFields, RejectReason};
 use crate::label::Label;
 use crate::process::ProcessFigures;
-use crate::shard_counters::{Bound, CloseReason, Http2Fault, ShardFields, StatusClass, TurnedAway};
+use crate::shard_counters::{Bound, CloseReason, HandshakeFailure, Http2Fault, ShardFields, StatusClass, TurnedAway};
 
 /// One metric.
 pub(crate) struct MetricRow {
@@ -34,9 +34,9 @@ pub(crate) enum Reading {
     EachShard(fn(&ShardFields) -> u64),
     /// One number per value of a label: all shards added up.
     ShardsBy(Words, fn(&ShardFields) -> &[Counter]),
-    /// One number of the control thread.
+    /// One number of the control loop.
     Hub(fn(&HubFields) -> u64),
-    /// One number of the control thread per value of a label.
+    /// One number of the control loop per value of a label.
     HubBy(Words, fn(&HubFields) -> &[Counter]),
     /// One for the current value of a label, zero for the others.
     HubState(Words, fn(&HubFields) -> usize),
@@ -56,6 +56,7 @@ const BOUNDS: Words = words::<Bound>("bound");
 const REASONS: Words = words::<CloseReason>("reason");
 const HTTP2_FAULTS: Words = words::<Http2Fault>("fault");
 const EVICT_REASONS: Words = words::<EvictReason>("reason");
+const HANDSHAKE_FAILURES: Words = words::<HandshakeFailure>("reason");
 const POLICIES: Words = words::<SlowPolicy>("policy");
 const REJECT_REASONS: Words = words::<RejectReason>("reason");
 const STATES: Words = words::<FeedState>("state");
@@ -85,7 +86,7 @@ impl MetricRow {
 }
 
 /// Every metric but the build information, which is text and has no number.
-pub(crate) static ROWS: [MetricRow; 60] = [
+pub(crate) static ROWS: [MetricRow; 62] = [
     counter(
         "fantail_connections_accepted",
         Reading::Shards(|shard| shard.connections_accepted.get()),
@@ -124,7 +125,17 @@ pub(crate) static ROWS: [MetricRow; 60] = [
     counter(
         "fantail_connections_turned_away",
         Reading::ShardsBy(TURNED_AWAY, |shard| shard.turned_away.counters()),
-        "Connections for which a full node had no room, by what became of them",
+        "Connections for which there was no room, by what became of them",
+    ),
+    counter(
+        "fantail_tls_handshakes_failed",
+        Reading::ShardsBy(HANDSHAKE_FAILURES, |shard| shard.tls_handshakes_failed.counters()),
+        "TLS handshakes with the public listener that failed, by the cause; the log names a client now and then",
+    ),
+    counter(
+        "fantail_internal_tls_handshakes_failed",
+        Reading::HubBy(HANDSHAKE_FAILURES, |hub| hub.tls_handshakes_failed.counters()),
+        "TLS handshakes with the internal listener that failed, by the cause",
     ),
     counter(
         "fantail_refused",
@@ -231,7 +242,7 @@ pub(crate) static ROWS: [MetricRow; 60] = [
     counter(
         "fantail_events_rejected",
         Reading::HubBy(REJECT_REASONS, |hub| hub.events_rejected.counters()),
-        "Messages of Redis that were refused; a publisher over HTTP is answered with a status instead",
+        "Messages of Redis or NATS that were refused; a publisher over HTTP is answered with a status instead",
     ),
     counter(
         "fantail_encodes",

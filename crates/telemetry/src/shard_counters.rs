@@ -96,6 +96,28 @@ label! {
         Silent = "silent",
         /// It was closed without an answer, since newcomers needed its place in the reserve.
         Cut = "cut",
+        /// Its TLS handshake was under way, and a newer one needed its place (`tls_handshakes_max`).
+        Handshake = "handshake",
+    }
+}
+
+label! {
+    /// Why a TLS handshake failed.
+    pub enum HandshakeFailure {
+        /// The client sent a request of HTTP in the clear, and was answered with 400.
+        PlainHttp = "plain_http",
+        /// The client began, and the handshake was not done in its time.
+        Late = "late",
+        /// The client went away in the middle.
+        Gone = "gone",
+        /// The client does not take the server's certificate, or refuses the handshake otherwise.
+        Refused = "refused",
+        /// The client has shown no certificate, or one that is not taken.
+        ClientCertificate = "client_certificate",
+        /// Client and server have no version or cipher of TLS in common.
+        NothingInCommon = "nothing_in_common",
+        /// The client sent something else than a handshake of TLS.
+        Malformed = "malformed",
     }
 }
 
@@ -143,6 +165,8 @@ pub struct ShardFields {
     pub connections_turning_away: Gauge,
     /// Connections that were in the reserve and became no stream.
     pub turned_away: ByLabel<TurnedAway, { TurnedAway::COUNT }>,
+    /// TLS handshakes that failed, by the cause.
+    pub tls_handshakes_failed: ByLabel<HandshakeFailure, { HandshakeFailure::COUNT }>,
     /// Connections and streams refused, by the bound.
     pub refused: ByLabel<Bound, { Bound::COUNT }>,
     /// Connections that did not begin with the header of the PROXY protocol, which was demanded.

@@ -38,7 +38,7 @@ fn lines_into_a_closed_pipe_stop_nobody() {
 
 fn write_lines() {
     io::stdin().read_to_end(&mut Vec::new()).unwrap();
-    logging::init("info", Format::Text).unwrap();
+    logging::init("info", Format::Text, None).unwrap();
     tracing::info!("into the void");
-    assert!(matches!(logging::init("info", Format::Json), Err(logging::LoggingError::AlreadySet(_))));
+    assert!(matches!(logging::init("info", Format::Json, None), Err(logging::LoggingError::AlreadySet(_))));
 }

@@ -47,7 +47,7 @@ fn panics_and_last_errors_are_json_lines_whatever_the_level_is() {
 }
 
 fn write_lines() {
-    logging::init("off", Format::Json).unwrap();
+    logging::init("off", Format::Json, None).unwrap();
     tracing::error!("the filter keeps this back");
     logging::write_last(Format::Json, "the disk is full\nand \"that\" is it");
     let shard = thread::Builder::new().name("shard-1".to_owned());

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::{env, fs};
 
 use fantail_telemetry::{
-    Bound, CloseReason, EvictReason, Metrics, RejectReason, StatusClass, TextFormat, TurnedAway, reference_markdown,
+    Bound, CloseReason, EvictReason, HandshakeFailure, Metrics, RejectReason, StatusClass, TextFormat, TurnedAway,
+    reference_markdown,
 };
 
 /// The value of one series, written as a scrape writes it.
@@ -39,11 +40,11 @@ fn the_names_of_all_metrics() {
         fantail_feed_connect_failures_total fantail_feed_probes_lost_total fantail_feed_recalls_total \
         fantail_feed_reconnects_total fantail_feed_repaired_events_total fantail_feed_repairs_total \
         fantail_feed_state fantail_followed_channels fantail_follows_refused_total fantail_gaps_sent_total \
-        fantail_ids_unknown_total fantail_internal_requests_total fantail_keepalives_total fantail_log_bytes fantail_log_entries \
+        fantail_ids_unknown_total fantail_internal_requests_total fantail_internal_tls_handshakes_failed_total fantail_keepalives_total fantail_log_bytes fantail_log_entries \
         fantail_outages_total fantail_overruns_total fantail_passes_total fantail_memory_level fantail_memory_max_bytes fantail_proxy_headers_missing_total fantail_publishes_refused_total fantail_recalled_total fantail_refused_total \
         fantail_requests_total \
         fantail_shard_streams_open fantail_shed_total fantail_slices_total fantail_streams_behind \
-        fantail_streams_closed_total fantail_streams_open fantail_streams_opened_total fantail_tls_certificate_expiry_timestamp_seconds fantail_unsent_bytes \
+        fantail_streams_closed_total fantail_streams_open fantail_streams_opened_total fantail_tls_certificate_expiry_timestamp_seconds fantail_tls_handshakes_failed_total fantail_unsent_bytes \
         fantail_wakes_total fantail_write_blocked_total fantail_write_calls_total process_cpu_seconds_total \
         process_max_fds process_open_fds process_resident_memory_bytes process_start_time_seconds process_threads";
     let page = Metrics::new(2).render(TextFormat::OpenMetrics);
@@ -80,6 +81,8 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
     shard.connections_open.add(102);
     shard.connections_turning_away.add(119);
     shard.turned_away.add(TurnedAway::Cut, 120);
+    shard.tls_handshakes_failed.add(HandshakeFailure::Late, 123);
+    hub.tls_handshakes_failed.add(HandshakeFailure::Refused, 226);
     shard.proxy_headers_missing.add(121);
     shard.refused.add(Bound::Memory, 122);
     hub.publishes_refused.add(223);
@@ -129,6 +132,8 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
         ("fantail_connections_open", 102),
         ("fantail_connections_turning_away", 119),
         ("fantail_connections_turned_away_total{how=\"cut\"}", 120),
+        ("fantail_tls_handshakes_failed_total{reason=\"late\"}", 123),
+        ("fantail_internal_tls_handshakes_failed_total{reason=\"refused\"}", 226),
         ("fantail_connections_max", 221),
         ("fantail_channels_max", 222),
         ("fantail_shed_total", 103),

@@ -40,12 +40,24 @@ impl Fantail {
         arguments: &[&str],
         env: &[(&str, &str)],
     ) -> Result<(ExitStatus, ProgramOutput)> {
-        let mut child = Child::spawn("fantail", &mut command(binary.as_ref(), arguments, env))?;
+        let mut child = Child::spawn("fantail", Self::command(binary, arguments).envs(env.iter().copied()))?;
         let status = child.wait(PATIENCE).await?;
         child.kill();
         // The pipes are drained at their end; looking for nothing waits for exactly that.
         let _ = child.find_in_output(PATIENCE, "the end", |_| None::<()>).await;
         Ok((status, child.output()))
+    }
+
+    /// `binary` with exactly these arguments, to be started in some other way. `FANTAIL_*` of the test's own environment is kept
+    /// out: it is meant for tests, and a setting that is none ends the start.
+    pub fn command<B: AsRef<OsStr>>(binary: B, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary);
+        let is_ours = |name: &OsString| name.to_string_lossy().starts_with("FANTAIL_");
+        for name in std::env::vars_os().map(|(name, _)| name).filter(is_ours) {
+            command.env_remove(name);
+        }
+        command.args(arguments);
+        command
     }
 
     /// The address of streams.
@@ -116,18 +128,8 @@ impl Fantail {
                 arguments.extend([option, "127.0.0.1:0"]);
             }
         }
-        Child::spawn("fantail", &mut command(binary.as_ref(), &arguments, env))
+        Child::spawn("fantail", Self::command(binary, &arguments).envs(env.iter().copied()))
     }
-}
-
-fn command(binary: &OsStr, arguments: &[&str], env: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(binary);
-    let inherited: Vec<OsString> = std::env::vars_os().map(|(name, _)| name).collect();
-    for name in inherited.iter().filter(|name| name.to_string_lossy().starts_with("FANTAIL_")) {
-        command.env_remove(name);
-    }
-    command.args(arguments).envs(env.iter().copied());
-    command
 }
 
 fn told_addresses(output: &ProgramOutput) -> Option<(SocketAddr, SocketAddr)> {

@@ -35,6 +35,11 @@ pub struct TlsTrust {
     config: Arc<ClientConfig>,
 }
 
+/// A socket that TLS can run on, of TCP or a unix one.
+pub trait Socket: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket for S {}
+
 /// A connection.
 #[derive(Debug)]
 pub(crate) enum Transport {
@@ -68,12 +73,12 @@ impl TlsTrust {
     }
 
     /// Shakes hands with a server whose certificate is for `localhost`.
-    pub async fn handshake(&self, socket: TcpStream) -> Result<TlsStream<TcpStream>> {
+    pub async fn handshake<S: Socket>(&self, socket: S) -> Result<TlsStream<S>> {
         self.handshake_with("localhost", socket).await
     }
 
     /// The same with a server of another name.
-    pub async fn handshake_with(&self, name: &str, socket: TcpStream) -> Result<TlsStream<TcpStream>> {
+    pub async fn handshake_with<S: Socket>(&self, name: &str, socket: S) -> Result<TlsStream<S>> {
         let name = ServerName::try_from(name.to_owned()).map_err(|error| Error::Protocol(error.to_string()))?;
         let handshake = async {
             let connector = TlsConnector::from(Arc::clone(&self.config));

@@ -1,8 +1,8 @@
 //! The last words to a stream that is ended on purpose: why, and when to come back.
 
-use crate::Frame;
 use crate::sse::write_field;
 use crate::words::words;
+use crate::{BareBlocks, Frame};
 
 words! {
     /// Why a stream is ended on purpose.
@@ -40,14 +40,14 @@ words! {
 
 /// A frame with the event `fantail.close` and the time after which to come back. It has no id: the client keeps the one
 /// it has, and goes on from there. Without a reason it is the time alone, which no client hands to its program.
-pub fn closing_frame(reason: Option<Closing>, retry_ms: u32) -> Frame {
+pub fn closing_frame(reason: Option<Closing>, retry_ms: u32, bare: BareBlocks) -> Frame {
     let mut text = Vec::new();
     if let Some(reason) = reason {
         write_field(&mut text, "event", "fantail.close");
         write_field(&mut text, "data", &format!(r#"{{"reason":"{reason}"}}"#));
     }
     write_field(&mut text, "retry", &retry_ms.to_string());
-    text.push(b'\n');
+    text.extend_from_slice(if reason.is_some() { "\n" } else { bare.end() }.as_bytes());
     Frame::build(text.len(), |out| out.extend_from_slice(&text))
 }
 
@@ -58,9 +58,11 @@ mod tests {
 
     #[test]
     fn the_last_words_tell_why_and_when_and_leave_the_id_alone() {
-        let told = closing_frame(Some(Closing::ChannelDeleted), 2500);
+        let told = closing_frame(Some(Closing::ChannelDeleted), 2500, BareBlocks::Joined);
         let expected = b"event: fantail.close\ndata: {\"reason\":\"channel-deleted\"}\nretry: 2500\n\n";
         assert_eq!(told.bytes(Framing::CloseDelimited), expected);
-        assert_eq!(closing_frame(None, 7).bytes(Framing::CloseDelimited), b"retry: 7\n\n");
+        let hint = |bare| closing_frame(None, 7, bare);
+        assert_eq!(hint(BareBlocks::Closed).bytes(Framing::CloseDelimited), b"retry: 7\n\n");
+        assert_eq!(hint(BareBlocks::Joined).bytes(Framing::CloseDelimited), b"retry: 7\n");
     }
 }

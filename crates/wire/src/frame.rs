@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::BareBlocks;
+
 /// How a response body is delimited, which decides the bytes of a frame that a stream gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -20,10 +22,12 @@ pub struct Frame {
 }
 
 /// A comment that keeps proxies from closing an idle stream (WHATWG HTML, 9.2.7). Safe between frames only.
-pub fn keepalive(framing: Framing) -> &'static [u8] {
-    match framing {
-        Framing::Chunked => b"3\r\n:\n\n\r\n",
-        Framing::CloseDelimited => b":\n\n",
+pub fn keepalive(framing: Framing, bare: BareBlocks) -> &'static [u8] {
+    match (framing, bare) {
+        (Framing::Chunked, BareBlocks::Closed) => b"3\r\n:\n\n\r\n",
+        (Framing::Chunked, BareBlocks::Joined) => b"2\r\n:\n\r\n",
+        (Framing::CloseDelimited, BareBlocks::Closed) => b":\n\n",
+        (Framing::CloseDelimited, BareBlocks::Joined) => b":\n",
     }
 }
 
@@ -99,9 +103,11 @@ mod tests {
 
     #[test]
     fn the_keepalive_is_the_same_comment_in_both_framings() {
-        let text = keepalive(Framing::CloseDelimited);
-        let frame = Frame::build(text.len(), |out| out.extend_from_slice(text));
-        assert_eq!(frame.bytes(Framing::Chunked), keepalive(Framing::Chunked));
+        for bare in [BareBlocks::Closed, BareBlocks::Joined] {
+            let text = keepalive(Framing::CloseDelimited, bare);
+            let frame = Frame::build(text.len(), |out| out.extend_from_slice(text));
+            assert_eq!(frame.bytes(Framing::Chunked), keepalive(Framing::Chunked, bare));
+        }
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use crate::sse::write_field;
 use crate::words::words;
-use crate::{ChannelName, EventId, Frame, Framing};
+use crate::{BareBlocks, ChannelName, EventId, Frame, Framing};
+
+const EMPTY_COMMENT: &[u8] = b":\n";
 
 words! {
     /// Why events may be missing.
@@ -47,19 +49,20 @@ pub fn gap_frame_without_id(frame: &Frame) -> Frame {
     let text = frame.bytes(Framing::CloseDelimited);
     let id_end =
         if text.starts_with(b"id: ") { text.iter().position(|&b| b == b'\n').map_or(0, |at| at + 1) } else { 0 };
-    let text = &text[id_end..];
+    // The id may be all there is.
+    let text = if id_end == text.len() { EMPTY_COMMENT } else { &text[id_end..] };
     Frame::build(text.len(), |out| out.extend_from_slice(text))
 }
 
 /// A gap for clients that cannot stand events of ours: their id moves all the same, and no event tells of it. Without an
 /// id it is a comment, so that it takes a gap's place among what is written.
-pub fn silent_gap_frame(id: Option<EventId>) -> Frame {
+pub fn silent_gap_frame(id: Option<EventId>, bare: BareBlocks) -> Frame {
     let mut text = Vec::new();
     match id {
         Some(id) => write_field(&mut text, "id", &id.to_string()),
-        None => text.extend_from_slice(b":\n"),
+        None => text.extend_from_slice(EMPTY_COMMENT),
     }
-    text.push(b'\n');
+    text.extend_from_slice(bare.end().as_bytes());
     Frame::build(text.len(), |out| out.extend_from_slice(&text))
 }
 
@@ -82,7 +85,12 @@ mod tests {
     #[test]
     fn a_silent_gap_moves_the_id_and_is_no_event() {
         let id = EventId::new(Term::from_random(0), 5, 7);
-        assert_eq!(silent_gap_frame(Some(id)).bytes(Framing::CloseDelimited), b"id: aaaaaaaaaaaa.5.7\n\n");
-        assert_eq!(silent_gap_frame(None).bytes(Framing::CloseDelimited), b":\n\n");
+        for (bare, end) in [(BareBlocks::Closed, "\n\n"), (BareBlocks::Joined, "\n")] {
+            let text = |frame: Frame| String::from_utf8(frame.bytes(Framing::CloseDelimited).to_vec()).expect("text");
+            let frame = silent_gap_frame(Some(id), bare);
+            assert!(!text(gap_frame_without_id(&frame)).is_empty());
+            assert_eq!(text(frame), format!("id: aaaaaaaaaaaa.5.7{end}"));
+            assert_eq!(text(silent_gap_frame(None, bare)), format!(":{end}"));
+        }
     }
 }

@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+mod bare_blocks;
+mod channel_escape;
 mod channel_name;
 mod channel_pattern;
 mod closing;
@@ -20,6 +22,8 @@ mod sse;
 mod terms;
 mod words;
 
+pub use bare_blocks::BareBlocks;
+pub use channel_escape::{escape_in_channel, unescape_in_channel};
 pub use channel_name::{CHANNEL_NAME_BYTES_MAX, ChannelName, ChannelNameError};
 pub use channel_pattern::{ChannelPattern, ChannelPatternError};
 pub use closing::{Closing, closing_frame};

@@ -1,4 +1,4 @@
-//! The way in from Redis: the cost of one message for Fantail's control thread and its feed, at the highest rate that a
+//! The way in from Redis: the cost of one message for Fantail's control loop and its feed, at the highest rate that a
 //! closed loop of one publisher reaches.
 
 use serde_json::json;
@@ -70,8 +70,8 @@ pub(crate) fn play(
     };
     tell("messages taken in and delivered".to_owned(), Unit::PerSecond, round.deliveries_per_second);
     for (name, cpu) in threads.iter().filter(|(_, cpu)| cpu.total_us() > 0) {
-        // The main thread has the program's name and is the control thread.
-        let label = if name == "fantail" { "control thread" } else { name };
+        // The main thread has the program's name and runs the control loop.
+        let label = if name == "fantail" { "control loop" } else { name };
         tell(format!("CPU per message, {label}"), Unit::Micros, cpu.total_us() as f64 / round.published as f64);
     }
     Ok(())

@@ -36,6 +36,8 @@ pub(crate) enum Play {
     Slow { payload: u32, events: u64 },
     /// The way in from Redis, at the highest rate.
     Redis { channels: ChannelLayout },
+    /// The way in from ownCloud's stream.
+    OwnCloud,
     /// Every event for one stream, on two servers in turn. Streams: half of the scale's, so that one process holds both
     /// sides, or a given number.
     Unicast { streams: Option<u32>, loads: &'static [UnicastLoad], against: &'static [&'static str] },
@@ -303,6 +305,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         question: "What does the way in from Redis cost per message, over many channels?",
         tls: None,
         play: Play::Redis { channels: ChannelLayout::PerStream },
+    },
+    Scenario {
+        name: "owncloud",
+        question: "What does a message of ownCloud cost a node, by the users that it is for?",
+        tls: None,
+        play: Play::OwnCloud,
     },
     Scenario {
         name: "tls-steady",

@@ -18,6 +18,8 @@ use crate::target::{PublishForm, ServerUnderTest};
 use crate::tls_options::TlsOptions;
 use crate::workload::{ChannelLayout, OpeningOptions};
 
+/// The port of NATS.
+pub(crate) const NATS_PORT: u16 = 18_270;
 /// Streams begun per second; every server but one keeps up with it.
 const CONNECT_RATE: u32 = 5_000;
 const OPEN_SECONDS: u64 = 90;
@@ -218,6 +220,16 @@ impl Server {
             &format!("redis://127.0.0.1:{port}/fantail:{{channel}}"),
         )?;
         Self::start(command, target, Port::Own).context("redis is needed here: apt-get install redis-server")
+    }
+
+    /// NATS with `JetStream`, which keeps its files in the server's folder.
+    pub(crate) fn nats() -> anyhow::Result<Self> {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "TERM", "nats-server", "--addr", "127.0.0.1", "--port", &NATS_PORT.to_string()]);
+        command.args(["--jetstream", "--store_dir", "."]);
+        let url = format!("http://127.0.0.1:{NATS_PORT}/");
+        Self::start(command, target("nats", &url, &url)?, Port::Own)
+            .context("nats is needed here: apt-get install nats-server")
     }
 
     /// A peer gets a folder of its own as its last word. Our programs take none, but log there.

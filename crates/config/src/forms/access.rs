@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use fantail_access::{ChannelTemplate, InternalRights, KeyAlgorithm};
+use fantail_access::{ChannelTemplate, InternalRights, KeyAlgorithm, RequiredClaim};
 
 use crate::form::{Form, Shape, pieces};
 
@@ -111,6 +111,27 @@ impl Form for InternalTokens {
     }
 }
 
+/// Claims that a token must have.
+pub(crate) struct RequiredClaims;
+
+impl Form for RequiredClaims {
+    type Value = Vec<RequiredClaim>;
+    const VALUE_NAME: &'static str = "CLAIM";
+    const SHAPE: Shape = Shape::List;
+
+    fn parse(&self, text: &str) -> Result<Vec<RequiredClaim>, String> {
+        pieces(text).map(|piece| RequiredClaim::parse(piece).map_err(|error| error.to_string())).collect()
+    }
+
+    fn show(&self, value: &Vec<RequiredClaim>) -> String {
+        value.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+
+    fn describe(&self) -> String {
+        "paths of claims such as `user.id`, or with a `*` at the end the beginning of one".to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     // A failed unwrap is how a test fails.
@@ -126,6 +147,8 @@ mod tests {
         for text in ["user:{sub}", "org:{org.id}:news,{sub}"] {
             assert_eq!(Templates.show(&Templates.parse(text).unwrap()), text);
         }
+        let claims = "user.id,scope.user*";
+        assert_eq!(RequiredClaims.show(&RequiredClaims.parse(claims).unwrap()), claims);
         let tokens = "/run/a=publish:a=b.*+read,/run/b=operate";
         assert_eq!(InternalTokens.show(&InternalTokens.parse(tokens).unwrap()), tokens);
     }

@@ -26,17 +26,18 @@ impl TokenPlaces {
         }
     }
 
-    /// The request's token: that of `Authorization: Bearer` if there is one, then the header's, the cookie's, the
-    /// query's. Two in one place are refused, since a proxy in between may read the other one.
+    /// The request's token: that of the header if there is one, then that of `Authorization: Bearer`, the cookie's, the
+    /// query's. Two in one place are refused, since a proxy in between may read the other one. The header comes first because
+    /// a proxy that writes it passes on what the client has shown to the proxy itself.
     pub(super) fn find<'a, B>(&self, request: &'a Request<B>, is_listed_page: bool) -> Result<Cow<'a, str>, Problem> {
         let headers = request.headers();
-        if let Some(token) = bearer(headers)? {
-            return Ok(token.into());
-        }
         if let Some(name) = &self.header
             && let Some(token) = only("header", headers.get_all(name).iter().map(|value| text(value.as_bytes())))?
         {
             return Ok(token?.trim().into());
+        }
+        if let Some(token) = bearer(headers)? {
+            return Ok(token.into());
         }
         if let Some(name) = &self.cookie
             && let Some(token) = only("cookie", cookies(headers, name))?
@@ -138,9 +139,9 @@ mod tests {
 
     #[test]
     fn the_first_place_that_has_a_token_is_the_one() {
-        let all = [("authorization", "bearer  a "), ("x-access-token", "h"), ("cookie", "x=1; session=c")];
-        assert_eq!(find("/sse?token=q", &all), Ok("a".into()));
-        assert_eq!(find("/sse?token=q", &all[1..]), Ok("h".into()));
+        let all = [("x-access-token", "h"), ("authorization", "bearer  a "), ("cookie", "x=1; session=c")];
+        assert_eq!(find("/sse?token=q", &all), Ok("h".into()));
+        assert_eq!(find("/sse?token=q", &all[1..]), Ok("a".into()));
         assert_eq!(find("/sse?token=q", &all[2..]), Ok("c".into()));
         assert_eq!(find("/sse?token=q%2B1", &[("authorization", "Basic YTpi")]), Ok("q+1".into()));
         assert_eq!(find("/sse", &[("cookie", "xsession=1; session=\"c\"")]), Ok("c".into()));

@@ -44,7 +44,7 @@ pub(super) fn command() -> Command {
 
 /// The settings that say where a node tells its health.
 fn settings() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().filter(|setting| ["config", "health_listen", "internal_listen"].contains(&setting.key))
+    SETTINGS.iter().filter(|setting| ["config", "preset", "health_listen", "internal_listen"].contains(&setting.key))
 }
 
 /// The arguments, or all of their faults.
@@ -79,8 +79,11 @@ enum Found {
 fn config(matches: &ArgMatches, variables: &[(OsString, OsString)]) -> Result<Config, Faults> {
     let mut flags = given(matches, settings());
     let mut variables = variables.to_vec();
-    let file = SETTINGS.iter().find(|setting| setting.key == "config").expect("a setting");
-    if !matches.contains_id(file.key) && !variables.iter().any(|(name, _)| *name == *file.variable()) {
+    let is_named = |key: &str| {
+        let setting = SETTINGS.iter().find(|setting| setting.key == key).expect("a setting");
+        matches.contains_id(key) || variables.iter().any(|(name, _)| *name == *setting.variable())
+    };
+    if !is_named("config") && !is_named("preset") {
         let internal: Vec<_> = SETTINGS.iter().filter(|it| it.group == "internal").map(Setting::variable).collect();
         variables.retain(|(name, _)| internal.iter().any(|variable| *name == **variable));
         flags.push("--access=open".into());

@@ -2,9 +2,11 @@
 
 use clap::Command;
 
-use super::{health, publish, serve, subscribe, token};
+use super::{config, health, publish, serve, subscribe, token};
 
 pub(super) const NAME: &str = "fantail";
+/// The task that tells the version, beside the flag.
+pub(super) const VERSION: &str = "version";
 
 /// Every line may be pasted as it stands; the addresses are the defaults.
 const QUICK_START: &str = r#"Quick start, in three terminals:
@@ -33,6 +35,8 @@ pub(super) fn command() -> Command {
         .max_term_width(100)
         .after_help(QUICK_START)
         .subcommands([serve::command(), subscribe::command(), publish::command(), health::command(), token::command()])
+        .subcommands([config::command(), serve::command_in_owncloud()])
+        .subcommand(Command::new(VERSION).about("Tell the version"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `fantail serve`: settings from flags, environment and file, checked by every part that uses them.
 
 use std::ffi::{OsStr, OsString};
+use std::iter;
 use std::path::Path;
 
 use clap::{ArgMatches, Command};
@@ -14,6 +15,8 @@ use crate::internal_access::InternalAccess;
 use crate::tls;
 
 pub(super) const NAME: &str = "serve";
+/// The name of the same task in ownCloud's own service.
+pub(super) const NAME_IN_OWNCLOUD: &str = "server";
 
 const REDIS_URL: &str = "redis_url";
 
@@ -23,9 +26,30 @@ pub(super) fn command() -> Command {
     settings.about("Hold streams and hand them their events")
 }
 
+/// The same with the settings of ownCloud's service, so that an image can take the place of its image.
+pub(super) fn command_in_owncloud() -> Command {
+    command().name(NAME_IN_OWNCLOUD).bin_name("fantail server").about("The same as serve --preset owncloud")
+}
+
 /// Reads the arguments behind the task's name.
 pub(super) fn read(args: &[OsString], variables: &[(OsString, OsString)]) -> Result<Task, Refusal> {
-    let (flags, matches) = match parse_flags_of(&command(), args) {
+    read_with(&command(), args, variables, |config| Task::Serve(Box::new(config)))
+}
+
+/// The same for ownCloud's name of the task.
+pub(super) fn read_in_owncloud(args: &[OsString], variables: &[(OsString, OsString)]) -> Result<Task, Refusal> {
+    let args: Vec<_> = iter::once("--preset=owncloud".into()).chain(args.iter().cloned()).collect();
+    read_with(&command_in_owncloud(), &args, variables, |config| Task::Serve(Box::new(config)))
+}
+
+/// Reads and checks all settings, and makes a task of them.
+pub(super) fn read_with(
+    command: &Command,
+    args: &[OsString],
+    variables: &[(OsString, OsString)],
+    task: impl FnOnce(Config) -> Task,
+) -> Result<Task, Refusal> {
+    let (flags, matches) = match parse_flags_of(command, args) {
         Parsed::Text(text) => return Ok(Task::Print(text)),
         Parsed::Run { flags, matches } => (flags, matches),
     };
@@ -38,11 +62,11 @@ pub(super) fn read(args: &[OsString], variables: &[(OsString, OsString)]) -> Res
         let tokens = InternalAccess::load(&config.internal.internal_tokens).map(drop);
         let tls = tls::check(&config.tls, &config.http2, &config.internal);
         for error in [check_key_files(&config.access), tokens, tls].into_iter().filter_map(Result::err) {
-            faults.push(Location::CommandLine, format!("{error:#}"));
+            faults.push(Location::Settings, format!("{error:#}"));
         }
     }
     match resolved {
-        Ok(config) if faults.is_empty() => Ok(Task::Serve(Box::new(config))),
+        Ok(config) if faults.is_empty() => Ok(task(config)),
         _ => Err(Refusal { text: lines(&faults), format: format_of(log_format(&flags, variables, &read_file)) }),
     }
 }
@@ -96,6 +120,6 @@ fn check_broker(config: &Config, faults: &mut Faults) {
         Err(error) => Some(error),
     };
     if let Some(error) = error {
-        faults.push(Location::CommandLine, format!("{error:#}"));
+        faults.push(Location::Settings, format!("{error:#}"));
     }
 }

@@ -152,11 +152,11 @@ fn inspect(matches: &ArgMatches, variables: &[(OsString, OsString)]) -> Result<I
     let mode = config.access.access.unwrap_or(AccessMode::Open);
     if !mode.checks_tokens() {
         let told = "checks no token with these settings; access must be token or token+origin for that";
-        faults.push(Location::CommandLine, format!("the server {told}"));
+        faults.push(Location::Settings, format!("the server {told}"));
         return Err(faults);
     }
     if let Err(error) = check_key_files(&config.access) {
-        faults.push(Location::CommandLine, format!("{error:#}"));
+        faults.push(Location::Settings, format!("{error:#}"));
         return Err(faults);
     }
     let token = text(matches, "token").filter(|token| *token != "-").map(str::to_owned);

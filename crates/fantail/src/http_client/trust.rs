@@ -152,6 +152,9 @@ fn certificate_refusal(error: &CertificateError) -> String {
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
             "shows the certificate of an authority; it needs one of a server, with CA:FALSE".to_owned()
         }
+        CertificateError::Other(other) if other.to_string().contains("UnsupportedCertVersion") => {
+            "shows a certificate of version 1 of X.509; it needs one of version 3, with extensions".to_owned()
+        }
         other => format!("shows a certificate that is not accepted: {other}"),
     }
 }

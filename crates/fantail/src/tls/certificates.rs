@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use rustls::Error;
 use rustls::client::verify_server_name;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
@@ -10,6 +11,7 @@ use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use super::failure::explain;
 use super::files::{File, Files};
 
 #[derive(Debug)]
@@ -18,8 +20,7 @@ pub(super) struct Certificates(Vec<Arc<CertifiedKey>>);
 impl Certificates {
     pub(super) fn of(files: &Files) -> anyhow::Result<Self> {
         let pairs = files.pairs.iter().map(|(certificate, key)| {
-            pair(certificate, key)
-                .with_context(|| format!("the certificate {} with the key {}", certificate.told(), key.told()))
+            pair(certificate, key).with_context(|| format!("{} with {}", certificate.told(), key.told()))
         });
         pairs.collect::<Result<_, _>>().map(Self)
     }
@@ -42,7 +43,10 @@ fn pair(certificate: &File, key: &File) -> anyhow::Result<Arc<CertifiedKey>> {
     let chain = certificate.certificates()?;
     let key = PrivateKeyDer::from_pem_slice(key.content()).context("the key is no private key in PEM form")?;
     let pair = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider());
-    Ok(Arc::new(pair.context("the key does not belong to the certificate")?))
+    pair.map(Arc::new).map_err(|error| match error {
+        Error::InconsistentKeys(_) => anyhow!("the key does not belong to the certificate"),
+        error => anyhow!("the certificate or the key cannot be used: {}", explain(&error)),
+    })
 }
 
 /// The first certificate that is made for the name that the client asks for, or else the first.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use fantail_config::TlsStreamState;
-use fantail_shard::{KeptInput, KeptTls, Sealer, TlsCipher, TlsOpener, TlsSealer, TlsVersion};
+use fantail_shard::{KeptInput, KeptTls, Sealer, TlsCipher, TlsSealer, TlsUnsealer, TlsVersion};
 use rustls::{ConnectionTrafficSecrets, ExtractedSecrets, ProtocolVersion, ServerConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -46,7 +46,7 @@ pub(crate) fn speaks_http2(stream: &TlsStream<RecordEdges>) -> bool {
 pub(crate) struct Halves {
     pub(crate) socket: std::net::TcpStream,
     pub(crate) sealer: TlsSealer,
-    pub(crate) opener: TlsOpener,
+    pub(crate) unsealer: TlsUnsealer,
     /// The text of the records that rustls has read behind the handshake.
     pub(crate) text: Vec<u8>,
 }
@@ -66,11 +66,11 @@ pub(crate) async fn take_both_halves(mut stream: TlsStream<RecordEdges>) -> io::
         }
     }
     let (socket, connection) = stream.into_inner();
-    let (sealer, opener) = dissolve(connection)?;
-    Ok(Halves { socket: socket.into_socket().into_std()?, sealer, opener, text })
+    let (sealer, unsealer) = dissolve(connection)?;
+    Ok(Halves { socket: socket.into_socket().into_std()?, sealer, unsealer, text })
 }
 
-fn dissolve(connection: ServerConnection) -> io::Result<(TlsSealer, TlsOpener)> {
+fn dissolve(connection: ServerConnection) -> io::Result<(TlsSealer, TlsUnsealer)> {
     let unknown = || io::Error::other("a version or cipher of TLS that streams do not know");
     let version = match connection.protocol_version() {
         Some(ProtocolVersion::TLSv1_3) => TlsVersion::V1_3,
@@ -79,8 +79,8 @@ fn dissolve(connection: ServerConnection) -> io::Result<(TlsSealer, TlsOpener)> 
     };
     let ExtractedSecrets { tx, rx } = connection.dangerous_extract_secrets().map_err(io::Error::other)?;
     let sealer = parts(&tx.1).and_then(|(cipher, key, iv)| TlsSealer::new(version, cipher, key, iv, tx.0));
-    let opener = parts(&rx.1).and_then(|(cipher, key, iv)| TlsOpener::new(version, cipher, key, iv, rx.0));
-    sealer.zip(opener).ok_or_else(unknown)
+    let unsealer = parts(&rx.1).and_then(|(cipher, key, iv)| TlsUnsealer::new(version, cipher, key, iv, rx.0));
+    sealer.zip(unsealer).ok_or_else(unknown)
 }
 
 fn parts(secrets: &ConnectionTrafficSecrets) -> Option<(TlsCipher, &[u8], [u8; 12])> {

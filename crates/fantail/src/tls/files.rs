@@ -17,10 +17,24 @@ const CERTBOT: (&str, &str) = ("fullchain.pem", "privkey.pem");
 const CERTIFICATE_EXTENSIONS: [&str; 2] = ["crt", "pem"];
 const KEY_EXTENSION: &str = "key";
 
+/// The settings that name the files of a listener, for messages.
+struct Names {
+    certificate: &'static str,
+    key: &'static str,
+    client_ca: &'static str,
+}
+
+const PUBLIC: Names = Names { certificate: "tls_cert", key: "tls_key", client_ca: "tls_client_ca" };
+const INTERNAL: Names =
+    Names { certificate: "internal_tls_cert", key: "internal_tls_key", client_ca: "internal_tls_client_ca" };
+const DIRECTORY: &str = "tls_directory";
+const TICKET_KEYS: &str = "tls_ticket_keys";
+
 /// The places of the files, as the settings give them.
 pub(super) struct Places {
     /// The setting that switches the listener on, for messages.
     pub(super) setting: &'static str,
+    names: Names,
     pairs: Vec<(PathBuf, PathBuf)>,
     directory: Option<PathBuf>,
     client_ca: Option<PathBuf>,
@@ -30,6 +44,7 @@ pub(super) struct Places {
 
 /// A file, and what is in it, which is wiped when it is of no more use.
 pub(super) struct File {
+    setting: &'static str,
     path: PathBuf,
     content: Zeroizing<Vec<u8>>,
 }
@@ -55,6 +70,7 @@ impl Places {
     pub(super) fn public(tls: &Tls) -> Option<Self> {
         (!tls.tls_listen.is_empty()).then(|| Self {
             setting: "tls_listen",
+            names: PUBLIC,
             pairs: tls.tls_cert.iter().cloned().zip(tls.tls_key.iter().cloned()).collect(),
             directory: tls.tls_directory.clone(),
             client_ca: tls.tls_client_ca.clone(),
@@ -66,7 +82,8 @@ impl Places {
     pub(super) fn internal(internal: &Internal) -> Option<Self> {
         let pair = internal.internal_tls_cert.clone().zip(internal.internal_tls_key.clone())?;
         Some(Self {
-            setting: "internal_tls_cert",
+            setting: INTERNAL.certificate,
+            names: INTERNAL,
             pairs: vec![pair],
             directory: None,
             client_ca: internal.internal_tls_client_ca.clone(),
@@ -78,20 +95,20 @@ impl Places {
 
 impl Files {
     pub(super) fn read(places: &Places) -> anyhow::Result<Self> {
-        let mut pairs = places.pairs.clone();
+        let names = &places.names;
+        let mut pairs = read_pairs(&places.pairs, names.certificate, names.key)?;
         if let Some(directory) = &places.directory {
-            let told = || format!("tls_directory {}", directory.display());
-            find_pairs(directory, &mut pairs).with_context(told)?;
+            let told = || format!("{DIRECTORY} {}", directory.display());
+            let mut found = Vec::new();
+            find_pairs(directory, &mut found).with_context(told)?;
+            pairs.extend(read_pairs(&found, DIRECTORY, DIRECTORY)?);
             if pairs.is_empty() {
                 bail!("{}: no certificate stands beside a key there, such as tls.crt beside tls.key", told());
             }
         }
-        let pair = |(certificate, key): (PathBuf, PathBuf)| Ok((File::read(certificate)?, File::read(key)?));
-        Ok(Self {
-            pairs: pairs.into_iter().map(pair).collect::<anyhow::Result<_>>()?,
-            client_ca: places.client_ca.clone().map(File::read).transpose()?,
-            ticket_keys: places.ticket_keys.iter().cloned().map(File::read).collect::<anyhow::Result<_>>()?,
-        })
+        let client_ca = places.client_ca.as_ref().map(|path| File::read(names.client_ca, path)).transpose()?;
+        let ticket_keys = places.ticket_keys.iter().map(|path| File::read(TICKET_KEYS, path));
+        Ok(Self { pairs, client_ca, ticket_keys: ticket_keys.collect::<anyhow::Result<_>>()? })
     }
 
     pub(super) fn digests(&self) -> FilesRead {
@@ -112,9 +129,9 @@ impl Files {
 }
 
 impl File {
-    fn read(path: PathBuf) -> anyhow::Result<Self> {
-        let content = read_file(&path).with_context(|| path.display().to_string())?;
-        Ok(Self { path, content: Zeroizing::new(content) })
+    fn read(setting: &'static str, path: &Path) -> anyhow::Result<Self> {
+        let content = read_file(path).with_context(|| format!("{setting} {}", path.display()))?;
+        Ok(Self { setting, path: path.to_owned(), content: Zeroizing::new(content) })
     }
 
     pub(super) fn content(&self) -> &[u8] {
@@ -136,10 +153,22 @@ impl File {
         Ok(certificates)
     }
 
-    /// Its name, for messages.
+    /// Its name and the setting that gives it, for messages.
     pub(super) fn told(&self) -> String {
-        self.path.display().to_string()
+        format!("{} {}", self.setting, self.path.display())
     }
+}
+
+/// Reads certificates and keys, each named by its setting.
+fn read_pairs(
+    pairs: &[(PathBuf, PathBuf)],
+    of_certificate: &'static str,
+    of_key: &'static str,
+) -> anyhow::Result<Vec<(File, File)>> {
+    let read = |(certificate, key): &(PathBuf, PathBuf)| {
+        Ok((File::read(of_certificate, certificate)?, File::read(of_key, key)?))
+    };
+    pairs.iter().map(read).collect()
 }
 
 /// Adds the pairs of a directory and of those directly in it, by the order of their names.

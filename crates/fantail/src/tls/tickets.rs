@@ -53,7 +53,7 @@ impl TicketKey {
         let content = file.content();
         if !FILE_BYTES.contains(&content.len()) {
             let (told, length) = (file.told(), content.len());
-            bail!("tls_ticket_keys: {told} has {length} bytes and not 48 to 80; make one with: openssl rand 80");
+            bail!("{told} has {length} bytes and not 48 to 80; make one with: openssl rand 80");
         }
         let (name, rest) = content.split_first_chunk().expect("the length was checked");
         let key = RandomizedNonceKey::new(&AES_256_GCM, &rest[..KEY_BYTES]).expect("a key of 32 bytes");

@@ -28,7 +28,7 @@ impl Inspect {
     /// Prints what the token says and gives. An error names the check that refuses it.
     pub(super) fn run(self) -> anyhow::Result<()> {
         // The reason why a key set cannot be had is a line of the log.
-        logging::init("warn", Format::Text)?;
+        logging::init("warn", Format::Text, None)?;
         let token = match &self.token {
             Some(token) => token.clone(),
             None => read_input().context("standard input")?,

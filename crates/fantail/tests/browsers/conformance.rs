@@ -15,7 +15,7 @@ use fantail_testkit::{Certificates, Fantail, Nginx, PATIENCE, Page, http};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::node::{connections, node, publish, publish_json};
+use crate::node::{connections, publish, publish_json, tls_node};
 
 /// The type of the last event of each channel, by which a page knows that nothing else comes.
 const LAST: &str = "conformance-last";
@@ -49,17 +49,16 @@ struct Ways {
 
 impl Ways {
     async fn start(origin: &str, certificates: &Certificates) -> (Fantail, Self) {
-        let (cert, key) =
-            (certificates.server().display().to_string(), certificates.server_key().display().to_string());
-        let flags = ["--cors-origin", origin, "--cors-credentials", "--retry", "20ms", "--tls-listen", "127.0.0.1:0"];
-        let mut node = node(&[&flags[..], &["--tls-cert", &cert, "--tls-key", &key]].concat()).await;
-        let tls = format!("ssl http2; ssl_certificate {cert}; ssl_certificate_key {key}");
+        let flags = ["--cors-origin", origin, "--cors-credentials", "--retry", "20ms"];
+        let (node, encrypted) = tls_node(certificates, &flags).await;
+        let (cert, key) = (certificates.server(), certificates.server_key());
+        let tls = format!("ssl http2; ssl_certificate {}; ssl_certificate_key {}", cert.display(), key.display());
         let upstream = node.public();
         let plain = Nginx::start_site(|port| site(&format!("listen 127.0.0.1:{port}"), upstream)).await.unwrap();
         let http2 = Nginx::start_site(|port| site(&format!("listen 127.0.0.1:{port} {tls}"), upstream)).await.unwrap();
         let origins = BTreeMap::from([
             ("direct", format!("http://{}", node.public())),
-            ("TLS", format!("https://{}", node.tls().await.unwrap())),
+            ("TLS", format!("https://{encrypted}")),
             ("nginx", format!("http://{}", plain.addr())),
             ("nginx with HTTP/2", format!("https://{}", http2.addr())),
         ]);

@@ -6,7 +6,7 @@ use fantail_testkit::{Certificates, Fantail, Nginx, PATIENCE, Page};
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::node::{ask, connections, node, publish, until};
+use crate::node::{ask, connections, publish, tls_node, until};
 
 const PAGE: &str = "<script>
 const got = [];
@@ -27,29 +27,24 @@ async fn assert_plays(node: &Fantail, page: Page, url: &str) {
 }
 
 /// A page, the certificates, and a node that serves TLS and lets the page read.
-async fn served() -> (Page, Certificates, Fantail) {
+async fn served() -> (Page, Certificates, Fantail, SocketAddr) {
     let certificates = Certificates::make().unwrap();
-    let (cert, key) = (certificates.server(), certificates.server_key());
     let page = Page::bind().await.unwrap().argument("--ignore-certificate-errors");
-    let flags =
-        ["--tls-listen", "127.0.0.1:0", "--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
-    let node = node(&[&flags[..], &["--cors-origin", &page.origin(), "--retry", "50ms"]].concat()).await;
-    (page, certificates, node)
+    let (node, address) = tls_node(&certificates, &["--cors-origin", &page.origin(), "--retry", "50ms"]).await;
+    (page, certificates, node, address)
 }
 
 #[tokio::test]
 async fn an_event_source_over_tls_comes_back_with_its_last_id_and_misses_nothing() {
-    let (page, _certificates, mut node) = served().await;
-    let url = format!("https://{}/sse/demo", node.tls().await.unwrap());
-    assert_plays(&node, page, &url).await;
+    let (page, _certificates, node, address) = served().await;
+    assert_plays(&node, page, &format!("https://{address}/sse/demo")).await;
 }
 
 /// nginx speaks HTTP/2 to the browser. To the node it speaks either version of TLS and of HTTP/1.
 #[tokio::test]
 async fn an_event_source_behind_nginx_with_tls_on_both_sides_misses_nothing() {
     for lines in ["proxy_ssl_protocols TLSv1.3;", "proxy_ssl_protocols TLSv1.2; proxy_http_version 1.1;"] {
-        let (page, certificates, mut node) = served().await;
-        let upstream = node.tls().await.unwrap();
+        let (page, certificates, node, upstream) = served().await;
         let nginx = Nginx::start_site(|port| site(port, upstream, &certificates, lines)).await.unwrap();
         assert_plays(&node, page, &format!("https://{}/sse/demo", nginx.addr())).await;
         // The browser is gone, and nginx tells the node.

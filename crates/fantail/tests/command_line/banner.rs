@@ -1,9 +1,13 @@
 //! The lines for the person who starts a node: the feed's mode, and commands that work when they are pasted.
 
-use fantail_testkit::child::Child;
-use fantail_testkit::{Fantail, PATIENCE, RedisServer};
+use std::path::Path;
 
-use crate::node::{node, subscribe, until_ready, until_state};
+use fantail_testkit::child::Child;
+use fantail_testkit::{Certificates, Fantail, PATIENCE, RedisServer};
+
+use crate::keys::{KeyDirectory, SECRET};
+use crate::node::{node, publish, subscribe, until_ready, until_state};
+use crate::running::run;
 
 /// The rest of the line that begins with this word.
 fn told(node: &Fantail, word: &str) -> Option<String> {
@@ -20,11 +24,18 @@ async fn told_node(flags: &[&str], last: &str) -> Fantail {
 }
 
 /// Runs a line as a shell does.
-async fn paste(line: &str) {
+async fn paste(line: &str) -> String {
+    paste_with(line, &[]).await
+}
+
+/// The same with these variables. Returns what it prints.
+async fn paste_with(line: &str, variables: &[(&str, &Path)]) -> String {
     let mut command = std::process::Command::new("sh");
-    let mut child = Child::spawn("a pasted line", command.args(["-c", line])).unwrap();
+    command.args(["-c", line]).envs(variables.iter().copied());
+    let mut child = Child::spawn("a pasted line", &mut command).unwrap();
     let status = child.wait(PATIENCE).await.unwrap();
     assert!(status.success(), "{line}: {:?}", child.output());
+    child.output().stdout
 }
 
 /// Each of the lines that publish reaches a stream at the address of the line that subscribes.
@@ -80,4 +91,45 @@ async fn a_node_that_everyone_can_reach_says_that_everyone_reads() {
         let log = node.output().stderr;
         assert_eq!(log.matches(warning).count(), warned, "{listen}: {log}");
     }
+}
+
+/// The words in capitals are replaced, and nothing else but for the end of the stream.
+#[tokio::test]
+async fn with_tokens_the_lines_show_where_a_token_goes_and_work_with_one() {
+    let keys = KeyDirectory::new();
+    let (publisher, shown) = ("f".repeat(32), "put your own in place of TOKEN\n");
+    let may_publish = format!("{}=publish:*", keys.file("publisher", &publisher));
+    let flags = ["--access", "token", "--token-keys", &keys.key("HS256", SECRET), "--internal-tokens", &may_publish];
+    let mut node = told_node(&flags, "publish").await;
+    node.wait_for_output(shown, PATIENCE).await.unwrap();
+
+    let line = told(&node, "publish").unwrap();
+    assert_eq!(line.matches("TOKEN").count(), 1, "{line}");
+    paste(&line.replace("TOKEN", &publisher)).await;
+
+    let key = keys.file("mint.key", SECRET);
+    let minted = run(&["token", "mint", "--key-file", &key, "--algorithm", "HS256", "--channels", "demo"]).await;
+    let line = told(&node, "subscribe").unwrap();
+    assert!(line.ends_with("/sse"), "{line}");
+    let line = line.replace("TOKEN", minted.stdout.trim());
+    assert!(paste(&format!("{line}?replay=1\\&limit=1")).await.contains("data: hello"), "{line}");
+}
+
+/// The plain listener lets nobody in, so the line is for the encrypted one.
+#[tokio::test]
+async fn with_certificates_the_line_shows_where_one_goes_and_is_for_the_encrypted_listener() {
+    let certificates = Certificates::make().unwrap();
+    let paths = [certificates.server(), certificates.server_key(), certificates.ca()];
+    let [cert, key, ca] = paths.each_ref().map(|path| path.to_str().unwrap());
+    let tls = ["--tls-listen", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key, "--tls-client-ca", ca];
+    let flags = [&["--access", "certificate", "--channel-templates", "of-{dns}"], &tls[..]].concat();
+    let mut node = told_node(&flags, "publish").await;
+    node.wait_for_output("put your own in place of CLIENT.crt, CLIENT.key\n", PATIENCE).await.unwrap();
+    publish(&node, "of-client.example", "hello").await;
+    let line = told(&node, "subscribe").unwrap();
+    assert!(line.contains(" https://127.0.0.1:"), "{line}");
+    let (client, client_key) = (certificates.client(), certificates.client_key());
+    let line = line.replace("CLIENT.crt", client.to_str().unwrap()).replace("CLIENT.key", client_key.to_str().unwrap());
+    let ca = [("CURL_CA_BUNDLE", paths[2].as_path())];
+    assert!(paste_with(&format!("{line}?replay=1\\&limit=1"), &ca).await.contains("data: hello"), "{line}");
 }

@@ -1,7 +1,9 @@
 //! `fantail health`: its status is that of the node, wherever the node tells it.
 
+use std::fs;
+
 use fantail_testkit::child::Child;
-use fantail_testkit::{PATIENCE, Signal};
+use fantail_testkit::{Certificates, PATIENCE, Signal};
 
 use crate::node::{node, until_ready};
 use crate::running::{fantail, run, status};
@@ -33,6 +35,44 @@ async fn the_status_of_the_command_is_that_of_the_node() {
     let asked = run(&["health", "--internal-listen", &internal]).await;
     assert_eq!(asked.status, Some(1));
     assert!(asked.stderr.contains(&format!("cannot connect to {internal}")), "{}", asked.stderr);
+}
+
+/// The variables or the file of the node say that its internal listener speaks TLS, and the command needs no URL.
+#[tokio::test]
+async fn the_settings_of_a_node_that_serves_tls_lead_the_command_to_it_over_tls() {
+    let certificates = Certificates::make().unwrap();
+    let paths = [certificates.server(), certificates.server_key(), certificates.ca()];
+    let [cert, key, ca] = paths.each_ref().map(|path| path.to_str().unwrap());
+    let node = node(&["--internal-tls-cert", cert, "--internal-tls-key", key, "--internal-tls-client-ca", ca]).await;
+    let internal = node.internal().to_string();
+    let settings = [
+        ("internal_listen", internal.as_str()),
+        ("internal_tls_cert", cert),
+        ("internal_tls_key", key),
+        ("internal_tls_client_ca", ca),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("fantail.toml");
+    let lines: Vec<_> = settings.iter().map(|(key, value)| format!("{key} = \"{value}\"")).collect();
+    fs::write(&file, lines.join("\n")).unwrap();
+    let (client, client_key) = (certificates.client(), certificates.client_key());
+    let shown = ["--ca", ca, "--cert", client.to_str().unwrap(), "--key", client_key.to_str().unwrap()];
+    let ask = async |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = fantail(&[&["health"], arguments].concat());
+        command.envs(variables.iter().map(|(key, value)| (format!("FANTAIL_{}", key.to_uppercase()), value)));
+        let mut child = Child::spawn("fantail health", &mut command).unwrap();
+        (status(&mut child).await, child.output().stderr)
+    };
+    let by_file = ["--config", file.to_str().unwrap()];
+    for (named, variables) in [(&[][..], &settings[..]), (&by_file[..], &[])] {
+        assert_eq!(ask(&[named, &shown].concat(), variables).await.0, Some(0), "{named:?}");
+        let (status, told) = ask(named, variables).await;
+        assert!(status == Some(1) && told.contains("no known authority has signed"), "{status:?} {told}");
+        let (status, told) = ask(&[named, &shown[..2]].concat(), variables).await;
+        assert_eq!(status, Some(1), "without a certificate there is no answer: {told}");
+    }
+    // A node without these settings would be asked in clear, and does not answer.
+    assert_eq!(ask(&[], &settings[..1]).await.0, Some(1));
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-use fantail_testkit::PATIENCE;
 use fantail_testkit::child::Child;
+use fantail_testkit::{Fantail, PATIENCE};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
@@ -19,14 +19,9 @@ pub(crate) struct FinishedCommand {
     pub(crate) stderr: String,
 }
 
-/// The program with these arguments, without the variables of the test's own environment that are meant for it.
+/// The program with these arguments.
 pub(crate) fn fantail(arguments: &[&str]) -> Command {
-    let mut command = Command::new(FANTAIL);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FANTAIL_")) {
-        command.env_remove(name);
-    }
-    command.args(arguments);
-    command
+    Fantail::command(FANTAIL, arguments)
 }
 
 /// A run whose pipes the test holds, to write, read or close; killed on drop.

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use fantail_config::SETTINGS;
-use fantail_testkit::{Fantail, PATIENCE, Signal};
+use fantail_testkit::{Certificates, Fantail, PATIENCE, Signal};
 
 use crate::node::FANTAIL;
 use crate::running::run;
@@ -40,6 +40,47 @@ async fn all_faults_of_all_layers_are_told_at_once_and_nothing_is_bound() {
     }
     assert_eq!(output.stderr.lines().count(), places.len(), "{}", output.stderr);
     assert!(output.stderr.ends_with('\n') && !output.stderr.contains("hunter2"), "{}", output.stderr);
+}
+
+/// The settings may come from a file or a variable, so the fault names the setting and blames no command line.
+#[tokio::test]
+async fn a_file_that_cannot_be_used_is_told_with_the_setting_that_names_it() {
+    let certificates = Certificates::make().unwrap();
+    let others = Certificates::make().unwrap();
+    let paths =
+        [certificates.server(), certificates.server_key(), others.server_key()].map(|path| path.display().to_string());
+    let [cert, key, other_key] = paths.each_ref().map(String::as_str);
+    let (none, empty) = ("/no/such/file", "/dev/null");
+    let tls = ["--tls-listen", "127.0.0.1:0"];
+    let pair = [&tls[..], &["--tls-cert", cert, "--tls-key", key]].concat();
+    for (flags, told) in [
+        ([&tls[..], &["--tls-cert", none, "--tls-key", key]].concat(), format!("tls_cert {none}: No such file")),
+        ([&tls[..], &["--tls-cert", cert, "--tls-key", none]].concat(), format!("tls_key {none}: No such file")),
+        (
+            [&tls[..], &["--tls-cert", cert, "--tls-key", other_key]].concat(),
+            format!("tls_cert {cert} with tls_key {other_key}: the key does not belong to the certificate"),
+        ),
+        (
+            [&tls[..], &["--tls-cert", empty, "--tls-key", key]].concat(),
+            format!("tls_cert {empty} with tls_key {key}: tls_cert {empty}: the file holds no PEM block"),
+        ),
+        ([&pair[..], &["--tls-client-ca", none]].concat(), format!("tls_client_ca {none}: No such file")),
+        (
+            [&pair[..], &["--tls-client-ca", empty]].concat(),
+            format!("tls_client_ca {empty}: the file holds no PEM block"),
+        ),
+        ([&pair[..], &["--tls-ticket-keys", empty]].concat(), format!("tls_ticket_keys {empty} has 0 bytes")),
+        ([&tls[..], &["--tls-directory", none]].concat(), format!("tls_directory {none}: No such file")),
+        (
+            vec!["--internal-tls-cert", none, "--internal-tls-key", key],
+            format!("internal_tls_cert {none}: No such file"),
+        ),
+        (vec!["--internal-tokens", "/no/such/file=read"], format!("internal_tokens: {none}: No such file")),
+    ] {
+        let outcome = run(&[&["serve"], &flags[..]].concat()).await;
+        assert_eq!(outcome.status, Some(2), "{outcome:?}");
+        assert!(outcome.stderr.starts_with(&format!("settings: {told}")), "{told}\n{}", outcome.stderr);
+    }
 }
 
 /// A URL that looks right but that the Redis client refuses must not end a start half-way.

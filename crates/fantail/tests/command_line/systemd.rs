@@ -98,10 +98,8 @@ async fn a_notify_socket_that_nobody_reads_is_a_fault_at_start() {
 /// Starts a node as a service behind a socket unit: descriptor 3 is the socket, and the variables say so.
 fn start_with_socket(socket: &TcpListener, arguments: &[&str]) -> Child {
     let script = "export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&0 </dev/null";
-    let mut command = Command::new("sh");
-    command.args(["-c", script, FANTAIL, "serve", "--internal-listen", "127.0.0.1:0"]).args(arguments);
-    // It is meant for the tests, and a setting that is none ends the start.
-    command.env_remove("FANTAIL_PROGRAM");
+    let served = ["-c", script, FANTAIL, "serve", "--internal-listen", "127.0.0.1:0"];
+    let mut command = Command::from(Fantail::command("sh", &[&served[..], arguments].concat()));
     command.stdin(OwnedFd::from(socket.try_clone().unwrap())).stdout(Stdio::null()).stderr(Stdio::piped());
     command.kill_on_drop(true).spawn().unwrap()
 }
@@ -122,13 +120,14 @@ async fn clients_of_a_socket_unit_wait_for_the_node_and_are_not_refused() {
     }
 }
 
-/// Its clients would wait for ever.
+/// Its clients would wait for ever. With status 2 systemd does not start the service over and over.
 #[tokio::test]
-async fn a_socket_that_no_setting_names_ends_the_start() {
+async fn a_socket_that_no_setting_names_ends_the_start_for_good_and_names_the_remedy() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let node = start_with_socket(&socket, &["--listen", "127.0.0.1:0"]);
     let output = timeout(PATIENCE, node.wait_with_output()).await.unwrap().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert_eq!(output.status.code(), Some(2), "{told}");
     assert!(told.contains(&format!("systemd passed a socket of {}", socket.local_addr().unwrap())), "{told}");
+    assert!(told.contains("or take its line out of the socket unit"), "{told}");
 }

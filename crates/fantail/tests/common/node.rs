@@ -4,9 +4,10 @@
 #![allow(dead_code)] // each test program uses its part of this file
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
-use fantail_testkit::{End, Event, Fantail, PATIENCE, Response, SseClient, http};
+use fantail_testkit::{Certificates, End, Event, Fantail, PATIENCE, Response, Signal, SseClient, http};
 use serde_json::Value;
 
 /// The program under test.
@@ -25,6 +26,20 @@ pub(crate) async fn node(flags: &[&str]) -> Fantail {
     }
     arguments.extend(flags);
     Fantail::start(FANTAIL, &arguments, &[]).await.unwrap()
+}
+
+/// The same with an encrypted listener, which shows the server's certificate. Returns its address too.
+pub(crate) async fn tls_node(certificates: &Certificates, flags: &[&str]) -> (Fantail, SocketAddr) {
+    tls_node_of(&certificates.server(), &certificates.server_key(), flags).await
+}
+
+/// The same with a certificate and a key in these files.
+pub(crate) async fn tls_node_of(cert: &Path, key: &Path, flags: &[&str]) -> (Fantail, SocketAddr) {
+    let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
+    let listener = ["--tls-listen", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key];
+    let mut node = node(&[&listener[..], flags].concat()).await;
+    let address = node.tls().await.unwrap();
+    (node, address)
 }
 
 /// Opens a stream, which must be accepted.
@@ -221,10 +236,18 @@ pub(crate) async fn until_open(node: &Fantail, streams: u64) {
 
 /// Waits until the node's log holds the text so many times.
 pub(crate) async fn until_said(node: &Fantail, text: &str, times: usize) {
-    let said = async {
-        while node.output().stderr.matches(text).count() < times {
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("{text}"));
+    let started = tokio::time::Instant::now();
+    while node.output().stderr.matches(text).count() < times {
+        assert!(started.elapsed() < PATIENCE, "{text:?} is not said {times} times in\n{}", node.output().stderr);
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// The log up to now. Its lines come a moment after they are written, so this waits for one that is written behind all of them.
+pub(crate) async fn whole_log(node: &Fantail) -> String {
+    const LAST: &str = "SIGHUP: keys, tokens and certificates are read again";
+    let before = node.output().stderr.matches(LAST).count();
+    node.signal(Signal::HUP).unwrap();
+    until_said(node, LAST, before + 1).await;
+    node.output().stderr
 }

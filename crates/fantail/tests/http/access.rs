@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
 use crate::keys::{KeyDirectory, SECRET, base64url, now};
-use crate::node::{connections, node, publish, read_to_close, until};
+use crate::node::{FANTAIL, connections, node, publish, read_to_close, until, until_said};
 use crate::origin::{TestOrigin, answer};
 
 const OTHER_SECRET: &str = "another-secret-of-32-bytes-abcde";
@@ -189,7 +189,7 @@ async fn a_key_that_is_replaced_ends_its_streams_and_the_new_one_opens_others() 
     // A file that is empty for a moment changes nothing.
     keys.key("HS256", "");
     node.signal(Signal::HUP).unwrap();
-    node_says(&node, "keys cannot be read again").await;
+    until_said(&node, "keys cannot be read again", 1).await;
     open(&node, "/sse", &token(json!({ "sub": "v" }))).await;
     keys.key("HS256", OTHER_SECRET);
     node.signal(Signal::HUP).unwrap();
@@ -197,15 +197,6 @@ async fn a_key_that_is_replaced_ends_its_streams_and_the_new_one_opens_others() 
     open(&node, "/sse", &signed(json!({ "sub": "u", "exp": now() + 600 }), None, OTHER_SECRET)).await;
     let bearer = format!("Bearer {}", token(json!({ "sub": "u" })));
     assert_eq!(refused(&node, "/sse", &[("Authorization", &bearer)]).await.status, 401);
-}
-
-async fn node_says(node: &Fantail, text: &str) {
-    let said = async {
-        while !node.output().stderr.contains(text) && !node.output().stdout.contains(text) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("{text}"));
 }
 
 fn jwks(keys: &[(&str, &str)]) -> String {
@@ -454,14 +445,10 @@ fn a_key_file_that_is_no_key_keeps_the_node_from_starting() {
     fs::write(&short, "short").unwrap();
     let refused = |path: &Path| {
         let key = format!("HS256:{}", path.display());
-        let command = std::process::Command::new(crate::node::FANTAIL)
-            // scripts/test has set it, for tests that look for the program.
-            .env_remove("FANTAIL_PROGRAM")
-            .args(["serve", "--access", "token", "--token-keys", &key])
-            .output()
-            .unwrap();
-        assert_eq!(command.status.code(), Some(2));
-        String::from_utf8(command.stderr).unwrap()
+        let mut command = Fantail::command(FANTAIL, &["serve", "--access", "token", "--token-keys", &key]);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
     };
     let text = refused(&short);
     assert!(text.contains("token_keys: ") && text.contains("at least 32 bytes"), "{text}");

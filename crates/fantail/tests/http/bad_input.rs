@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use fantail_testkit::{Close, End, Fantail, PATIENCE, Random, http};
 
-use crate::node::{metrics, node, publish, subscribe, until};
+use crate::node::{metrics, node, publish, subscribe, until, whole_log};
 use crate::wire::{Wire, WireAnswer};
 
 /// The bytes that an attacker wants to pass off as a request of its own.
@@ -31,7 +31,7 @@ async fn assert_unharmed(node: &Fantail) {
     let mut client = subscribe(node, "/sse/unharmed").await;
     publish(node, "unharmed", "still here").await;
     assert_eq!(client.next_event(PATIENCE).await.unwrap().data, "still here");
-    let log = node.output().stderr;
+    let log = whole_log(node).await;
     assert!(!log.contains("panicked"), "{log}");
 }
 

@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use fantail_testkit::{Fantail, PATIENCE, RedisServer, SseClient, http};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
 
-use crate::node::node;
+use crate::node::{node, until_ready, until_said};
 use crate::origin::{TestOrigin, answer};
 
 const SECRET: &str = "canary-key-file-0123456789abcdef-0123456789";
@@ -127,14 +126,6 @@ fn assert_nowhere(node: &Fantail, shown: &str, more: &[&str]) {
     }
 }
 
-async fn until_said(node: &Fantail, text: &str) {
-    let started = Instant::now();
-    while !node.output().stderr.contains(text) {
-        assert!(started.elapsed() < PATIENCE, "{text:?} is never said\n{}", node.output().stderr);
-        sleep(std::time::Duration::from_millis(5)).await;
-    }
-}
-
 /// A token whose signature and claims are secrets of their own.
 fn token() -> String {
     let claims = json!({"channels": ["a"], "sub": "u", "exp": 4_000_000_000u64, "jti": "canary-jti"});
@@ -161,7 +152,7 @@ async fn a_secret_is_nowhere_to_be_read_while_all_goes_well() {
         (service.url("/jwks?key=canary-jwks-query"), service.url("/authorize?key=canary-origin-query"));
     let places = places(&jwks, &origin, &redis);
     let node = places.start().await;
-    crate::node::until_ready(&node, true).await;
+    until_ready(&node, true).await;
     let token = token();
     let shown = ask_with_secrets(&node, &token).await + &look_everywhere(&node).await;
     // It was used in all places, else nothing would be shown by its absence.
@@ -190,8 +181,8 @@ async fn a_secret_is_nowhere_to_be_read_while_everything_is_away() {
     let node = places.start().await;
     let token = token();
     let shown = ask_with_secrets(&node, &token).await + &look_everywhere(&node).await;
-    until_said(&node, "origin_url cannot be asked").await;
-    until_said(&node, "token_jwks cannot be had").await;
-    until_said(&node, "redis").await;
+    until_said(&node, "origin_url cannot be asked", 1).await;
+    until_said(&node, "token_jwks cannot be had", 1).await;
+    until_said(&node, "redis", 1).await;
     assert_nowhere(&node, &shown, &[&token, token.rsplit('.').next().unwrap()]);
 }

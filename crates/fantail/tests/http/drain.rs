@@ -11,7 +11,7 @@ use crate::node::{ask, node, publish, read_to_close, subscribe, until, until_ope
 use crate::wire::Wire;
 
 /// Waits until the node says that it drains.
-async fn until_draining(node: &Fantail) {
+pub(crate) async fn until_draining(node: &Fantail) {
     loop {
         let ready = ask(node, "GET", "/readyz").await;
         if ready.json().unwrap()["draining"] == true {

@@ -10,7 +10,7 @@ use tokio::time::{interval, timeout};
 
 use crate::node::{
     FANTAIL, Metrics, ask, connections, metrics, node, publish, read_to_close, subscribe, until, until_closed,
-    until_open,
+    until_open, whole_log,
 };
 use crate::wire::Wire;
 
@@ -122,7 +122,7 @@ async fn at_the_descriptor_limit_nothing_spins_newcomers_are_turned_away_and_it_
     let mut next = subscribe(&node, "/sse/a").await;
     publish(&node, "a", "to the next").await;
     assert_eq!(next.next_event(PATIENCE).await.unwrap().data, "to the next");
-    let log = node.output().stderr;
+    let log = whole_log(&node).await;
     assert!(!log.contains("cannot accept"), "the kernel had to refuse: {log}");
 }
 
@@ -172,7 +172,7 @@ async fn a_publisher_that_leaks_connections_takes_no_more_places_than_the_intern
         assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, "1");
     }
     assert_eq!(descriptors(&node), at_rest + PLACES - 1);
-    assert!(node.output().stderr.contains("the internal listener is full"));
+    assert!(whole_log(&node).await.contains("the internal listener is full"));
     drop(leaked);
     assert_eq!(next.answer("GET").await.unwrap().head.status, 200, "it goes on by itself");
 }
@@ -234,7 +234,7 @@ async fn a_full_node_tells_a_browser_in_a_stream_and_others_by_their_status_when
     let ready = ask(&node, "GET", "/readyz").await;
     assert_eq!(ready.status, 503);
     assert_eq!(ready.json().unwrap()["reason"], "all 2 connections are open (connections_max)");
-    let log = node.output().stderr;
+    let log = whole_log(&node).await;
     let lines = log.matches("full: newcomers are told to come back later").count();
     assert!((1..=2).contains(&lines), "one line of each shard at most: {log}");
 }
@@ -283,7 +283,7 @@ async fn silent_newcomers_of_a_full_node_take_no_place_from_one_that_asks() {
     let counts = counts(&end);
     assert_eq!((counts[0], counts[1] + counts[2]), (10, 100), "{counts:?}");
     assert!(counts[2] > 0 && counts[1] > 0, "{counts:?}");
-    let log = node.output().stderr;
+    let log = whole_log(&node).await;
     assert_eq!(log.matches("full, and so is the reserve").count(), 1, "{log}");
 }
 
@@ -318,7 +318,7 @@ async fn a_stream_that_asks_for_a_channel_beyond_channels_max_is_refused() {
     for stream in [&mut inside, &mut newcomer] {
         assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, "to both");
     }
-    let log = node.output().stderr;
+    let log = whole_log(&node).await;
     assert!((1..=2).contains(&log.matches("this node already holds the most channels it may").count()), "{log}");
 }
 
@@ -344,7 +344,7 @@ async fn one_address_makes_no_more_channels_than_its_bound_until_some_are_forgot
     }
     assert_eq!(refused(&node, "/sse/d", ONE).await, ("too-many-channels".to_owned(), 429));
     until_closed(&node, "too_many_channels", 2).await;
-    let log = node.output().stderr;
+    let log = whole_log(&node).await;
     assert!(log.contains("address=203.0.113.9") && log.contains("the most channels that one may"), "{log}");
     let mut shared = open("/sse?channel=of1&channel=a", ONE).await;
     publish(&node, "of1", "for all").await;

@@ -30,9 +30,6 @@ mod slow_streams;
 mod streams;
 mod takeover;
 mod tls;
-mod tls_clients;
-mod tls_sessions;
-mod tls_states;
 mod unix_sockets;
 #[path = "../common/wire.rs"]
 mod wire;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::node::{
     Metrics, ask, connection_id, metrics, node, publish, read_to_close, subscribe, until, until_closed, until_open,
+    whole_log,
 };
 use crate::wire::Wire;
 
@@ -49,7 +50,7 @@ async fn one_address_has_so_many_connections_open_streams_included_and_others_ha
     assert_eq!(refused(&metrics(&node).await, "connections_per_address_max"), 1);
     let mut other = subscribe_from(&node, "127.0.0.2").await.unwrap();
     assert_eq!(other.status(), 200);
-    let log = node.output().stderr;
+    let log = whole_log(&node).await;
     assert!(log.contains("bound=\"connections_per_address_max\" address=127.0.0.1"), "{log}");
     // One that was no stream, and one that was.
     drop(silent);

@@ -2,7 +2,7 @@
 
 use fantail_testkit::{Fantail, PATIENCE, SseClient, http};
 
-use crate::node::{ask, connection_id, node, publish, read_to_close, subscribe, until_open};
+use crate::node::{ask, connection_id, node, publish, read_to_close, subscribe, until_open, whole_log};
 
 /// The lines that end with a message of this kind, without their time.
 fn lines(node: &Fantail, message: &str) -> Vec<String> {
@@ -57,7 +57,7 @@ async fn each_request_has_one_line_and_each_stream_a_second_for_its_end() {
     assert_eq!(refused.status, 404);
     let refused = line(&mut node, "a request", "status=404").await;
     assert_parts(&refused, &["path=/%1b[2J?***"]);
-    let log = node.output().stderr;
+    let log = whole_log(&node).await;
     assert!(!log.contains("hunter2"), "{log}");
 }
 
@@ -68,6 +68,6 @@ async fn at_the_usual_level_requests_and_streams_have_no_lines() {
     publish(&node, "a", "x").await;
     drop(client);
     until_open(&node, 0).await;
-    let log = node.output().stderr;
+    let log = whole_log(&node).await;
     assert!(!log.contains("a request") && !log.contains("a stream ended") && !log.contains("/sse/a"), "{log}");
 }

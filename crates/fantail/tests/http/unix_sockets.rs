@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::node::{ask, connections, node, publish, until_open};
+use crate::node::{FANTAIL, ask, connections, metrics, node, publish, until_open};
 
 /// A directory with names for sockets.
 fn names() -> (TempDir, [String; 3]) {
@@ -84,7 +84,7 @@ async fn all_interfaces_of_both_families_share_a_port() {
         assert_eq!(ask(&node, "GET", "/livez").await.status, 200);
     }
     let twice = ["serve", "--listen", "127.0.0.1:1", "--listen", "127.0.0.1:1"];
-    let (status, output) = Fantail::run_to_end(crate::node::FANTAIL, &twice, &[]).await.unwrap();
+    let (status, output) = Fantail::run_to_end(FANTAIL, &twice, &[]).await.unwrap();
     assert!(status.code() == Some(2) && output.stderr.contains("must not name an address twice"), "{}", output.stderr);
 }
 
@@ -102,15 +102,43 @@ async fn a_client_of_a_unix_socket_counts_as_this_machine_and_may_be_a_trusted_p
     assert_eq!((listed[0]["peer"].as_str(), listed[0]["forwarded"].as_str()), (None, Some("203.0.113.9")));
 }
 
+/// A header is believed from this machine alone if it is a trusted proxy, and demanded either way.
+#[tokio::test]
+async fn on_a_unix_socket_the_proxy_protocol_tells_the_client_of_a_trusted_proxy() {
+    const HEADER: &str = "PROXY TCP4 198.51.100.7 127.0.0.1 4711 8080\n";
+    let (_directory, [public, ..]) = names();
+    let flags = ["--listen", "127.0.0.1:0", "--listen", &public, "--proxy-protocol", "--trusted-proxies"];
+    let trusting = node(&[&flags[..], &["127.0.0.1"]].concat()).await;
+    let (_stream, head) = ask_unix(&path(&public), &format!("{HEADER}{SUBSCRIBE}"), "\n\n").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    until_open(&trusting, 1).await;
+    assert_eq!(connections(&trusting).await[0]["forwarded"].as_str(), Some("198.51.100.7"));
+    assert_eq!(unanswered(&path(&public), SUBSCRIBE).await, "", "the header is missing");
+    assert_eq!(metrics(&trusting).await.count("fantail_proxy_headers_missing_total"), 1);
+    drop(trusting);
+
+    let distrusting = node(&[&flags[..], &["192.0.2.1"]].concat()).await;
+    assert_eq!(unanswered(&path(&public), &format!("{HEADER}{SUBSCRIBE}")).await, "", "nobody trusts it");
+    assert_eq!(metrics(&distrusting).await.count("fantail_proxy_headers_missing_total"), 1);
+}
+
+/// Everything that comes behind the request, up to the end of the connection.
+async fn unanswered(socket: &Path, request: &str) -> String {
+    let mut connection = UnixStream::connect(socket).await.unwrap();
+    // It may be closed before all is sent.
+    let _ = connection.write_all(request.replace('\n', "\r\n").as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = timeout(PATIENCE, connection.read_to_end(&mut answer)).await.expect("it is closed");
+    String::from_utf8(answer).unwrap()
+}
+
 #[tokio::test]
 async fn publishers_and_probes_are_served_over_unix_sockets_and_the_names_go_with_the_node() {
     let (_directory, [public, internal, health]) = names();
-    let mut command = std::process::Command::new(crate::node::FANTAIL);
-    command.args(["serve", "--drain-delay", "0s", "--unix-socket-mode", "600", "--listen", &public]);
-    let command = command.args(["--internal-listen", &internal, "--health-listen", &health]);
-    // It is meant for the tests, and a setting that is none ends the start.
-    let command = command.env_remove("FANTAIL_PROGRAM");
-    let mut child = Child::spawn("fantail", command).unwrap();
+    let listeners = ["--listen", &public, "--internal-listen", &internal, "--health-listen", &health];
+    let others = ["--drain-delay", "0s", "--unix-socket-mode", "600"];
+    let mut command = Fantail::command(FANTAIL, &[&["serve"], &listeners[..], &others].concat());
+    let mut child = Child::spawn("fantail", &mut command).unwrap();
     child.find_in_output(PATIENCE, "it serves", |it| it.stdout.contains("publish    ").then_some(())).await.unwrap();
     for name in [&public, &internal, &health] {
         assert_eq!(fs::metadata(path(name)).unwrap().permissions().mode() & 0o777, 0o600);
@@ -140,7 +168,7 @@ async fn a_socket_changes_hands_only_where_that_is_meant() {
     killed.kill();
     let mut first = node(&[&flags[..], &["--listen-shared"]].concat()).await;
     let arguments = ["serve", "--internal-listen", "127.0.0.1:0", "--listen", &public];
-    let (status, output) = Fantail::run_to_end(crate::node::FANTAIL, &arguments, &[]).await.unwrap();
+    let (status, output) = Fantail::run_to_end(FANTAIL, &arguments, &[]).await.unwrap();
     assert!(!status.success() && output.stderr.contains("another process listens there"), "{}", output.stderr);
     ask_unix(&path(&public), SUBSCRIBE, "\n\n").await;
     let second = node(&[&flags[..], &["--listen-shared"]].concat()).await;

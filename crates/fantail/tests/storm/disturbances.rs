@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use fantail_testkit::proxy::Cut;
 use fantail_testkit::{
-    ChannelSet, End, Error, Fantail, FaultProxy, PATIENCE, PublisherRules, Random, ReaderHabit, ReaderRules,
-    RedisServer, TlsReaders, Trial, TrialPublisher, TrialReader, Verdict, Way, http,
+    ChannelSet, Defect, End, Error, Fantail, FaultProxy, FaultyServer, PATIENCE, PublisherRules, Random, ReaderHabit,
+    ReaderRules, RedisServer, TlsReaders, Trial, TrialPublisher, TrialReader, Verdict, Way, http,
 };
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -67,8 +67,8 @@ pub(crate) struct Storm {
     tls: Option<TlsReaders>,
     pub(crate) internal: [SocketAddr; 1],
     pub(crate) redis: Vec<SocketAddr>,
-    /// A server in front of the node spoils what streams get, so that readers find lines that are none.
-    is_spoiled: bool,
+    /// A server in front of the node breaks lines of steady readers.
+    breaks_lines: bool,
 }
 
 /// The seed that was asked for, or a new one.
@@ -90,7 +90,7 @@ impl Storm {
             tls: None,
             internal: [node.internal()],
             redis: Vec::new(),
-            is_spoiled: false,
+            breaks_lines: false,
         }
     }
 
@@ -104,9 +104,10 @@ impl Storm {
         Self { tls: Some(tls), ..self }
     }
 
-    /// Puts a server in front of the node for HTTP/1.1, which may spoil what streams get.
-    pub(crate) fn behind(self, public: SocketAddr, is_spoiled: bool) -> Self {
-        Self { public: [public], is_spoiled, ..self }
+    /// Puts a server with a defect in front of the node for HTTP/1.1.
+    pub(crate) fn behind(self, server: &FaultyServer, defect: Defect) -> Self {
+        let breaks_lines = matches!(defect, Defect::Cut | Defect::Tear);
+        Self { public: [server.addr()], breaks_lines, ..self }
     }
 
     /// Runs to its end and is judged. `broker` is the way to Redis, to be cut.
@@ -181,8 +182,7 @@ impl Storm {
 
     fn judge(&self, node: &Fantail) -> Verdict {
         let offences = self.trial.offences();
-        // The ledger finds what the server has spoiled.
-        assert!(self.is_spoiled || offences.is_empty(), "seed {}: {}", self.trial.seed(), offences.join("\n"));
+        assert!(offences.is_empty(), "seed {}: {}", self.trial.seed(), offences.join("\n"));
         let verdict = self.trial.ledger.judge();
         let resumed = self.trial.resumed.load(Ordering::Relaxed);
         let encrypted = self.trial.encrypted.load(Ordering::Relaxed);
@@ -265,6 +265,11 @@ impl ReaderRules for Storm {
 
     fn away_after(&self) -> Option<Duration> {
         None
+    }
+
+    /// The server spoils the streams of steady readers alone.
+    fn may_find_unknown_lines(&self, habit: ReaderHabit) -> bool {
+        self.breaks_lines && habit == ReaderHabit::Steady
     }
 
     fn may_end(&self, error: &Error, in_mid_block: bool) -> bool {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use fantail_testkit::child::{Child, ProgramOutput};
 use fantail_testkit::{Certificates, Fantail, PATIENCE};
 
-use node::{ask, connections, metrics, node, publish, until, until_open};
+use node::{ask, connections, metrics, publish, tls_node, until, until_open};
 
 /// A registry, or a compiler that starts cold, may be slow.
 const FETCH_PATIENCE: Duration = Duration::from_mins(5);
@@ -33,12 +33,8 @@ pub(crate) struct Served {
 impl Served {
     pub(crate) async fn start() -> Self {
         let certificates = Certificates::make().unwrap();
-        let (cert, key) = (certificates.server(), certificates.server_key());
-        let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
-        let flags = ["--tls-listen", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key, "--retry", "50ms"];
-        let mut node = node(&flags).await;
-        let port = node.tls().await.unwrap().port();
-        Self { node, certificates, port }
+        let (node, address) = tls_node(&certificates, &["--retry", "50ms"]).await;
+        Self { node, certificates, port: address.port() }
     }
 
     fn url(&self) -> String {

@@ -50,7 +50,7 @@ enum Source {
 impl<I: Intake> Arrivals<I> {
     pub(super) fn new(intake: Arc<Mutex<I>>, counters: Arc<FeedCounters>, settings: &NatsSettings) -> Self {
         let source = match settings.stream {
-            Some(_) => Source::Stream(Box::default()),
+            Some(_) => Source::Stream(Box::new(StreamLog::new(settings.form))),
             None => Source::Plain(PlainFollows::default()),
         };
         let inner = Mutex::new(Inner { source, is_connected: false, has_been_connected: false });

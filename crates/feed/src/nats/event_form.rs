@@ -8,7 +8,9 @@ use std::borrow::Cow;
 use async_nats::{HeaderMap, HeaderValue};
 use fantail_wire::{ChannelName, Event, EventError, EventFields, Publication};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use smallvec::SmallVec;
 
+use super::incoming::{Incoming, Read};
 use super::subjects;
 use crate::CHANNELS_PER_EVENT_MAX;
 use crate::counters::Refusal;
@@ -44,6 +46,10 @@ pub(super) enum UnusableError {
         subjects::SEVERAL
     )]
     Channels,
+    #[error("it is no event as ownCloud's services write it, see column {column} of its JSON")]
+    OwnCloud { column: usize },
+    #[error("a part of an event of ownCloud is no base64")]
+    Base64,
 }
 
 impl UnusableError {
@@ -51,7 +57,7 @@ impl UnusableError {
     pub(super) fn refusal(&self) -> Refusal {
         match self {
             Self::Field(EventError::DataNotUtf8 { .. }) => Refusal::NotUtf8,
-            Self::Channels => Refusal::Envelope,
+            Self::Channels | Self::OwnCloud { .. } | Self::Base64 => Refusal::Envelope,
             Self::Field(_) | Self::NotText(_) | Self::Retry => Refusal::Field,
         }
     }
@@ -83,11 +89,30 @@ pub(super) fn write(publication: &Publication) -> Outgoing {
     Outgoing { subject, headers, payload: event.data.clone().into() }
 }
 
+/// Reads a message. One for others costs a look at its subject.
+pub(super) fn read(message: &Incoming<'_>, wanted: impl Fn(&str) -> Option<ChannelName>) -> Read {
+    let names = match channel_names(message.subject, message.headers) {
+        Ok(names) => names,
+        // It names no channel, so there is none to be told.
+        Err(error) => return Read::Unusable(SmallVec::new(), error),
+    };
+    let mut channels: SmallVec<[ChannelName; 1]> = SmallVec::new();
+    for channel in names.iter().filter_map(|name| wanted(name)) {
+        if !channels.contains(&channel) {
+            channels.push(channel);
+        }
+    }
+    if channels.is_empty() {
+        return Read::Foreign;
+    }
+    match event(message.headers, message.payload) {
+        Ok(event) => Read::Event(Publication { channels, event }),
+        Err(error) => Read::Unusable(channels, error),
+    }
+}
+
 /// The names of the channels that a message is for, unchecked.
-pub(super) fn channel_names<'a>(
-    subject: &'a str,
-    headers: Option<&'a HeaderMap>,
-) -> Result<Vec<Cow<'a, str>>, UnusableError> {
+fn channel_names<'a>(subject: &'a str, headers: Option<&'a HeaderMap>) -> Result<Vec<Cow<'a, str>>, UnusableError> {
     if subject != subjects::SEVERAL {
         return Ok(subjects::name(subject).into_iter().collect());
     }
@@ -97,7 +122,7 @@ pub(super) fn channel_names<'a>(
 }
 
 /// Reads the event.
-pub(super) fn event(headers: Option<&HeaderMap>, payload: &[u8]) -> Result<Event, UnusableError> {
+fn event(headers: Option<&HeaderMap>, payload: &[u8]) -> Result<Event, UnusableError> {
     let text = Event::text_from_bytes(payload.to_vec())?;
     let Some(headers) = headers else { return Ok(text) };
     let retry_ms =

@@ -7,7 +7,8 @@ use fantail_wire::{ChannelName, Publication};
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
-use super::event_form::{self, UnusableError};
+use super::event_form::UnusableError;
+use super::form::NatsEventForm;
 
 /// Followed channels.
 pub(super) type ChannelSet = HashSet<ChannelName, RandomState>;
@@ -37,25 +38,8 @@ impl<'a> From<&'a Message> for Incoming<'a> {
 }
 
 impl Incoming<'_> {
-    /// Reads it. A message for others costs a look at its subject.
-    pub(super) fn read(&self, followed: &ChannelSet) -> Read {
-        let names = match event_form::channel_names(self.subject, self.headers) {
-            Ok(names) => names,
-            // It names no channel, so there is none to be told.
-            Err(error) => return Read::Unusable(SmallVec::new(), error),
-        };
-        let mut channels: SmallVec<[ChannelName; 1]> = SmallVec::new();
-        for channel in names.iter().filter_map(|name| followed.get(name.as_ref())) {
-            if !channels.contains(channel) {
-                channels.push(channel.clone());
-            }
-        }
-        if channels.is_empty() {
-            return Read::Foreign;
-        }
-        match event_form::event(self.headers, self.payload) {
-            Ok(event) => Read::Event(Publication { channels, event }),
-            Err(error) => Read::Unusable(channels, error),
-        }
+    /// Reads it for a node that follows these channels.
+    pub(super) fn read(&self, form: NatsEventForm, followed: &ChannelSet) -> Read {
+        form.read(self, |name| followed.get(name).cloned())
     }
 }

@@ -5,6 +5,7 @@
 use fantail_wire::ChannelName;
 
 use super::delivery::{NatsOrder, NatsOrders};
+use super::form::NatsEventForm;
 use super::incoming::{ChannelSet, Incoming, Read};
 use crate::Placement;
 
@@ -47,7 +48,7 @@ impl PlainFollows {
         if !self.is_subscribed {
             return false;
         }
-        match message.read(&self.wanted) {
+        match message.read(NatsEventForm::Fantail, &self.wanted) {
             Read::Foreign => return false,
             Read::Event(publication) => {
                 orders.push(NatsOrder::Event { publication, placement: Placement::Next, is_repaired: false });

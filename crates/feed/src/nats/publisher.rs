@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use fantail_wire::{Publication, encode};
+use fantail_wire::Publication;
 use tokio::task::JoinHandle;
 
-use super::publish_connection::{PublishLink, longest_id};
+use super::publish_link::PublishLink;
 use super::settings::NatsSettings;
-use crate::publish::check_channels;
+use crate::publish::{check_channels, check_size};
 use crate::{PublishError, Receipt};
 
 /// A connection for publishing. It is made anew if it ended between two events.
@@ -16,7 +16,6 @@ pub struct NatsPublisher {
     settings: NatsSettings,
     /// None after a try that failed.
     open: Option<OpenLink>,
-    longest_id: String,
 }
 
 /// A connection, and the task that hears its confirmations until the connection ends.
@@ -30,14 +29,14 @@ impl NatsPublisher {
     /// Connects and logs in.
     pub async fn connect(settings: NatsSettings) -> Result<Self, PublishError> {
         let open = Some(OpenLink::new(&settings).await?);
-        Ok(Self { settings, open, longest_id: longest_id() })
+        Ok(Self { settings, open })
     }
 
     /// Publishes to every node that follows one of the event's channels. Text alone for one channel goes as it is, as
     /// with any program's publish; everything else needs headers.
     pub async fn publish(&mut self, publication: &Publication) -> Result<Receipt, PublishError> {
         check_channels(publication)?;
-        encode(&publication.event, Some(&self.longest_id), self.settings.event_bytes_max)?;
+        check_size(&publication.event, self.settings.event_bytes_max)?;
         // A failure below leaves no connection behind, so that the next event does not go where this one failed.
         let open = match self.open.take() {
             Some(open) if !open.listening.is_finished() => open,

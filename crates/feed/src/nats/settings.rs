@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_nats::{ConnectOptions, ServerAddr};
 
+use super::form::NatsEventForm;
 use crate::files::{FileError, read_pem, read_text};
 use crate::shared_read::SharedRead;
 
@@ -53,6 +54,8 @@ pub struct NatsSettings {
     reading: SharedRead<Result<Secrets, FileError>>,
     /// The stream whose numbers are the events' numbers; without one events are live only.
     pub stream: Option<String>,
+    /// The form of the events. That of ownCloud needs a stream, which a node makes if there is none.
+    pub form: NatsEventForm,
     /// Bytes of one event after encoding, as on every other node: larger ones are refused to their publisher.
     pub event_bytes_max: usize,
     /// How often a probe is sent round, and how long it may take before the subscription counts as deaf. As often the
@@ -120,6 +123,7 @@ impl NatsSettings {
             reach,
             reading: SharedRead::default(),
             stream,
+            form: NatsEventForm::default(),
             event_bytes_max: 256 * 1024,
             probe_interval: Duration::from_secs(10),
             connect_deadline: Duration::from_secs(5),

@@ -6,7 +6,8 @@ use fantail_feed::{CHANNELS_PER_EVENT_MAX, NatsPublisher, PublishError, Refusal}
 use fantail_testkit::NatsServer;
 use fantail_wire::{Event, EventFields};
 
-use crate::node::{FeedNode, channel, publication, settings, text};
+use crate::feed_node::{FeedNode, channel, publication, text, whole_event};
+use crate::node::settings;
 
 #[tokio::test]
 async fn events_of_several_channels_arrive_in_the_order_in_which_nats_took_them() {
@@ -20,7 +21,7 @@ async fn events_of_several_channels_arrive_in_the_order_in_which_nats_took_them(
     node.until("a 999").await;
     let expected =
         (0..1_000).filter(|number| number % 3 < 2).map(|number| format!("{} {number}", ["a", "b..c"][number % 3]));
-    let told: Vec<_> = node.told().into_iter().filter(|line| !line.starts_with("followed")).collect();
+    let told: Vec<_> = node.lines().into_iter().filter(|line| !line.starts_with("followed")).collect();
     assert_eq!(told, expected.collect::<Vec<_>>());
     assert_eq!(node.feed.counters().ignored.load(Ordering::Relaxed), 333);
 }
@@ -30,17 +31,11 @@ async fn every_field_of_an_event_arrives_at_every_node() {
     let server = NatsServer::start().await.unwrap();
     let mut here = FeedNode::following(&server.url(), &["a"]).await;
     let mut there = FeedNode::following(&server.url(), &["a"]).await;
-    let fields = EventFields {
-        data: "l1\r\nl2\0 \u{2028}é\"\\".into(),
-        event: Some(" tick 100% é".into()),
-        id: Some("mine-1".into()),
-        retry_ms: Some(1500),
-    };
-    let publication = publication(&["a"], fields);
+    let publication = publication(&["a"], whole_event(" tick 100% é"));
     here.feed.publish(&publication).await.unwrap();
     for node in [&mut here, &mut there] {
-        node.wait_for("the event", |told| told.iter().any(|line| line.starts_with("a l1"))).await;
-        assert_eq!(node.intake.lock().events, std::slice::from_ref(&publication.event));
+        node.data(1).await;
+        assert_eq!(node.events(), [(vec!["a".into()], publication.event.clone())]);
     }
 }
 
@@ -55,7 +50,8 @@ async fn headers_of_a_foreign_publisher_are_the_fields_of_its_event() {
     node.until("b+a y").await;
     let fields =
         EventFields { event: Some("tick".into()), id: Some("mine-7".into()), retry_ms: Some(3000), ..text("x") };
-    assert_eq!(node.intake.lock().events, [fields.validate().unwrap(), Event::text("y")]);
+    let events: Vec<_> = node.events().into_iter().map(|(_, event)| event).collect();
+    assert_eq!(events, [fields.validate().unwrap(), Event::text("y")]);
 }
 
 #[tokio::test]
@@ -67,7 +63,7 @@ async fn an_event_for_several_channels_comes_once_and_names_those_followed() {
     publisher.publish(&publication(&["a", "b"], text("2"))).await.unwrap();
     publisher.publish(&publication(&["c"], text("3"))).await.unwrap();
     node.until("c 3").await;
-    assert_eq!(node.told()[3..], ["c+a 1", "a+b 2", "c 3"]);
+    assert_eq!(node.lines()[3..], ["c+a 1", "a+b 2", "c 3"]);
 }
 
 #[tokio::test]
@@ -86,7 +82,7 @@ async fn an_accepted_event_fits_into_every_node() {
     }
     assert!((7..27).contains(&accepted.len()), "{}", accepted.len());
     node.until(accepted.last().unwrap()).await;
-    assert_eq!(node.told()[1..], accepted);
+    assert_eq!(node.lines()[1..], accepted);
     assert_eq!(node.feed.counters().refused(Refusal::TooLarge), 0);
 
     let mut too_many = publication(&["a"], text("x"));
@@ -106,7 +102,7 @@ async fn an_event_that_is_larger_than_nats_takes_is_refused_to_its_publisher() {
     assert!(matches!(refused, Err(PublishError::Encode(_))), "{refused:?}");
     node.feed.publish(&publication(&["a"], text("small"))).await.unwrap();
     node.until("a small").await;
-    assert_eq!(node.told(), ["followed a", "a small"]);
+    assert_eq!(node.lines(), ["followed a", "a small"]);
 }
 
 #[tokio::test]
@@ -132,7 +128,7 @@ async fn hostile_messages_neither_stop_nor_shift_the_stream() {
     }
     publisher.publish("fantail.a", "after").await.unwrap();
     node.until("a after").await;
-    let told = node.told();
+    let told = node.lines();
     assert_eq!(told.iter().filter(|line| *line == "dropped a").count(), 6, "{told:?}");
     assert_eq!(told.len(), 8, "{told:?}");
 }

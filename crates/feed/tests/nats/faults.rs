@@ -6,7 +6,8 @@ use fantail_feed::{FeedState, PublishError};
 use fantail_testkit::proxy::Cut;
 use fantail_testkit::{Direction, FaultProxy, NatsServer};
 
-use crate::node::{FeedNode, publication, settings, text};
+use crate::feed_node::{FeedNode, publication, text};
+use crate::node::settings;
 
 #[tokio::test]
 async fn a_killed_server_is_an_outage_of_every_channel_and_events_come_again_behind_it() {
@@ -17,13 +18,13 @@ async fn a_killed_server_is_an_outage_of_every_channel_and_events_come_again_beh
     server.kill();
     node.until("lost").await;
     assert_eq!(node.feed.state(), FeedState::Connecting);
-    node.feed.follow(&crate::node::channel("b"));
+    node.feed.follow(&crate::feed_node::channel("b"));
     server.restart().await.unwrap();
     node.until("followed b").await;
     node.until_times("Connected", 2).await;
     node.feed.publish(&publication(&["a", "b"], text("after"))).await.unwrap();
     node.until("a+b after").await;
-    let told = node.told();
+    let told = node.lines();
     assert_eq!(told[..3], ["followed a", "a before", "lost"]);
     assert!(told[3..5].contains(&"followed a".into()), "{told:?}");
     assert_eq!(node.feed.counters().outages.load(Ordering::Relaxed), 1);
@@ -49,7 +50,7 @@ async fn no_event_comes_behind_a_cut_before_the_cut_is_told() {
     publisher.publish("fantail.a", "last").await.unwrap();
     node.until("a last").await;
     let mut next = (0, 0);
-    for line in node.told() {
+    for line in node.lines() {
         match line.split(' ').collect::<Vec<_>>()[..] {
             ["lost"] => next = (usize::MAX, 0), // anything may be missing
             ["a", round, number] if number != "before" => {

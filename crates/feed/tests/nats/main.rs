@@ -4,5 +4,7 @@
 
 mod delivery;
 mod faults;
+#[path = "../common/feed_node.rs"]
+mod feed_node;
 mod node;
 mod reach;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use fantail_feed::{NatsPublisher, NatsReach, PublishError};
 use fantail_testkit::{Certificates, NatsServer};
 
-use crate::node::{FeedNode, publication, reach, settings_of, text};
+use crate::feed_node::{FeedNode, publication, text};
+use crate::node::{reach, settings_of};
 
 /// The seed of a user's NKey, and its public key.
 const NKEY: (&str, &str) = (
@@ -72,7 +73,7 @@ async fn a_token_is_read_again_for_each_connection() {
     let file = SecretFile::holding("old secret");
     let mut node =
         FeedNode::start_with(settings_of(NatsReach { token_file: Some(file.path()), ..reach(&server.url()) }));
-    node.feed.follow(&crate::node::channel("a"));
+    node.feed.follow(&crate::feed_node::channel("a"));
     std::fs::write(&file.0, "secret").unwrap();
     node.until("followed a").await;
     works(NatsReach { token_file: Some(file.path()), ..reach(&server.url()) }).await;
@@ -106,7 +107,7 @@ async fn a_right_that_is_taken_away_is_an_outage_that_names_it() {
     let (username, password) = (Some("fantail".into()), Some("secret".into()));
     let mut node = FeedNode::start_with(settings_of(NatsReach { username, password, ..reach(&server.url()) }));
     node.follow(&["a"]).await;
-    // What its command line says must stay as it is.
+    // Settings of its command line must stay as they are.
     allow("\"fantail-service.>\", \"_INBOX.>\"", &format!("server_name: {}", server.name()));
     server.reload().unwrap();
     node.until("lost").await;

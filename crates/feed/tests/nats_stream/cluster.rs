@@ -5,7 +5,7 @@ use fantail_testkit::{NatsCluster, PATIENCE};
 use fantail_wire::{Event, Publication};
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::node::{LogNode, channel};
+use crate::log_node::{LogNode, channel};
 
 /// 1. Events are published one after the other, and the stream's leader is killed in the middle.
 /// 2. Some publishes fail, and may have been taken.

@@ -2,9 +2,10 @@
 
 use fantail_feed::{NatsPublisher, NatsReach, NatsSettings, PublishError};
 use fantail_testkit::NatsServer;
-use fantail_wire::{Event, Publication};
+use fantail_wire::{Event, Lane, Publication};
 
-use crate::node::{LogNode, channel, publish, server_with_stream, settings};
+use crate::log_node::{LogNode, channel};
+use crate::node::{publish, server_with_stream, settings};
 
 fn publication(names: &[&str], data: &str) -> Publication {
     Publication::new(names.iter().map(|name| channel(name)), Event::text(data))
@@ -56,7 +57,7 @@ async fn a_sync_tells_how_far_the_stream_is() {
     let server = server_with_stream().await;
     let mut node = LogNode::following(&server.url(), &["a"]).await;
     let number = publish(&server, "x", "foreign").await;
-    node.feed.sync();
+    node.feed.sync(Lane::default());
     node.wait_for("the number", |node| node.terms.as_ref().is_some_and(|terms| terms.number >= number)).await;
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::node::{LogNode, publish, server_with_stream};
+use crate::log_node::LogNode;
+use crate::node::{publish, server_with_stream};
 
 /// A message to `a` with these bytes as its headers.
 fn message_with(headers: &str) -> Vec<u8> {

@@ -5,7 +5,10 @@
 mod cluster;
 mod following;
 mod hostile;
+#[path = "../common/log_node.rs"]
+mod log_node;
 mod node;
 mod outages;
+mod owncloud;
 mod recalls;
 mod set_back;

@@ -3,9 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use fantail_testkit::proxy::Cut;
-use fantail_testkit::{Direction, FaultProxy};
+use fantail_testkit::{Direction, FaultProxy, NatsServer};
 
-use crate::node::{LogNode, publish, server_with_stream};
+use crate::log_node::LogNode;
+use crate::node::{publish, server_with_stream};
 
 fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
     range.map(|number| number.to_string()).collect()
@@ -80,15 +81,21 @@ async fn a_consumer_that_somebody_removed_is_noticed_and_made_anew() {
     assert_eq!(node.feed.counters().reconnects.load(Ordering::Relaxed), 1);
 }
 
+/// A node that has got one event, `seen`, and is cut off from its server until the proxy accepts again.
+async fn cut_off_behind_one() -> (NatsServer, FaultProxy, LogNode) {
+    let server = server_with_stream().await;
+    let proxy = FaultProxy::start(server.addr()).unwrap();
+    let mut node = LogNode::following(&format!("nats://{}", proxy.addr()), &["a"]).await;
+    publish(&server, "seen", "a").await;
+    node.until_data("seen").await;
+    node.cut_off(&proxy).await;
+    (server, proxy, node)
+}
+
 #[tokio::test]
 async fn messages_that_were_purged_during_an_outage_are_declared() {
     for (keep, lost) in [(0, "gap a 11 trimmed"), (4, "gap a 7 trimmed")] {
-        let server = server_with_stream().await;
-        let proxy = FaultProxy::start(server.addr()).unwrap();
-        let mut node = LogNode::following(&format!("nats://{}", proxy.addr()), &["a"]).await;
-        publish(&server, "seen", "a").await;
-        node.until_data("seen").await;
-        node.cut_off(&proxy).await;
+        let (server, proxy, mut node) = cut_off_behind_one().await;
         for number in 0..10 {
             publish(&server, &number.to_string(), "a").await;
         }
@@ -103,12 +110,7 @@ async fn messages_that_were_purged_during_an_outage_are_declared() {
 
 #[tokio::test]
 async fn a_message_that_was_deleted_during_an_outage_is_declared_in_its_place() {
-    let server = server_with_stream().await;
-    let proxy = FaultProxy::start(server.addr()).unwrap();
-    let mut node = LogNode::following(&format!("nats://{}", proxy.addr()), &["a"]).await;
-    publish(&server, "seen", "a").await;
-    node.until_data("seen").await;
-    node.cut_off(&proxy).await;
+    let (server, proxy, mut node) = cut_off_behind_one().await;
     for number in 2..6 {
         publish(&server, &number.to_string(), "a").await;
     }

@@ -4,10 +4,11 @@ use fantail_feed::Recalled;
 use fantail_testkit::NatsServer;
 use fantail_wire::{Event, EventId, Publication};
 
-use crate::node::{LogNode, channel, publish, server_with_stream};
+use crate::log_node::{LogNode, channel};
+use crate::node::{publish, server_with_stream};
 
 /// Asks for `a` up to the newest number, and returns the data and the number above which it is whole.
-async fn recall(node: &mut LogNode, above: Option<u64>, events_max: usize) -> (Vec<String>, Option<u64>) {
+pub(crate) async fn recall(node: &mut LogNode, above: Option<u64>, events_max: usize) -> (Vec<String>, Option<u64>) {
     let up_to = {
         let mut intake = node.intake.lock();
         intake.recalled.clear();

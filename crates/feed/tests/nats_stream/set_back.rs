@@ -3,7 +3,8 @@
 use fantail_feed::FeedState;
 use fantail_testkit::FaultProxy;
 
-use crate::node::{LogNode, publish, server_with_stream};
+use crate::log_node::LogNode;
+use crate::node::{publish, server_with_stream};
 
 fn terms(node: &LogNode) -> usize {
     node.told().iter().filter(|line| *line == "term").count()

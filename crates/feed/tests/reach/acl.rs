@@ -4,8 +4,8 @@ use fantail_feed::{FeedState, PublishError, RedisPublisher, RedisReach, RedisSet
 use fantail_testkit::{RedisServer, Reply};
 use fantail_wire::EventFields;
 
+use crate::feed_node::{FeedNews, FeedNode, channel, eventually, publication, text};
 use crate::log;
-use crate::node::{FeedNews, FeedNode, channel, eventually, publication, text};
 use crate::patience::{count, hellos, impatient, losses, until_failed, until_state};
 
 const PAGE: &str = include_str!("../../../../docs/redis.md");

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
 mod acl;
+#[path = "../common/feed_node.rs"]
+mod feed_node;
 mod log;
 #[allow(dead_code)] // shared with the other tests of the feed, which use more of it
 #[path = "../redis/node.rs"]

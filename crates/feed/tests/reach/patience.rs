@@ -7,8 +7,8 @@ use std::time::Duration;
 use fantail_feed::{FeedState, RedisReach, RedisSettings};
 use fantail_testkit::{PATIENCE, RedisServer};
 
+use crate::feed_node::{FeedNews, FeedNode, eventually};
 use crate::log;
-use crate::node::{FeedNews, FeedNode, eventually};
 
 /// Starts a node that looks after its connections often.
 pub(crate) fn impatient(reach: RedisReach) -> FeedNode {

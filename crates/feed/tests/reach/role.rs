@@ -3,8 +3,8 @@
 use fantail_feed::{FeedState, RedisReach};
 use fantail_testkit::{PATIENCE, RedisCluster, RedisSentinel, RedisServer};
 
+use crate::feed_node::{FeedNews, channel, eventually, publication, text};
 use crate::log;
-use crate::node::{FeedNews, channel, eventually, publication, text};
 use crate::patience::{hellos, impatient, losses, rarely_looking, until_failed, until_state};
 
 fn reach(redis: &RedisServer) -> RedisReach {

@@ -3,8 +3,8 @@
 use fantail_feed::{FeedState, RedisPublisher, RedisReach, RedisSettings};
 use fantail_testkit::{Certificates, FaultProxy, RedisSentinel, RedisServer, port::free_port};
 
+use crate::feed_node::{FeedNews, FeedNode, eventually, publication, text};
 use crate::log;
-use crate::node::{FeedNews, FeedNode, eventually, publication, text};
 use crate::patience::{hellos, impatient, losses, trusting, until_failed, until_state};
 
 const PAGE: &str = include_str!("../../../../docs/redis.md");

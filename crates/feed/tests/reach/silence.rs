@@ -5,8 +5,8 @@ use std::time::Duration;
 use fantail_feed::{FeedState, RedisReach, RedisSettings};
 use fantail_testkit::{RedisSentinel, RedisServer};
 
+use crate::feed_node::FeedNode;
 use crate::log;
-use crate::node::FeedNode;
 use crate::patience::{until_failed, until_state};
 
 /// Starts a node that gives a connection so much time.

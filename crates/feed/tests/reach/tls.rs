@@ -5,7 +5,7 @@ use std::fs;
 use fantail_feed::{FeedState, RedisReach, RedisSettings};
 use fantail_testkit::{Certificates, RedisServer};
 
-use crate::node::channel;
+use crate::feed_node::channel;
 use crate::patience::{impatient, until_failed, until_state};
 
 fn reach(redis: &RedisServer, certificates: &Certificates) -> RedisReach {

@@ -2,9 +2,9 @@
 
 use fantail_feed::{CHANNELS_PER_EVENT_MAX, PublishError, Receipt, RedisSettings, Refusal};
 use fantail_testkit::RedisServer;
-use fantail_wire::{Event, EventFields};
+use fantail_wire::Event;
 
-use crate::node::{FeedNode, channel, publication, text};
+use crate::feed_node::{FeedNode, channel, publication, text, whole_event};
 
 #[tokio::test]
 async fn events_of_both_kinds_arrive_in_the_order_in_which_redis_took_them() {
@@ -27,13 +27,7 @@ async fn every_field_of_an_event_arrives_at_every_node() {
     let server = RedisServer::start().await.unwrap();
     let mut here = FeedNode::following(&server.url(), &["a"]).await;
     let mut there = FeedNode::following(&server.url(), &["a"]).await;
-    let fields = EventFields {
-        data: "l1\r\nl2\0 \u{2028}é\"\\".into(),
-        event: Some("tick".into()),
-        id: Some("mine-1".into()),
-        retry_ms: Some(1500),
-    };
-    let publication = publication(&["a"], fields);
+    let publication = publication(&["a"], whole_event("tick"));
     let receipt = here.feed.publish(&publication).await.unwrap();
     assert_eq!(receipt, Receipt { id: None, subscribers: Some(2) });
     for node in [&mut here, &mut there] {

@@ -11,7 +11,7 @@ use fantail_testkit::proxy::Cut;
 use fantail_testkit::{Direction, FaultProxy, RedisServer};
 use parking_lot::Mutex;
 
-use crate::node::{FeedNews, FeedNode, channel, eventually, publication, text};
+use crate::feed_node::{FeedNews, FeedNode, channel, eventually, publication, text};
 
 const CONNECTED: FeedNews = FeedNews::State(FeedState::Connected);
 const CONNECTING: FeedNews = FeedNews::State(FeedState::Connecting);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fantail_feed::RedisSettings;
 use fantail_testkit::{Random, RedisServer};
 
-use crate::node::{FeedNews, FeedNode, channel, eventually};
+use crate::feed_node::{FeedNews, FeedNode, channel, eventually};
 
 const CHANNELS: usize = 8;
 

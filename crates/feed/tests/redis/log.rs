@@ -5,7 +5,7 @@ use std::time::Duration;
 use fantail_feed::{LogRetention, PublishError, RedisPublisher, RedisSettings};
 use fantail_testkit::{RedisServer, Reply};
 
-use crate::node::{FeedNode, eventually, publication, text};
+use crate::feed_node::{FeedNode, eventually, publication, text};
 
 const STREAM: &str = "fantail-stream:{0}:a";
 

@@ -3,6 +3,8 @@
 
 mod delivery;
 mod faults;
+#[path = "../common/feed_node.rs"]
+mod feed_node;
 mod following;
 mod log;
 mod node;

@@ -10,7 +10,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::node::{LogNode, channel, publish, settings};
+use crate::log_node::{LogNode, channel};
+use crate::node::{publish, settings};
 
 mod moves;
 

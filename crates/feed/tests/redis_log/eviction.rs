@@ -6,7 +6,8 @@ use fantail_feed::Recalled;
 use fantail_testkit::{FaultProxy, PATIENCE, RedisServer};
 
 use crate::log;
-use crate::node::{LogNode, channel, publish, settings};
+use crate::log_node::{LogNode, channel};
+use crate::node::{publish, settings};
 
 const STREAM: &str = "fantail-stream:{0}:a";
 const TOPS: &str = "fantail-tops:{0}";

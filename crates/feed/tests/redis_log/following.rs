@@ -3,7 +3,8 @@
 use fantail_testkit::RedisServer;
 use fantail_wire::Lane;
 
-use crate::node::{LogNode, channel, publish};
+use crate::log_node::{LogNode, channel};
+use crate::node::publish;
 
 #[tokio::test]
 async fn every_node_gets_every_event_with_the_number_that_redis_gave_it() {
@@ -68,6 +69,6 @@ async fn a_quiet_node_learns_how_far_the_log_is_when_it_asks() {
     let id = publish(&server, "x", &["not-followed"]).await;
     node.feed.sync(Lane::default());
     let knows =
-        |node: &crate::node::LogNodeRecorder| node.terms.as_ref().is_some_and(|terms| terms.number >= id.number);
+        |node: &crate::log_node::LogNodeRecorder| node.terms.as_ref().is_some_and(|terms| terms.number >= id.number);
     node.wait_for("the answer", knows).await;
 }

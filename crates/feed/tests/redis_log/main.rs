@@ -7,6 +7,8 @@ mod following;
 #[allow(dead_code)] // shared with the other tests of the feed, which use more of it
 #[path = "../reach/log.rs"]
 mod log;
+#[path = "../common/log_node.rs"]
+mod log_node;
 mod node;
 mod outages;
 mod recalls;

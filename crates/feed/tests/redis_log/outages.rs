@@ -3,7 +3,8 @@
 use fantail_testkit::proxy::Cut;
 use fantail_testkit::{FaultProxy, RedisServer};
 
-use crate::node::{LogNode, channel, publish};
+use crate::log_node::{LogNode, channel};
+use crate::node::publish;
 
 fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
     range.map(|number| number.to_string()).collect()

@@ -4,7 +4,8 @@ use fantail_feed::Recalled;
 use fantail_testkit::RedisServer;
 use fantail_wire::EventId;
 
-use crate::node::{LogNode, channel, publish};
+use crate::log_node::{LogNode, channel};
+use crate::node::publish;
 
 async fn recall(node: &mut LogNode, name: &str, above: Option<EventId>, up_to: EventId, events_max: usize) -> Recalled {
     node.intake.lock().recalled.clear();

@@ -5,7 +5,8 @@ use fantail_feed::RedisPublisher;
 use fantail_testkit::{FaultProxy, RedisServer};
 use fantail_wire::{EventFields, EventId, Publication};
 
-use crate::node::{LogNode, channel, settings};
+use crate::log_node::{LogNode, channel};
+use crate::node::settings;
 
 /// All keys are kept in another database, from where they are put back by `SWAPDB`.
 const KEEP: [&str; 3] =

@@ -1,4 +1,4 @@
-//! Every order in which a control thread and a shard may meet at a mailbox, tried by loom (`scripts/loom`).
+//! Every order in which a control loop and a shard may meet at a mailbox, tried by loom (`scripts/loom`).
 //!
 //! The marks, the mailbox and its bell are the real ones; the queue and the wake-up below them are models (`primitives.rs`).
 //! A wake-up that is lost shows as a deadlock: the shard sleeps and nobody is left to ring.
@@ -76,7 +76,7 @@ fn in_every_order(
             loom::thread::spawn(move || control(&shared, &marks))
         };
         shard(&shared);
-        control.join().expect("the control thread is done");
+        control.join().expect("the control loop is done");
         while let Some(mark) = shared.mailbox.take() {
             assert!(!mark.clear(), "what is left is no end");
         }
@@ -191,6 +191,6 @@ fn a_shard_that_joins_and_then_reads_misses_nothing() {
                 read = channel.read();
             }
         }
-        control.join().expect("the control thread is done");
+        control.join().expect("the control loop is done");
     });
 }

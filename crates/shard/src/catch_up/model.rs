@@ -1,13 +1,13 @@
 //! The promise of a stream, judged by chance: the real hub and the real steps of `catch_up.rs`, without sockets.
 //!
 //! A seed decides everything: the events that are published, deleted, lost and forgotten, when a client comes and goes, how
-//! few bytes its socket takes, where its connection is cut, and the steps of the control thread between two steps of the shard.
-//! `node.rs` is the control thread with its feed, `connection.rs` one stream of a shard, and `client.rs` a browser that
+//! few bytes its socket takes, where its connection is cut, and the steps of the control loop between two steps of the shard.
+//! `node.rs` is the control loop with its feed, `connection.rs` one stream of a shard, and `client.rs` a browser that
 //! keeps account of the events that it is owed (`account.rs`). Each client has a shard of its own, so that marks and bells are
 //! part of the schedule. `shared.rs` does the same with a feed that numbers and two nodes (`world.rs`). `one_node.rs` and
 //! `two_nodes.rs` tell the client what differs.
 //!
-//! Not here: passes (`fanout.rs`) and threads. A step of the control thread is whole, so an append without its watermark
+//! Not here: passes (`fanout.rs`) and threads. A step of the control loop is whole, so an append without its watermark
 //! is never seen; `hub/mailbox` has its own model of that.
 
 #![allow(clippy::unwrap_used, reason = "a test says what it found by panicking")]

@@ -9,7 +9,7 @@ use fantail_telemetry::CloseReason;
 use super::{CONTROL_BYTES_MAX, Requests};
 use crate::streams::Carrier;
 use crate::tick::Tick;
-use crate::tls_record::{TlsOpener, TlsSealer};
+use crate::tls_record::{TlsSealer, TlsUnsealer};
 
 /// An open connection. Its tabs are in the slab of streams, and cost it 12 bytes each.
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own, and together they cost five bytes")]
@@ -47,7 +47,7 @@ pub(crate) struct Connection {
 /// Both halves of a TLS connection.
 pub(super) struct Tls {
     pub(super) sealer: TlsSealer,
-    pub(super) opener: TlsOpener,
+    pub(super) unsealer: TlsUnsealer,
 }
 
 /// The bytes of a connection that are on their way.
@@ -78,7 +78,7 @@ pub(crate) enum Phase {
 impl Connection {
     pub(super) fn begin(
         socket: Carrier,
-        tls: Option<(TlsSealer, TlsOpener)>,
+        tls: Option<(TlsSealer, TlsUnsealer)>,
         requests: Rc<dyn Requests>,
         address: Option<Maker>,
         generation: u32,
@@ -90,7 +90,7 @@ impl Connection {
         Self {
             socket,
             generation,
-            tls: tls.map(|(sealer, opener)| Tls { sealer, opener }),
+            tls: tls.map(|(sealer, unsealer)| Tls { sealer, unsealer }),
             protocol,
             unsent: Some(unsent),
             partial_record: None,

@@ -10,7 +10,7 @@ use super::connection::{Connection, Phase};
 use super::{ConnectionKey, Connections, Http2Request, Http2Stream, reason_of};
 use crate::streams::{Input, Key};
 use crate::tick::Tick;
-use crate::tls_record::{Opened, Record};
+use crate::tls_record::{Record, Unsealed};
 
 /// Read at a time, behind the beginning of a record that was kept.
 const READ_BYTES: usize = 16 * 1024;
@@ -107,11 +107,11 @@ impl Connections {
             };
             let (record, rest) = input.split_at_mut(whole);
             input = rest;
-            match tls.opener.open(record) {
-                Opened::Text(text) => self.take(key, text, news),
-                Opened::End => return self.fail(key, CloseReason::ClientClosed),
-                Opened::Forged => return self.end_with_fault(key, ErrorCode::Protocol),
-                Opened::Foreign => {
+            match tls.unsealer.unseal(record) {
+                Unsealed::Text(text) => self.take(key, text, news),
+                Unsealed::End => return self.fail(key, CloseReason::ClientClosed),
+                Unsealed::Forged => return self.end_with_fault(key, ErrorCode::Protocol),
+                Unsealed::Foreign => {
                     connection.is_deaf = true;
                     news.push(News::Foreign);
                     return;

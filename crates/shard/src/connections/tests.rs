@@ -10,13 +10,13 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use fantail_telemetry::CloseReason;
-use fantail_wire::{Framing, SlowPolicy, feed_frame, keepalive};
+use fantail_wire::{BareBlocks, Framing, SlowPolicy, feed_frame, keepalive};
 use fastrand::Rng;
 
 use super::*;
 use crate::harness::Harness;
-use crate::sealed_streams::wire::{ALERT, Wire};
 use crate::streams::{Stream, StreamState, narrow, tabs};
+use crate::tls_record::opener::{ALERT, TlsOpener};
 use crate::tls_record::{TlsCipher, TlsVersion};
 
 const FORMS: [Option<(TlsVersion, TlsCipher)>; 4] = [
@@ -56,7 +56,7 @@ struct Client {
     generation: u32,
     socket: Option<TcpStream>,
     /// Opens what the server sends, and seals what it is sent.
-    tls: Option<(Wire, TlsSealer)>,
+    tls: Option<(TlsOpener, TlsSealer)>,
     wire: Vec<u8>,
     /// Bytes of text of the connection that were looked at.
     read: usize,
@@ -82,12 +82,12 @@ impl Client {
             let key: Vec<u8> = (0..32).map(|_| rng.u8(..)).collect();
             let key = if cipher == TlsCipher::Aes128Gcm { &key[..16] } else { &key };
             let sealer = TlsSealer::new(version, cipher, key, *b"of a client!", 0).expect("a key");
-            let opener = TlsOpener::new(version, cipher, key, *b"of a client!", 0).expect("a key");
-            (Wire::new(version, cipher, rng), sealer, opener)
+            let unsealer = TlsUnsealer::new(version, cipher, key, *b"of a client!", 0).expect("a key");
+            (TlsOpener::new(version, cipher, rng), sealer, unsealer)
         });
-        let (tls, sealed) = halves.map_or((None, None), |(wire, sealer, opener)| {
-            let sealed = (wire.sealer(), opener);
-            (Some((wire, sealer)), Some(sealed))
+        let (tls, sealed) = halves.map_or((None, None), |(opener, sealer, unsealer)| {
+            let sealed = (opener.sealer(), unsealer);
+            (Some((opener, sealer)), Some(sealed))
         });
         let requests = Rc::<Kept>::default();
         let (key, socket) = harness.open_connection(sealed, Rc::clone(&requests) as _);
@@ -187,8 +187,8 @@ impl Client {
     fn look_at_frames(&mut self) {
         let text: Vec<u8> = match &self.tls {
             None => self.wire.clone(),
-            Some((wire, _)) => {
-                let records = wire.open(&self.wire).into_iter();
+            Some((opener, _)) => {
+                let records = opener.open(&self.wire).into_iter();
                 records.filter(|(content, _)| *content != ALERT).flat_map(|(_, text)| text).collect()
             }
         };
@@ -230,7 +230,7 @@ impl Client {
 fn keep_alive(harness: &mut Harness, key: Key) {
     let streams = &mut harness.engine.streams;
     if streams.get(key).is_some_and(Stream::is_between_frames) {
-        streams.write_between(key, &Bytes::from_static(keepalive(Framing::CloseDelimited)));
+        streams.write_between(key, &Bytes::from_static(keepalive(Framing::CloseDelimited, BareBlocks::Closed)));
     }
 }
 

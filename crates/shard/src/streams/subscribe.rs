@@ -218,7 +218,8 @@ fn start(streams: &mut Streams, key: Key, start: Start) {
     streams.counters.ids_unknown.add(u64::from(start.unknown.is_some()));
     let stream = &mut streams.slab[key];
     let Some(waiting) = stream.rare().waiting.take() else { return };
-    let opening = opening_frame(streams.settings.retry_jittered(), start.opening_id);
+    let settings = &streams.settings;
+    let opening = opening_frame(settings.retry_jittered(), start.opening_id, settings.bare_blocks);
     let framing = stream.framing;
     let first_event = waiting.first_event.as_ref().map_or(&[][..], |event| event.bytes(framing));
     let mut first = BytesMut::with_capacity(waiting.head.len() + first_event.len() + opening.len());

@@ -1,159 +1,138 @@
-//! The receiving half of a TLS connection behind its handshake: 64 bytes, as the sending half.
+//! The client's end of a sealed stream: a key, and the records that it opens with it.
 //!
-//! An HTTP/2 connection reads as long as it lives. It reads text, the client's end, and nothing else of TLS: a client that changes its keys or
-//! wants to negotiate anew asks for an answer that a bare key cannot give. Its connection ends in order, and it comes back.
+//! It is written from the RFCs and not from the sealer, so that one mistake cannot be in both.
 
-use aws_lc_rs::aead::Aad;
+use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use fastrand::Rng;
 
-use super::{
-    ALERT, APPLICATION_DATA, CLOSE_NOTIFY, EXPLICIT_NONCE_BYTES, HEADER_BYTES, TAG_BYTES, TEXT_BYTES_MAX, TlsCipher,
-    TlsVersion, TrafficKey, length_bytes,
-};
+use super::{TlsCipher, TlsSealer, TlsVersion};
 
-/// The state that opens the records of one connection.
-#[derive(Debug)]
-pub struct TlsOpener(TrafficKey);
+pub(crate) const APPLICATION_DATA: u8 = 23;
+pub(crate) const ALERT: u8 = 21;
 
-/// The first record of some bytes.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Record {
-    /// It has so many bytes.
-    Whole(usize),
-    /// It has not come whole.
-    Partial,
-    /// It is none.
-    Nonsense,
+const HEADER_BYTES: usize = 5;
+const EXPLICIT_NONCE_BYTES: usize = 8;
+const TAG_BYTES: u16 = 16;
+
+/// Opens records that begin with the number `first`.
+pub(crate) struct TlsOpener {
+    version: TlsVersion,
+    cipher: TlsCipher,
+    key: Vec<u8>,
+    iv: [u8; 12],
+    first: u64,
 }
 
-/// The meaning of a record.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Opened<'a> {
-    /// Text, which may be empty.
-    Text(&'a [u8]),
-    /// The client has nothing more to say.
-    End,
-    /// A message of TLS itself that is not understood here.
-    Foreign,
-    /// It was not sealed with this key, or not as the next one.
-    Forged,
-}
-
-impl Record {
-    /// Looks at the bytes of a client.
-    pub(crate) fn first(bytes: &[u8]) -> Self {
-        let Some([content, major, _, high, low]) = bytes.first_chunk() else { return Self::Partial };
-        let length = usize::from(u16::from_be_bytes([*high, *low]));
-        // The most that any form adds to its text (RFC 8446, 5.2; RFC 5246, 6.2.3).
-        if !(20..=23).contains(content) || *major != 3 || length > TEXT_BYTES_MAX + 256 {
-            return Self::Nonsense;
-        }
-        let whole = HEADER_BYTES + length;
-        if bytes.len() < whole { Self::Partial } else { Self::Whole(whole) }
-    }
-}
+/// The type of a record's content, and its text.
+type Content = (u8, Vec<u8>);
 
 impl TlsOpener {
-    /// Goes on with a connection whose next record has the number `sequence`. `None` if the key's length is not the cipher's.
-    pub fn new(version: TlsVersion, cipher: TlsCipher, key: &[u8], iv: [u8; 12], sequence: u64) -> Option<Self> {
-        TrafficKey::new(version, cipher, key, iv, sequence).map(Self)
+    /// With a key that no other has.
+    pub(crate) fn new(version: TlsVersion, cipher: TlsCipher, rng: &mut Rng) -> Self {
+        let key = (0..algorithm(cipher).key_len()).map(|_| rng.u8(..)).collect();
+        Self { version, cipher, key, iv: std::array::from_fn(|_| rng.u8(..)), first: rng.u64(..1_000) }
     }
 
-    /// Opens a whole record where it lies.
-    pub(crate) fn open<'a>(&mut self, record: &'a mut [u8]) -> Opened<'a> {
-        let (header, sealed) = record.split_at_mut(HEADER_BYTES);
-        let opened = match self.0.version {
-            TlsVersion::V1_3 => self.open_1_3(header, sealed),
-            TlsVersion::V1_2 => self.open_1_2(header, sealed),
-        };
-        self.0.sequence += 1;
-        match opened {
-            None => Opened::Forged,
-            Some((APPLICATION_DATA, text)) => Opened::Text(text),
-            Some((ALERT, alert)) if *alert == CLOSE_NOTIFY => Opened::End,
-            Some(_) => Opened::Foreign,
+    /// With a key that has sealed so many records.
+    pub(crate) fn beginning_at(self, first: u64) -> Self {
+        Self { first, ..self }
+    }
+
+    /// The server's half.
+    pub(crate) fn sealer(&self) -> TlsSealer {
+        TlsSealer::new(self.version, self.cipher, &self.key, self.iv, self.first).expect("the key has the right length")
+    }
+
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// The numbers that went into the nonces of the records, as the wire tells them. A record that carries its nonce says the
+    /// number itself, also if the rest of it is missing. For any other it is the number that opens it: first the one that is due is
+    /// tried, then those before it, which have served already.
+    pub(crate) fn numbers(&self, wire: &[u8]) -> Vec<u64> {
+        let (whole, rest) = records(wire);
+        if self.explicit_bytes() > 0 {
+            return whole.into_iter().chain([rest]).filter_map(|record| self.told_number(record)).collect();
         }
+        let number_of = |(due, record)| {
+            let opens = |number: &u64| self.open_one(*number, record).is_some();
+            (self.first..=due).rev().find(opens).unwrap_or_else(|| panic!("record {due} was sealed as none up to it"))
+        };
+        (self.first..).zip(whole).map(number_of).collect()
     }
 
-    /// The type of the content is the last byte that is not padding.
-    fn open_1_3<'a>(&self, header: &[u8], sealed: &'a mut [u8]) -> Option<(u8, &'a [u8])> {
-        let key = self.0.key();
-        let text: &[u8] = key.open_in_place(self.0.nonce(), Aad::from(header), sealed).ok()?;
-        let end = text.iter().rposition(|byte| *byte != 0)?;
-        Some((text[end], &text[..end]))
+    /// The content of each whole record. Each must have been sealed with the next number.
+    pub(crate) fn open(&self, wire: &[u8]) -> Vec<Content> {
+        let open = |(number, record)| {
+            let opened = self.open_one(number, record);
+            opened.unwrap_or_else(|| panic!("{:?} {:?}: {number} does not open its record", self.version, self.cipher))
+        };
+        (self.first..).zip(records(wire).0).map(open).collect()
     }
 
-    fn open_1_2<'a>(&self, header: &[u8], sealed: &'a mut [u8]) -> Option<(u8, &'a [u8])> {
-        let content = header[0];
-        let explicit = if self.0.cipher == TlsCipher::ChaCha20Poly1305 { 0 } else { EXPLICIT_NONCE_BYTES };
-        let length = sealed.len().checked_sub(explicit + TAG_BYTES)?;
-        let [high, low] = length_bytes(length);
-        let mut bound = [0; 13];
-        bound[..8].copy_from_slice(&self.0.sequence.to_be_bytes());
-        bound[8..].copy_from_slice(&[content, header[1], header[2], high, low]);
-        let (nonce, text) = sealed.split_at_mut(explicit);
-        let nonce = self.0.nonce_with(nonce);
-        let text = self.0.key().open_in_place(nonce, Aad::from(bound), text).ok()?;
-        Some((content, text))
+    /// The text of all whole records together.
+    pub(crate) fn text(&self, wire: &[u8]) -> Vec<u8> {
+        self.open(wire).into_iter().flat_map(|(_, text)| text).collect()
+    }
+
+    /// Opens a record if it has this number.
+    fn open_one(&self, number: u64, record: &[u8]) -> Option<Content> {
+        let key = LessSafeKey::new(UnboundKey::new(algorithm(self.cipher), &self.key).expect("a key"));
+        let (header, content) = record.split_at(HEADER_BYTES);
+        if self.version == TlsVersion::V1_3 {
+            let mut content = content.to_vec();
+            let text = key.open_in_place(self.nonce(number), Aad::from(header), &mut content).ok()?;
+            let (content, text) = text.split_last().expect("it has a type");
+            return Some((*content, text.to_vec()));
+        }
+        let mut content = content[self.explicit_bytes()..].to_vec();
+        let length = u16::try_from(content.len()).expect("a record is short") - TAG_BYTES;
+        let bound = [&number.to_be_bytes(), &header[..3], &length.to_be_bytes()].concat();
+        let nonce = self.nonce(self.told_number(record).unwrap_or(number));
+        let text = key.open_in_place(nonce, Aad::from(bound), &mut content).ok()?;
+        Some((header[0], text.to_vec()))
+    }
+
+    /// The number in the nonce that a record carries.
+    fn told_number(&self, record: &[u8]) -> Option<u64> {
+        let explicit = record.get(HEADER_BYTES..HEADER_BYTES + self.explicit_bytes())?;
+        let hidden = u64::from_be_bytes(self.iv[4..].try_into().expect("8 bytes"));
+        Some(u64::from_be_bytes(explicit.try_into().ok()?) ^ hidden)
+    }
+
+    fn nonce(&self, number: u64) -> Nonce {
+        let iv = u128::from_be_bytes([[0; 4].as_slice(), &self.iv].concat().try_into().expect("16 bytes"));
+        Nonce::try_assume_unique_for_key(&(iv ^ u128::from(number)).to_be_bytes()[4..]).expect("12 bytes")
+    }
+
+    fn explicit_bytes(&self) -> usize {
+        let carries_nonce = self.version == TlsVersion::V1_2 && self.cipher != TlsCipher::ChaCha20Poly1305;
+        if carries_nonce { EXPLICIT_NONCE_BYTES } else { 0 }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tls_record::TlsSealer;
+/// Whether the last record is not whole.
+pub(crate) fn ends_within_a_record(wire: &[u8]) -> bool {
+    !records(wire).1.is_empty()
+}
 
-    fn pair(version: TlsVersion, cipher: TlsCipher) -> (TlsSealer, TlsOpener) {
-        let key: Vec<u8> = (0..cipher.algorithm().key_len() as u8).collect();
-        let make = |sequence| (version, cipher, key.clone(), *b"twelve bytes", sequence);
-        let (version, cipher, key, iv, sequence) = make(3);
-        let sealer = TlsSealer::new(version, cipher, &key, iv, sequence).expect("a key");
-        (sealer, TlsOpener::new(version, cipher, &key, iv, sequence).expect("a key"))
+fn algorithm(cipher: TlsCipher) -> &'static Algorithm {
+    match cipher {
+        TlsCipher::Aes128Gcm => &AES_128_GCM,
+        TlsCipher::Aes256Gcm => &AES_256_GCM,
+        TlsCipher::ChaCha20Poly1305 => &CHACHA20_POLY1305,
     }
+}
 
-    const FORMS: [(TlsVersion, TlsCipher); 6] = [
-        (TlsVersion::V1_3, TlsCipher::Aes128Gcm),
-        (TlsVersion::V1_3, TlsCipher::Aes256Gcm),
-        (TlsVersion::V1_3, TlsCipher::ChaCha20Poly1305),
-        (TlsVersion::V1_2, TlsCipher::Aes128Gcm),
-        (TlsVersion::V1_2, TlsCipher::Aes256Gcm),
-        (TlsVersion::V1_2, TlsCipher::ChaCha20Poly1305),
-    ];
-
-    #[test]
-    fn records_are_opened_in_their_order_and_no_other() {
-        for (version, cipher) in FORMS {
-            let (mut sealer, mut opener) = pair(version, cipher);
-            for size in [1, 100, TEXT_BYTES_MAX] {
-                let mut record = sealer.seal(&vec![7; size]).to_vec();
-                assert_eq!(Record::first(&record), Record::Whole(record.len()));
-                assert_eq!(Record::first(&record[..record.len() - 1]), Record::Partial);
-                assert_eq!(opener.open(&mut record), Opened::Text(&vec![7; size]));
-            }
-            let mut end = sealer.seal_close_notify().to_vec();
-            assert_eq!(opener.open(&mut end), Opened::End);
-            let (first, second) = (sealer.seal(b"first"), sealer.seal(b"second"));
-            if version == TlsVersion::V1_3 || cipher == TlsCipher::ChaCha20Poly1305 {
-                assert_eq!(opener.open(&mut second.to_vec()), Opened::Forged, "{version:?} {cipher:?}");
-            }
-            let (_, mut opener) = pair(version, cipher);
-            assert_eq!(opener.open(&mut first.to_vec()), Opened::Forged, "another number");
-        }
+/// The whole records, and the bytes behind them.
+fn records(mut wire: &[u8]) -> (Vec<&[u8]>, &[u8]) {
+    let mut records = Vec::new();
+    while let Some(header) = wire.first_chunk::<HEADER_BYTES>() {
+        let length = HEADER_BYTES + usize::from(u16::from_be_bytes([header[3], header[4]]));
+        let Some((record, rest)) = wire.split_at_checked(length) else { break };
+        records.push(record);
+        wire = rest;
     }
-
-    #[test]
-    fn nothing_that_is_no_record_is_taken_for_one_and_a_changed_byte_is_noticed() {
-        for bytes in [&b"GET / HTTP/1.1\r\n"[..], &[23, 2, 0, 0, 1], &[23, 3, 3, 0xff, 0xff], &[19, 3, 3, 0, 1]] {
-            assert_eq!(Record::first(bytes), Record::Nonsense, "{bytes:?}");
-        }
-        for (version, cipher) in FORMS {
-            let whole = pair(version, cipher).0.seal(b"text");
-            for at in 5..whole.len() {
-                let mut record = whole.to_vec();
-                record[at] ^= 1;
-                assert_eq!(pair(version, cipher).1.open(&mut record), Opened::Forged, "{version:?} {cipher:?} {at}");
-            }
-            let mut short = vec![23, 3, 3, 0, 3, 1, 2, 3];
-            assert_eq!(pair(version, cipher).1.open(&mut short), Opened::Forged);
-        }
-    }
+    (records, wire)
 }

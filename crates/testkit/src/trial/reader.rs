@@ -347,7 +347,7 @@ impl<R: ReaderRules> Visit<'_, R> {
 
     fn check_lines(&self) {
         let unknown_lines = self.stream.as_ref().map_or(0, |stream| stream.parser().unknown_lines());
-        if unknown_lines > 0 {
+        if unknown_lines > 0 && !self.trial_reader.rules.may_find_unknown_lines(self.habit) {
             self.offence(&format!("{unknown_lines} lines that are none of the stream's"));
         }
     }

@@ -44,6 +44,11 @@ pub trait ReaderRules: Send + Sync + 'static {
     /// Whether a stream may end with this error while its reader stays.
     fn may_end(&self, error: &Error, in_mid_block: bool) -> bool;
 
+    /// Whether a reader with this habit may find lines that are none of a stream's, since something spoils what it gets.
+    fn may_find_unknown_lines(&self, _habit: ReaderHabit) -> bool {
+        false
+    }
+
     /// A reader took an event.
     fn took(&self, _habit: ReaderHabit, _event: &Event) {}
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fantail_testkit::{End, Fantail, PATIENCE, http};
 use tokio::time::timeout;
 
-use crate::node::Metrics;
+use crate::node::{Metrics, whole_log};
 use crate::wire::{Wire, WireAnswer};
 
 /// The bytes that an attacker wants to pass off as a request of its own.
@@ -71,8 +71,8 @@ pub(super) async fn try_all(node: &Fantail, addr: SocketAddr, bearer: &str, case
     let headers = [("Authorization", bearer)];
     let smuggled = http(node.internal(), "GET", "/channels/smuggled", &headers, "").await.unwrap();
     assert_eq!(smuggled.status, 404, "a second request was run: {}", smuggled.text());
-    let output = node.output();
-    assert!(!output.stderr.contains("panicked"), "{}", output.stderr);
+    let log = whole_log(node).await;
+    assert!(!log.contains("panicked"), "{log}");
 }
 
 async fn scrape(node: &Fantail, bearer: &str) -> Metrics {

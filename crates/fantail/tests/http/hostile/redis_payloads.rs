@@ -2,7 +2,7 @@
 
 use fantail_testkit::{Fantail, PATIENCE, RedisServer};
 
-use crate::node::{metrics, node, subscribe, until_ready};
+use crate::node::{metrics, node, subscribe, until_ready, whole_log};
 
 const PLAIN: &str = "fantail:c";
 const EVENT: &str = "fantail-event:c";
@@ -121,5 +121,5 @@ pub(super) async fn try_all() {
         assert_eq!((&*next.event, &*next.data), ("message", "and on"), "{attack}");
     }
     assert_eq!(metrics(&node).await.sum("fantail_events_rejected_total") - before, refused);
-    assert!(!node.output().stderr.contains("panicked"));
+    assert!(!whole_log(&node).await.contains("panicked"));
 }

@@ -1,45 +1,68 @@
-//! The way in over TLS: behind other requests, behind a proxy's header, into a full node, by a name, and before the feed is
-//! there.
+//! The way in over TLS: by any address, behind other requests, behind a proxy's header, into a full node, by a name, and
+//! before the feed is there.
 
+use std::fs;
 use std::net::SocketAddr;
 
+use fantail_testkit::response::ResponseReader;
 use fantail_testkit::{Certificates, Close, End, Fantail, PATIENCE, TlsTrust};
-use serde_json::json;
+use serde_json::{Value, json};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 
-use super::{TlsClient, VERSIONS, handshake, request, tls_node};
-use crate::node::{connections, metrics, node, publish, read_to_close, until, until_open};
+use super::{NARROW_BYTES, TlsClient, VERSIONS, handshake, request};
+use crate::node::{connections, metrics, publish, read_to_close, tls_node, until, until_open};
 
 const BAD: &str = "GET /sse/bad* HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// Whether the kernel keeps bytes for this client because its window is closed: then a timer of the node's socket asks for room.
+fn is_window_closed(client: SocketAddr) -> bool {
+    const ASKS_FOR_ROOM: &str = "04:";
+    let SocketAddr::V4(client) = client else { panic!("{client} is no address of IPv4") };
+    let client = format!("{:08X}:{:04X}", u32::from_ne_bytes(client.ip().octets()), client.port());
+    let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
+    sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).any(|fields| {
+        matches!(fields[..], [_, _, remote, _, _, timer, ..] if remote == client && timer.starts_with(ASKS_FOR_ROOM))
+    })
+}
 
 /// Answers that nobody reads fill the socket, and the library's buffer in front of it. The stream's own records come behind
 /// them, with the next numbers.
 #[tokio::test]
 async fn all_answers_before_a_pipelined_subscribe_come_whole_and_first() {
     let certificates = Certificates::make().unwrap();
-    let (node, address) = tls_node(&certificates, &["--send-buffer-bytes", "4KiB"]).await;
+    let (node, address) = tls_node(&certificates, &["--send-buffer-bytes", "4KiB", "--progress-deadline", "5m"]).await;
     publish(&node, "a", "retained").await;
+    let mut answered = 0;
     for version in VERSIONS {
         for count in [1, 10, 40, 80, 120, 200, 400] {
-            let mut stream = handshake(address, &certificates.ca(), version, Some(4_096)).await.unwrap();
+            let mut stream = handshake(address, &certificates.ca(), version, Some(NARROW_BYTES)).await.unwrap();
             let subscribe = "GET /sse/a?replay=all&limit=1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
             stream.write_all((BAD.repeat(count) + subscribe).as_bytes()).await.unwrap();
-            let mut last = 0;
-            until(&node, "nothing more is answered", |now| {
-                let before = std::mem::replace(&mut last, now.sum("fantail_requests_total"));
-                last > 0 && before == last
+            answered += count as u64 + 1;
+            let client = stream.get_ref().0.local_addr().unwrap();
+            until(&node, "all is answered, or its socket is full", |now| {
+                now.sum("fantail_requests_total") == answered || is_window_closed(client)
             })
             .await;
             let mut bytes = Vec::new();
             timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("it ends").unwrap();
-            let text = String::from_utf8(bytes).unwrap();
-            assert_eq!(text.matches("HTTP/1.1 400 ").count(), count, "{version:?}");
-            let (_, last) = text.rsplit_once("HTTP/1.1 ").unwrap();
-            assert!(last.starts_with("200 OK") && last.contains("data: retained\n\n"), "{version:?} {count}: {last}");
-            assert!(last.ends_with("\r\n0\r\n\r\n"), "{version:?} {count}: {last}");
+            for number in 0..count {
+                let mut answer = ResponseReader::new("GET");
+                let body = answer.feed(&bytes).unwrap();
+                let what = format!("{version:?}: answer {number} of {count}");
+                assert!(answer.is_done() && answer.head().is_some_and(|head| head.status == 400), "{what}");
+                assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["status"], 400, "{what}");
+                bytes = answer.surplus().to_vec();
+            }
+            let mut stream = ResponseReader::new("GET");
+            let body = String::from_utf8(stream.feed(&bytes).unwrap()).unwrap();
+            assert!(stream.is_done() && stream.surplus().is_empty(), "{version:?} {count}: {body}");
+            assert_eq!(stream.head().map(|head| head.status), Some(200), "{version:?} {count}: {body}");
+            assert!(body.contains("data: retained\n\n"), "{version:?} {count}: {body}");
         }
     }
 }
@@ -71,6 +94,64 @@ async fn a_header_of_the_proxy_protocol_stands_before_the_handshake() {
     }
     // Without a header there is no handshake.
     assert!(handshake(address, &certificates.ca(), VERSIONS[0], None).await.is_err());
+    assert_eq!(metrics(&node).await.count("fantail_proxy_headers_missing_total"), 1);
+}
+
+/// Reads until the text has come.
+async fn read_to(stream: &mut TlsStream<UnixStream>, text: &str) {
+    let mut read = Vec::new();
+    while !read.windows(text.len()).any(|window| window == text.as_bytes()) {
+        let more = timeout(PATIENCE, stream.read_buf(&mut read)).await.expect("it comes").unwrap();
+        assert!(more > 0, "it ended before {text:?}: {}", String::from_utf8_lossy(&read));
+    }
+}
+
+#[tokio::test]
+async fn every_encrypted_address_of_a_node_brings_the_same_events() {
+    let certificates = Certificates::make().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tls");
+    let socket = format!("unix:{}", path.display());
+    let (node, first) = tls_node(&certificates, &["--tls-listen", "[::1]:0", "--tls-listen", &socket]).await;
+    let told = node.output().stdout;
+    let urls: Vec<_> = told.lines().filter_map(|line| line.strip_prefix("tls ")).map(str::trim).collect();
+    assert_eq!((urls.len(), urls[2]), (3, &*format!("https+{socket}/sse")), "{told}");
+    let second = urls[1].trim_start_matches("https://").trim_end_matches("/sse").parse().unwrap();
+    for version in VERSIONS {
+        let mut one = request(first, &certificates, version, "/sse/a").connect().await.unwrap();
+        let mut two = request(second, &certificates, version, "/sse/a").connect().await.unwrap();
+        let trust = TlsTrust::with_versions(&certificates.ca(), &[version]).unwrap();
+        let mut three = trust.handshake(UnixStream::connect(&path).await.unwrap()).await.unwrap();
+        three.write_all(b"GET /sse/a HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        until_open(&node, 3).await;
+        publish(&node, "a", "for all").await;
+        for stream in [&mut one, &mut two] {
+            assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, "for all");
+        }
+        read_to(&mut three, "data: for all\n\n").await;
+        drop((one, two, three));
+        until_open(&node, 0).await;
+    }
+}
+
+/// A balancer on this machine hands its connections on through a unix socket, as they are.
+#[tokio::test]
+async fn on_a_unix_socket_a_header_of_the_proxy_protocol_stands_before_the_handshake_too() {
+    let certificates = Certificates::make().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tls");
+    let socket = format!("unix:{}", path.display());
+    let flags = ["--tls-listen", &socket, "--proxy-protocol", "--trusted-proxies", "127.0.0.1"];
+    let (node, _) = tls_node(&certificates, &flags).await;
+    let trust = TlsTrust::new(&certificates.ca()).unwrap();
+    let mut balancer = UnixStream::connect(&path).await.unwrap();
+    balancer.write_all(b"PROXY TCP4 198.51.100.7 127.0.0.1 4711 8443\r\n").await.unwrap();
+    let mut stream = trust.handshake(balancer).await.unwrap();
+    stream.write_all(b"GET /sse/a HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    read_to(&mut stream, "retry: ").await;
+    assert_eq!(connections(&node).await[0]["forwarded"], json!("198.51.100.7"));
+    // Without a header there is no handshake.
+    assert!(trust.handshake(UnixStream::connect(&path).await.unwrap()).await.is_err());
     assert_eq!(metrics(&node).await.count("fantail_proxy_headers_missing_total"), 1);
 }
 
@@ -128,13 +209,9 @@ async fn input_while_a_stream_waits_for_the_feed_ends_it_with_a_whole_answer() {
 async fn a_client_gets_the_certificate_for_the_name_that_it_asks_for() {
     let names = ["localhost", "b.example.com"];
     let pairs = names.map(|name| Certificates::make_for(&[name]).unwrap());
-    let files = pairs.each_ref().map(|pair| (pair.server(), pair.server_key()));
-    let mut flags = vec!["--tls-listen", "127.0.0.1:0"];
-    for (cert, key) in &files {
-        flags.extend(["--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()]);
-    }
-    let mut node = node(&flags).await;
-    let address = node.tls().await.unwrap();
+    let (cert, key) = (pairs[1].server(), pairs[1].server_key());
+    let second = ["--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    let (_node, address) = tls_node(&pairs[0], &second).await;
     for (pair, name) in pairs.iter().zip(names) {
         let trust = TlsTrust::new(&pair.ca()).unwrap();
         let socket = TcpStream::connect(address).await.unwrap();

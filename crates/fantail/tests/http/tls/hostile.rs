@@ -9,10 +9,11 @@ use rustls::SupportedProtocolVersion;
 use rustls::version::TLS13;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
-use super::{TlsClient, VERSIONS, handshake, request, tls_node};
-use crate::node::{metrics, publish, read_to_close, until, until_closed, until_open};
+use super::{TlsClient, VERSIONS, handshake, request};
+use crate::node::{metrics, publish, read_to_close, tls_node, until, until_closed, until_open, whole_log};
 
 const REQUEST: &[u8] = b"GET /sse/a HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -278,9 +279,11 @@ async fn a_faulty_handshake_writes_no_line_into_the_log() {
             let mut socket = TcpStream::connect(address).await.unwrap();
             socket.write_all(hello).await.unwrap();
             socket.shutdown().await.unwrap();
-            let _ = socket.read_to_end(&mut Vec::new()).await; // a reset is as good an end
+            // A reset is as good an end.
+            let _ = timeout(PATIENCE, socket.read_to_end(&mut Vec::new())).await.expect("the node closes it");
         }
     }
-    let log = node.output().stderr;
+    until(&node, "all are gone", |m| m.count("fantail_connections_open") == 0).await;
+    let log = whole_log(&node).await;
     assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
 }

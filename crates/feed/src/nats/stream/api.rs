@@ -8,12 +8,17 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::stream_log::StreamState;
+use crate::nats::form::NatsEventForm;
+
+/// The code of a request about a stream that there is not.
+const NOT_FOUND: u16 = 404;
 
 /// Requests about one stream.
 #[derive(Debug, Clone)]
 pub(super) struct StreamApi {
     pub(super) client: Client,
     pub(super) stream: String,
+    pub(super) form: NatsEventForm,
 }
 
 /// A consumer and its messages. It is gone at the server soon after it is dropped here.
@@ -87,6 +92,20 @@ struct ConsumerInfo {
 }
 
 impl StreamApi {
+    /// The stream, made if there is none: for those whose publishers wait for a subscriber to make it.
+    pub(super) async fn state_or_new(&self) -> Result<StreamState, ApiError> {
+        match self.state().await {
+            Err(ApiError::Refused { code: NOT_FOUND, .. }) => {
+                let made: Value =
+                    self.ask(&format!("STREAM.CREATE.{}", self.stream), &json!({ "name": self.stream })).await?;
+                drop(made);
+                tracing::info!(stream = self.stream, "made the stream in nats, since there was none");
+                self.state().await
+            }
+            found => found,
+        }
+    }
+
     /// The stream as it is now.
     pub(super) async fn state(&self) -> Result<StreamState, ApiError> {
         let info = self.info(&Value::Null).await?;

@@ -1,4 +1,4 @@
-//! What a consumer's subscription brings: messages with their places, and the server's own words about the consumer.
+//! News of a consumer's subscription: messages with their places, and the server's own words about the consumer.
 
 use async_nats::Message;
 

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_nats::Message;
-use fantail_wire::{Event, EventId, Terms};
+use fantail_wire::{Event, EventId, Publication, Terms};
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
@@ -18,7 +18,8 @@ use super::identity::term_of;
 use super::news::{News, news_of};
 use super::stream_log::Delivered;
 use crate::Recalled;
-use crate::nats::{event_form, subjects};
+use crate::nats::form::NatsEventForm;
+use crate::nats::incoming::{Incoming, Read};
 use crate::recall_queue::RecallRequest;
 
 /// Messages of one subject that are read for an answer. If there are more, older ones are left out.
@@ -54,8 +55,8 @@ pub(super) async fn read(
     let above = asked.above.filter(|above| above.term == term).map_or(base_terms.start, |above| above.number);
     let before = api.state().await?;
     let mut kept = Kept { entries: VecDeque::new(), bytes: 0, events_max: asked.events_max, whole_above: above };
-    for subject in [&subjects::of(&asked.channel), subjects::SEVERAL] {
-        let Some((consumer, from)) = consume(api, subject, above, asked.up_to.number).await? else { continue };
+    for subject in api.form.subjects(&asked.channel, &api.stream) {
+        let Some((consumer, from)) = consume(api, &subject, above, asked.up_to.number).await? else { continue };
         kept.whole_above = kept.whole_above.max(from - 1);
         let is_read = kept.read(api, asked, consumer).await;
         if !is_read {
@@ -107,7 +108,7 @@ impl Kept {
                     if at.number > asked.up_to.number {
                         break;
                     }
-                    self.take(at, &message, asked);
+                    self.take(api.form, at, &message, asked);
                 }
                 News::FlowControl => api.go_on(&message).await,
                 // Messages that were pending are gone by now, and the stream tells so.
@@ -120,20 +121,17 @@ impl Kept {
         true
     }
 
-    fn take(&mut self, at: Delivered, message: &Message, asked: &RecallRequest) {
-        let headers = message.headers.as_ref();
-        let names = event_form::channel_names(&message.subject, headers).unwrap_or_default();
-        if !names.iter().any(|name| *name == asked.channel.as_str()) {
-            return;
-        }
+    fn take(&mut self, form: NatsEventForm, at: Delivered, message: &Message, asked: &RecallRequest) {
         let id = EventId::new(asked.up_to.term, at.at_ns / 1_000_000, at.number);
-        match event_form::event(headers, &message.payload) {
-            Ok(event) => {
+        let wanted = |name: &str| (name == asked.channel.as_str()).then(|| asked.channel.clone());
+        match form.read(&Incoming::from(message), wanted) {
+            Read::Event(Publication { event, .. }) => {
                 self.bytes += event.data.len();
                 self.entries.push_back((id, event));
             }
             // It was a gap when it came.
-            Err(_) => self.whole_above = self.whole_above.max(at.number),
+            Read::Unusable(channels, _) if !channels.is_empty() => self.whole_above = self.whole_above.max(at.number),
+            Read::Unusable(..) | Read::Foreign => {}
         }
         while self.entries.len() > self.events_max || self.bytes > BYTES_MAX {
             let Some((id, event)) = self.entries.pop_front() else { break };

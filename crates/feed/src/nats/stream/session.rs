@@ -16,6 +16,7 @@ use super::recall;
 use super::stream_log::{BrokenOff, StreamLog};
 use crate::counters::{FeedCounters, add_one};
 use crate::nats::arrivals::Arrivals;
+use crate::nats::form::NatsEventForm;
 use crate::nats::incoming::Incoming;
 use crate::nats::link::{Link, LinkEnd};
 use crate::nats::settings::NatsSettings;
@@ -68,14 +69,18 @@ impl<'a, I: Intake> StreamSession<'a, I> {
         link: &'a Link,
         stream: &str,
     ) -> Self {
-        let api = StreamApi { client: link.client.clone(), stream: stream.to_owned() };
+        let api = StreamApi { client: link.client.clone(), stream: stream.to_owned(), form: settings.form };
         Self { settings, arrivals, counters, link, api }
     }
 
     /// Reads. The stream is looked at before the consumer is made, to know from where on, and behind that: if another
     /// stream has taken its place in between, the consumer waits for numbers that are far away.
     pub(in crate::nats) async fn run(&self) -> Result<Infallible, StreamEnd> {
-        let before = self.api.state().await.map_err(|error| self.told(error))?;
+        let before = match self.settings.form {
+            NatsEventForm::Fantail => self.api.state().await,
+            NatsEventForm::OwnCloud => self.api.state_or_new().await,
+        };
+        let before = before.map_err(|error| self.told(error))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let from = self.arrivals.tell_log(|log, orders| log.begin(&before, now_ms, orders));

@@ -12,6 +12,7 @@ use fantail_wire::{ChannelName, EventId, GapReason, Term, Terms};
 
 use super::identity::{term_behind, term_of};
 use crate::nats::delivery::{NatsOrder, NatsOrders};
+use crate::nats::form::NatsEventForm;
 use crate::nats::incoming::{ChannelSet, Incoming, Read};
 use crate::recall_queue::{RecallQueue, RecallRequest};
 use crate::{Placement, Recalled};
@@ -61,6 +62,7 @@ pub(in crate::nats) enum BrokenOff {
 /// The stream.
 #[derive(Debug, Default)]
 pub(in crate::nats) struct StreamLog {
+    form: NatsEventForm,
     numbering: Option<Numbering>,
     phase: Phase,
     /// They get everything above `seen`.
@@ -124,6 +126,11 @@ enum Phase {
 }
 
 impl StreamLog {
+    /// A stream with events of this form.
+    pub(in crate::nats) fn new(form: NatsEventForm) -> Self {
+        Self { form, ..Self::default() }
+    }
+
     /// Wants a channel.
     pub(in crate::nats) fn follow(&mut self, channel: &ChannelName, orders: &mut NatsOrders) {
         match self.numbering.as_ref().filter(|_| self.is_live()) {
@@ -366,7 +373,7 @@ impl StreamLog {
         numbering.seen = at.number;
         numbering.saw(Proof { number: at.number, at_ns: at.at_ns });
         let id = numbering.place();
-        match message.read(&self.followed) {
+        match message.read(self.form, &self.followed) {
             Read::Foreign => return false,
             Read::Event(publication) => {
                 orders.push(NatsOrder::Event { publication, placement: Placement::Numbered(id), is_repaired });

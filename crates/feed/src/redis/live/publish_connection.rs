@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fantail_wire::{EventId, Publication, Term, encode};
+use fantail_wire::Publication;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, cmd, pipe};
 use tokio::sync::{Notify, watch};
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::log_store::LogStore;
 use crate::backoff::Backoff;
 use crate::log_gate::LogGate;
-use crate::publish::check_channels;
+use crate::publish::{check_channels, check_size};
 use crate::redis::envelope;
 use crate::redis::names;
 use crate::redis::reach::RedisSettings;
@@ -35,7 +35,6 @@ pub(crate) struct PublishConnection {
     /// The subscription has found Redis: it is worth trying before the pause is over.
     found: Notify,
     event_bytes_max: usize,
-    longest_id: String,
 }
 
 #[derive(Debug, Clone)]
@@ -51,7 +50,7 @@ struct Live {
 impl PublishConnection {
     pub(crate) fn new(settings: &RedisSettings) -> Self {
         let live = watch::Sender::new(None);
-        Self { live, found: Notify::new(), event_bytes_max: settings.event_bytes_max, longest_id: longest_id() }
+        Self { live, found: Notify::new(), event_bytes_max: settings.event_bytes_max }
     }
 
     /// Connects and connects again, for ever.
@@ -94,9 +93,7 @@ impl PublishConnection {
     /// Sends an event to every node that follows one of its channels.
     pub(crate) async fn publish(&self, publication: &Publication) -> Result<Receipt, PublishError> {
         check_channels(publication)?;
-        // Every node encodes the event again, with an id of its own if it has none: an event that is accepted here fits
-        // there.
-        encode(&publication.event, Some(&self.longest_id), self.event_bytes_max)?;
+        check_size(&publication.event, self.event_bytes_max)?;
         let live = self.live().await?;
         match live.send(publication).await {
             // This server has not taken the event, and is not the right one any more.
@@ -185,11 +182,6 @@ async fn open(settings: &RedisSettings) -> Result<(Link, Option<LogStore>), Link
         None => None,
     };
     Ok((link, log))
-}
-
-/// The longest id: an id is part of the frame that other nodes will encode.
-pub(crate) fn longest_id() -> String {
-    EventId { term: Term::from_random(u64::MAX), ms: u64::MAX, number: u64::MAX, unnumbered: u32::MAX }.to_string()
 }
 
 /// Publishes to all channels of the event or to none, through the log if there is one. The receipt tells the

@@ -6,12 +6,12 @@
 use std::fmt::Display;
 use std::future::ready;
 
-use fantail_wire::{ChannelName, Event, LaneError, LaneName, Publication, encode};
+use fantail_wire::{ChannelName, Event, LaneError, LaneName, Publication};
 use redis::{RedisResult, cmd};
 
 use super::log_store::LogStore;
-use super::publish_connection::{longest_id, send};
-use crate::publish::check_channels;
+use super::publish_connection::send;
+use crate::publish::{check_channels, check_size};
 use crate::redis::names;
 use crate::redis::reach::RedisSettings;
 use crate::redis::reach::{Advised, is_elsewhere};
@@ -24,7 +24,6 @@ pub struct RedisPublisher {
     settings: RedisSettings,
     /// None after a try that failed.
     open: Option<LaneConnection>,
-    longest_id: String,
 }
 
 /// A connection, and the log of its lane if there is one.
@@ -39,7 +38,7 @@ impl RedisPublisher {
     /// Connects and logs in.
     pub async fn connect(settings: RedisSettings) -> Result<Self, PublishError> {
         let open = LaneConnection::new(&settings, &LaneName::default()).await?;
-        Ok(Self { settings, open: Some(open), longest_id: longest_id() })
+        Ok(Self { settings, open: Some(open) })
     }
 
     /// Publishes to every node that follows one of the event's channels. Without a log, text alone for one channel goes
@@ -47,7 +46,7 @@ impl RedisPublisher {
     pub async fn publish(&mut self, publication: &Publication) -> Result<Receipt, PublishError> {
         check_channels(publication)?;
         let lane = lane_of(&self.settings, &publication.channels)?;
-        encode(&publication.event, Some(&self.longest_id), self.settings.event_bytes_max)?;
+        check_size(&publication.event, self.settings.event_bytes_max)?;
         // A failure below leaves no connection behind, so that the next event does not go where this one failed.
         let open = match self.open.take() {
             Some(open) if open.lane == lane && !open.has_ended().await => open,

@@ -7,7 +7,8 @@ use fantail_feed::RedisPublisher;
 use fantail_testkit::{RedisServer, Reply};
 
 use super::{KEY, assert_error, call, following, seeded, start, terms};
-use crate::node::{LogNode, channel, publish};
+use crate::log_node::{LogNode, channel};
+use crate::node::publish;
 
 const TOPS: &str = "fantail-tops:{0}";
 const STREAM: &str = "fantail-stream:{0}:a";

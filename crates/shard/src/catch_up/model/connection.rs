@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 
 use fantail_hub::{Asked, Begin, Delivery, EntryKind, Hub, Join, Mark, Position, ReadLimit, Resume, Start};
 use fantail_wire::SlowPolicy;
-use fantail_wire::{Framing, Lane, end_of_body, opening_frame};
+use fantail_wire::{BareBlocks, Framing, Lane, end_of_body, opening_frame};
 
 use super::super::overrun::{Judgement, go_on, judge};
 use super::super::{Collected, Standing, collect};
@@ -67,7 +67,7 @@ pub(super) trait Surroundings {
     fn ids_are_shared(&self) -> bool {
         self.hub().ids_are_shared()
     }
-    /// The control thread may do something while the shard is between two steps of its own.
+    /// The control loop may do something while the shard is between two steps of its own.
     fn sometimes_step(&mut self);
 }
 
@@ -167,7 +167,7 @@ impl ModelConnection {
         let channels: Vec<_> = self.joins.iter().map(|join| Arc::clone(&join.channel)).collect();
         let Begin::At(start) = node.hub().begin(&self.resume, &channels, &mut self.asked) else { return None };
         node.course().note(format!("client {} starts with {:?}: {start:?}", self.shard, self.resume));
-        self.outgoing.push(opening_frame(1000, start.opening_id).share(self.framing));
+        self.outgoing.push(opening_frame(1000, start.opening_id, BareBlocks::Closed).share(self.framing));
         self.cursor = start.cursor;
         self.state = StreamState::Behind;
         if self.resume != Resume::Live {
@@ -237,7 +237,7 @@ impl ModelConnection {
         let resuming = self.resuming.as_ref();
         let standing = Standing { cursor: self.cursor, watermark, resuming, ids_are_shared: node.ids_are_shared() };
         let take = ReadLimit { entries: node.course().rng.usize(1..5), bytes: node.course().rng.usize(1..1000) };
-        // The control thread goes on while the logs are read one by one.
+        // The control loop goes on while the logs are read one by one.
         let channels = self.joins.iter().map(|join| {
             node.sometimes_step();
             &*join.channel

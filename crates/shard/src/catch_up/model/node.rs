@@ -1,4 +1,4 @@
-//! The control thread with its feed: everything that changes what streams get.
+//! The control loop with its feed: everything that changes what streams get.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -154,7 +154,7 @@ impl ModelNode {
         id.term == newest.term && id.number <= newest.number
     }
 
-    /// One thing that the control thread does.
+    /// One thing that the control loop does.
     pub(super) fn step(&mut self) {
         let may_lose = self.course.may_lose();
         match self.course.rng.u8(..20) {

@@ -7,16 +7,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::node::{ask, node, publish, read_to_close, until_open, until_said};
+use crate::node::{ask, node, publish, read_to_close, tls_node, until_open, until_said};
 use crate::origin::{TestOrigin, answer};
 
-async fn tls_node(certificates: &Certificates, flags: &[&str]) -> (Fantail, SocketAddr) {
-    let paths = [certificates.server(), certificates.server_key(), certificates.ca()];
-    let [cert, key, ca] = paths.each_ref().map(|path| path.to_str().unwrap());
-    let base = ["--tls-listen", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key, "--tls-client-ca", ca];
-    let mut node = node(&[&base[..], flags].concat()).await;
-    let address = node.tls().await.unwrap();
-    (node, address)
+/// A node that asks its clients for certificates of the same authority.
+async fn asking_node(certificates: &Certificates, flags: &[&str]) -> (Fantail, SocketAddr) {
+    let ca = certificates.ca();
+    tls_node(certificates, &[&["--tls-client-ca", ca.to_str().unwrap()], flags].concat()).await
 }
 
 const BY_CERTIFICATE: [&str; 4] = ["--access", "certificate", "--channel-templates", "user:{sub},site:{dns}"];
@@ -36,7 +33,7 @@ async fn open(address: SocketAddr, trust: &TlsTrust, target: &str) -> SseClient 
 #[tokio::test]
 async fn a_client_reads_the_channels_of_its_certificate_and_no_others() {
     let certificates = Certificates::make().unwrap();
-    let (node, address) = tls_node(&certificates, &BY_CERTIFICATE).await;
+    let (node, address) = asking_node(&certificates, &BY_CERTIFICATE).await;
     let trust = with_certificate(&certificates, &certificates);
     let mut stream = open(address, &trust, "/sse").await;
     assert_eq!(stream.status(), 200);
@@ -55,12 +52,12 @@ async fn a_client_reads_the_channels_of_its_certificate_and_no_others() {
 #[tokio::test]
 async fn a_client_of_an_unknown_authority_or_without_a_certificate_gets_no_handshake() {
     let (certificates, others) = (Certificates::make().unwrap(), Certificates::make().unwrap());
-    let (node, address) = tls_node(&certificates, &BY_CERTIFICATE).await;
+    let (node, address) = asking_node(&certificates, &BY_CERTIFICATE).await;
     for trust in [without_certificate(&certificates), with_certificate(&certificates, &others)] {
         assert!(SseClient::request(address, "/sse").over_tls(&trust).connect().await.is_err());
     }
     let (optional, address) =
-        tls_node(&certificates, &[&BY_CERTIFICATE[..], &["--tls-client-auth", "optional"]].concat()).await;
+        asking_node(&certificates, &[&BY_CERTIFICATE[..], &["--tls-client-auth", "optional"]].concat()).await;
     assert_eq!(open(address, &without_certificate(&certificates), "/sse").await.status(), 401);
     assert_eq!(open(address, &with_certificate(&certificates, &certificates), "/sse").await.status(), 200);
     let stranger = with_certificate(&certificates, &others);
@@ -71,7 +68,7 @@ async fn a_client_of_an_unknown_authority_or_without_a_certificate_gets_no_hands
 #[tokio::test]
 async fn the_streams_of_a_certificates_subject_can_be_revoked() {
     let certificates = Certificates::make().unwrap();
-    let (node, address) = tls_node(&certificates, &BY_CERTIFICATE).await;
+    let (node, address) = asking_node(&certificates, &BY_CERTIFICATE).await;
     let trust = with_certificate(&certificates, &certificates);
     let mut stream = open(address, &trust, "/sse").await;
     until_open(&node, 1).await;
@@ -90,12 +87,8 @@ async fn streams_and_connections_end_with_the_authorities_of_their_certificate()
     let directory = tempfile::tempdir().unwrap();
     let ca = directory.path().join("clients.pem");
     std::fs::copy(certificates.ca(), &ca).unwrap();
-    let (cert, key) = (certificates.server(), certificates.server_key());
-    let base = ["--tls-listen", "127.0.0.1:0", "--tls-cert", cert.to_str().unwrap(), "--tls-key"];
-    let flags =
-        [&base[..], &[key.to_str().unwrap(), "--tls-client-ca", ca.to_str().unwrap()], &BY_CERTIFICATE].concat();
-    let mut node = node(&flags).await;
-    let address = node.tls().await.unwrap();
+    let flags = [&["--tls-client-ca", ca.to_str().unwrap()], &BY_CERTIFICATE[..]].concat();
+    let (node, address) = tls_node(&certificates, &flags).await;
     let trust = with_certificate(&certificates, &certificates);
     let mut stream = open(address, &trust, "/sse").await;
     until_open(&node, 1).await;
@@ -116,7 +109,7 @@ async fn the_operators_service_is_told_the_subject_and_no_client_can_claim_one()
     let service = TestOrigin::start(|_| answer("200 OK", "", "")).await;
     let flags = ["--access", "origin", "--origin-url", &service.url("/ask"), "--tls-client-auth", "optional"];
     let flags = [&flags[..], &["--origin-headers", "fantail-client-subject"]].concat();
-    let (_node, address) = tls_node(&certificates, &flags).await;
+    let (_node, address) = asking_node(&certificates, &flags).await;
     for (trust, told) in [
         (with_certificate(&certificates, &certificates), Some("fantail-client-subject: client.example")),
         (without_certificate(&certificates), None),
@@ -143,7 +136,8 @@ async fn the_internal_listener_speaks_tls_alone_and_asks_for_certificates() {
     assert_eq!(ask(&with_certificate(&certificates, &certificates)).await.unwrap(), (200, End::Clean));
     assert!(ask(&with_certificate(&certificates, &others)).await.is_err());
     assert!(ask(&without_certificate(&certificates)).await.is_err());
-    assert!(http(node.internal(), "GET", "/livez", &[], "").await.is_err(), "without TLS there is no answer");
+    let plain = http(node.internal(), "GET", "/livez", &[], "").await.unwrap();
+    assert_eq!(plain.status, 400, "without TLS no route is reached");
 }
 
 #[tokio::test]

@@ -3,20 +3,13 @@
 use std::net::SocketAddr;
 
 use fantail_testkit::{Certificates, Fantail, PATIENCE, SseClient, TlsTrust};
-use rustls::{SupportedProtocolVersion, version};
 use serde_json::Value;
 
-use crate::node::{ask, node, publish, read_to_close, until, until_open};
+use super::{NARROW_BYTES, VERSIONS};
+use crate::node::{ask, publish, read_to_close, tls_node, until, until_open, whole_log};
 
-const VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
-
-async fn tls_node(certificates: &Certificates, state: &str) -> (Fantail, SocketAddr) {
-    let paths = [certificates.server(), certificates.server_key()];
-    let [cert, key] = paths.each_ref().map(|path| path.to_str().unwrap());
-    let base = ["--tls-listen", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key, "--tls-stream-state", state];
-    let mut node = node(&base).await;
-    let address = node.tls().await.unwrap();
-    (node, address)
+async fn node_with(state: &str, certificates: &Certificates) -> (Fantail, SocketAddr) {
+    tls_node(certificates, &["--tls-stream-state", state, "--progress-deadline", "5m"]).await
 }
 
 async fn open(address: SocketAddr, trust: &TlsTrust) -> SseClient {
@@ -38,8 +31,8 @@ async fn a_dissolved_and_a_kept_connection_bring_the_same_bytes() {
         let trust = TlsTrust::with_versions(&certificates.ca(), &[version]).unwrap();
         let mut bodies = Vec::new();
         for state in ["dissolved", "kept"] {
-            let (node, address) = tls_node(&certificates, state).await;
-            let request = SseClient::request(address, "/sse/a").over_tls(&trust).receive_buffer(4096);
+            let (node, address) = node_with(state, &certificates).await;
+            let request = SseClient::request(address, "/sse/a").over_tls(&trust).receive_buffer(NARROW_BYTES);
             let mut stream = request.keep_body().connect().await.unwrap();
             until_open(&node, 1).await;
             for number in 0..300 {
@@ -65,7 +58,7 @@ async fn a_dissolved_and_a_kept_connection_bring_the_same_bytes() {
 #[tokio::test]
 async fn a_kept_stream_lives_through_a_change_of_keys_and_drops_what_its_client_sends() {
     let certificates = Certificates::make().unwrap();
-    let (node, address) = tls_node(&certificates, "kept").await;
+    let (node, address) = node_with("kept", &certificates).await;
     let trust = TlsTrust::new(&certificates.ca()).unwrap();
     let mut stream = open(address, &trust).await;
     until_open(&node, 1).await;
@@ -83,7 +76,7 @@ async fn a_kept_stream_lives_through_a_change_of_keys_and_drops_what_its_client_
 #[tokio::test]
 async fn a_kept_stream_whose_client_breaks_the_rules_of_tls_ends() {
     let certificates = Certificates::make().unwrap();
-    let (node, address) = tls_node(&certificates, "kept").await;
+    let (node, address) = node_with("kept", &certificates).await;
     let trust = TlsTrust::new(&certificates.ca()).unwrap();
     let mut stream = open(address, &trust).await;
     until_open(&node, 1).await;
@@ -92,11 +85,11 @@ async fn a_kept_stream_whose_client_breaks_the_rules_of_tls_ends() {
     until(&node, "it has its reason", |metrics| metrics.closed("tls_input") == 1).await;
 }
 
-/// Where the kernel has kTLS the first half of this holds for another reason: it seals, and `/config` says so.
+/// A kernel without kTLS leaves it to the node, which says so in its log and in `/config`.
 #[tokio::test]
-async fn without_a_sealing_kernel_streams_are_dissolved_and_the_node_says_so() {
+async fn where_the_kernel_is_to_seal_streams_are_served_and_the_node_says_whether_it_does() {
     let certificates = Certificates::make().unwrap();
-    let (node, address) = tls_node(&certificates, "kernel").await;
+    let (node, address) = node_with("kernel", &certificates).await;
     let trust = TlsTrust::new(&certificates.ca()).unwrap();
     let mut stream = open(address, &trust).await;
     until_open(&node, 1).await;
@@ -104,6 +97,6 @@ async fn without_a_sealing_kernel_streams_are_dissolved_and_the_node_says_so() {
     assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, "sealed");
     let config: Value = ask(&node, "GET", "/config").await.json().unwrap();
     let state = config["tls_stream_state"]["value"].as_str().unwrap();
-    let is_told = node.output().stderr.contains("this kernel does not seal");
-    assert_eq!(state == "dissolved", is_told, "{state}");
+    let is_told = whole_log(&node).await.contains("this kernel does not seal");
+    assert_eq!(state, if is_told { "dissolved" } else { "kernel" });
 }

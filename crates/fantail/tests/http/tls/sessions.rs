@@ -3,42 +3,52 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fantail_testkit::{Certificates, Fantail, PATIENCE, Signal, TlsTrust};
-use rustls::{HandshakeKind, SupportedProtocolVersion, version};
+use rustls::HandshakeKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::node::{node, until_said};
-
-const VERSIONS: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
-
-async fn tls_node(certificates: &Certificates, flags: &[&str]) -> (Fantail, SocketAddr) {
-    let (cert, key) = (certificates.server(), certificates.server_key());
-    let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
-    let base = ["--tls-listen", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key];
-    let mut node = node(&[&base[..], flags].concat()).await;
-    let address = node.tls().await.unwrap();
-    (node, address)
-}
+use super::VERSIONS;
+use crate::node::{tls_node, until_said};
 
 /// Connects, asks for something small and reads the answer, before which a ticket comes. Returns the kind of handshake and the
-/// answer.
-async fn visit(address: SocketAddr, trust: &TlsTrust, target: &str) -> (HandshakeKind, String) {
+/// answer, or nothing if the client is refused.
+async fn try_to_visit(address: SocketAddr, trust: &TlsTrust, target: &str) -> Option<(HandshakeKind, String)> {
     let socket = TcpStream::connect(address).await.unwrap();
-    let mut stream = trust.handshake(socket).await.unwrap();
+    let mut stream = trust.handshake(socket).await.ok()?;
     let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
+    // A client of TLS 1.3 learns of its refusal when it reads.
+    let _ = stream.write_all(request.as_bytes()).await;
     let mut answer = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("it comes").unwrap();
+    let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("it is answered or refused");
+    if answer.is_empty() {
+        return None;
+    }
+    read.unwrap();
     let kind = stream.get_ref().1.handshake_kind().expect("it is over");
-    (kind, String::from_utf8(answer).unwrap())
+    Some((kind, String::from_utf8(answer).unwrap()))
+}
+
+async fn visit(address: SocketAddr, trust: &TlsTrust, target: &str) -> (HandshakeKind, String) {
+    try_to_visit(address, trust, target).await.expect("it is let in")
 }
 
 async fn kind(address: SocketAddr, trust: &TlsTrust) -> HandshakeKind {
     visit(address, trust, "/none").await.0
+}
+
+async fn is_let_in(address: SocketAddr, trust: &TlsTrust) -> bool {
+    try_to_visit(address, trust, "/none").await.is_some()
+}
+
+/// None of its attempts is let in. It has a ticket for the first ones, and none any more for the last.
+async fn assert_refused(address: SocketAddr, trust: &TlsTrust) {
+    for attempt in 1..=5 {
+        assert!(!is_let_in(address, trust).await, "attempt {attempt} is let in");
+    }
 }
 
 fn write_key(directory: &Path, name: &str, filling: u8) -> PathBuf {
@@ -102,21 +112,6 @@ async fn nodes_with_the_same_key_files_know_each_others_clients_until_the_key_go
     }
 }
 
-async fn until_refused(address: SocketAddr, trust: &TlsTrust) {
-    let refused = async {
-        // The client of TLS 1.3 learns of its refusal when it reads.
-        while let Ok(mut stream) = trust.handshake(TcpStream::connect(address).await.unwrap()).await {
-            let _ = stream.write_all(b"GET /none HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
-            let mut answer = Vec::new();
-            if stream.read_to_end(&mut answer).await.is_err() || answer.is_empty() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(PATIENCE, refused).await.expect("it is refused in the end");
-}
-
 /// 1. A client without a certificate gets a ticket from a node where certificates are optional.
 /// 2. Another node with the same authorities and ticket keys demands a certificate. The ticket is of no use there.
 #[tokio::test]
@@ -132,23 +127,55 @@ async fn a_ticket_of_a_node_without_the_demand_for_certificates_opens_no_door_of
         let trust = TlsTrust::with_versions(&certificates.ca(), &[version]).unwrap();
         assert_eq!(kind(first, &trust).await, HandshakeKind::Full);
         assert_eq!(kind(first, &trust).await, HandshakeKind::Resumed);
-        until_refused(second, &trust).await;
+        assert_refused(second, &trust).await;
     }
 }
 
 /// rustls does not look again at the certificate in a session, however old it is.
 #[tokio::test]
 async fn a_client_resumes_no_longer_than_its_certificate_is_valid() {
-    for version in VERSIONS {
-        let certificates = Certificates::make_with_client_for(Duration::from_secs(3)).unwrap();
-        let ca = certificates.ca();
-        let (_node, address) = tls_node(&certificates, &["--tls-client-ca", ca.to_str().unwrap()]).await;
-        let (certificate, key) = (certificates.client(), certificates.client_key());
-        let trust = TlsTrust::with_certificate(&ca, &[version], &certificate, &key).unwrap();
-        assert_eq!(kind(address, &trust).await, HandshakeKind::Full);
-        assert_eq!(kind(address, &trust).await, HandshakeKind::Resumed);
-        until_refused(address, &trust).await;
+    for seconds in [2, 4, 8, 16, 32] {
+        if resumes_while_valid(Duration::from_secs(seconds)).await {
+            return;
+        }
+        println!("a life of {seconds} seconds is too short for this machine");
     }
+    panic!("no certificate lived long enough for two handshakes of each version");
+}
+
+/// A client with a certificate of so short a life resumes until its end, and never behind it. False if the end came before the
+/// client had resumed at all.
+async fn resumes_while_valid(life: Duration) -> bool {
+    // Certificates count in seconds, and are valid up to the end of their last one.
+    let second = Duration::from_secs(1);
+    let valid_until = SystemTime::now() + life - second;
+    let certificates = Certificates::make_with_client_for(life).unwrap();
+    let expired_from = SystemTime::now() + life + second;
+    let ca = certificates.ca();
+    let (_node, address) = tls_node(&certificates, &["--tls-client-ca", ca.to_str().unwrap()]).await;
+    let (certificate, key) = (certificates.client(), certificates.client_key());
+    let trusts = VERSIONS.map(|version| TlsTrust::with_certificate(&ca, &[version], &certificate, &key).unwrap());
+    for trust in &trusts {
+        for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let visit = try_to_visit(address, trust, "/none").await;
+            if visit.is_none() && SystemTime::now() >= valid_until {
+                return false;
+            }
+            assert_eq!(visit.expect("its certificate is valid").0, expected);
+        }
+    }
+    for trust in &trusts {
+        loop {
+            let began = SystemTime::now();
+            if !is_let_in(address, trust).await {
+                break;
+            }
+            assert!(began < expired_from, "it is let in behind the end of its certificate");
+        }
+        assert!(SystemTime::now() >= valid_until, "it is refused while its certificate is valid");
+        assert_refused(address, trust).await;
+    }
+    true
 }
 
 /// A session holds the certificate that its client has shown. When the operator withdraws its authority, a ticket must not let it
@@ -180,7 +207,7 @@ async fn a_ticket_does_not_outlive_the_authority_of_its_clients_certificate() {
         node.signal(Signal::HUP).unwrap();
         until_said(&node, "the files for TLS have changed", 1).await;
         for trust in &trusts {
-            until_refused(address, trust).await;
+            assert_refused(address, trust).await;
         }
     }
 }
