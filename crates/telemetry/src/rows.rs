@@ -363,7 +363,7 @@ mod tests {
         for MetricRow { name, help, .. } in &ROWS {
             assert!(names.insert(name), "{name} is declared twice");
             assert!(name.starts_with("fantail_") || name.starts_with("process_"), "{name}");
-            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{name}");
             assert!(!name.ends_with("_total"), "{name}: the exposition adds this");
             assert!(!help.ends_with('.'), "{name}: the exposition adds the period");
         }
