@@ -232,8 +232,8 @@ settings! {
     }
     /// HTTP/2.
     http2: Http2, "HTTP/2" {
-        http2: bool = Switch, "false",
-            "Offer HTTP/2 on tls_listen, beside HTTP/1.1. All streams of a browser then share one connection; over HTTP/1.1 it opens six at most. Only with tls_stream_state = dissolved.";
+        http2: bool = Switch, "true",
+            "Offer HTTP/2 on tls_listen, beside HTTP/1.1. All streams of a browser then share one connection; over HTTP/1.1 it opens six at most. Clients of a tls_stream_state other than dissolved are offered HTTP/1.1 alone.";
         http2_plain: bool = Switch, "false",
             "Let clients of listen speak HTTP/2 without TLS, if their first bytes are those of HTTP/2. For proxies and meshes; browsers do not.";
         streams_per_connection_max: usize = Count { min: 1, max: 10_000 }, "100",

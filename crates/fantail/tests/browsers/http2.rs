@@ -49,7 +49,7 @@ async fn seven_tabs_of_a_browser_are_live_over_one_connection_of_http_2() {
 /// The seventh waits for one of the others to close.
 #[tokio::test]
 async fn the_seventh_tab_of_a_browser_waits_over_http_1() {
-    assert_eq!(seven_tabs(&[], 6).await, (json!([0, 1, 1, 1, 1, 1, 1]), 0));
+    assert_eq!(seven_tabs(&["--http2=false"], 6).await, (json!([0, 1, 1, 1, 1, 1, 1]), 0));
 }
 
 #[tokio::test]
