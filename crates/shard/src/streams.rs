@@ -70,7 +70,7 @@ pub(crate) struct Streams {
     /// The addresses among whose sockets streams are counted: 8 bytes per slot, and none for those that are not.
     addresses: SideTable<Maker>,
     pub(crate) outlets: Outlets,
-    /// What the input of one connection means; reused.
+    /// The meaning of one connection's input; reused.
     news: Vec<News>,
     hub: Arc<Hub>,
     shard: u16,

@@ -143,7 +143,7 @@ impl Connection {
         self.tls.as_ref().is_some_and(|tls| tls.sealer.is_worn_out())
     }
 
-    /// Its last frame. What the client says from now on means nothing.
+    /// Its last frame. Nothing that the client says from now on means anything.
     pub(crate) fn begin_to_end(&mut self, now: Tick) {
         if self.phase.is_open() {
             self.say_goodbye(ErrorCode::NoError);

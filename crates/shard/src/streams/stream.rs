@@ -55,7 +55,7 @@ pub(super) enum Way {
 pub(crate) struct Outlets {
     pub(crate) sealers: Sealers,
     pub(crate) connections: Connections,
-    /// What the tabs of one write have taken; reused.
+    /// The bytes that each tab of one write has taken; reused.
     pub(crate) taken: Vec<usize>,
 }
 

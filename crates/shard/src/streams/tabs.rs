@@ -18,7 +18,7 @@ const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 /// How long a connection that comes in a drain has for its request.
 const FIRST_REQUEST_IN_DRAIN: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// What a client may ask for beside its requests is filled up by so many points in a second (`http2/budget.rs`).
+/// A client may ask for so many things more in a second beside its requests (`http2/budget.rs`).
 const POINTS_PER_SECOND: u128 = 100;
 
 /// Takes a connection over.
