@@ -8,6 +8,8 @@ values that the chart must refuse.
 """
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from deploy_kubernetes import KUBERNETES, check_program, check_restricted, operator_schemas, validate
+from deploy_kubernetes import KUBERNETES, check_program, check_restricted, operator_schemas, score, validate
 
 PROGRAM, OPERATOR = sys.argv[1], Path(sys.argv[2])
 CHART = "deploy/helm/fantail"
@@ -23,11 +25,13 @@ CHART = "deploy/helm/fantail"
 PRIVILEGED = {"daemonset-hostnetwork", "daemonset-hostport"}
 # terminationGracePeriodSeconds where it is not 5 s + 20 s + 5 s: 90 s + 150.5 s, rounded up, and 5 s.
 GRACE = {"daemonset-hostnetwork": 246, "nginx": 35}
+# Findings of kube-score that the shape is there for.
+CHOSEN = {"daemonset-hostnetwork": ["pod-networkpolicy"], "single": ["deployment-replicas"]}
 # What must be refused, and a word of the reason.
 REFUSED = {
     "kind=StatefulSet": "kind",
     "replicass=3": "replicass",
-    "replicas=2": "several pods need Redis",
+    "replicas=2": "several pods need Redis or NATS",
     "redis.url=redis://:secret@redis:6379": "url",
     "redis.url=http://redis": "url",
     "redis.url=redis://a,redis.existingSecret=b,redis.urlKey=c": "both name the server",
@@ -38,6 +42,15 @@ REFUSED = {
     "redis.url=redis://a,settings.drain_delay=5": "drain_delay",
     "redis.url=redis://a,settings.drain_deadline=null": "drain_deadline",
     "redis.url=redis://a,settings.retry.base=2s": "settings",
+    "redis.url=redis://a,nats.urls={nats://b}": "both name the feed",
+    "redis.url=redis://a,nats.stream=EVENTS": "without nats.urls",
+    "nats.urls={nats://user:secret@a}": "urls",
+    "nats.urls={nats://a},nats.existingSecret=b": "goes together with one of its keys",
+    "nats.urls={nats://a},nats.tokenKey=c": "goes together with one of its keys",
+    "nats.urls={nats://a},nats.existingSecret=b,nats.tokenKey=c,nats.nkeyKey=d": "choose one",
+    "nats.urls={nats://a},nats.existingSecret=b,nats.passwordKey=c": "go together",
+    "nats.urls={nats://a},nats.tls.existingSecret=b,nats.tls.keyKey=d": "go together",
+    "nats.urls={nats://a},settings.nats_nkey_file=b": "nats_nkey_file",
     "redis.url=redis://a,internal.exposed=true": "internal.from",
     "redis.url=redis://a,internal.exposed=true,networkPolicy.enabled=false": "needs tokens",
     "redis.url=redis://a,internalTokens.rights.shop=publish": "go together",
@@ -80,6 +93,7 @@ def check_shape(values, operator):
     for kubernetes in KUBERNETES:
         objects = render(kubernetes, "--values", str(values))
         validate(objects, kubernetes, operator)
+    score(objects, CHOSEN.get(shape, []))
     workload = next(object for object in objects if object["kind"] in ("Deployment", "DaemonSet"))
     pod = workload["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] == GRACE.get(shape, 30), pod["terminationGracePeriodSeconds"]
@@ -111,6 +125,13 @@ def check_validators(operator):
         raise AssertionError(f"a wrong field of {object['kind']} passes")
 
 
+def check_page():
+    """The command of docs/deployment.md, but for the cluster that it needs."""
+    command = re.search(r"^    helm install (web deploy[^\\\n]*(?:\\\n[^\\\n]*)*)", Path("docs/deployment.md").read_text(), re.M).group(1)
+    run = helm("template", "--kube-version", KUBERNETES[-1], *shlex.split(command.replace("\\\n", " ")))
+    assert run.returncode == 0 and "kind: Deployment" in run.stdout, run.stderr
+
+
 def check_refusals():
     for values, reason in REFUSED.items():
         run = helm("template", "web", CHART, "--kube-version", KUBERNETES[-1], "--set", values)
@@ -124,6 +145,7 @@ def main():
     for values in sorted(Path(CHART, "ci").glob("*-values.yaml")):
         check_shape(values, operator)
     check_validators(operator)
+    check_page()
     check_refusals()
 
 

@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-# Prometheus makes these itself.
-OF_PROMETHEUS = {"up"}
+from deploy_expressions import ALERTS, DASHBOARD, OF_PROMETHEUS, alert_rules, documented, panels, selectors, variables
+
 OF_TARGETS = {"job", "instance"}
 faults = []
 
@@ -21,14 +21,8 @@ def fault(text):
     faults.append(text)
 
 
-def documented():
-    """Metrics of docs/metrics.md, each with its labels."""
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) \|", Path("docs/metrics.md").read_text(), re.M)
-    return {name: set(re.findall(r"`(\w+)`", labels)) for name, _, labels in rows}
-
-
 def check_expression(place, expression, metrics):
-    for name, selector in re.findall(r"\b((?:fantail|process)_\w+|up)\b(?:\{(.*?)\})?", expression):
+    for name, selector in selectors(expression):
         if name in OF_PROMETHEUS:
             continue
         if name not in metrics:
@@ -44,18 +38,8 @@ def check_expression(place, expression, metrics):
                 fault(f"{place}: no metric has a label {label}")
 
 
-def alert_rules():
-    """Alerts with their expressions; the file is our own, so its form is known."""
-    text = Path("deploy/prometheus/alerts.yml").read_text()
-    pattern = r"- alert: (\w+)\n\s+expr: (?:>-\n)?(.*?)\n\s+(?:for|labels):"
-    rules = re.findall(pattern, text, re.S)
-    if len(rules) != text.count("- alert:"):
-        fault("deploy/prometheus/alerts.yml: a rule is not alert, expr, then for or labels")
-    return rules, text
-
-
 def check_alerts(metrics):
-    rules, text = alert_rules()
+    rules, text = alert_rules(), ALERTS.read_text()
     tests = Path("deploy/prometheus/alerts_test.yml").read_text()
     runbook = Path("docs/runbook.md").read_text()
     sections = re.findall(r"^## (\w+)$", runbook, re.M)
@@ -76,19 +60,16 @@ def check_alerts(metrics):
 
 
 def check_dashboard(metrics):
-    dashboard = json.loads(Path("deploy/grafana/fantail.json").read_text())
-    panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
-    expressions = [(panel["title"], target["expr"]) for panel in panels for target in panel["targets"]]
-    ids = [panel["id"] for panel in dashboard["panels"]]
+    expressions = [(panel["title"], target["expr"]) for panel in panels() for target in panel["targets"]]
+    ids = [panel["id"] for panel in json.loads(DASHBOARD.read_text())["panels"]]
     if len(set(ids)) != len(ids):
         fault("dashboard: two panels have one id")
     rules = []
     for title, expression in expressions:
         check_expression(f"dashboard, {title}", expression, metrics)
         rules.append({"record": "x", "expr": expression.replace("$__rate_interval", "5m")})
-    for variable in dashboard["templating"]["list"]:
-        if variable["type"] == "query":
-            check_expression("dashboard, variables", variable["definition"], metrics)
+    for variable in variables():
+        check_expression("dashboard, variables", variable["definition"], metrics)
     # promtool reads expressions in a file of rules only. JSON is YAML.
     with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
         for number, rule in enumerate(rules):
@@ -129,4 +110,4 @@ check_stop_timeout()
 check_sysctls()
 if faults:
     sys.exit("\n".join(faults))
-print(f"{len(metrics)} metrics are documented; {len(alert_rules()[0])} alerts and {expressions} queries of the dashboard fit")
+print(f"{len(metrics)} metrics are documented; {len(alert_rules())} alerts and {expressions} queries of the dashboard fit")

@@ -26,7 +26,10 @@ impl RequiredClaim {
     /// Reads a path.
     pub fn parse(text: &str) -> Result<Self, RequiredClaimError> {
         let (path, is_beginning) = text.strip_suffix('*').map_or((text, false), |path| (path, true));
-        if path.is_empty() || path.contains('*') || (!is_beginning && path.split('.').any(str::is_empty)) {
+        let mut names = path.split('.');
+        // The beginning of a name may be empty: scope.* is in every token with something in its scope.
+        let end_is_whole = names.next_back().is_some_and(|end| is_beginning || !end.is_empty());
+        if path.is_empty() || path.contains('*') || !end_is_whole || names.any(str::is_empty) {
             return Err(RequiredClaimError(text.to_owned()));
         }
         Ok(Self { path: path.to_owned(), is_beginning })
@@ -43,7 +46,7 @@ impl RequiredClaim {
             Some(path) => claims.get(path).and_then(Value::as_object),
             None => Some(claims.all()),
         };
-        keys.is_some_and(|keys| keys.keys().any(|key| key.starts_with(beginning)))
+        keys.is_some_and(|keys| keys.iter().any(|(key, value)| key.starts_with(beginning) && !value.is_null()))
     }
 }
 
@@ -60,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_text_that_names_no_claim_is_refused_and_one_that_does_is_shown_as_it_was_written() {
-        for text in ["", "*", "a**", "a*b", "a..b", ".a"] {
+        for text in ["", "*", "a**", "a*b", "a..b", ".a", "a.", ".*", "..*", "a..b*"] {
             assert!(RequiredClaim::parse(text).is_err(), "{text}");
         }
         for text in ["sub", "user.id", "scope.user*", "scope.*"] {

@@ -101,16 +101,22 @@ impl SigningKey {
     /// A key as an operator gives it: a secret for `HS…`, a public key in PEM form for all others.
     ///
     /// White space at the end of a secret is not part of it: editors and `echo` put a line end there.
-    pub fn new(KeyAlgorithm(algorithm): KeyAlgorithm, id: Option<&str>, text: &[u8]) -> Result<Self, KeyError> {
+    pub fn new(algorithm: KeyAlgorithm, id: Option<&str>, text: &[u8]) -> Result<Self, KeyError> {
+        Self::exact(algorithm, id, text.trim_ascii_end())
+    }
+
+    /// The same, with white space at the end of a secret as a part of it: for a secret that is a value and no file, as other
+    /// programs sign with.
+    pub fn exact(KeyAlgorithm(algorithm): KeyAlgorithm, id: Option<&str>, text: &[u8]) -> Result<Self, KeyError> {
         let key = match algorithm {
-            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => DecodingKey::from_secret(secret_of(text)?),
+            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => DecodingKey::from_secret(checked(text)?),
             _ if text.windows(11).any(|window| window == b"PRIVATE KEY") => return Err(KeyError::Private),
             Algorithm::ES256 | Algorithm::ES384 => DecodingKey::from_ec_pem(text),
             Algorithm::EdDSA => DecodingKey::from_ed_pem(text),
             _ => DecodingKey::from_rsa_pem(text),
         };
         let key = key.map_err(|_| KeyError::Pem(algorithm))?;
-        let fingerprint = fingerprint(algorithm, id, text.trim_ascii_end());
+        let fingerprint = fingerprint(algorithm, id, text);
         Ok(Self { id: id.map(Into::into), algorithm, key, fingerprint })
     }
 
@@ -171,7 +177,10 @@ impl SigningKey {
 
 /// The HMAC secret in the text of a file.
 pub(crate) fn secret_of(text: &[u8]) -> Result<&[u8], KeyError> {
-    let secret = text.trim_ascii_end();
+    checked(text.trim_ascii_end())
+}
+
+fn checked(secret: &[u8]) -> Result<&[u8], KeyError> {
     if secret.trim_ascii_start().starts_with(b"-----BEGIN ") {
         return Err(KeyError::PemAsSecret);
     }

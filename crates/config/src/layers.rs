@@ -78,9 +78,10 @@ fn lay(flags: &Flags, variables: &[(OsString, OsString)], read_file: &dyn Fn(&Pa
     let (from_variables, variable_faults) = environment::read(variables);
     let last = |key: &str| flags.given.iter().rev().chain(from_variables.iter().rev()).find(|it| it.setting.key == key);
     let (from_file, file_faults) = last(FILE_KEY).map_or_else(Default::default, |given| load_file(given, read_file));
+    let is_given = |key: &str| last(key).is_some() || from_file.iter().any(|given| given.setting.key == key);
     let preset = last(PRESET_KEY).and_then(|given| Word::<Preset>::new().parse(&given.texts.concat()).ok());
     let (from_preset, preset_faults) =
-        preset.map_or_else(Default::default, |preset| preset::read(preset, variables, read_file));
+        preset.map_or_else(Default::default, |preset| preset::read(preset, variables, read_file, &is_given));
 
     let mut layers = Layers::over_defaults();
     layers.faults.extend(preset_faults);

@@ -276,7 +276,7 @@ settings! {
         origin_url: Option<String> = Optional(HttpUrl), "" or "http://127.0.0.1:3000/fantail/authorize",
             "URL that is asked whether a stream may be opened. A 2xx allows, and may name channels, subject and expiry; 401 and 403 deny; anything else, and no answer, is a reason to come back later.";
         origin_headers: Vec<String> = FieldNames, "authorization,cookie",
-            "Header of the client's request that is passed on to origin_url.";
+            "Header of the client's request that is passed on to origin_url, as token_header always is.";
         origin_deadline: Duration = Time { min: SHORTEST, max: seconds(MINUTE) }, "2s",
             "Longest wait for the answer of origin_url, or for token_jwks.";
         origin_questions_max: usize = Count { min: 1, max: 65_536 }, "256",
@@ -385,7 +385,7 @@ settings! {
         control_events: bool = Switch, "true",
             "Tell streams of gaps (fantail.gap) and of their end (fantail.close) with events. Without them a gap is a bare id and an end a bare retry: the client's program gets no event of them and learns of no loss.";
         bare_blocks: BareBlocks = Word::<BareBlocks>::new(), "closed",
-            "End of a block that carries no data: the opening, keepalives, and gaps and ends without control_events. closed: an empty line, at which an EventSource keeps the id though it dispatches nothing. joined: none, so that the fields join the next event, and an EventSource that has seen no event yet has no id. For clients that hand an empty event to their program at every empty line, such as @microsoft/fetch-event-source.";
+            "End of a block that carries no data: the opening, keepalives, and gaps and ends without control_events. closed: an empty line, at which an EventSource keeps the id though it dispatches nothing. joined: none, so that the fields join the next event, and an event's id stands behind the event; an EventSource has each id one event late then, and may get an event twice. For clients that hand an empty event to their program at every empty line and keep an id at its line, such as @microsoft/fetch-event-source.";
         feed_state_events: bool = Switch, "false",
             "Tell open streams with an event (fantail.feed) when the feed is lost and when it is back. A client that takes nothing at that moment may miss it.";
     }

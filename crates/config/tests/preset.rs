@@ -208,6 +208,27 @@ fn our_own_settings_win_over_those_of_the_other_program() {
 }
 
 #[test]
+fn keys_of_our_own_take_the_place_of_the_secret() {
+    let keys = [("FANTAIL_ACCESS", "token"), ("FANTAIL_TOKEN_KEYS", "HS256:/run/secrets/jwt")];
+    for more in [&[][..], &[("OCIS_JWT_SECRET", SECRET)]] {
+        let settings = changed(&resolve_with(&["--preset=owncloud"], &[&keys, more].concat(), &[]).unwrap());
+        assert_eq!(settings["token_keys"].1, "FANTAIL_TOKEN_KEYS");
+        assert!(!settings.contains_key("token_secret"), "an old secret would stay in force");
+    }
+}
+
+#[test]
+fn an_endpoint_with_a_scheme_keeps_it() {
+    let url = |text: &str, tls: &str| {
+        with(&[("OCIS_EVENTS_ENDPOINT", text), ("OCIS_EVENTS_ENABLE_TLS", tls)])["nats_url"].0.clone()
+    };
+    assert_eq!(url("tls://n1:4222", "false"), "tls://n1:4222");
+    assert_eq!(url("nats://n1:4222", "true"), "tls://n1:4222");
+    let faults = faults_with(&[("OCIS_EVENTS_ENDPOINT", "wss://n1:4222")], &[]);
+    assert!(faults[0].starts_with("OCIS_EVENTS_ENDPOINT: nats_url: "), "{faults:#?}");
+}
+
+#[test]
 fn the_names_that_kubernetes_gives_for_a_service_called_sse_are_no_settings() {
     with(&[("SSE_SERVICE_HOST", "10.0.0.1"), ("SSE_PORT", "tcp://10.0.0.1:9135"), ("SSE_PORT_9135_TCP", "x")]);
 }
@@ -217,7 +238,7 @@ fn values_that_cannot_be_read_or_had_are_one_list_of_faults() {
     let faults = faults_with(
         &[
             ("OCIS_CONFIG_DIR", "/conf"),
-            ("SSE_KEEPALIVE_INTERVAL", "often"),
+            ("SSE_KEEPALIVE_INTERVAL", "30"),
             ("SSE_DEBUG_PPROF", "true"),
             ("OCIS_TRACING_ENABLED", "true"),
             ("SSE_LOG_PRETTY", "yes"),
@@ -237,7 +258,7 @@ fn values_that_cannot_be_read_or_had_are_one_list_of_faults() {
         "SSE_LOG_PRETTY: \"yes\" is neither true nor false",
         "SSE_DEBUG_PPROF: there are no such pages",
         "OCIS_TRACING_ENABLED: no traces are sent",
-        "SSE_KEEPALIVE_INTERVAL: \"often\" is no duration",
+        "SSE_KEEPALIVE_INTERVAL: \"30\" is too short; a number alone counts nanoseconds",
         "OCIS_INSECURE: a certificate that nobody checks",
         "OCIS_HTTP_TLS_ENABLED: no certificate is made here",
         "SSE_CORS_ALLOW_METHODS: streams are read with GET",

@@ -74,7 +74,7 @@ impl FeedLine {
             Some(stream) => format!("the stream {stream} in nats at {address}"),
             None => format!("core nats at {address}"),
         };
-        Self { name, publish: Some(settings.nats_line()) }
+        Self { name, publish: settings.nats_line() }
     }
 
     fn of_redis(settings: &RedisSettings) -> Self {

@@ -143,7 +143,7 @@ impl Hub {
     /// A frame that tells of a gap in `channel`, or takes its place where nobody is to be told.
     pub fn gap_frame(&self, channel: &ChannelName, reason: GapReason, id: Option<EventId>) -> Frame {
         if self.settings.control_events {
-            gap_frame(channel, reason, id)
+            gap_frame(channel, reason, id, self.settings.bare_blocks)
         } else {
             silent_gap_frame(id, self.settings.bare_blocks)
         }

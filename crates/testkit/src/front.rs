@@ -1,4 +1,4 @@
-//! A real proxy other than nginx in front of an upstream: `haproxy`, `caddy` or `apache2`.
+//! A real proxy other than nginx in front of an upstream: `haproxy`, `caddy`, `apache2`, `envoy` or `traefik`.
 //!
 //! Each runs from a directory of its own, which is removed with it.
 
@@ -33,6 +33,10 @@ pub enum FrontProgram {
     Caddy,
     /// `apache2`.
     Apache,
+    /// `envoy`.
+    Envoy,
+    /// `traefik`.
+    Traefik,
 }
 
 /// A running proxy; killed with its workers on drop.
@@ -100,7 +104,9 @@ impl Front {
 
 impl FrontProgram {
     fn launch(self, directory: &Path, configuration: &str, port: u16) -> Result<Child> {
-        let path = directory.join("configuration");
+        // Some tell the form of their file by the end of its name.
+        let is_yaml = matches!(self, Self::Envoy | Self::Traefik);
+        let path = directory.join(if is_yaml { "configuration.yaml" } else { "configuration" });
         let text = if self == Self::Apache {
             format!("{}{configuration}", apache(directory, port))
         } else {
@@ -122,6 +128,19 @@ impl FrontProgram {
             Self::Apache => {
                 let mut command = Command::new("apache2");
                 command.arg("-DFOREGROUND").arg("-d").arg(directory).arg("-f").arg(&path);
+                command
+            }
+            Self::Traefik => {
+                let mut command = Command::new("traefik");
+                command.arg("--configFile").arg(&path);
+                command
+            }
+            Self::Envoy => {
+                let mut command = Command::new("envoy");
+                // Several run at a time, and none is restarted while it is hot.
+                command
+                    .args(["--disable-hot-restart", "--concurrency", "2", "--log-level", "warning", "-c"])
+                    .arg(&path);
                 command
             }
         };

@@ -86,7 +86,7 @@ impl StandIns {
         this.program("cargo", CARGO);
         let script = fs::read_to_string(SCRIPT).unwrap();
         let needed = script.lines().filter_map(|line| line.trim().strip_prefix("need ")?.split(' ').next());
-        for program in needed.chain(["python3", "cargo-deny"]) {
+        for program in needed.chain(["python3", "cargo-deny", "envoy"]) {
             this.program(program, "");
         }
         fs::create_dir_all(this.0.path().join("target/release")).unwrap();

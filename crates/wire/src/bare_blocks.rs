@@ -10,7 +10,9 @@ words! {
     pub enum BareBlocks {
         /// With an empty line.
         Closed = "closed",
-        /// Without one: its fields join the block of the next event, which has an id of its own or leaves theirs in force.
+        /// Without one: its fields join the block of the next event. Clients of this kind keep an id at its line, so the id of an event
+        /// stands behind the event, and joins the next block too. A client that keeps it only at an empty line has it one event
+        /// later, and may get that event twice.
         Joined = "joined",
     }
 }

@@ -30,28 +30,34 @@ words! {
     }
 }
 
-/// A frame with the event `fantail.gap`: something of `channel` is missing before `id`, where delivery goes on.
-pub fn gap_frame(channel: &ChannelName, reason: GapReason, id: Option<EventId>) -> Frame {
+/// A frame with the event `fantail.gap`: something of `channel` is missing before `id`, where delivery goes on. The id has the
+/// place that it has in an event.
+pub fn gap_frame(channel: &ChannelName, reason: GapReason, id: Option<EventId>, bare: BareBlocks) -> Frame {
     let mut text = Vec::new();
-    if let Some(id) = id {
-        write_field(&mut text, "id", &id.to_string());
-    }
+    let write_id = |text: &mut Vec<u8>, at: BareBlocks| {
+        if let (Some(id), true) = (id, at == bare) {
+            write_field(text, "id", &id.to_string());
+        }
+    };
+    write_id(&mut text, BareBlocks::Closed);
     write_field(&mut text, "event", "fantail.gap");
     // Neither a channel name nor a reason holds a character that JSON escapes.
     write_field(&mut text, "data", &format!(r#"{{"channel":"{channel}","reason":"{reason}"}}"#));
     text.push(b'\n');
+    write_id(&mut text, BareBlocks::Joined);
     Frame::build(text.len(), |out| out.extend_from_slice(&text))
 }
 
 /// The same gap without its id, for one that is told together with what follows at the same place.
 #[must_use]
 pub fn gap_frame_without_id(frame: &Frame) -> Frame {
-    let text = frame.bytes(Framing::CloseDelimited);
-    let id_end =
-        if text.starts_with(b"id: ") { text.iter().position(|&b| b == b'\n').map_or(0, |at| at + 1) } else { 0 };
-    // The id may be all there is.
-    let text = if id_end == text.len() { EMPTY_COMMENT } else { &text[id_end..] };
-    Frame::build(text.len(), |out| out.extend_from_slice(text))
+    let lines = frame.bytes(Framing::CloseDelimited).split_inclusive(|&byte| byte == b'\n');
+    let mut text = lines.filter(|line| !line.starts_with(b"id: ")).collect::<Vec<_>>().concat();
+    if text.is_empty() {
+        // The id was all there was.
+        text.extend_from_slice(EMPTY_COMMENT);
+    }
+    Frame::build(text.len(), |out| out.extend_from_slice(&text))
 }
 
 /// A gap for clients that cannot stand events of ours: their id moves all the same, and no event tells of it. Without an
@@ -75,8 +81,12 @@ mod tests {
     fn a_gap_names_channel_and_reason_and_where_delivery_goes_on() {
         let channel = ChannelName::parse("a/b").expect("valid");
         let id = EventId::new(Term::from_random(0), 5, 7);
-        let frame = gap_frame(&channel, GapReason::Outage, Some(id));
-        assert_eq!(gap_frame_without_id(&frame), gap_frame(&channel, GapReason::Outage, None));
+        let gap = |id, bare| gap_frame(&channel, GapReason::Outage, id, bare);
+        let (frame, joined) = (gap(Some(id), BareBlocks::Closed), gap(Some(id), BareBlocks::Joined));
+        for with_id in [&frame, &joined] {
+            assert_eq!(gap_frame_without_id(with_id), gap(None, BareBlocks::Closed));
+        }
+        assert!(joined.bytes(Framing::CloseDelimited).ends_with(b"}\n\nid: aaaaaaaaaaaa.5.7\n"));
         assert_eq!(
             frame.bytes(Framing::CloseDelimited),
             b"id: aaaaaaaaaaaa.5.7\nevent: fantail.gap\ndata: {\"channel\":\"a/b\",\"reason\":\"outage\"}\n\n"

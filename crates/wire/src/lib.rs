@@ -38,5 +38,5 @@ pub use id::{EventId, IdError, Term};
 pub use lanes::{LANE_NAME_BYTES_MAX, LANES_MAX, Lane, LaneError, LaneName, LaneNameError, Lanes, TooManyLanes};
 pub use opening::opening_frame;
 pub use slow_policy::SlowPolicy;
-pub use sse::{EncodeError, encode};
+pub use sse::{EncodeError, encode, encode_among};
 pub use terms::{EndedTerm, Terms};

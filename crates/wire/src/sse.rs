@@ -3,7 +3,7 @@
 //! It writes LF only, one `data:` line for each line of the text, and always a space after the colon, since a client
 //! removes exactly one. CRLF is one break, a lone CR and a lone LF are breaks; U+2028, U+0085, VT and FF are not.
 
-use crate::{Event, Frame};
+use crate::{BareBlocks, Event, Frame};
 
 /// Why an event cannot be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,12 +22,26 @@ pub enum EncodeError {
 ///
 /// `id` stands in the frame if the event has none of its own; an event that cannot be resumed from gets `None`.
 pub fn encode(event: &Event, id: Option<&str>, bytes_max: usize) -> Result<Frame, EncodeError> {
+    encode_among(BareBlocks::Closed, event, id, bytes_max)
+}
+
+/// The same, among blocks without data that end so. With [`BareBlocks::Joined`] the id stands behind the event: clients of that
+/// kind keep an id at its line, and would otherwise keep that of an event of which they have only the beginning.
+pub fn encode_among(bare: BareBlocks, event: &Event, id: Option<&str>, bytes_max: usize) -> Result<Frame, EncodeError> {
     let id = event.id.as_ref().map(crate::PublisherId::as_str).or(id);
     let retry = event.retry_ms.map(|ms| ms.to_string());
-    let fields =
-        [("id", id), ("event", event.event.as_ref().map(crate::EventType::as_str)), ("retry", retry.as_deref())];
+    let (before, behind) = match bare {
+        BareBlocks::Closed => (id, None),
+        BareBlocks::Joined => (None, id),
+    };
+    let kind = event.event.as_ref().map(crate::EventType::as_str);
+    let fields = [("id", before), ("event", kind), ("retry", retry.as_deref())];
 
-    let fields_len: usize = fields.iter().filter_map(|(name, value)| value.map(|v| name.len() + 2 + v.len() + 1)).sum();
+    let fields_len: usize = fields
+        .iter()
+        .chain(&[("id", behind)])
+        .filter_map(|(name, value)| value.map(|v| name.len() + 2 + v.len() + 1))
+        .sum();
     let data_len: usize = lines(&event.data).map(|line| "data: ".len() + line.len() + 1).sum();
     let text_len = fields_len + data_len + 1;
     if text_len > bytes_max {
@@ -43,6 +57,9 @@ pub fn encode(event: &Event, id: Option<&str>, bytes_max: usize) -> Result<Frame
             write_field(out, "data", line);
         }
         out.push(b'\n');
+        if let Some(id) = behind {
+            write_field(out, "id", id);
+        }
     }))
 }
 
@@ -73,7 +90,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{EventFields, Framing};
+    use crate::{EventFields, Framing, opening_frame};
 
     fn text(event: &Event, id: Option<&str>) -> String {
         let frame = encode(event, id, 1 << 20).expect("small enough");
@@ -90,6 +107,29 @@ mod tests {
         };
         let event = fields.validate().expect("valid");
         assert_eq!(text(&event, Some("ours")), "id: mine\nevent: tick\nretry: 1500\ndata: a\ndata: b\n\n");
+    }
+
+    /// A client that keeps an id at its line is cut off behind each byte. It never keeps the id of an event that it has not got
+    /// whole, for it would come back behind that.
+    #[test]
+    fn among_joined_blocks_no_cut_leaves_a_client_with_the_id_of_an_event_that_it_lacks() {
+        let mut stream = opening_frame(1000, None, BareBlocks::Joined).bytes(Framing::CloseDelimited).to_vec();
+        let event = EventFields { data: "l1\nl2".into(), event: Some("tick".into()), ..EventFields::default() };
+        let event = event.validate().expect("valid");
+        for id in ["1", "2", "3"] {
+            let frame = encode_among(BareBlocks::Joined, &event, Some(id), 1000).expect("small");
+            stream.extend_from_slice(frame.bytes(Framing::CloseDelimited));
+        }
+        let mut whole = 0;
+        for cut in 0..=stream.len() {
+            let text = std::str::from_utf8(&stream[..cut]).expect("ASCII");
+            let got = text.matches("data: l2\n\n").count();
+            let mut lines = text.split_inclusive('\n').filter_map(|line| line.strip_prefix("id: ")?.strip_suffix('\n'));
+            let kept = lines.next_back().map_or(0, |id| id.parse::<usize>().expect("a number"));
+            assert!(kept <= got && got <= kept + 1, "{text:?}");
+            whole = whole.max(kept);
+        }
+        assert_eq!(whole, 3);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use fantail_testkit::{OWNCLOUD_STREAM, owncloud_event, owncloud_message};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::compare::Ratio;
 use crate::proc;
@@ -27,26 +27,38 @@ struct Sort {
     what: &'static str,
     message: String,
     messages: u64,
+    /// The stream gets them, so it must have one batch before the next.
+    is_delivered: bool,
 }
 
 pub(crate) fn play(bench: &Bench, scenario: &'static str, findings: &mut Findings) -> anyhow::Result<()> {
     let nats = Server::nats()?;
-    let mut publisher = publisher(nats.target.subscribe.address)?;
+    let mut publisher = Publisher::connect(nats.target.subscribe.address)?;
+    let mut sent = 0;
     let url = format!("nats://127.0.0.1:{NATS_PORT}");
     let fantail =
         bench.places.fantail(&["--nats-url", &url, "--nats-stream", OWNCLOUD_STREAM, "--nats-events", "owncloud"])?;
     let mut stream = open(fantail.target.subscribe.address)?;
     let mut rounds = Vec::new();
-    for Sort { what, message, messages } in sorts() {
+    for Sort { what, message, messages, is_delivered } in sorts() {
         let messages = (messages / bench.scale.events_divisor).max(BATCH);
         let batch = publish_line(&message).repeat(BATCH as usize);
         let (before, started) = (proc::cpu(&[fantail.pid()])?, Instant::now());
-        for _ in 0..messages / BATCH {
-            publisher.write_all(batch.as_bytes())?;
+        let batches = messages / BATCH;
+        for number in 1..=batches {
+            publisher.send(&batch)?;
+            sent += BATCH;
+            if is_delivered || number == batches {
+                let end = format!("end of batch {number} {what}");
+                publisher.send(&publish_line(&owncloud_message(&[USER], "end", &end)))?;
+                sent += 1;
+                read_until(&mut stream, &end)?;
+            }
         }
-        publisher.write_all(publish_line(&owncloud_message(&[USER], "end", what)).as_bytes())?;
-        read_until(&mut stream, what)?;
         let (elapsed, cpu) = (started.elapsed(), proc::cpu(&[fantail.pid()])?.since(before));
+        // A message that was lost on its way to the stream would make the others look cheaper. One that the node lacks is a gap.
+        let taken = publisher.last_number()?;
+        ensure!(taken == sent, "nats has {taken} messages of {sent}");
         let per_message = cpu.total_us() as f64 / messages as f64;
         rounds.push(json!({
             "what": what, "messages": messages, "bytes": message.len(), "cpu": cpu, "seconds": elapsed.as_secs_f64(),
@@ -71,10 +83,30 @@ fn sorts() -> [Sort; 4] {
     let crowd: Vec<String> = (0..2_000).map(|user| format!("8a1d7dd7-22e8-4b2c-a3a8-{user:012}")).collect();
     let crowd: Vec<&str> = crowd.iter().map(String::as_str).collect();
     [
-        Sort { what: "of another type", message: owncloud_event("events.UploadReady", data), messages: 200_000 },
-        Sort { what: "for a user who is absent", message: owncloud_message(&crowd[..1], "x", data), messages: 200_000 },
-        Sort { what: "for 2,000 users who are absent", message: owncloud_message(&crowd, "x", data), messages: 2_000 },
-        Sort { what: "for a user with one stream", message: owncloud_message(&[USER], "x", data), messages: 100_000 },
+        Sort {
+            what: "of another type",
+            message: owncloud_event("events.UploadReady", data),
+            messages: 200_000,
+            is_delivered: false,
+        },
+        Sort {
+            what: "for a user who is absent",
+            message: owncloud_message(&crowd[..1], "x", data),
+            messages: 200_000,
+            is_delivered: false,
+        },
+        Sort {
+            what: "for 2,000 users who are absent",
+            message: owncloud_message(&crowd, "x", data),
+            messages: 2_000,
+            is_delivered: false,
+        },
+        Sort {
+            what: "for a user with one stream",
+            message: owncloud_message(&[USER], "x", data),
+            messages: 100_000,
+            is_delivered: true,
+        },
     ]
 }
 
@@ -82,24 +114,46 @@ fn publish_line(message: &str) -> String {
     format!("PUB {OWNCLOUD_STREAM} {}\r\n{message}\r\n", message.len())
 }
 
-/// A connection that publishes. The stream is kept in memory, so that no disk is measured.
-fn publisher(nats: SocketAddr) -> anyhow::Result<TcpStream> {
-    let mut socket = TcpStream::connect(nats)?;
-    let config = json!({ "name": OWNCLOUD_STREAM, "storage": "memory" }).to_string();
-    write!(
-        socket,
-        "CONNECT {{\"verbose\":false}}\r\nSUB made 1\r\nPUB $JS.API.STREAM.CREATE.{OWNCLOUD_STREAM} made {}\r\n{config}\r\n",
-        config.len()
-    )?;
-    let mut reader = BufReader::new(socket.try_clone()?);
-    let mut line = String::new();
-    while !line.starts_with('{') {
-        line.clear();
-        ensure!(reader.read_line(&mut line)? > 0, "nats has closed the connection");
+/// A connection that publishes and asks.
+struct Publisher {
+    socket: TcpStream,
+    answers: BufReader<TcpStream>,
+}
+
+impl Publisher {
+    /// Makes the stream. It is kept in memory, so that no disk is measured.
+    fn connect(nats: SocketAddr) -> anyhow::Result<Self> {
+        let socket = TcpStream::connect(nats)?;
+        let answers = BufReader::new(socket.try_clone()?);
+        let mut publisher = Self { socket, answers };
+        publisher.send("CONNECT {\"verbose\":false}\r\nSUB answers 1\r\n")?;
+        let config = json!({ "name": OWNCLOUD_STREAM, "storage": "memory" }).to_string();
+        publisher.ask("STREAM.CREATE", &config)?;
+        Ok(publisher)
     }
-    ensure!(!line.contains("\"error\""), "nats makes no stream: {line}");
-    // Nobody reads its pings, which come every two minutes.
-    Ok(socket)
+
+    fn send(&mut self, text: &str) -> anyhow::Result<()> {
+        Ok(self.socket.write_all(text.as_bytes())?)
+    }
+
+    /// The number of the newest message in the stream.
+    fn last_number(&mut self) -> anyhow::Result<u64> {
+        let info = self.ask("STREAM.INFO", "")?;
+        info["state"]["last_seq"].as_u64().with_context(|| format!("nats tells no number: {info}"))
+    }
+
+    fn ask(&mut self, what: &str, request: &str) -> anyhow::Result<Value> {
+        let bytes = request.len();
+        self.send(&format!("PUB $JS.API.{what}.{OWNCLOUD_STREAM} answers {bytes}\r\n{request}\r\n"))?;
+        let mut line = String::new();
+        while !line.starts_with('{') {
+            line.clear();
+            ensure!(self.answers.read_line(&mut line)? > 0, "nats has closed the connection");
+        }
+        let answer: Value = serde_json::from_str(&line)?;
+        ensure!(answer["error"].is_null(), "nats refuses {what}: {line}");
+        Ok(answer)
+    }
 }
 
 /// A stream of the user. Its head comes when the node follows.

@@ -14,7 +14,7 @@ use crate::environment::is_service_link;
 use crate::fault::{Faults, Location};
 use crate::form::pieces;
 use crate::layers::Given;
-use crate::settings::Setting;
+use crate::settings::{SHORTEST, Setting};
 use crate::suggest;
 
 const NAME: &str = "owncloud";
@@ -27,7 +27,7 @@ const ENDPOINT: &str = "127.0.0.1:9233";
 const LISTEN: &str = "127.0.0.1:9135";
 
 /// The values that hold if nobody says otherwise, in the words of this program.
-const DEFAULTS: [(&str, &str); 15] = [
+const DEFAULTS: [(&str, &str); 16] = [
     ("listen", LISTEN),
     ("health_listen", "127.0.0.1:9139"),
     ("path", "/ocs/v2.php/apps/notifications/api/v1/notifications/sse"),
@@ -39,6 +39,8 @@ const DEFAULTS: [(&str, &str); 15] = [
     ("nats_url", "nats://127.0.0.1:9233"),
     ("nats_stream", "main-queue"),
     ("nats_events", "owncloud"),
+    // A page of ownCloud Web comes back after 30 to 45 s.
+    ("linger", "90s"),
     ("control_events", "false"),
     ("bare_blocks", "joined"),
     ("cors_origin", "*"),
@@ -88,11 +90,16 @@ type Value = (String, Location);
 pub(super) fn read(
     variables: &[(OsString, OsString)],
     read_file: &dyn Fn(&Path) -> io::Result<String>,
+    is_given: &dyn Fn(&str) -> bool,
 ) -> (Vec<Given>, Faults) {
     let mut reader = Reader { variables, values: HashMap::new(), given: Vec::new(), faults: Faults::default() };
     reader.read_file(read_file);
     reader.read_variables();
     reader.translate();
+    // Keys of our own take the place of the secret, so that it can be retired.
+    if !["token_secret", "token_keys", "token_jwks"].into_iter().any(is_given) {
+        reader.translate_secret();
+    }
     (reader.given, reader.faults)
 }
 
@@ -196,6 +203,9 @@ impl Reader<'_> {
         self.translate_events();
         self.translate_http();
         self.translate_cors();
+    }
+
+    fn translate_secret(&mut self) {
         match self.values.remove("token_manager.jwt_secret") {
             Some((secret, place)) if secret.is_empty() => self.faults.push(place, "the secret of the tokens is empty"),
             Some((secret, place)) => self.give("token_secret", &secret, place),
@@ -246,6 +256,10 @@ impl Reader<'_> {
         let Some((text, place)) = self.text("keepalive_interval") else { return };
         match parse_duration(&text) {
             Ok(interval) if interval.is_zero() => {}
+            Ok(interval) if interval < SHORTEST => {
+                self.faults
+                    .push(place, format!("{text:?} is too short; a number alone counts nanoseconds, so write 30s"));
+            }
             Ok(interval) => self.give("keepalive_interval", &format!("{}ms", interval.as_millis()), place),
             Err(reason) => self.faults.push(place, reason),
         }
@@ -260,9 +274,9 @@ impl Reader<'_> {
         let of_tls = is_tls.filter(|(on, _)| *on).map(|(_, place)| (ENDPOINT.to_owned(), place));
         if let Some((text, place)) = endpoint.or(of_tls) {
             let scheme = if has_tls { "tls" } else { "nats" };
-            let url = |server: &str| {
-                let place = server.split_once("://").map_or(server, |(_, place)| place);
-                format!("{scheme}://{place}")
+            let url = |server: &str| match server.split_once("://") {
+                None | Some(("nats", _)) => format!("{scheme}://{}", server.trim_start_matches("nats://")),
+                Some(_) => server.to_owned(),
             };
             self.give("nats_url", &pieces(&text).map(url).collect::<Vec<_>>().join(","), place);
         }
@@ -385,6 +399,21 @@ mod tests {
         }
         for (key, _) in DEFAULTS {
             assert!(page.contains(&format!("`{key}")), "{key}");
+        }
+    }
+
+    #[test]
+    fn the_values_of_the_chart_are_those_of_the_preset() {
+        let values = include_str!("../../../../deploy/helm/fantail/ci/owncloud-values.yaml");
+        // The rest is a list of mappings, which no file of the service has.
+        let (values, _) = values.split_once("networkPolicy:").expect("a policy");
+        let values = yaml::read(values).expect("YAML");
+        // The chart has its own words for addresses and for NATS, and the origins are those of an example.
+        for (key, text) in DEFAULTS.iter().filter(|(key, _)| {
+            !["listen", "health_listen", "access", "nats_url", "nats_stream", "cors_origin"].contains(key)
+        }) {
+            let value = values.iter().find(|value| value.path == format!("settings.{key}"));
+            assert_eq!(value.map(|value| value.texts.join(",")).as_deref(), Some(*text), "{key}");
         }
     }
 

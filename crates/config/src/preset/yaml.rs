@@ -7,8 +7,8 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 pub(super) struct YamlValue {
     /// The keys that lead to it, with dots between: `http.cors.allow_origins`.
     pub(super) path: String,
+    /// One, or those of a list.
     pub(super) texts: Vec<String>,
-    pub(super) is_list: bool,
     /// Counted from 1.
     pub(super) line: usize,
 }
@@ -59,7 +59,7 @@ impl Reader {
             }
             Event::SequenceStart(..) => {
                 let path = self.path().ok_or("a mapping is expected here, not a list")?;
-                self.values.push(YamlValue { path, texts: Vec::new(), is_list: true, line });
+                self.add(YamlValue { path, texts: Vec::new(), line })?;
                 self.open.push(Open::List(self.values.len() - 1));
             }
             Event::MappingEnd | Event::SequenceEnd => {
@@ -79,7 +79,7 @@ impl Reader {
             Some(Open::Mapping(Some(_))) => {
                 let is_null = style == ScalarStyle::Plain && matches!(text, "" | "~" | "null" | "Null" | "NULL");
                 if let (Some(path), false) = (self.path(), is_null) {
-                    self.values.push(YamlValue { path, texts: vec![text.to_owned()], is_list: false, line });
+                    self.add(YamlValue { path, texts: vec![text.to_owned()], line })?;
                 }
                 self.value_is_done();
             }
@@ -90,6 +90,14 @@ impl Reader {
             None if text.is_empty() => {} // an empty file
             None => return Err("a mapping is expected here, such as http:"),
         }
+        Ok(())
+    }
+
+    fn add(&mut self, value: YamlValue) -> Result<(), &'static str> {
+        if self.values.iter().any(|known| known.path == value.path) {
+            return Err("this setting is given a second time");
+        }
+        self.values.push(value);
         Ok(())
     }
 
@@ -138,6 +146,7 @@ mod tests {
             ("a:\n  - {b: c}\n", 2),
             ("a: &x 1\nb: *x\n", 2),
             ("a: [1\n", 2),
+            ("a: 1\nb: 2\na: 3\n", 3),
         ] {
             assert_eq!(read(text).expect_err(text).0, line, "{text}");
         }

@@ -18,7 +18,7 @@ pub(super) fn read(access: &Access) -> anyhow::Result<KeySet> {
     let mut keys = Vec::new();
     if let Some(secret) = &access.token_secret {
         let algorithm = "HS256".parse().expect("it is known");
-        keys.push(SigningKey::new(algorithm, None, secret.expose().as_bytes()).context("token_secret")?);
+        keys.push(SigningKey::exact(algorithm, None, secret.expose().as_bytes()).context("token_secret")?);
     }
     for file in &access.token_keys {
         read_key_file(file, &mut keys).with_context(|| format!("token_keys: {}", file.path.display()))?;

@@ -74,7 +74,10 @@ impl Origin {
         let url = ServerUrl::parse(url).map_err(anyhow::Error::msg)?;
         let ca = access.token_jwks_ca.as_deref().filter(|_| url.is_tls());
         let server = Server::new(url, ca).map_err(anyhow::Error::msg)?;
-        let headers = access.origin_headers.iter().map(|name| HeaderName::from_bytes(name.as_bytes()));
+        // The service must be shown the token that was checked, and not another person's alone.
+        let is_passed = |header: &str| access.origin_headers.iter().any(|name| name.eq_ignore_ascii_case(header));
+        let token = access.token_header.iter().filter(|name| !is_passed(name));
+        let headers = access.origin_headers.iter().chain(token).map(|name| HeaderName::from_bytes(name.as_bytes()));
         Ok(Self {
             pool: Pool::new(server),
             headers: headers.collect::<Result<_, _>>().context("origin_headers")?,

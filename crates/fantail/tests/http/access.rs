@@ -338,6 +338,23 @@ async fn with_a_token_and_the_operators_service_both_must_allow() {
     }
 }
 
+/// The service may judge by `Authorization`, while the token that was checked stands elsewhere: the two may be two people.
+#[tokio::test]
+async fn the_operators_service_is_shown_the_token_that_was_checked() {
+    let keys = KeyDirectory::new();
+    let origin = TestOrigin::start(|head| {
+        answer(if head.contains("x-access-token: ") { "200 OK" } else { "403 Forbidden" }, "", "")
+    })
+    .await;
+    let (url, key) = (origin.url("/"), keys.key("HS256", SECRET));
+    let flags = ["--access", "token+origin", "--token-keys", &key, "--origin-url", &url];
+    let node =
+        node(&[&flags[..], &["--token-header", "X-Access-Token", "--origin-headers", "authorization"]].concat()).await;
+    let request = SseClient::request(node.public(), "/sse/a").header("Authorization", "Bearer of-another");
+    let token = token(json!({ "channels": ["a"] }));
+    assert_eq!(request.header("X-Access-Token", &token).connect().await.unwrap().status(), 200);
+}
+
 #[tokio::test]
 async fn equal_questions_are_asked_once_and_the_answer_holds_for_a_while() {
     let origin = TestOrigin::start(|_| answer("200 OK", "", "")).await;

@@ -63,7 +63,7 @@ async fn the_fields_of_every_answer_are_those_on_the_pages() {
         assert_eq!(words(&first_cells(page, head)), members(&answer), "{head}");
     }
     let config = shown(&node, "/config").await;
-    assert_eq!(members(&config["retry"]), BTreeSet::from(["source", "value"]));
+    assert_eq!(members(&config["retry"]), BTreeSet::from(["place", "source", "value"]));
 
     // The field `reason` is there only while something is wrong.
     let away = crate::node::node(&NO_REDIS).await;

@@ -171,8 +171,8 @@ async fn health_tells_alive_and_ready() {
 async fn the_settings_in_force_are_shown_with_their_source() {
     let node = node(&["--retry", "1500ms"]).await;
     let config = ask(&node, "GET", "/config").await.json().unwrap();
-    assert_eq!(config["retry"], json!({ "value": "1s 500ms", "source": "flag" }));
-    assert_eq!(config["keepalive_interval"], json!({ "value": "15s", "source": "default" }));
+    assert_eq!(config["retry"], json!({ "value": "1s 500ms", "source": "flag", "place": "--retry" }));
+    assert_eq!(config["keepalive_interval"], json!({ "value": "15s", "source": "default", "place": null }));
 }
 
 /// Every line is a comment of the format or a sample of a metric that was described before.

@@ -38,6 +38,22 @@ async fn a_token_that_is_none_gets_a_status_that_says_so() {
     }
 }
 
+/// A secret that stands in a file often ends with a line end, and the other services sign with all of it.
+#[tokio::test]
+async fn every_byte_of_the_secret_counts_as_it_does_in_the_other_services() {
+    let secret = format!("{SECRET}\n");
+    let (_nats, node) = nats_and_service(&[("SSE_JWT_SECRET", &secret)]).await;
+    let signed_with = |secret: &[u8]| {
+        let key = jsonwebtoken::EncodingKey::from_secret(secret);
+        let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
+        jsonwebtoken::encode(&header, &claims("alice"), &key.unwrap()).unwrap()
+    };
+    for (secret, status) in [(secret.as_bytes(), 200), (SECRET.as_bytes(), 401)] {
+        let stream = request(node.public(), &signed_with(secret)).connect().await.unwrap();
+        assert_eq!(stream.status(), status);
+    }
+}
+
 #[tokio::test]
 async fn each_other_request_gets_the_answer_of_the_service_or_a_clearer_one() {
     let (_nats, node) = nats_and_service(&[]).await;

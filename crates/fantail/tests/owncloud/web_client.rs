@@ -1,4 +1,4 @@
-//! The client of ownCloud Web in a real browser: `@microsoft/fetch-event-source`, on a page of another origin, through nginx.
+//! The library of ownCloud Web in a real browser, `@microsoft/fetch-event-source`, on a page of another origin, through nginx.
 
 use std::fs;
 use std::path::Path;
@@ -40,8 +40,8 @@ async fn library() -> String {
     lines.map(|line| line.trim_start_matches("export ")).collect::<Vec<_>>().join("\n")
 }
 
-/// It uses the library as ownCloud Web does, but comes back sooner. It tells every call of `onmessage`, also those with nothing
-/// in them. A change of the language ends the stream and opens another one.
+/// It sends the headers of ownCloud Web, but comes back sooner, and with the library's own `Last-Event-ID`. It tells every call of
+/// `onmessage`, also those with nothing in them. A change of the language ends the stream and opens another one.
 const SCRIPT: &str = r"
 const told = [];
 let language = 'de';
@@ -74,7 +74,7 @@ open();
 
 #[tokio::test]
 #[ignore = "fetches a package; scripts/test runs it"]
-async fn the_web_client_gets_each_event_once_and_nothing_else_over_cuts_of_all_kinds() {
+async fn the_library_of_the_web_client_gets_each_event_once_and_nothing_else_over_cuts_of_all_kinds() {
     let mut nats = NatsServer::start_jetstream().await.unwrap();
     let page = Page::bind().await.unwrap();
     let variables = [("OCIS_CORS_ALLOW_ORIGINS", page.origin()), ("SSE_KEEPALIVE_INTERVAL", "100ms".to_owned())];

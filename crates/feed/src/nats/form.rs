@@ -37,11 +37,11 @@ impl NatsEventForm {
         }
     }
 
-    /// The subjects on which events of a channel stand.
-    pub(super) fn subjects(self, channel: &ChannelName, stream: &str) -> Vec<String> {
+    /// The subjects on which events of a channel stand; none for all that a stream has.
+    pub(super) fn subjects(self, channel: &ChannelName) -> Vec<Option<String>> {
         match self {
-            Self::Fantail => vec![subjects::of(channel), subjects::SEVERAL.to_owned()],
-            Self::OwnCloud => vec![stream.to_owned()],
+            Self::Fantail => vec![Some(subjects::of(channel)), Some(subjects::SEVERAL.to_owned())],
+            Self::OwnCloud => vec![None],
         }
     }
 

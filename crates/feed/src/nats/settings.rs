@@ -150,10 +150,13 @@ impl NatsSettings {
         self.servers.iter().map(place_of).collect::<Vec<_>>().join(", ")
     }
 
-    /// A line for a shell that publishes past the nodes.
-    pub fn nats_line(&self) -> String {
+    /// A line for a shell that publishes past the nodes, if a person can write an event.
+    pub fn nats_line(&self) -> Option<String> {
+        if self.form == NatsEventForm::OwnCloud {
+            return None;
+        }
         let server = self.servers.first().map_or_else(String::new, |server| shown(server, USUAL_PORT));
-        format!("nats{server} pub fantail.demo hello")
+        Some(format!("nats{server} pub fantail.demo hello"))
     }
 
     /// Reads the files, which may have changed since the last connection.
@@ -276,9 +279,9 @@ mod tests {
     fn several_servers_are_told_by_host_and_port() {
         let settings = NatsSettings::new(reach(&["nats://n1", "tls://n2:4333", "nats://[::1]"]), None).unwrap();
         assert_eq!(settings.address(), "n1:4222, n2:4333, [::1]:4222");
-        assert_eq!(settings.nats_line(), "nats -s nats://n1:4222 pub fantail.demo hello");
+        assert_eq!(settings.nats_line().as_deref(), Some("nats -s nats://n1:4222 pub fantail.demo hello"));
         let here = NatsSettings::new(reach(&["nats://127.0.0.1:4222"]), None).unwrap();
-        assert_eq!(here.nats_line(), "nats pub fantail.demo hello");
+        assert_eq!(here.nats_line().as_deref(), Some("nats pub fantail.demo hello"));
     }
 
     #[test]

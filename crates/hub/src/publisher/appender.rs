@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fantail_telemetry::EvictReason;
-use fantail_wire::{ChannelName, EncodeError, Event, EventId, Frame, GapReason, Lane, Publication, encode};
+use fantail_wire::{ChannelName, EncodeError, Event, EventId, Frame, GapReason, Lane, Publication, encode_among};
 use smallvec::SmallVec;
 
 use super::Published;
@@ -32,7 +32,8 @@ impl Appender {
 
     pub(super) fn encode(&self, event: &Event, id: Option<EventId>) -> Result<Frame, EncodeError> {
         let id = id.map(|id| id.to_string());
-        let frame = encode(event, id.as_deref(), self.hub.settings.event_bytes_max)?;
+        let settings = &self.hub.settings;
+        let frame = encode_among(settings.bare_blocks, event, id.as_deref(), settings.event_bytes_max)?;
         self.hub.counters.encodes.add(1);
         Ok(frame)
     }

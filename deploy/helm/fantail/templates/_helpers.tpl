@@ -90,9 +90,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* Faults that a schema cannot see. */}}
 {{- define "fantail.check" -}}
 {{- $redis := .Values.redis -}}
+{{- $nats := .Values.nats -}}
+{{- $hasRedis := or $redis.url $redis.urlKey -}}
 {{- $single := and (eq .Values.kind "Deployment") (eq (int .Values.replicas) 1) -}}
-{{- if and (not $single) (not $redis.url) (not (and $redis.existingSecret $redis.urlKey)) -}}
-{{- fail "several pods need Redis to have the same events: set redis.url, or redis.existingSecret and redis.urlKey; or kind=Deployment and replicas=1" -}}
+{{- if and (not $single) (not $hasRedis) (not $nats.urls) -}}
+{{- fail "several pods need Redis or NATS to have the same events: set redis.url, or redis.existingSecret and redis.urlKey, or nats.urls; or kind=Deployment and replicas=1" -}}
+{{- end -}}
+{{- if and $hasRedis $nats.urls -}}
+{{- fail "redis and nats both name the feed: leave one empty" -}}
 {{- end -}}
 {{- if and $redis.url $redis.urlKey -}}
 {{- fail "redis.url and redis.urlKey both name the server: leave one empty" -}}
@@ -102,6 +107,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- if ne (empty $redis.tls.certKey) (empty $redis.tls.keyKey) -}}
 {{- fail "redis.tls.certKey and redis.tls.keyKey go together" -}}
+{{- end -}}
+{{- if and (not $nats.urls) (or $nats.stream $nats.username $nats.existingSecret $nats.tls.existingSecret) -}}
+{{- fail "the rest of nats is of no use without nats.urls" -}}
+{{- end -}}
+{{- $credentials := compact (list $nats.passwordKey $nats.tokenKey $nats.nkeyKey $nats.credentialsKey) -}}
+{{- if ne (empty $nats.existingSecret) (empty $credentials) -}}
+{{- fail "nats.existingSecret goes together with one of its keys: nats.passwordKey, nats.tokenKey, nats.nkeyKey or nats.credentialsKey" -}}
+{{- end -}}
+{{- if gt (len $credentials) 1 -}}
+{{- fail "nats.passwordKey, nats.tokenKey, nats.nkeyKey and nats.credentialsKey are four ways to say who connects: choose one" -}}
+{{- end -}}
+{{- if ne (empty $nats.username) (empty $nats.passwordKey) -}}
+{{- fail "nats.username and nats.passwordKey go together" -}}
+{{- end -}}
+{{- if ne (empty $nats.tls.certKey) (empty $nats.tls.keyKey) -}}
+{{- fail "nats.tls.certKey and nats.tls.keyKey go together" -}}
 {{- end -}}
 {{- if and .Values.internal.exposed .Values.hostNetwork -}}
 {{- fail "internal.exposed with hostNetwork would let everybody publish who reaches the node: leave one out" -}}
@@ -140,8 +161,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and .Values.internal.tls.clientCaKey (not .Values.internal.tls.existingSecret) -}}
 {{- fail "internal.tls.clientCaKey is a key of internal.tls.existingSecret, which is empty" -}}
 {{- end -}}
-{{- if and .Values.autoscaling.enabled (or (ne .Values.kind "Deployment") (and (not $redis.url) (not $redis.urlKey))) -}}
-{{- fail "autoscaling needs kind=Deployment and Redis" -}}
+{{- if and .Values.autoscaling.enabled (or (ne .Values.kind "Deployment") (not (or $hasRedis $nats.urls))) -}}
+{{- fail "autoscaling needs kind=Deployment, and Redis or NATS" -}}
 {{- end -}}
 {{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) -}}
 {{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas" -}}

@@ -95,6 +95,33 @@ spec:
         {{- end }}
         {{- end }}
         {{- end }}
+        {{- range $v.nats.urls }}
+        - --nats-url={{ . }}
+        {{- end }}
+        {{- with $v.nats }}
+        {{- with .stream }}
+        - --nats-stream={{ . }}
+        {{- end }}
+        {{- with .username }}
+        - --nats-username={{ . }}
+        {{- end }}
+        {{- range $flag, $key := dict "password" .passwordKey "token" .tokenKey "nkey" .nkeyKey "credentials" .credentialsKey }}
+        {{- with $key }}
+        - --nats-{{ $flag }}-file=/etc/fantail/nats/{{ . }}
+        {{- end }}
+        {{- end }}
+        {{- with .tls }}
+        {{- if .existingSecret }}
+        {{- with .caKey }}
+        - --nats-tls-ca=/etc/fantail/nats-tls/{{ . }}
+        {{- end }}
+        {{- if .certKey }}
+        - --nats-tls-cert=/etc/fantail/nats-tls/{{ .certKey }}
+        - --nats-tls-key=/etc/fantail/nats-tls/{{ .keyKey }}
+        {{- end }}
+        {{- end }}
+        {{- end }}
+        {{- end }}
       {{- if or $v.redis.urlKey $v.extraEnv }}
       env:
         {{- if $v.redis.urlKey }}
@@ -160,6 +187,12 @@ spec:
         {{- if $v.redis.tls.existingSecret }}
         - { name: redis-tls, mountPath: /etc/fantail/redis-tls, readOnly: true }
         {{- end }}
+        {{- if $v.nats.existingSecret }}
+        - { name: nats, mountPath: /etc/fantail/nats, readOnly: true }
+        {{- end }}
+        {{- if $v.nats.tls.existingSecret }}
+        - { name: nats-tls, mountPath: /etc/fantail/nats-tls, readOnly: true }
+        {{- end }}
         {{- with $v.extraVolumeMounts }}{{ toYaml . | nindent 8 }}{{ end }}
     {{- with $v.extraContainers }}{{ toYaml . | nindent 4 }}{{ end }}
   volumes:
@@ -172,7 +205,7 @@ spec:
         secretName: {{ $secret }}
         defaultMode: 0440
     {{- end }}
-    {{- range $name, $secret := dict "tls-client-ca" $v.tls.clientCa.existingSecret "tls-ticket-keys" $v.tls.ticketKeys.existingSecret "internal-tls" $v.internal.tls.existingSecret }}
+    {{- range $name, $secret := dict "tls-client-ca" $v.tls.clientCa.existingSecret "tls-ticket-keys" $v.tls.ticketKeys.existingSecret "internal-tls" $v.internal.tls.existingSecret "nats" $v.nats.existingSecret "nats-tls" $v.nats.tls.existingSecret }}
     {{- with $secret }}
     - name: {{ $name }}
       secret:

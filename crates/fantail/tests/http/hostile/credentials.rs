@@ -37,7 +37,7 @@ pub(super) fn cases() -> Vec<Case> {
             format!("Authorization: Bearer x\r\nCookie: session={t}\r\n"),
             401,
         ),
-        ("a bad header beside a good token elsewhere", format!("Authorization: Bearer x\r\nX-Token: {t}\r\n"), 401),
+        ("a bad first place beside a good header", format!("X-Token: x\r\nAuthorization: Bearer {t}\r\n"), 401),
         ("a bad second place beside a good cookie", format!("X-Token: x\r\nCookie: session={t}\r\n"), 401),
         ("two headers of the operator's choice", format!("X-Token: {t}\r\nX-Token: {t}\r\n"), 401),
         ("an empty header of the operator's choice", "X-Token:\r\n".into(), 401),

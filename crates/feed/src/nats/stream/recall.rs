@@ -55,8 +55,10 @@ pub(super) async fn read(
     let above = asked.above.filter(|above| above.term == term).map_or(base_terms.start, |above| above.number);
     let before = api.state().await?;
     let mut kept = Kept { entries: VecDeque::new(), bytes: 0, events_max: asked.events_max, whole_above: above };
-    for subject in api.form.subjects(&asked.channel, &api.stream) {
-        let Some((consumer, from)) = consume(api, &subject, above, asked.up_to.number).await? else { continue };
+    for subject in api.form.subjects(&asked.channel) {
+        let Some((consumer, from)) = consume(api, subject.as_deref(), above, asked.up_to.number).await? else {
+            continue;
+        };
         kept.whole_above = kept.whole_above.max(from - 1);
         let is_read = kept.read(api, asked, consumer).await;
         if !is_read {
@@ -77,10 +79,15 @@ pub(super) async fn read(
 
 /// Makes a consumer that has not too much to deliver up to a number. Returns the number from which on it reads; none if
 /// nothing is asked for.
-async fn consume(api: &StreamApi, subject: &str, above: u64, up_to: u64) -> Result<Option<(Consumer, u64)>, ApiError> {
+async fn consume(
+    api: &StreamApi,
+    subject: Option<&str>,
+    above: u64,
+    up_to: u64,
+) -> Result<Option<(Consumer, u64)>, ApiError> {
     let mut from = above + 1;
     while from <= up_to {
-        let consumer = api.consume(Reading { from, subject: Some(subject), heartbeat: HEARTBEAT }).await?;
+        let consumer = api.consume(Reading { from, subject, heartbeat: HEARTBEAT }).await?;
         // Those above the wanted number are not read, however many there are.
         if consumer.pending.min(up_to - from + 1) <= MESSAGES_MAX {
             return Ok(Some((consumer, from)));
