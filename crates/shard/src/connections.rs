@@ -295,6 +295,12 @@ impl Connections {
         self.look_later(key);
     }
 
+    /// Whether a tab may be sent anything.
+    pub(crate) fn has_room(&self, key: ConnectionKey, tab: Key) -> bool {
+        let connection = &self.slab[key];
+        !connection.is_blocked && connection.protocol.room(self.id(tab), 0) > 0
+    }
+
     /// The tabs of a connection.
     pub(crate) fn tabs(&self, key: ConnectionKey) -> impl Iterator<Item = Key> {
         self.slab[key].protocol.owners()

@@ -369,6 +369,14 @@ fn a_tab_whose_window_is_shut_stalls_no_other_and_is_judged_by_its_policy_alone(
         for id in &others {
             assert_eq!(client.text(*id).matches("data: a ").count(), 50);
         }
+        // A window that opens for others does not begin its deadline anew.
+        let waiting_since = harness.engine.streams.get(key).map(Stream::written);
+        while Some(harness.engine.streams.clock.now()) == waiting_since {
+            harness.engine.streams.clock.begin_turn();
+        }
+        client.widen(&mut harness, 0, 1_000);
+        harness.settle();
+        assert_eq!(harness.engine.streams.get(key).map(Stream::written), waiting_since);
         client.widen(&mut harness, stuck, 10_000);
         harness.settle();
         harness.publish(&["a"], "a 50 x");

@@ -55,7 +55,7 @@ pub(crate) fn read(streams: &mut Streams, key: ConnectionKey) {
     for news in news.drain(..) {
         match news {
             News::Ended(tab) => streams.close_at_its_end(tab),
-            News::Opened(tab) => wake(streams, tab),
+            News::Opened(tab) => wake(streams, key, tab),
             News::AllOpened => wake_all(streams, key),
             News::Foreign => end_in_order(streams, key, CloseReason::TlsInput),
         }
@@ -76,15 +76,16 @@ pub(crate) fn unblock(streams: &mut Streams, key: ConnectionKey) {
     }
 }
 
-fn wake(streams: &mut Streams, tab: Key) {
-    if streams.state(tab) == Some(StreamState::Blocked) {
+/// A tab whose own window is shut stays as it is, whatever opens for others: its deadline on progress goes on.
+fn wake(streams: &mut Streams, key: ConnectionKey, tab: Key) {
+    if streams.state(tab) == Some(StreamState::Blocked) && streams.outlets.connections.has_room(key, tab) {
         streams.fall_behind(tab);
     }
 }
 
 fn wake_all(streams: &mut Streams, key: ConnectionKey) {
     for tab in tabs(streams, key) {
-        wake(streams, tab);
+        wake(streams, key, tab);
     }
 }
 
