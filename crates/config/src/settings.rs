@@ -236,7 +236,7 @@ settings! {
             "Offer HTTP/2 on tls_listen, beside HTTP/1.1. All streams of a browser then share one connection; over HTTP/1.1 it opens six at most. Clients of a tls_stream_state other than dissolved are offered HTTP/1.1 alone.";
         http2_plain: bool = Switch, "false",
             "Let clients of listen speak HTTP/2 without TLS, if their first bytes are those of HTTP/2. For proxies and meshes; browsers do not.";
-        streams_per_connection_max: usize = Count { min: 1, max: 10_000 }, "100",
+        streams_per_connection_max: usize = Count { min: 1, max: 1_000 }, "100",
             "Streams that one HTTP/2 connection may have open. The client is told so and waits; one that does not wait is refused.";
     }
     /// The right to read.

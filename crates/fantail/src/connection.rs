@@ -86,7 +86,7 @@ pub(crate) struct Peer {
     /// The same, if the PROXY protocol says it.
     proxied: Option<IpAddr>,
     /// The certificate that it has shown.
-    certificate: Option<ClientCertificate>,
+    pub(crate) certificate: Option<ClientCertificate>,
 }
 
 /// The place where the service leaves an accepted subscribe.

@@ -7,18 +7,21 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use fantail_access::ClientCertificate;
 use fantail_shard::{
     Http2Connection, Http2Request, Http2Stream, Requests, SubscribeOn, TlsSealer, TlsUnsealer, WholeAnswer,
 };
+use fantail_telemetry::StatusClass;
 use http::header::CONTENT_LENGTH;
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Either, Empty, Full};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
+use crate::access::unix_second;
 use crate::connection::{Judged, Noted, Peer, ShardContext, judge};
 use crate::place::Place;
-use crate::problem::Answer;
+use crate::problem::{Answer, Problem};
 use crate::request_log::RequestLine;
 use crate::response_head::header_block;
 
@@ -28,6 +31,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The requests of one connection.
 struct PeersRequests {
     peer: Peer,
+    /// The authorities of client certificates at its beginning.
+    authorities: u64,
     context: Rc<ShardContext>,
 }
 
@@ -42,7 +47,8 @@ pub(crate) fn serve(
 ) {
     let Some((permit, address_permit)) = place.into_permits() else { return };
     let shard = context.shard.clone();
-    let requests = Rc::new(PeersRequests { peer, context });
+    let authorities = context.settings.access.client_authorities();
+    let requests = Rc::new(PeersRequests { peer, authorities, context });
     shard.serve_http2(Http2Connection { socket, tls, text, permit, address_permit, requests });
 }
 
@@ -61,7 +67,14 @@ impl Requests for PeersRequests {
 
 impl PeersRequests {
     async fn answer(&self, Http2Request { stream, request, has_body }: Http2Request) {
-        let Self { peer, context } = self;
+        let Self { peer, context, .. } = self;
+        if !self.counts_still() {
+            let detail = "your certificate or its authorities count no longer: connect again";
+            let problem = Problem::new(StatusCode::MISDIRECTED_REQUEST, detail);
+            context.counters.requests.add(StatusClass::ClientError, 1);
+            self.send(stream, problem.into(), request.method() == Method::HEAD).await;
+            return context.shard.ask_to_leave(stream);
+        }
         let (head, ()) = request.into_parts();
         let body = if has_body {
             Either::Right(Full::new(Bytes::from_static(b"dropped")))
@@ -84,6 +97,13 @@ impl PeersRequests {
                 self.send(stream, answer, request.method() == Method::HEAD).await;
             }
         }
+    }
+
+    /// Whether a handshake now would let the client in as its own did. Over HTTP/1 each stream has a handshake of its own.
+    fn counts_still(&self) -> bool {
+        let holds = |certificate: &ClientCertificate| certificate.holds_at(unix_second().into());
+        self.authorities == self.context.settings.access.client_authorities()
+            && self.peer.certificate.as_ref().is_none_or(holds)
     }
 
     async fn send(&self, stream: Http2Stream, answer: Answer, is_head: bool) {

@@ -9,14 +9,17 @@ use crate::frame::{ErrorCode, Fault};
 /// The points of a new connection, and the most that one has.
 const POINTS_MAX: u16 = 1_000;
 
-/// Two updates of windows.
-const POINTS_FOR_TEXT: u16 = 2;
+/// Two updates of windows, each in a record of its own.
+const POINTS_FOR_TEXT: u16 = 4;
 
 /// One frame that is allowed, and asks for little.
 pub(crate) const FRAME: u16 = 1;
 
 /// One stream that ends before its time: the work for its request was in vain. With 1,000 points a page may close a hundred tabs at once.
 pub(crate) const ENDED_STREAM: u16 = 8;
+
+/// The same for a stream that was begun. Its end is how clients end it.
+pub(crate) const ENDED_TAB: u16 = 2;
 
 /// The points that are left.
 #[derive(Debug)]

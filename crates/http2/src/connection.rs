@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use http::Request;
 
-use crate::budget::{Budget, ENDED_STREAM, FRAME};
+use crate::budget::{Budget, ENDED_STREAM, ENDED_TAB, FRAME};
 use crate::fields::encode_head;
 use crate::frame::{
     ACK, END_HEADERS, END_STREAM, ErrorCode, Fault, FrameHead, Kind, NUMBER_MAX, PADDED, PAYLOAD_BYTES_MAX, PREFACE,
@@ -21,8 +21,15 @@ use crate::request::{BadHead, FieldBounds, RequestFields};
 /// The window that every stream and every connection begins with, for both sides (RFC 9113, 6.9.2).
 const WINDOW: i32 = 65_535;
 
+/// Text of a frame that is worth its answer, however small its stream's window is.
+const WHOLE_FRAME: i32 = 256;
+
 /// Bodies are dropped. A client gets the connection's window back in steps of this; that of a stream it does not get back.
 const BODY_STEP: u32 = WINDOW as u32 / 2;
+
+/// Bytes of heads that are held for requests that are not whole, or not decided, in times of the bound of one head. Four times that of an honest
+/// client with a hundred tabs.
+const HEADS_HELD: usize = 4;
 
 /// Bytes of small answers that the client's windows do not let out. A client that wants answers and opens no window loses some.
 const PARKED_BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
@@ -85,6 +92,7 @@ pub struct Connection {
     /// Bytes of the preface that have come.
     preface: u8,
     has_settings: bool,
+    has_acknowledged: bool,
     client_leaves: bool,
 }
 
@@ -95,6 +103,8 @@ struct Rare {
     block: Option<Block>,
     receiving: Vec<Receiving>,
     parked: Vec<Parked>,
+    /// The streams that nobody owns yet, with the bytes of their heads. A head may be much longer than its block: a field is told by one byte.
+    heads: Vec<(u32, usize)>,
 }
 
 #[derive(Debug)]
@@ -146,6 +156,7 @@ impl Connection {
             budget: Budget::new(),
             preface: 0,
             has_settings: false,
+            has_acknowledged: false,
             client_leaves: false,
         }
     }
@@ -165,10 +176,17 @@ impl Connection {
         self.client_leaves
     }
 
-    /// Whether something that the client has begun is not whole yet: its preface, a frame, a request.
-    pub fn is_amid_input(&self) -> bool {
-        let is_receiving = |rare: &Rare| rare.block.is_some() || !rare.receiving.is_empty();
-        !self.has_settings || self.reader.is_amid_frame() || self.rare.as_deref().is_some_and(is_receiving)
+    /// Whether the client owes something: its preface, the rest of a frame or a request, a window for a small answer, or that it knows our
+    /// settings.
+    pub fn is_owed(&self) -> bool {
+        let is_unfinished = |rare: &Rare| rare.block.is_some() || !rare.receiving.is_empty() || !rare.parked.is_empty();
+        let knows = self.has_settings && self.has_acknowledged;
+        !knows || self.reader.is_amid_frame() || self.rare.as_deref().is_some_and(is_unfinished)
+    }
+
+    /// The client has sent a record of TLS with less than the head of a frame.
+    pub fn charge_for_record(&mut self) -> Result<(), Fault> {
+        self.budget.pay(FRAME)
     }
 
     /// Time has passed: the client may ask for more again.
@@ -257,6 +275,7 @@ impl Connection {
             if !payload.is_empty() {
                 return Err(Fault::new(ErrorCode::FrameSize, "an acknowledgment with settings"));
             }
+            self.has_acknowledged = true;
             self.decoder.forget_table();
             return Ok(None);
         }
@@ -309,7 +328,8 @@ impl Connection {
 
     fn take_reset(&mut self, stream: u32) -> Result<Option<Incoming>, Fault> {
         self.check_not_idle(stream)?;
-        self.budget.pay(ENDED_STREAM)?;
+        let is_tab = self.streams.get(stream).is_some_and(|open| open.owner().is_some());
+        self.budget.pay(if is_tab { ENDED_TAB } else { ENDED_STREAM })?;
         Ok(self.close(stream).map(|owner| Incoming::Ended { owner }))
     }
 
@@ -324,7 +344,9 @@ impl Connection {
         }
         let receiving = self.rare.as_mut().map(|rare| rare.receiving.iter_mut());
         let Some(one) = receiving.and_then(|mut all| all.find(|one| one.stream == head.stream)) else {
-            return self.end_with_fault(head.stream, ErrorCode::StreamClosed, control);
+            // It may have been on its way when its stream was reset, so it costs no more than other frames.
+            write_reset(head.stream, ErrorCode::StreamClosed, control);
+            return Ok(self.close(head.stream).map(|owner| Incoming::Ended { owner }));
         };
         one.received += text_bytes;
         one.window_used += head.length;
@@ -442,6 +464,7 @@ impl Connection {
         if self.streams.len() >= bounds.streams_max as usize {
             return self.end_with_fault(stream, ErrorCode::RefusedStream, control);
         }
+        let head_bytes = fields.bytes();
         let (request, length) = match fields.into_request() {
             Ok((request, length)) if !ends_stream || length.is_none_or(|length| length == 0) => (request, length),
             Ok(_) | Err(BadHead::Malformed) => return self.end_with_fault(stream, ErrorCode::Protocol, control),
@@ -451,6 +474,11 @@ impl Connection {
                 return Ok(None);
             }
         };
+        let held: usize = self.rare().heads.iter().map(|(_, bytes)| bytes).sum();
+        if held + head_bytes > HEADS_HELD * bounds.head_bytes_max {
+            return self.end_with_fault(stream, ErrorCode::RefusedStream, control);
+        }
+        self.rare().heads.push((stream, head_bytes));
         self.streams.open(stream, self.initial_window);
         let request = Box::new(request);
         if ends_stream {
@@ -509,6 +537,7 @@ impl Connection {
         if let Some(rare) = &mut self.rare {
             rare.receiving.retain(|one| one.stream != stream);
             rare.parked.retain(|one| one.stream != stream);
+            rare.heads.retain(|(of, _)| *of != stream);
         }
         self.slim();
         self.streams.close(stream)?.owner()
@@ -519,7 +548,9 @@ impl Connection {
     }
 
     fn slim(&mut self) {
-        let is_empty = |rare: &Rare| rare.block.is_none() && rare.receiving.is_empty() && rare.parked.is_empty();
+        let is_empty = |rare: &Rare| {
+            rare.block.is_none() && rare.receiving.is_empty() && rare.parked.is_empty() && rare.heads.is_empty()
+        };
         if self.rare.as_deref().is_some_and(is_empty) {
             self.rare = None;
         }
@@ -529,7 +560,16 @@ impl Connection {
 
     /// Gives an open stream to its owner. False if it is not open any more.
     pub fn give(&mut self, stream: u32, owner: u32) -> bool {
+        self.forget_head(stream);
         self.streams.give(stream, owner)
+    }
+
+    /// A request was decided, so nobody holds its head any more.
+    fn forget_head(&mut self, stream: u32) {
+        if let Some(rare) = &mut self.rare {
+            rare.heads.retain(|(of, _)| *of != stream);
+        }
+        self.slim();
     }
 
     /// Sends the head of a stream whose text follows.
@@ -544,6 +584,7 @@ impl Connection {
         if self.streams.get(stream).is_none() {
             return false;
         }
+        self.forget_head(stream);
         write_head(stream, block, body.is_empty(), control);
         if body.is_empty() {
             self.close(stream);
@@ -571,9 +612,11 @@ impl Connection {
     pub fn spend(&mut self, stream: u32, bytes: usize) {
         let bytes = (bytes as u32).cast_signed();
         self.window -= bytes;
-        self.budget.earn_for_text();
-        if let Some(open) = self.streams.get_mut(stream) {
-            open.window -= bytes;
+        let Some(open) = self.streams.get_mut(stream) else { return };
+        open.window -= bytes;
+        // A client that opens its window by single bytes pays for each.
+        if open.window > 0 || bytes >= WHOLE_FRAME {
+            self.budget.earn_for_text();
         }
     }
 
@@ -593,11 +636,13 @@ impl Connection {
         }
     }
 
-    /// Ends the requests that have not come whole.
+    /// Ends the requests that have not come whole, and the answers that no window lets out.
     pub fn reset_unfinished(&mut self, control: &mut Vec<u8>) {
-        let receiving = self.rare.as_mut().map(|rare| std::mem::take(&mut rare.receiving)).unwrap_or_default();
-        for one in receiving {
-            self.reset(one.stream, ErrorCode::Cancel, control);
+        let Some(rare) = &self.rare else { return };
+        let receiving = rare.receiving.iter().map(|one| one.stream);
+        let unfinished: Vec<u32> = receiving.chain(rare.parked.iter().map(|one| one.stream)).collect();
+        for stream in unfinished {
+            self.reset(stream, ErrorCode::Cancel, control);
         }
     }
 

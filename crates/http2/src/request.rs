@@ -105,6 +105,11 @@ impl RequestFields {
         Some(())
     }
 
+    /// The bytes of all of them so far.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether they may stand behind a body. Nobody here has a use for them.
     pub(crate) fn are_trailers(&self) -> bool {
         let has_pseudo_fields = self.method.is_some() || self.path.is_some() || self.authority.is_some();

@@ -242,6 +242,10 @@ impl Connections {
         }
     }
 
+    pub(crate) fn has_asked(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
     pub(crate) fn take_asked(&mut self) -> Vec<Asked> {
         std::mem::take(&mut self.asked)
     }
@@ -251,7 +255,7 @@ impl Connections {
     /// Whether the connection of a stream still has streams.
     pub(crate) fn is_serving(&self, stream: Http2Stream) -> bool {
         let connection = self.slab.get(stream.connection).filter(|one| one.generation == stream.generation);
-        connection.is_some_and(|connection| connection.failed.is_none() && connection.phase.is_open())
+        connection.is_some_and(|one| one.failed.is_none() && one.phase.is_open() && !one.is_deaf)
     }
 
     /// Makes a stream of the shard the owner of a connection's stream. False if that is not open any more.
@@ -264,9 +268,11 @@ impl Connections {
     }
 
     /// Answers a request whole.
-    pub(crate) fn answer(&mut self, to: Http2Stream, head: &[u8], body: Bytes) {
+    pub(crate) fn answer(&mut self, to: Http2Stream, head: &[u8], body: Bytes, now: Tick) {
         if self.is_serving(to) {
-            self.slab[to.connection].control(|protocol, control| protocol.answer(to.id.get(), head, body, control));
+            let connection = &mut self.slab[to.connection];
+            connection.control(|protocol, control| protocol.answer(to.id.get(), head, body, control));
+            connection.without_streams_since = now;
             self.look_later(to.connection);
         }
     }

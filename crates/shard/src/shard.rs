@@ -147,10 +147,20 @@ impl Shard {
         self.handed_over.notify_one();
     }
 
+    /// Asks the client of a stream to open no more streams on its connection.
+    pub fn ask_to_leave(&self, stream: Http2Stream) {
+        let connections = &mut self.engine.borrow_mut().streams.outlets.connections;
+        if connections.is_serving(stream) {
+            connections.ask_to_leave(stream.connection);
+        }
+        self.handed_over.notify_one();
+    }
+
     /// Answers a request of an HTTP/2 connection whole, with a header block.
     pub fn answer(&self, stream: Http2Stream, answer: WholeAnswer) {
         let engine = &mut *self.engine.borrow_mut();
-        engine.streams.outlets.connections.answer(stream, &answer.head, answer.body);
+        let now = engine.streams.clock.now();
+        engine.streams.outlets.connections.answer(stream, &answer.head, answer.body, now);
         self.handed_over.notify_one();
     }
 
@@ -158,7 +168,7 @@ impl Shard {
     pub fn work_now(&self) {
         // Another borrow can only be of a caller further up, which goes on with this work itself.
         let Ok(mut engine) = self.engine.try_borrow_mut() else { return };
-        if engine.turn() {
+        if engine.turn() || engine.streams.outlets.connections.has_asked() {
             self.handed_over.notify_one();
         }
     }
@@ -201,8 +211,8 @@ impl Shard {
                 () = std::future::ready(()), if work_left => {}
             }
             look_at_sockets(&mut poll, &mut events, &mut self.engine.borrow_mut())?;
-            self.ask();
             work_left = self.engine.borrow_mut().turn();
+            self.ask();
             // Always: wake-ups that come fast enough would find each wait above ready at once, and the thread's other
             // tasks (accepts, requests) and its timers would never get their turn.
             tokio::task::yield_now().await;

@@ -92,12 +92,25 @@ async fn a_client_that_begins_something_and_does_not_end_it_is_closed_at_the_dea
     until(&served.node, "all are gone", |m| m.count("fantail_connections_open") == 0).await;
 }
 
+/// Its window is shut, so the answer never goes out, and no stream of events is there whose deadline could end it.
+#[tokio::test]
+async fn a_client_that_takes_no_answer_is_closed_at_the_deadline() {
+    let served = Served::start(&["--request-deadline", "300ms"]).await;
+    let mut socket = TcpStream::connect(served.node.public()).await.unwrap();
+    let shut = [frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]), frame(4, 1, 0, &[])].concat();
+    let elsewhere = frame(1, 5, 1, &[&[0x82, 0x87, 0x41, 1, b'h', 0x04, 2][..], b"/x"].concat());
+    socket.write_all(&[PREFACE, &shut, &elsewhere].concat()).await.unwrap();
+    let mut heard = Vec::new();
+    timeout(PATIENCE, socket.read_to_end(&mut heard)).await.expect("the connection ends").unwrap();
+    until(&served.node, "it is gone", |m| m.count("fantail_connections_open") == 0).await;
+}
+
 /// Its windows are shut from the beginning: it costs its streams, and they end at the deadline.
 #[tokio::test]
 async fn a_client_that_opens_no_window_holds_its_streams_for_so_long_and_no_longer() {
     let served = Served::start(&["--progress-deadline", "300ms", "--request-deadline", "300ms"]).await;
     let mut socket = TcpStream::connect(served.node.public()).await.unwrap();
-    let shut = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let shut = [frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]), frame(4, 1, 0, &[])].concat();
     let requests: Vec<u8> = (0..100).flat_map(|number| subscribe(2 * number + 1)).collect();
     socket.write_all(&[PREFACE, &shut, &requests].concat()).await.unwrap();
     until(&served.node, "all are open", |m| m.count("fantail_streams_opened_total") == 100).await;

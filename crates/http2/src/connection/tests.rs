@@ -22,6 +22,7 @@ impl Client {
         let mut client = Self::silent();
         client.send(PREFACE).expect("a preface");
         client.send(&frame(4, 0, 0, &[])).expect("settings");
+        client.send(&frame(4, 1, 0, &[])).expect("an acknowledgment");
         client.sent();
         client
     }
@@ -116,11 +117,13 @@ fn a_connection_is_greeted_with_settings_that_leave_its_decoder_without_state() 
     let mut client = Client::silent();
     let [(Kind::Settings, 0, 0, settings)] = &client.sent()[..] else { panic!("settings alone") };
     assert_eq!(settings[..12], [0, 1, 0, 0, 0, 0, 0, 3, 0, 0, 0, 10]);
-    assert!(client.connection.is_amid_input());
+    assert!(client.connection.is_owed());
     client.send(PREFACE).expect("a preface");
     client.send(&frame(4, 0, 0, &[])).expect("settings");
     assert_eq!(client.sent(), [(Kind::Settings, ACK, 0, Vec::new())]);
-    assert!(!client.connection.is_amid_input());
+    assert!(client.connection.is_owed(), "it has not acknowledged our settings");
+    client.send(&frame(4, 1, 0, &[])).expect("an acknowledgment");
+    assert!(!client.connection.is_owed());
 }
 
 #[test]
@@ -130,7 +133,7 @@ fn a_request_comes_out_whole_wherever_its_bytes_are_cut() {
     for cut in 0..bytes.len() {
         let mut client = Client::silent();
         let mut incoming = client.send(&bytes[..cut]).expect("valid");
-        assert!(client.connection.is_amid_input() || cut == PREFACE.len() + HEAD_BYTES, "at {cut}");
+        assert!(client.connection.is_owed(), "at {cut}");
         incoming.extend(client.send(&bytes[cut..]).expect("valid"));
         let [Incoming::Request { stream: 1, request, has_body: false }] = &incoming[..] else { panic!("{incoming:?}") };
         assert_eq!(
@@ -346,6 +349,25 @@ fn a_stream_has_the_room_of_both_windows_and_no_less_than_none() {
     assert_eq!(client.connection.room(99, 0), 0);
 }
 
+/// A client that does not acknowledge our settings has a table, and tells a long field by one byte.
+#[test]
+fn heads_that_nobody_has_decided_are_held_within_a_bound() {
+    let mut client = Client::silent();
+    let plain = [0x83, 0x87, 0x84, 0x01, 1, b'a'];
+    client.send(&[&PREFACE[..], &frame(4, 0, 0, &[])].concat()).expect("settings");
+    let entry = [&[0x40, 1, b'x', 0x7f, 0xa1, 0x17][..], &[b'x'; 3_104]].concat();
+    client.send(&frame(1, 0x4, 1, &[&plain[..], &entry].concat())).expect("a request");
+    for number in 1..10 {
+        client.send(&frame(1, 0x4, 2 * number + 1, &[&plain[..], &[0xbe]].concat())).expect("a request");
+    }
+    let resets = client.sent().into_iter().filter(|(kind, ..)| *kind == Kind::ResetStream).count();
+    assert_eq!((client.connection.streams(), resets), (5, 5), "five heads of 3,100 bytes are four times 4,096");
+    // Those that are decided are held no more.
+    (0..5).for_each(|number| assert!(client.connection.give(2 * number + 1, number)));
+    client.send(&frame(1, 0x5, 41, &[&plain[..], &[0xbe]].concat())).expect("a request");
+    assert_eq!(client.connection.streams(), 6);
+}
+
 #[test]
 fn every_flood_ends_the_connection_and_a_busy_reader_does_not() {
     let floods: [(&str, Vec<u8>); 7] = [
@@ -393,10 +415,17 @@ fn requests_that_never_end_are_ended_and_owned_streams_stay() {
     let mut client = Client::connected();
     client.open(1);
     client.send(&post(3, None)).expect("a request");
-    assert!(client.connection.is_amid_input());
+    assert!(client.connection.is_owed());
     client.connection.reset_unfinished(&mut client.control);
     assert_eq!(client.reset_code(), Some(ErrorCode::Cancel as u32));
-    assert!(!client.connection.is_amid_input());
+    // An answer that no window lets out is no better.
+    client.send(&[initial_window(0), get(5)].concat()).expect("a request");
+    assert!(client.connection.answer(5, &encode_head(404, []), Bytes::from_static(b"x"), &mut client.control));
+    assert!(client.connection.is_owed());
+    client.sent();
+    client.connection.reset_unfinished(&mut client.control);
+    assert_eq!(client.reset_code(), Some(ErrorCode::Cancel as u32));
+    assert!(!client.connection.is_owed());
     assert_eq!(client.connection.owners().collect::<Vec<_>>(), [1]);
 }
 

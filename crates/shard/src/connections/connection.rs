@@ -38,8 +38,10 @@ pub(crate) struct Connection {
     pub(crate) is_blocked: bool,
     pub(crate) is_amid_input: bool,
     /// Its key and counter cannot open what the client sends: nothing more is understood.
-    pub(super) is_deaf: bool,
+    pub(crate) is_deaf: bool,
     pub(super) is_unseen: bool,
+    /// How often its tabs were woken: each of them is the first once.
+    pub(crate) turns: u16,
     /// There may be more to read than was read in the turn.
     pub(crate) has_more_input: bool,
 }
@@ -105,6 +107,7 @@ impl Connection {
             is_amid_input: true,
             is_deaf: false,
             is_unseen: false,
+            turns: 0,
             has_more_input: false,
         }
     }
@@ -130,7 +133,7 @@ impl Connection {
 
     /// Whether something that the client has begun is not whole.
     pub(crate) fn has_partial_input(&self) -> bool {
-        self.protocol.is_amid_input() || self.partial_record.is_some()
+        self.protocol.is_owed() || self.partial_record.is_some()
     }
 
     /// Whether the client asks for more than it reads.

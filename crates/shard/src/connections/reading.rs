@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
-use fantail_http2::{ErrorCode, Incoming};
+use fantail_http2::{ErrorCode, HEAD_BYTES, Incoming};
 use fantail_telemetry::CloseReason;
 
 use super::connection::{Connection, Phase};
@@ -108,6 +108,9 @@ impl Connections {
             let (record, rest) = input.split_at_mut(whole);
             input = rest;
             match tls.unsealer.unseal(record) {
+                Unsealed::Text(text) if text.len() < HEAD_BYTES && connection.protocol.charge_for_record().is_err() => {
+                    return self.end_with_fault(key, ErrorCode::EnhanceYourCalm);
+                }
                 Unsealed::Text(text) => self.take(key, text, news),
                 Unsealed::End => return self.fail(key, CloseReason::ClientClosed),
                 Unsealed::Forged => return self.end_with_fault(key, ErrorCode::Protocol),

@@ -137,6 +137,7 @@ impl Write<'_> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.connection.is_blocked = true;
+                    self.connection.written = self.now; // the deadline on progress runs from here
                     return Ok(false);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -176,9 +177,8 @@ impl Write<'_> {
         let is_empty = begun.rest.is_empty() && control.is_empty();
         connection.unsent = (!is_empty).then(|| Box::new(Unsent { rest: begun.rest, control: control.to_vec() }));
         connection.is_blocked = !is_whole;
-        if begun.bytes > 0 {
-            connection.written = *now;
-        }
+        // Bytes were taken, or the deadline on progress runs from here.
+        connection.written = *now;
         assembly.begin(None);
         is_whole
     }

@@ -41,8 +41,12 @@ pub(crate) fn connection_event(streams: &mut Streams, key: ConnectionKey, genera
     if event.is_error() {
         return streams.outlets.connections.fail(key, CloseReason::ClientReset);
     }
-    if event.is_readable() {
-        read(streams, key);
+    if event.is_readable()
+        && let Some(connection) = streams.outlets.connections.get_mut(key)
+    {
+        // It is read in its turn, within a slice.
+        connection.has_more_input = true;
+        streams.outlets.connections.look_later(key);
     }
     if event.is_writable() {
         unblock(streams, key);
@@ -83,8 +87,15 @@ fn wake(streams: &mut Streams, key: ConnectionKey, tab: Key) {
     }
 }
 
+/// The first one may fill the socket again at once, so each is the first in its turn.
 fn wake_all(streams: &mut Streams, key: ConnectionKey) {
-    for tab in tabs(streams, key) {
+    let mut tabs = tabs(streams, key);
+    if let Some(connection) = streams.outlets.connections.get_mut(key) {
+        connection.turns = connection.turns.wrapping_add(1);
+        let first = usize::from(connection.turns) % tabs.len().max(1);
+        tabs.rotate_left(first);
+    }
+    for tab in tabs {
         wake(streams, key, tab);
     }
 }
@@ -192,11 +203,19 @@ pub(crate) fn look_after(streams: &mut Streams, key: ConnectionKey, period: std:
         }
         return;
     }
-    if connection.is_amid_input && now.since(connection.amid_input_since) >= http2.request_deadline {
+    let is_amid_input = connection.has_partial_input();
+    if is_amid_input && !connection.is_amid_input {
+        connection.amid_input_since = now;
+    }
+    connection.is_amid_input = is_amid_input;
+    if is_amid_input && now.since(connection.amid_input_since) >= http2.request_deadline {
         return give_up_input(streams, key);
     }
     if connection.is_worn_out() {
         return end_in_order(streams, key, CloseReason::Lifetime);
+    }
+    if !has_streams && connection.phase == Phase::Leaving {
+        return streams.outlets.connections.look_later(key);
     }
     if !has_streams && (alone >= http2.request_deadline || is_draining && alone >= FIRST_REQUEST_IN_DRAIN) {
         return streams.outlets.connections.ask_to_leave(key);
