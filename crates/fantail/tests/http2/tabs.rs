@@ -1,11 +1,12 @@
 //! Tabs: streams that share a connection.
 
 use fantail_testkit::http2_client::TabEnd;
-use fantail_testkit::{PATIENCE, Signal, SseClient, Tab};
+use fantail_testkit::{Certificates, Http2Client, PATIENCE, Signal, SseClient, Tab, TlsTrust};
 use serde_json::Value;
+use tokio::time::timeout;
 
-use crate::Served;
-use crate::node::{ask, connections, metrics, publish, until, until_open, words};
+use crate::node::{ask, connections, metrics, publish, tls_node, until, until_open, words};
+use crate::{Served, WINDOW};
 
 /// Events up to the one with this data, which must come.
 async fn read_to(tab: &mut Tab, data: &str) -> Vec<String> {
@@ -169,4 +170,26 @@ async fn clients_of_http_1_are_served_on_the_same_ports() {
         assert_eq!(client.next_event(PATIENCE).await.unwrap().data, "for all");
     }
     assert_eq!(read_to(&mut tab, "for all").await, ["for all"]);
+}
+
+/// Over HTTP/1 each stream has a handshake of its own, which judges the client's certificate.
+#[tokio::test]
+async fn a_client_whose_authorities_count_no_longer_opens_no_stream_over_its_old_connection() {
+    let (certificates, others) = (Certificates::make().unwrap(), Certificates::make().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let ca = directory.path().join("clients.pem");
+    std::fs::copy(certificates.ca(), &ca).unwrap();
+    let (node, address) = tls_node(&certificates, &["--http2", "--tls-client-ca", ca.to_str().unwrap()]).await;
+    let (certificate, key) = (certificates.client(), certificates.client_key());
+    let trust = TlsTrust::with_certificate(&certificates.ca(), rustls::ALL_VERSIONS, &certificate, &key).unwrap();
+    let mut client = Http2Client::connect(address, Some(&trust), WINDOW).await.unwrap();
+    let tab = client.get("/sse/a", &[]).await.unwrap();
+    assert_eq!(tab.status.as_u16(), 200);
+    std::fs::copy(others.ca(), &ca).unwrap();
+    node.signal(Signal::HUP).unwrap();
+    // The files are read by and by.
+    let refused = async { while client.get("/sse/a", &[]).await.unwrap().status.as_u16() == 200 {} };
+    timeout(PATIENCE, refused).await.expect("it is locked out");
+    drop(tab);
+    client.ended().await.unwrap();
 }
