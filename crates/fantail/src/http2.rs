@@ -52,11 +52,12 @@ pub(crate) fn serve(
     shard.serve_http2(Http2Connection { socket, tls, text, permit, address_permit, requests });
 }
 
-/// Whether the client's first bytes are those of HTTP/2. They are looked at and not taken. The first few decide: no client sends them one by one.
+/// Whether the client's first bytes are those of HTTP/2. They are looked at and not taken. Four of them decide: no client sends fewer at first, and
+/// no request of HTTP/1 begins so.
 pub(crate) async fn is_spoken_on(socket: &TcpStream) -> bool {
     let mut first = [0; PREFACE.len()];
     let seen = socket.peek(&mut first).await.unwrap_or_default();
-    seen > 0 && PREFACE.starts_with(&first[..seen])
+    seen >= 4 && PREFACE.starts_with(&first[..seen])
 }
 
 impl Requests for PeersRequests {

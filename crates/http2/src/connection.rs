@@ -457,6 +457,11 @@ impl Connection {
             let code = if is_receiving { ErrorCode::Protocol } else { ErrorCode::StreamClosed };
             return self.end_with_fault(stream, code, control);
         }
+        if stream <= self.contiguous_to && ends_stream && fields.are_trailers() {
+            // They were on their way when their stream was reset.
+            self.budget.pay(FRAME)?;
+            return Ok(None);
+        }
         self.open(stream)?;
         if is_faulty {
             return self.end_with_fault(stream, ErrorCode::Protocol, control);

@@ -349,6 +349,18 @@ fn a_stream_has_the_room_of_both_windows_and_no_less_than_none() {
     assert_eq!(client.connection.room(99, 0), 0);
 }
 
+#[test]
+fn trailers_that_were_on_their_way_when_their_stream_was_reset_end_nothing_else() {
+    let mut client = Client::connected();
+    client.open(1);
+    client.send(&post(3, Some("1"))).expect("a request");
+    client.send(&frame(0, 0, 3, b"too long")).expect("a fault of the stream");
+    assert_eq!(client.reset_code(), Some(ErrorCode::Protocol as u32));
+    let trailers = frame(1, 0x5, 3, &[0x00, 0x01, b'x', 0x01, b'1']);
+    assert!(client.send(&trailers).expect("no fault of the connection").is_empty());
+    assert_eq!(client.connection.owners().collect::<Vec<_>>(), [1]);
+}
+
 /// A client that does not acknowledge our settings has a table, and tells a long field by one byte.
 #[test]
 fn heads_that_nobody_has_decided_are_held_within_a_bound() {

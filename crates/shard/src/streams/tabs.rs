@@ -217,6 +217,11 @@ pub(crate) fn look_after(streams: &mut Streams, key: ConnectionKey, period: std:
     if !has_streams && connection.phase == Phase::Leaving {
         return streams.outlets.connections.look_later(key);
     }
+    // Requests that are being decided get no answer where nothing more is understood.
+    if connection.is_deaf && connection.protocol.owners().next().is_none() {
+        connection.begin_to_end(now);
+        return streams.outlets.connections.look_later(key);
+    }
     if !has_streams && (alone >= http2.request_deadline || is_draining && alone >= FIRST_REQUEST_IN_DRAIN) {
         return streams.outlets.connections.ask_to_leave(key);
     }
