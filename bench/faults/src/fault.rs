@@ -7,14 +7,14 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::conditions::Conditions;
-use crate::faults::{cluster, failover, load, log, network, node, redis};
+use crate::faults::{cluster, failover, load, log, nats, network, node, redis};
 use crate::mode::Mode;
 use crate::trial_setup::{Servers, TrialSetup};
 
 /// A fault being played: injected, held and healed.
 pub type Play<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
-/// The accepted events that Redis has afterwards.
+/// The accepted events that the broker has afterwards. Plain pub/sub and core NATS keep none, so it counts with a log alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
     /// Not all of them, or not certainly.
@@ -33,11 +33,11 @@ pub struct Fault {
     pub what: &'static str,
     /// The modes in which it has a meaning.
     pub modes: &'static [Mode],
-    /// The Redis servers that it needs.
+    /// The servers that it needs.
     pub servers: Servers,
     /// Its conditions before anything breaks.
     pub conditions: Conditions,
-    /// Whether Redis still has every accepted event afterwards.
+    /// Whether the broker still has every accepted event afterwards.
     pub after: After,
     /// Seconds for which it is held, and how many when time is short; none if it is not tried then.
     pub seconds: (u64, Option<u64>),
@@ -60,7 +60,12 @@ impl Fault {
 
 const BOTH: &[Mode] = &[Mode::Pubsub, Mode::Log];
 const LOG: &[Mode] = &[Mode::Log];
-const ALL: &[Mode] = &[Mode::Pubsub, Mode::Log, Mode::Lanes];
+const REDIS: &[Mode] = &[Mode::Pubsub, Mode::Log, Mode::Lanes];
+const ALL: &[Mode] = &Mode::WITH_BROKER;
+const WITHOUT_LANES: &[Mode] = &[Mode::Pubsub, Mode::Log, Mode::Nats, Mode::Jetstream];
+const NATS: &[Mode] = &[Mode::Nats, Mode::Jetstream];
+const CORE_NATS: &[Mode] = &[Mode::Nats];
+const STREAM: &[Mode] = &[Mode::Jetstream];
 const LANES: &[Mode] = &[Mode::Lanes];
 const LOSES: After = After::Loses;
 const KEEPS: After = After::Keeps;
@@ -86,24 +91,24 @@ macro_rules! fault {
 
 /// Every fault. Two lines each, which the formatter would make nine.
 #[rustfmt::skip]
-pub static FAULTS: [Fault; 42] = [
+pub static FAULTS: [Fault; 55] = [
     fault!("calm", "nothing; readers come and go and move",
         ALL, Forgetful, KEEPS, (5, Some(2)), load::nothing),
     fault!("redis-killed-empty", "kill -9 of redis, which comes back empty",
         BOTH, Forgetful, LOSES, (3, Some(1)), redis::killed),
     fault!("redis-killed-durable", "kill -9 of redis, which comes back with its data",
-        ALL, Durable, KEEPS, (3, Some(1)), redis::killed),
+        REDIS, Durable, KEEPS, (3, Some(1)), redis::killed),
     fault!("redis-stopped", "SIGSTOP of redis",
         BOTH, Forgetful, KEEPS, (30, Some(3)), redis::stopped),
     fault!("redis-loading", "redis answers LOADING while it comes back",
         BOTH, SlowToLoad, KEEPS, (6, None), redis::loading),
     fault!("partition-to-redis", "nothing of one node reaches redis",
-        BOTH, Forgetful, KEEPS, (25, Some(3)), network::partition_to_redis),
+        BOTH, Forgetful, KEEPS, (25, Some(3)), network::partition_to_broker),
     fault!("partition-from-redis", "nothing of redis reaches one node",
-        BOTH, Forgetful, KEEPS, (25, Some(3)), network::partition_from_redis),
-    fault!("partition-both-ways", "both nodes and redis hear nothing of each other",
-        BOTH, Forgetful, KEEPS, (25, Some(3)), network::partition_both_ways),
-    fault!("connections-cut", "all connections of nodes to redis are cut, and refused for a while",
+        BOTH, Forgetful, KEEPS, (25, Some(3)), network::partition_from_broker),
+    fault!("partition-both-ways", "both nodes and the broker hear nothing of each other",
+        WITHOUT_LANES, Forgetful, KEEPS, (25, Some(3)), network::partition_both_ways),
+    fault!("connections-cut", "all connections of nodes to the broker are cut, and refused for a while",
         ALL, Forgetful, KEEPS, (3, Some(1)), network::connections_cut),
     fault!("subscribers-killed", "CLIENT KILL TYPE pubsub, over and over",
         BOTH, Forgetful, KEEPS, (5, Some(2)), redis::subscribers_killed),
@@ -154,23 +159,49 @@ pub static FAULTS: [Fault; 42] = [
     fault!("endless", "redis never ends what it says",
         BOTH, Forgetful, KEEPS, (6, None), network::endless),
     fault!("node-killed", "kill -9 of a node",
-        BOTH, Forgetful, KEEPS, (2, Some(1)), node::killed),
+        WITHOUT_LANES, Forgetful, KEEPS, (2, Some(1)), node::killed),
     fault!("node-killed-mid-frame", "kill -9 of either node while it sends large frames, over and over",
-        BOTH, Forgetful, KEEPS, (6, None), node::killed_mid_frame),
+        WITHOUT_LANES, Forgetful, KEEPS, (6, None), node::killed_mid_frame),
     fault!("node-stopped", "SIGSTOP of a node",
-        BOTH, Forgetful, KEEPS, (5, None), node::stopped),
+        WITHOUT_LANES, Forgetful, KEEPS, (5, None), node::stopped),
     fault!("node-drained", "SIGTERM of a node",
-        BOTH, Forgetful, KEEPS, (2, Some(1)), node::drained),
+        WITHOUT_LANES, Forgetful, KEEPS, (2, Some(1)), node::drained),
     fault!("nodes-killed", "kill -9 of both nodes at once",
-        BOTH, Forgetful, KEEPS, (1, None), node::both_killed),
+        WITHOUT_LANES, Forgetful, KEEPS, (1, None), node::both_killed),
     fault!("nodes-in-turn", "one node or the other is killed, drained or frozen, over and over",
-        BOTH, Forgetful, KEEPS, (30, Some(5)), node::in_turn),
+        WITHOUT_LANES, Forgetful, KEEPS, (30, Some(5)), node::in_turn),
     fault!("streams-moving", "every stream goes to the other node each second; channels are let go of at once, and keep 3 events",
-        BOTH, Forgetful in RESTLESS, KEEPS, (20, Some(4)), load::nothing),
+        WITHOUT_LANES, Forgetful in RESTLESS, KEEPS, (20, Some(4)), load::nothing),
     fault!("channel-churn", "thousands of channels are followed, published to and left per second",
-        BOTH, Forgetful, KEEPS, (8, Some(3)), load::churn),
+        WITHOUT_LANES, Forgetful, KEEPS, (8, Some(3)), load::churn),
     fault!("resubscribe", "10,000 followed channels when redis is killed",
         BOTH, Forgetful, LOSES, (1, None), load::resubscribe),
+    fault!("nats-killed", "kill -9 of nats, which comes back with what it keeps",
+        NATS, Nats, PROMISES, (3, Some(1)), nats::killed),
+    fault!("nats-killed-empty", "kill -9 of nats, which comes back empty; the stream is made again",
+        STREAM, Nats, LOSES, (3, None), nats::killed_empty),
+    fault!("nats-stopped", "SIGSTOP of nats",
+        NATS, Nats, PROMISES, (30, Some(3)), nats::stopped),
+    fault!("partition-to-nats", "nothing of one node reaches nats",
+        NATS, Nats, PROMISES, (25, None), network::partition_to_broker),
+    fault!("partition-from-nats", "nothing of nats reaches one node",
+        NATS, Nats, PROMISES, (25, Some(3)), network::partition_from_broker),
+    fault!("nats-impatient", "nats drops clients that are behind by more than it keeps for one",
+        CORE_NATS, ImpatientNats, KEEPS, (2, None), nats::fell_behind),
+    fault!("headers-unreadable", "a message with headers that end each connection that brings it",
+        NATS, Nats, LOSES, (12, None), nats::headers_unreadable),
+    fault!("consumers-removed", "every consumer of the stream is removed, twice",
+        STREAM, Nats, PROMISES, (24, None), nats::consumers_removed),
+    fault!("stream-purged", "the stream is purged, twice",
+        STREAM, Nats, LOSES, (2, None), nats::purged),
+    fault!("stream-purged-unseen", "the stream is purged while no node is connected",
+        STREAM, Nats, LOSES, (2, None), nats::purged_unseen),
+    fault!("stream-made-anew", "the stream is deleted and made anew, at once and after a while",
+        STREAM, Nats, LOSES, (12, Some(2)), nats::made_anew),
+    fault!("stream-set-back", "a backup of the stream is put back under running nodes",
+        STREAM, Nats, LOSES, (3, None), nats::set_back),
+    fault!("messages-deleted", "one of the newest messages of the stream is deleted after the other",
+        STREAM, Nats, LOSES, (5, None), nats::messages_deleted),
 ];
 
 #[cfg(test)]
@@ -184,6 +215,6 @@ mod tests {
         let names: BTreeSet<_> = FAULTS.iter().map(|fault| fault.name).collect();
         assert_eq!(names.len(), FAULTS.len());
         assert!(FAULTS.iter().all(|fault| !fault.modes.is_empty() && !fault.hold(true).is_zero()));
-        assert_eq!(Fault::named("partition").count(), 3);
+        assert_eq!(Fault::named("partition").count(), 5);
     }
 }

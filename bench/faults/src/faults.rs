@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod failover;
 pub mod load;
 pub mod log;
+pub mod nats;
 pub mod network;
 pub mod node;
 pub mod redis;

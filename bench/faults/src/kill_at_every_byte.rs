@@ -15,22 +15,22 @@ use crate::at_every_byte::{CutResults, Form, PublishedResponse};
 use crate::mode::Mode;
 use crate::quiet_setup::QuietSetup;
 
-/// The number of clients at a time, each with nodes and a Redis of its own, and every so many bytes.
+/// The number of clients at a time, each with nodes and a broker of its own, and every so many bytes.
 const ACTORS: u64 = 4;
 
-/// Kills at every byte. With the log only: other ids are of no use on another node.
-pub async fn run(fantail: &Path, seed: u64) -> Result<Vec<CutResults>> {
+/// Kills at every byte, in a mode with a log: other ids are of no use on another node.
+pub async fn run(fantail: &Path, mode: Mode, seed: u64) -> Result<Vec<CutResults>> {
     let mut actors = JoinSet::new();
     for number in 0..ACTORS {
         let fantail = fantail.to_owned();
-        actors.spawn(async move { kill_everywhere(&fantail, number, seed).await });
+        actors.spawn(async move { kill_everywhere(&fantail, mode, number, seed).await });
     }
     actors.join_all().await.into_iter().collect()
 }
 
 /// Every so many bytes, up to where the first event comes whole.
-async fn kill_everywhere(fantail: &Path, number: u64, seed: u64) -> Result<CutResults> {
-    let mut setup = QuietSetup::start(fantail, Mode::Log, &[]).await?;
+async fn kill_everywhere(fantail: &Path, mode: Mode, number: u64, seed: u64) -> Result<CutResults> {
+    let mut setup = QuietSetup::start(fantail, mode, &[]).await?;
     let (response, follower) = PublishedResponse::publish(&setup, seed).await?;
     drop(follower);
     let proxy = FaultProxy::start(setup.nodes[0].public())?;

@@ -1,4 +1,4 @@
-//! Breaks Redis, the network and Fantail itself while readers read and publishers publish, heals it again, and lets the
+//! Breaks Redis, NATS, the network and Fantail itself while readers read and publishers publish, heals it again, and lets the
 //! ledger of the test kit judge the events of every reader.
 //!
 //! A trial stands in `trial.rs` from its beginning to its verdict, the faults in the table of `fault.rs`.

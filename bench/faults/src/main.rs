@@ -1,4 +1,4 @@
-//! `fantail-faults`: tries one fault after the other on a real Redis and two real nodes, and reports the events that
+//! `fantail-faults`: tries one fault after the other on a real Redis or NATS and two real nodes, and reports the events that
 //! readers got.
 
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 /// The exit code of a broken promise.
 const BROKEN: u8 = 3;
 
-/// Breaks Redis, the network and Fantail itself under load, and judges the events of the readers.
+/// Breaks Redis, NATS, the network and Fantail itself under load, and judges the events of the readers.
 ///
 /// Exits with 0 when the promise was kept, 3 when it was not or something could not be tried, 1 when nothing could be
 /// tried, 2 when the command line is wrong.
@@ -101,7 +101,7 @@ struct RunOptions {
     /// Put a faulty server in front of the nodes; the fault must be found
     #[arg(long = "break")]
     broken: Option<Break>,
-    /// Count it as a broken promise if events are given up that the Redis log still has
+    /// Count it as a broken promise if events are given up that the Redis log or the stream of NATS still has
     #[arg(long)]
     strict: bool,
     /// Where to write the table and everything else
@@ -169,7 +169,7 @@ fn list() {
 
 /// Whether every promise was kept.
 async fn run(options: RunOptions) -> Result<bool> {
-    let modes = options.common.known_modes(&Mode::WITH_REDIS).await?;
+    let modes = options.common.known_modes(&Mode::WITH_BROKER).await?;
     let seed = options.common.seed();
     let mut trials = JoinSet::new();
     let slots = Arc::new(Semaphore::new(options.jobs.max(1)));
@@ -266,14 +266,15 @@ async fn at_every_byte(common: Common) -> Result<bool> {
 async fn kill_at_every_byte(options: KillOptions) -> Result<bool> {
     let seed = options.seed.unwrap_or_else(|| Random::from_entropy().next_u64());
     println!("seed {seed}");
-    let tallies = kill_at_every_byte::run(&options.fantail, seed).await?;
-    for tally in &tallies {
-        println!(
-            "kill-at-every-byte (log): {} kills, the last behind byte {}, {}",
-            tally.cuts, tally.bytes, tally.verdict
-        );
+    let mut is_kept = true;
+    for mode in [Mode::Log, Mode::Jetstream] {
+        for tally in kill_at_every_byte::run(&options.fantail, mode, seed).await? {
+            let (name, kills, bytes) = (mode.name(), tally.cuts, tally.bytes);
+            println!("kill-at-every-byte ({name}): {kills} kills, the last behind byte {bytes}, {}", tally.verdict);
+            is_kept &= tally.is_kept();
+        }
     }
-    Ok(tallies.iter().all(at_every_byte::CutResults::is_kept))
+    Ok(is_kept)
 }
 
 fn chosen(options: &RunOptions) -> Result<Vec<&'static Fault>> {

@@ -93,7 +93,7 @@ async fn act(setup: Arc<QuietSetup>, counts: Arc<Counts>, mut random: Random, ti
             })
             .collect();
         let way = match random.below(3) {
-            0 if setup.mode != Mode::Memory => Way::Redis,
+            0 if setup.mode != Mode::Memory => Way::Broker,
             1 => Way::Node(setup.nodes.len() - 1),
             _ => Way::Node(0),
         };

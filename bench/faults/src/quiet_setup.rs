@@ -1,12 +1,13 @@
-//! Nodes, and a Redis if the mode has one, for checks that break nothing.
+//! Nodes, and a broker if the mode has one, for checks that break nothing.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use fantail_testkit::{Certificates, RedisServer, TlsTrust};
+use fantail_testkit::{Broker, Certificates, NatsServer, RedisServer, TlsTrust};
 
 use crate::mode::Mode;
 use crate::trial_node::TrialNode;
+use crate::trial_setup::start_nats;
 use fantail_testkit::trial::Sender;
 
 /// The running processes.
@@ -14,11 +15,12 @@ use fantail_testkit::trial::Sender;
 pub struct QuietSetup {
     /// The kind of feed.
     pub mode: Mode,
-    /// One node with its own memory, or two with one Redis.
+    /// One node with its own memory, or two with one broker.
     pub nodes: Vec<TrialNode>,
     /// The trust of clients over TLS.
     pub trust: TlsTrust,
-    redis: Option<RedisServer>,
+    broker: Broker,
+    _servers: (Option<RedisServer>, Option<NatsServer>),
     /// The nodes read the files again when they start again.
     _certificates: Certificates,
 }
@@ -26,9 +28,21 @@ pub struct QuietSetup {
 impl QuietSetup {
     /// Starts everything and waits until it is ready.
     pub async fn start(fantail: &Path, mode: Mode, flags: &[&str]) -> Result<Self> {
-        let redis = if mode == Mode::Memory { None } else { Some(RedisServer::start().await?) };
-        let url = redis.as_ref().map(RedisServer::url);
-        let feed = url.as_ref().map(|url| ["--redis-url", url]);
+        let (mut redis, mut nats) = (None, None);
+        let (url, broker) = match mode {
+            Mode::Memory => (None, Broker::None),
+            Mode::Pubsub | Mode::Log | Mode::Lanes => {
+                let redis = redis.insert(RedisServer::start().await?);
+                let broker = Broker::Redis { servers: vec![redis.addr()], has_log: mode.has_log() };
+                (Some(redis.url()), broker)
+            }
+            Mode::Nats | Mode::Jetstream => {
+                let nats = nats.insert(start_nats(mode, "").await?);
+                let broker = Broker::Nats { server: nats.addr(), has_stream: mode.has_log() };
+                (Some(nats.url()), broker)
+            }
+        };
+        let feed = mode.address_flag().zip(url.as_deref()).map(|(flag, url)| [flag, url]);
         let certificates = Certificates::make()?;
         let (cert, key) = (certificates.server(), certificates.server_key());
         let tls = ["--tls-cert", cert.to_str().context("a path")?, "--tls-key", key.to_str().context("a path")?];
@@ -39,14 +53,20 @@ impl QuietSetup {
             node.wait_until_ready().await?;
             nodes.push(node);
         }
-        Ok(Self { mode, nodes, trust: TlsTrust::new(&certificates.ca())?, redis, _certificates: certificates })
+        Ok(Self {
+            mode,
+            nodes,
+            trust: TlsTrust::new(&certificates.ca())?,
+            broker,
+            _servers: (redis, nats),
+            _certificates: certificates,
+        })
     }
 
     /// A sender of events.
     pub fn sender(&self) -> Sender {
         let first = self.nodes[0].internal();
         let second = self.nodes.last().map_or(first, TrialNode::internal);
-        let redis: Vec<_> = self.redis.iter().map(RedisServer::addr).collect();
-        Sender::new(self.mode.has_log(), &[first, second], &redis)
+        Sender::new(&[first, second], &self.broker)
     }
 }

@@ -100,7 +100,7 @@ pub async fn measure(state: &TrialState, publisher: &mut TrialPublisher<TrialSta
     while state.recovery.recovered().all.is_none() {
         for channel in &channels {
             state.recovery.add_publisher(publisher.number());
-            publisher.publish(Way::Redis, &[channel], PROBE_BYTES).await;
+            publisher.publish(Way::Broker, &[channel], PROBE_BYTES).await;
         }
         if started.elapsed() > PATIENCE {
             let awaited = state.recovery.awaited().join(", ");

@@ -55,7 +55,7 @@ impl TrialRow {
         self.outcome.as_ref().is_ok_and(TrialOutcome::is_kept)
     }
 
-    /// Whether in addition no event was given up that Redis kept.
+    /// Whether in addition no event was given up that the broker kept.
     pub fn is_strictly_kept(&self) -> bool {
         self.is_kept() && self.outcome.as_ref().is_ok_and(|outcome| !outcome.gave_up)
     }
@@ -89,7 +89,7 @@ impl TrialRow {
         let (first, all) = (time(outcome.recovered.first), time(outcome.recovered.all));
         let _ = write!(text, "; first delivery after {first}, all channels after {all}");
         if outcome.gave_up {
-            text.push_str("; events were given up though redis kept them");
+            text.push_str("; events were given up though the broker kept them");
         }
         if verdict.declared > 0 {
             let gaps: Vec<_> = outcome.gaps.iter().map(|(reason, count)| format!("{reason} {count}")).collect();

@@ -1,26 +1,31 @@
-//! The processes of a trial: Redis, its replica if there is one, or a Cluster; two nodes, and a proxy on every way to a
-//! Redis that is no Cluster. Nodes of a Cluster are reached at the addresses that they announce.
+//! The processes of a trial: NATS, or Redis, its replica if there is one, or a Cluster; two nodes, and a proxy on every way
+//! to a broker that is no Cluster. Nodes of a Cluster are reached at the addresses that they announce.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use fantail_testkit::{Certificates, Defect, FaultProxy, FaultyServer, RedisServer, Reply, TlsReaders, TlsTrust};
+use fantail_testkit::{
+    Broker, Certificates, Defect, FaultProxy, FaultyServer, NatsServer, RedisServer, Reply, TlsReaders, TlsTrust,
+};
 use tokio::time::Instant;
 
 use crate::clustered::Clustered;
 use crate::fault::Fault;
-use crate::mode::Mode;
+use crate::mode::{Mode, STREAM};
 use crate::trial_node::TrialNode;
 use crate::trial_state::TrialState;
 
 /// The login of nodes. Publishers and replicas need no name, so that taking rights from nodes hits nodes alone.
 pub const LOGIN: (&str, &str) = ("app", "secret");
 
+/// The configuration of a NATS that soon drops a client.
+const IMPATIENT: &str = "max_pending: 2MB";
+
 /// One connection of readers in so many is encrypted.
 const TLS_ONE_IN: u64 = 3;
 
-/// The Redis servers that a fault needs.
+/// The servers that a fault needs. A mode with NATS has one server of that, for every fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Servers {
     /// One that forgets everything when it ends.
@@ -33,6 +38,10 @@ pub enum Servers {
     Pair,
     /// Three masters, and a replica of the one with the lane that a fault hits.
     Cluster,
+    /// None of Redis.
+    Nats,
+    /// The same, and NATS keeps little for a client that does not read.
+    ImpatientNats,
 }
 
 /// All processes of a trial.
@@ -40,15 +49,17 @@ pub enum Servers {
 pub struct TrialSetup {
     /// The shared state of the trial.
     pub state: Arc<TrialState>,
-    /// The first is the master at the beginning. None if there is a Cluster.
+    /// The first is the master at the beginning. None if there is a Cluster or NATS.
     pub redis: Vec<RedisServer>,
+    /// NATS, in its modes.
+    nats: Option<NatsServer>,
     /// The Cluster, if there is one.
     pub cluster: Option<Clustered>,
     /// The nodes.
     pub nodes: [TrialNode; 2],
-    /// Each node's way to Redis, unless that is a Cluster.
-    pub to_redis: Vec<FaultProxy>,
-    /// The publishers' way to Redis, unless that is a Cluster.
+    /// Each node's way to the broker, unless that is a Cluster.
+    pub to_broker: Vec<FaultProxy>,
+    /// The publishers' way to the broker, unless that is a Cluster.
     pub publishers: Option<FaultProxy>,
     /// The replica's way to its master.
     pub replication: Option<FaultProxy>,
@@ -68,12 +79,20 @@ impl TrialSetup {
         let Fault { servers, conditions, .. } = *fault;
         let conditions = if defect == Defect::None { conditions } else { conditions.with_some_who_stay() };
         let cluster = if servers == Servers::Cluster { Some(Clustered::start(mode).await?) } else { None };
-        let (redis, replication) = if cluster.is_some() { (Vec::new(), None) } else { start_redis(servers).await? };
-        let way = || redis.first().map(|redis| FaultProxy::start(redis.addr())).transpose();
-        let (to_redis, publishers): (Vec<_>, _) = ([way()?, way()?].into_iter().flatten().collect(), way()?);
+        let nats = if mode.is_nats() {
+            Some(start_nats(mode, if servers == Servers::ImpatientNats { IMPATIENT } else { "" }).await?)
+        } else {
+            None
+        };
+        let has_redis = nats.is_none() && cluster.is_none();
+        let (redis, replication) = if has_redis { start_redis(servers).await? } else { (Vec::new(), None) };
+        let server = nats.as_ref().map(NatsServer::addr).or(redis.first().map(RedisServer::addr));
+        let way = || server.map(FaultProxy::start).transpose();
+        let (to_broker, publishers): (Vec<_>, _) = ([way()?, way()?].into_iter().flatten().collect(), way()?);
         let reaches: [[String; 2]; 2] = std::array::from_fn(|node| match &cluster {
             Some(cluster) => ["--redis-cluster-nodes".into(), cluster.servers.addresses().join(",")],
-            None => ["--redis-url".into(), format!("redis://{}:{}@{}", LOGIN.0, LOGIN.1, to_redis[node].addr())],
+            None if mode.is_nats() => ["--nats-url".into(), format!("nats://{}", to_broker[node].addr())],
+            None => ["--redis-url".into(), format!("redis://{}:{}@{}", LOGIN.0, LOGIN.1, to_broker[node].addr())],
         });
         let certificates = Certificates::make()?;
         let (cert, key) = (certificates.server(), certificates.server_key());
@@ -93,12 +112,17 @@ impl TrialSetup {
                 spoilers.push(spoiler);
             }
         }
-        let takers = match &cluster {
-            Some(cluster) => cluster.servers.nodes().iter().map(RedisServer::addr).collect(),
-            None => publishers.iter().map(FaultProxy::addr).collect(),
+        let has_log = mode.has_log();
+        let broker = match (&cluster, &publishers) {
+            (Some(cluster), _) => {
+                Broker::Redis { servers: cluster.servers.nodes().iter().map(RedisServer::addr).collect(), has_log }
+            }
+            (None, Some(way)) if mode.is_nats() => Broker::Nats { server: way.addr(), has_stream: has_log },
+            (None, Some(way)) => Broker::Redis { servers: vec![way.addr()], has_log },
+            (None, None) => Broker::None,
         };
         let internal = nodes.each_ref().map(TrialNode::internal);
-        let mut state = TrialState::new((mode, conditions), public, internal, takers, seed);
+        let mut state = TrialState::new((mode, conditions), public, internal, broker, seed);
         // Faulty servers understand no TLS.
         if defect == Defect::None {
             let addresses = nodes.iter().filter_map(TrialNode::tls).collect();
@@ -109,9 +133,10 @@ impl TrialSetup {
         let setup = Self {
             state,
             redis,
+            nats,
             cluster,
             nodes,
-            to_redis,
+            to_broker,
             publishers,
             replication,
             certificates,
@@ -130,6 +155,11 @@ impl TrialSetup {
         &mut self.redis[0]
     }
 
+    /// NATS, in a mode that has it.
+    pub fn nats(&mut self) -> Result<&mut NatsServer> {
+        self.nats.as_mut().context("the mode has no nats")
+    }
+
     /// The time of recovery counts from here on.
     pub fn heal(&mut self) {
         self.healed = Some(Instant::now());
@@ -139,6 +169,16 @@ impl TrialSetup {
     pub async fn ask(&self, words: &[&str]) -> Result<Reply> {
         ask(&self.redis[0], words).await
     }
+}
+
+/// Starts NATS with a configuration, and with the stream if the mode has one.
+pub async fn start_nats(mode: Mode, config: &str) -> Result<NatsServer> {
+    let arguments: &[&str] = if mode.has_log() { &["--jetstream"] } else { &[] };
+    let nats = NatsServer::start_with_config(config, arguments).await?;
+    if mode.has_log() {
+        nats.make_stream(STREAM, "").await?;
+    }
+    Ok(nats)
 }
 
 /// Asks a Redis, which must not refuse.
@@ -165,7 +205,7 @@ async fn start_redis(servers: Servers) -> Result<(Vec<RedisServer>, Option<Fault
     let login = ["--user", LOGIN.0, "on", &password, "~*", "&*", "+@all"];
     let durable = ["--appendonly", "yes", "--appendfsync", "always"];
     let more: &[&str] = match servers {
-        Servers::Forgetful | Servers::Cluster => &[],
+        Servers::Forgetful | Servers::Cluster | Servers::Nats | Servers::ImpatientNats => &[],
         Servers::Durable => &durable,
         Servers::SlowToLoad => &[&durable[..], &["--key-load-delay", "1000"]].concat(),
         Servers::Pair => &["--repl-diskless-sync-delay", "0", "--repl-backlog-size", "16mb"],

@@ -7,14 +7,16 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use fantail_testkit::{ChannelSet, Error, Event, PublisherRules, Random, ReaderHabit, ReaderRules, TlsReaders, Trial};
+use fantail_testkit::{
+    Broker, ChannelSet, Error, Event, PublisherRules, Random, ReaderHabit, ReaderRules, TlsReaders, Trial,
+};
 
 use crate::conditions::{Conditions, Readers};
 use crate::lane::{self, lane_of};
 use crate::mode::Mode;
 use crate::recovery::Recovery;
 
-/// How long a reader waits for a response head before it tries the other node. Longer than a node waits for Redis.
+/// How long a reader waits for a response head before it tries the other node. Longer than a node waits for its broker.
 const HEAD_PATIENCE: Duration = Duration::from_secs(8);
 
 /// The shared state of one trial.
@@ -34,8 +36,8 @@ pub struct TrialState {
     pub tls: Option<TlsReaders>,
     /// The internal address of each node.
     pub internal: [SocketAddr; 2],
-    /// The addresses of Redis: one server, or the nodes of a Cluster.
-    pub redis: Vec<SocketAddr>,
+    /// The broker, as publishers reach it.
+    pub broker: Broker,
     /// Watches for the time when channels deliver again.
     pub recovery: Recovery,
     spared: OnceLock<&'static [&'static str]>,
@@ -62,7 +64,7 @@ impl TrialState {
         (mode, conditions): (Mode, Conditions),
         public: [SocketAddr; 2],
         internal: [SocketAddr; 2],
-        redis: Vec<SocketAddr>,
+        broker: Broker,
         seed: u64,
     ) -> Self {
         Self {
@@ -73,7 +75,7 @@ impl TrialState {
             public,
             tls: None,
             internal,
-            redis,
+            broker,
             recovery: Recovery::default(),
             spared: OnceLock::new(),
             gaps: Mutex::default(),
@@ -183,16 +185,12 @@ impl PublisherRules for TrialState {
         &self.trial
     }
 
-    fn has_log(&self) -> bool {
-        self.mode.has_log()
-    }
-
     fn nodes(&self) -> &[SocketAddr] {
         &self.internal
     }
 
-    fn redis(&self) -> &[SocketAddr] {
-        &self.redis
+    fn broker(&self) -> &Broker {
+        &self.broker
     }
 
     fn choose_for_event(&self, random: &mut Random) -> Vec<&str> {
@@ -216,7 +214,7 @@ mod tests {
     #[test]
     fn a_gap_in_a_lane_to_which_nothing_happened_is_an_offence() {
         let addr = SocketAddr::from(([127, 0, 0, 1], 1));
-        let state = TrialState::new((Mode::Lanes, Conditions::USUAL), [addr; 2], [addr; 2], vec![addr], 1);
+        let state = TrialState::new((Mode::Lanes, Conditions::USUAL), [addr; 2], [addr; 2], Broker::None, 1);
         let gap = |channel| format!(r#"{{"channel":"{channel}","reason":"term-ended"}}"#);
         state.count_gap(&gap("busy/0"));
         state.spare(&["0"]);

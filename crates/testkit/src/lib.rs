@@ -67,7 +67,8 @@ pub use response::End;
 pub use sse::Event;
 pub use transport::TlsTrust;
 pub use trial::{
-    PublisherRules, PubsubForm, ReaderHabit, ReaderRules, Sender, TlsReaders, Trial, TrialPublisher, TrialReader, Way,
+    Broker, PublisherRules, PubsubForm, ReaderHabit, ReaderRules, Sender, TlsReaders, Trial, TrialPublisher,
+    TrialReader, Way,
 };
 
 use std::time::Duration;

@@ -71,15 +71,12 @@ impl NatsConnection {
 
     /// Publishes and does not wait.
     pub async fn send_message(&mut self, subject: &str, payload: &[u8]) -> Result<()> {
-        let head = format!("PUB {subject} {}\r\n", payload.len());
-        self.send(&[head.as_bytes(), payload, b"\r\n"].concat()).await
+        self.send_lines(subject, &[], payload).await
     }
 
     /// Publishes with headers such as `Fantail-Event: tick`, and does not wait.
     pub async fn send_with_headers(&mut self, subject: &str, headers: &[&str], payload: &[u8]) -> Result<()> {
-        let lines = format!("NATS/1.0\r\n{}\r\n\r\n", headers.join("\r\n"));
-        let head = format!("HPUB {subject} {} {}\r\n", lines.len(), lines.len() + payload.len());
-        self.send(&[head.as_bytes(), lines.as_bytes(), payload, b"\r\n"].concat()).await
+        self.send_lines(subject, headers, payload).await
     }
 
     /// Publishes, and waits until the server has taken it.
@@ -121,9 +118,14 @@ impl NatsConnection {
 
     /// Asks, and waits for the answer.
     pub async fn request(&mut self, subject: &str, payload: &str) -> Result<String> {
+        self.request_with_headers(subject, &[], payload.as_bytes()).await
+    }
+
+    /// Asks with headers such as `Fantail-Event: tick`, and waits for the answer.
+    pub async fn request_with_headers(&mut self, subject: &str, headers: &[&str], payload: &[u8]) -> Result<String> {
         self.asked += 1;
         let reply = format!("{}.{}", self.inbox, self.asked);
-        self.send(format!("PUB {subject} {reply} {}\r\n{payload}\r\n", payload.len()).as_bytes()).await?;
+        self.send_lines(&format!("{subject} {reply}"), headers, payload).await?;
         within(PATIENCE, &format!("an answer to {subject}"), async {
             loop {
                 match self.next_op().await? {
@@ -143,6 +145,17 @@ impl NatsConnection {
     /// Sends bytes as they are.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<()> {
         self.stream.get_mut().write_all(bytes).await.doing("writing to nats")
+    }
+
+    /// `addresses` are the subject, and the one for the answer if there is to be one.
+    async fn send_lines(&mut self, addresses: &str, headers: &[&str], payload: &[u8]) -> Result<()> {
+        let (head, lines) = if headers.is_empty() {
+            (format!("PUB {addresses} {}\r\n", payload.len()), String::new())
+        } else {
+            let lines = format!("NATS/1.0\r\n{}\r\n\r\n", headers.join("\r\n"));
+            (format!("HPUB {addresses} {} {}\r\n", lines.len(), lines.len() + payload.len()), lines)
+        };
+        self.send(&[head.as_bytes(), lines.as_bytes(), payload, b"\r\n"].concat()).await
     }
 
     /// The next message, or `None` for a PONG. Everything else is answered or passed over.

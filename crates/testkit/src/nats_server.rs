@@ -36,6 +36,7 @@ pub struct NatsServer {
     child: Child,
     directory: TempDir,
     port: u16,
+    config: String,
     arguments: Vec<String>,
     /// Its own, by which it is told from another server on a port that was lost.
     name: String,
@@ -54,14 +55,20 @@ impl NatsServer {
 
     /// Starts one with more command line options, for instance `["--auth", "secret"]`.
     pub async fn start_with(arguments: &[&str]) -> Result<Self> {
+        Self::start_with_config("", arguments).await
+    }
+
+    /// Starts one with a configuration for which there are no options, such as `max_pending: 2MB`.
+    pub async fn start_with_config(config: &str, arguments: &[&str]) -> Result<Self> {
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         let mut starts = 1;
         loop {
             let directory = TempDir::with_prefix("fantail-nats-").doing("making a directory for nats")?;
             let port = free_port()?;
             let name = format!("fantail-test-{port}-{}", Random::from_entropy().below(u64::MAX));
-            let child = launch(port, &directory, &name, &arguments)?;
-            let mut server = Self { child, directory, port, arguments: arguments.clone(), name };
+            let child = launch(port, &directory, &name, config, &arguments)?;
+            let (config, arguments) = (config.to_owned(), arguments.clone());
+            let mut server = Self { child, directory, port, config, arguments, name };
             match server.ready().await {
                 Ok(()) => return Ok(server),
                 // Another process took the port between our look and the server's bind.
@@ -100,7 +107,7 @@ impl NatsServer {
     pub async fn restart(&mut self) -> Result<()> {
         self.child.kill();
         for _ in 1..STARTS_MAX {
-            self.child = launch(self.port, &self.directory, &self.name, &self.arguments)?;
+            self.child = launch(self.port, &self.directory, &self.name, &self.config, &self.arguments)?;
             match self.ready().await {
                 // Only the same port will do, so this waits until another process gives it back.
                 Err(_) if self.port_was_taken() => tokio::time::sleep(LOOK_INTERVAL).await,
@@ -213,9 +220,14 @@ fn program() -> OsString {
     std::env::var_os("FANTAIL_NATS_SERVER").unwrap_or_else(|| "nats-server".into())
 }
 
-fn launch(port: u16, directory: &TempDir, name: &str, arguments: &[String]) -> Result<Child> {
+fn launch(port: u16, directory: &TempDir, name: &str, config: &str, arguments: &[String]) -> Result<Child> {
     let mut command = Command::new(program());
     command.current_dir(directory.path()).args(["--addr", "127.0.0.1", "--port", &port.to_string(), "--name", name]);
+    if !config.is_empty() {
+        let file = directory.path().join("nats.conf");
+        std::fs::write(&file, config).doing("writing a configuration for nats")?;
+        command.arg("--config").arg(file);
+    }
     command.arg("--store_dir").arg(directory.path()).args(arguments);
     Child::spawn("nats-server", &mut command)
 }

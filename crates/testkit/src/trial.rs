@@ -4,8 +4,10 @@
 //! Owns no process and no task: a storm in one process and a trial of faults with several nodes both build on it.
 
 mod habit;
+mod nats_sender;
 mod publisher;
 mod reader;
+mod redis_sender;
 mod redis_way;
 mod rules;
 mod sender;
@@ -14,7 +16,7 @@ pub use habit::ReaderHabit;
 pub use publisher::{PublisherRules, TrialPublisher};
 pub use reader::TrialReader;
 pub use rules::{ReaderRules, TlsReaders};
-pub use sender::{PubsubForm, Sender, UNNAMED_LANE, Unexpected, Way, key_of, lane_of};
+pub use sender::{Broker, PubsubForm, Sender, UNNAMED_LANE, Unexpected, Way, key_of, lane_of};
 
 use std::{
     collections::BTreeMap,

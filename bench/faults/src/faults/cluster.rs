@@ -15,7 +15,7 @@ use fantail_testkit::TrialPublisher;
 use fantail_testkit::trial::Way;
 
 /// Every way of publishing to the lanes without a fault.
-const WAYS: [Way; 3] = [Way::Node(0), Way::Node(1), Way::Redis];
+const WAYS: [Way; 3] = [Way::Node(0), Way::Node(1), Way::Broker];
 const SMALL: usize = 64;
 const SPARED_INTERVAL: Duration = Duration::from_millis(20);
 

@@ -22,7 +22,7 @@ pub async fn tail_lost(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     replication.cut(Cut::Reset).await?;
     ask(&setup.redis[1], &["REPLICAOF", "NO", "ONE"]).await?;
     let new_master = setup.redis[1].addr();
-    for proxy in setup.to_redis.iter().chain(&setup.publishers) {
+    for proxy in setup.to_broker.iter().chain(&setup.publishers) {
         proxy.retarget(new_master);
         proxy.cut(Cut::Reset).await?;
     }
@@ -38,7 +38,7 @@ pub async fn detached(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     ask(new, &["REPLICAOF", "NO", "ONE"]).await?;
     replication.retarget(new.addr());
     replication.cut(Cut::Reset).await?;
-    for proxy in setup.to_redis.iter().chain(&setup.publishers) {
+    for proxy in setup.to_broker.iter().chain(&setup.publishers) {
         proxy.retarget(new.addr());
     }
     setup.publishers.as_ref().context("publishers have a proxy")?.cut(Cut::Reset).await?;

@@ -70,7 +70,7 @@ async fn come_and_go(
         followed.fetch_add(names.len() as u64, Ordering::Relaxed);
         let reader = state.trial.ledger.reader("churner", &names, Start::Live(state.trial.ledger.mark()));
         let number = publisher.number();
-        let way = [Way::Node(0), Way::Node(1), Way::Redis][random.below(3) as usize];
+        let way = [Way::Node(0), Way::Node(1), Way::Broker][random.below(3) as usize];
         let channel = *random.pick(&names).context("there are channels")?;
         if publisher.publish(way, &[channel], SMALL).await {
             read_until_from(&state, &mut stream, &reader, number).await;
@@ -116,7 +116,7 @@ pub async fn resubscribe(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
         ));
     }
     let mut publisher = TrialPublisher::new(&state, state.random(Part::Fault, 0));
-    publisher.publish_to_each(Way::Redis, &names, SMALL).await?;
+    publisher.publish_to_each(Way::Broker, &names, SMALL).await?;
 
     setup.master().kill();
     sleep(hold).await;
@@ -136,7 +136,7 @@ pub async fn resubscribe(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     }
     setup.remarks.push(format!("10,000 channels followed again after {:.2} s", healed.elapsed().as_secs_f64()));
 
-    let accepted = publisher.publish_to_each(Way::Redis, &names, SMALL).await?;
+    let accepted = publisher.publish_to_each(Way::Broker, &names, SMALL).await?;
     if accepted < channels.len() {
         bail!("only {accepted} events were accepted after the restart");
     }

@@ -1,4 +1,4 @@
-//! Faults between the nodes and Redis.
+//! Faults between the nodes and their broker.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use tokio::time::sleep;
 use crate::trial_node::TrialNode;
 use crate::trial_setup::TrialSetup;
 
-/// No byte of the first node reaches Redis.
-pub async fn partition_to_redis(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+/// No byte of the first node reaches the broker.
+pub async fn partition_to_broker(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     partition(setup, hold, &[0], &[Direction::ToTarget]).await
 }
 
-/// No byte of Redis reaches the first node.
-pub async fn partition_from_redis(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+/// No byte of the broker reaches the first node.
+pub async fn partition_from_broker(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     partition(setup, hold, &[0], &[Direction::FromTarget]).await
 }
 
-/// No byte passes between either node and Redis.
+/// No byte passes between either node and the broker.
 pub async fn partition_both_ways(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     partition(setup, hold, &[0, 1], &[Direction::ToTarget, Direction::FromTarget]).await
 }
@@ -30,22 +30,33 @@ pub async fn partition_both_ways(setup: &mut TrialSetup, hold: Duration) -> Resu
 async fn partition(setup: &TrialSetup, hold: Duration, nodes: &[usize], directions: &[Direction]) -> Result<()> {
     for node in nodes {
         for direction in directions {
-            setup.to_redis[*node].pause_direction(*direction);
+            setup.to_broker[*node].pause_direction(*direction);
         }
     }
     sleep(hold).await;
-    setup.to_redis.iter().for_each(FaultProxy::resume);
+    setup.to_broker.iter().for_each(FaultProxy::resume);
     Ok(())
 }
 
 /// Cuts all connections and refuses new ones.
 pub async fn connections_cut(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
-    for (proxy, how) in setup.to_redis.iter().zip([Cut::Reset, Cut::Fin]) {
+    cut_and_refuse(setup).await?;
+    sleep(hold).await;
+    accept(setup).await
+}
+
+/// No node has a way to the broker from here on.
+pub(super) async fn cut_and_refuse(setup: &TrialSetup) -> Result<()> {
+    for (proxy, how) in setup.to_broker.iter().zip([Cut::Reset, Cut::Fin]) {
         proxy.refuse().await?;
         proxy.cut(how).await?;
     }
-    sleep(hold).await;
-    for proxy in &setup.to_redis {
+    Ok(())
+}
+
+/// Nodes may connect again.
+pub(super) async fn accept(setup: &TrialSetup) -> Result<()> {
+    for proxy in &setup.to_broker {
         proxy.accept().await?;
     }
     Ok(())
@@ -71,7 +82,7 @@ const NONSENSE: [&[u8]; 12] = [
 pub async fn malformed(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     let each = hold / NONSENSE.len() as u32;
     let (first, second) = NONSENSE.split_at(NONSENSE.len() / 2);
-    let talk = |node: usize, pieces| talk_nonsense(&setup.nodes[node], &setup.to_redis[node], pieces, each);
+    let talk = |node: usize, pieces| talk_nonsense(&setup.nodes[node], &setup.to_broker[node], pieces, each);
     let (first, second) = tokio::try_join!(talk(0, first), talk(1, second))?;
     setup.remarks.push(format!("{} of {} pieces of nonsense ended a connection", first + second, NONSENSE.len()));
     remark_memory(setup)
@@ -105,10 +116,10 @@ pub async fn endless(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
     ];
     for piece in pieces {
         setup.nodes[0].wait_until_ready().await?;
-        setup.to_redis[0].forge_endlessly(piece);
+        setup.to_broker[0].forge_endlessly(piece);
         sleep(hold / 4).await;
         remark_memory(setup)?;
-        end_forgery(&setup.to_redis[0]).await?;
+        end_forgery(&setup.to_broker[0]).await?;
     }
     Ok(())
 }

@@ -55,7 +55,7 @@ pub async fn killed_mid_frame(setup: &mut TrialSetup, hold: Duration) -> Result<
 async fn flood(state: Arc<TrialState>, until: Instant) {
     let mut publisher = TrialPublisher::new(&state, state.random(Part::Fault, 1));
     while Instant::now() < until {
-        publisher.publish(Way::Redis, &["busy/0"], LARGE_BYTES).await;
+        publisher.publish(Way::Broker, &["busy/0"], LARGE_BYTES).await;
         sleep(LARGE_PAUSE).await;
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use fantail_testkit::{Direction, RespConnection, SseClient};
+use fantail_testkit::{Direction, FaultProxy, RespConnection, SseClient};
 use tokio::time::{Instant, sleep};
 
 use crate::trial_setup::{LOGIN, TrialSetup, info};
@@ -63,8 +63,20 @@ async fn kill_clients(setup: &TrialSetup, hold: Duration, kinds: &[&str]) -> Res
     Ok(())
 }
 
-/// Lets nodes fall behind while a burst goes out.
+/// Lets nodes fall behind by more than Redis keeps for a subscriber.
 pub async fn output_buffer_overrun(setup: &mut TrialSetup, hold: Duration) -> Result<()> {
+    let limit = ["CONFIG", "SET", "client-output-buffer-limit"];
+    setup.ask(&[&limit[..], &["pubsub 1mb 1mb 1"]].concat()).await?;
+    fall_behind(setup, hold).await?;
+    setup.ask(&[&limit[..], &["pubsub 32mb 8mb 60"]].concat()).await?;
+    let clients = info(&setup.redis[0], "stats").await?;
+    let dropped = clients.lines().find(|line| line.starts_with("client_output_buffer_limit_disconnections"));
+    setup.remarks.extend(dropped.map(ToOwned::to_owned));
+    Ok(())
+}
+
+/// No node hears anything while a burst goes out.
+pub(super) async fn fall_behind(setup: &TrialSetup, hold: Duration) -> Result<()> {
     let mut random = setup.state.random(Part::Fault, 0);
     let channel = setup.state.channel_sets[0].choose_rare(&mut random).to_owned();
     let path = format!("/sse/{channel}");
@@ -72,23 +84,15 @@ pub async fn output_buffer_overrun(setup: &mut TrialSetup, hold: Duration) -> Re
     for addr in setup.state.public {
         followers.push(SseClient::connect(addr, &path).await?);
     }
-    let limit = ["CONFIG", "SET", "client-output-buffer-limit"];
-    setup.ask(&[&limit[..], &["pubsub 1mb 1mb 1"]].concat()).await?;
-    for proxy in &setup.to_redis {
+    for proxy in &setup.to_broker {
         proxy.pause_direction(Direction::FromTarget);
     }
     let mut publisher = TrialPublisher::new(&setup.state, random);
     for _ in 0..BURST.0 {
-        publisher.publish(Way::Redis, &[&channel], BURST.1).await;
+        publisher.publish(Way::Broker, &[&channel], BURST.1).await;
     }
     sleep(hold).await;
-    for proxy in &setup.to_redis {
-        proxy.pass();
-    }
-    setup.ask(&[&limit[..], &["pubsub 32mb 8mb 60"]].concat()).await?;
-    let clients = info(&setup.redis[0], "stats").await?;
-    let dropped = clients.lines().find(|line| line.starts_with("client_output_buffer_limit_disconnections"));
-    setup.remarks.extend(dropped.map(ToOwned::to_owned));
+    setup.to_broker.iter().for_each(FaultProxy::pass);
     Ok(())
 }
 

@@ -41,8 +41,10 @@ async fn a_response_that_is_cut_behind_any_byte_brings_whole_events_and_its_rest
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_killed_at_any_byte_of_an_event_leaves_nothing_missing() {
     fantail_faults::allow_many_descriptors().unwrap();
-    let tallies = kill_at_every_byte::run(&fantail(), SEED).await.unwrap();
-    assert!(tallies.iter().all(at_every_byte::CutResults::is_kept), "{tallies:?}");
-    let kills: u64 = tallies.iter().map(|tally| tally.cuts).sum();
-    assert!(kills > 200, "hardly anything was killed: {kills}");
+    for mode in [Mode::Log, Mode::Jetstream] {
+        let tallies = kill_at_every_byte::run(&fantail(), mode, SEED).await.unwrap();
+        assert!(tallies.iter().all(at_every_byte::CutResults::is_kept), "{}: {tallies:?}", mode.name());
+        let kills: u64 = tallies.iter().map(|tally| tally.cuts).sum();
+        assert!(kills > 200, "hardly anything was killed: {kills}");
+    }
 }

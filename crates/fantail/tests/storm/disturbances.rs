@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use fantail_testkit::proxy::Cut;
 use fantail_testkit::{
-    ChannelSet, Defect, End, Error, Fantail, FaultProxy, FaultyServer, Http2Front, PATIENCE, PublisherRules, Random,
-    ReaderHabit, ReaderRules, RedisServer, TlsReaders, Trial, TrialPublisher, TrialReader, Verdict, Way, http,
+    Broker, ChannelSet, Defect, End, Error, Fantail, FaultProxy, FaultyServer, Http2Front, PATIENCE, PublisherRules,
+    Random, ReaderHabit, ReaderRules, RedisServer, TlsReaders, Trial, TrialPublisher, TrialReader, Verdict, Way, http,
 };
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -66,7 +66,7 @@ pub(crate) struct Storm {
     public_1_0: [SocketAddr; 1],
     tls: Option<TlsReaders>,
     pub(crate) internal: [SocketAddr; 1],
-    pub(crate) redis: Vec<SocketAddr>,
+    pub(crate) broker: Broker,
     /// A server in front of the node breaks lines of steady readers.
     breaks_lines: bool,
 }
@@ -89,14 +89,14 @@ impl Storm {
             public_1_0: [node.public()],
             tls: None,
             internal: [node.internal()],
-            redis: Vec::new(),
+            broker: Broker::None,
             breaks_lines: false,
         }
     }
 
     /// Some publishers publish to Redis directly.
     pub(crate) fn through(self, redis: &RedisServer) -> Self {
-        Self { redis: vec![redis.addr()], ..self }
+        Self { broker: Broker::Redis { servers: vec![redis.addr()], has_log: false }, ..self }
     }
 
     /// Some connections, or all, come over TLS.
@@ -205,16 +205,12 @@ impl PublisherRules for Storm {
         &self.trial
     }
 
-    fn has_log(&self) -> bool {
-        false
-    }
-
     fn nodes(&self) -> &[SocketAddr] {
         &self.internal
     }
 
-    fn redis(&self) -> &[SocketAddr] {
-        &self.redis
+    fn broker(&self) -> &Broker {
+        &self.broker
     }
 
     fn choose_for_event(&self, random: &mut Random) -> Vec<&str> {

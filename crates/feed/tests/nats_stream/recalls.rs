@@ -95,6 +95,24 @@ async fn a_recall_that_ends_every_connection_is_answered_as_missing() {
     node.until_data("4").await;
 }
 
+/// 1. The node has come to 10 of the stream.
+/// 2. The stream is deleted and made anew, and as many messages come as it had. The node's consumer is gone, which it has
+///    not noticed yet.
+/// 3. A client comes back with 4, for a channel that the node does not follow.
+#[tokio::test]
+async fn a_recall_brings_nothing_of_a_stream_that_has_taken_the_place_of_the_one_it_was_asked_of() {
+    let server = server_with_stream().await;
+    let mut node = node_at_ten(&server).await;
+    server.ask("$JS.API.STREAM.DELETE.EVENTS", "").await.unwrap();
+    server.make_stream("EVENTS", "").await.unwrap();
+    for number in 1..=12 {
+        publish(&server, &format!("new{number}"), "a").await;
+    }
+    assert_eq!(recall(&mut node, Some(4), 100).await, (Vec::new(), Some(10)));
+    let told = node.told();
+    assert!(told.iter().any(|line| line == "term"), "the other stream was not noticed: {told:?}");
+}
+
 #[tokio::test]
 async fn a_recall_over_an_outage_is_answered_once_nats_is_back() {
     let mut server = server_with_stream().await;

@@ -1,4 +1,4 @@
-//! Publishers: through any node, or straight to Redis as other programs do.
+//! Publishers: through any node, or straight to the broker as other programs do.
 //!
 //! An event whose call failed is in doubt: it may come at once, later or never. So its publisher goes on under a new
 //! name in the ledger, and nothing is claimed about its order towards later events.
@@ -12,7 +12,7 @@ use std::{
 use anyhow::Result;
 use tokio::time::{sleep, timeout};
 
-use super::{PubsubForm, Sender, Trial, Unexpected, Way};
+use super::{Broker, PubsubForm, Sender, Trial, Unexpected, Way};
 use crate::{
     ledger::{Composed, LedgerPublisher},
     random::Random,
@@ -30,14 +30,11 @@ pub trait PublisherRules: Send + Sync + 'static {
     /// The shared state of the trial.
     fn trial(&self) -> &Trial;
 
-    /// Whether Redis keeps a log.
-    fn has_log(&self) -> bool;
-
     /// The internal addresses of the nodes.
     fn nodes(&self) -> &[SocketAddr];
 
-    /// The servers of Redis, if there are any.
-    fn redis(&self) -> &[SocketAddr];
+    /// The broker behind them.
+    fn broker(&self) -> &Broker;
 
     /// Channels of one lane for the next event.
     fn choose_for_event(&self, random: &mut Random) -> Vec<&str>;
@@ -64,7 +61,7 @@ impl<R: PublisherRules> TrialPublisher<R> {
     /// A publisher with no connection yet.
     pub fn new(rules: &Arc<R>, mut random: Random) -> Self {
         let publisher = rules.trial().ledger.publisher(Random::from_seed(random.next_u64()));
-        let sender = Sender::new(rules.has_log(), rules.nodes(), rules.redis());
+        let sender = Sender::new(rules.nodes(), rules.broker());
         Self { rules: Arc::clone(rules), publisher, random, sender }
     }
 
@@ -112,7 +109,7 @@ impl<R: PublisherRules> TrialPublisher<R> {
     fn choose_way(&mut self) -> Way {
         let nodes = self.rules.nodes().len();
         match self.random.below(3) as usize {
-            2 if !self.rules.redis().is_empty() => Way::Redis,
+            2 if *self.rules.broker() != Broker::None => Way::Broker,
             node => Way::Node(node % nodes),
         }
     }
@@ -151,7 +148,7 @@ impl<R: PublisherRules> TrialPublisher<R> {
         if self.random.below(2) == 0 { PubsubForm::Plain } else { PubsubForm::Envelope }
     }
 
-    /// A refusal that is no sign of trouble with Redis is an offence.
+    /// A refusal that is no sign of trouble with the broker is an offence.
     async fn send(&mut self, way: Way, channels: &[&str], data: &str, form: PubsubForm) -> Result<()> {
         let sent = self.sender.send(way, channels, data, form).await;
         if let Err(error) = &sent

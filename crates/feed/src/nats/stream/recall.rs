@@ -9,14 +9,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_nats::Message;
-use fantail_wire::{Event, EventId, Publication, Terms};
+use fantail_wire::{Event, EventId, Publication};
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::api::{ApiError, Consumer, Reading, StreamApi};
-use super::identity::term_of;
 use super::news::{News, news_of};
-use super::stream_log::Delivered;
+use super::stream_log::{Delivered, Numbering};
 use crate::Recalled;
 use crate::nats::form::NatsEventForm;
 use crate::nats::incoming::{Incoming, Read};
@@ -41,19 +40,24 @@ struct Kept {
     whole_above: u64,
 }
 
-/// Reads an answer. None if the stream changed meanwhile, or fell silent.
+/// Reads an answer. None if the stream is not the one that was numbered, changed meanwhile, or fell silent. Example: the
+/// node has come to 44, and the stream was made anew a second ago and holds 1 to 60. The node has not noticed yet. 41 to
+/// 44 of that stream are other events than the ones that are asked for.
 pub(super) async fn read(
     api: &StreamApi,
-    base_terms: &Terms,
+    numbering: &Numbering,
     asked: &RecallRequest,
 ) -> Result<Option<Recalled>, ApiError> {
-    let term = base_terms.current;
+    let term = numbering.term;
     if asked.up_to.term != term {
         // The stream of that term is gone.
         return Ok(Some(Recalled { entries: Vec::new(), from: Some(asked.up_to) }));
     }
-    let above = asked.above.filter(|above| above.term == term).map_or(base_terms.start, |above| above.number);
+    let above = asked.above.filter(|above| above.term == term).map_or(numbering.start, |above| above.number);
     let before = api.state().await?;
+    if !numbering.holds_in(&before) {
+        return Ok(None);
+    }
     let mut kept = Kept { entries: VecDeque::new(), bytes: 0, events_max: asked.events_max, whole_above: above };
     for subject in api.form.subjects(&asked.channel) {
         let Some((consumer, from)) = consume(api, subject.as_deref(), above, asked.up_to.number).await? else {
@@ -66,7 +70,7 @@ pub(super) async fn read(
         }
     }
     let (after, deleted) = api.state_with_deleted(DELETED_MAX).await?;
-    if term_of(&after.name, &after.created) != term_of(&before.name, &before.created) || after.last < before.last {
+    if !numbering.holds_in(&after) || after.last < before.last {
         return Ok(None);
     }
     let deleted = match deleted {

@@ -151,14 +151,14 @@ impl<'a, I: Intake> StreamSession<'a, I> {
         let mut is_paused = false;
         loop {
             while reads.len() < RECALLS_MAX && !is_paused {
-                let Some((terms, asked)) = self.arrivals.log(StreamLog::next_recall) else { break };
+                let Some((numbering, asked)) = self.arrivals.log(StreamLog::next_recall) else { break };
                 if self.arrivals.log(|log| log.recalls.cuts(&asked.channel)) >= RECALL_CUTS_MAX {
                     let missing = Recalled { entries: Vec::new(), from: Some(asked.up_to) };
                     self.arrivals.tell_log(|log, orders| log.recalled(&asked, missing, orders));
                     continue;
                 }
                 let api = self.api.clone();
-                reads.spawn(async move { (recall::read(&api, &terms, &asked).await, asked) });
+                reads.spawn(async move { (recall::read(&api, &numbering, &asked).await, asked) });
             }
             tokio::select! {
                 Some(read) = reads.join_next() => match read {
@@ -166,6 +166,10 @@ impl<'a, I: Intake> StreamSession<'a, I> {
                         self.arrivals.tell_log(|log, orders| log.recalled(&asked, recalled, orders));
                     }
                     Ok((read, asked)) => {
+                        // Another stream may have taken the place of this one, which a look finds out.
+                        if matches!(read, Ok(None)) {
+                            self.arrivals.syncs.notify_one();
+                        }
                         tracing::debug!(channel = %asked.channel, error = ?read.err(), "older events could not be read");
                         is_paused = true;
                     }

@@ -87,12 +87,12 @@ struct Cut {
 
 /// The numbers so far.
 #[derive(Debug, Clone)]
-struct Numbering {
+pub(super) struct Numbering {
     /// The term that the stream's name and creation give.
     base: Term,
     /// The term that runs here. Another one than `base` after the stream was set back.
-    term: Term,
-    start: u64,
+    pub(super) term: Term,
+    pub(super) start: u64,
     /// Everything up to here was handed down or passed over.
     seen: u64,
     /// The newest message that was read. The stream is the same as long as it holds this one.
@@ -189,7 +189,7 @@ impl StreamLog {
     /// The consumer is there, and this is the stream behind that. Everything up to its last number comes, or is gone.
     pub(in crate::nats) fn opened(&mut self, state: &StreamState, orders: &mut NatsOrders) -> Result<(), BrokenOff> {
         let Some(numbering) = &self.numbering else { return Err(BrokenOff::MadeAnew) };
-        if numbering.base != term_of(&state.name, &state.created) {
+        if !numbering.is_of(state) {
             return Err(BrokenOff::MadeAnew);
         }
         if state.last < numbering.seen {
@@ -270,7 +270,7 @@ impl StreamLog {
         orders: &mut NatsOrders,
     ) -> Result<(), BrokenOff> {
         let Some(numbering) = &self.numbering else { return Ok(()) };
-        if numbering.base != term_of(&state.name, &state.created) {
+        if !numbering.is_of(state) {
             return Err(BrokenOff::MadeAnew);
         }
         if state.last < asked_at {
@@ -309,10 +309,10 @@ impl StreamLog {
         matches!(self.phase, Phase::Live { .. })
     }
 
-    /// The next recall to be read, with the term that runs.
-    pub(in crate::nats) fn next_recall(&mut self) -> Option<(Terms, RecallRequest)> {
-        let terms = self.numbering.as_ref().filter(|_| matches!(self.phase, Phase::Live { .. }))?.terms();
-        self.recalls.next().map(|next| (terms, next))
+    /// The next recall to be read, with the numbering that it is about.
+    pub(super) fn next_recall(&mut self) -> Option<(Numbering, RecallRequest)> {
+        let numbering = self.numbering.clone().filter(|_| self.is_live())?;
+        self.recalls.next().map(|next| (numbering, next))
     }
 
     /// Older events were read.
@@ -418,6 +418,16 @@ impl StreamLog {
 }
 
 impl Numbering {
+    /// Whether this is the stream that was numbered, and not one that was made anew in its place.
+    fn is_of(&self, state: &StreamState) -> bool {
+        self.base == term_of(&state.name, &state.created)
+    }
+
+    /// Whether the stream still gives these numbers, as far as it tells by itself.
+    pub(super) fn holds_in(&self, state: &StreamState) -> bool {
+        self.is_of(state) && state.last >= self.seen
+    }
+
     fn terms(&self) -> Terms {
         Terms { current: self.term, start: self.start, number: self.seen, ms: self.ms, ended: Vec::new() }
     }
