@@ -2,13 +2,14 @@
 
 mod access;
 mod http;
+mod http2;
 mod text;
 
 /// A target: its name, which is that of its corpus, and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 19] = [
     ("token", access::token),
     ("claims", access::claims),
     ("template", access::template),
@@ -19,6 +20,8 @@ pub const TARGETS: [Target; 17] = [
     ("origin", http::origin),
     ("forwarded", http::forwarded),
     ("proxy_header", http::proxy_header),
+    ("http2", http2::http2),
+    ("header_block", http2::header_block),
     ("subscribe", http::subscribe),
     ("publish", http::publish),
     ("channel", text::channel),

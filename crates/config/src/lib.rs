@@ -41,6 +41,6 @@ pub use redis_url::RedisUrl;
 pub use reference::{example_toml, reference_markdown};
 pub use secret::Secret;
 pub use settings::{
-    Access, Channels, Config, Cors, Drain, Engine, Feed, Internal, Limits, Logging, Logs, Nats, Public, Redis,
+    Access, Channels, Config, Cors, Drain, Engine, Feed, Http2, Internal, Limits, Logging, Logs, Nats, Public, Redis,
     SETTINGS, Setting, SettingsFile, Streams, Tls,
 };

@@ -230,6 +230,15 @@ settings! {
         tls_handshakes_max: usize = Count { min: 1, max: 65_536 }, "256",
             "Handshakes of TLS that each worker has under way at once. When there are as many, the oldest is cut off for the next: it had the longest time.";
     }
+    /// HTTP/2.
+    http2: Http2, "HTTP/2" {
+        http2: bool = Switch, "true",
+            "Offer HTTP/2 on tls_listen, beside HTTP/1.1. All streams of a browser then share one connection; over HTTP/1.1 it opens six at most. Clients of a tls_stream_state other than dissolved are offered HTTP/1.1 alone.";
+        http2_plain: bool = Switch, "false",
+            "Let clients of listen speak HTTP/2 without TLS, if their first bytes are those of HTTP/2. For proxies and meshes; browsers do not.";
+        streams_per_connection_max: usize = Count { min: 1, max: 1_000 }, "100",
+            "Streams that one HTTP/2 connection may have open. The client is told so and waits; one that does not wait is refused.";
+    }
     /// The right to read.
     access: Access, "Access" {
         access: Option<AccessMode> = Optional(Word::<AccessMode>::new()), "" or "token+origin",
@@ -470,11 +479,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_unique_lower_case_words() {
+    fn keys_are_unique_words_in_lower_case() {
         let mut keys = HashSet::new();
         for Setting { key, .. } in SETTINGS {
             assert!(keys.insert(key), "{key} is declared twice");
-            assert!(key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{key}");
+            assert!(key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{key}");
         }
     }
 

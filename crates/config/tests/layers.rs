@@ -108,6 +108,7 @@ fn every_setting_can_be_given_in_every_layer() {
         "log_level" => "warn",
         "log_format" => "json",
         "listen_shared"
+        | "http2_plain"
         | "proxy_protocol"
         | "redis_log"
         | "redis_publishers_trusted"
@@ -128,10 +129,11 @@ fn every_setting_can_be_given_in_every_layer() {
         | "unknown_id_replay_max"
         | "log_events_max"
         | "origin_questions_max"
+        | "streams_per_connection_max"
         | "tls_handshakes_max"
         | "redis_log_events_max" => "7",
         "drain_deadline" | "log_age_max" | "redis_log_age_max" => "11s",
-        "control_events" => "false",
+        "control_events" | "http2" => "false",
         "redis_log_lanes" => "orders,users",
         "slow_policy" => "latest",
         "channel" => "pattern=a.*,slow_policy=skip,log_bytes_max=64KiB;pattern=b,log_age_max=1m",

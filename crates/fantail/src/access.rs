@@ -133,6 +133,11 @@ impl ReadAccess {
         &self.keys
     }
 
+    /// The authorities by which clients count now, 0 without any.
+    pub(crate) fn client_authorities(&self) -> u64 {
+        self.client_authorities.load(Ordering::Acquire)
+    }
+
     /// Clients count by these authorities from now on.
     pub(crate) fn set_client_authorities(&self, fingerprint: u64) {
         self.client_authorities.store(fingerprint, Ordering::Release);

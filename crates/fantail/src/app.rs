@@ -48,7 +48,7 @@ pub(crate) fn serve(mut config: Config) -> anyhow::Result<()> {
     metrics.hub().channels_max.set(config.limits.channels_max as u64);
     metrics.hub().connections_max.set(admission.max() as u64);
 
-    let tls = TlsServer::public(&config.tls)?.map(Arc::new);
+    let tls = TlsServer::public(&config.tls, &config.http2)?.map(Arc::new);
     access.set_client_authorities(tls.as_ref().map_or(0, |tls| tls.client_authorities()));
     let internal_tls = TlsServer::internal(&config.internal)?.map(Arc::new);
 

@@ -19,11 +19,11 @@ use std::time::Duration;
 use anyhow::Context;
 use fantail_access::ClientCertificate;
 use fantail_config::TlsStreamState;
-use fantail_shard::{AddressPermit, Admission, Sealer, Shard, Shed, StreamRight, Subscribe};
+use fantail_shard::{AddressPermit, Admission, Sealer, Shard, Shed, StreamRight, Subscribe, SubscribeOn};
 use fantail_telemetry::{ShardCounters, StatusClass};
 use fantail_wire::Closing;
 use http::{Request, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -37,6 +37,7 @@ use tracing::debug;
 use crate::accept::Entrance;
 use crate::access::Answers;
 use crate::handshakes::Handshakes;
+use crate::http2;
 use crate::place::Place;
 use crate::plain_http::{self, Beginning, beginning_of, is_handshake};
 use crate::problem::Answer;
@@ -45,13 +46,13 @@ use crate::public::{Accepted, Client, Decision, PublicSettings};
 use crate::refusals::Refusals;
 use crate::request_log::RequestLine;
 use crate::reserve::{come_back_later, turn_away};
-use crate::response_head::{shed, stream_head};
+use crate::response_head::{HeadForm, shed, stream_head};
 use crate::stream_places::{self, StreamPlaces};
-use crate::tls::{self, Shaken, TlsServer};
+use crate::tls::{self, Halves, RecordEdges, Shaken, TlsServer};
 use crate::unflushed::Unflushed;
 
 /// Header fields of a request; hyper answers 431 to more.
-const HEADERS_MAX: usize = 64;
+pub(crate) const HEADERS_MAX: usize = 64;
 
 /// How long a connection that was accepted in the drain has for its request.
 const FIRST_READ: Duration = Duration::from_millis(500);
@@ -79,24 +80,31 @@ impl ShardContext {
 }
 
 /// The other end of a connection.
-struct Peer {
+pub(crate) struct Peer {
     /// As the socket sees it, or as the PROXY protocol says.
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// The same, if the PROXY protocol says it.
     proxied: Option<IpAddr>,
     /// The certificate that it has shown.
-    certificate: Option<ClientCertificate>,
+    pub(crate) certificate: Option<ClientCertificate>,
 }
 
 /// The place where the service leaves an accepted subscribe.
 type Note = Cell<Option<Noted>>;
 
-struct Noted {
-    accepted: Box<Accepted>,
+/// An accepted subscribe.
+pub(crate) struct Noted {
+    pub(crate) accepted: Box<Accepted>,
     /// The client's address, if a trusted proxy gave it.
-    client: Option<IpAddr>,
-    places: StreamPlaces,
-    line: Option<RequestLine>,
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) places: StreamPlaces,
+    pub(crate) line: Option<RequestLine>,
+}
+
+/// The outcome of a request. Both are counted.
+pub(crate) enum Judged {
+    Answer(Answer),
+    Stream(Box<Accepted>, StreamPlaces),
 }
 
 /// The layer between a socket and the HTTP server.
@@ -111,7 +119,7 @@ impl Transport for TcpStream {
     }
 }
 
-impl Transport for TlsStream<TcpStream> {
+impl Transport for TlsStream<RecordEdges> {
     async fn take_apart(self, state: TlsStreamState) -> io::Result<(std::net::TcpStream, Option<Sealer>)> {
         let (socket, sealer) = tls::take_apart(self, state).await?;
         Ok((socket, Some(sealer)))
@@ -131,23 +139,50 @@ pub(crate) async fn serve(
         let Some(address) = context.admit(peer.address.ip()) else { return };
         place.address = address;
     }
-    let Some(tls) = entrance else { return serve_on(socket, peer, place, context).await };
+    let Some(tls) = entrance else {
+        if context.settings.http2_plain && !place.is_in_reserve() && is_http2(&socket, &context).await {
+            let Ok(socket) = socket.into_std() else { return };
+            return http2::serve(socket, None, Vec::new(), peer, place, context);
+        }
+        return serve_on(socket, peer, place, context).await;
+    };
+    // A place in the reserve is for one answer, of HTTP/1.
+    let may_speak_http2 = !place.is_in_reserve();
     let shaken = tokio::select! {
-        shaken = shake_hands(&tls, socket, peer.address, &context) => shaken,
+        shaken = shake_hands(&tls, socket, peer.address, may_speak_http2, &context) => shaken,
         () = drain_begins(context.draining.clone()) => return,
     };
-    if let Some((stream, certificate)) = shaken {
-        peer.certificate = certificate;
-        serve_on(stream, peer, place, context).await;
+    let Some((stream, certificate)) = shaken else { return };
+    peer.certificate = certificate;
+    if !tls::speaks_http2(&stream) {
+        return serve_on(stream, peer, place, context).await;
+    }
+    let halves = tokio::select! {
+        halves = timeout(context.settings.request_deadline, tls::take_both_halves(stream)) => {
+            halves.map_err(io::Error::from).flatten()
+        }
+        () = drain_begins(context.draining.clone()) => return,
+    };
+    match halves {
+        Ok(Halves { socket, sealer, unsealer, text }) => {
+            http2::serve(socket, Some((sealer, unsealer)), text, peer, place, context);
+        }
+        Err(error) => debug!(%error, "a connection cannot speak HTTP/2"),
     }
 }
 
 /// The connection behind its handshake. Plain HTTP is answered here, and has none.
-async fn shake_hands(tls: &TlsServer, socket: TcpStream, peer: SocketAddr, context: &ShardContext) -> Option<Shaken> {
+async fn shake_hands(
+    tls: &TlsServer,
+    socket: TcpStream,
+    peer: SocketAddr,
+    may_speak_http2: bool,
+    context: &ShardContext,
+) -> Option<Shaken> {
     let deadline = context.settings.request_deadline;
     // A connection that says nothing takes no place from those that do.
     match timeout(deadline, beginning_of(&socket)).await {
-        Ok(Ok(Beginning::Handshake)) => context.handshakes.run(tls, socket, peer, deadline).await,
+        Ok(Ok(Beginning::Handshake)) => context.handshakes.run(tls, socket, peer, may_speak_http2, deadline).await,
         Ok(Ok(Beginning::PlainHttp)) => {
             context.handshakes.add_plain_http(peer);
             plain_http::refuse(http(&context.settings, false), socket).await;
@@ -251,6 +286,14 @@ async fn drain_begins(mut draining: watch::Receiver<bool>) {
     let _ = draining.wait_for(|draining| *draining).await;
 }
 
+/// Whether the client begins with HTTP/2, within the deadline of its request.
+async fn is_http2(socket: &TcpStream, context: &ShardContext) -> bool {
+    tokio::select! {
+        is_spoken = timeout(context.settings.request_deadline, http2::is_spoken_on(socket)) => is_spoken.unwrap_or(false),
+        () = drain_begins(context.draining.clone()) => false,
+    }
+}
+
 /// Gives the socket to the shard. Bytes behind the request are dropped with hyper's buffer: the head says
 /// `Connection: close`, so they are no request.
 fn hand_over(
@@ -262,54 +305,62 @@ fn hand_over(
     context: &ShardContext,
 ) {
     let Some((permit, address)) = place.into_permits() else { return };
-    let Noted {
-        accepted,
-        client: forwarded,
-        places: StreamPlaces { holder: holder_permit, address: forwarded_address },
-        line,
-    } = noted;
-    // A trusted proxy has no place of its own, and the client that it forwards has one.
-    let address_permit = forwarded_address.or(address);
-    let Accepted { request, permission, framing, extra, names_stream } = *accepted;
-    let Some(permission) = permission else { return };
-    let forwarded = forwarded.or(peer.proxied);
-    let maker = context.settings.channel_makers.of(forwarded.unwrap_or(peer.address.ip()));
-    let mut right = permission.right;
-    let still_holds = context.settings.access.still_holds(&permission);
-    if !still_holds {
-        // The right was revoked in this moment. The stream is told so, as open ones are.
-        right = right.map(|right| StreamRight { ends_at: 0, ..right });
-    }
-    let mut head = stream_head(framing, &extra);
-    if let Some(event) = permission.first_event.as_ref().filter(|_| still_holds) {
-        head = [&head[..], event.bytes(framing)].concat().into();
-    }
-    let shed = (!names_stream).then(|| Box::new(move |reason| shed(reason, &extra)) as Shed);
-    let (channels, resume, limit) = (request.channels, request.resume, request.limit);
-    let subscribe = Subscribe {
-        socket,
-        permit,
-        sealer,
-        forwarded,
-        right,
-        holder_permit,
-        address_permit,
-        maker,
-        channels,
-        resume,
-        limit,
-        framing,
-        head,
-        shed,
-    };
-    let connection = context.shard.subscribe(subscribe);
-    if let Some(line) = line {
-        line.end(StatusCode::OK, Some(connection));
+    context.begin_stream(SubscribeOn::Socket { socket, permit, sealer }, noted, peer, address);
+}
+
+impl ShardContext {
+    /// Makes a stream of an accepted subscribe. `address` is the place of its socket, if it has one of its own.
+    pub(crate) fn begin_stream(&self, on: SubscribeOn, noted: Noted, peer: &Peer, address: Option<AddressPermit>) {
+        let Noted {
+            accepted,
+            client: forwarded,
+            places: StreamPlaces { holder: holder_permit, address: own_address },
+            line,
+        } = noted;
+        // A trusted proxy has no place of its own, and the client that it forwards has one.
+        let address_permit = own_address.or(address);
+        let Accepted { request, permission, framing, extra, names_stream } = *accepted;
+        let Some(permission) = permission else { return };
+        let forwarded = forwarded.or(peer.proxied);
+        let maker = self.settings.channel_makers.of(forwarded.unwrap_or(peer.address.ip()));
+        let mut right = permission.right;
+        let still_holds = self.settings.access.still_holds(&permission);
+        if !still_holds {
+            // The right was revoked in this moment. The stream is told so, as open ones are.
+            right = right.map(|right| StreamRight { ends_at: 0, ..right });
+        }
+        let first_event = permission.first_event.filter(|_| still_holds);
+        let form = match on {
+            SubscribeOn::Socket { .. } => HeadForm::Http1(framing),
+            SubscribeOn::Tab(_) => HeadForm::Http2,
+        };
+        let head = stream_head(form, &extra);
+        let shed = (!names_stream).then(|| Box::new(move |reason| shed(reason, form, &extra)) as Shed);
+        let (channels, resume, limit) = (request.channels, request.resume, request.limit);
+        let subscribe = Subscribe {
+            on,
+            forwarded,
+            right,
+            holder_permit,
+            address_permit,
+            maker,
+            channels,
+            resume,
+            limit,
+            framing,
+            head,
+            first_event,
+            shed,
+        };
+        let connection = self.shard.subscribe(subscribe);
+        if let Some(line) = line {
+            line.end(StatusCode::OK, connection);
+        }
     }
 }
 
 /// Decides, and first asks for whatever the decision needs.
-async fn decide(request: &Request<Incoming>, peer: &Peer, context: &ShardContext) -> Decision {
+async fn decide<B: Body>(request: &Request<B>, peer: &Peer, context: &ShardContext) -> Decision {
     let mut answers = Answers::default();
     let client = Client { peer: peer.address, certificate: peer.certificate.as_ref() };
     loop {
@@ -329,8 +380,33 @@ async fn answer(
 ) -> Result<Answer, Infallible> {
     let client = context.settings.client(peer.address, request.headers());
     let line = RequestLine::begin("public", Some(peer.address), client, &request);
+    let let_in = || place.borrow_mut().let_in(&context.admission);
+    match judge(&request, peer, client, client, context, let_in).await {
+        Judged::Stream(accepted, places) => {
+            note.set(Some(Noted { accepted, client, places, line }));
+            pending().await
+        }
+        Judged::Answer(answer) => {
+            if let Some(line) = line {
+                line.end(answer.status(), None);
+            }
+            Ok(answer)
+        }
+    }
+}
+
+/// Decides about a request, takes the places of a stream, and counts the answer. `counted` is the address that needs a place for it.
+/// `let_in` tells whether its connection has one.
+pub(crate) async fn judge<B: Body>(
+    request: &Request<B>,
+    peer: &Peer,
+    client: Option<IpAddr>,
+    counted: Option<IpAddr>,
+    context: &ShardContext,
+    let_in: impl FnOnce() -> bool,
+) -> Judged {
     let requests = &context.counters.requests;
-    let answer = match decide(&request, peer, context).await {
+    let answer = match decide(request, peer, context).await {
         Decision::Answer(answer) => answer,
         Decision::Ask(_) => unreachable!("every question was answered"),
         Decision::ComeBackLater(accepted) => {
@@ -338,11 +414,10 @@ async fn answer(
             come_back_later(&accepted, context, Closing::AccessUnavailable, detail)
         }
         Decision::Stream(accepted) => {
-            match StreamPlaces::take(&accepted, client, &context.settings, &context.admission) {
-                Ok(places) if place.borrow_mut().let_in(&context.admission) => {
+            match StreamPlaces::take(&accepted, counted, &context.settings, &context.admission) {
+                Ok(places) if let_in() => {
                     requests.add(StatusClass::Success, 1);
-                    note.set(Some(Noted { accepted, client, places, line }));
-                    return pending().await;
+                    return Judged::Stream(accepted, places);
                 }
                 Ok(_) => turn_away(&accepted, context),
                 Err(bound) => {
@@ -354,10 +429,7 @@ async fn answer(
         }
     };
     requests.add(StatusClass::of(answer.status().as_u16()), 1);
-    if let Some(line) = line {
-        line.end(answer.status(), None);
-    }
-    Ok(answer)
+    Judged::Answer(answer)
 }
 
 fn http(settings: &PublicSettings, keep_alive: bool) -> http1::Builder {

@@ -38,14 +38,21 @@ impl Handshakes {
         tls: &TlsServer,
         socket: TcpStream,
         peer: SocketAddr,
+        may_speak_http2: bool,
         deadline: Duration,
     ) -> Option<Shaken> {
-        let shaken = self.shake(tls, socket, deadline).await;
+        let shaken = self.shake(tls, socket, may_speak_http2, deadline).await;
         shaken.map_err(|error| self.failed.add(peer, &error)).ok()
     }
 
-    async fn shake(&self, tls: &TlsServer, socket: TcpStream, deadline: Duration) -> io::Result<Shaken> {
-        let handshake = tls.begin_handshake(socket, deadline)?;
+    async fn shake(
+        &self,
+        tls: &TlsServer,
+        socket: TcpStream,
+        may_speak_http2: bool,
+        deadline: Duration,
+    ) -> io::Result<Shaken> {
+        let handshake = tls.begin_handshake(socket, may_speak_http2, deadline)?;
         self.add(handshake.abort_handle());
         handshake.await
     }

@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use fantail_config::{ChannelRule, Config};
 use fantail_hub::{Following, HubSettings, LogLimits, NumberedBy};
-use fantail_shard::{ShardSettings, SlowPolicies};
+use fantail_shard::{Http2Bounds, Http2Settings, ShardSettings, SlowPolicies};
 use fantail_wire::Term;
 
 use crate::address_bound::{self, AddressBound};
 use crate::broker::Broker;
+use crate::connection::HEADERS_MAX;
 
 /// The hub's settings; `broker` carries the events, if one does.
 pub(crate) fn hub_settings(config: &Config, broker: Option<&Broker>) -> anyhow::Result<HubSettings> {
@@ -54,6 +55,15 @@ pub(crate) fn shard_settings(config: &Config) -> ShardSettings {
         retry_ms: u32::try_from(millis(streams.retry)).unwrap_or(u32::MAX),
         slow_policies: SlowPolicies::new(policies),
         control_events: streams.control_events,
+        http2: Http2Settings {
+            bounds: Http2Bounds {
+                streams_max: u32::try_from(config.http2.streams_per_connection_max).unwrap_or(u32::MAX),
+                // Twice the bound lets a head that is a little too large be answered with a reason.
+                head_bytes_max: 2 * config.limits.head_bytes_max,
+                fields_max: HEADERS_MAX,
+            },
+            request_deadline: config.limits.request_deadline,
+        },
         bare_blocks: streams.bare_blocks,
     }
 }

@@ -23,6 +23,7 @@ mod health;
 mod health_command;
 mod health_guard;
 mod hosted_shard;
+mod http2;
 mod http_client;
 mod hub_settings;
 mod inherited_sockets;

@@ -48,6 +48,8 @@ pub(crate) struct PublicSettings {
     pub(crate) access: Arc<ReadAccess>,
     /// The part of a TLS connection that its stream keeps.
     pub(crate) tls_stream_state: TlsStreamState,
+    /// Clients without TLS may speak HTTP/2, if they begin with it.
+    pub(crate) http2_plain: bool,
 }
 
 /// The other end of a connection, as far as it can be known before a request.
@@ -105,6 +107,7 @@ impl PublicSettings {
             proxy_protocol: public.proxy_protocol,
             access,
             tls_stream_state: config.tls.tls_stream_state,
+            http2_plain: config.http2.http2_plain,
         })
     }
 
@@ -170,7 +173,8 @@ impl PublicSettings {
             return Ok(Decision::Answer(with_headers(empty(StatusCode::OK), STREAM_HEADERS.into_iter())));
         }
         let framing = match request.version() {
-            Version::HTTP_10 => Framing::CloseDelimited,
+            // HTTP/2 delimits it by frames of its own.
+            Version::HTTP_10 | Version::HTTP_2 => Framing::CloseDelimited,
             _ => Framing::Chunked,
         };
         let extra: ExtraHeaders = cors.headers().map(|(name, value)| (name, value.to_owned())).collect();

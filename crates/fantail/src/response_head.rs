@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use fantail_shard::{WholeAnswer, encode_head};
 use fantail_telemetry::CloseReason;
 use fantail_wire::Framing;
 use http::StatusCode;
@@ -20,14 +21,33 @@ pub(crate) const STREAM_HEADERS: [(&str, &str); 3] = [
     ("x-accel-buffering", "no"),
 ];
 
-pub(crate) fn stream_head(framing: Framing, extra: &ExtraHeaders) -> Bytes {
-    head("200 OK", framing, &STREAM_HEADERS, extra).into()
+/// How a head is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeadForm {
+    /// As text, for a socket of its own.
+    Http1(Framing),
+    /// As a header block.
+    Http2,
+}
+
+pub(crate) fn stream_head(form: HeadForm, extra: &ExtraHeaders) -> Bytes {
+    head(StatusCode::OK, form, &STREAM_HEADERS, extra)
+}
+
+/// A head of HTTP/2. Fields of the connection are left out: there they say nothing, and may not be sent (RFC 9113, 8.2.2).
+pub(crate) fn header_block<'a>(status: StatusCode, fields: impl Iterator<Item = (&'a str, &'a [u8])>) -> Bytes {
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    let mut all: Vec<(&str, &[u8])> = vec![("date", date.as_bytes())];
+    for (name, value) in fields.filter(|(name, _)| *name != "connection") {
+        all.push((name, value));
+    }
+    encode_head(status.as_u16(), all).into()
 }
 
 /// The whole answer for a stream that cannot begin now, if the client did not ask for the stream type. A browser's
 /// `EventSource` gives up for ever on any status but 200 (WHATWG HTML, 9.2.2), so it gets a stream from the shard
 /// instead, which says when to come back and ends.
-pub(crate) fn shed(reason: CloseReason, extra: &ExtraHeaders) -> Bytes {
+pub(crate) fn shed(reason: CloseReason, form: HeadForm, extra: &ExtraHeaders) -> WholeAnswer {
     let (status, retry_after, detail) = match reason {
         CloseReason::TooManyChannels => {
             let detail = "your address has made as many channels as one may: follow those that are there, or wait until \
@@ -41,25 +61,26 @@ pub(crate) fn shed(reason: CloseReason, extra: &ExtraHeaders) -> Bytes {
     };
     let body = serde_json::to_vec(&Problem::new(status, detail).to_json()).expect("JSON is written");
     let headers = [("content-type", "application/problem+json"), ("retry-after", retry_after)];
-    // The answer ends with the connection, whatever the version.
-    let mut answer = head(&status.to_string(), Framing::CloseDelimited, &headers, extra);
-    answer.extend_from_slice(&body);
-    answer.into()
+    // The answer ends with the connection of HTTP/1, whatever the version.
+    let form = if form == HeadForm::Http2 { form } else { HeadForm::Http1(Framing::CloseDelimited) };
+    WholeAnswer { head: head(status, form, &headers, extra), body: body.into() }
 }
 
-fn head(status: &str, framing: Framing, headers: &[(&str, &str)], extra: &ExtraHeaders) -> Vec<u8> {
-    let (version, coding) = match framing {
-        Framing::Chunked => ("HTTP/1.1", "transfer-encoding: chunked\r\n"),
-        Framing::CloseDelimited => ("HTTP/1.0", ""),
+fn head(status: StatusCode, form: HeadForm, headers: &[(&str, &str)], extra: &ExtraHeaders) -> Bytes {
+    let extra = extra.iter().map(|(name, value)| (*name, value.as_str()));
+    let fields = headers.iter().copied().chain(extra);
+    let (version, coding) = match form {
+        HeadForm::Http1(Framing::Chunked) => ("HTTP/1.1", "transfer-encoding: chunked\r\n"),
+        HeadForm::Http1(Framing::CloseDelimited) => ("HTTP/1.0", ""),
+        HeadForm::Http2 => return header_block(status, fields.map(|(name, value)| (name, value.as_bytes()))),
     };
     let date = httpdate::fmt_http_date(SystemTime::now());
     let mut head = format!("{version} {status}\r\ndate: {date}\r\nconnection: close\r\n{coding}");
-    let extra = extra.iter().map(|(name, value)| (*name, value.as_str()));
-    for (name, value) in headers.iter().copied().chain(extra) {
+    for (name, value) in fields {
         head.extend([name, ": ", value, "\r\n"]);
     }
     head.push_str("\r\n");
-    head.into_bytes()
+    head.into()
 }
 
 /// Adds headers to an answer of the HTTP server's.
@@ -78,7 +99,10 @@ mod tests {
 
     #[test]
     fn a_client_that_does_not_accept_event_streams_gets_503() {
-        let shed = |reason| String::from_utf8(shed(reason, &Vec::new()).to_vec()).expect("ASCII");
+        let shed = |reason| {
+            let WholeAnswer { head, body } = shed(reason, HeadForm::Http1(Framing::Chunked), &Vec::new());
+            String::from_utf8([head, body].concat()).expect("ASCII")
+        };
         let plain = shed(CloseReason::Drained);
         assert!(plain.contains(" 503 Service Unavailable\r\n") && plain.contains("\r\nretry-after: 1\r\n"), "{plain}");
         assert!(!plain.contains("chunked"), "{plain}");

@@ -12,22 +12,23 @@ use crate::public::{Accepted, PublicSettings};
 /// The places; given back when dropped.
 pub(crate) struct StreamPlaces {
     pub(crate) holder: Option<HolderPermit>,
-    /// For a client whose address a trusted proxy forwards. Others have their place since their connection.
+    /// For a client whose address a trusted proxy forwards, and for each stream of an HTTP/2 connection. Others have their place since
+    /// their connection.
     pub(crate) address: Option<AddressPermit>,
 }
 
 impl StreamPlaces {
-    /// Takes them for an accepted stream, or names the bound that refuses it.
+    /// Takes them for an accepted stream, or names the bound that refuses it. `counted` is the address that has no place for it yet.
     pub(crate) fn take(
         accepted: &Accepted,
-        client: Option<IpAddr>,
+        counted: Option<IpAddr>,
         settings: &PublicSettings,
         admission: &Arc<Admission>,
     ) -> Result<Self, Bound> {
         if settings.memory.is_short() {
             return Err(Bound::Memory);
         }
-        let address = match client.and_then(|client| settings.connections.counted(client)) {
+        let address = match counted.and_then(|address| settings.connections.counted(address)) {
             Some(address) => Some(admission.try_address(address).ok_or(Bound::ConnectionsPerAddress)?),
             None => None,
         };

@@ -8,6 +8,7 @@ mod clients;
 mod connection;
 mod failure;
 mod files;
+mod record_edges;
 mod tickets;
 
 use std::io;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use fantail_access::ClientCertificate;
-use fantail_config::{Internal, Tls, TlsStreamState};
+use fantail_config::{Http2, Internal, Tls, TlsStreamState};
 use fantail_shard::kernel_seals;
 use parking_lot::{Mutex, RwLock};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -35,9 +36,10 @@ use tracing::{info, warn};
 
 use self::certificates::Certificates;
 use self::clients::ClientRule;
-pub(crate) use self::connection::take_apart;
+pub(crate) use self::connection::{Halves, speaks_http2, take_apart, take_both_halves};
 pub(crate) use self::failure::FailedHandshakes;
 use self::files::{Files, FilesRead, Places};
+pub(crate) use self::record_edges::RecordEdges;
 use self::tickets::TicketKeys;
 use crate::access::unix_second;
 
@@ -47,6 +49,8 @@ pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// An encrypted listener's part of TLS: the rules of its files, and its handshakes.
 pub(crate) struct TlsServer {
     places: Places,
+    /// Connections may speak HTTP/2.
+    offers_http2: bool,
     loaded: RwLock<Arc<Loaded>>,
     /// Files are read by one thread at a time, so that older ones never take the place of newer ones.
     reading: Mutex<()>,
@@ -57,6 +61,8 @@ struct Loaded {
     /// The digests of the files that they were made of.
     read: FilesRead,
     acceptor: TlsAcceptor,
+    /// The same, and it offers HTTP/2 first. None where that is off.
+    http2_acceptor: Option<TlsAcceptor>,
     /// Seals tickets with a key of this process, where no file gives one.
     own_tickets: Arc<dyn ProducesTickets>,
     certificates: Arc<Certificates>,
@@ -65,49 +71,61 @@ struct Loaded {
 
 /// A handshake under way. Dropping it ends it.
 pub(crate) struct Handshake {
-    task: JoinHandle<io::Result<TlsStream<TcpStream>>>,
+    task: JoinHandle<io::Result<TlsStream<RecordEdges>>>,
     /// The rule at its beginning, by which its client is judged.
     clients: ClientRule,
 }
 
 /// A connection behind its handshake, and the certificate that its client has shown.
-pub(crate) type Shaken = (TlsStream<TcpStream>, Option<ClientCertificate>);
+pub(crate) type Shaken = (TlsStream<RecordEdges>, Option<ClientCertificate>);
 
 impl TlsServer {
     /// That of `tls_listen`, if there is one. An error names the setting and the file.
-    pub(crate) fn public(tls: &Tls) -> anyhow::Result<Option<Self>> {
-        Places::public(tls).map(Self::load).transpose()
+    pub(crate) fn public(tls: &Tls, http2: &Http2) -> anyhow::Result<Option<Self>> {
+        // A whole connection of the library, or one that the kernel seals, is for streams with a socket of their own.
+        let offers_http2 = http2.http2 && tls.tls_stream_state == TlsStreamState::Dissolved;
+        Places::public(tls).map(|places| Self::load(places, offers_http2)).transpose()
     }
 
     /// That of `internal_listen`, if it has a certificate.
     pub(crate) fn internal(internal: &Internal) -> anyhow::Result<Option<Self>> {
-        Places::internal(internal).map(Self::load).transpose()
+        Places::internal(internal).map(|places| Self::load(places, false)).transpose()
     }
 
-    fn load(places: Places) -> anyhow::Result<Self> {
-        let loaded = Loaded::new(&Files::read(&places)?, &places, None)?;
-        Ok(Self { places, loaded: RwLock::new(Arc::new(loaded)), reading: Mutex::new(()) })
+    fn load(places: Places, offers_http2: bool) -> anyhow::Result<Self> {
+        let loaded = Loaded::new(&Files::read(&places)?, &places, offers_http2, None)?;
+        Ok(Self { places, offers_http2, loaded: RwLock::new(Arc::new(loaded)), reading: Mutex::new(()) })
     }
 
     /// Begins a handshake, which has so much time. It runs on threads of its own: a full one takes half a millisecond, and sixty of
     /// them at once would keep a shard from its streams for 30 ms.
-    pub(crate) fn begin_handshake(&self, socket: TcpStream, deadline: Duration) -> io::Result<Handshake> {
+    pub(crate) fn begin_handshake(
+        &self,
+        socket: TcpStream,
+        may_speak_http2: bool,
+        deadline: Duration,
+    ) -> io::Result<Handshake> {
         let deadline = deadline.min(HANDSHAKE_DEADLINE);
         let (acceptor, clients) = {
             let loaded = self.loaded.read();
-            (loaded.acceptor.clone(), loaded.clients)
+            let with_http2 = loaded.http2_acceptor.as_ref().filter(|_| may_speak_http2);
+            (with_http2.unwrap_or(&loaded.acceptor).clone(), loaded.clients)
         };
         let socket = socket.into_std()?;
         let task = threads().spawn(async move {
-            let socket = TcpStream::from_std(socket)?;
-            timeout(deadline, acceptor.accept(socket)).await?
+            let socket = RecordEdges::new(TcpStream::from_std(socket)?);
+            let mut stream = timeout(deadline, acceptor.accept(socket)).await??;
+            if !speaks_http2(&stream) {
+                stream.get_mut().0.ignore();
+            }
+            Ok(stream)
         });
         Ok(Handshake { task, clients })
     }
 
     /// A whole handshake.
     pub(crate) async fn shake_hands(&self, socket: TcpStream) -> io::Result<Shaken> {
-        self.begin_handshake(socket, HANDSHAKE_DEADLINE)?.await
+        self.begin_handshake(socket, false, HANDSHAKE_DEADLINE)?.await
     }
 
     /// When the first of the certificates expires, in seconds since 1970.
@@ -140,7 +158,7 @@ impl TlsServer {
             return Ok(());
         }
         files.check_none_is_lost(&older.read)?;
-        let newer = Loaded::new(&files, &self.places, Some(&older))?;
+        let newer = Loaded::new(&files, &self.places, self.offers_http2, Some(&older))?;
         let certificates = newer.certificates.len();
         *self.loaded.write() = Arc::new(newer);
         info!(certificates, setting = self.places.setting, "the files for TLS have changed");
@@ -173,7 +191,7 @@ impl Drop for Handshake {
 }
 
 impl Loaded {
-    fn new(files: &Files, places: &Places, older: Option<&Self>) -> anyhow::Result<Self> {
+    fn new(files: &Files, places: &Places, offers_http2: bool, older: Option<&Self>) -> anyhow::Result<Self> {
         let (read, clients) = (files.digests(), ClientRule::of(files, places));
         let certificates = Arc::new(Certificates::of(files)?);
         // A ticket holds the certificate that its client once showed. Other authorities must see it anew.
@@ -201,7 +219,13 @@ impl Loaded {
         // Anyone could send a request of another again.
         config.max_early_data_size = 0;
         config.enable_secret_extraction = true;
-        Ok(Self { read, acceptor: TlsAcceptor::from(Arc::new(config)), own_tickets, certificates, clients })
+        let http2_acceptor = offers_http2.then(|| {
+            let mut config = config.clone();
+            config.alpn_protocols.insert(0, b"h2".to_vec());
+            TlsAcceptor::from(Arc::new(config))
+        });
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Ok(Self { read, acceptor, http2_acceptor, own_tickets, certificates, clients })
     }
 }
 
@@ -224,8 +248,8 @@ pub(crate) fn prepare() -> io::Result<()> {
 }
 
 /// Whether the files of the settings can be read and fit one another.
-pub(crate) fn check(tls: &Tls, internal: &Internal) -> anyhow::Result<()> {
-    TlsServer::public(tls)?;
+pub(crate) fn check(tls: &Tls, http2: &Http2, internal: &Internal) -> anyhow::Result<()> {
+    TlsServer::public(tls, http2)?;
     TlsServer::internal(internal).map(drop)
 }
 

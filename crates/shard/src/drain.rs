@@ -32,6 +32,7 @@ impl Drain {
     /// Ends all streams within `window`, at a steady pace.
     pub(crate) fn begin(streams: &mut Streams, window: Duration, done: oneshot::Sender<()>) -> Self {
         streams.newcomers.turn_away();
+        streams.outlets.connections.ask_all_to_leave();
         Self { started: streams.clock.now(), window, total: streams.len(), ended: 0, next: 0, done: Some(done) }
     }
 
@@ -54,7 +55,8 @@ impl Drain {
             }
         }
         // Connections that are no streams count too: they were accepted, and get an answer.
-        let nothing_left = elapsed >= GRACE && streams.len() + connections.count() == 0;
+        let nothing_left =
+            elapsed >= GRACE && streams.len() + connections.count() + streams.outlets.connections.len() == 0;
         if let Some(done) = nothing_left.then(|| self.done.take()).flatten() {
             // The receiver is gone only when the process is past waiting.
             let _ = done.send(());

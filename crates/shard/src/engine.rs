@@ -19,6 +19,7 @@ use crate::admission::Admission;
 use crate::announcement::Announcement;
 use crate::catch_up::CatchUp;
 use crate::command::{ConnectionId, ShardCommand};
+use crate::connections::{ConnectionKey, Http2Connection};
 use crate::deletion::Deletions;
 use crate::drain::Drain;
 use crate::open_connections::OpenConnections;
@@ -26,7 +27,7 @@ use crate::passes::Passes;
 use crate::revocation::{Meant, Revocations};
 use crate::shard::ShardSettings;
 use crate::slice::{SLICE, Slice};
-use crate::streams::{Streams, Subscribe, listing, subscribe};
+use crate::streams::{Streams, Subscribe, listing, subscribe, tabs};
 use crate::sweep::Sweep;
 
 /// Everything of one shard.
@@ -84,6 +85,13 @@ impl Engine {
         self.streams.clock.begin_turn();
         self.take_marks();
         self.sweep.slice(&mut self.streams, &mut Slice::begin(SLICE));
+        let has_work = self.work();
+        tabs::see_to_connections(&mut self.streams, &mut Slice::begin(SLICE));
+        has_work || self.next_job().is_some() || self.streams.outlets.connections.unseen() > 0
+    }
+
+    /// A slice of the next job. True if more of the sweep is waiting.
+    fn work(&mut self) -> bool {
         let Some(job) = self.next_job() else { return self.sweep.has_work() };
         self.last_job = job;
         let (streams, slice) = (&mut self.streams, &mut Slice::begin(SLICE));
@@ -95,7 +103,7 @@ impl Engine {
             Job::Revocations => self.revocations.slice(streams, slice),
         }
         self.streams.counters().slices.add(1);
-        self.sweep.has_work() || self.next_job().is_some()
+        self.sweep.has_work()
     }
 
     /// The next job that has work, behind the last one: so each gets a slice before any gets a second.
@@ -126,12 +134,18 @@ impl Engine {
         }
     }
 
-    /// Takes a socket over. It answers at once if the feed brings all channels already.
-    pub(crate) fn subscribe(&mut self, request: Subscribe) -> ConnectionId {
+    /// Makes a stream. It answers at once if the feed brings all channels already.
+    pub(crate) fn subscribe(&mut self, request: Subscribe) -> Option<ConnectionId> {
         self.streams.clock.begin_turn();
-        let (key, id) = subscribe::open(&mut self.streams, request);
+        let (key, id) = subscribe::open(&mut self.streams, request)?;
         self.catch_up.serve(&mut self.streams, key, &mut Slice::begin(SLICE));
-        id
+        Some(id)
+    }
+
+    /// Takes an HTTP/2 connection over.
+    pub(crate) fn serve_http2(&mut self, connection: Http2Connection) -> ConnectionKey {
+        self.streams.clock.begin_turn();
+        tabs::open_connection(&mut self.streams, connection)
     }
 
     /// The tick is due.

@@ -10,9 +10,13 @@ use fantail_hub::{Delivery, Position};
 use fantail_wire::Framing;
 use smallvec::SmallVec;
 
+use crate::connections::ConnectionKey;
 use crate::slice::Slice;
-use crate::streams::{Key, StreamState, Wires};
+use crate::streams::{Key, Outlets, Stream, StreamState, Wires};
 use crate::tick::Tick;
+
+/// The tabs of one connection share a write of about so much text. Those beyond it are visited by themselves.
+const TEXT_BYTES_PER_CONNECTION: usize = 256 * 1024;
 
 /// The new entries of one channel, copied from its log once for a whole pass.
 pub(crate) struct Batch {
@@ -38,6 +42,8 @@ pub(crate) struct PassTally {
     pub(crate) writes: u64,
     /// Streams that need a closer look, each with its generation: the slot may be another's by then.
     pub(crate) exceptions: Vec<(Key, u32, Exception)>,
+    /// The tabs of one write; reused.
+    tabs: Vec<Key>,
 }
 
 /// Why a pass did not serve a stream, or not wholly.
@@ -53,16 +59,15 @@ pub(crate) enum Exception {
 /// Writes `batch` to the subscribers below `*next`, the last first, until the slice is over. True when all are visited.
 pub(crate) fn fan_out(
     wires: Wires<'_>,
-    subscribers: &[Key],
+    (slot, subscribers): (u32, &[Key]),
     next: &mut usize,
     batch: &Batch,
     now: Tick,
     slice: &mut Slice,
     tally: &mut PassTally,
 ) -> bool {
-    let Wires { streams, sealers } = wires;
+    let Wires { streams, outlets } = wires;
     let images = [batch.image(Framing::Chunked), batch.image(Framing::CloseDelimited)];
-    let first = batch.first();
     while *next > 0 {
         if slice.is_over() {
             return false;
@@ -70,17 +75,20 @@ pub(crate) fn fan_out(
         *next -= 1;
         let key = subscribers[*next];
         let stream = &mut streams[key];
-        let cursor = stream.cursor();
-        if stream.state() != StreamState::Live || cursor >= batch.to {
+        if stream.state() != StreamState::Live || stream.cursor() >= batch.to {
             continue;
         }
-        if cursor < batch.from || cursor >= first || stream.is_served_alone() {
+        if !batch.is_for(stream) {
             tally.exceptions.push((key, stream.generation(), Exception::Alone));
+            continue;
+        }
+        if let Some(connection) = stream.connection() {
+            put_tabs(Wires { streams, outlets }, connection, (slot, key), batch, &images[1], now, tally);
             continue;
         }
         let image = &images[usize::from(stream.framing() == Framing::CloseDelimited)];
         tally.writes += 1;
-        let (put, rest) = stream.put_pieces(key, &image.pieces, sealers);
+        let (put, rest) = stream.put_pieces(key, &image.pieces, outlets, now);
         let exception = match put {
             Ok(taken) if taken == image.bytes && rest.is_none() => {
                 stream.advance(batch.to, now);
@@ -97,6 +105,39 @@ pub(crate) fn fan_out(
     true
 }
 
+/// The same for the tabs of an HTTP/2 connection, all of which share a write: the one that is visited, and the others that the batch is for. When
+/// their own turn comes their cursors are behind it.
+fn put_tabs(
+    wires: Wires<'_>,
+    connection: ConnectionKey,
+    (slot, visited): (u32, Key),
+    batch: &Batch,
+    image: &Image<'_>,
+    now: Tick,
+    tally: &mut PassTally,
+) {
+    let Wires { streams, outlets: Outlets { connections, taken, .. } } = wires;
+    let others = connections.tabs(connection).filter(|&tab| {
+        let stream = &streams[tab];
+        tab != visited && stream.state() == StreamState::Live && stream.follows_only(slot) && batch.is_for(stream)
+    });
+    tally.tabs.clear();
+    tally.tabs.push(visited);
+    tally.tabs.extend(others.take(TEXT_BYTES_PER_CONNECTION / image.bytes.max(1)));
+    connections.put(connection, &tally.tabs, &image.pieces, taken, now);
+    for (&tab, &taken) in tally.tabs.iter().zip(&*taken) {
+        let stream = &mut streams[tab];
+        if taken == image.bytes {
+            stream.advance(batch.to, now);
+            tally.whole += 1;
+            tally.bytes += taken as u64;
+        } else {
+            stream.set_aside();
+            tally.exceptions.push((tab, stream.generation(), Exception::Short(taken, None)));
+        }
+    }
+}
+
 impl Batch {
     /// Without entries, and for nobody.
     pub(crate) fn empty() -> Self {
@@ -106,6 +147,13 @@ impl Batch {
     /// The first entry's place. Without entries nobody is plain: something was evicted before it could be sent.
     fn first(&self) -> Position {
         self.entries.first().map_or(Position::ORIGIN, |entry| entry.position)
+    }
+
+    /// Whether a live stream that is not behind it is to get all of it.
+    #[inline]
+    fn is_for(&self, stream: &Stream) -> bool {
+        let cursor = stream.cursor();
+        (self.from..self.first().min(self.to)).contains(&cursor) && !stream.is_served_alone()
     }
 
     /// How many of the entries are events; the others are gaps.

@@ -2,20 +2,30 @@
 
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fantail_http2::Bounds;
 use fantail_hub::{Hub, HubSettings, LogLimits, NumberedBy, Publisher, Resume};
 use fantail_wire::{BareBlocks, ChannelName, ChannelPattern, Event, Framing, Publication, SlowPolicy, Term};
 use mio::Poll;
 
 use crate::admission::Admission;
+use crate::connections::{ConnectionKey, Http2Connection, Http2Stream, Requests};
 use crate::engine::Engine;
-use crate::shard::ShardSettings;
+use crate::shard::{Http2Settings, ShardSettings};
 use crate::slice::Slice;
 use crate::slow_policies::SlowPolicies;
-use crate::streams::{Key, Sealer, StreamRight, Subscribe};
+use crate::streams::{Key, Sealer, StreamRight, Subscribe, SubscribeOn};
+use crate::tls_record::{TlsSealer, TlsUnsealer};
+
+/// Bounds of HTTP/2 connections.
+pub(crate) const HTTP2: Http2Settings = Http2Settings {
+    bounds: Bounds { streams_max: 100, head_bytes_max: 16_384, fields_max: 64 },
+    request_deadline: Duration::from_mins(1),
+};
 
 /// An engine, the control loop's side of its hub, and the clients' side of its sockets.
 pub(crate) struct Harness {
@@ -44,6 +54,7 @@ impl Harness {
             retry_ms: 1000,
             slow_policies: SlowPolicies::new([slow_policy; 2]),
             control_events: true,
+            http2: HTTP2,
             bare_blocks: BareBlocks::Closed,
         };
         let poll = Poll::new().expect("a poll");
@@ -69,29 +80,35 @@ impl Harness {
         right: Option<StreamRight>,
         sealer: Option<Sealer>,
     ) -> (Key, TcpStream) {
-        let client = TcpStream::connect(self.listener.local_addr().expect("bound")).expect("loopback takes it");
-        let (socket, _) = self.listener.accept().expect("it is there");
-        socket.set_nonblocking(true).expect("a socket can be");
+        let (socket, client) = self.sockets();
         self.engine.streams.counters().connections_open.add(1);
         let permit = self.admission.try_permit().expect("there is room");
         let id = self.engine.subscribe(Subscribe {
-            socket,
-            permit,
-            sealer,
-            forwarded: None,
             right,
             holder_permit: right.map(|right| self.admission.try_holder(right.holder).expect("there is room")),
-            address_permit: None,
-            maker: None,
-            channels: channels.iter().map(|name| ChannelName::parse(name).expect("a name")).collect(),
-            resume: Resume::Live,
-            limit: None,
-            framing: Framing::CloseDelimited,
-            head: Bytes::from_static(b"head\n"),
-            shed: None,
+            ..subscribe(SubscribeOn::Socket { socket, permit, sealer }, channels)
         });
-        let (key, _) = id.of_shard(0).expect("there is one shard");
+        let (key, _) = id.and_then(|id| id.of_shard(0)).expect("there is one shard");
         (key, client)
+    }
+
+    /// Opens an HTTP/2 connection; its key, and the client's side of it.
+    pub(crate) fn open_connection(
+        &mut self,
+        tls: Option<(TlsSealer, TlsUnsealer)>,
+        requests: Rc<dyn Requests>,
+    ) -> (ConnectionKey, TcpStream) {
+        let (socket, client) = self.sockets();
+        self.engine.streams.counters().connections_open.add(1);
+        let permit = self.admission.try_permit().expect("there is room");
+        let (text, address_permit) = (Vec::new(), None);
+        let key = self.engine.serve_http2(Http2Connection { socket, tls, text, permit, address_permit, requests });
+        (key, client)
+    }
+
+    /// Makes a stream of a request. False if its HTTP/2 stream is over.
+    pub(crate) fn open_tab(&mut self, tab: Http2Stream, channels: &[&str]) -> bool {
+        self.engine.subscribe(subscribe(SubscribeOn::Tab(tab), channels)).is_some()
     }
 
     pub(crate) fn publish(&mut self, channels: &[&str], data: &str) {
@@ -99,9 +116,39 @@ impl Harness {
         self.publisher.publish(&Publication::new(channels, Event::text(data))).expect("small enough");
     }
 
+    /// The two ends of a new connection, the shard's first.
+    fn sockets(&self) -> (TcpStream, TcpStream) {
+        let client = TcpStream::connect(self.listener.local_addr().expect("bound")).expect("loopback takes it");
+        let (socket, _) = self.listener.accept().expect("it is there");
+        socket.set_nonblocking(true).expect("a socket can be");
+        // Each write comes at once.
+        for socket in [&socket, &client] {
+            socket.set_nodelay(true).expect("a socket can be");
+        }
+        (socket, client)
+    }
+
     /// Turns until nothing is left to do.
     pub(crate) fn settle(&mut self) {
         while self.engine.turn() {}
+    }
+}
+
+fn subscribe(on: SubscribeOn, channels: &[&str]) -> Subscribe {
+    Subscribe {
+        on,
+        forwarded: None,
+        right: None,
+        holder_permit: None,
+        address_permit: None,
+        maker: None,
+        channels: channels.iter().map(|name| ChannelName::parse(name).expect("a name")).collect(),
+        resume: Resume::Live,
+        limit: None,
+        framing: Framing::CloseDelimited,
+        head: Bytes::from_static(b"head\n"),
+        first_event: None,
+        shed: None,
     }
 }
 

@@ -14,6 +14,7 @@ mod announcement;
 mod catch_up;
 mod channels;
 mod command;
+mod connections;
 mod deletion;
 mod drain;
 mod engine;
@@ -39,11 +40,15 @@ mod tls_record;
 
 pub use admission::{Admission, Permit};
 pub use command::{ConnectionId, ConnectionSummary, ShardCommand};
+pub use connections::{Http2Connection, Http2Request, Http2Stream, Requests};
+pub use fantail_http2::{Bounds as Http2Bounds, encode_head};
 pub use fantail_telemetry::CloseReason;
 pub use open_connections::OpenConnection;
 pub use open_counts::{AddressPermit, HolderPermit, OpenBounds, TooManyStreams};
-pub use shard::{Shard, ShardSettings};
+pub use shard::{Http2Settings, Shard, ShardSettings};
 pub use slow_policies::SlowPolicies;
-pub use streams::{KeptInput, KeptTls, Revoked, RightHolder, Sealer, Shed, StreamRight, Subscribe};
+pub use streams::{
+    KeptInput, KeptTls, Revoked, RightHolder, Sealer, Shed, StreamRight, Subscribe, SubscribeOn, WholeAnswer,
+};
 pub use tls_record::kernel::kernel_seals;
-pub use tls_record::{TlsCipher, TlsSealer, TlsVersion};
+pub use tls_record::{TlsCipher, TlsSealer, TlsUnsealer, TlsVersion};

@@ -74,7 +74,7 @@ impl Passes {
         let (now, tally) = (streams.clock.now(), &mut self.tally);
         let (channel, wires) = streams.with_channel(slot);
         let pass = channel.pass.as_mut().expect("it was begun");
-        let done = fan_out(wires, &channel.subscribers, &mut pass.next, &pass.batch, now, slice, tally);
+        let done = fan_out(wires, (slot, &channel.subscribers), &mut pass.next, &pass.batch, now, slice, tally);
         if done {
             channel.delivered = channel.delivered.max(pass.batch.to);
         }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fantail_http2::Bounds;
 use fantail_hub::Hub;
 use fantail_telemetry::{CloseReason, ShardCounters};
 use fantail_wire::{BareBlocks, Closing, Frame, closing_frame};
@@ -17,10 +18,11 @@ use tokio::time::MissedTickBehavior;
 
 use crate::admission::Admission;
 use crate::command::{ConnectionId, ShardCommand};
+use crate::connections::{Http2Connection, Http2Stream};
 use crate::engine::Engine;
 use crate::open_connections::OpenConnection;
 use crate::slow_policies::SlowPolicies;
-use crate::streams::{Subscribe, input};
+use crate::streams::{Subscribe, WholeAnswer, input};
 
 /// Socket events taken from the kernel at a time; what is more waits there.
 const EVENTS_PER_POLL: usize = 1024;
@@ -46,6 +48,17 @@ pub struct ShardSettings {
     pub control_events: bool,
     /// How the opening, keepalives and hints end, which carry no data.
     pub bare_blocks: BareBlocks,
+    /// The bounds on HTTP/2 connections.
+    pub http2: Http2Settings,
+}
+
+/// The bounds on an HTTP/2 connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Http2Settings {
+    /// Its streams, and the heads of its requests.
+    pub bounds: Bounds,
+    /// Something that its client has begun is whole within this time, and without a stream it ends after it.
+    pub request_deadline: Duration,
 }
 
 /// A handle to a shard, for tasks of its own thread.
@@ -87,7 +100,8 @@ impl ShardSettings {
             | CloseReason::Stalled
             | CloseReason::Memory
             | CloseReason::LimitReached
-            | CloseReason::InputFlood => return None,
+            | CloseReason::InputFlood
+            | CloseReason::ProtocolFault => return None,
         };
         let retry_ms = match closing {
             Closing::Refused | Closing::TooManyChannels => self.retry_when_full(),
@@ -120,18 +134,41 @@ impl Shard {
         self.engine.borrow().connections.open()
     }
 
-    /// Hands a socket over. The name of the connection may be that of one that is at its end already.
-    pub fn subscribe(&self, request: Subscribe) -> ConnectionId {
+    /// Hands a stream over. Its name may be that of one that is at its end already. None if its HTTP/2 stream is over.
+    pub fn subscribe(&self, request: Subscribe) -> Option<ConnectionId> {
         let id = self.engine.borrow_mut().subscribe(request);
         self.handed_over.notify_one();
         id
+    }
+
+    /// Hands a connection over that speaks HTTP/2.
+    pub fn serve_http2(&self, connection: Http2Connection) {
+        self.engine.borrow_mut().serve_http2(connection);
+        self.handed_over.notify_one();
+    }
+
+    /// Asks the client of a stream to open no more streams on its connection.
+    pub fn ask_to_leave(&self, stream: Http2Stream) {
+        let connections = &mut self.engine.borrow_mut().streams.outlets.connections;
+        if connections.is_serving(stream) {
+            connections.ask_to_leave(stream.connection);
+        }
+        self.handed_over.notify_one();
+    }
+
+    /// Answers a request of an HTTP/2 connection whole, with a header block.
+    pub fn answer(&self, stream: Http2Stream, answer: WholeAnswer) {
+        let engine = &mut *self.engine.borrow_mut();
+        let now = engine.streams.clock.now();
+        engine.streams.outlets.connections.answer(stream, &answer.head, answer.body, now);
+        self.handed_over.notify_one();
     }
 
     /// Does one slice of work at once, for a task of this thread that has published and would rather not wait for the loop.
     pub fn work_now(&self) {
         // Another borrow can only be of a caller further up, which goes on with this work itself.
         let Ok(mut engine) = self.engine.try_borrow_mut() else { return };
-        if engine.turn() {
+        if engine.turn() || engine.streams.outlets.connections.has_asked() {
             self.handed_over.notify_one();
         }
     }
@@ -143,6 +180,14 @@ impl Shard {
         let is_full = matches!(reason, Closing::Overloaded | Closing::TooManyStreams);
         let retry_ms = if is_full { settings.retry_when_full() } else { settings.retry_jittered() };
         (closing_frame(settings.control_events.then_some(reason), retry_ms, settings.bare_blocks), retry_ms)
+    }
+
+    /// Lets the requests of HTTP/2 connections be decided, while nothing is borrowed.
+    fn ask(&self) {
+        let asked = self.engine.borrow_mut().streams.outlets.connections.take_asked();
+        for (requests, request) in asked {
+            requests.decide(request);
+        }
     }
 
     async fn run(self, mut poll: AsyncFd<Poll>, mut commands: mpsc::Receiver<ShardCommand>) -> io::Result<()> {
@@ -167,6 +212,7 @@ impl Shard {
             }
             look_at_sockets(&mut poll, &mut events, &mut self.engine.borrow_mut())?;
             work_left = self.engine.borrow_mut().turn();
+            self.ask();
             // Always: wake-ups that come fast enough would find each wait above ready at once, and the thread's other
             // tasks (accepts, requests) and its timers would never get their turn.
             tokio::task::yield_now().await;
@@ -218,6 +264,7 @@ mod tests {
             retry_ms: 1000,
             slow_policies: SlowPolicies::new([SlowPolicy::Disconnect]),
             control_events,
+            http2: crate::harness::HTTP2,
             bare_blocks: BareBlocks::Closed,
         };
         let frame = settings.last_words(reason)?;

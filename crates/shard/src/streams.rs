@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use tracing::debug;
 use crate::admission::Admission;
 use crate::channels::{LocalChannel, LocalChannels};
 use crate::command::ConnectionId;
+use crate::connections::{Connections, News, reason_of};
 use crate::outgoing::Flush;
 use crate::shard::ShardSettings;
 use crate::side_table::SideTable;
@@ -33,26 +35,29 @@ mod sealer;
 mod sealers;
 mod stream;
 pub(crate) mod subscribe;
+pub(crate) mod tabs;
 
-pub(crate) use self::carrier::Carrier;
 #[cfg(test)]
 pub(crate) use self::carrier::narrow;
+pub(crate) use self::carrier::{Carrier, Input};
 use self::forwarded::Forwarded;
 use self::newcomers::Newcomers;
 use self::rights::Rights;
 pub use self::rights::{Revoked, RightHolder, StreamRight};
 pub use self::sealer::{KeptInput, KeptTls, Sealer};
 pub(crate) use self::sealers::Sealers;
-pub(crate) use self::stream::{Key, Resuming, Stream, StreamState};
-use self::stream::{RareState, Subscription, Subscriptions, Waiting};
+#[cfg(test)]
+pub(crate) use self::stream::idle_stream_bytes;
+pub(crate) use self::stream::{Key, Outlets, Resuming, Stream, StreamState};
+use self::stream::{RareState, Subscription, Subscriptions, Waiting, Way};
 #[cfg(test)]
 pub(crate) use self::stream::{keep_rest, within_limit};
-pub use self::subscribe::{Shed, Subscribe};
+pub use self::subscribe::{Shed, Subscribe, SubscribeOn, WholeAnswer};
 
-/// All streams with what seals some of them: the ways to all sockets.
+/// All streams, and everything that their bytes go through.
 pub(crate) struct Wires<'a> {
     pub(crate) streams: &'a mut Slab<Stream>,
-    pub(crate) sealers: &'a mut Sealers,
+    pub(crate) outlets: &'a mut Outlets,
 }
 
 /// All streams of one shard.
@@ -64,7 +69,9 @@ pub(crate) struct Streams {
     rights: Rights,
     /// The addresses among whose sockets streams are counted: 8 bytes per slot, and none for those that are not.
     addresses: SideTable<Maker>,
-    sealers: Sealers,
+    pub(crate) outlets: Outlets,
+    /// The meaning of one connection's input; reused.
+    news: Vec<News>,
     hub: Arc<Hub>,
     shard: u16,
     registry: Registry,
@@ -92,7 +99,12 @@ impl Streams {
             forwarded: Forwarded::new(),
             rights: Rights::new(),
             addresses: SideTable::new(),
-            sealers: Sealers::new(),
+            outlets: Outlets {
+                sealers: Sealers::new(),
+                connections: Connections::new(settings.http2.bounds, Arc::clone(&counters)),
+                taken: Vec::new(),
+            },
+            news: Vec::new(),
             hub,
             shard,
             registry,
@@ -149,7 +161,7 @@ impl Streams {
 
     /// A channel and all streams: what a pass needs.
     pub(crate) fn with_channel(&mut self, slot: u32) -> (&mut LocalChannel, Wires<'_>) {
-        (self.channels.get_mut(slot), Wires { streams: &mut self.slab, sealers: &mut self.sealers })
+        (self.channels.get_mut(slot), Wires { streams: &mut self.slab, outlets: &mut self.outlets })
     }
 
     /// Whether a slot still holds the stream of that generation.
@@ -163,7 +175,8 @@ impl Streams {
         self.forwarded.shrink(self.slab.slots());
         self.rights.shrink(self.slab.slots());
         self.addresses.shrink(self.slab.slots());
-        self.sealers.shrink(self.slab.slots());
+        self.outlets.sealers.shrink(self.slab.slots());
+        self.outlets.connections.shrink(self.slab.slots());
     }
 
     // Being served.
@@ -212,15 +225,23 @@ impl Streams {
 
     /// Writes what must go out first. False if the stream is done for now: blocked, closed, or ending.
     pub(crate) fn flush(&mut self, key: Key) -> bool {
-        let Stream { carrier, rare, written, .. } = &mut self.slab[key];
+        let now = self.clock.now();
+        let Stream { way, rare, written, .. } = &mut self.slab[key];
         let Some(rare) = rare else { return true };
         if !rare.outgoing.is_empty() {
-            self.counters.write_calls.add(1);
-            match rare.outgoing.flush(|pieces| carrier.put(pieces)) {
-                Ok(Flush::Done) => *written = self.clock.now(),
+            let outlets = &mut self.outlets;
+            let flushed = match way {
+                Way::Socket { carrier, .. } => {
+                    self.counters.write_calls.add(1);
+                    rare.outgoing.flush(|pieces| carrier.put(pieces))
+                }
+                Way::Tab { connection } => rare.outgoing.flush(|pieces| outlets.put_tab(*connection, key, pieces, now)),
+            };
+            match flushed {
+                Ok(Flush::Done) => *written = now,
                 Ok(Flush::Blocked(progress)) => {
                     if progress {
-                        *written = self.clock.now();
+                        *written = now;
                     }
                     self.block(key);
                     return false;
@@ -242,8 +263,9 @@ impl Streams {
     pub(crate) fn write(&mut self, key: Key, entries: &[Delivery]) {
         let stream = &self.slab[key];
         let entries = stream.within_limit(entries);
-        self.counters.write_calls.add(1);
-        let (put, rest) = stream.put(key, entries, &mut self.sealers);
+        // A connection counts its writes itself.
+        self.counters.write_calls.add(u64::from(stream.connection().is_none()));
+        let (put, rest) = stream.put(key, entries, &mut self.outlets, self.clock.now());
         match put {
             Ok(taken) => self.settle(key, entries, taken, rest),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.block(key),
@@ -287,7 +309,7 @@ impl Streams {
         let now = self.clock.now();
         let stream = &mut self.slab[key];
         let pieces = [io::IoSlice::new(piece)];
-        let (put, rest) = stream.put_pieces(key, &pieces, &mut self.sealers);
+        let (put, rest) = stream.put_pieces(key, &pieces, &mut self.outlets, now);
         match put {
             Ok(taken) => {
                 stream.written = now;
@@ -345,14 +367,16 @@ impl Streams {
         let waiting = rare.waiting.take().map(|waiting| *waiting);
         self.counters.shed.add(u64::from(waiting.is_some()));
         if let Some(Waiting { shed: Some(shed), .. }) = waiting {
-            self.push(key, shed(reason));
+            let WholeAnswer { head, body } = shed(reason);
+            self.push_head(key, head);
+            self.push(key, body);
         } else {
-            self.push(key, waiting.map_or_else(Bytes::new, |waiting| waiting.head));
+            self.push_head(key, waiting.map_or_else(Bytes::new, |waiting| waiting.head));
             self.push(key, self.settings.last_words(reason).map_or_else(Bytes::new, |frame| frame.share(framing)));
             self.push(key, Bytes::from_static(fantail_wire::end_of_body(framing)));
         }
         if self.slab[key].is_sealed {
-            let close_notify = self.sealers.of(key).seal_close_notify();
+            let close_notify = self.outlets.sealers.of(key).seal_close_notify();
             self.slab[key].rare().outgoing.push(close_notify);
         }
         if state != StreamState::Blocked {
@@ -363,11 +387,20 @@ impl Streams {
     /// Ends a sealed stream whose key has served for as many records as it may. True if it has.
     pub(crate) fn end_if_worn_out(&mut self, key: Key) -> bool {
         let stream = &self.slab[key];
-        let ends = stream.is_sealed && stream.ending().is_none() && self.sealers.of(key).is_worn_out();
+        let ends = stream.is_sealed && stream.ending().is_none() && self.outlets.sealers.of(key).is_worn_out();
         if ends {
             self.end(key, CloseReason::Lifetime);
         }
         ends
+    }
+
+    /// The head of the answer, which goes out before anything else. That of a tab is a frame of its connection.
+    fn push_head(&mut self, key: Key, head: Bytes) {
+        match self.slab[key].connection() {
+            Some(connection) if !head.is_empty() => self.outlets.connections.send_head(connection, key, &head),
+            Some(_) => {}
+            None => self.push(key, head),
+        }
     }
 
     /// Something that goes out behind all that was pushed before. It is sealed here, once and in this order.
@@ -376,7 +409,7 @@ impl Streams {
             return;
         }
         let stream = &mut self.slab[key];
-        let piece = if stream.is_sealed { self.sealers.of(key).seal(&piece) } else { piece };
+        let piece = if stream.is_sealed { self.outlets.sealers.of(key).seal(&piece) } else { piece };
         stream.rare().outgoing.push(piece);
     }
 
@@ -385,17 +418,24 @@ impl Streams {
     fn finish_ending(&mut self, key: Key) {
         let stream = &mut self.slab[key];
         let reason = stream.ending();
+        let carrier = match &stream.way {
+            Way::Socket { carrier, .. } => carrier,
+            Way::Tab { connection } => {
+                self.outlets.connections.end_tab(*connection, key);
+                return self.close_at_its_end(key);
+            }
+        };
         if reason == Some(CloseReason::ClientClosed) {
             return self.close_at_its_end(key);
         }
-        if matches!(self.sealers.get(key), Some(Sealer::Kernel)) {
-            match stream.carrier.close_tls() {
+        if matches!(self.outlets.sealers.get(key), Some(Sealer::Kernel)) {
+            match carrier.close_tls() {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return self.block(key),
                 // It goes without: the end of the body says that nothing is missing.
-                _ => self.sealers.set(key, None),
+                _ => self.outlets.sealers.set(key, None),
             }
         }
-        if stream.carrier.finish().is_err() {
+        if carrier.finish().is_err() {
             return self.close_at_its_end(key);
         }
         stream.state = StreamState::Ending;
@@ -409,17 +449,14 @@ impl Streams {
 
     /// The socket failed. Clients that go away do this; it is no error of ours.
     pub(crate) fn fail(&mut self, key: Key, error: &io::Error) {
-        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut};
-        let reason = match error.kind() {
-            ConnectionReset | BrokenPipe | ConnectionAborted | TimedOut => CloseReason::ClientReset,
-            _ => CloseReason::WriteFailed,
-        };
-        self.close(key, self.slab[key].ending().unwrap_or(reason));
+        self.close(key, self.slab[key].ending().unwrap_or(reason_of(error)));
     }
 
-    /// Closes with a reset, which frees what the kernel still holds for the client at once.
+    /// Closes with a reset, which frees what the kernel still holds for the client at once. Of a tab the stream alone is reset.
     pub(crate) fn reset(&mut self, key: Key, reason: CloseReason) {
-        self.slab[key].carrier.reset_on_close();
+        if let Way::Socket { carrier, .. } = &self.slab[key].way {
+            carrier.reset_on_close();
+        }
         self.close(key, reason);
     }
 
@@ -428,12 +465,17 @@ impl Streams {
         self.log_end(key, reason);
         self.unsubscribe(key);
         if self.slab[key].is_sealed {
-            self.sealers.set(key, None);
+            self.outlets.sealers.set(key, None);
         }
-        drop(self.slab.remove(key));
-        // Before another may take the place: what is counted as open is never more than there may be.
-        self.counters.connections_open.sub(1);
-        self.admission.release();
+        match self.slab.remove(key).way {
+            Way::Tab { connection } => self.outlets.connections.forget_tab(connection, key, self.clock.now()),
+            Way::Socket { carrier, .. } => {
+                drop(carrier);
+                // Before another may take the place: what is counted as open is never more than there may be.
+                self.counters.connections_open.sub(1);
+                self.admission.release();
+            }
+        }
         if let Some(right) = self.rights.get(key) {
             self.admission.counts().release_holder(right.holder);
         }
@@ -452,13 +494,21 @@ impl Streams {
         let stream = &self.slab[key];
         debug!(
             connection = %self.connection_id(key),
-            peer = stream.carrier.peer().map(display),
+            peer = self.peer(key).map(display),
             client = self.forwarded.get(key).map(display),
             reason = reason.as_str(),
             age_seconds = self.clock.second().since(stream.opened).as_secs(),
             unsent_bytes = stream.unsent_bytes(),
             "a stream ended"
         );
+    }
+
+    /// The other end, as the socket sees it.
+    pub(crate) fn peer(&self, key: Key) -> Option<SocketAddr> {
+        match &self.slab[key].way {
+            Way::Socket { carrier, .. } => carrier.peer(),
+            Way::Tab { connection } => self.outlets.connections.peer(*connection),
+        }
     }
 
     fn unsubscribe(&mut self, key: Key) {

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use fantail_telemetry::CloseReason;
 use fantail_wire::{Framing, keepalive};
 
+use crate::connections::ConnectionKey;
 use crate::shard::ShardSettings;
 use crate::slice::Slice;
-use crate::streams::{Key, StreamState, Streams, rights};
+use crate::streams::{Key, StreamState, Streams, rights, tabs};
 use crate::tick::Tick;
 
 /// How long a stream that was ended waits for the client to close its side.
@@ -38,6 +39,9 @@ pub(crate) struct Sweep {
     last: Option<Tick>,
     /// Slots that are due to be looked at now.
     owed: usize,
+    /// The same for HTTP/2 connections.
+    next_connection: ConnectionKey,
+    owed_connections: usize,
     /// Sums of this sweep, reported at its end.
     behind: u64,
     unsent_bytes: u64,
@@ -49,13 +53,26 @@ impl Sweep {
         let deadline = settings.progress_deadline.min(settings.follow_deadline) / SWEEPS_PER_DEADLINE;
         let period = keepalive.min(deadline).clamp(TICK_MIN, SWEEP_MAX);
         let tick = (period / TICKS_PER_SWEEP).max(TICK_MIN);
-        Self { period, tick, next: 0, last: None, owed: 0, behind: 0, unsent_bytes: 0 }
+        Self {
+            period,
+            tick,
+            next: 0,
+            last: None,
+            owed: 0,
+            next_connection: 0,
+            owed_connections: 0,
+            behind: 0,
+            unsent_bytes: 0,
+        }
     }
 
-    /// Slots to look at now, out of `slots`, for the time since the last tick.
-    fn portion(&mut self, now: Tick, slots: usize) -> usize {
-        let elapsed = self.last.map_or(self.tick, |last| now.since(last)).min(self.period);
-        self.last = Some(now);
+    /// The time since the last tick.
+    fn elapsed(&mut self, now: Tick) -> Duration {
+        self.last.replace(now).map_or(self.tick, |last| now.since(last)).min(self.period)
+    }
+
+    /// Slots to look at now, out of `slots`, for that time.
+    fn portion(&self, elapsed: Duration, slots: usize) -> usize {
         (slots as u128 * elapsed.as_micros()).div_ceil(self.period.as_micros()) as usize
     }
 }
@@ -64,13 +81,15 @@ impl Sweep {
     /// More of the sweep is due.
     pub(crate) fn tick(&mut self, streams: &mut Streams) {
         streams.clock.begin_tick();
-        let slots = streams.slots();
+        let elapsed = self.elapsed(streams.clock.now());
+        let (slots, connections) = (streams.slots(), streams.outlets.connections.slots());
         // Never more than a whole sweep: a shard that was held up does not look twice.
-        self.owed = (self.owed + self.portion(streams.clock.now(), slots)).min(slots);
+        self.owed = (self.owed + self.portion(elapsed, slots)).min(slots);
+        self.owed_connections = (self.owed_connections + self.portion(elapsed, connections)).min(connections);
     }
 
     pub(crate) fn has_work(&self) -> bool {
-        self.owed > 0
+        self.owed + self.owed_connections > 0
     }
 
     /// Goes on with what is due until the slice is over.
@@ -84,6 +103,12 @@ impl Sweep {
             }
             self.next += 1;
             self.look_after(streams, key);
+        }
+        while self.owed_connections > 0 && !slice.is_over() {
+            self.owed_connections -= 1;
+            let key = self.next_connection;
+            self.next_connection = if key as usize + 1 < streams.outlets.connections.slots() { key + 1 } else { 0 };
+            tabs::look_after(streams, key, self.period);
         }
     }
 

@@ -18,6 +18,10 @@ use zeroize::Zeroize;
 pub(crate) mod kernel;
 #[cfg(test)]
 pub(crate) mod opener;
+mod unsealer;
+
+pub use self::unsealer::TlsUnsealer;
+pub(crate) use self::unsealer::{Record, Unsealed};
 
 /// The most text of one record (RFC 8446, 5.1).
 const TEXT_BYTES_MAX: usize = 1 << 14;
@@ -58,7 +62,11 @@ pub enum TlsCipher {
 }
 
 /// The state that seals the records of one connection.
-pub struct TlsSealer {
+#[derive(Debug)]
+pub struct TlsSealer(TrafficKey);
+
+/// One half of a connection: what its records are sealed with, and how many there were.
+struct TrafficKey {
     key: [u8; 32],
     iv: [u8; 12],
     version: TlsVersion,
@@ -76,16 +84,16 @@ pub(crate) struct SealedPut {
 }
 
 /// Keys are shown nowhere.
-impl fmt::Debug for TlsSealer {
+impl fmt::Debug for TrafficKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsSealer")
+        f.debug_struct("TrafficKey")
             .field("version", &self.version)
             .field("cipher", &self.cipher)
             .finish_non_exhaustive()
     }
 }
 
-impl Drop for TlsSealer {
+impl Drop for TrafficKey {
     fn drop(&mut self) {
         self.key.zeroize();
         self.iv.zeroize();
@@ -102,9 +110,9 @@ impl TlsCipher {
     }
 }
 
-impl TlsSealer {
-    /// Goes on with a connection whose next record has the number `sequence`. `None` if the key's length is not the cipher's.
-    pub fn new(version: TlsVersion, cipher: TlsCipher, key: &[u8], iv: [u8; 12], sequence: u64) -> Option<Self> {
+impl TrafficKey {
+    /// None if the key's length is not the cipher's.
+    fn new(version: TlsVersion, cipher: TlsCipher, key: &[u8], iv: [u8; 12], sequence: u64) -> Option<Self> {
         if key.len() != cipher.algorithm().key_len() {
             return None;
         }
@@ -113,22 +121,54 @@ impl TlsSealer {
         Some(Self { key: padded, iv, version, cipher, sequence })
     }
 
+    fn key(&self) -> LessSafeKey {
+        let algorithm = self.cipher.algorithm();
+        let key = UnboundKey::new(algorithm, &self.key[..algorithm.key_len()]);
+        LessSafeKey::new(key.expect("its length was checked"))
+    }
+
+    /// The iv and the number of the record, combined by exclusive or (RFC 8446, 5.3).
+    fn nonce(&self) -> Nonce {
+        let mut nonce = self.iv;
+        for (byte, number) in nonce[4..].iter_mut().zip(self.sequence.to_be_bytes()) {
+            *byte ^= number;
+        }
+        Nonce::assume_unique_for_key(nonce)
+    }
+
+    /// The nonce of a record that brings the end of its own. In AES-GCM of TLS 1.2 its sender chooses that (RFC 5288, 3).
+    fn nonce_with(&self, explicit: &[u8]) -> Nonce {
+        if explicit.is_empty() {
+            return self.nonce();
+        }
+        let mut nonce = self.iv;
+        nonce[12 - explicit.len()..].copy_from_slice(explicit);
+        Nonce::assume_unique_for_key(nonce)
+    }
+}
+
+impl TlsSealer {
+    /// Goes on with a connection whose next record has the number `sequence`. `None` if the key's length is not the cipher's.
+    pub fn new(version: TlsVersion, cipher: TlsCipher, key: &[u8], iv: [u8; 12], sequence: u64) -> Option<Self> {
+        TrafficKey::new(version, cipher, key, iv, sequence).map(Self)
+    }
+
     /// Whether the key has sealed as many records as it may.
     pub(crate) fn is_worn_out(&self) -> bool {
-        self.sequence >= RECORDS_MAX
+        self.0.sequence >= RECORDS_MAX
     }
 
     /// The text as records.
     pub(crate) fn seal(&mut self, text: &[u8]) -> Bytes {
         let mut records = Vec::with_capacity(text.len() + 64);
-        self.seal_into(&self.key(), APPLICATION_DATA, text, &mut records);
+        self.seal_into(&self.0.key(), APPLICATION_DATA, text, &mut records);
         records.into()
     }
 
     /// The record that ends the connection.
     pub(crate) fn seal_close_notify(&mut self) -> Bytes {
         let mut records = Vec::new();
-        self.seal_into(&self.key(), ALERT, &CLOSE_NOTIFY, &mut records);
+        self.seal_into(&self.0.key(), ALERT, &CLOSE_NOTIFY, &mut records);
         records.into()
     }
 
@@ -141,46 +181,40 @@ impl TlsSealer {
         send: impl FnOnce(&[u8]) -> io::Result<usize>,
     ) -> io::Result<SealedPut> {
         scratch.clear();
-        let key = self.key();
-        let first = self.sequence;
+        let key = self.0.key();
+        let first = self.0.sequence;
         // Where each piece ends: in the text, in the records, and the number of the record behind it.
         let mut ends = smallvec::SmallVec::<[(usize, usize, u64); 8]>::new();
         let mut text = 0;
         for piece in pieces {
             self.seal_into(&key, APPLICATION_DATA, piece, scratch);
             text += piece.len();
-            ends.push((text, scratch.len(), self.sequence));
+            ends.push((text, scratch.len(), self.0.sequence));
         }
         let sent = match send(scratch) {
             Ok(sent) => sent,
             Err(error) => {
                 // Not a byte has left.
-                self.sequence = first;
+                self.0.sequence = first;
                 return Err(error);
             }
         };
         let begun = ends.iter().find(|(_, end, _)| sent <= *end);
         let Some(&(taken, end, next)) = begun.filter(|_| sent > 0) else {
-            self.sequence = first;
+            self.0.sequence = first;
             return Ok(SealedPut { taken: 0, rest: Bytes::new() });
         };
-        self.sequence = next;
+        self.0.sequence = next;
         Ok(SealedPut { taken, rest: Bytes::copy_from_slice(&scratch[sent..end]) })
-    }
-
-    fn key(&self) -> LessSafeKey {
-        let algorithm = self.cipher.algorithm();
-        let key = UnboundKey::new(algorithm, &self.key[..algorithm.key_len()]);
-        LessSafeKey::new(key.expect("its length was checked"))
     }
 
     fn seal_into(&mut self, key: &LessSafeKey, content: u8, text: &[u8], records: &mut Vec<u8>) {
         for text in text.chunks(TEXT_BYTES_MAX) {
-            match self.version {
+            match self.0.version {
                 TlsVersion::V1_3 => self.seal_1_3(key, content, text, records),
                 TlsVersion::V1_2 => self.seal_1_2(key, content, text, records),
             }
-            self.sequence += 1;
+            self.0.sequence += 1;
         }
     }
 
@@ -192,32 +226,23 @@ impl TlsSealer {
         let start = records.len();
         records.extend_from_slice(text);
         records.push(content);
-        let tag = key.seal_in_place_separate_tag(self.nonce(), Aad::from(header), &mut records[start..]);
+        let tag = key.seal_in_place_separate_tag(self.0.nonce(), Aad::from(header), &mut records[start..]);
         records.extend_from_slice(tag.expect("a record is short").as_ref());
     }
 
     fn seal_1_2(&self, key: &LessSafeKey, content: u8, text: &[u8], records: &mut Vec<u8>) {
-        let nonce = self.nonce();
-        let explicit = if self.cipher == TlsCipher::ChaCha20Poly1305 { 0 } else { EXPLICIT_NONCE_BYTES };
+        let nonce = self.0.nonce();
+        let explicit = if self.0.cipher == TlsCipher::ChaCha20Poly1305 { 0 } else { EXPLICIT_NONCE_BYTES };
         records.extend_from_slice(&header(content, explicit + text.len() + TAG_BYTES));
         records.extend_from_slice(&nonce.as_ref()[12 - explicit..]);
         let start = records.len();
         records.extend_from_slice(text);
         let [high, low] = length_bytes(text.len());
         let mut bound = [0; 13];
-        bound[..8].copy_from_slice(&self.sequence.to_be_bytes());
+        bound[..8].copy_from_slice(&self.0.sequence.to_be_bytes());
         bound[8..].copy_from_slice(&[content, VERSION[0], VERSION[1], high, low]);
         let tag = key.seal_in_place_separate_tag(nonce, Aad::from(bound), &mut records[start..]);
         records.extend_from_slice(tag.expect("a record is short").as_ref());
-    }
-
-    /// The iv and the number of the record, combined by exclusive or (RFC 8446, 5.3).
-    fn nonce(&self) -> Nonce {
-        let mut nonce = self.iv;
-        for (byte, number) in nonce[4..].iter_mut().zip(self.sequence.to_be_bytes()) {
-            *byte ^= number;
-        }
-        Nonce::assume_unique_for_key(nonce)
     }
 }
 

@@ -28,5 +28,7 @@ pub use label::Label;
 pub use metrics::Metrics;
 pub use reference::reference_markdown;
 pub use sampled::{Admitted, Sampled};
-pub use shard_counters::{Bound, CloseReason, HandshakeFailure, ShardCounters, ShardFields, StatusClass, TurnedAway};
+pub use shard_counters::{
+    Bound, CloseReason, HandshakeFailure, Http2Fault, ShardCounters, ShardFields, StatusClass, TurnedAway,
+};
 pub use text_format::TextFormat;

@@ -9,7 +9,7 @@ use crate::counter::Counter;
 use crate::hub_counters::{EvictReason, HubFields, RejectReason};
 use crate::label::Label;
 use crate::process::ProcessFigures;
-use crate::shard_counters::{Bound, CloseReason, HandshakeFailure, ShardFields, StatusClass, TurnedAway};
+use crate::shard_counters::{Bound, CloseReason, HandshakeFailure, Http2Fault, ShardFields, StatusClass, TurnedAway};
 
 /// One metric.
 pub(crate) struct MetricRow {
@@ -54,6 +54,7 @@ pub(crate) struct Words {
 
 const BOUNDS: Words = words::<Bound>("bound");
 const REASONS: Words = words::<CloseReason>("reason");
+const HTTP2_FAULTS: Words = words::<Http2Fault>("fault");
 const EVICT_REASONS: Words = words::<EvictReason>("reason");
 const HANDSHAKE_FAILURES: Words = words::<HandshakeFailure>("reason");
 const POLICIES: Words = words::<SlowPolicy>("policy");
@@ -85,7 +86,7 @@ impl MetricRow {
 }
 
 /// Every metric but the build information, which is text and has no number.
-pub(crate) static ROWS: [MetricRow; 60] = [
+pub(crate) static ROWS: [MetricRow; 62] = [
     counter(
         "fantail_connections_accepted",
         Reading::Shards(|shard| shard.connections_accepted.get()),
@@ -105,6 +106,16 @@ pub(crate) static ROWS: [MetricRow; 60] = [
         "fantail_tls_certificate_expiry_timestamp_seconds",
         Reading::Hub(|hub| hub.tls_certificate_expiry.get()),
         "When the first of the TLS certificates expires, in seconds since 1970; 0 without one",
+    ),
+    gauge(
+        "fantail_http2_connections",
+        Reading::Shards(|shard| shard.http2_connections.get()),
+        "Connections open on the public listener that speak HTTP/2; each may have many streams",
+    ),
+    counter(
+        "fantail_http2_faults",
+        Reading::ShardsBy(HTTP2_FAULTS, |shard| shard.http2_faults.counters()),
+        "HTTP/2 connections that ended since their client broke the rules, by the fault",
     ),
     gauge(
         "fantail_connections_turning_away",
@@ -352,7 +363,7 @@ mod tests {
         for MetricRow { name, help, .. } in &ROWS {
             assert!(names.insert(name), "{name} is declared twice");
             assert!(name.starts_with("fantail_") || name.starts_with("process_"), "{name}");
-            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{name}");
             assert!(!name.ends_with("_total"), "{name}: the exposition adds this");
             assert!(!help.ends_with('.'), "{name}: the exposition adds the period");
         }

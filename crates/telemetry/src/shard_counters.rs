@@ -48,6 +48,26 @@ label! {
         Memory = "memory",
         /// The client sent something into an encrypted stream, such as a new key.
         TlsInput = "tls_input",
+        /// Its client broke the rules of HTTP/2.
+        ProtocolFault = "protocol_fault",
+    }
+}
+
+label! {
+    /// The fault of a client that ended its HTTP/2 connection.
+    pub enum Http2Fault {
+        /// A frame that may not come there, or bytes that are none.
+        Protocol = "protocol",
+        /// More text than a window lets, or a window that is too large.
+        FlowControl = "flow_control",
+        /// A frame for a stream that is closed.
+        StreamClosed = "stream_closed",
+        /// A frame of a length that it cannot have.
+        FrameSize = "frame_size",
+        /// A header block that cannot be read.
+        Compression = "compression",
+        /// Too much of something that is allowed, or something that was begun and not ended.
+        Flood = "flood",
     }
 }
 
@@ -137,6 +157,10 @@ pub struct ShardFields {
     pub connections_accepted: Counter,
     /// Connections open now, streams included.
     pub connections_open: Gauge,
+    /// Connections open now that speak HTTP/2.
+    pub http2_connections: Gauge,
+    /// HTTP/2 connections that ended by a fault of their client.
+    pub http2_faults: ByLabel<Http2Fault, { Http2Fault::COUNT }>,
     /// Connections in the reserve, for which there was no room.
     pub connections_turning_away: Gauge,
     /// Connections that were in the reserve and became no stream.

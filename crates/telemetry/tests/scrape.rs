@@ -40,7 +40,7 @@ fn the_names_of_all_metrics() {
         fantail_feed_connect_failures_total fantail_feed_probes_lost_total fantail_feed_recalls_total \
         fantail_feed_reconnects_total fantail_feed_repaired_events_total fantail_feed_repairs_total \
         fantail_feed_state fantail_followed_channels fantail_follows_refused_total fantail_gaps_sent_total \
-        fantail_ids_unknown_total fantail_internal_requests_total fantail_internal_tls_handshakes_failed_total fantail_keepalives_total fantail_log_bytes fantail_log_entries \
+        fantail_http2_connections fantail_http2_faults_total fantail_ids_unknown_total fantail_internal_requests_total fantail_internal_tls_handshakes_failed_total fantail_keepalives_total fantail_log_bytes fantail_log_entries \
         fantail_outages_total fantail_overruns_total fantail_passes_total fantail_memory_level fantail_memory_max_bytes fantail_proxy_headers_missing_total fantail_publishes_refused_total fantail_recalled_total fantail_refused_total \
         fantail_requests_total \
         fantail_shard_streams_open fantail_shed_total fantail_slices_total fantail_streams_behind \
@@ -237,7 +237,7 @@ fn parse_classic(page: &str) -> BTreeMap<&str, f64> {
 }
 
 fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 /// The two forms differ in how they describe, and in nothing that they say.

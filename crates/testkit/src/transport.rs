@@ -72,6 +72,14 @@ impl TlsTrust {
         Ok(Self { config: Arc::new(config.map_err(unusable)?) })
     }
 
+    /// The same, and asks for HTTP/2 alone.
+    #[must_use]
+    pub fn speaking_http2(&self) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Self { config: Arc::new(config) }
+    }
+
     /// Shakes hands with a server whose certificate is for `localhost`.
     pub async fn handshake<S: Socket>(&self, socket: S) -> Result<TlsStream<S>> {
         self.handshake_with("localhost", socket).await

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use fantail_access::{
     CHANNELS_FIELD, CHANNELS_PER_TEMPLATE_MAX, ChannelRules, ChannelTemplate, EXPIRES_IN_FIELD, Grant, GrantFields,
     InternalRights, KEYS_MAX, KeySet, LISTED_CHANNELS_MAX, SESSION_FIELD, SUBJECT_FIELD, SigningKey, TokenRules,
-    check_token, escape_in_channel,
+    check_token,
 };
-use fantail_wire::ChannelName;
+use fantail_wire::{ChannelName, escape_in_channel};
 use jsonwebtoken::crypto::sign;
 use jsonwebtoken::{Algorithm, EncodingKey};
 

@@ -60,7 +60,7 @@ pub(super) fn read_with(
     if let Ok(config) = &resolved {
         check_broker(config, &mut faults);
         let tokens = InternalAccess::load(&config.internal.internal_tokens).map(drop);
-        let tls = tls::check(&config.tls, &config.internal);
+        let tls = tls::check(&config.tls, &config.http2, &config.internal);
         for error in [check_key_files(&config.access), tokens, tls].into_iter().filter_map(Result::err) {
             faults.push(Location::Settings, format!("{error:#}"));
         }

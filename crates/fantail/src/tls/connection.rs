@@ -4,12 +4,13 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use fantail_config::TlsStreamState;
-use fantail_shard::{KeptInput, KeptTls, Sealer, TlsCipher, TlsSealer, TlsVersion};
-use rustls::{ConnectionTrafficSecrets, ProtocolVersion, ServerConnection};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use fantail_shard::{KeptInput, KeptTls, Sealer, TlsCipher, TlsSealer, TlsUnsealer, TlsVersion};
+use rustls::{ConnectionTrafficSecrets, ExtractedSecrets, ProtocolVersion, ServerConnection};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
+
+use super::record_edges::RecordEdges;
 
 /// The text of one record at most (RFC 8446, 5.1).
 const RECORD_TEXT_BYTES: usize = 1 << 14;
@@ -19,7 +20,7 @@ const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Takes a connection apart: the bare socket, and what seals the rest of our half.
 pub(crate) async fn take_apart(
-    mut stream: TlsStream<TcpStream>,
+    mut stream: TlsStream<RecordEdges>,
     state: TlsStreamState,
 ) -> io::Result<(std::net::TcpStream, Sealer)> {
     // The bytes that rustls still holds, a session ticket for example, are sealed already and go out first.
@@ -27,33 +28,69 @@ pub(crate) async fn take_apart(
     let _ = stream.get_mut().1.writer().write(&[])?;
     timeout(FLUSH_DEADLINE, stream.flush()).await??;
     let (socket, connection) = stream.into_inner();
-    let socket = socket.into_std()?;
+    let socket = socket.into_socket().into_std()?;
     let sealer = match state {
-        TlsStreamState::Dissolved => Sealer::Dissolved(dissolve(connection)?),
+        TlsStreamState::Dissolved => Sealer::Dissolved(dissolve(connection)?.0),
         TlsStreamState::Kept => Sealer::Kept(Box::new(Kept::new(connection))),
-        TlsStreamState::Kernel => Sealer::in_kernel(dissolve(connection)?, &socket),
+        TlsStreamState::Kernel => Sealer::in_kernel(dissolve(connection)?.0, &socket),
     };
     Ok((socket, sealer))
 }
 
-fn dissolve(connection: ServerConnection) -> io::Result<TlsSealer> {
+/// Whether the client has chosen HTTP/2.
+pub(crate) fn speaks_http2(stream: &TlsStream<RecordEdges>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(b"h2")
+}
+
+/// A connection that was taken apart at the end of its handshake.
+pub(crate) struct Halves {
+    pub(crate) socket: std::net::TcpStream,
+    pub(crate) sealer: TlsSealer,
+    pub(crate) unsealer: TlsUnsealer,
+    /// The text of the records that rustls has read behind the handshake.
+    pub(crate) text: Vec<u8>,
+}
+
+/// Takes a connection apart that goes on with both of its keys, between two records of its client.
+pub(crate) async fn take_both_halves(mut stream: TlsStream<RecordEdges>) -> io::Result<Halves> {
+    timeout(FLUSH_DEADLINE, stream.flush()).await??;
+    let mut text = Vec::new();
+    loop {
+        // It ends where there is nothing more to read, which is an error to rustls.
+        let _ = io::copy(&mut stream.get_mut().1.reader(), &mut text);
+        if stream.get_ref().0.are_between_records() {
+            break;
+        }
+        if stream.read_buf(&mut text).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    let (socket, connection) = stream.into_inner();
+    let (sealer, unsealer) = dissolve(connection)?;
+    Ok(Halves { socket: socket.into_socket().into_std()?, sealer, unsealer, text })
+}
+
+fn dissolve(connection: ServerConnection) -> io::Result<(TlsSealer, TlsUnsealer)> {
     let unknown = || io::Error::other("a version or cipher of TLS that streams do not know");
     let version = match connection.protocol_version() {
         Some(ProtocolVersion::TLSv1_3) => TlsVersion::V1_3,
         Some(ProtocolVersion::TLSv1_2) => TlsVersion::V1_2,
         _ => return Err(unknown()),
     };
-    let (sequence, secrets) = connection.dangerous_extract_secrets().map_err(io::Error::other)?.tx;
-    let sealer = |cipher, key: &[u8], iv: &[u8]| TlsSealer::new(version, cipher, key, iv.try_into().ok()?, sequence);
-    let sealer = match &secrets {
-        ConnectionTrafficSecrets::Aes128Gcm { key, iv } => sealer(TlsCipher::Aes128Gcm, key.as_ref(), iv.as_ref()),
-        ConnectionTrafficSecrets::Aes256Gcm { key, iv } => sealer(TlsCipher::Aes256Gcm, key.as_ref(), iv.as_ref()),
-        ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => {
-            sealer(TlsCipher::ChaCha20Poly1305, key.as_ref(), iv.as_ref())
-        }
-        _ => None,
+    let ExtractedSecrets { tx, rx } = connection.dangerous_extract_secrets().map_err(io::Error::other)?;
+    let sealer = parts(&tx.1).and_then(|(cipher, key, iv)| TlsSealer::new(version, cipher, key, iv, tx.0));
+    let unsealer = parts(&rx.1).and_then(|(cipher, key, iv)| TlsUnsealer::new(version, cipher, key, iv, rx.0));
+    sealer.zip(unsealer).ok_or_else(unknown)
+}
+
+fn parts(secrets: &ConnectionTrafficSecrets) -> Option<(TlsCipher, &[u8], [u8; 12])> {
+    let (cipher, key, iv) = match secrets {
+        ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (TlsCipher::Aes128Gcm, key, iv),
+        ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (TlsCipher::Aes256Gcm, key, iv),
+        ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (TlsCipher::ChaCha20Poly1305, key, iv),
+        _ => return None,
     };
-    sealer.ok_or_else(unknown)
+    Some((cipher, key.as_ref(), iv.as_ref().try_into().ok()?))
 }
 
 /// The connection as rustls keeps it. Behind the hand-over it holds at most one record of the client that has not come whole.

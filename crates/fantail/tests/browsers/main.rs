@@ -5,6 +5,7 @@ mod access;
 mod answers;
 mod chromium;
 mod conformance;
+mod http2;
 #[path = "../common/keys.rs"]
 mod keys;
 mod nginx;

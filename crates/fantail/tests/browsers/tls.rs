@@ -19,7 +19,7 @@ source.addEventListener('fantail.close', (event) => got.push(JSON.parse(event.da
 </script>";
 
 /// The page's stream, and its events in order.
-async fn assert_plays(node: &Fantail, page: Page, url: &str) {
+pub(crate) async fn assert_plays(node: &Fantail, page: Page, url: &str) {
     let html = PAGE.replace("URL", url);
     let (report, played) = tokio::join!(page.run(&html, PATIENCE), timeout(PATIENCE, play(node)));
     played.expect("the page's stream was live twice");

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use fantail_testkit::proxy::Cut;
 use fantail_testkit::{
-    Broker, ChannelSet, Defect, End, Error, Fantail, FaultProxy, FaultyServer, PATIENCE, PublisherRules, Random,
-    ReaderHabit, ReaderRules, RedisServer, TlsReaders, Trial, TrialPublisher, TrialReader, Verdict, Way, http,
+    Broker, ChannelSet, Defect, End, Error, Fantail, FaultProxy, FaultyServer, Http2Front, PATIENCE, PublisherRules,
+    Random, ReaderHabit, ReaderRules, RedisServer, TlsReaders, Trial, TrialPublisher, TrialReader, Verdict, Way, http,
 };
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -102,6 +102,11 @@ impl Storm {
     /// Some connections, or all, come over TLS.
     pub(crate) fn over_tls(self, tls: TlsReaders) -> Self {
         Self { tls: Some(tls), ..self }
+    }
+
+    /// Connections of HTTP/1.1 without TLS come through a server that makes them streams of few HTTP/2 connections.
+    pub(crate) fn through_http2(self, front: &Http2Front) -> Self {
+        Self { public: [front.addr()], ..self }
     }
 
     /// Puts a server with a defect in front of the node for HTTP/1.1.

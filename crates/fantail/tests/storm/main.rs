@@ -16,8 +16,8 @@ use std::fs;
 use std::time::Duration;
 
 use fantail_testkit::{
-    Certificates, Defect, Fantail, FaultProxy, FaultyServer, Ledger, PATIENCE, Random, RedisServer, Start, TlsReaders,
-    TlsTrust, Verdict,
+    Certificates, Defect, Fantail, FaultProxy, FaultyServer, Http2Front, Ledger, PATIENCE, Random, RedisServer, Start,
+    TlsReaders, TlsTrust, Verdict,
 };
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -278,6 +278,39 @@ async fn stormy_over_tls(flags: &str, one_in: u64) -> (Fantail, TlsReaders) {
     let (node, address) = tls_node(&certificates, &with_own(flags)).await;
     let trust = TlsTrust::new(&certificates.ca()).unwrap();
     (node, TlsReaders { addresses: vec![address], trust, one_in })
+}
+
+/// Clients of HTTP/1.1 come through a front that makes them tabs of few connections: the node has streams over HTTP/2, over HTTP/1.0, and over TLS
+/// with sockets of their own.
+#[tokio::test]
+async fn with_tabs_of_http_2_among_the_streams_every_loss_is_declared() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    for (over_tls, control) in [true, false].into_iter().zip(CONTROL_THREADS) {
+        let flags = format!("{SHORT_LOGS} --http2 --http2-plain --control-thread {control}");
+        let (node, tls) = stormy_over_tls(&flags, 4).await;
+        let front = if over_tls {
+            Http2Front::start(tls.addresses[0], Some(&tls.trust), 40).await.unwrap()
+        } else {
+            Http2Front::start(node.public(), None, 40).await.unwrap()
+        };
+        let disturbances =
+            Disturbances { clients: 1_200, duration: Duration::from_secs(4), ends: Ends::KicksAndSlow, ..LARGE };
+        let (mut storms, mut declared) = (0, 0);
+        loop {
+            let storm = Storm::new(&disturbances, &node, seed()).over_tls(tls.clone()).through_http2(&front);
+            let verdict = storm.run(&node, None).await;
+            verdict.assert_clean();
+            let after = until(&node, "all streams are gone", |m| m.count("fantail_connections_open") == 0).await;
+            assert_eq!(after.sum("fantail_http2_faults_total"), 0);
+            (storms, declared) = (storms + 1, declared + verdict.declared);
+            let never = ["stalled", "overrun", "kicked"].into_iter().find(|reason| after.closed(reason) == 0);
+            if declared > 100 && never.is_none() {
+                break;
+            }
+            assert!(storms < STORMS_MAX, "{declared} losses, and no stream ended as {never:?}");
+        }
+        assert!(front.shared() > 1_000, "{} streams shared a connection", front.shared());
+    }
 }
 
 /// How often the fault was made, and the verdict of the ledger.

@@ -4,6 +4,7 @@
 //! beside this file.
 #![allow(clippy::unwrap_used)] // a failed unwrap is the failed test
 
+mod http2;
 #[path = "../common/node.rs"]
 mod node;
 mod openssl;

@@ -1,4 +1,4 @@
-// Prints a stream up to its end: reader URL CA-FILE.
+// Prints a stream up to its end: reader URL CA-FILE, over HTTP/2 if a third word says so.
 package main
 
 import (
@@ -18,7 +18,8 @@ func main() {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
 	config := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
+	transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: len(os.Args) > 3}
+	client := &http.Client{Transport: transport}
 	answer, err := client.Get(os.Args[1])
 	if err != nil {
 		log.Fatal(err)

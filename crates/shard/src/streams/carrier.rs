@@ -16,7 +16,7 @@ pub(crate) struct Carrier(TcpStream);
 
 /// The result of reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Input {
+pub(crate) enum Input {
     /// So many bytes.
     Bytes(usize),
     /// Nothing is there now.
@@ -26,12 +26,12 @@ pub(super) enum Input {
 }
 
 impl Carrier {
-    pub(super) fn new(socket: std::net::TcpStream) -> Self {
+    pub(crate) fn new(socket: std::net::TcpStream) -> Self {
         Self(TcpStream::from_std(socket))
     }
 
     /// Lets the poll tell of it, once and for both directions: an edge for each change.
-    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(&mut self.0, token, Interest::READABLE | Interest::WRITABLE)
     }
 
@@ -49,7 +49,7 @@ impl Carrier {
     }
 
     /// Reads what the client sent.
-    pub(super) fn read_input(&self, buffer: &mut [u8]) -> io::Result<Input> {
+    pub(crate) fn read_input(&self, buffer: &mut [u8]) -> io::Result<Input> {
         loop {
             match (&self.0).read(buffer) {
                 Ok(0) => return Ok(Input::End),
@@ -62,17 +62,17 @@ impl Carrier {
     }
 
     /// Tells the client that nothing more comes. The kernel still sends the bytes that it holds.
-    pub(super) fn finish(&self) -> io::Result<()> {
+    pub(crate) fn finish(&self) -> io::Result<()> {
         self.0.shutdown(Shutdown::Write)
     }
 
     /// Tells the client of a socket that the kernel seals that its TLS connection ends.
-    pub(super) fn close_tls(&self) -> io::Result<()> {
+    pub(crate) fn close_tls(&self) -> io::Result<()> {
         send_close_notify(&self.0)
     }
 
     /// Makes the close a reset, which frees at once what the kernel still holds for the client.
-    pub(super) fn reset_on_close(&self) {
+    pub(crate) fn reset_on_close(&self) {
         // If it fails the close is merely slower.
         let _ = socket2::SockRef::from(&self.0).set_linger(Some(Duration::ZERO));
     }
@@ -102,7 +102,7 @@ pub(crate) mod narrow {
         ROOM.set(Some(Box::new(room)));
     }
 
-    pub(super) fn put(mut socket: &TcpStream, pieces: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
+    pub(crate) fn put(mut socket: &TcpStream, pieces: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
         let mut bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter()).copied().collect();
         let room = ROOM.with_borrow_mut(|room| room.as_mut().map(|room| room(bytes.len())))?;
         bytes.truncate(room);

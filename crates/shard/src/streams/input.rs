@@ -4,13 +4,17 @@ use fantail_telemetry::CloseReason;
 use mio::event::Event;
 
 use super::carrier::Input;
-use super::{Key, StreamState, Streams, from_token};
+use super::{Key, StreamState, Streams, Way, from_token, tabs};
+use crate::connections::in_token;
 
 /// Bytes that a client may send behind its request before the stream is reset.
 const INPUT_BYTES_MAX: u32 = 64 * 1024;
 
 /// The poll tells of a socket.
 pub(crate) fn socket_event(streams: &mut Streams, event: &Event) {
+    if let Some((connection, generation)) = in_token(event.token()) {
+        return tabs::connection_event(streams, connection, generation, event);
+    }
     let (key, generation) = from_token(event.token());
     if !streams.is_stream(key, generation) {
         return;
@@ -34,8 +38,8 @@ fn drop_input(streams: &mut Streams, key: Key) -> bool {
     let mut ends = false;
     let mut buffer = [0; 4096];
     loop {
-        let stream = &mut streams.slab[key];
-        match stream.carrier.read_input(&mut buffer) {
+        let Way::Socket { carrier, input_bytes } = &mut streams.slab[key].way else { return true };
+        match carrier.read_input(&mut buffer) {
             Ok(Input::End) => return client_is_done(streams, key),
             Ok(Input::Nothing) => {
                 if ends {
@@ -44,12 +48,12 @@ fn drop_input(streams: &mut Streams, key: Key) -> bool {
                 return true;
             }
             Ok(Input::Bytes(bytes)) => {
-                stream.input_bytes += bytes as u32;
-                if stream.input_bytes > INPUT_BYTES_MAX {
+                *input_bytes += bytes as u32;
+                if *input_bytes > INPUT_BYTES_MAX {
                     streams.reset(key, CloseReason::InputFlood);
                     return false;
                 }
-                if let Some(sealer) = streams.sealers.get(key) {
+                if let Some(sealer) = streams.outlets.sealers.get(key) {
                     ends |= sealer.ends_by_input(&buffer[..bytes]);
                 }
             }

@@ -15,7 +15,7 @@ fn summary(streams: &Streams, key: Key) -> ConnectionSummary {
     let channels: Vec<_> = streams.channels_of(key).collect();
     ConnectionSummary {
         id: streams.connection_id(key),
-        peer: stream.carrier.peer(),
+        peer: streams.peer(key),
         forwarded: streams.forwarded.get(key),
         age: streams.clock.second().since(stream.opened),
         last_id: streams.hub.id_at(stream.cursor, &channels),

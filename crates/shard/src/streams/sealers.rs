@@ -101,6 +101,7 @@ mod tests {
 
     use super::Sealer;
     use crate::harness::Harness;
+    use crate::streams::Way;
     use crate::tls_record::opener::TlsOpener;
     use crate::tls_record::{TlsCipher, TlsVersion};
 
@@ -122,9 +123,10 @@ mod tests {
             };
             let entries = [entry("first"), entry("second")];
             let first = entries[0].frame.bytes(Framing::CloseDelimited).to_vec();
-            let record = streams.sealers.of(key).seal(&first);
+            let record = streams.outlets.sealers.of(key).seal(&first);
             let cut = cut.min(record.len());
-            let sent = streams.slab[key].carrier.put(&[std::io::IoSlice::new(&record[..cut])]);
+            let Way::Socket { carrier, .. } = &streams.slab[key].way else { unreachable!("it has a socket") };
+            let sent = carrier.put(&[std::io::IoSlice::new(&record[..cut])]);
             assert_eq!(sent.expect("there is room"), cut);
             let rest = (cut < record.len()).then(|| Bytes::copy_from_slice(&record[cut..]));
             streams.settle(key, &entries, first.len(), rest);

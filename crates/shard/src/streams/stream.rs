@@ -5,12 +5,13 @@ use std::io::{self, IoSlice};
 use bytes::Bytes;
 use fantail_hub::{Asked, Delivery, Floor, Position, Resume};
 use fantail_telemetry::CloseReason;
-use fantail_wire::Framing;
+use fantail_wire::{Frame, Framing};
 use smallvec::SmallVec;
 
 use super::carrier::Carrier;
 use super::sealers::Sealers;
 use super::subscribe::Shed;
+use crate::connections::{ConnectionKey, Connections};
 use crate::outgoing::{Outgoing, PIECES_PER_WRITE};
 use crate::tick::{Second, Tick};
 
@@ -21,7 +22,7 @@ pub(crate) type Key = u32;
 ///
 /// Its fields are for `streams` alone; a pass and the jobs ask the stream.
 pub(crate) struct Stream {
-    pub(super) carrier: Carrier,
+    pub(super) way: Way,
     pub(super) state: StreamState,
     pub(super) framing: Framing,
     /// Its bytes are sealed on their way to the carrier: `Streams` has what seals them.
@@ -34,10 +35,28 @@ pub(crate) struct Stream {
     pub(super) opened: Second,
     /// Distinguishes this stream from earlier ones in the same slot.
     pub(super) generation: u32,
-    /// Bytes that the client sent behind its request; they are dropped, within a bound.
-    pub(super) input_bytes: u32,
     pub(super) subscriptions: Subscriptions,
     pub(super) rare: Option<Box<RareState>>,
+}
+
+/// A stream's way to its client.
+pub(super) enum Way {
+    /// A socket of its own.
+    Socket {
+        carrier: Carrier,
+        /// Bytes that the client sent behind its request; they are dropped, within a bound.
+        input_bytes: u32,
+    },
+    /// A place in an HTTP/2 connection, which has the socket.
+    Tab { connection: ConnectionKey },
+}
+
+/// Everything that the bytes of streams go through on their way out.
+pub(crate) struct Outlets {
+    pub(crate) sealers: Sealers,
+    pub(crate) connections: Connections,
+    /// The bytes that each tab of one write has taken; reused.
+    pub(crate) taken: Vec<usize>,
 }
 
 /// The state of a stream.
@@ -88,6 +107,8 @@ pub(crate) struct RareState {
 /// The request of a stream, kept until its wait is over.
 pub(crate) struct Waiting {
     pub(crate) head: Bytes,
+    /// An event of the client's own that comes before all others.
+    pub(crate) first_event: Option<Frame>,
     /// The whole answer if it is turned away; without one it gets the head and last words.
     pub(crate) shed: Option<Shed>,
     pub(crate) resume: Resume,
@@ -153,6 +174,25 @@ impl Stream {
         self.written = now;
     }
 
+    /// The HTTP/2 connection that it goes through, if it does.
+    #[inline]
+    pub(crate) fn connection(&self) -> Option<ConnectionKey> {
+        match self.way {
+            Way::Socket { .. } => None,
+            Way::Tab { connection } => Some(connection),
+        }
+    }
+
+    /// Passes leave it alone until it is served or blocked: a pass may meet a tab twice.
+    pub(crate) fn set_aside(&mut self) {
+        self.state = StreamState::Behind;
+    }
+
+    /// Whether this is its only channel.
+    pub(crate) fn follows_only(&self, slot: u32) -> bool {
+        matches!(self.subscriptions, Subscriptions::One(one) if one.slot == slot)
+    }
+
     pub(super) fn rare(&mut self) -> &mut RareState {
         self.rare.get_or_insert_default()
     }
@@ -180,11 +220,12 @@ impl Stream {
         &self,
         key: Key,
         entries: &[Delivery],
-        sealers: &mut Sealers,
+        outlets: &mut Outlets,
+        now: Tick,
     ) -> (io::Result<usize>, Option<Bytes>) {
         let pieces: SmallVec<[IoSlice<'_>; PIECES_PER_WRITE]> =
             entries.iter().map(|entry| IoSlice::new(entry.frame.bytes(self.framing))).collect();
-        self.put_pieces(key, &pieces, sealers)
+        self.put_pieces(key, &pieces, outlets, now)
     }
 
     /// The same for pieces that are in no log.
@@ -193,9 +234,14 @@ impl Stream {
         &self,
         key: Key,
         pieces: &[IoSlice<'_>],
-        sealers: &mut Sealers,
+        outlets: &mut Outlets,
+        now: Tick,
     ) -> (io::Result<usize>, Option<Bytes>) {
-        if self.is_sealed { sealers.put(key, &self.carrier, pieces) } else { (self.carrier.put(pieces), None) }
+        match &self.way {
+            Way::Socket { carrier, .. } if self.is_sealed => outlets.sealers.put(key, carrier, pieces),
+            Way::Socket { carrier, .. } => (carrier.put(pieces), None),
+            Way::Tab { connection } => (outlets.put_tab(*connection, key, pieces, now), None),
+        }
     }
 
     pub(super) fn bytes_of(&self, entries: &[Delivery]) -> usize {
@@ -222,6 +268,20 @@ impl Stream {
         keep: impl FnMut(Bytes),
     ) -> &'a [Delivery] {
         keep_rest(&mut self.cursor, self.framing, entries, taken, keep)
+    }
+}
+
+impl Outlets {
+    /// A tab takes as much as its windows and its connection let it, and is full otherwise. A connection that has failed is full.
+    pub(super) fn put_tab(
+        &mut self,
+        connection: ConnectionKey,
+        tab: Key,
+        pieces: &[IoSlice<'_>],
+        now: Tick,
+    ) -> io::Result<usize> {
+        self.connections.put(connection, &[tab], pieces, &mut self.taken, now);
+        if self.taken[0] > 0 { Ok(self.taken[0]) } else { Err(io::ErrorKind::WouldBlock.into()) }
     }
 }
 
@@ -287,6 +347,15 @@ pub(crate) fn keep_rest<'a>(
     &entries[..begun]
 }
 
+/// The slot of an idle stream in a page of the slab.
+///
+/// In builds with debug assertions mio's socket also remembers its poll; otherwise it is a bare descriptor.
+#[cfg(test)]
+pub(crate) fn idle_stream_bytes() -> usize {
+    let checks = size_of::<Way>() - 2 * size_of::<u32>();
+    size_of::<Option<Stream>>() - checks.next_multiple_of(align_of::<Stream>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,18 +365,14 @@ mod tests {
     /// key in the channel's list, which doubles when it is full and so is half empty at worst.
     #[test]
     fn an_idle_stream_costs_at_most_72_bytes_of_our_own() {
-        // In builds with debug assertions mio's socket also remembers its poll; otherwise it is a bare descriptor.
-        let checks = size_of::<Carrier>() - size_of::<std::os::fd::RawFd>();
-        let slot = size_of::<Option<Stream>>() - checks.next_multiple_of(align_of::<Stream>());
-        let key = size_of::<Key>();
+        let (slot, key) = (idle_stream_bytes(), size_of::<Key>());
         assert!(slot + 2 * key <= 72, "slot {slot}, key {key}");
     }
 
     /// The same for a stream over TLS, with what is left of its connection.
     #[test]
     fn an_idle_sealed_stream_costs_at_most_136_bytes_of_our_own() {
-        let checks = size_of::<Carrier>() - size_of::<std::os::fd::RawFd>();
-        let slot = size_of::<Option<Stream>>() - checks.next_multiple_of(align_of::<Stream>());
+        let slot = idle_stream_bytes();
         let (key, sealer) = (size_of::<Key>(), size_of::<Option<Sealer>>());
         assert!(slot + 2 * key + sealer <= 136, "slot {slot}, key {key}, sealer {sealer}");
     }

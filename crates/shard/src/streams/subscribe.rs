@@ -5,29 +5,26 @@ use std::net::{IpAddr, TcpStream};
 use bytes::{Bytes, BytesMut};
 use fantail_hub::{Asked, Begin, ChannelsFull, Maker, Resume, Start};
 use fantail_telemetry::CloseReason;
-use fantail_wire::{ChannelName, Framing, opening_frame};
+use fantail_wire::{ChannelName, Frame, Framing, opening_frame};
 use smallvec::SmallVec;
 
 use super::carrier::Carrier;
 use super::sealer::Sealer;
 use super::{
-    Key, RareState, Resuming, Stream, StreamRight, StreamState, Streams, Subscription, Subscriptions, Waiting,
+    Key, RareState, Resuming, Stream, StreamRight, StreamState, Streams, Subscription, Subscriptions, Waiting, Way,
     is_stream, rights, to_token,
 };
 use crate::admission::Permit;
 use crate::command::ConnectionId;
+use crate::connections::Http2Stream;
 use crate::open_counts::{AddressPermit, HolderPermit};
 
-/// An accepted request for a stream, with its socket taken from the HTTP server. Nothing was answered yet.
+/// An accepted request for a stream. Nothing was answered yet.
 pub struct Subscribe {
-    /// Non-blocking, and out of every other poll.
-    pub socket: TcpStream,
-    /// The right to hold it.
-    pub permit: Permit,
+    /// The stream's way to its client.
+    pub on: SubscribeOn,
     /// From where it comes, if it came through a trusted proxy.
     pub forwarded: Option<IpAddr>,
-    /// The sealer of its bytes, if it came over TLS.
-    pub sealer: Option<Sealer>,
     /// The right to read, if it can end while the stream is open.
     pub right: Option<StreamRight>,
     /// Its place among the streams of its right's holder.
@@ -44,23 +41,46 @@ pub struct Subscribe {
     pub limit: Option<u64>,
     /// How the body is delimited.
     pub framing: Framing,
-    /// The response head, sent when the feed has confirmed all channels.
+    /// The response head, sent when the feed has confirmed all channels. Over HTTP/2 it is a header block.
     pub head: Bytes,
+    /// An event of the client's own that comes before all others.
+    pub first_event: Option<Frame>,
     /// A whole response, sent instead if that does not happen in time. A client that asked for a stream has none: it
     /// gets the head, is told why and when to come back, and that is the end.
     pub shed: Option<Shed>,
 }
 
-/// Makes a whole response for a stream that cannot begin, from the reason.
-pub type Shed = Box<dyn FnOnce(CloseReason) -> Bytes>;
+/// The place of a stream.
+pub enum SubscribeOn {
+    /// A socket of its own, taken from the HTTP server.
+    Socket {
+        /// Non-blocking, and out of every other poll.
+        socket: TcpStream,
+        /// The right to hold it.
+        permit: Permit,
+        /// The sealer of its bytes, if it came over TLS.
+        sealer: Option<Sealer>,
+    },
+    /// A stream of an HTTP/2 connection.
+    Tab(Http2Stream),
+}
 
-/// Takes the socket over. The stream is behind if the feed brings all its channels already: serve it then. It may also be
-/// gone already.
-pub(crate) fn open(streams: &mut Streams, request: Subscribe) -> (Key, ConnectionId) {
+/// Makes a whole response for a stream that cannot begin, from the reason.
+pub type Shed = Box<dyn FnOnce(CloseReason) -> WholeAnswer>;
+
+/// A whole response.
+pub struct WholeAnswer {
+    /// The head, in the form of the head of a stream.
+    pub head: Bytes,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Makes a stream of it. The stream is behind if the feed brings all its channels already: serve it then. It may also be gone
+/// already. None if its HTTP/2 stream is over.
+pub(crate) fn open(streams: &mut Streams, request: Subscribe) -> Option<(Key, ConnectionId)> {
     let Subscribe {
-        socket,
-        permit,
-        sealer,
+        on,
         forwarded,
         right,
         holder_permit,
@@ -71,14 +91,27 @@ pub(crate) fn open(streams: &mut Streams, request: Subscribe) -> (Key, Connectio
         limit,
         framing,
         head,
+        first_event,
         shed,
     } = request;
-    permit.into_stream();
-    let waiting = Some(Box::new(Waiting { head, shed, resume, asked: Asked::default() }));
+    let (way, sealer) = match on {
+        SubscribeOn::Socket { socket, permit, sealer } => {
+            permit.into_stream();
+            (Way::Socket { carrier: Carrier::new(socket), input_bytes: 0 }, sealer)
+        }
+        SubscribeOn::Tab(tab) => {
+            let owner = streams.slab.vacant_key();
+            if !streams.outlets.connections.give(tab, owner) {
+                return None;
+            }
+            (Way::Tab { connection: tab.connection }, None)
+        }
+    };
+    let waiting = Some(Box::new(Waiting { head, first_event, shed, resume, asked: Asked::default() }));
     let rare = RareState { waiting, events_left: limit, ..RareState::default() };
     let generation = streams.newcomers.next_generation();
     let key = streams.slab.insert(Stream {
-        carrier: Carrier::new(socket),
+        way,
         state: StreamState::Waiting,
         framing,
         is_sealed: sealer.as_ref().is_some_and(Sealer::makes_records),
@@ -86,7 +119,6 @@ pub(crate) fn open(streams: &mut Streams, request: Subscribe) -> (Key, Connectio
         written: streams.clock.now(),
         opened: streams.clock.second(),
         generation,
-        input_bytes: 0,
         subscriptions: Subscriptions::Several(Box::default()),
         rare: Some(Box::new(rare)),
     });
@@ -94,17 +126,20 @@ pub(crate) fn open(streams: &mut Streams, request: Subscribe) -> (Key, Connectio
     streams.addresses.set(key, address_permit.and_then(AddressPermit::into_stream));
     holder_permit.into_iter().for_each(HolderPermit::into_stream);
     streams.rights.set(key, right);
-    streams.sealers.set(key, sealer);
+    streams.outlets.sealers.set(key, sealer);
     streams.counters.streams_opened.add(1);
     streams.counters.streams_open.set(streams.slab.len() as u64);
     let id = streams.connection_id(key);
     begin(streams, key, &channels, maker);
-    (key, id)
+    Some((key, id))
 }
 
 fn begin(streams: &mut Streams, key: Key, channels: &[ChannelName], maker: Option<Maker>) {
     let stream = &mut streams.slab[key];
-    if let Err(e) = stream.carrier.register(&streams.registry, to_token(key, stream.generation)) {
+    let token = to_token(key, stream.generation);
+    if let Way::Socket { carrier, .. } = &mut stream.way
+        && let Err(e) = carrier.register(&streams.registry, token)
+    {
         return streams.fail(key, &e);
     }
     if streams.newcomers.are_turned_away() {
@@ -185,11 +220,18 @@ fn start(streams: &mut Streams, key: Key, start: Start) {
     let Some(waiting) = stream.rare().waiting.take() else { return };
     let settings = &streams.settings;
     let opening = opening_frame(settings.retry_jittered(), start.opening_id, settings.bare_blocks);
-    let mut first = BytesMut::with_capacity(waiting.head.len() + opening.len());
-    first.extend_from_slice(&waiting.head);
-    first.extend_from_slice(opening.bytes(stream.framing));
+    let framing = stream.framing;
+    let first_event = waiting.first_event.as_ref().map_or(&[][..], |event| event.bytes(framing));
+    let mut first = BytesMut::with_capacity(waiting.head.len() + first_event.len() + opening.len());
     stream.cursor = start.cursor;
     stream.state = StreamState::Behind;
+    if stream.connection().is_some() {
+        streams.push_head(key, waiting.head);
+    } else {
+        first.extend_from_slice(&waiting.head);
+    }
+    first.extend_from_slice(first_event);
+    first.extend_from_slice(opening.bytes(framing));
     streams.push(key, first.freeze());
     let rare = streams.slab[key].rare();
     if waiting.resume != Resume::Live {

@@ -26,7 +26,7 @@ impl TlsSealer {
     /// Hands the key to the kernel. The sealer comes back if the kernel does not take it.
     pub(crate) fn give_to_kernel(self, socket: &TcpStream) -> Result<(), Self> {
         let give = || -> Option<()> {
-            let info = TlsCryptoInfoTx::new(ProtocolVersion::TLSv1_3, self.secrets()?, self.sequence).ok()?;
+            let info = TlsCryptoInfoTx::new(ProtocolVersion::TLSv1_3, self.secrets()?, self.0.sequence).ok()?;
             setup_ulp(socket).ok()?;
             info.set(&socket.as_fd()).ok()
         };
@@ -34,22 +34,22 @@ impl TlsSealer {
     }
 
     fn secrets(&self) -> Option<ConnectionTrafficSecrets> {
-        if self.version != TlsVersion::V1_3 {
+        if self.0.version != TlsVersion::V1_3 {
             return None;
         }
         // With AES the kernel calls the first four bytes of the iv the salt.
-        let (salt, iv) = self.iv.split_first_chunk().expect("the iv has 12 bytes");
+        let (salt, iv) = self.0.iv.split_first_chunk().expect("the iv has 12 bytes");
         let iv = iv.try_into().expect("8 bytes are left");
-        Some(match self.cipher {
+        Some(match self.0.cipher {
             TlsCipher::Aes128Gcm => {
-                let key = AeadKey::new(*self.key.first_chunk().expect("32 bytes"));
+                let key = AeadKey::new(*self.0.key.first_chunk().expect("32 bytes"));
                 ConnectionTrafficSecrets::Aes128Gcm { key, iv, salt: *salt }
             }
             TlsCipher::Aes256Gcm => {
-                ConnectionTrafficSecrets::Aes256Gcm { key: AeadKey::new(self.key), iv, salt: *salt }
+                ConnectionTrafficSecrets::Aes256Gcm { key: AeadKey::new(self.0.key), iv, salt: *salt }
             }
             TlsCipher::ChaCha20Poly1305 => {
-                ConnectionTrafficSecrets::Chacha20Poly1305 { key: AeadKey::new(self.key), iv: self.iv, salt: [] }
+                ConnectionTrafficSecrets::Chacha20Poly1305 { key: AeadKey::new(self.0.key), iv: self.0.iv, salt: [] }
             }
         })
     }
