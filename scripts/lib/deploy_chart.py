@@ -126,8 +126,8 @@ def check_validators(operator):
 
 
 def check_page():
-    """The command of docs/deployment.md, but for the cluster that it needs."""
-    command = re.search(r"^    helm install (web deploy[^\\\n]*(?:\\\n[^\\\n]*)*)", Path("docs/deployment.md").read_text(), re.M).group(1)
+    """The command of docs/kubernetes.md, but for the cluster that it needs."""
+    command = re.search(r"^    helm install (web deploy[^\\\n]*(?:\\\n[^\\\n]*)*)", Path("docs/kubernetes.md").read_text(), re.M).group(1)
     run = helm("template", "--kube-version", KUBERNETES[-1], *shlex.split(command.replace("\\\n", " ")))
     assert run.returncode == 0 and "kind: Deployment" in run.stdout, run.stderr
 

@@ -54,7 +54,7 @@ def check_alerts(metrics):
     for section in set(sections) - {name for name, _ in rules}:
         if section.startswith("Fantail"):
             fault(f"docs/runbook.md: there is no alert {section}")
-    for name in re.findall(r"`((?:fantail|process)_\w+)", runbook + Path("docs/deployment.md").read_text()):
+    for name in re.findall(r"`((?:fantail|process)_\w+)", runbook + "".join(Path(f"docs/{page}.md").read_text() for page in ["deployment", "kubernetes"])):
         if name not in metrics:
             fault(f"docs: docs/metrics.md has no metric {name}")
 
