@@ -1,7 +1,9 @@
 //! The promises of web-platform-tests' `eventsource` folder, held by what is published over HTTP and read by the
-//! `EventSource` of Chromium and of Firefox: directly, over TLS, and through nginx with nothing but `proxy_pass`, over HTTP/1.1 and over HTTP/2.
+//! `EventSource` of Chromium and of Firefox: directly, over TLS, and through nginx with nothing but `proxy_pass`, the last two over
+//! HTTP/1.1 and over HTTP/2.
 //!
-//! Each browser runs once. It plays each case in each of the four ways and reports what it got.
+//! Each browser runs once. It plays each case in each of the five ways and reports what it got. The way over TLS with HTTP/1.1 leads to a
+//! node of its own, which got the same from the same publishers.
 
 mod cases;
 
@@ -41,16 +43,19 @@ struct Told {
     pauses: Vec<f64>,
 }
 
-/// The ways to the node by name: each an origin.
+/// The nodes, and the ways to them by name: each an origin.
 struct Ways {
+    /// The second one speaks HTTP/1.1 alone.
+    nodes: [Fantail; 2],
     origins: BTreeMap<&'static str, String>,
     proxies: [Nginx; 2],
 }
 
 impl Ways {
-    async fn start(origin: &str, certificates: &Certificates) -> (Fantail, Self) {
+    async fn start(origin: &str, certificates: &Certificates) -> Self {
         let flags = ["--cors-origin", origin, "--cors-credentials", "--retry", "20ms"];
         let (node, encrypted) = tls_node(certificates, &flags).await;
+        let (old, encrypted_old) = tls_node(certificates, &[&flags[..], &["--http2=false"]].concat()).await;
         let (cert, key) = (certificates.server(), certificates.server_key());
         let tls = format!("ssl http2; ssl_certificate {}; ssl_certificate_key {}", cert.display(), key.display());
         let upstream = node.public();
@@ -58,11 +63,12 @@ impl Ways {
         let http2 = Nginx::start_site(|port| site(&format!("listen 127.0.0.1:{port} {tls}"), upstream)).await.unwrap();
         let origins = BTreeMap::from([
             ("direct", format!("http://{}", node.public())),
-            ("TLS", format!("https://{encrypted}")),
+            ("TLS", format!("https://{encrypted_old}")),
+            ("TLS with HTTP/2", format!("https://{encrypted}")),
             ("nginx", format!("http://{}", plain.addr())),
             ("nginx with HTTP/2", format!("https://{}", http2.addr())),
         ]);
-        (node, Self { origins, proxies: [plain, http2] })
+        Self { nodes: [node, old], origins, proxies: [plain, http2] }
     }
 }
 
@@ -94,16 +100,18 @@ async fn firefox_reads_what_was_published_as_web_platform_tests_demand_directly_
 
 /// Plays all cases. The browser reads data as `read` says.
 async fn assert_conforms(page: Page, certificates: &Certificates, read: fn(&str) -> String) {
-    let (node, mut ways) = Ways::start(&page.origin(), certificates).await;
+    let mut ways = Ways::start(&page.origin(), certificates).await;
     let mut cases = cases();
     for (number, case) in cases.iter().enumerate() {
-        publish_case(&node, number, case).await;
+        for node in &ways.nodes {
+            publish_case(node, number, case).await;
+        }
     }
     for read_as in cases.iter_mut().flat_map(|case| &mut case.published).filter_map(|it| it.outcome.as_mut().ok()) {
         read_as.data = read(&read_as.data);
     }
     let html = html(&cases, &ways.origins);
-    let (report, ()) = tokio::join!(page.run(&html, PATIENCE), until_the_page_has_closed_all(&node));
+    let (report, ()) = tokio::join!(page.run(&html, PATIENCE), until_the_page_has_closed_all(&ways.nodes));
     let mut told: BTreeMap<String, Vec<Told>> = serde_json::from_value(report.unwrap()).unwrap();
     for way in ways.origins.keys() {
         let told = told.remove(*way).unwrap();
@@ -158,11 +166,12 @@ fn channel(number: usize) -> String {
 }
 
 /// A source that its page closes leaves the node at once, and does not come back. This is `eventsource-close`.
-async fn until_the_page_has_closed_all(node: &Fantail) {
+async fn until_the_page_has_closed_all([node, old]: &[Fantail; 2]) {
     let only_one = async {
         loop {
             let listing = connections(node).await;
-            if listing.len() == 1 && listing[0]["channels"] == json!([FINISH]) && listing[0]["state"] == "live" {
+            let is_last = listing.len() == 1 && listing[0]["channels"] == json!([FINISH]);
+            if is_last && listing[0]["state"] == "live" && connections(old).await.is_empty() {
                 return;
             }
             tokio::task::yield_now().await;
