@@ -2,8 +2,9 @@
 
 use fantail_testkit::{Event, Fantail, NatsServer, OWNCLOUD_STREAM, PATIENCE, Signal, SseClient, owncloud_event};
 
+use crate::keys::signed;
 use crate::node::{metrics, publish_json, until, until_ready, until_state};
-use crate::service::{nats_and_service, request, send, service, stream_of, token_of};
+use crate::service::{claims, nats_and_service, request, send, service, stream_of, token_of};
 
 async fn next(stream: &mut SseClient) -> (String, String) {
     let Event { event, data, .. } = stream.next_event(PATIENCE).await.unwrap();
@@ -115,6 +116,23 @@ async fn a_client_that_saw_nothing_yet_knows_its_place_from_the_first_lines() {
     send(&nats, &["alice"], "x", "one").await;
     let mut alice = request(node.public(), &token_of("alice")).last_event_id(&id).connect().await.unwrap();
     assert_eq!(next(&mut alice).await, pair("x", "one"));
+}
+
+#[tokio::test]
+async fn after_a_new_secret_old_tokens_are_refused_and_a_client_with_a_new_one_goes_on_behind_its_last_event() {
+    let (nats, before) = nats_and_service(&[]).await;
+    let mut alice = request(before.public(), &token_of("alice")).keep_body().connect().await.unwrap();
+    send(&nats, &["alice"], "x", "one").await;
+    assert_eq!(next(&mut alice).await, pair("x", "one"));
+    let id = kept_id(&mut alice).await;
+    drop((alice, before));
+    send(&nats, &["alice"], "x", "two").await;
+    let secret = "the-secret-of-thirty-two-bytes-xyz";
+    let after = service(&nats.url(), &[("SSE_JWT_SECRET", secret)], &[]).await;
+    let again = async |token: &str| request(after.public(), token).last_event_id(&id).connect().await.unwrap();
+    assert_eq!(again(&token_of("alice")).await.status(), 401);
+    let mut alice = again(&signed("HS256", secret, claims("alice"))).await;
+    assert_eq!(next(&mut alice).await, pair("x", "two"));
 }
 
 /// ownCloud Web replaces the headers of its library, so it never sends the id.
