@@ -21,7 +21,7 @@ type Before = (&'static str, &'static str);
 const FIRST: &str = "";
 
 /// The pages with commands that a test runs. Each has a test below.
-const STORIES: [(&str, &[Before]); 10] = [
+const STORIES: [(&str, &[Before]); 11] = [
     ("README.md", &[("cargo run --release -- serve --redis-url", "redis")]),
     (
         "docs/access.md",
@@ -40,6 +40,7 @@ const STORIES: [(&str, &[Before]); 10] = [
              --internal-tls-client-ca ca.crt'",
         )],
     ),
+    ("docs/http2.md", &[]),
     ("docs/nats.md", &[(FIRST, "nats")]),
     ("docs/publishing-http.md", &[(FIRST, "serves 'fantail serve'")]),
     (
@@ -190,6 +191,11 @@ fn the_commands_about_publishing_do_what_the_pages_say() {
 #[test]
 fn the_commands_about_redis_do_what_the_page_says() {
     run("docs/redis.md");
+}
+
+#[test]
+fn the_commands_about_http2_do_what_the_page_says() {
+    run("docs/http2.md");
 }
 
 #[test]
