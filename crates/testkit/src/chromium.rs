@@ -1,4 +1,4 @@
-//! A page in a real headless Chromium, or in Firefox, because only a browser knows what its `EventSource` does.
+//! A page in a real headless Chromium, in Firefox or in WebKit, because only a browser knows what its `EventSource` does.
 //!
 //! Serves the page on a loopback port of its own and waits for its one report, a POST of JSON to `/result`. Waits on
 //! the first of: that report, the browser's early end, the deadline.
@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     child::Child,
     error::{Doing, Error, Result},
-    firefox,
+    firefox, webkit,
 };
 
 const REQUEST_BYTES_MAX: usize = 16 << 20;
@@ -62,8 +62,16 @@ pub struct Page {
     listener: TcpListener,
     addr: SocketAddr,
     arguments: Vec<String>,
-    /// Firefox runs it in place of Chromium, and trusts this authority.
-    firefox: Option<PathBuf>,
+    engine: Engine,
+}
+
+/// The browser that runs a page.
+#[derive(Debug)]
+enum Engine {
+    Chromium,
+    /// It trusts this authority.
+    Firefox(PathBuf),
+    WebKit,
 }
 
 impl Page {
@@ -71,7 +79,7 @@ impl Page {
     pub async fn bind() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.doing("binding a port for the page")?;
         let addr = listener.local_addr().doing("asking for the page's address")?;
-        Ok(Self { listener, addr, arguments: Vec::new(), firefox: None })
+        Ok(Self { listener, addr, arguments: Vec::new(), engine: Engine::Chromium })
     }
 
     /// Adds a command line argument for the browser, for instance `--ignore-certificate-errors`.
@@ -84,7 +92,14 @@ impl Page {
     /// Lets Firefox run it, which trusts the authority in a PEM file.
     #[must_use]
     pub fn in_firefox(mut self, authority: PathBuf) -> Self {
-        self.firefox = Some(authority);
+        self.engine = Engine::Firefox(authority);
+        self
+    }
+
+    /// Lets the small browser of WebKitGTK run it, which then trusts every certificate.
+    #[must_use]
+    pub fn in_webkit(mut self) -> Self {
+        self.engine = Engine::WebKit;
         self
     }
 
@@ -97,9 +112,10 @@ impl Page {
     pub async fn run(self, html: &str, deadline: Duration) -> Result<Value> {
         let profile = TempDir::with_prefix("fantail-browser-").doing("making a browser profile")?;
         let url = format!("{}/", self.origin());
-        let mut command = match &self.firefox {
-            Some(authority) => firefox::command(profile.path(), &url, authority)?,
-            None => self.chromium(profile.path(), &url),
+        let mut command = match &self.engine {
+            Engine::Chromium => self.chromium(profile.path(), &url),
+            Engine::Firefox(authority) => firefox::command(profile.path(), &url, authority)?,
+            Engine::WebKit => webkit::command(profile.path(), &url),
         };
         // Its files in the common temporary directory are removed with the profile.
         command.env("TMPDIR", profile.path());

@@ -36,6 +36,7 @@ pub mod response;
 pub mod sse;
 pub mod transport;
 pub mod trial;
+mod webkit;
 
 pub use certificates::Certificates;
 pub use channel_set::ChannelSet;

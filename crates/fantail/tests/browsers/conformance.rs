@@ -1,5 +1,5 @@
 //! The promises of web-platform-tests' `eventsource` folder, held by what is published over HTTP and read by the
-//! `EventSource` of Chromium and of Firefox: directly, over TLS, and through nginx with nothing but `proxy_pass`, the last two over
+//! `EventSource` of Chromium, of Firefox and of WebKit: directly, over TLS, and through nginx with nothing but `proxy_pass`, the last two over
 //! HTTP/1.1 and over HTTP/2.
 //!
 //! Each browser runs once. It plays each case in each of the five ways and reports what it got. The way over TLS with HTTP/1.1 leads to a
@@ -96,6 +96,12 @@ async fn firefox_reads_what_was_published_as_web_platform_tests_demand_directly_
     let certificates = Certificates::make().unwrap();
     let page = Page::bind().await.unwrap().in_firefox(certificates.ca());
     assert_conforms(page, &certificates, |data| data.replace('\0', "")).await;
+}
+
+#[tokio::test]
+async fn webkit_reads_what_was_published_as_web_platform_tests_demand_directly_and_through_nginx() {
+    let page = Page::bind().await.unwrap().in_webkit();
+    assert_conforms(page, &Certificates::make().unwrap(), str::to_owned).await;
 }
 
 /// Plays all cases. The browser reads data as `read` says.
