@@ -1,16 +1,21 @@
 //! One connection: its frames in order, its streams, its windows, and the bounds on all that a client may ask for.
 //!
+//! This file has the way in; `connection/output.rs` has the way out.
+//!
 //! A fault of a stream ends that stream with `RST_STREAM`, and is told to its owner. A [`Fault`] ends the connection.
 
-use bytes::Bytes;
+mod output;
+mod unfinished;
+
 use http::Request;
 
+use self::unfinished::{Block, Receiving, Unfinished};
 use crate::budget::{Budget, ENDED_STREAM, ENDED_TAB, FRAME};
 use crate::fields::encode_head;
 use crate::frame::{
     ACK, END_HEADERS, END_STREAM, ErrorCode, Fault, FrameHead, Kind, NUMBER_MAX, PADDED, PAYLOAD_BYTES_MAX, PREFACE,
-    PRIORITY, SETTING_CONCURRENT_STREAMS_MAX, SETTING_HEADER_LIST_BYTES_MAX, SETTING_HEADER_TABLE_SIZE, write_data,
-    write_go_away, write_head, write_ping, write_reset, write_settings, write_settings_ack, write_window_update,
+    PRIORITY, SETTING_CONCURRENT_STREAMS_MAX, SETTING_HEADER_LIST_BYTES_MAX, SETTING_HEADER_TABLE_SIZE, write_head,
+    write_ping, write_reset, write_settings, write_settings_ack, write_window_update,
 };
 use crate::frame_reader::{Frame, FrameReader};
 use crate::hpack::Decoder;
@@ -21,18 +26,12 @@ use crate::request::{BadHead, FieldBounds, RequestFields};
 /// The window that every stream and every connection begins with, for both sides (RFC 9113, 6.9.2).
 const WINDOW: i32 = 65_535;
 
-/// Text of a frame that is worth its answer, however small its stream's window is.
-const WHOLE_FRAME: i32 = 256;
-
 /// Bodies are dropped. A client gets the connection's window back in steps of this; that of a stream it does not get back.
 const BODY_STEP: u32 = WINDOW as u32 / 2;
 
 /// Bytes of heads that are held for requests that are not whole, or not decided, in times of the bound of one head. Four times that of an honest
 /// client with a hundred tabs.
 const HEADS_HELD: usize = 4;
-
-/// Bytes of small answers that the client's windows do not let out. A client that wants answers and opens no window loses some.
-const PARKED_BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
 
 /// The operator's bounds, the same for all connections.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +76,7 @@ pub struct Connection {
     reader: FrameReader,
     decoder: Decoder,
     streams: OpenStreams,
-    rare: Option<Box<Rare>>,
+    unfinished: Option<Box<Unfinished>>,
     /// Bytes of text that all streams together may be sent.
     window: i32,
     /// The window of a new stream.
@@ -96,44 +95,6 @@ pub struct Connection {
     client_leaves: bool,
 }
 
-/// The state of the few: a request that has not come whole, or an answer that has not gone out.
-#[derive(Debug, Default)]
-struct Rare {
-    /// The header block under way. Until its end no other frame may come.
-    block: Option<Block>,
-    receiving: Vec<Receiving>,
-    parked: Vec<Parked>,
-    /// The streams that nobody owns yet, with the bytes of their heads. A head may be much longer than its block: a field is told by one byte.
-    heads: Vec<(u32, usize)>,
-}
-
-#[derive(Debug)]
-struct Block {
-    stream: u32,
-    ends_stream: bool,
-    /// The client says that the stream depends on itself.
-    is_faulty: bool,
-    bytes: Vec<u8>,
-}
-
-/// A request whose body comes.
-#[derive(Debug)]
-struct Receiving {
-    stream: u32,
-    request: Box<Request<()>>,
-    length: Option<u64>,
-    received: u64,
-    /// The same with its padding: the client's window of the stream.
-    window_used: u32,
-}
-
-/// The rest of a small answer.
-#[derive(Debug)]
-struct Parked {
-    stream: u32,
-    body: Bytes,
-}
-
 impl Connection {
     /// A connection that has just been opened. Its first answer is appended to `control`.
     pub fn begin(bounds: &Bounds, control: &mut Vec<u8>) -> Self {
@@ -147,7 +108,7 @@ impl Connection {
             reader: FrameReader::default(),
             decoder: Decoder::new(),
             streams: OpenStreams::default(),
-            rare: None,
+            unfinished: None,
             window: WINDOW,
             initial_window: WINDOW,
             last_stream: 0,
@@ -179,9 +140,8 @@ impl Connection {
     /// Whether the client owes something: its preface, the rest of a frame or a request, a window for a small answer, or that it knows our
     /// settings.
     pub fn is_owed(&self) -> bool {
-        let is_unfinished = |rare: &Rare| rare.block.is_some() || !rare.receiving.is_empty() || !rare.parked.is_empty();
         let knows = self.has_settings && self.has_acknowledged;
-        !knows || self.reader.is_amid_frame() || self.rare.as_deref().is_some_and(is_unfinished)
+        !knows || self.reader.is_amid_frame() || self.unfinished.as_deref().is_some_and(Unfinished::is_owed)
     }
 
     /// The client has sent a record of TLS with less than the head of a frame.
@@ -193,8 +153,6 @@ impl Connection {
     pub fn refill(&mut self, points: u16) {
         self.budget.earn(points);
     }
-
-    // Input.
 
     /// Goes on with the input until it means something. None if it is used up. Answers are appended to `control`.
     pub fn receive(
@@ -228,7 +186,7 @@ impl Connection {
         if !self.has_settings && (head.kind != Kind::Settings || head.has(ACK)) {
             return Err(Fault::protocol("a connection begins with settings"));
         }
-        let block = self.rare.as_ref().and_then(|rare| rare.block.as_ref()).map(|block| block.stream);
+        let block = self.unfinished.as_ref().and_then(|unfinished| unfinished.block.as_ref()).map(|block| block.stream);
         if block.is_some() != (head.kind == Kind::Continuation) || block.is_some_and(|stream| stream != head.stream) {
             return Err(Fault::protocol("a header block is not told in one piece"));
         }
@@ -342,7 +300,7 @@ impl Connection {
             let padding = u64::from(padding) + 1;
             text_bytes = text_bytes.checked_sub(padding).ok_or(Fault::protocol("more padding than payload"))?;
         }
-        let receiving = self.rare.as_mut().map(|rare| rare.receiving.iter_mut());
+        let receiving = self.unfinished.as_mut().map(|unfinished| unfinished.receiving.iter_mut());
         let Some(one) = receiving.and_then(|mut all| all.find(|one| one.stream == head.stream)) else {
             // It may have been on its way when its stream was reset, so it costs no more than other frames.
             write_reset(head.stream, ErrorCode::StreamClosed, control);
@@ -369,7 +327,7 @@ impl Connection {
 
     /// A request has come whole. Its body must be as long as it said.
     fn end_body(&mut self, stream: u32, control: &mut Vec<u8>) -> Result<Option<Incoming>, Fault> {
-        let receiving = &mut self.rare().receiving;
+        let receiving = &mut self.unfinished().receiving;
         let at = receiving.iter().position(|one| one.stream == stream);
         let Some(Receiving { request, length, received, .. }) = at.map(|at| receiving.swap_remove(at)) else {
             return Ok(None);
@@ -417,7 +375,7 @@ impl Connection {
             return Err(Fault::protocol("a stream with an even number"));
         }
         let (stream, ends_stream) = (head.stream, head.has(END_STREAM));
-        self.rare().block = Some(Block { stream, ends_stream, is_faulty, bytes: Vec::new() });
+        self.unfinished().block = Some(Block { stream, ends_stream, is_faulty, bytes: Vec::new() });
         self.take_fragment(head.has(END_HEADERS), fragment, bounds, control)
     }
 
@@ -428,7 +386,7 @@ impl Connection {
         bounds: &Bounds,
         control: &mut Vec<u8>,
     ) -> Result<Option<Incoming>, Fault> {
-        let Some(block) = &mut self.rare().block else { return Ok(None) };
+        let Some(block) = &mut self.unfinished().block else { return Ok(None) };
         // A coded field is hardly ever longer than the plain one.
         if block.bytes.len() + fragment.len() > 2 * bounds.head_bytes_max + PAYLOAD_BYTES_MAX {
             return Err(Fault::new(ErrorCode::EnhanceYourCalm, "a header block without an end"));
@@ -437,7 +395,7 @@ impl Connection {
         if !is_last {
             return Ok(None);
         }
-        let block = self.rare().block.take();
+        let block = self.unfinished().block.take();
         let outcome = block.map_or(Ok(None), |block| self.take_block(block, bounds, control));
         self.slim();
         outcome
@@ -450,7 +408,7 @@ impl Connection {
         let decoded = self.decoder.decode(&bytes, |name, value| fields.take(name, value));
         decoded.map_err(|_| Fault::new(ErrorCode::Compression, "a header block that cannot be read"))?;
         if self.streams.get(stream).is_some() {
-            let is_receiving = self.rare().receiving.iter().any(|one| one.stream == stream);
+            let is_receiving = self.unfinished().is_receiving(stream);
             if is_receiving && ends_stream && fields.are_trailers() {
                 return self.end_body(stream, control);
             }
@@ -479,17 +437,16 @@ impl Connection {
                 return Ok(None);
             }
         };
-        let held: usize = self.rare().heads.iter().map(|(_, bytes)| bytes).sum();
-        if held + head_bytes > HEADS_HELD * bounds.head_bytes_max {
+        if self.unfinished().head_bytes() + head_bytes > HEADS_HELD * bounds.head_bytes_max {
             return self.end_with_fault(stream, ErrorCode::RefusedStream, control);
         }
-        self.rare().heads.push((stream, head_bytes));
+        self.unfinished().heads.push((stream, head_bytes));
         self.streams.open(stream, self.initial_window);
         let request = Box::new(request);
         if ends_stream {
             return Ok(Some(Incoming::Request { stream, request, has_body: false }));
         }
-        self.rare().receiving.push(Receiving { stream, request, length, received: 0, window_used: 0 });
+        self.unfinished().receiving.push(Receiving { stream, request, length, received: 0, window_used: 0 });
         Ok(None)
     }
 
@@ -539,154 +496,21 @@ impl Connection {
     }
 
     fn close(&mut self, stream: u32) -> Option<u32> {
-        if let Some(rare) = &mut self.rare {
-            rare.receiving.retain(|one| one.stream != stream);
-            rare.parked.retain(|one| one.stream != stream);
-            rare.heads.retain(|(of, _)| *of != stream);
+        if let Some(unfinished) = &mut self.unfinished {
+            unfinished.forget(stream);
         }
         self.slim();
         self.streams.close(stream)?.owner()
     }
 
-    fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
+    fn unfinished(&mut self) -> &mut Unfinished {
+        self.unfinished.get_or_insert_default()
     }
 
     fn slim(&mut self) {
-        let is_empty = |rare: &Rare| {
-            rare.block.is_none() && rare.receiving.is_empty() && rare.parked.is_empty() && rare.heads.is_empty()
-        };
-        if self.rare.as_deref().is_some_and(is_empty) {
-            self.rare = None;
+        if self.unfinished.as_deref().is_some_and(Unfinished::is_empty) {
+            self.unfinished = None;
         }
-    }
-
-    // Output.
-
-    /// Gives an open stream to its owner. False if it is not open any more.
-    pub fn give(&mut self, stream: u32, owner: u32) -> bool {
-        self.forget_head(stream);
-        self.streams.give(stream, owner)
-    }
-
-    /// A request was decided, so nobody holds its head any more.
-    fn forget_head(&mut self, stream: u32) {
-        if let Some(rare) = &mut self.rare {
-            rare.heads.retain(|(of, _)| *of != stream);
-        }
-        self.slim();
-    }
-
-    /// Sends the head of a stream whose text follows.
-    pub fn send_head(&mut self, stream: u32, block: &[u8], control: &mut Vec<u8>) {
-        if self.streams.get(stream).is_some() {
-            write_head(stream, block, false, control);
-        }
-    }
-
-    /// Sends a small answer whole, as the client's windows let it out. False if the stream is not open any more.
-    pub fn answer(&mut self, stream: u32, block: &[u8], body: Bytes, control: &mut Vec<u8>) -> bool {
-        if self.streams.get(stream).is_none() {
-            return false;
-        }
-        self.forget_head(stream);
-        write_head(stream, block, body.is_empty(), control);
-        if body.is_empty() {
-            self.close(stream);
-            return true;
-        }
-        self.rare().parked.push(Parked { stream, body });
-        self.push_parked(control);
-        let parked = self.rare.as_ref().map_or(0, |rare| rare.parked.iter().map(|one| one.body.len()).sum());
-        if parked > PARKED_BYTES_MAX {
-            self.reset(stream, ErrorCode::EnhanceYourCalm, control);
-        }
-        true
-    }
-
-    /// Bytes of text that a stream may be sent, when so many of the connection's window are spoken for.
-    #[inline]
-    pub fn room(&self, stream: u32, spoken_for: usize) -> usize {
-        let of_all = usize::try_from(self.window).unwrap_or(0).saturating_sub(spoken_for);
-        let of_stream = self.streams.get(stream).map_or(0, |open| usize::try_from(open.window).unwrap_or(0));
-        of_all.min(of_stream)
-    }
-
-    /// A frame with so many bytes of a stream's text was begun, which its room allows.
-    #[inline]
-    pub fn spend(&mut self, stream: u32, bytes: usize) {
-        let bytes = (bytes as u32).cast_signed();
-        self.window -= bytes;
-        let Some(open) = self.streams.get_mut(stream) else { return };
-        open.window -= bytes;
-        // A client that opens its window by single bytes pays for each.
-        if open.window > 0 || bytes >= WHOLE_FRAME {
-            self.budget.earn_for_text();
-        }
-    }
-
-    /// Ends a stream behind all of its text.
-    pub fn end(&mut self, stream: u32, control: &mut Vec<u8>) {
-        if self.streams.get(stream).is_some() {
-            write_data(stream, &[], true, control);
-            self.close(stream);
-        }
-    }
-
-    /// Ends a stream at once.
-    pub fn reset(&mut self, stream: u32, code: ErrorCode, control: &mut Vec<u8>) {
-        if self.streams.get(stream).is_some() {
-            write_reset(stream, code, control);
-            self.close(stream);
-        }
-    }
-
-    /// Ends the requests that have not come whole, and the answers that no window lets out.
-    pub fn reset_unfinished(&mut self, control: &mut Vec<u8>) {
-        let Some(rare) = &self.rare else { return };
-        let receiving = rare.receiving.iter().map(|one| one.stream);
-        let unfinished: Vec<u32> = receiving.chain(rare.parked.iter().map(|one| one.stream)).collect();
-        for stream in unfinished {
-            self.reset(stream, ErrorCode::Cancel, control);
-        }
-    }
-
-    /// Asks the client to open no more streams. Those that it opens before it knows are served.
-    pub fn ask_to_leave(&self, control: &mut Vec<u8>) {
-        write_go_away(NUMBER_MAX, ErrorCode::NoError, control);
-    }
-
-    /// The last frame of the connection.
-    pub fn say_goodbye(&self, code: ErrorCode, control: &mut Vec<u8>) {
-        write_go_away(self.last_stream, code, control);
-    }
-
-    /// Asks the client whether it is there.
-    pub fn ping(&self, control: &mut Vec<u8>) {
-        write_ping(false, b"fantail\0", control);
-    }
-
-    /// Sends what the windows let out of small answers.
-    fn push_parked(&mut self, control: &mut Vec<u8>) {
-        let Some(rare) = &mut self.rare else { return };
-        let mut parked = std::mem::take(&mut rare.parked);
-        parked.retain_mut(|one| {
-            loop {
-                let bytes = self.room(one.stream, 0).min(one.body.len()).min(PAYLOAD_BYTES_MAX);
-                if bytes == 0 {
-                    return true;
-                }
-                let text = one.body.split_to(bytes);
-                self.spend(one.stream, bytes);
-                write_data(one.stream, &text, one.body.is_empty(), control);
-                if one.body.is_empty() {
-                    self.streams.close(one.stream);
-                    return false;
-                }
-            }
-        });
-        self.rare().parked = parked;
-        self.slim();
     }
 }
 

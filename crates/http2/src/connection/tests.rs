@@ -305,7 +305,7 @@ fn a_small_answer_goes_out_as_the_windows_let_it_and_then_its_stream_is_closed()
     client.send(&window_update(1, 100)).expect("a window");
     let sent = client.sent();
     assert_eq!(sent, [(Kind::Data, END_STREAM, 1, b"ve bytes".to_vec())]);
-    assert_eq!((client.connection.streams(), client.connection.rare.is_none()), (0, true));
+    assert_eq!((client.connection.streams(), client.connection.unfinished.is_none()), (0, true));
     assert!(!client.connection.answer(1, &[], Bytes::new(), &mut client.control));
 }
 
@@ -448,7 +448,7 @@ fn an_idle_connection_costs_at_most_112_bytes() {
     let mut client = Client::connected();
     client.send(&frame(4, 1, 0, &[])).expect("an acknowledgment");
     client.open(1);
-    assert!(client.connection.rare.is_none());
+    assert!(client.connection.unfinished.is_none());
 }
 
 proptest! {
