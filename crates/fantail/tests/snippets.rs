@@ -13,10 +13,9 @@ use std::time::Duration;
 
 use fantail_testkit::child::Child;
 use fantail_testkit::{Fantail, PATIENCE, Page, RedisServer, SseClient};
-use serde_json::Value;
 use tokio::time::timeout;
 
-use node::{ask, connections, node, publish, subscribe, until, until_ready, until_state};
+use node::{ask, live_stream, node, publish, subscribe, until, until_ready, until_state};
 
 /// A registry may be slow.
 const FETCH_PATIENCE: Duration = Duration::from_mins(5);
@@ -210,15 +209,4 @@ async fn play(node: &Fantail) {
     until(node, "the page gave up", |metrics| metrics.count("fantail_streams_open") == 0).await;
     publish(node, "demo", "while it had given up").await;
     publish(node, "demo", "the end").await;
-}
-
-/// The page's stream, once it is live and another one than before.
-async fn live_stream(node: &Fantail, before: &str) -> String {
-    let is_live = |connection: &&Value| connection["state"] == "live" && connection["id"] != before;
-    loop {
-        if let Some(connection) = connections(node).await.iter().find(is_live) {
-            return connection["id"].as_str().unwrap().to_owned();
-        }
-        tokio::task::yield_now().await;
-    }
 }

@@ -256,6 +256,17 @@ fn length_bytes(length: usize) -> [u8; 2] {
     (length as u16).to_be_bytes()
 }
 
+/// Every form, for tests.
+#[cfg(test)]
+const FORMS: [(TlsVersion, TlsCipher); 6] = [
+    (TlsVersion::V1_3, TlsCipher::Aes128Gcm),
+    (TlsVersion::V1_3, TlsCipher::Aes256Gcm),
+    (TlsVersion::V1_3, TlsCipher::ChaCha20Poly1305),
+    (TlsVersion::V1_2, TlsCipher::Aes128Gcm),
+    (TlsVersion::V1_2, TlsCipher::Aes256Gcm),
+    (TlsVersion::V1_2, TlsCipher::ChaCha20Poly1305),
+];
+
 #[cfg(test)]
 mod tests {
     use fastrand::Rng;
@@ -267,15 +278,6 @@ mod tests {
     fn a_sealer_costs_64_bytes() {
         assert!(size_of::<Option<TlsSealer>>() <= 64, "{}", size_of::<Option<TlsSealer>>());
     }
-
-    const FORMS: [(TlsVersion, TlsCipher); 6] = [
-        (TlsVersion::V1_3, TlsCipher::Aes128Gcm),
-        (TlsVersion::V1_3, TlsCipher::Aes256Gcm),
-        (TlsVersion::V1_3, TlsCipher::ChaCha20Poly1305),
-        (TlsVersion::V1_2, TlsCipher::Aes128Gcm),
-        (TlsVersion::V1_2, TlsCipher::Aes256Gcm),
-        (TlsVersion::V1_2, TlsCipher::ChaCha20Poly1305),
-    ];
 
     #[test]
     fn sealed_frames_of_any_form_and_size_can_be_opened() {

@@ -135,6 +135,17 @@ pub(crate) async fn connection_id(node: &Fantail, client: SocketAddr) -> String 
     found.unwrap_or_else(|| panic!("{peer} is not listed in {listing:?}"))["id"].as_str().unwrap().to_owned()
 }
 
+/// The name of a stream, once one is live that is another than `before`.
+pub(crate) async fn live_stream(node: &Fantail, before: &str) -> String {
+    let is_live = |connection: &&Value| connection["state"] == "live" && connection["id"] != before;
+    loop {
+        if let Some(connection) = connections(node).await.iter().find(is_live) {
+            return connection["id"].as_str().unwrap().to_owned();
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Waits until the stream of this client is in this state.
 pub(crate) async fn until_state(node: &Fantail, client: SocketAddr, state: &str) {
     let peer = Value::from(client.to_string());

@@ -9,7 +9,7 @@ use fantail_testkit::{Fantail, NatsServer, Nginx, PATIENCE, Page};
 use serde_json::{Value, json};
 use tokio::time::{Duration, timeout};
 
-use crate::node::{ask, connections, until, until_ready};
+use crate::node::{ask, live_stream, until, until_ready};
 use crate::service::{PATH, send, service, token_of};
 
 const PACKAGE: &str = "@microsoft/fetch-event-source";
@@ -111,15 +111,4 @@ async fn play(node: &Fantail, nats: &mut NatsServer) {
     live_stream(node, &second).await;
     send(nats, &["alice"], "folder-created", "in another language").await;
     send(nats, &["alice"], "folder-created", "end").await;
-}
-
-/// The page's stream, once it is live and another one than before.
-async fn live_stream(node: &Fantail, before: &str) -> String {
-    let is_live = |connection: &&Value| connection["state"] == "live" && connection["id"] != before;
-    loop {
-        if let Some(connection) = connections(node).await.iter().find(is_live) {
-            return connection["id"].as_str().unwrap().to_owned();
-        }
-        tokio::task::yield_now().await;
-    }
 }

@@ -100,7 +100,7 @@ impl TlsUnsealer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls_record::TlsSealer;
+    use crate::tls_record::{FORMS, TlsSealer};
 
     fn pair(version: TlsVersion, cipher: TlsCipher) -> (TlsSealer, TlsUnsealer) {
         let key: Vec<u8> = (0..cipher.algorithm().key_len() as u8).collect();
@@ -109,15 +109,6 @@ mod tests {
         let sealer = TlsSealer::new(version, cipher, &key, iv, sequence).expect("a key");
         (sealer, TlsUnsealer::new(version, cipher, &key, iv, sequence).expect("a key"))
     }
-
-    const FORMS: [(TlsVersion, TlsCipher); 6] = [
-        (TlsVersion::V1_3, TlsCipher::Aes128Gcm),
-        (TlsVersion::V1_3, TlsCipher::Aes256Gcm),
-        (TlsVersion::V1_3, TlsCipher::ChaCha20Poly1305),
-        (TlsVersion::V1_2, TlsCipher::Aes128Gcm),
-        (TlsVersion::V1_2, TlsCipher::Aes256Gcm),
-        (TlsVersion::V1_2, TlsCipher::ChaCha20Poly1305),
-    ];
 
     #[test]
     fn records_are_unsealed_in_their_order_and_no_other() {
