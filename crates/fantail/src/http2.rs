@@ -9,7 +9,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use fantail_access::ClientCertificate;
 use fantail_shard::{
-    Http2Connection, Http2Request, Http2Stream, Requests, SubscribeOn, TlsSealer, TlsUnsealer, WholeAnswer,
+    HTTP2_PREFACE, Http2Connection, Http2Request, Http2Stream, Requests, SubscribeOn, TlsSealer, TlsUnsealer,
+    WholeAnswer,
 };
 use fantail_telemetry::StatusClass;
 use http::header::CONTENT_LENGTH;
@@ -24,9 +25,6 @@ use crate::place::Place;
 use crate::problem::{Answer, Problem};
 use crate::request_log::RequestLine;
 use crate::response_head::header_block;
-
-/// The first bytes of a client that speaks HTTP/2 without TLS (RFC 9113, 3.3).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The requests of one connection.
 struct PeersRequests {
@@ -55,9 +53,9 @@ pub(crate) fn serve(
 /// Whether the client's first bytes are those of HTTP/2. They are looked at and not taken. Four of them decide: no client sends fewer at first, and
 /// no request of HTTP/1 begins so.
 pub(crate) async fn is_spoken_on(socket: &TcpStream) -> bool {
-    let mut first = [0; PREFACE.len()];
+    let mut first = [0; HTTP2_PREFACE.len()];
     let seen = socket.peek(&mut first).await.unwrap_or_default();
-    seen >= 4 && PREFACE.starts_with(&first[..seen])
+    seen >= 4 && HTTP2_PREFACE.starts_with(&first[..seen])
 }
 
 impl Requests for PeersRequests {
@@ -69,13 +67,6 @@ impl Requests for PeersRequests {
 impl PeersRequests {
     async fn answer(&self, Http2Request { stream, request, has_body }: Http2Request) {
         let Self { peer, context, .. } = self;
-        if !self.counts_still() {
-            let detail = "your certificate or its authorities count no longer: connect again";
-            let problem = Problem::new(StatusCode::MISDIRECTED_REQUEST, detail);
-            context.counters.requests.add(StatusClass::ClientError, 1);
-            self.send(stream, problem.into(), request.method() == Method::HEAD).await;
-            return context.shard.ask_to_leave(stream);
-        }
         let (head, ()) = request.into_parts();
         let body = if has_body {
             Either::Right(Full::new(Bytes::from_static(b"dropped")))
@@ -86,7 +77,15 @@ impl PeersRequests {
         let client = context.settings.client(peer.address, request.headers());
         let line = RequestLine::begin("public", Some(peer.address), client, &request);
         let counted = Some(client.unwrap_or(peer.address.ip()));
-        match judge(&request, peer, client, counted, context, || true).await {
+        let counts = self.counts_still();
+        let judged = if counts {
+            judge(&request, peer, client, counted, context, || true).await
+        } else {
+            let detail = "your certificate or its authorities count no longer: connect again";
+            context.counters.requests.add(StatusClass::ClientError, 1);
+            Judged::Answer(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail).into())
+        };
+        match judged {
             Judged::Stream(accepted, places) => {
                 let noted = Noted { accepted, client, places, line };
                 context.begin_stream(SubscribeOn::Tab(stream), noted, peer, None);
@@ -96,6 +95,9 @@ impl PeersRequests {
                     line.end(answer.status(), None);
                 }
                 self.send(stream, answer, request.method() == Method::HEAD).await;
+                if !counts {
+                    context.shard.ask_to_leave(stream);
+                }
             }
         }
     }

@@ -31,7 +31,7 @@ pub(crate) struct RequestFields {
     bounds: FieldBounds,
     bytes: usize,
     method: Option<Method>,
-    scheme: Option<()>,
+    has_scheme: bool,
     path: Option<Vec<u8>>,
     authority: Option<HeaderValue>,
     headers: HeaderMap,
@@ -45,7 +45,7 @@ impl RequestFields {
             bounds,
             bytes: 0,
             method: None,
-            scheme: None,
+            has_scheme: false,
             path: None,
             authority: None,
             headers: HeaderMap::new(),
@@ -79,7 +79,7 @@ impl RequestFields {
         }
         let is_second = match name {
             b"method" => self.method.replace(Method::from_bytes(value).ok()?).is_some(),
-            b"scheme" => self.scheme.replace(()).is_some(),
+            b"scheme" => std::mem::replace(&mut self.has_scheme, true),
             b"path" => self.path.replace(value.to_vec()).is_some(),
             b"authority" => self.authority.replace(field_value(value)?).is_some(),
             _ => true,
@@ -113,7 +113,7 @@ impl RequestFields {
     /// Whether they may stand behind a body. Nobody here has a use for them.
     pub(crate) fn are_trailers(&self) -> bool {
         let has_pseudo_fields = self.method.is_some() || self.path.is_some() || self.authority.is_some();
-        self.bad.is_none() && !has_pseudo_fields && self.scheme.is_none()
+        self.bad.is_none() && !has_pseudo_fields && !self.has_scheme
     }
 
     /// The request, and the length of its body if it tells that.
@@ -124,8 +124,8 @@ impl RequestFields {
         self.add_cookies();
         let length = self.content_length()?;
         let method = self.method.ok_or(BadHead::Malformed)?;
-        let is_whole = self.scheme.is_some() && self.path.is_some();
-        let is_connect = method == Method::CONNECT && self.scheme.is_none() && self.path.is_none();
+        let is_whole = self.has_scheme && self.path.is_some();
+        let is_connect = method == Method::CONNECT && !self.has_scheme && self.path.is_none();
         if !is_whole && !is_connect {
             return Err(BadHead::Malformed);
         }

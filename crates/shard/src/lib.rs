@@ -41,7 +41,7 @@ mod tls_record;
 pub use admission::{Admission, Permit};
 pub use command::{ConnectionId, ConnectionSummary, ShardCommand};
 pub use connections::{Http2Connection, Http2Request, Http2Stream, Requests};
-pub use fantail_http2::{Bounds as Http2Bounds, encode_head};
+pub use fantail_http2::{Bounds as Http2Bounds, PREFACE as HTTP2_PREFACE, encode_head};
 pub use fantail_telemetry::CloseReason;
 pub use open_connections::OpenConnection;
 pub use open_counts::{AddressPermit, HolderPermit, OpenBounds, TooManyStreams};

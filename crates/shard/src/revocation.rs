@@ -7,7 +7,7 @@ use fantail_telemetry::CloseReason;
 use tokio::sync::oneshot;
 
 use crate::slice::Slice;
-use crate::streams::{Key, Revoked, Stream, StreamState, Streams, is_not_later, rights};
+use crate::streams::{Key, Revoked, Stream, StreamState, Streams, is_not_later, rights, tabs};
 
 /// The time without a byte from which on a blocked stream is a slow one.
 const BLOCKED_FOR: Duration = Duration::from_secs(1);
@@ -61,9 +61,13 @@ impl Revocations {
 impl Revocation {
     /// True when all were looked at.
     fn go_on(&mut self, streams: &mut Streams, slice: &mut Slice) -> bool {
-        while (self.next as usize) < streams.slots() {
+        while (self.next as usize) < self.meant.slots(streams) {
             let key = self.next;
             self.next += 1;
+            if let Meant::Blocked = self.meant {
+                // The connections have slots of their own, which are looked at beside those of the streams.
+                tabs::end_if_blocked(streams, key, BLOCKED_FOR);
+            }
             let is_meant = streams.get(key).is_some_and(|stream| is_not_later(stream.generation(), self.newest));
             self.ended += u64::from(is_meant && self.meant.end(streams, key));
             if slice.is_over() {
@@ -75,6 +79,14 @@ impl Revocation {
 }
 
 impl Meant {
+    /// Slots that are to be looked at.
+    fn slots(self, streams: &Streams) -> usize {
+        match self {
+            Self::HoldersOf(_) => streams.slots(),
+            Self::Blocked => streams.slots().max(streams.outlets.connections.slots()),
+        }
+    }
+
     /// Ends the stream if it is meant. True if it is.
     fn end(self, streams: &mut Streams, key: Key) -> bool {
         match self {

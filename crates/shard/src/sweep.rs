@@ -12,8 +12,8 @@ use crate::slice::Slice;
 use crate::streams::{Key, StreamState, Streams, rights, tabs};
 use crate::tick::Tick;
 
-/// How long a stream that was ended waits for the client to close its side.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long a stream or a connection that was ended waits for the client to close its side.
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 /// A sweep over all streams takes this part of the keepalive interval, so a comment is that much early or late at most…
 const SWEEPS_PER_KEEPALIVE: u32 = 16;
@@ -45,6 +45,9 @@ pub(crate) struct Sweep {
     /// Sums of this sweep, reported at its end.
     behind: u64,
     unsent_bytes: u64,
+    /// The same of the connections, whose sweep ends at other times: the sum so far, and that of the last whole one.
+    connections_unsent_bytes: u64,
+    connections_unsent_bytes_last: u64,
 }
 
 impl Sweep {
@@ -63,6 +66,8 @@ impl Sweep {
             owed_connections: 0,
             behind: 0,
             unsent_bytes: 0,
+            connections_unsent_bytes: 0,
+            connections_unsent_bytes_last: 0,
         }
     }
 
@@ -107,15 +112,25 @@ impl Sweep {
         while self.owed_connections > 0 && !slice.is_over() {
             self.owed_connections -= 1;
             let key = self.next_connection;
-            self.next_connection = if key as usize + 1 < streams.outlets.connections.slots() { key + 1 } else { 0 };
+            let connections = &streams.outlets.connections;
+            self.connections_unsent_bytes += connections.get(key).map_or(0, |one| one.unsent_bytes() as u64);
+            self.next_connection += 1;
+            if self.next_connection as usize >= connections.slots() {
+                self.next_connection = 0;
+                self.connections_unsent_bytes_last = std::mem::take(&mut self.connections_unsent_bytes);
+            }
             tabs::look_after(streams, key, self.period);
         }
     }
 
     fn begin_anew(&mut self, streams: &mut Streams) {
         streams.shrink();
+        if streams.outlets.connections.slots() == 0 {
+            // Their sweep has nothing to go over and would not end again.
+            (self.connections_unsent_bytes, self.connections_unsent_bytes_last) = (0, 0);
+        }
         streams.counters().streams_behind.set(self.behind);
-        streams.counters().unsent_bytes.set(self.unsent_bytes);
+        streams.counters().unsent_bytes.set(self.unsent_bytes + self.connections_unsent_bytes_last);
         (self.next, self.behind, self.unsent_bytes) = (0, 0, 0);
     }
 

@@ -24,7 +24,9 @@ pub use self::unsealer::TlsUnsealer;
 pub(crate) use self::unsealer::{Record, Unsealed};
 
 /// The most text of one record (RFC 8446, 5.1).
-const TEXT_BYTES_MAX: usize = 1 << 14;
+pub(crate) const TEXT_BYTES_MAX: usize = 1 << 14;
+/// The longest record: the most that any form adds to its text (RFC 8446, 5.2).
+pub(crate) const RECORD_BYTES_MAX: usize = HEADER_BYTES + TEXT_BYTES_MAX + 256;
 /// Type, version and length in front of a record.
 const HEADER_BYTES: usize = 5;
 /// The explicit nonce of AES-GCM in TLS 1.2 (RFC 5288, 3).

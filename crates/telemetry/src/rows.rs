@@ -197,7 +197,7 @@ pub(crate) static ROWS: [MetricRow; 62] = [
     gauge(
         "fantail_unsent_bytes",
         Reading::Shards(|shard| shard.unsent_bytes.get()),
-        "Bytes of frames kept only because a stream is in the middle of them",
+        "Bytes kept only because their clients have not taken them yet",
     ),
     counter(
         "fantail_deliveries",

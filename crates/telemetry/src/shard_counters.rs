@@ -183,7 +183,7 @@ pub struct ShardFields {
     pub streams_closed: ByLabel<CloseReason, { CloseReason::COUNT }>,
     /// Streams that are in the middle of a frame or short of the watermark.
     pub streams_behind: Gauge,
-    /// Frame bytes held only for streams in the middle of them.
+    /// Bytes kept only because their clients have not taken them yet: rests of frames, and what HTTP/2 connections are owed.
     pub unsent_bytes: Gauge,
     /// Frames of events written whole to a stream.
     pub deliveries: Counter,

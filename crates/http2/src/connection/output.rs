@@ -48,10 +48,15 @@ impl Connection {
         }
         self.unfinished().parked.push(Parked { stream, body });
         self.push_parked(control);
-        if self.unfinished.as_ref().is_some_and(|unfinished| unfinished.parked_bytes() > PARKED_BYTES_MAX) {
+        if self.parked_bytes() > PARKED_BYTES_MAX {
             self.reset(stream, ErrorCode::EnhanceYourCalm, control);
         }
         true
+    }
+
+    /// Bytes of small answers that no window lets out yet.
+    pub fn parked_bytes(&self) -> usize {
+        self.unfinished.as_ref().map_or(0, |unfinished| unfinished.parked_bytes())
     }
 
     /// Bytes of text that a stream may be sent, when so many of the connection's window are spoken for.

@@ -28,15 +28,14 @@ pub(crate) struct Connection {
     pub(crate) address: Option<Maker>,
     /// When the socket last took bytes.
     pub(crate) written: Tick,
-    /// Since when something that the client has begun is not whole.
-    pub(crate) amid_input_since: Tick,
+    /// Since when something that the client has begun is not whole, if something is.
+    pub(crate) amid_input_since: Option<Tick>,
     /// When its last stream ended, or it began.
     pub(crate) without_streams_since: Tick,
     pub(crate) failed: Option<CloseReason>,
     pub(crate) phase: Phase,
     /// The socket takes nothing now; an event of the poll tells when it does.
     pub(crate) is_blocked: bool,
-    pub(crate) is_amid_input: bool,
     /// Its key and counter cannot open what the client sends: nothing more is understood.
     pub(crate) is_deaf: bool,
     pub(super) is_unseen: bool,
@@ -57,7 +56,7 @@ pub(super) struct Tls {
 pub(super) struct Unsent {
     /// The rest of what was begun, as it goes on the wire.
     pub(super) rest: Vec<u8>,
-    /// Whole frames that are no text, in their order. They go out behind the rest and before any text.
+    /// Frames that are no text, in their order; the first of them may be begun. They go out behind the rest and before any text.
     pub(super) control: Vec<u8>,
 }
 
@@ -99,12 +98,11 @@ impl Connection {
             requests,
             address,
             written: now,
-            amid_input_since: now,
+            amid_input_since: Some(now),
             without_streams_since: now,
             failed: None,
             phase: Phase::Open,
             is_blocked: false,
-            is_amid_input: true,
             is_deaf: false,
             is_unseen: false,
             turns: 0,
@@ -131,9 +129,17 @@ impl Connection {
         self.unsent.is_none()
     }
 
-    /// Whether something that the client has begun is not whole.
-    pub(crate) fn has_partial_input(&self) -> bool {
-        self.protocol.is_owed() || self.partial_record.is_some()
+    /// The client has said something, or something of it was given up. True if something that it has begun is not whole.
+    pub(crate) fn note_input(&mut self, now: Tick) -> bool {
+        let is_amid = self.protocol.is_owed() || self.partial_record.is_some();
+        self.amid_input_since = is_amid.then(|| self.amid_input_since.unwrap_or(now));
+        is_amid
+    }
+
+    /// Bytes that are kept for the client because it does not take them.
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        let begun = self.unsent.as_ref().map_or(0, |unsent| unsent.rest.len() + unsent.control.len());
+        begun + self.protocol.parked_bytes()
     }
 
     /// Whether the client asks for more than it reads.

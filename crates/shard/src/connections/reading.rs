@@ -10,13 +10,10 @@ use super::connection::{Connection, Phase};
 use super::{ConnectionKey, Connections, Http2Request, Http2Stream, reason_of};
 use crate::streams::{Input, Key};
 use crate::tick::Tick;
-use crate::tls_record::{Record, Unsealed};
+use crate::tls_record::{RECORD_BYTES_MAX, Record, Unsealed};
 
 /// Read at a time, behind the beginning of a record that was kept.
 const READ_BYTES: usize = 16 * 1024;
-
-/// The longest record (RFC 5246, 6.2.3).
-const RECORD_BYTES_MAX: usize = 5 + (1 << 14) + 2048;
 
 /// One client does not keep a shard busy: what is more is read in the next turn.
 const READS_PER_TURN: usize = 4;
@@ -50,21 +47,16 @@ impl Connections {
         }
         self.input = input;
         let connection = &mut self.slab[key];
-        let is_amid = connection.has_partial_input();
-        if is_amid && !connection.is_amid_input {
-            connection.amid_input_since = now;
-        }
-        connection.is_amid_input = is_amid;
+        connection.note_input(now);
         if !connection.is_flushed() {
             self.look_later(key);
         }
     }
 
     /// Takes the text that was read before the connection came here.
-    pub(crate) fn take_early(&mut self, key: ConnectionKey, text: &[u8], news: &mut Vec<News>) {
+    pub(crate) fn take_early(&mut self, key: ConnectionKey, text: &[u8], now: Tick, news: &mut Vec<News>) {
         self.take(key, text, news);
-        let connection = &mut self.slab[key];
-        connection.is_amid_input = connection.has_partial_input();
+        self.slab[key].note_input(now);
     }
 
     /// Reads once. False if there is nothing more to read now.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fantail_telemetry::CloseReason;
@@ -388,6 +389,45 @@ fn a_tab_whose_window_is_shut_stalls_no_other_and_is_judged_by_its_policy_alone(
         assert!(others.iter().all(|id| client.text(*id).ends_with("data: a 50 x\n\n")));
         assert_eq!(client.keys(&harness).len(), if policy == SlowPolicy::Disconnect { 9 } else { 10 });
     }
+}
+
+/// 1. A connection's socket is full in the middle of an event, and that of another is not.
+/// 2. What the first keeps counts as unsent.
+/// 3. Memory is short: the first has taken nothing for a while, and ends with its tabs. The other stays.
+#[test]
+fn a_connection_that_takes_nothing_counts_as_unsent_and_ends_when_memory_is_short() {
+    let mut harness = Harness::new(SlowPolicy::Skip, 100);
+    let mut blocked = Client::open(&mut harness, FORMS[1], &mut Rng::with_seed(1));
+    blocked.open_tab(&mut harness, &["a"]);
+    let mut other = Client::open(&mut harness, FORMS[1], &mut Rng::with_seed(2));
+    let id = other.open_tab(&mut harness, &["b"]);
+    harness.settle();
+    narrow::make(|length| length.min(10));
+    harness.publish(&["a"], "x");
+    harness.settle();
+    narrow::make(|length| length);
+    let kept = harness.engine.streams.outlets.connections.slab[blocked.key].unsent_bytes() as u64;
+    assert!(kept > 0);
+    let began = Instant::now();
+    while harness.engine.streams.counters().unsent_bytes.get() != kept {
+        assert!(began.elapsed() < Duration::from_secs(30), "{kept} bytes are never counted");
+        harness.engine.tick();
+        harness.settle();
+    }
+    let a_while = Duration::from_millis(5);
+    let since = harness.engine.streams.clock.now();
+    while harness.engine.streams.clock.now().since(since) < a_while {
+        harness.engine.streams.clock.begin_turn();
+    }
+    for key in [blocked.key, other.key] {
+        tabs::end_if_blocked(&mut harness.engine.streams, key, a_while);
+    }
+    harness.settle();
+    assert!(!blocked.is_open(&harness));
+    harness.publish(&["b"], "still here");
+    harness.settle();
+    other.read(&harness);
+    assert!(other.text(id).ends_with("data: still here\n\n"));
 }
 
 /// Everything at random, for each policy, over some hundred connections with many tabs, beside streams with sockets of their own.

@@ -15,12 +15,10 @@ use super::connection::{Connection, Unsent};
 use super::{ConnectionKey, Connections, reason_of};
 use crate::streams::Key;
 use crate::tick::Tick;
+use crate::tls_record::TEXT_BYTES_MAX;
 
 /// Text is assembled up to about so much for one write. A socket hardly ever has room for more.
 const WRITE_BYTES: usize = 64 * 1024;
-
-/// The text of one record at most (RFC 8446, 5.1).
-const RECORD_BYTES: usize = 1 << 14;
 
 /// The buffers that all connections share while they write.
 #[derive(Default)]
@@ -227,7 +225,7 @@ fn records_of<'a>(bytes: &'a [u8], control_bytes: usize, frames: &'a [TextFrame]
         }
         let mut end = control_bytes.max(start);
         while let Some(frame) = frames.get(next)
-            && (end == start || frame.end - start <= RECORD_BYTES)
+            && (end == start || frame.end - start <= TEXT_BYTES_MAX)
         {
             end = frame.end;
             next += 1;

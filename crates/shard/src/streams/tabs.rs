@@ -11,9 +11,7 @@ use super::{Key, StreamState, Streams};
 use crate::connections::{ConnectionKey, Http2Connection, News, Phase};
 use crate::shard::ShardSettings;
 use crate::slice::Slice;
-
-/// How long a connection that was ended waits for its client to close its side.
-const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+use crate::sweep::LINGER;
 
 /// How long a connection that comes in a drain has for its request.
 const FIRST_REQUEST_IN_DRAIN: std::time::Duration = std::time::Duration::from_millis(500);
@@ -27,7 +25,7 @@ pub(crate) fn open_connection(streams: &mut Streams, mut connection: Http2Connec
     let text = std::mem::take(&mut connection.text);
     let key = streams.outlets.connections.open(connection, &streams.registry, now);
     let mut news = Vec::new();
-    streams.outlets.connections.take_early(key, &text, &mut news);
+    streams.outlets.connections.take_early(key, &text, now, &mut news);
     // It has no streams yet for which there could be news.
     debug_assert!(!news.iter().any(|news| matches!(news, News::Ended(_) | News::Opened(_))));
     key
@@ -183,6 +181,18 @@ fn close_connection(streams: &mut Streams, key: ConnectionKey, reason: CloseReas
     }
 }
 
+/// Ends a connection that has taken nothing for so long, with all its streams: memory is short, and it pins some. A reset frees what the
+/// kernel holds for it as well.
+pub(crate) fn end_if_blocked(streams: &mut Streams, key: ConnectionKey, blocked_for: std::time::Duration) {
+    let now = streams.clock.now();
+    let connections = &mut streams.outlets.connections;
+    let is_slow = |one: &crate::connections::Connection| one.is_blocked && now.since(one.written) >= blocked_for;
+    if let Some(connection) = connections.get(key).filter(|one| is_slow(one)) {
+        connection.reset_on_close();
+        connections.fail(key, CloseReason::Memory);
+    }
+}
+
 /// Keeps one connection's deadlines. `period` is the time between two looks.
 pub(crate) fn look_after(streams: &mut Streams, key: ConnectionKey, period: std::time::Duration) {
     let now = streams.clock.now();
@@ -203,12 +213,8 @@ pub(crate) fn look_after(streams: &mut Streams, key: ConnectionKey, period: std:
         }
         return;
     }
-    let is_amid_input = connection.has_partial_input();
-    if is_amid_input && !connection.is_amid_input {
-        connection.amid_input_since = now;
-    }
-    connection.is_amid_input = is_amid_input;
-    if is_amid_input && now.since(connection.amid_input_since) >= http2.request_deadline {
+    connection.note_input(now);
+    if connection.amid_input_since.is_some_and(|since| now.since(since) >= http2.request_deadline) {
         return give_up_input(streams, key);
     }
     if connection.is_worn_out() {
@@ -234,10 +240,10 @@ pub(crate) fn look_after(streams: &mut Streams, key: ConnectionKey, period: std:
 
 /// Something that the client has begun does not get whole. A request ends by itself; anything else ends the connection.
 fn give_up_input(streams: &mut Streams, key: ConnectionKey) {
+    let now = streams.clock.now();
     let Some(connection) = streams.outlets.connections.get_mut(key) else { return };
     connection.control(fantail_http2::Connection::reset_unfinished);
-    connection.is_amid_input = connection.has_partial_input();
-    if connection.is_amid_input {
+    if connection.note_input(now) {
         streams.outlets.connections.end_with_fault(key, ErrorCode::EnhanceYourCalm);
     } else {
         streams.outlets.connections.look_later(key);

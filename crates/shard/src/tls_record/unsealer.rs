@@ -6,7 +6,7 @@
 use aws_lc_rs::aead::Aad;
 
 use super::{
-    ALERT, APPLICATION_DATA, CLOSE_NOTIFY, EXPLICIT_NONCE_BYTES, HEADER_BYTES, TAG_BYTES, TEXT_BYTES_MAX, TlsCipher,
+    ALERT, APPLICATION_DATA, CLOSE_NOTIFY, EXPLICIT_NONCE_BYTES, HEADER_BYTES, RECORD_BYTES_MAX, TAG_BYTES, TlsCipher,
     TlsVersion, TrafficKey, length_bytes,
 };
 
@@ -43,11 +43,10 @@ impl Record {
     pub(crate) fn first(bytes: &[u8]) -> Self {
         let Some([content, major, _, high, low]) = bytes.first_chunk() else { return Self::Partial };
         let length = usize::from(u16::from_be_bytes([*high, *low]));
-        // The most that any form adds to its text (RFC 8446, 5.2; RFC 5246, 6.2.3).
-        if !(20..=23).contains(content) || *major != 3 || length > TEXT_BYTES_MAX + 256 {
+        let whole = HEADER_BYTES + length;
+        if !(20..=23).contains(content) || *major != 3 || whole > RECORD_BYTES_MAX {
             return Self::Nonsense;
         }
-        let whole = HEADER_BYTES + length;
         if bytes.len() < whole { Self::Partial } else { Self::Whole(whole) }
     }
 }
@@ -100,7 +99,7 @@ impl TlsUnsealer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls_record::{FORMS, TlsSealer};
+    use crate::tls_record::{FORMS, TEXT_BYTES_MAX, TlsSealer};
 
     fn pair(version: TlsVersion, cipher: TlsCipher) -> (TlsSealer, TlsUnsealer) {
         let key: Vec<u8> = (0..cipher.algorithm().key_len() as u8).collect();
