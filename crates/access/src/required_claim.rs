@@ -38,7 +38,7 @@ impl RequiredClaim {
     /// Whether a token has it. `null` and an empty text stand for none.
     pub(crate) fn is_in(&self, claims: &Claims) -> bool {
         if !self.is_beginning {
-            return claims.get(&self.path).is_some_and(|value| !value.is_null() && value.as_str() != Some(""));
+            return claims.get(&self.path).is_some_and(is_present);
         }
         let (object, beginning) =
             self.path.rsplit_once('.').map_or((None, &*self.path), |(path, end)| (Some(path), end));
@@ -46,8 +46,12 @@ impl RequiredClaim {
             Some(path) => claims.get(path).and_then(Value::as_object),
             None => Some(claims.all()),
         };
-        keys.is_some_and(|keys| keys.iter().any(|(key, value)| key.starts_with(beginning) && !value.is_null()))
+        keys.is_some_and(|keys| keys.iter().any(|(key, value)| key.starts_with(beginning) && is_present(value)))
     }
+}
+
+fn is_present(value: &Value) -> bool {
+    !value.is_null() && value.as_str() != Some("")
 }
 
 /// As it was written.

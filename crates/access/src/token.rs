@@ -275,6 +275,7 @@ mod tests {
             (json!({"exp": exp, "scope": {"user:all": {}}, "user": {"id": "u"}}), Ok(exp)),
             (json!({"exp": exp, "scope": {"user": 0}, "user": {"id": 7}}), Ok(exp)),
             (json!({"exp": exp, "scope": {"publicshare": {}}, "user": {"id": "u"}}), missing("scope.user*")),
+            (json!({"exp": exp, "scope": {"user": ""}, "user": {"id": "u"}}), missing("scope.user*")),
             (json!({"exp": exp, "scope": "user", "user": {"id": "u"}}), missing("scope.user*")),
             (json!({"exp": exp, "user": {"id": "u"}}), missing("scope.user*")),
             (json!({"exp": exp, "scope": {"user": {}}, "user": {}}), missing("user.id")),
