@@ -376,7 +376,7 @@ impl Reader<'_> {
     }
 }
 
-/// Go's `:9135` stands for all addresses, and it looks names up.
+/// In Go `:9135` stands for all addresses, of IPv4 and IPv6, and here for those of IPv4; and Go looks names up.
 fn address_of(text: &str) -> String {
     match text.rsplit_once(':') {
         Some(("", port)) => format!("0.0.0.0:{port}"),
