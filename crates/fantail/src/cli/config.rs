@@ -32,7 +32,9 @@ fn show_command() -> Command {
 
 /// Reads and checks all that `serve` reads, and shows it.
 pub(super) fn show(args: &[OsString], variables: &[(OsString, OsString)]) -> Result<Task, Refusal> {
-    serve::read_with(&show_command(), args, variables, |config| Task::Print(shown(&config)))
+    let task = serve::read_with(&show_command(), args, variables, |config| Task::Print(shown(&config)));
+    // A person reads its faults, whatever form the server's log has.
+    task.map_err(|refusal| refusal.text.into())
 }
 
 /// One line for each setting, in the form of the file as far as a text can be.

@@ -93,7 +93,7 @@ fn inspect_command() -> Command {
 fn settings() -> impl Iterator<Item = &'static Setting> {
     let is_asked = |key: &str| key.starts_with("origin_") || key == "stream_lifetime_max";
     let decides = move |setting: &&Setting| setting.group == "access" && !is_asked(setting.key);
-    SETTINGS.iter().filter(move |setting| decides(setting) || setting.key == "config")
+    SETTINGS.iter().filter(move |setting| decides(setting) || ["config", "preset"].contains(&setting.key))
 }
 
 /// The arguments, or all of their faults.
@@ -170,7 +170,7 @@ fn config(matches: &ArgMatches, variables: &[(OsString, OsString)]) -> Result<Co
         let setting = SETTINGS.iter().find(|setting| setting.key == key).expect("a setting");
         matches.contains_id(key) || variables.iter().any(|(name, _)| *name == *setting.variable())
     };
-    if !is_given("access") && !is_given("config") {
+    if !["access", "config", "preset"].into_iter().any(is_given) {
         flags.push("--access=token".into());
     }
     match parse_flags(&flags) {

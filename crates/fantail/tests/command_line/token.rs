@@ -44,6 +44,21 @@ async fn a_minted_token_opens_a_stream_and_is_inspected_with_the_same_outcome() 
     }
 }
 
+#[tokio::test]
+async fn a_token_is_inspected_by_the_rules_of_a_preset() {
+    let files = KeyDirectory::new();
+    let key = files.key("HS256", SECRET);
+    let command = ["token", "inspect", "--preset", "owncloud", "--token-keys", &key];
+    let claims = json!({"exp": now() + 600, "user": {"id": {"opaque_id": "u1"}}, "scope": {"user": {}}});
+    let told = run_with(&command, &signed("HS256", SECRET, claims)).await;
+    assert_eq!((told.status, &*told.stderr), (Some(0), ""));
+    assert!(told.lines().contains(&"channel: u1"), "{}", told.stdout);
+    let of_a_share = json!({"exp": now() + 600, "user": {"id": {"opaque_id": "u1"}}, "scope": {"publicshare:1": {}}});
+    let told = run_with(&command, &signed("HS256", SECRET, of_a_share)).await;
+    assert_eq!(told.status, Some(1));
+    assert!(told.stderr.contains("scope.user*"), "{}", told.stderr);
+}
+
 /// Each case: the claims, the key, and the name of the check that refuses.
 #[tokio::test]
 async fn the_check_that_refuses_a_token_is_named_in_the_words_of_the_server() {
