@@ -90,7 +90,8 @@ impl Health {
             "config" => return self.guard.config(request),
             _ => {}
         }
-        let unknown = || Err(Problem::not_found("there are /livez, /readyz and /metrics"));
+        let unknown =
+            || Err(Problem::not_found("there are /livez, /readyz and /metrics, and with health_token /config"));
         self.find(name, request).unwrap_or_else(unknown)
     }
 

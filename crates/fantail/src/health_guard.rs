@@ -1,12 +1,10 @@
 //! The pages of the health listener that ask for a token.
 
-use std::hash::{BuildHasher, RandomState};
-
 use fantail_config::{Config, Secret};
-use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, StatusCode};
 use serde_json::Value;
 
+use crate::bearer::{TokenComparison, only_bearer};
 use crate::health::only_read;
 use crate::json_answer::json_answer;
 use crate::problem::{Answer, Problem};
@@ -16,7 +14,7 @@ use crate::settings_json::settings_json;
 pub(crate) struct HealthGuard {
     token: Option<Secret>,
     settings: Value,
-    hasher: RandomState,
+    comparison: TokenComparison,
 }
 
 impl HealthGuard {
@@ -24,21 +22,14 @@ impl HealthGuard {
         Self {
             token: config.internal.health_token.clone(),
             settings: settings_json(config),
-            hasher: RandomState::new(),
+            comparison: TokenComparison::default(),
         }
     }
 
     /// Refuses a request without the token, if there is one.
     pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(token) = &self.token else { return Ok(()) };
-        let mut shown = headers.get_all(AUTHORIZATION).iter();
-        let shown = match (shown.next(), shown.next()) {
-            (Some(value), None) => value.as_bytes().strip_prefix(b"Bearer ").unwrap_or_default(),
-            _ => b"",
-        };
-        let token = token.expose().as_bytes();
-        // A comparison byte by byte would tell by its time how much of a guess is right.
-        if self.hasher.hash_one(shown) == self.hasher.hash_one(token) && shown == token {
+        if self.comparison.is_same(only_bearer(headers), token.expose().as_bytes()) {
             return Ok(());
         }
         let detail = "show health_token as Authorization: Bearer";

@@ -145,7 +145,7 @@ impl Internal {
         let (head, rest) = path.split_once('/').map_or((path, None), |(head, rest)| (head, Some(rest)));
         let query = request.uri().query().unwrap_or_default().to_owned();
         // Probes show no token.
-        if let ("livez" | "readyz", None) = (head, rest) {
+        if let ("livez" | "healthz" | "readyz", None) = (head, rest) {
             return self.health.find(head, &request).unwrap_or_else(unknown_path);
         }
         let rights = self.access.rights(request.headers())?;

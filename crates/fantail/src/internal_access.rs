@@ -2,17 +2,15 @@
 //!
 //! Without tokens every client of the listener has all rights. The settings then allow only an address of this machine.
 
-use std::hash::{BuildHasher, RandomState};
-
 use anyhow::{Context, bail};
 use fantail_access::{InternalRights, NeededRight};
 use fantail_config::InternalToken;
-use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
 use parking_lot::RwLock;
 use tracing::{info, warn};
 
 use crate::access::read_file;
+use crate::bearer::{TokenComparison, only_bearer};
 use crate::problem::Problem;
 
 /// The shortest token in bytes: 128 bits in hexadecimal digits.
@@ -21,7 +19,7 @@ const TOKEN_BYTES_MIN: usize = 32;
 pub(crate) struct InternalAccess {
     files: Vec<InternalToken>,
     known: RwLock<Vec<Known>>,
-    hasher: RandomState,
+    comparison: TokenComparison,
 }
 
 #[derive(PartialEq, Eq)]
@@ -52,7 +50,7 @@ impl InternalAccess {
     /// Reads the files. An error names the file.
     pub(crate) fn load(files: &[InternalToken]) -> anyhow::Result<Self> {
         let known = RwLock::new(read(files)?);
-        Ok(Self { files: files.to_vec(), known, hasher: RandomState::new() })
+        Ok(Self { files: files.to_vec(), known, comparison: TokenComparison::default() })
     }
 
     /// Reads the files again; while one cannot be read the last good tokens stay.
@@ -73,18 +71,9 @@ impl InternalAccess {
         if self.files.is_empty() {
             return Ok(RequestRights::All);
         }
-        let mut shown = headers.get_all(AUTHORIZATION).iter();
-        let token = match (shown.next(), shown.next()) {
-            (Some(value), None) => value.as_bytes(),
-            _ => b"",
-        };
-        let is_bearer = token.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
-        let token = if is_bearer { token[7..].trim_ascii() } else { b"" };
-        // The hash has a key of this process, so the time of the comparison tells nothing about a token.
-        let hash = self.hasher.hash_one(token);
+        let token = only_bearer(headers);
         let known = self.known.read();
-        let is_shown = |known: &Known| self.hasher.hash_one(&known.token[..]) == hash && known.token == token;
-        let found = known.iter().position(is_shown);
+        let found = known.iter().position(|known| self.comparison.is_same(token, &known.token));
         found.map(|number| RequestRights::Of(known[number].rights.clone(), number)).ok_or_else(|| {
             let detail = if token.is_empty() {
                 "this listener asks for a token: Authorization: Bearer TOKEN"

@@ -7,6 +7,7 @@ mod access;
 mod address_bound;
 mod app;
 mod banner;
+mod bearer;
 mod bounded_server;
 mod broker;
 mod cli;

@@ -63,7 +63,7 @@ async fn each_token_may_do_what_its_rights_say_and_nothing_else() {
 #[tokio::test]
 async fn probes_need_no_token() {
     let (_directory, node) = start().await;
-    for path in ["/livez", "/readyz"] {
+    for path in ["/livez", "/healthz", "/readyz"] {
         assert_eq!(http(node.internal(), "GET", path, &[], "").await.unwrap().status, 200, "{path}");
     }
     assert_eq!(http(node.internal(), "GET", "/metrics", &[], "").await.unwrap().status, 401);
