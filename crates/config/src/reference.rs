@@ -12,7 +12,7 @@ const REFERENCE_HEAD: &str = "\
      UPDATE_EXPECT=1 cargo test -p fantail-config -->
 
 Every setting has a key in a TOML file, an environment variable and a flag. Of these the later wins:
-default, file, variable, flag. The file is named by `--config` or `FANTAIL_CONFIG`; its keys stand at the
+default, preset, file, variable, flag. The file is named by `--config` or `FANTAIL_CONFIG`; its keys stand at the
 top level, without tables but for `[[channel]]`. `fantail config show` tells the settings in force with the
 source of each.
 

@@ -244,7 +244,7 @@ settings! {
         access: Option<AccessMode> = Optional(Word::<AccessMode>::new()), "" or "token+origin",
             "Right to read. open: every client that reaches the port reads every channel. token: a JSON Web Token names the channels. origin: origin_url is asked about each stream. token+origin: both must agree. proxy: one of the trusted_proxies has decided and says so in header fields. certificate: the certificate of the client names the channels by channel_templates. Without it listen must be an address of this machine alone, and every client on this machine may read. docs/access.md has a recipe for each.";
         token_secret: Option<Secret> = Optional(SecretText), "",
-            "Secret of HS256 tokens, at least 32 bytes. Prefer token_keys, which names a file: other users can see a flag, and a file can be changed without a restart.";
+            "Secret of HS256 tokens, at least 32 bytes. White space at its ends counts. Prefer token_keys, which names a file: other users can see a flag, and a file can be changed without a restart.";
         token_keys: Vec<KeyFile> = KeyFiles, "" or "ES256:/etc/fantail/token-key.pem",
             "File with a key that tokens may be signed with: a secret for HS256, HS384 and HS512, a public key in PEM form for RS, PS, ES and EdDSA. A directory stands for all files in it, and the name of each without its extension is the kid of its key. The files are read again every 10s; streams of a key that is gone end.";
         token_jwks: Option<String> = Optional(FileOrUrl), "" or "https://id.example.com/.well-known/jwks.json",

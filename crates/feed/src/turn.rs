@@ -1,8 +1,8 @@
 //! The turn of a task of a client's library: how much it reads before other tasks of its thread run.
 //!
 //! Such a task reads on while there is something, and tokio lets it read 128 times in one turn. All that it brings is then worked
-//! through at once, while everything else on the thread waits. With 16 KiB for each read and 200 bytes for each event that is
-//! 10,000 events. So whoever takes the events spends the turn's budget: the next read then waits for the next turn.
+//! through at once, while everything else on the thread waits. Example: 128 reads of 8 KiB and events of 200 bytes are 5,000 events. So the task
+//! that takes the events spends the turn's budget, and the next read waits for the next turn.
 
 use std::future::poll_fn;
 use std::pin::pin;

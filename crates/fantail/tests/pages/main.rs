@@ -232,8 +232,9 @@ fn neglected(name: &str, text: &str, has_story: bool, file: &dyn Fn(&str) -> Opt
             Some(Mark::Needs(_)) => {}
             Some(Mark::RunBy(path)) => {
                 let text = file(path).unwrap_or_default();
-                // A file that names the page takes the commands from it.
-                let runs = |command: &String| text.contains(name) || text.contains(command.as_str());
+                // A file that opens the page takes the commands from it.
+                let opens = text.contains(&format!("\"{name}\""));
+                let runs = |command: &String| opens || text.contains(command.as_str());
                 faults.extend(
                     block.commands.iter().filter(|it| !runs(it)).map(|it| format!("{place}: {path} does not run {it}")),
                 );
@@ -268,6 +269,9 @@ fn a_new_block_that_nothing_runs_is_found() {
     let marked = "<!-- run by: scripts/x -->\n\n    helm install\n";
     assert_eq!(neglected("docs/x.md", marked, false, &none), ["docs/x.md:3: scripts/x does not run helm install"]);
     assert_eq!(neglected("docs/x.md", marked, false, &|_| Some("helm install".into())), Vec::<String>::new());
+    let opens = |text: &'static str| move |_: &str| Some(text.to_owned());
+    assert_eq!(neglected("docs/x.md", marked, false, &opens("open(\"docs/x.md\")")), Vec::<String>::new());
+    assert_eq!(neglected("docs/x.md", marked, false, &opens("# see docs/x.md")).len(), 1, "a comment runs nothing");
     let needs = "<!-- needs: Docker -->\n\n    docker run fantail\n";
     assert_eq!(neglected("docs/x.md", needs, false, &none), Vec::<String>::new());
 }
