@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Request;
 
-/// What is under way. A connection keeps it only while there is something.
+/// The parts of frames and requests that are under way. A connection keeps it only while there is something.
 #[derive(Debug, Default)]
 pub(super) struct Unfinished {
     /// The header block under way. Until its end no other frame may come.

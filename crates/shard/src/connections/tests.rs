@@ -392,7 +392,7 @@ fn a_tab_whose_window_is_shut_stalls_no_other_and_is_judged_by_its_policy_alone(
 }
 
 /// 1. A connection's socket is full in the middle of an event, and that of another is not.
-/// 2. What the first keeps counts as unsent.
+/// 2. The bytes that the first keeps count as unsent.
 /// 3. Memory is short: the first has taken nothing for a while, and ends with its tabs. The other stays.
 #[test]
 fn a_connection_that_takes_nothing_counts_as_unsent_and_ends_when_memory_is_short() {
