@@ -90,8 +90,11 @@ impl Health {
             "config" => return self.guard.config(request),
             _ => {}
         }
-        let unknown =
-            || Err(Problem::not_found("there are /livez, /readyz and /metrics, and with health_token /config"));
+        let unknown = || {
+            Err(Problem::not_found(
+                "there are /livez (also /healthz), /readyz and /metrics, and with health_token /config",
+            ))
+        };
         self.find(name, request).unwrap_or_else(unknown)
     }
 

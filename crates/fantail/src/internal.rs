@@ -342,7 +342,7 @@ fn publish_rate(per_second: usize) -> Option<Mutex<RateLimit<usize>>> {
 
 fn unknown_path() -> Result<Answer, Problem> {
     Err(Problem::not_found(
-        "there are /publish, /channels, /connections, /revoke, /livez, /readyz, /metrics and /config",
+        "there are /publish, /channels, /connections, /revoke, /livez, /healthz, /readyz, /metrics and /config",
     ))
 }
 
