@@ -17,7 +17,7 @@ use fantail_testkit::{Certificates, Fantail, Nginx, PATIENCE, Page, http};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::node::{connections, publish, publish_json, tls_node};
+use crate::node::{connections, metrics, publish, publish_json, tls_node};
 
 /// The type of the last event of each channel, by which a page knows that nothing else comes.
 const LAST: &str = "conformance-last";
@@ -184,6 +184,9 @@ async fn until_the_page_has_closed_all([node, old]: &[Fantail; 2]) {
         }
     };
     tokio::time::timeout(PATIENCE, only_one).await.expect("the page has closed all of its streams but the last");
+    // A browser keeps a connection for the next stream.
+    let (newer, older) = (metrics(node).await, metrics(old).await);
+    assert!(newer.count("fantail_http2_connections") > 0 && older.count("fantail_http2_connections") == 0);
     publish(node, FINISH, "").await;
 }
 

@@ -6,7 +6,7 @@ use fantail_testkit::{Certificates, Fantail, Nginx, PATIENCE, Page};
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::node::{ask, connections, publish, tls_node, until};
+use crate::node::{ask, live_stream, publish, tls_node, until};
 
 const PAGE: &str = "<script>
 const got = [];
@@ -74,24 +74,12 @@ fn site(port: u16, upstream: SocketAddr, certificates: &Certificates, lines: &st
 }
 
 async fn play(node: &Fantail) {
-    let first = live(node, "").await;
+    let first = live_stream(node, "").await;
     publish(node, "demo", "one").await;
     publish(node, "demo", "x".repeat(100_000)).await;
     until(node, "both were sent", |metrics| metrics.sum("fantail_deliveries_total") >= 2).await;
     ask(node, "DELETE", &format!("/connections/{first}")).await;
     publish(node, "demo", "while it was away").await;
-    live(node, &first).await;
+    live_stream(node, &first).await;
     publish(node, "demo", "end").await;
-}
-
-/// The page's stream, once it is live and another one than before.
-async fn live(node: &Fantail, before: &str) -> String {
-    loop {
-        let listing = connections(node).await;
-        let found = listing.iter().find(|it| it["state"] == "live" && it["id"] != before);
-        if let Some(id) = found.and_then(|it| it["id"].as_str()) {
-            return id.to_owned();
-        }
-        tokio::task::yield_now().await;
-    }
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
 use crate::keys::{KeyDirectory, SECRET, base64url, now};
-use crate::node::{FANTAIL, connections, node, publish, read_to_close, until, until_said};
+use crate::node::{FANTAIL, connections, node, publish, read_to_close, until, until_said, whole_log};
 use crate::origin::{TestOrigin, answer};
 
 const OTHER_SECRET: &str = "another-secret-of-32-bytes-abcde";
@@ -448,8 +448,7 @@ async fn a_token_stands_in_no_log_line_and_no_answer() {
     for path in ["/metrics", "/connections", "/config", "/channels", "/readyz"] {
         shown.push_str(&http(node.internal(), "GET", path, &[], "").await.unwrap().text());
     }
-    let output = node.output();
-    shown.extend([output.stdout, output.stderr]);
+    shown.extend([whole_log(&node).await, node.output().stdout]);
     for canary in canaries {
         assert!(!shown.contains(canary), "{canary}");
     }

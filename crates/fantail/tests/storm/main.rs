@@ -288,6 +288,7 @@ async fn with_tabs_of_http_2_among_the_streams_every_loss_is_declared() {
     for (over_tls, control) in [true, false].into_iter().zip(CONTROL_THREADS) {
         let flags = format!("{SHORT_LOGS} --http2 --http2-plain --control-thread {control}");
         let (node, tls) = stormy_over_tls(&flags, 4).await;
+        assert_control_thread(&node, control);
         let front = if over_tls {
             Http2Front::start(tls.addresses[0], Some(&tls.trust), 40).await.unwrap()
         } else {

@@ -17,12 +17,7 @@ impl Served {
 
     /// The client reads to its clean end, over a connection of HTTP/2 whose rules it keeps.
     async fn assert_reads_over_http2(&self, what: &str, command: &mut Command) {
-        let seen = async {
-            crate::until_open_after_start(&self.node).await;
-            metrics(&self.node).await.count("fantail_http2_connections")
-        };
-        let ((), connections) = tokio::join!(self.assert_reads(what, command), seen);
-        assert_eq!(connections, 1, "{what} speaks HTTP/2");
+        assert_eq!(self.assert_reads(what, command).await, 1, "{what} speaks HTTP/2");
         until_open(&self.node, 0).await;
         let after = metrics(&self.node).await;
         assert_eq!(after.sum("fantail_http2_faults_total"), 0, "{what}");

@@ -46,24 +46,27 @@ impl Served {
         self.certificates.ca()
     }
 
-    /// The command with the URL, and the authority as a file and in the variable that Node.js reads.
-    async fn assert_reads(&self, what: &str, command: &mut Command) {
+    /// The command with the URL, and the authority as a file and in the variable that Node.js reads. The connections of HTTP/2 while it reads.
+    async fn assert_reads(&self, what: &str, command: &mut Command) -> u64 {
         let mut client = Child::spawn(what, command.env("NODE_EXTRA_CA_CERTS", self.ca())).unwrap();
-        self.play().await;
+        let connections = self.play().await;
         let status = client.wait(FETCH_PATIENCE).await.unwrap();
         let printed = whole_output(&mut client).await;
         assert!(status.success(), "{what}: {status}, {}", client.output().stderr);
         assert_told(what, &printed);
+        connections
     }
 
-    /// Once the client's stream is open: both events, and its end.
-    pub(crate) async fn play(&self) {
+    /// Once the client's stream is open: both events, and its end. The connections of HTTP/2 in between.
+    pub(crate) async fn play(&self) -> u64 {
         until_open_after_start(&self.node).await;
-        let before = metrics(&self.node).await.sum("fantail_deliveries_total");
+        let open = metrics(&self.node).await;
+        let before = open.sum("fantail_deliveries_total");
         publish(&self.node, "a", "one").await;
         publish(&self.node, "a", "x".repeat(100_000)).await;
         until(&self.node, "both were sent", |m| m.sum("fantail_deliveries_total") >= before + 2).await;
         self.kick().await;
+        open.count("fantail_http2_connections")
     }
 
     async fn kick(&self) {
