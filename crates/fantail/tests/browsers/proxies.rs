@@ -9,22 +9,42 @@ use fantail_testkit::child::Child;
 use fantail_testkit::port::free_port;
 use fantail_testkit::{End, Fantail, Front, FrontProgram, PATIENCE, Signal, SseClient, http};
 
-use crate::node::{connections, node, publish, read_to_close, until_open, until_ready};
+use crate::node::{connections, metrics, node, publish, read_to_close, until_open, until_ready};
 use crate::recipe::{deploy, deployed};
 
-type Kind = (FrontProgram, &'static str, Option<&'static str>);
+/// A program with the file for it.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    program: FrontProgram,
+    file: &'static str,
+    /// The file with its answer while no node is there.
+    away: Option<&'static str>,
+    /// The words of the file by which it speaks HTTP/2 to the nodes. They stand there as comments.
+    http2: &'static [&'static str],
+    /// Whether they stand there as more than that.
+    speaks_http2: bool,
+}
 
-/// Each program with the file for it, and the file with its answer while no node is there.
+impl Kind {
+    const fn new(program: FrontProgram, file: &'static str) -> Self {
+        Self { program, file, away: None, http2: &[], speaks_http2: false }
+    }
+}
+
 const FRONTS: [Kind; 4] = [
-    (FrontProgram::Haproxy, "haproxy.cfg", Some("haproxy-away.http")),
-    (FrontProgram::Caddy, "Caddyfile", None),
-    (FrontProgram::Envoy, "envoy.yaml", None),
-    (FrontProgram::Apache, "apache.conf", Some("apache-away.asis")),
+    Kind {
+        away: Some("haproxy-away.http"),
+        http2: &["proto h2", "http-reuse always"],
+        ..Kind::new(FrontProgram::Haproxy, "haproxy.cfg")
+    },
+    Kind::new(FrontProgram::Caddy, "Caddyfile"),
+    Kind { http2: &["typed_extension_protocol_options"], ..Kind::new(FrontProgram::Envoy, "envoy.yaml") },
+    Kind { away: Some("apache-away.asis"), ..Kind::new(FrontProgram::Apache, "apache.conf") },
 ];
 
 /// Traefik cuts no quiet stream, and has no answer for a browser while no node is there. It takes a quarter of an hour to build, so the test
 /// of it runs only where it is installed.
-const TRAEFIK: Kind = (FrontProgram::Traefik, "traefik.yaml", None);
+const TRAEFIK: Kind = Kind::new(FrontProgram::Traefik, "traefik.yaml");
 
 /// The longest silence of a stream as the files have it, and as a test has it.
 const SILENCE: &str = "60s";
@@ -34,13 +54,13 @@ const SHORT_SILENCE: &str = "1s";
 
 /// The file of a program, with the addresses of a test and this silence in place of its own.
 fn configuration(
-    (program, file, _): Kind,
+    Kind { program, file, http2, speaks_http2, .. }: Kind,
     (public, health): (SocketAddr, SocketAddr),
     silence: &str,
     (port, directory): (u16, &Path),
 ) -> String {
     let listen = format!("127.0.0.1:{port}");
-    let (places, theirs) = match program {
+    let (mut places, theirs) = match program {
         FrontProgram::Haproxy => (
             vec![
                 ("bind :80\n", format!("bind {listen}\n")),
@@ -89,21 +109,25 @@ fn configuration(
             (vec![("\":80\"", format!("\"{listen}\""))], "/etc/traefik")
         }
     };
+    let comments: Vec<_> = http2.iter().map(|words| format!("# {words}")).collect();
+    if speaks_http2 {
+        places.extend(comments.iter().zip(http2).map(|(comment, words)| (comment.as_str(), (*words).to_owned())));
+    }
     let text = deployed(&format!("proxies/{file}"), &places);
     text.replace(theirs, &directory.display().to_string())
 }
 
 async fn start_at(front: Kind, nodes: (SocketAddr, SocketAddr), silence: &str) -> Front {
-    let files: Vec<_> = front.2.iter().map(|file| deploy().join("proxies").join(file)).collect();
+    let files: Vec<_> = front.away.iter().map(|file| deploy().join("proxies").join(file)).collect();
     let configuration = |port, directory: &Path| configuration(front, nodes, silence, (port, directory));
-    let started = Front::start(front.0, &files, configuration).await.unwrap();
+    let started = Front::start(front.program, &files, configuration).await.unwrap();
     // Traefik takes connections before it has read its routes.
     let has_routes = async {
         while http(started.addr(), "GET", "/sse", &[], "").await.unwrap().status == 404 {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, has_routes).await.unwrap_or_else(|_| panic!("{} has routes", front.1));
+    tokio::time::timeout(PATIENCE, has_routes).await.unwrap_or_else(|_| panic!("{} has routes", front.file));
     started
 }
 
@@ -214,10 +238,45 @@ async fn behind_each_proxy_a_browser_is_told_when_to_come_back_though_no_node_an
     for program in FRONTS {
         let front = start_at(program, (nobody(), nobody()), SILENCE).await;
         // At first it may not know yet that nobody is there.
-        assert_tells_a_browser(&front, program.1).await;
-        until_503(&front, program.1).await;
-        assert_tells_a_browser(&front, program.1).await;
+        assert_tells_a_browser(&front, program.file).await;
+        until_503(&front, program.file).await;
+        assert_tells_a_browser(&front, program.file).await;
     }
+}
+
+#[tokio::test]
+async fn over_http_2_streams_share_the_connections_of_a_proxy_and_all_else_is_the_same() {
+    let flags = ["--http2-plain", "--keepalive-interval", "50ms", "--trusted-proxies", "127.0.0.1"];
+    let node = node(&flags).await;
+    for program in FRONTS.into_iter().filter(|program| !program.http2.is_empty()) {
+        let program = Kind { speaks_http2: true, ..program };
+        assert_passes_each_event(program, &node).await;
+        until_open(&node, 0).await;
+        assert_resumes_and_ends_cleanly(program, &node).await;
+        until_open(&node, 0).await;
+        assert_forwards_the_address(program, &node).await;
+        assert_shares_connections(program, &node).await;
+    }
+}
+
+/// A connection has a hundred streams at most, so there are at least two.
+async fn assert_shares_connections(program: Kind, node: &Fantail) {
+    let front = start(program, node).await;
+    let mut streams = Vec::new();
+    for _ in 0..150 {
+        streams.push(SseClient::connect(front.addr(), "/sse/a").await.unwrap());
+    }
+    until_open(node, 150).await;
+    let open = metrics(node).await;
+    let (all, http2) = (open.count("fantail_connections_open"), open.count("fantail_http2_connections"));
+    assert!((2..=20).contains(&http2) && all == http2, "{program:?}: {http2} connections of {all}");
+    publish(node, "a", "for all").await;
+    for stream in &mut streams {
+        assert_eq!(stream.next_event(PATIENCE).await.unwrap().data, "for all", "{program:?}");
+    }
+    drop(streams);
+    until_open(node, 0).await;
+    assert_eq!(metrics(node).await.sum("fantail_http2_faults_total"), 0, "{program:?}");
 }
 
 /// Apache has no such question in its file.
@@ -234,8 +293,8 @@ async fn behind_haproxy_caddy_and_envoy_a_node_that_is_not_ready_gets_no_new_str
     until_ready(&node, false).await;
     for program in &FRONTS[..3] {
         let front = start(*program, &node).await;
-        until_503(&front, program.1).await;
-        assert_tells_a_browser(&front, program.1).await;
+        until_503(&front, program.file).await;
+        assert_tells_a_browser(&front, program.file).await;
     }
 }
 
@@ -250,7 +309,7 @@ async fn behind_traefik_events_pass_one_by_one_and_a_node_that_is_not_ready_gets
     assert_forwards_the_address(TRAEFIK, &node).await;
     node.signal(Signal::TERM).unwrap();
     until_ready(&node, false).await;
-    until_503(&start(TRAEFIK, &node).await, TRAEFIK.1).await;
+    until_503(&start(TRAEFIK, &node).await, TRAEFIK.file).await;
 }
 
 async fn until_503(front: &Front, file: &str) {
