@@ -9,7 +9,7 @@ use crate::settings::Config;
 const BESIDE: &str = "must not be given beside";
 const WITHOUT: &str = "is of no use without";
 
-pub(crate) const RULES: [Rule; 22] = [
+pub(crate) const RULES: [Rule; 25] = [
     Rule {
         keys: &["nats_events", "nats_stream"],
         must: "needs",
@@ -59,6 +59,21 @@ pub(crate) const RULES: [Rule; 22] = [
         keys: &["nats_tls_ca", "nats_url"],
         must: WITHOUT,
         holds: |config| is_nats(config) || config.nats.nats_tls_ca.is_none(),
+    },
+    Rule {
+        keys: &["nats_tls_insecure", "nats_url"],
+        must: WITHOUT,
+        holds: |config| is_nats(config) || !config.nats.nats_tls_insecure,
+    },
+    Rule {
+        keys: &["nats_tls_insecure", "nats_tls_ca"],
+        must: BESIDE,
+        holds: |config| !config.nats.nats_tls_insecure || config.nats.nats_tls_ca.is_none(),
+    },
+    Rule {
+        keys: &["nats_tls_insecure", "nats_tls_cert"],
+        must: BESIDE,
+        holds: |config| !config.nats.nats_tls_insecure || config.nats.nats_tls_cert.is_none(),
     },
     Rule {
         keys: &["nats_tls_cert", "nats_url"],

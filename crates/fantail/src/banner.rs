@@ -103,6 +103,11 @@ impl Banner<'_> {
                 "everyone who reaches this address reads every channel; docs/access.md tells how to decide who may"
             );
         }
+        if self.config.nats.nats_tls_insecure {
+            warn!(
+                "nats_tls_insecure: whoever is on the way to NATS can read every event; name its authority in nats_tls_ca"
+            );
+        }
         let urls = |is_tls| {
             let served = self.public.iter().filter(|served| served.is_tls == is_tls);
             let urls: Vec<_> = served.map(|served| served.url(&self.config.public.path)).collect();

@@ -61,6 +61,7 @@ pub(crate) fn nats_settings(config: &Config) -> Result<Option<NatsSettings>, Nat
         nkey_file: nats.nats_nkey_file,
         credentials_file: nats.nats_credentials_file,
         tls_ca: nats.nats_tls_ca,
+        tls_insecure: nats.nats_tls_insecure,
         tls_cert: nats.nats_tls_cert,
         tls_key: nats.nats_tls_key,
     };

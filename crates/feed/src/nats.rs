@@ -5,6 +5,7 @@
 //! and sends the probes. Both reconnect for ever. Without a stream an event that is published while the
 //! subscription is lost is lost for this node, and [`Intake::lost`] says so.
 
+mod any_certificate;
 mod arrivals;
 mod delivery;
 mod event_form;

@@ -170,6 +170,8 @@ fn told(error: &ConnectError) -> String {
             "; look at nats_username, nats_token_file, nats_nkey_file and nats_credentials_file"
         }
         ConnectErrorKind::Tls => "; look at nats_tls_ca",
+        // A faulty certificate is an error of the socket.
+        ConnectErrorKind::Io if error.to_string().contains("peer certificate") => "; look at nats_tls_ca",
         _ => "",
     };
     format!("{error}{advice}")

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_nats::{ConnectOptions, ServerAddr};
 
+use super::any_certificate;
 use super::form::NatsEventForm;
 use crate::files::{FileError, read_pem, read_text};
 use crate::shared_read::SharedRead;
@@ -39,6 +40,8 @@ pub struct NatsReach {
     pub credentials_file: Option<PathBuf>,
     /// The authorities that may sign the servers' certificates, instead of the system's.
     pub tls_ca: Option<PathBuf>,
+    /// TLS with whoever answers: no certificate of a server is checked.
+    pub tls_insecure: bool,
     /// The certificate to show, with its key.
     pub tls_cert: Option<PathBuf>,
     /// Its key.
@@ -213,7 +216,10 @@ impl NatsReach {
         if let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) {
             options = options.add_client_certificate(certificate.clone(), key.clone());
         }
-        Ok(options.require_tls(self.tls_ca.is_some() || self.tls_cert.is_some()))
+        if self.tls_insecure {
+            options = options.tls_client_config(any_certificate::client_config());
+        }
+        Ok(options.require_tls(self.tls_ca.is_some() || self.tls_cert.is_some() || self.tls_insecure))
     }
 }
 

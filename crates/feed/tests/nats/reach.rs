@@ -139,6 +139,23 @@ async fn tls_proves_the_server_and_the_client_to_each_other() {
 }
 
 #[tokio::test]
+async fn without_a_check_tls_is_spoken_with_whoever_answers() {
+    let certificates = Certificates::make().unwrap();
+    let [server_cert, server_key] =
+        [certificates.server(), certificates.server_key()].map(|path| path.display().to_string());
+    let server = NatsServer::start_with(&["--tls", "--tlscert", &server_cert, "--tlskey", &server_key]).await.unwrap();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let checked = reach(&format!("tls://{}", server.addr()));
+    let trouble = trouble_with(checked.clone()).await;
+    assert!(trouble.contains("nats_tls_ca"), "{trouble}");
+    works(NatsReach { tls_insecure: true, ..checked }).await;
+    // It asks for TLS by itself.
+    works(NatsReach { tls_insecure: true, ..reach(&server.url()) }).await;
+    let plain = NatsServer::start().await.unwrap();
+    trouble_with(NatsReach { tls_insecure: true, ..reach(&plain.url()) }).await;
+}
+
+#[tokio::test]
 async fn of_several_servers_one_that_answers_is_enough() {
     let server = NatsServer::start().await.unwrap();
     let gone = fantail_testkit::port::free_port().unwrap();
