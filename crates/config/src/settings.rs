@@ -183,6 +183,8 @@ settings! {
             "Share the port with other processes of this user, for example while one replaces another; all of them must set it. A unix socket is taken over: new connections come to the newest process. Otherwise an address in use is an error.";
         path: String = UrlPath, "/sse",
             "Path prefix of the streams: GET {path}/{channel}.";
+        public_hosts: Vec<String> = HostNames, "" or "events.example.com",
+            "Name under which clients ask for streams. With one or more of them a request to another name is answered with 421: it was meant for another server, or a web page has made a name of its own lead here. Addresses and localhost are always accepted. Without any, every name is.";
         trusted_proxies: Vec<IpNet> = List { of: Network, described: "IP addresses, or networks such as `10.0.0.0/8`" }, "" or "10.0.0.0/8",
             "Proxies, each as an address or a network, whose forwarded_header is believed, from its right end: /connections and the log at debug show the client that they name. It costs 16 bytes per stream that comes through one. Without one the field is not read.";
         forwarded_header: ForwardedField = Word::<ForwardedField>::new(), "x-forwarded-for",
@@ -208,6 +210,8 @@ settings! {
             "Address that answers /livez, /readyz and /metrics and nothing else, for kubelets, balancers and Prometheus. internal_listen answers them as well, but also publishes.";
         health_token: Option<Secret> = Optional(SecretText), "",
             "Token that a request of /metrics on health_listen must show as Authorization: Bearer. With it health_listen also answers /config, with all settings and no secret. /livez and /readyz never need one.";
+        health_profiles: bool = Switch, "false",
+            "Answer /debug/pprof/profile on health_listen, to the bearer of health_token: a profile of where the process spends its CPU time, in the form that go tool pprof reads. It is taken when it is asked for, for as many ?seconds=, 30 or at most 60; until then it costs nothing.";
     }
     /// The encrypted listener.
     tls: Tls, "TLS" {
@@ -359,6 +363,8 @@ settings! {
             "File with the JWT of a user and its seed, as nsc writes it.";
         nats_tls_ca: Option<PathBuf> = Optional(FilePath), "",
             "PEM file with the authorities that may sign the certificate of NATS, instead of the system's. With it only TLS is spoken.";
+        nats_tls_insecure: bool = Switch, "false",
+            "Take every certificate of NATS, of whomever. Then whoever is on the way can read every event and write some. For trials only; nats_tls_ca makes a self-signed certificate safe. With it only TLS is spoken.";
         nats_tls_cert: Option<PathBuf> = Optional(FilePath), "",
             "PEM file with the certificate that Fantail shows to NATS. Together with nats_tls_key. With it only TLS is spoken.";
         nats_tls_key: Option<PathBuf> = Optional(FilePath), "",
@@ -409,6 +415,8 @@ settings! {
     limits: Limits, "Limits" {
         connections_max: usize = Count { min: 0, max: 10_000_000 }, "0",
             "Open connections; beyond it newcomers are told to come back later. 0 stands for the descriptor limit less 128, 8 per worker and 2 for each of its addresses, an eighth, at most 1024, for the internal listener, 32 for health_listen, and a thirty-second, from 8 to 512, to turn newcomers away.";
+        streams_max: usize = Count { min: 1, max: 100_000_000 }, "1048576",
+            "Open streams, those of all HTTP/2 connections included; beyond it newcomers are told to come back later. Over HTTP/1.1 each stream has a connection, so there connections_max is reached first. An idle stream costs some 100 bytes here.";
         channels_max: usize = Count { min: 1, max: 100_000_000 }, "1048576",
             "Channels that may exist on this node at once: those that streams follow or have followed a short while ago, and without Redis those that have events. Beyond it a stream that asks for another channel is told to come back later. A channel costs at most 600 bytes here, beside its log, and in Redis about 440 for the first node that follows it and 260 for each other.";
         channels_per_address_max: usize = Count { min: 0, max: 100_000_000 }, "0",

@@ -56,7 +56,7 @@ fn a_later_layer_wins_and_is_named_as_the_source() {
 fn every_setting_can_be_given_in_every_layer() {
     let sample = |key: &str| match key {
         "listen" | "internal_listen" | "health_listen" | "tls_listen" => "127.0.0.1:0",
-        "internal_hosts" => "fantail,fantail.example",
+        "internal_hosts" | "public_hosts" => "fantail,fantail.example",
         "path" => "/events",
         "control_thread" => "own",
         "tls_client_auth" => "optional",
@@ -109,6 +109,8 @@ fn every_setting_can_be_given_in_every_layer() {
         "log_format" => "json",
         "listen_shared"
         | "http2_plain"
+        | "health_profiles"
+        | "nats_tls_insecure"
         | "proxy_protocol"
         | "redis_log"
         | "redis_publishers_trusted"
@@ -122,6 +124,7 @@ fn every_setting_can_be_given_in_every_layer() {
         | "channels_per_address_max"
         | "connections_per_address_max"
         | "connections_per_second_per_address"
+        | "streams_max"
         | "streams_per_subject_max"
         | "streams_per_token_max"
         | "publish_rate_max"
@@ -166,6 +169,7 @@ fn every_setting_can_be_given_in_every_layer() {
             "nats_tls_cert" => vec![("FANTAIL_NATS_URL", "nats://n1"), ("FANTAIL_NATS_TLS_KEY", "/x")],
             "nats_tls_key" => vec![("FANTAIL_NATS_URL", "nats://n1"), ("FANTAIL_NATS_TLS_CERT", "/x")],
             "nats_events" => vec![("FANTAIL_NATS_URL", "nats://n1"), ("FANTAIL_NATS_STREAM", "S")],
+            "health_profiles" => vec![("FANTAIL_HEALTH_LISTEN", "127.0.0.1:0"), ("FANTAIL_HEALTH_TOKEN", "x")],
             "health_token" => vec![("FANTAIL_HEALTH_LISTEN", "127.0.0.1:0")],
             key if key.starts_with("nats_") => vec![("FANTAIL_NATS_URL", "nats://n1")],
             "token_secret" | "token_keys" | "token_jwks" => vec![("FANTAIL_ACCESS", "token")],

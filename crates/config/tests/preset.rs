@@ -146,6 +146,13 @@ fn settings_that_belong_together_become_settings_together() {
         ("OCIS_INSECURE", "true"),
     ]);
     assert_eq!((tls["nats_url"].0.as_str(), tls["nats_tls_ca"].0.as_str()), ("tls://n1:4222", "/ca.pem"));
+    assert!(!tls.contains_key("nats_tls_insecure"), "an authority is checked");
+    let trusting = with(&[("OCIS_EVENTS_ENABLE_TLS", "true"), ("OCIS_INSECURE", "true")]);
+    assert_eq!(
+        (trusting["nats_tls_insecure"].0.as_str(), trusting["nats_tls_insecure"].1.as_str()),
+        ("true", "OCIS_INSECURE")
+    );
+    assert!(!with(&[("OCIS_INSECURE", "true")]).contains_key("nats_tls_insecure"), "without TLS it means nothing");
     let login = with(&[("OCIS_EVENTS_AUTH_USERNAME", "u"), ("SSE_EVENTS_AUTH_PASSWORD", "hunter2")]);
     assert_eq!(
         (login["nats_username"].0.as_str(), login["nats_password"].1.as_str()),
@@ -239,14 +246,13 @@ fn values_that_cannot_be_read_or_had_are_one_list_of_faults() {
         &[
             ("OCIS_CONFIG_DIR", "/conf"),
             ("SSE_KEEPALIVE_INTERVAL", "30"),
-            ("SSE_DEBUG_PPROF", "true"),
+            ("SSE_DEBUG_ZPAGES", "true"),
             ("OCIS_TRACING_ENABLED", "true"),
             ("SSE_LOG_PRETTY", "yes"),
             ("SSE_HTTP_ADR", "x"),
             ("SSE_HTTP_ADDR", "sse:9135"),
             ("OCIS_HTTP_TLS_ENABLED", "true"),
             ("OCIS_EVENTS_ENABLE_TLS", "true"),
-            ("OCIS_INSECURE", "true"),
             ("SSE_CORS_ALLOW_METHODS", "POST"),
         ],
         &[("/conf/sse.yaml", "http:\n  adr: x\nkeepalive_intervall: 5s\n")],
@@ -256,10 +262,9 @@ fn values_that_cannot_be_read_or_had_are_one_list_of_faults() {
         "/conf/sse.yaml:3: unknown setting \"keepalive_intervall\"; did you mean keepalive_interval?",
         "SSE_HTTP_ADR: unknown variable; did you mean SSE_HTTP_ADDR?",
         "SSE_LOG_PRETTY: \"yes\" is neither true nor false",
-        "SSE_DEBUG_PPROF: there are no such pages",
+        "SSE_DEBUG_ZPAGES: there are no such pages",
         "OCIS_TRACING_ENABLED: no traces are sent",
         "SSE_KEEPALIVE_INTERVAL: \"30\" is too short; a number alone counts nanoseconds",
-        "OCIS_INSECURE: a certificate that nobody checks",
         "OCIS_HTTP_TLS_ENABLED: no certificate is made here",
         "SSE_CORS_ALLOW_METHODS: streams are read with GET",
         "SSE_HTTP_ADDR: tls_listen: \"sse:9135\"",

@@ -47,6 +47,7 @@ pub(crate) fn serve(mut config: Config) -> anyhow::Result<()> {
     let admission = Admission::with_bounds(connections_max.public, open_bounds(&config.limits));
     metrics.hub().channels_max.set(config.limits.channels_max as u64);
     metrics.hub().connections_max.set(admission.max() as u64);
+    metrics.hub().streams_max.set(config.limits.streams_max as u64);
 
     let tls = TlsServer::public(&config.tls, &config.http2)?.map(Arc::new);
     access.set_client_authorities(tls.as_ref().map_or(0, |tls| tls.client_authorities()));
@@ -96,10 +97,11 @@ pub(crate) fn serve(mut config: Config) -> anyhow::Result<()> {
     .run()
 }
 
-/// The most that one name may have open; 0 stands for no bound.
+/// The most that may be open; 0 stands for no bound.
 fn open_bounds(limits: &Limits) -> OpenBounds {
     let bound = |setting| u32::try_from(setting).ok().filter(|&max| max > 0);
     OpenBounds {
+        streams: bound(limits.streams_max),
         per_address: bound(open_bound(limits).max),
         per_subject: bound(limits.streams_per_subject_max),
         per_token: bound(limits.streams_per_token_max),

@@ -314,7 +314,7 @@ impl ShardContext {
         let Noted {
             accepted,
             client: forwarded,
-            places: StreamPlaces { holder: holder_permit, address: own_address },
+            places: StreamPlaces { stream: stream_permit, holder: holder_permit, address: own_address },
             line,
         } = noted;
         // A trusted proxy has no place of its own, and the client that it forwards has one.
@@ -341,6 +341,7 @@ impl ShardContext {
             on,
             forwarded,
             right,
+            stream_permit,
             holder_permit,
             address_permit,
             maker,

@@ -137,7 +137,7 @@ impl Internal {
     async fn route(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
         refuse_pages(&request)?;
         let host = check_host(&request)?;
-        refuse_other_names(&request, host.as_ref(), &self.hosts)?;
+        refuse_other_names(&request, host.as_ref(), &self.hosts, "internal_hosts")?;
         let path = percent_decode_str(request.uri().path()).decode_utf8();
         let path = path.map_err(|_| Problem::field("path", "the path is not UTF-8"))?.into_owned();
         // The targets of `CONNECT` and `OPTIONS *` begin with no slash, and are not found.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fantail_access::{ClientCertificate, CorsDecision, CorsPolicy, TrustedProxies};
+use fantail_access::{ClientCertificate, CorsDecision, CorsPolicy, HostPolicy, TrustedProxies};
 use fantail_config::{Config, TlsStreamState};
 use fantail_wire::{ChannelName, Framing, Lanes};
 use http::header::{ACCEPT, HOST, HeaderMap, ORIGIN};
@@ -21,6 +21,7 @@ use crate::new_connections::NewConnections;
 use crate::problem::{Answer, Problem};
 use crate::response_head::{ExtraHeaders, STREAM_HEADERS, with_headers};
 use crate::subscribe_request::SubscribeRequest;
+use crate::web_page::refuse_other_names;
 
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
@@ -29,6 +30,8 @@ pub(crate) const PUBLIC_LISTENER: &str = "this is the public listener";
 
 /// The operator's settings for public requests.
 pub(crate) struct PublicSettings {
+    /// The names that streams may be asked for under.
+    hosts: HostPolicy,
     /// With a leading slash and none at the end.
     pub(crate) path: String,
     pub(crate) channels_max: usize,
@@ -92,7 +95,10 @@ impl PublicSettings {
     ) -> anyhow::Result<Self> {
         let (public, limits) = (&config.public, &config.limits);
         let trusted_proxies = TrustedProxies::new(public.trusted_proxies.clone(), public.forwarded_header);
+        // Without names every name is ours.
+        let any_name = public.public_hosts.is_empty().then(|| "*".to_owned());
         Ok(Self {
+            hosts: HostPolicy::new(public.public_hosts.iter().chain(&any_name)),
             path: public.path.clone(),
             channels_max: config.streams.channels_per_stream_max,
             channel_makers: AddressBound::new(limits.channels_per_address_max, address_bound::CHANNELS_MAX),
@@ -143,7 +149,8 @@ impl PublicSettings {
         answers: &Answers,
     ) -> Result<Decision, Problem> {
         self.check_sizes(request)?;
-        check_host(request)?;
+        let host = check_host(request)?;
+        refuse_other_names(request, host.as_ref(), &self.hosts, "public_hosts")?;
         let in_path = self.channel_in_path(request.uri().path()).map_err(|problem| for_publishers(problem, request))?;
         match *request.method() {
             Method::OPTIONS => return Ok(Decision::Answer(empty(StatusCode::NO_CONTENT))),

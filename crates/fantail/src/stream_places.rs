@@ -1,9 +1,9 @@
-//! The places that a stream takes among those of its subject, its token and its client's address.
+//! The places that a stream takes: among all streams, and among those of its subject, its token and its client's address.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use fantail_shard::{AddressPermit, Admission, HolderPermit, TooManyStreams};
+use fantail_shard::{AddressPermit, Admission, HolderPermit, StreamPermit, TooManyStreams};
 use fantail_telemetry::Bound;
 use fantail_wire::Closing;
 
@@ -11,6 +11,7 @@ use crate::public::{Accepted, PublicSettings};
 
 /// The places; given back when dropped.
 pub(crate) struct StreamPlaces {
+    pub(crate) stream: StreamPermit,
     pub(crate) holder: Option<HolderPermit>,
     /// For a client whose address a trusted proxy forwards, and for each stream of an HTTP/2 connection. Others have their place since
     /// their connection.
@@ -28,6 +29,7 @@ impl StreamPlaces {
         if settings.memory.is_short() {
             return Err(Bound::Memory);
         }
+        let stream = admission.try_stream().ok_or(Bound::Streams)?;
         let address = match counted.and_then(|address| settings.connections.counted(address)) {
             Some(address) => Some(admission.try_address(address).ok_or(Bound::ConnectionsPerAddress)?),
             None => None,
@@ -37,7 +39,7 @@ impl StreamPlaces {
             TooManyStreams::Subject => Bound::StreamsPerSubject,
             TooManyStreams::Token => Bound::StreamsPerToken,
         })?;
-        Ok(Self { holder, address })
+        Ok(Self { stream, holder, address })
     }
 }
 
@@ -45,6 +47,7 @@ impl StreamPlaces {
 pub(crate) fn told(bound: Bound) -> (Closing, &'static str) {
     match bound {
         Bound::Memory => (Closing::Overloaded, "this node is short of memory, try again"),
+        Bound::Streams => (Closing::Overloaded, "this node has as many streams open as it may, try again"),
         Bound::StreamsPerSubject => (Closing::TooManyStreams, "you have as many streams open as one may, close some"),
         Bound::StreamsPerToken => {
             (Closing::TooManyStreams, "this token has as many streams open as one may, close some")

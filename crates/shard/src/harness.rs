@@ -86,7 +86,7 @@ impl Harness {
         let id = self.engine.subscribe(Subscribe {
             right,
             holder_permit: right.map(|right| self.admission.try_holder(right.holder).expect("there is room")),
-            ..subscribe(SubscribeOn::Socket { socket, permit, sealer }, channels)
+            ..self.request(SubscribeOn::Socket { socket, permit, sealer }, channels)
         });
         let (key, _) = id.and_then(|id| id.of_shard(0)).expect("there is one shard");
         (key, client)
@@ -108,7 +108,27 @@ impl Harness {
 
     /// Makes a stream of a request. False if its HTTP/2 stream is over.
     pub(crate) fn open_tab(&mut self, tab: Http2Stream, channels: &[&str]) -> bool {
-        self.engine.subscribe(subscribe(SubscribeOn::Tab(tab), channels)).is_some()
+        let request = self.request(SubscribeOn::Tab(tab), channels);
+        self.engine.subscribe(request).is_some()
+    }
+
+    fn request(&self, on: SubscribeOn, channels: &[&str]) -> Subscribe {
+        Subscribe {
+            on,
+            forwarded: None,
+            right: None,
+            stream_permit: self.admission.try_stream().expect("there is room"),
+            holder_permit: None,
+            address_permit: None,
+            maker: None,
+            channels: channels.iter().map(|name| ChannelName::parse(name).expect("a name")).collect(),
+            resume: Resume::Live,
+            limit: None,
+            framing: Framing::CloseDelimited,
+            head: Bytes::from_static(b"head\n"),
+            first_event: None,
+            shed: None,
+        }
     }
 
     pub(crate) fn publish(&mut self, channels: &[&str], data: &str) {
@@ -131,24 +151,6 @@ impl Harness {
     /// Turns until nothing is left to do.
     pub(crate) fn settle(&mut self) {
         while self.engine.turn() {}
-    }
-}
-
-fn subscribe(on: SubscribeOn, channels: &[&str]) -> Subscribe {
-    Subscribe {
-        on,
-        forwarded: None,
-        right: None,
-        holder_permit: None,
-        address_permit: None,
-        maker: None,
-        channels: channels.iter().map(|name| ChannelName::parse(name).expect("a name")).collect(),
-        resume: Resume::Live,
-        limit: None,
-        framing: Framing::CloseDelimited,
-        head: Bytes::from_static(b"head\n"),
-        first_event: None,
-        shed: None,
     }
 }
 

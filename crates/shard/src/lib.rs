@@ -44,7 +44,7 @@ pub use connections::{Http2Connection, Http2Request, Http2Stream, Requests};
 pub use fantail_http2::{Bounds as Http2Bounds, PREFACE as HTTP2_PREFACE, encode_head};
 pub use fantail_telemetry::CloseReason;
 pub use open_connections::OpenConnection;
-pub use open_counts::{AddressPermit, HolderPermit, OpenBounds, TooManyStreams};
+pub use open_counts::{AddressPermit, HolderPermit, OpenBounds, StreamPermit, TooManyStreams};
 pub use shard::{Http2Settings, Shard, ShardSettings};
 pub use slow_policies::SlowPolicies;
 pub use streams::{

@@ -1,4 +1,4 @@
-//! How many sockets and streams each name has open on this node: each address, each subject, each token.
+//! How many streams are open on this node, and how many sockets and streams each name has: each address, each subject, each token.
 //!
 //! Shared by all shards, as the count of sockets is. It is touched when a connection or a stream opens and when it ends, and
 //! never on the way of an event. A name without anything open is not remembered, so there are no more entries than streams
@@ -6,6 +6,7 @@
 
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -15,9 +16,11 @@ use foldhash::fast::RandomState;
 use crate::admission::Admission;
 use crate::streams::RightHolder;
 
-/// The most that one name may have open; `None` for no bound, and then nothing is counted.
+/// The most that may be open; `None` for no bound.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OpenBounds {
+    /// Streams of all clients together. Over HTTP/2 there are more of them than sockets.
+    pub streams: Option<u32>,
     /// Sockets of one address, streams included.
     pub per_address: Option<u32>,
     /// Streams of one subject.
@@ -29,6 +32,8 @@ pub struct OpenBounds {
 /// All counts.
 #[derive(Debug)]
 pub(crate) struct OpenCounts {
+    streams: AtomicU32,
+    streams_max: u32,
     addresses: Counts<Maker>,
     subjects: Counts<u32>,
     tokens: Counts<u32>,
@@ -42,6 +47,10 @@ pub enum TooManyStreams {
     /// The token.
     Token,
 }
+
+/// A place among all streams; given back when dropped.
+#[derive(Debug)]
+pub struct StreamPermit(Arc<Admission>);
 
 /// A place among the streams of a subject and of a token; given back when dropped.
 #[derive(Debug)]
@@ -60,10 +69,16 @@ struct Counts<N: Eq + Hash> {
 impl OpenCounts {
     pub(crate) fn new(bounds: OpenBounds) -> Self {
         Self {
+            streams: AtomicU32::new(0),
+            streams_max: bounds.streams.unwrap_or(u32::MAX),
             addresses: Counts::new(bounds.per_address),
             subjects: Counts::new(bounds.per_subject),
             tokens: Counts::new(bounds.per_token),
         }
+    }
+
+    pub(crate) fn release_stream(&self) {
+        self.streams.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(crate) fn release_holder(&self, holder: RightHolder) {
@@ -77,6 +92,19 @@ impl OpenCounts {
 }
 
 impl Admission {
+    /// A place for one more stream, if there is room.
+    pub fn try_stream(self: &Arc<Self>) -> Option<StreamPermit> {
+        let OpenCounts { streams, streams_max, .. } = self.counts();
+        let one_more = |open| (open < *streams_max).then_some(open + 1);
+        let taken = streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        taken.is_ok().then(|| StreamPermit(Arc::clone(self)))
+    }
+
+    /// Whether every stream that may be open is.
+    pub fn is_full_of_streams(&self) -> bool {
+        self.counts().streams.load(Ordering::Relaxed) >= self.counts().streams_max
+    }
+
     /// A place for a stream of this holder, if its subject and its token may have another.
     pub fn try_holder(self: &Arc<Self>, holder: RightHolder) -> Result<HolderPermit, TooManyStreams> {
         let counts = self.counts();
@@ -93,6 +121,19 @@ impl Admission {
     /// A place for a socket of this address, if it may have another.
     pub fn try_address(self: &Arc<Self>, address: Maker) -> Option<AddressPermit> {
         self.counts().addresses.try_one_more(Some(address)).then(|| AddressPermit(Arc::clone(self), Some(address)))
+    }
+}
+
+impl StreamPermit {
+    /// Hands the place to a stream, which is smaller without it: the shard gives it back with the stream.
+    pub(crate) fn into_stream(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for StreamPermit {
+    fn drop(&mut self) {
+        self.0.counts().release_stream();
     }
 }
 
@@ -154,7 +195,8 @@ mod tests {
     use super::*;
 
     fn admission(per: u32) -> Arc<Admission> {
-        let bounds = OpenBounds { per_address: Some(per), per_subject: Some(per), per_token: Some(per) };
+        let per = Some(per);
+        let bounds = OpenBounds { streams: per, per_address: per, per_subject: per, per_token: per };
         Admission::with_bounds(usize::MAX, bounds)
     }
 
@@ -178,6 +220,21 @@ mod tests {
         drop((held, third));
         let counts = admission.counts();
         assert!(counts.subjects.open.is_empty() && counts.tokens.open.is_empty());
+    }
+
+    #[test]
+    fn a_place_among_all_streams_goes_on_with_its_stream_until_that_gives_it_back() {
+        let admission = admission(2);
+        let (first, second) = (admission.try_stream(), admission.try_stream());
+        assert!(first.is_some() && second.is_some() && admission.try_stream().is_none());
+        assert!(admission.is_full_of_streams());
+        drop(first);
+        assert!(!admission.is_full_of_streams());
+        second.into_iter().for_each(StreamPermit::into_stream);
+        let third = admission.try_stream();
+        assert!(third.is_some() && admission.try_stream().is_none(), "the stream has its place");
+        admission.counts().release_stream();
+        assert!(admission.try_stream().is_some());
     }
 
     #[test]

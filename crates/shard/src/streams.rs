@@ -476,6 +476,7 @@ impl Streams {
                 self.admission.release();
             }
         }
+        self.admission.counts().release_stream();
         if let Some(right) = self.rights.get(key) {
             self.admission.counts().release_holder(right.holder);
         }

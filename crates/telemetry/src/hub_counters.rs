@@ -57,6 +57,8 @@ pub struct HubCounters(CachePadded<HubFields>);
 pub struct HubFields {
     /// Connections that may be open on the public listener; set once, at the start.
     pub connections_max: Gauge,
+    /// Streams that may be open; set once, at the start.
+    pub streams_max: Gauge,
     /// When the first of the TLS certificates expires, in seconds since 1970; 0 without one.
     pub tls_certificate_expiry: Gauge,
     /// TLS handshakes with the internal listener that failed, by the cause.

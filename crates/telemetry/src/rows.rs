@@ -86,7 +86,7 @@ impl MetricRow {
 }
 
 /// Every metric but the build information, which is text and has no number.
-pub(crate) static ROWS: [MetricRow; 62] = [
+pub(crate) static ROWS: [MetricRow; 63] = [
     counter(
         "fantail_connections_accepted",
         Reading::Shards(|shard| shard.connections_accepted.get()),
@@ -179,6 +179,11 @@ pub(crate) static ROWS: [MetricRow; 62] = [
     ),
     counter("fantail_streams_opened", Reading::Shards(|shard| shard.streams_opened.get()), "Streams opened"),
     gauge("fantail_streams_open", Reading::Shards(|shard| shard.streams_open.get()), "Streams open"),
+    gauge(
+        "fantail_streams_max",
+        Reading::Hub(|hub| hub.streams_max.get()),
+        "Streams that may be open; beyond it newcomers are told to come back later",
+    ),
     gauge(
         "fantail_shard_streams_open",
         Reading::EachShard(|shard| shard.streams_open.get()),

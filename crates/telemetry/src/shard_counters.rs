@@ -78,6 +78,8 @@ label! {
         ConnectionsPerAddress = "connections_per_address_max",
         /// Its address has opened as many connections in this second as one may.
         ConnectionsPerSecond = "connections_per_second_per_address",
+        /// As many streams are open as may be.
+        Streams = "streams_max",
         /// Its subject has as many streams open as one may.
         StreamsPerSubject = "streams_per_subject_max",
         /// Its token has as many streams open as one may.

@@ -44,7 +44,7 @@ fn the_names_of_all_metrics() {
         fantail_outages_total fantail_overruns_total fantail_passes_total fantail_memory_level fantail_memory_max_bytes fantail_proxy_headers_missing_total fantail_publishes_refused_total fantail_recalled_total fantail_refused_total \
         fantail_requests_total \
         fantail_shard_streams_open fantail_shed_total fantail_slices_total fantail_streams_behind \
-        fantail_streams_closed_total fantail_streams_open fantail_streams_opened_total fantail_tls_certificate_expiry_timestamp_seconds fantail_tls_handshakes_failed_total fantail_unsent_bytes \
+        fantail_streams_closed_total fantail_streams_max fantail_streams_open fantail_streams_opened_total fantail_tls_certificate_expiry_timestamp_seconds fantail_tls_handshakes_failed_total fantail_unsent_bytes \
         fantail_wakes_total fantail_write_blocked_total fantail_write_calls_total process_cpu_seconds_total \
         process_max_fds process_open_fds process_resident_memory_bytes process_start_time_seconds process_threads";
     let page = Metrics::new(2).render(TextFormat::OpenMetrics);
@@ -90,6 +90,7 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
     hub.memory_level.set(225);
     hub.connections_max.set(221);
     hub.channels_max.set(222);
+    hub.streams_max.set(227);
     shard.shed.add(103);
     shard.streams_opened.add(104);
     shard.streams_open.add(105);
@@ -136,6 +137,7 @@ fn a_counter_that_moves_shows_in_the_series_of_its_name_alone() {
         ("fantail_internal_tls_handshakes_failed_total{reason=\"refused\"}", 226),
         ("fantail_connections_max", 221),
         ("fantail_channels_max", 222),
+        ("fantail_streams_max", 227),
         ("fantail_shed_total", 103),
         ("fantail_streams_opened_total", 104),
         ("fantail_streams_open", 105),

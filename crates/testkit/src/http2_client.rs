@@ -69,14 +69,15 @@ impl Http2Client {
         Ok(Self { requests, driver: tokio::spawn(connection) })
     }
 
-    /// A stream of the server's.
+    /// A stream of the server's, by its path or by a whole URL.
     pub async fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> Result<Tab> {
         self.ask(Method::GET, path, headers).await
     }
 
     /// Sends a request without a body, and waits for the head of its answer.
     pub async fn ask(&mut self, method: Method, path: &str, headers: &[(&str, &str)]) -> Result<Tab> {
-        let mut request = Request::builder().method(method).uri(format!("https://localhost{path}"));
+        let url = if path.starts_with('/') { format!("https://localhost{path}") } else { path.to_owned() };
+        let mut request = Request::builder().method(method).uri(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

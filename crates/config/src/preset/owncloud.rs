@@ -241,10 +241,10 @@ impl Reader<'_> {
         if let Some((token, place)) = self.text("debug.token") {
             self.give("health_token", &token, place);
         }
-        let told = "there are no such pages here; leave it out, and see docs/tuning.md for profiles with perf";
-        for path in ["debug.pprof", "debug.zpages"] {
-            self.refuse_if_on(path, told);
+        if let Some((is_on, place)) = self.switch("debug.pprof") {
+            self.give("health_profiles", &is_on.to_string(), place);
         }
+        self.refuse_if_on("debug.zpages", "there are no such pages here; leave it out");
     }
 
     fn translate_tracing(&mut self) {
@@ -283,10 +283,7 @@ impl Reader<'_> {
         match (authority, is_insecure) {
             _ if !has_tls => {}
             (Some((path, place)), _) => self.give("nats_tls_ca", &path, place),
-            (None, Some((_, place))) => self.faults.push(
-                place,
-                "a certificate that nobody checks keeps nobody out; name its authority by OCIS_EVENTS_TLS_ROOT_CA_CERTIFICATE",
-            ),
+            (None, Some((_, place))) => self.give("nats_tls_insecure", "true", place),
             (None, None) => {}
         }
         if let (Some((name, place)), Some((password, of_password))) =

@@ -22,6 +22,7 @@ mod operations;
 #[path = "../common/origin.rs"]
 mod origin;
 mod per_client;
+mod profiles;
 mod proxy_protocol;
 mod publish_api;
 mod request_log;

@@ -1,6 +1,7 @@
 //! Answers that are no streams: they are those of HTTP/1.
 
-use http::Method;
+use ::http::Method;
+use fantail_testkit::http;
 
 use crate::Served;
 
@@ -29,6 +30,46 @@ async fn errors_heads_and_preflights_are_those_of_http_1() {
             assert_eq!(answer.headers["content-type"], "text/event-stream");
         }
     }
+}
+
+#[tokio::test]
+async fn with_public_hosts_a_request_to_another_name_is_misdirected() {
+    let served = Served::start(&["--public-hosts", "events.example.com"]).await;
+    let public = served.node.public();
+    let mut client = served.over_tls().await;
+    for (name, status) in [
+        ("events.example.com", 200),
+        ("EVENTS.example.com:8443", 200),
+        ("localhost", 200),
+        ("127.0.0.1:8080", 200),
+        ("evil.example", 421),
+        ("example.com", 421),
+        ("events.example.com.evil.example", 421),
+    ] {
+        for method in [Method::HEAD, Method::OPTIONS] {
+            let status = if status == 200 && method == Method::OPTIONS { 204 } else { status };
+            let answer = client.ask(method.clone(), &format!("https://{name}/sse/a"), &[]).await.unwrap();
+            assert_eq!(answer.status.as_u16(), status, "{method} {name}");
+            let answer = http(public, method.as_str(), "/sse/a", &[("Host", name)], "").await.unwrap();
+            assert_eq!(answer.status, status, "{method} {name} over HTTP/1.1");
+        }
+    }
+    let told = http(public, "GET", "/sse/a", &[("Host", "evil.example")], "").await.unwrap();
+    assert_eq!(told.header("content-type"), Some("application/problem+json"));
+    assert!(told.text().contains("FANTAIL_PUBLIC_HOSTS=evil.example"), "{}", told.text());
+    let named_twice = http(public, "GET", "http://evil.example/sse/a", &[], "").await.unwrap();
+    assert_eq!(named_twice.status, 421, "the name stands in the request's target as well");
+    // The connection is another server's too, and goes on.
+    assert_eq!(client.get("https://events.example.com/sse/a", &[]).await.unwrap().status.as_u16(), 200);
+}
+
+#[tokio::test]
+async fn without_public_hosts_every_name_is_answered() {
+    let served = Served::start(&[]).await;
+    let mut client = served.over_tls().await;
+    assert_eq!(client.get("https://anything.example/sse/a", &[]).await.unwrap().status.as_u16(), 200);
+    let answer = http(served.node.public(), "HEAD", "/sse/a", &[("Host", "anything.example")], "").await.unwrap();
+    assert_eq!(answer.status, 200);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Tabs: streams that share a connection.
 
 use fantail_testkit::http2_client::TabEnd;
-use fantail_testkit::{Certificates, Http2Client, PATIENCE, Signal, SseClient, Tab, TlsTrust};
+use fantail_testkit::{Certificates, Http2Client, PATIENCE, Signal, SseClient, Tab, TlsTrust, http};
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -134,6 +134,32 @@ async fn an_address_has_so_many_streams_however_few_connections_they_share() {
     assert_eq!(client.get("/sse/a", &[]).await.unwrap().status.as_u16(), 429);
     drop(second);
     until_open(&served.node, 1).await;
+    assert_eq!(client.get("/sse/a", &[]).await.unwrap().status.as_u16(), 200);
+}
+
+/// Connections are not what is short: each may have a hundred streams.
+#[tokio::test]
+async fn a_node_has_so_many_streams_however_few_connections_they_share() {
+    let served = Served::start(&["--streams-max", "3"]).await;
+    let mut client = served.over_tls().await;
+    let _first = client.get("/sse/a", &[]).await.unwrap();
+    let second = client.get("/sse/a", &[]).await.unwrap();
+    let _other = SseClient::connect(served.node.public(), "/sse/a").await.unwrap();
+    until_open(&served.node, 3).await;
+    let mut browser = client.get("/sse/a", &[("accept", "text/event-stream")]).await.unwrap();
+    assert_eq!((browser.status.as_u16(), reason_of_end(&mut browser).await.as_str()), (200, "overloaded"));
+    let program = client.get("/sse/a", &[]).await.unwrap();
+    assert_eq!((program.status.as_u16(), program.headers.contains_key("retry-after")), (503, true));
+    let over_http_1 = http(served.node.public(), "GET", "/sse/a", &[], "").await.unwrap();
+    assert_eq!((over_http_1.status, over_http_1.header("retry-after").is_some()), (503, true));
+    let full = metrics(&served.node).await;
+    assert_eq!(full.count("fantail_refused_total{bound=\"streams_max\"}"), 3);
+    assert_eq!((full.count("fantail_streams_open"), full.count("fantail_streams_max")), (3, 3));
+    let ready = ask(&served.node, "GET", "/readyz").await;
+    assert_eq!((ready.status, &ready.json().unwrap()["reason"]), (503, &"all 3 streams are open (streams_max)".into()));
+    drop(second);
+    until_open(&served.node, 2).await;
+    assert_eq!(ask(&served.node, "GET", "/readyz").await.status, 200);
     assert_eq!(client.get("/sse/a", &[]).await.unwrap().status.as_u16(), 200);
 }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::admission::Permit;
 use crate::command::ConnectionId;
 use crate::connections::Http2Stream;
-use crate::open_counts::{AddressPermit, HolderPermit};
+use crate::open_counts::{AddressPermit, HolderPermit, StreamPermit};
 
 /// An accepted request for a stream. Nothing was answered yet.
 pub struct Subscribe {
@@ -27,6 +27,8 @@ pub struct Subscribe {
     pub forwarded: Option<IpAddr>,
     /// The right to read, if it can end while the stream is open.
     pub right: Option<StreamRight>,
+    /// Its place among all streams.
+    pub stream_permit: StreamPermit,
     /// Its place among the streams of its right's holder.
     pub holder_permit: Option<HolderPermit>,
     /// Its place among the sockets of its address.
@@ -83,6 +85,7 @@ pub(crate) fn open(streams: &mut Streams, request: Subscribe) -> Option<(Key, Co
         on,
         forwarded,
         right,
+        stream_permit,
         holder_permit,
         address_permit,
         maker,
@@ -123,6 +126,7 @@ pub(crate) fn open(streams: &mut Streams, request: Subscribe) -> Option<(Key, Co
         rare: Some(Box::new(rare)),
     });
     streams.forwarded.set(key, forwarded);
+    stream_permit.into_stream();
     streams.addresses.set(key, address_permit.and_then(AddressPermit::into_stream));
     holder_permit.into_iter().for_each(HolderPermit::into_stream);
     streams.rights.set(key, right);
