@@ -8,16 +8,11 @@ use crate::settings::Config;
 const APART: &str = "must not take the same address and port as";
 const CHOOSE_ACCESS: &str = "must be chosen (open if everyone may read every channel; token, origin, certificate or proxy if not: docs/access.md), since others than this machine reach";
 
-pub(crate) const RULES: [Rule; 22] = [
+pub(crate) const RULES: [Rule; 21] = [
     Rule {
         keys: &["health_token", "health_listen"],
         must: "is of no use without",
         holds: |config| config.internal.health_token.is_none() || config.internal.health_listen.is_some(),
-    },
-    Rule {
-        keys: &["health_profiles", "health_token"],
-        must: "needs",
-        holds: |config| !config.internal.health_profiles || config.internal.health_token.is_some(),
     },
     Rule {
         keys: &["listen", "tls_listen"],

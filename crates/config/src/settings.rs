@@ -210,8 +210,6 @@ settings! {
             "Address that answers /livez, /readyz and /metrics and nothing else, for kubelets, balancers and Prometheus. internal_listen answers them as well, but also publishes.";
         health_token: Option<Secret> = Optional(SecretText), "",
             "Token that a request of /metrics on health_listen must show as Authorization: Bearer. With it health_listen also answers /config, with all settings and no secret. /livez and /readyz never need one.";
-        health_profiles: bool = Switch, "false",
-            "Answer /debug/pprof/profile on health_listen, to the bearer of health_token: a profile of where the process spends its CPU time, in the form that go tool pprof reads. It is taken when it is asked for, for as many ?seconds=, 30 or at most 60; until then it costs nothing.";
     }
     /// The encrypted listener.
     tls: Tls, "TLS" {

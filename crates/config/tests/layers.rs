@@ -109,7 +109,6 @@ fn every_setting_can_be_given_in_every_layer() {
         "log_format" => "json",
         "listen_shared"
         | "http2_plain"
-        | "health_profiles"
         | "nats_tls_insecure"
         | "proxy_protocol"
         | "redis_log"
@@ -169,7 +168,6 @@ fn every_setting_can_be_given_in_every_layer() {
             "nats_tls_cert" => vec![("FANTAIL_NATS_URL", "nats://n1"), ("FANTAIL_NATS_TLS_KEY", "/x")],
             "nats_tls_key" => vec![("FANTAIL_NATS_URL", "nats://n1"), ("FANTAIL_NATS_TLS_CERT", "/x")],
             "nats_events" => vec![("FANTAIL_NATS_URL", "nats://n1"), ("FANTAIL_NATS_STREAM", "S")],
-            "health_profiles" => vec![("FANTAIL_HEALTH_LISTEN", "127.0.0.1:0"), ("FANTAIL_HEALTH_TOKEN", "x")],
             "health_token" => vec![("FANTAIL_HEALTH_LISTEN", "127.0.0.1:0")],
             key if key.starts_with("nats_") => vec![("FANTAIL_NATS_URL", "nats://n1")],
             "token_secret" | "token_keys" | "token_jwks" => vec![("FANTAIL_ACCESS", "token")],

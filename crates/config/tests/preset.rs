@@ -246,7 +246,7 @@ fn values_that_cannot_be_read_or_had_are_one_list_of_faults() {
         &[
             ("OCIS_CONFIG_DIR", "/conf"),
             ("SSE_KEEPALIVE_INTERVAL", "30"),
-            ("SSE_DEBUG_ZPAGES", "true"),
+            ("SSE_DEBUG_PPROF", "true"),
             ("OCIS_TRACING_ENABLED", "true"),
             ("SSE_LOG_PRETTY", "yes"),
             ("SSE_HTTP_ADR", "x"),
@@ -262,7 +262,7 @@ fn values_that_cannot_be_read_or_had_are_one_list_of_faults() {
         "/conf/sse.yaml:3: unknown setting \"keepalive_intervall\"; did you mean keepalive_interval?",
         "SSE_HTTP_ADR: unknown variable; did you mean SSE_HTTP_ADDR?",
         "SSE_LOG_PRETTY: \"yes\" is neither true nor false",
-        "SSE_DEBUG_ZPAGES: there are no such pages",
+        "SSE_DEBUG_PPROF: there are no such pages",
         "OCIS_TRACING_ENABLED: no traces are sent",
         "SSE_KEEPALIVE_INTERVAL: \"30\" is too short; a number alone counts nanoseconds",
         "OCIS_HTTP_TLS_ENABLED: no certificate is made here",

@@ -1,8 +1,9 @@
 //! Liveness, readiness and metrics, for monitoring that changes nothing.
 //!
 //! The internal listener answers this beside its other routes, and the health listener answers nothing else. No answer
-//! holds a secret or a name that a client or a publisher chose. With a token there are the settings as well, and profiles if they are wanted.
+//! holds a secret or a name that a client or a publisher chose. With a token there are the settings as well.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,6 @@ use fantail_telemetry::TextFormat;
 use http::header::ACCEPT;
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::server::conn::http1;
-use hyper_util::rt::TokioTimer;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -22,7 +22,6 @@ use crate::health_guard::HealthGuard;
 use crate::json_answer::{json_answer, typed_answer};
 use crate::listening_socket::ListeningSocket;
 use crate::problem::{Answer, Problem};
-use crate::profile;
 use crate::request_log::RequestLine;
 use crate::running_node::RunningNode;
 
@@ -30,10 +29,7 @@ use crate::running_node::RunningNode;
 pub(crate) const CONNECTIONS_MAX: usize = 32;
 
 /// A probe is one small request; connections that send none must not hold all places.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
-
-/// The same, and as long for the answer.
-const CONNECTION_DEADLINE: Duration = Duration::from_secs(10);
+const CONNECTION_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The sources of the answers.
 pub(crate) struct Health {
@@ -48,27 +44,23 @@ pub(crate) struct Health {
 pub(crate) async fn run(listener: ListeningSocket, health: Arc<Health>) {
     let mut http = http1::Builder::new();
     // One request for each connection, so that nobody holds a place between two probes.
-    http.timer(TokioTimer::new()).header_read_timeout(REQUEST_DEADLINE).half_close(true).keep_alive(false);
-    let profile = if health.guard.shows_profiles() { profile::LONGEST } else { Duration::ZERO };
+    http.half_close(true).keep_alive(false);
     let server = BoundedServer {
         listener,
         handshaking: None,
         connections_max: CONNECTIONS_MAX,
-        connection_deadline: Some(CONNECTION_DEADLINE + profile),
+        connection_deadline: Some(CONNECTION_DEADLINE),
         http,
         told_when_full: "the health listener is full; is something else than probes connected to it",
     };
     server
         .run(move |request, peer| {
-            let health = Arc::clone(&health);
-            async move {
-                let line = RequestLine::begin("health", Some(peer), None, &request);
-                let answer = health.answer(&request).await.unwrap_or_else(Answer::from);
-                if let Some(line) = line {
-                    line.end(answer.status(), None);
-                }
-                answer
+            let line = RequestLine::begin("health", Some(peer), None, &request);
+            let answer = health.answer(&request).unwrap_or_else(Answer::from);
+            if let Some(line) = line {
+                line.end(answer.status(), None);
             }
+            ready(answer)
         })
         .await;
 }
@@ -91,20 +83,16 @@ impl Health {
         Some(only_read(request).map(|()| show(self, request.headers())))
     }
 
-    async fn answer<B>(&self, request: &Request<B>) -> Result<Answer, Problem> {
+    fn answer<B>(&self, request: &Request<B>) -> Result<Answer, Problem> {
         let name = request.uri().path().strip_prefix('/').unwrap_or_default();
         match name {
             "metrics" => self.guard.check(request.headers())?,
             "config" => return self.guard.config(request),
-            "debug/pprof/profile" if self.guard.shows_profiles() => {
-                self.guard.check(request.headers())?;
-                return profile::answer(request).await;
-            }
             _ => {}
         }
         let unknown = || {
             Err(Problem::not_found(
-                "there are /livez (also /healthz), /readyz and /metrics, with health_token /config, and with health_profiles /debug/pprof/profile",
+                "there are /livez (also /healthz), /readyz and /metrics, and with health_token /config",
             ))
         };
         self.find(name, request).unwrap_or_else(unknown)

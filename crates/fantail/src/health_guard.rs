@@ -13,7 +13,6 @@ use crate::settings_json::settings_json;
 /// `health_token`, and the settings, which only its bearer may see.
 pub(crate) struct HealthGuard {
     token: Option<Secret>,
-    shows_profiles: bool,
     settings: Value,
     comparison: TokenComparison,
 }
@@ -22,15 +21,9 @@ impl HealthGuard {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             token: config.internal.health_token.clone(),
-            shows_profiles: config.internal.health_profiles,
             settings: settings_json(config),
             comparison: TokenComparison::default(),
         }
-    }
-
-    /// Whether there are profiles. Then there is a token too.
-    pub(crate) fn shows_profiles(&self) -> bool {
-        self.shows_profiles
     }
 
     /// Refuses a request without the token, if there is one.

@@ -40,7 +40,6 @@ mod new_connections;
 mod place;
 mod plain_http;
 mod problem;
-mod profile;
 mod proxy_header;
 mod public;
 mod publish_batch;

@@ -241,10 +241,10 @@ impl Reader<'_> {
         if let Some((token, place)) = self.text("debug.token") {
             self.give("health_token", &token, place);
         }
-        if let Some((is_on, place)) = self.switch("debug.pprof") {
-            self.give("health_profiles", &is_on.to_string(), place);
+        let told = "there are no such pages here; leave it out, and see docs/tuning.md for profiles with perf";
+        for path in ["debug.pprof", "debug.zpages"] {
+            self.refuse_if_on(path, told);
         }
-        self.refuse_if_on("debug.zpages", "there are no such pages here; leave it out");
     }
 
     fn translate_tracing(&mut self) {

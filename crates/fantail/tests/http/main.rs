@@ -22,7 +22,6 @@ mod operations;
 #[path = "../common/origin.rs"]
 mod origin;
 mod per_client;
-mod profiles;
 mod proxy_protocol;
 mod publish_api;
 mod request_log;

@@ -1,9 +1,6 @@
 //! The debug server: metrics behind its token, health for probes, the settings without their secrets.
 
-use std::process::Command;
-
-use fantail_testkit::child::Child;
-use fantail_testkit::{NatsServer, PATIENCE, http};
+use fantail_testkit::{NatsServer, http};
 
 use crate::keys::SECRET;
 use crate::node::until_ready;
@@ -32,31 +29,6 @@ async fn metrics_and_settings_need_the_token_and_health_needs_none() {
     let settings = settings.json().unwrap();
     assert_eq!(settings["token_secret"]["place"], "OCIS_JWT_SECRET");
     assert_eq!(settings["nats_stream"]["value"], "main-queue");
-}
-
-#[tokio::test]
-#[ignore = "needs Go; scripts/test runs it where Go is there"]
-async fn a_profile_is_read_by_the_tool_in_go() {
-    let (_nats, mut node) = nats_and_service(&[("SSE_DEBUG_TOKEN", TOKEN), ("SSE_DEBUG_PPROF", "true")]).await;
-    let health = node.health().await.unwrap();
-    let shown = [("Authorization", &*format!("Bearer {TOKEN}"))];
-    let metrics = async {
-        loop {
-            http(health, "GET", "/metrics", &shown, "").await.unwrap();
-        }
-    };
-    let profile = tokio::select! {
-        profile = http(health, "GET", "/debug/pprof/profile?seconds=2", &shown, "") => profile.unwrap(),
-        () = metrics => unreachable!("it goes on"),
-    };
-    assert_eq!(profile.status, 200, "{}", profile.text());
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("fantail.pprof");
-    std::fs::write(&file, &profile.body).unwrap();
-    let mut tool = Child::spawn("go", Command::new("go").args(["tool", "pprof", "-top"]).arg(&file)).unwrap();
-    assert!(tool.wait(PATIENCE * 2).await.unwrap().success(), "{:?}", tool.output());
-    let told = tool.output().stdout;
-    assert!(told.contains("Type: cpu") && told.contains("fantail"), "{told}");
 }
 
 #[tokio::test]
