@@ -17,6 +17,7 @@ use self::keys::Keys;
 use self::returning::{Return, ReturningOptions};
 use crate::compare::Ratio;
 use crate::fleet::{Fleet, Opening};
+use crate::http2_options::Http2Options;
 use crate::proc::{self, Cpu};
 use crate::report::{self, Setting, Table};
 use crate::run_verdict::RunVerdict;
@@ -109,6 +110,7 @@ pub(crate) fn access(options: &AccessOptions) -> anyhow::Result<RunVerdict> {
         peers: PathBuf::new(),
         server_cpu: options.server_cpu.clone(),
         encryption: None,
+        http2: Http2Options::HTTP1,
     };
     let keys = Keys::make(&programs.join("fantail"))?;
     let service = serve_answers()?;

@@ -21,7 +21,7 @@ use crate::workload::{OpeningOptions, OutputOptions, PublishOptions};
 #[derive(Debug, Args)]
 pub(crate) struct CompareOptions {
     /// The server in question, as words: name=, subscribe=URL, tls-ca=FILE, tls-version=1.3|1.2, tls-key-exchange=NAME,
-    /// publish=URL, batch=URL, form=post|array|ndjson, pid=PID, body=TEMPLATE, header=LINE, event=TEMPLATE
+    /// http2=STREAMS, http2-window=BYTES, publish=URL, batch=URL, form=post|array|ndjson, pid=PID, body=TEMPLATE, header=LINE, event=TEMPLATE
     #[arg(long, value_name = "KEY=VALUE", num_args = 1.., required = true)]
     a: Vec<String>,
 

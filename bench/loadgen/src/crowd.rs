@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use crate::clock::now_nanos;
 use crate::fleet::{Fleet, Opening};
-use crate::hold::STREAMS_PER_WORKER_MAX;
+use crate::hold::CONNECTIONS_PER_WORKER_MAX;
+use crate::http2_options::Http2Options;
 use crate::latency::Percentiles;
 use crate::proc::{self, Kernel, Memory};
 use crate::progress::DeliveryProgress;
@@ -144,8 +145,13 @@ pub(crate) fn crowd(options: &CrowdOptions) -> anyhow::Result<RunVerdict> {
 impl Crowd {
     fn gather(options: &CrowdOptions, streams: u32) -> anyhow::Result<Self> {
         let programs = options.programs.canonicalize().context("there are no programs; build them first")?;
-        let places =
-            Places { peers: programs.clone(), programs, server_cpu: options.server_cpus.clone(), encryption: None };
+        let places = Places {
+            peers: programs.clone(),
+            programs,
+            server_cpu: options.server_cpus.clone(),
+            encryption: None,
+            http2: Http2Options::HTTP1,
+        };
         let (more, port): (&[&str], _) =
             if options.processes == 1 { (&[], Port::Own) } else { (&["--listen-shared"], Port::Shared) };
         let servers: Vec<_> = (0..options.processes)
@@ -158,7 +164,7 @@ impl Crowd {
         let opening = OpeningOptions {
             channels: ChannelLayout::Count(1),
             connect_rate: options.connect_rate,
-            workers: streams.div_ceil(STREAMS_PER_WORKER_MAX),
+            workers: streams.div_ceil(CONNECTIONS_PER_WORKER_MAX),
             source_addresses: 8,
             open_deadline: u64::from(streams / options.connect_rate) + OPENING_SLACK_SECONDS,
             remember_ids: false,

@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Serialize;
 
 use crate::clock::now_nanos;
-use crate::hold::STREAMS_PER_WORKER_MAX;
+use crate::hold::CONNECTIONS_PER_WORKER_MAX;
 use crate::latency::{Latency, Percentiles};
 use crate::message::{Handshakes, Notice, Open, Opened, WorkerCommand, WorkerTally, channel_of};
 use crate::progress::DeliveryProgress;
@@ -74,7 +74,8 @@ impl Fleet {
     pub(crate) fn start(target: &ServerUnderTest, options: &OpeningOptions, streams_most: u32) -> anyhow::Result<Self> {
         let channels = options.channels.channels(streams_most)?;
         target.check_channels(channels)?;
-        let count = options.workers.max(streams_most.div_ceil(STREAMS_PER_WORKER_MAX));
+        let connections = target.http2.connections(streams_most);
+        let count = options.workers.max(connections.div_ceil(CONNECTIONS_PER_WORKER_MAX));
         ensure!(count <= 250, "{streams_most} streams need {count} workers, at most 250 have source addresses");
         let (sender, notices) = channel();
         let holders =
@@ -229,6 +230,7 @@ impl Fleet {
         Open {
             subscribe: self.target.subscribe.clone(),
             tls: self.target.tls().cloned(),
+            http2: self.target.http2,
             channel_prefix: self.channel_prefix.clone(),
             channels: self.channels,
             first_stream: self.streams,

@@ -13,6 +13,7 @@ mod compare;
 mod crowd;
 mod fleet;
 mod hold;
+mod http2_options;
 mod latency;
 mod message;
 mod payload;

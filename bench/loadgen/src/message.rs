@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::hold::event_template::EventTemplate;
+use crate::http2_options::Http2Options;
 use crate::latency::Samples;
 use crate::tls_options::TlsOptions;
 use crate::url_template::UrlTemplate;
@@ -33,6 +34,8 @@ pub(crate) struct Open {
     pub(crate) subscribe: UrlTemplate,
     /// None for plain connections.
     pub(crate) tls: Option<TlsOptions>,
+    #[serde(default)]
+    pub(crate) http2: Http2Options,
     pub(crate) channel_prefix: String,
     pub(crate) channels: u32,
     /// The number of the first stream among those of all workers; stream n follows channel n modulo `channels`.

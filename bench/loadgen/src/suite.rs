@@ -13,6 +13,7 @@ mod scenario;
 pub(crate) mod server;
 mod serving;
 mod storm;
+mod stuck_tab;
 mod summary;
 mod unicast;
 
@@ -26,11 +27,12 @@ use clap::Args;
 use fantail_testkit::Certificates;
 use serde::Serialize;
 
+use crate::http2_options::Http2Options;
 use crate::report;
 use crate::run_verdict::RunVerdict;
 use crate::suite::encryption::Encryption;
 use crate::suite::figure::Findings;
-use crate::suite::scenario::{FLOOR, OURS, PLAIN, Play, SCENARIOS, Scale, Scenario};
+use crate::suite::scenario::{FLOOR, OURS, PLAIN, Play, SCENARIOS, Scale, Scenario, Transport};
 use crate::suite::server::Places;
 use crate::suite::summary::Setup;
 use crate::tls_options::KeyExchange;
@@ -84,6 +86,7 @@ pub(crate) fn suite(options: &SuiteOptions) -> anyhow::Result<RunVerdict> {
         peers: absolute(&options.peers)?,
         server_cpu: options.server_cpu.clone(),
         encryption: None,
+        http2: Http2Options::HTTP1,
     };
     let peers = places.check_peers()?;
     let raw = options.results.join("raw");
@@ -102,7 +105,7 @@ pub(crate) fn suite(options: &SuiteOptions) -> anyhow::Result<RunVerdict> {
     let began = Instant::now();
     for scenario in chosen {
         println!("\n{}: {} ({:.0} s in)", scenario.name, scenario.question, began.elapsed().as_secs_f64());
-        if let Err(error) = bench.with_tls_of(scenario).play(scenario, &mut findings) {
+        if let Err(error) = bench.over(scenario.over).play(scenario, &mut findings) {
             findings.fail(format!("{} did not run: {error:#}", scenario.name));
         }
         summary::write(&options.results, &setup, &findings)?;
@@ -133,24 +136,29 @@ impl Bench {
         report::write_json(&self.raw.join(format!("{name}.json")), data)
     }
 
-    /// The same with streams as this scenario opens them.
-    fn with_tls_of(&self, scenario: &Scenario) -> Self {
-        let encryption = scenario.tls.map(|version| Encryption {
+    /// The same with streams over these protocols.
+    fn over(&self, transport: Transport) -> Self {
+        let Transport { tls, http2 } = transport;
+        let encryption = tls.map(|version| Encryption {
             certificates: Arc::clone(&self.certificates),
             version,
             key_exchange: KeyExchange::X25519,
         });
-        Self { places: Places { encryption, ..self.places.clone() }, ..self.clone() }
+        Self { places: Places { encryption, http2, ..self.places.clone() }, ..self.clone() }
     }
 
     fn play(&self, scenario: &Scenario, findings: &mut Findings) -> anyhow::Result<()> {
         let name = scenario.name;
         match scenario.play {
-            Play::Memory { channels, peers } => idle::memory(self, name, channels, &self.there(peers), findings),
+            Play::Memory { channels, counts, peers } => {
+                let counts = counts.unwrap_or([self.scale.streams_few, self.scale.streams]);
+                idle::memory(self, name, channels, counts, &self.there(peers), findings)
+            }
             Play::Keepalive => idle::keepalive(self, name, findings),
-            Play::Pairs { loads, against } => {
+            Play::Pairs { streams, loads, against } => {
+                let streams = streams.unwrap_or(self.scale.streams);
                 each(name, &self.there(against), findings, |other, findings| {
-                    pairs::play(self, name, loads, other, findings)
+                    pairs::play(self, name, streams, loads, other, findings)
                 });
                 Ok(())
             }
@@ -172,6 +180,7 @@ impl Bench {
             }
             Play::Return { events_away } => storm::come_back(self, name, events_away, findings),
             Play::Slow { payload, events } => storm::slow(self, name, payload, events, findings),
+            Play::StuckTab { streams } => stuck_tab::play(self, name, streams, findings),
             Play::OwnCloud => owncloud::play(self, name, findings),
             Play::Redis { channels } => redis::play(self, name, channels, findings),
             Play::Unicast { streams, loads, against } => {

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::hold::event_template::EventTemplate;
+use crate::http2_options::{Http2Options, WINDOW_MAX};
 use crate::tls_options::{KeyExchange, TlsOptions, TlsVersion};
 use crate::url_template::{Scheme, UrlTemplate};
 
@@ -33,6 +34,7 @@ pub(crate) struct ServerUnderTest {
     pub(crate) subscribe: UrlTemplate,
     /// Of no meaning unless `subscribe` is at an `https://` URL.
     pub(crate) tls: TlsOptions,
+    pub(crate) http2: Http2Options,
     #[serde(serialize_with = "as_text")]
     pub(crate) publish: UrlTemplate,
     pub(crate) form: PublishForm,
@@ -54,6 +56,9 @@ pub(crate) struct TargetOptions {
 
     #[command(flatten)]
     tls: TlsOptions,
+
+    #[command(flatten)]
+    http2: Http2Options,
 
     /// Where events are posted
     #[arg(long, value_name = "URL", default_value = PUBLISH_DEFAULT)]
@@ -91,6 +96,7 @@ impl TargetOptions {
             name: "server".to_owned(),
             subscribe: self.subscribe_url_template,
             tls: self.tls,
+            http2: self.http2,
             publish: publish_url(form, self.publish_url_template, self.publish_batch_url)?,
             form,
             pids: self.server_pid,
@@ -109,6 +115,7 @@ impl ServerUnderTest {
             name: name.to_owned(),
             subscribe: SUBSCRIBE_DEFAULT.parse()?,
             tls: TlsOptions::default(),
+            http2: Http2Options::HTTP1,
             publish: PUBLISH_DEFAULT.parse()?,
             form: PublishForm::Post,
             pids: Vec::new(),
@@ -125,6 +132,8 @@ impl ServerUnderTest {
                 "tls-ca" => target.tls.authority = Some(value.into()),
                 "tls-version" => target.tls.version = chosen::<TlsVersion>(value)?,
                 "tls-key-exchange" => target.tls.key_exchange = chosen::<KeyExchange>(value)?,
+                "http2" => target.http2.streams_per_connection = Some(number(value)?),
+                "http2-window" => target.http2.window = number(value)?,
                 "publish" => target.publish = value.parse()?,
                 "batch" => batch = Some(value.parse()?),
                 "form" => target.form = chosen::<PublishForm>(value)?,
@@ -133,7 +142,7 @@ impl ServerUnderTest {
                 "body" => target.body = Some(value.to_owned()),
                 "header" => target.headers.push(value.to_owned()),
                 _ => bail!(
-                    "{key:?} is none of name, subscribe, tls-ca, tls-version, tls-key-exchange, publish, batch, form, pid, body, header, event"
+                    "{key:?} is none of name, subscribe, tls-ca, tls-version, tls-key-exchange, http2, http2-window, publish, batch, form, pid, body, header, event"
                 ),
             }
         }
@@ -172,6 +181,12 @@ impl ServerUnderTest {
         crate::proc::cpu(&self.pids)?;
         Ok(self)
     }
+}
+
+fn number(text: &str) -> anyhow::Result<u32> {
+    let number = text.parse().with_context(|| format!("{text:?} is no number"))?;
+    ensure!((1..=WINDOW_MAX).contains(&number), "{text:?} is not from 1 to {WINDOW_MAX}");
+    Ok(number)
 }
 
 fn publish_url(form: PublishForm, single: UrlTemplate, batch: Option<UrlTemplate>) -> anyhow::Result<UrlTemplate> {
@@ -223,9 +238,16 @@ mod tests {
 
     #[test]
     fn mistakes_are_refused_before_the_run() {
-        for text in
-            ["pid=4294967295", "pid=x", "colour=red", "subscribe", "form=xml", "subscribe=ftp://x", "tls-version=1.1"]
-        {
+        for text in [
+            "pid=4294967295",
+            "pid=x",
+            "colour=red",
+            "subscribe",
+            "form=xml",
+            "subscribe=ftp://x",
+            "tls-version=1.1",
+            "http2=0",
+        ] {
             assert!(ServerUnderTest::from_words("a", &words(text)).is_err(), "{text}");
         }
     }

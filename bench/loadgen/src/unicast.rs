@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::clock::now_nanos;
 use crate::fleet::{self, Opening};
-use crate::hold::{self, STREAMS_PER_WORKER_MAX};
+use crate::hold::{self, CONNECTIONS_PER_WORKER_MAX};
 use crate::message::Open;
 use crate::report::{self, Setting, Subject, Table};
 use crate::run_verdict::RunVerdict;
@@ -48,7 +48,7 @@ pub(crate) struct UnicastOptions {
 #[derive(Debug, Clone, Args, Serialize)]
 pub(crate) struct UnicastCrowd {
     /// Streams to open, each on a channel of its own
-    #[arg(long, default_value_t = 9_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(STREAMS_PER_WORKER_MAX)))]
+    #[arg(long, default_value_t = 9_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(CONNECTIONS_PER_WORKER_MAX)))]
     pub(crate) streams: u32,
 
     /// Connections begun per second
@@ -106,6 +106,10 @@ impl UnicastSetup {
     /// Opens all streams; an error if any of them cannot be opened.
     pub(crate) fn open(target: &ServerUnderTest, crowd: &UnicastCrowd) -> anyhow::Result<(Self, Opening)> {
         ensure!(target.form == PublishForm::Post, "events for one stream go one by one, with --publish-form post");
+        ensure!(
+            target.http2.streams_per_connection.is_none(),
+            "each stream has a connection of its own here: leave out --http2"
+        );
         target.check_channels(crowd.streams)?;
         hold::raise_descriptor_limit()?;
         // A new name each time, so that kept events of an earlier run cannot be mistaken for new ones.
@@ -113,6 +117,7 @@ impl UnicastSetup {
         let plan = Open {
             subscribe: target.subscribe.clone(),
             tls: target.tls().cloned(),
+            http2: target.http2,
             channel_prefix: channel_prefix.clone(),
             channels: crowd.streams,
             first_stream: 0,

@@ -1,5 +1,6 @@
 // A peer to measure against: the Mercure hub as a library, with its local transport and its own HTTP handler. Subscribers
-// are anonymous, publishers have a token. It keeps no events, and its timeouts do not close streams.
+// are anonymous, publishers have a token. It keeps no events, and its timeouts do not close streams. It speaks HTTP/2 with
+// clients that know so beforehand.
 package main
 
 import (
@@ -27,5 +28,9 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	log.Fatal(http.ListenAndServe("127.0.0.1:18270", hub))
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	server := http.Server{Addr: "127.0.0.1:18270", Handler: hub, Protocols: protocols}
+	log.Fatal(server.ListenAndServe())
 }

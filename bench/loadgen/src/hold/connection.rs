@@ -1,5 +1,5 @@
-//! One connection of a stream, plain or encrypted: it sends the request and hands on the text that comes. It knows neither
-//! HTTP nor events.
+//! One connection of streams, plain or encrypted: it sends text and hands on the text that comes. It knows neither HTTP nor
+//! events.
 
 use std::io::{self, Read as _, Write as _};
 
@@ -16,57 +16,63 @@ pub(crate) type Over = String;
 /// A connection on its way, or open.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    socket: TcpStream,
-    form: Form,
+    socket: Socket,
+    /// None if it is plain.
+    tls: Option<Box<TlsSession>>,
     has_begun: bool,
 }
 
+/// A socket, and the bytes for which it had no room yet.
 #[derive(Debug)]
-enum Form {
-    /// The request, until it is sent.
-    Plain(Option<String>),
-    Tls(Box<TlsSession>),
+pub(crate) struct Socket {
+    stream: TcpStream,
+    unsent: Vec<u8>,
 }
 
 impl Connection {
-    pub(crate) fn plain(socket: TcpStream, request: String) -> Self {
-        Self { socket, form: Form::Plain(Some(request)), has_begun: false }
+    /// A plain one, which says these words first.
+    pub(crate) fn plain(socket: TcpStream, first_words: Vec<u8>) -> Self {
+        Self { socket: Socket { stream: socket, unsent: first_words }, tls: None, has_begun: false }
     }
 
     pub(crate) fn encrypted(socket: TcpStream, session: Box<TlsSession>) -> Self {
-        Self { socket, form: Form::Tls(session), has_begun: false }
+        Self { socket: Socket { stream: socket, unsent: Vec::new() }, tls: Some(session), has_begun: false }
     }
 
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(&mut self.socket, token, Interest::READABLE | Interest::WRITABLE)
+        registry.register(&mut self.socket.stream, token, Interest::READABLE | Interest::WRITABLE)
     }
 
     /// A real client's own buffer is on another machine; here the server would pay for filling it.
     pub(crate) fn shrink_receive_buffer(&self) {
         // A socket that is already dead says so on its next use.
-        let _ = socket2::SockRef::from(&self.socket).set_recv_buffer_size(STOPPED_RECEIVE_BYTES);
+        let _ = socket2::SockRef::from(&self.socket.stream).set_recv_buffer_size(STOPPED_RECEIVE_BYTES);
     }
 
     /// The kind of its handshake, once that is known; never on a plain one.
     pub(crate) fn handshake(&self) -> Option<Handshake> {
-        match &self.form {
-            Form::Plain(_) => None,
-            Form::Tls(session) => session.handshake(),
-        }
+        self.tls.as_ref()?.handshake()
     }
 
-    /// Says the first words, the first time that the socket takes any: the request, or the hello of TLS.
-    pub(crate) fn begin(&mut self) -> Result<(), Over> {
-        if std::mem::replace(&mut self.has_begun, true) {
-            return Ok(());
+    /// The socket takes bytes. The first time these are the first words, or the hello of TLS; later the rest of what it had
+    /// no room for.
+    pub(crate) fn writable(&mut self) -> Result<(), Over> {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            if let Some(error) = self.socket.stream.take_error().map_err(|error| error.to_string())? {
+                return Err(error.to_string());
+            }
+            if let Some(session) = &mut self.tls {
+                return session.advance(&mut [], &mut self.socket, &mut |_| Ok(()));
+            }
         }
-        let Self { socket, form, .. } = self;
-        if let Some(error) = socket.take_error().map_err(|error| error.to_string())? {
-            return Err(error.to_string());
-        }
-        match form {
-            Form::Plain(request) => send(socket, request.take().unwrap_or_default().as_bytes()),
-            Form::Tls(session) => session.advance(&mut [], socket, &mut |_| Ok(())),
+        self.socket.flush()
+    }
+
+    /// Sends this text behind all earlier one.
+    pub(crate) fn send(&mut self, text: &[u8]) -> Result<(), Over> {
+        match &mut self.tls {
+            None => self.socket.send(text),
+            Some(session) => session.send(text, &mut self.socket),
         }
     }
 
@@ -79,13 +85,10 @@ impl Connection {
         buffer: &mut [u8],
         each: &mut impl FnMut(&[u8]) -> Result<(), Over>,
     ) -> Result<(), Over> {
-        let Self { socket, form, .. } = self;
+        let Self { socket, tls, .. } = self;
         loop {
-            let kept = match form {
-                Form::Plain(_) => 0,
-                Form::Tls(session) => session.restore(buffer),
-            };
-            let count = match socket.read(&mut buffer[kept..]) {
+            let kept = tls.as_ref().map_or(0, |session| session.restore(buffer));
+            let count = match socket.stream.read(&mut buffer[kept..]) {
                 Ok(0) => return Err("connection closed before the head".to_owned()),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -94,9 +97,9 @@ impl Connection {
             };
             let is_filled = kept + count == buffer.len();
             let bytes = &mut buffer[..kept + count];
-            match form {
-                Form::Plain(_) => each(bytes)?,
-                Form::Tls(session) => session.advance(bytes, socket, each)?,
+            match tls {
+                None => each(bytes)?,
+                Some(session) => session.advance(bytes, socket, each)?,
             }
             if !is_filled && !is_closing {
                 return Ok(());
@@ -105,8 +108,24 @@ impl Connection {
     }
 }
 
-/// A new socket has room for any request; if it has not, something is badly wrong.
-pub(crate) fn send(socket: &mut TcpStream, bytes: &[u8]) -> Result<(), Over> {
-    let sent = socket.write(bytes).map_err(|error| error.to_string())?;
-    if sent == bytes.len() { Ok(()) } else { Err("request did not fit the socket".to_owned()) }
+impl Socket {
+    /// Sends the bytes, or keeps those for which there is no room until the socket takes bytes again.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), Over> {
+        self.unsent.extend_from_slice(bytes);
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<(), Over> {
+        while !self.unsent.is_empty() {
+            match self.stream.write(&self.unsent) {
+                // An empty vector owns no memory, which counts with many connections.
+                Ok(count) if count == self.unsent.len() => self.unsent = Vec::new(),
+                Ok(count) => drop(self.unsent.drain(..count)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Ok(())
+    }
 }

@@ -1,14 +1,15 @@
-//! From the bytes of one connection to events: head, then body, then SSE text. Pure: it owns no socket and no clock.
+//! From the bytes of one stream to events: head, then body, then SSE text. Over HTTP/2 frames have the head, and the bytes
+//! are text. Pure: it owns no socket and no clock.
 
 use std::fmt;
 
-use fantail_testkit::response::{Body, Head};
+use fantail_testkit::response::{Body, Framing, Head};
 use fantail_testkit::sse::{SseBlock, SseBlocks};
 
 /// The most unfinished bytes kept for one stream.
 const UNFINISHED_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The decoding state of one connection.
+/// The decoding state of one stream.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     phase: Phase,
@@ -21,7 +22,7 @@ enum Phase {
     Body(Body),
 }
 
-/// The reason why a connection cannot be decoded further.
+/// The reason why a stream cannot be decoded further.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DecodeFault {
     Http(String),
@@ -54,6 +55,18 @@ impl Default for Decoder {
 }
 
 impl Decoder {
+    /// A head of HTTP/2 has come with this status: all that follows is text.
+    pub(crate) fn open(&mut self, status: Option<u16>) -> Result<(), DecodeFault> {
+        match status {
+            Some(200) => {
+                self.phase = Phase::Body(Body::new(Framing::Close));
+                Ok(())
+            }
+            Some(status) => Err(DecodeFault::Status(status)),
+            None => Err(DecodeFault::Http("answered with a head that is not understood".to_owned())),
+        }
+    }
+
     /// Whether the head has come and names a stream.
     pub(crate) fn is_open(&self) -> bool {
         !matches!(self.phase, Phase::Head(_))
@@ -142,6 +155,20 @@ mod tests {
         let bytes = b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: x\n\n";
         assert_eq!(decoder.feed(bytes, &mut |block| events += block.data_lines), Ok(()));
         assert!(events == 1 && !decoder.is_ended());
+    }
+
+    #[test]
+    fn text_over_http2_needs_no_framing() {
+        let mut decoder = Decoder::default();
+        assert_eq!(decoder.open(Some(200)), Ok(()));
+        assert!(decoder.is_open());
+        let mut events = 0;
+        for piece in [&b"data: 4\r\nabc"[..], b"\n\ndata: y\n\n"] {
+            assert_eq!(decoder.feed(piece, &mut |block| events += block.data_lines), Ok(()));
+        }
+        assert!(events == 2 && !decoder.is_ended());
+        assert_eq!(Decoder::default().open(Some(429)), Err(DecodeFault::Status(429)));
+        assert!(matches!(Decoder::default().open(None), Err(DecodeFault::Http(_))));
     }
 
     #[test]

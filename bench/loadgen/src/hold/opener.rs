@@ -1,5 +1,5 @@
 //! Opens the streams of one `Open` command: no faster than ordered, and never with more unanswered requests than fit
-//! into a server's accept queue. It knows the next stream and the answered ones; the sockets are the worker's.
+//! into a server's accept queue. It knows the next streams and the answered ones; the sockets are the worker's.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,8 +9,11 @@ use std::time::Duration;
 use crate::clock::now_nanos;
 use crate::hold::connect;
 use crate::hold::connection::Connection;
+use crate::hold::http2;
 use crate::hold::order::Expectation;
-use crate::hold::stream::Begun;
+use crate::hold::stream::Identity;
+use crate::hold::stream_connection::StreamConnection;
+use crate::hold::stream_request::StreamRequest;
 use crate::hold::tls::TlsClient;
 use crate::latency::Latency;
 use crate::message::{Handshake, Handshakes, Open, Opened, channel_name, published_on};
@@ -25,6 +28,7 @@ pub(crate) struct Opener {
     /// None for plain connections.
     tls: Option<Rc<TlsClient>>,
     began_nanos: u64,
+    connections_begun: u32,
     begun: u32,
     answered: u32,
     open: u32,
@@ -39,6 +43,7 @@ impl Opener {
             plan,
             tls,
             began_nanos: now_nanos(),
+            connections_begun: 0,
             begun: 0,
             answered: 0,
             open: 0,
@@ -68,25 +73,25 @@ impl Opener {
     }
 
     /// The number of the next connection, if its time has come.
-    pub(crate) fn next_number(&mut self) -> Option<usize> {
+    pub(crate) fn next_number(&self) -> Option<usize> {
         let elapsed = Duration::from_nanos(now_nanos().saturating_sub(self.began_nanos));
         let due = 1.0 + elapsed.as_secs_f64() * f64::from(self.plan.connects_per_second);
         let unanswered = self.begun - self.answered;
-        if self.begun == self.plan.streams || unanswered >= UNANSWERED_MAX || f64::from(self.begun) >= due {
-            return None;
-        }
-        let number = self.begun;
-        self.begun += 1;
-        Some(number as usize)
+        let waits = unanswered >= UNANSWERED_MAX || f64::from(self.connections_begun) >= due;
+        (self.begun < self.plan.streams && !waits).then_some(self.connections_begun as usize)
     }
 
-    /// Begins the connection of a new stream.
-    pub(crate) fn begin_new(&self, number: usize) -> io::Result<Begun> {
-        let Open { channels, first_stream, published, .. } = &self.plan;
-        let stream = first_stream + u32::try_from(number).unwrap_or_default();
-        let channel = stream % channels;
-        let next = published_on(channel, *channels, *published) + 1;
-        self.begin(number, Expectation { stream, channel, next }, None)
+    /// The streams of the next new connection.
+    pub(crate) fn next_streams(&self) -> Vec<Identity> {
+        let Open { channels, first_stream, streams, published, http2, .. } = &self.plan;
+        let count = http2.streams_per_connection.unwrap_or(1).min(streams - self.begun);
+        let identity = |number| {
+            let stream = first_stream + number;
+            let channel = stream % channels;
+            let next = published_on(channel, *channels, *published) + 1;
+            Identity { expectation: Expectation { stream, channel, next }, last_id: None }
+        };
+        (self.begun..self.begun + count).map(identity).collect()
     }
 
     pub(crate) fn note_opened(&mut self, nanos: u64, handshake: Option<Handshake>) {
@@ -122,22 +127,42 @@ impl Opener {
         }
     }
 
-    /// Begins the connection of a stream, behind an id if it has one.
-    pub(crate) fn begin(&self, number: usize, expectation: Expectation, last_id: Option<&[u8]>) -> io::Result<Begun> {
-        let Open { subscribe, sources, .. } = &self.plan;
+    /// Begins a connection with these streams. Each goes on behind its id, if it has one.
+    pub(crate) fn begin(&mut self, mut streams: Vec<Identity>) -> io::Result<StreamConnection> {
+        let number = self.connections_begun as usize;
+        self.connections_begun += 1;
+        self.begun += streams.len() as u32;
+        let Open { subscribe, sources, http2, .. } = &self.plan;
         let source = (!sources.is_empty()).then(|| sources[number % sources.len()]);
         let socket = connect::begin(subscribe.address, source)?;
-        let path = subscribe.path(&channel_name(&self.plan.channel_prefix, expectation.channel));
-        let resume = last_id.map(|id| format!("Last-Event-ID: {}\r\n", String::from_utf8_lossy(id)));
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\nUser-Agent: fantail-loadgen\r\n{}\r\n",
-            subscribe.host,
-            resume.unwrap_or_default()
-        );
+        let first_words = self.first_words(&streams);
         let connection = match &self.tls {
-            None => Connection::plain(socket, request),
-            Some(client) => Connection::encrypted(socket, client.begin(request)?),
+            None => Connection::plain(socket, first_words),
+            Some(client) => Connection::encrypted(socket, client.begin(first_words)?),
         };
-        Ok(Begun { connection, expectation })
+        Ok(match http2.streams_per_connection {
+            // Its one stream.
+            None => StreamConnection::http1(connection, streams.swap_remove(0)),
+            Some(_) => StreamConnection::http2(connection, http2.window, streams),
+        })
+    }
+
+    /// The requests of these streams.
+    fn first_words(&self, streams: &[Identity]) -> Vec<u8> {
+        let Open { subscribe, channel_prefix, http2: options, .. } = &self.plan;
+        let paths: Vec<_> = streams
+            .iter()
+            .map(|stream| subscribe.path(&channel_name(channel_prefix, stream.expectation.channel)))
+            .collect();
+        let requests = paths.iter().zip(streams).map(|(path, stream)| StreamRequest {
+            is_encrypted: self.tls.is_some(),
+            host: &subscribe.host,
+            path,
+            last_id: stream.last_id.as_deref(),
+        });
+        match options.streams_per_connection {
+            None => requests.flat_map(|request| request.http1_head().into_bytes()).collect(),
+            Some(_) => http2::first_words(options.window, requests),
+        }
     }
 }

@@ -1,36 +1,42 @@
-//! One stream: its connection, the bytes so far and the event that it waits for. The checker does the checking.
+//! One stream: the text so far, and the event that it waits for. The checker does the checking, and a `StreamConnection` brings
+//! the text.
 
 use std::rc::Rc;
 
-use mio::event::Event as Readiness;
-
 use crate::clock::now_nanos;
-use crate::hold::connection::{Connection, Over};
+use crate::hold::connection::Over;
 use crate::hold::decoder::Decoder;
 use crate::hold::order::{Checker, Expectation};
 use crate::message::Handshake;
 
-/// A connection on its way.
-#[derive(Debug)]
-pub(crate) struct Begun {
-    pub(crate) connection: Connection,
+/// A stream that is to be opened, or opened again.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
     pub(crate) expectation: Expectation,
+    /// The last id it saw, if it is to come back. Streams of one channel share the text.
+    pub(crate) last_id: Option<Rc<[u8]>>,
 }
 
 /// An opening, open or ended stream.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    /// None once the stream is over.
-    connection: Option<Connection>,
+    identity: Identity,
     decoder: Decoder,
-    expectation: Expectation,
-    begun_nanos: u64,
     /// Whether the opening was reported.
     opened: bool,
     /// Whether it was told to read no more.
     stopped: bool,
-    /// The last id it saw, if it is to come back. Streams of one channel share the text.
-    last_id: Option<Rc<[u8]>>,
+    /// Whether the end was reported.
+    ended: bool,
+}
+
+/// The parts that all streams of a worker share.
+#[derive(Debug)]
+pub(crate) struct StreamReader {
+    /// One buffer for all of them.
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) checker: Checker,
+    pub(crate) ids: Ids,
 }
 
 /// The latest ids, shared by the streams that saw them: thousands of streams with the same event hold one text. It does
@@ -41,12 +47,11 @@ pub(crate) struct Ids {
     remember: bool,
 }
 
-/// The outcome of a ready socket.
+/// News of a stream.
 #[derive(Debug)]
 pub(crate) enum StreamChange {
-    /// Nothing to report.
-    Same,
-    /// The head has come, so many nanoseconds after the connection began, and behind such a handshake.
+    /// The head has come, so many nanoseconds after the connection began, and behind such a handshake. Of the streams of one
+    /// connection the first alone tells the handshake.
     Opened { nanos: u64, handshake: Option<Handshake> },
     /// It never became a stream.
     Failed { reason: String },
@@ -58,48 +63,36 @@ pub(crate) enum StreamChange {
 pub(crate) const STOPPED_RECEIVE_BYTES: usize = 4096;
 
 impl Stream {
-    pub(crate) fn new(begun: Begun) -> Self {
-        let Begun { connection, expectation } = begun;
-        let begun_nanos = now_nanos();
-        let decoder = Decoder::default();
-        Self {
-            connection: Some(connection),
-            decoder,
-            expectation,
-            begun_nanos,
-            opened: false,
-            stopped: false,
-            last_id: None,
-        }
+    pub(crate) fn new(identity: Identity) -> Self {
+        Self { identity, decoder: Decoder::default(), opened: false, stopped: false, ended: false }
     }
 
-    /// Goes on with a new connection where the old one ended.
-    pub(crate) fn reconnect(&mut self, begun: Begun) {
-        let last_id = self.last_id.take();
-        *self = Self { last_id, ..Self::new(begun) };
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
     }
 
-    pub(crate) fn identity(&self) -> (Expectation, Option<Rc<[u8]>>) {
-        (self.expectation, self.last_id.clone())
+    pub(crate) fn expectation(&mut self) -> &mut Expectation {
+        &mut self.identity.expectation
     }
 
     /// Reads no more from now on; true unless it already did not.
     pub(crate) fn stop(&mut self) -> bool {
-        let reads = self.connection.is_some() && self.opened && !self.stopped;
+        let reads = self.reads();
         self.stopped = true;
-        if let Some(connection) = &self.connection {
-            connection.shrink_receive_buffer();
-        }
         reads
     }
 
-    /// Resets the connection, which every socket here does when it is closed; true if it was open.
-    pub(crate) fn reset(&mut self) -> bool {
-        self.connection.take().is_some()
+    /// Whether its text is read.
+    pub(crate) fn reads(&self) -> bool {
+        self.opened && !self.stopped && !self.ended
     }
 
-    pub(crate) fn expectation(&mut self) -> &mut Expectation {
-        &mut self.expectation
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended
     }
 
     /// Whether it has ever been a stream, so that events were due to it.
@@ -112,71 +105,49 @@ impl Stream {
         self.opened && !self.stopped
     }
 
-    /// Closes the connection.
-    pub(crate) fn close(&mut self) {
-        self.connection = None;
+    /// A head of HTTP/2 has come with this status.
+    pub(crate) fn open(&mut self, status: Option<u16>) -> Result<(), Over> {
+        self.decoder.open(status).map_err(|fault| fault.to_string())
     }
 
-    /// Sends the request, reads what is there and checks it.
-    pub(crate) fn ready(
+    /// Reads the events in this text, which came at `now_nanos`, and checks them.
+    pub(crate) fn read(
         &mut self,
-        event: &Readiness,
-        buffer: &mut [u8],
-        checker: &mut Checker,
-        ids: &mut Ids,
-    ) -> StreamChange {
-        if self.stopped {
-            return StreamChange::Same;
-        }
-        let Some(mut connection) = self.connection.take() else { return StreamChange::Same };
-        match self.advance(&mut connection, event, buffer, checker, ids) {
-            Ok(()) => {
-                let change = self.announce(&connection);
-                self.connection = Some(connection);
-                change
-            }
-            Err(_) if self.opened => StreamChange::Ended,
-            Err(reason) => StreamChange::Failed { reason },
-        }
-    }
-
-    fn advance(
-        &mut self,
-        connection: &mut Connection,
-        event: &Readiness,
-        buffer: &mut [u8],
+        text: &[u8],
+        now_nanos: u64,
         checker: &mut Checker,
         ids: &mut Ids,
     ) -> Result<(), Over> {
-        if event.is_writable() {
-            connection.begin()?;
-        }
-        let is_closing = event.is_read_closed() || event.is_error();
-        if !event.is_readable() && !is_closing {
-            return Ok(());
-        }
-        connection.receive(is_closing, buffer, &mut |text| self.read(text, checker, ids))
-    }
-
-    /// Reads the events in this text, and checks them.
-    fn read(&mut self, text: &[u8], checker: &mut Checker, ids: &mut Ids) -> Result<(), Over> {
-        let now = now_nanos();
-        let Self { expectation, last_id, decoder, .. } = self;
+        let Self { identity: Identity { expectation, last_id }, decoder, .. } = self;
         let fed = decoder.feed(text, &mut |event| {
             ids.note(event.id, last_id);
-            checker.check(expectation, event, now);
+            checker.check(expectation, event, now_nanos);
         });
         fed.map_err(|fault| fault.to_string())?;
         if decoder.is_ended() { Err("stream ended with its head".to_owned()) } else { Ok(()) }
     }
 
-    fn announce(&mut self, connection: &Connection) -> StreamChange {
-        if self.opened || !self.decoder.is_open() {
-            return StreamChange::Same;
+    /// The news that its head has come, once.
+    pub(crate) fn announce(&mut self, begun_nanos: u64, handshake: Option<Handshake>) -> Option<StreamChange> {
+        if self.opened || self.ended || !self.decoder.is_open() {
+            return None;
         }
         self.opened = true;
-        let nanos = now_nanos().saturating_sub(self.begun_nanos);
-        StreamChange::Opened { nanos, handshake: connection.handshake() }
+        Some(StreamChange::Opened { nanos: now_nanos().saturating_sub(begun_nanos), handshake })
+    }
+
+    /// The news that it is over, once.
+    pub(crate) fn end(&mut self, reason: Over) -> Option<StreamChange> {
+        if std::mem::replace(&mut self.ended, true) {
+            return None;
+        }
+        Some(if self.opened { StreamChange::Ended } else { StreamChange::Failed { reason } })
+    }
+}
+
+impl StreamReader {
+    pub(crate) fn new(buffer_bytes: usize) -> anyhow::Result<Self> {
+        Ok(Self { buffer: vec![0; buffer_bytes], checker: Checker::new()?, ids: Ids::default() })
     }
 }
 

@@ -10,7 +10,6 @@ use std::io;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use mio::net::TcpStream;
 use rustls::client::{ClientSessionStore, Resumption, UnbufferedClientConnection};
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
 use rustls::pki_types::pem::PemObject as _;
@@ -18,13 +17,15 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore, SupportedCipherSuite, version};
 
-use crate::hold::connection::{Over, send};
+use crate::hold::connection::{Over, Socket};
 use crate::hold::tls::tickets::Tickets;
+use crate::http2_options::Http2Options;
 use crate::message::Handshake;
 use crate::tls_options::{KeyExchange, TlsOptions, TlsVersion};
 use crate::url_template::UrlTemplate;
 
-/// Room for one flight of a client: the largest is a hello with a post-quantum share and a ticket.
+/// Room for one flight of a client: the largest is a hello with a post-quantum share and a ticket. It is room enough for the
+/// heads and seals of the records of a long text, too.
 const FLIGHT_BYTES_MAX: usize = 8 * 1024;
 
 /// Begins connections, and keeps the tickets of earlier ones.
@@ -37,15 +38,21 @@ pub(crate) struct TlsClient {
 /// One connection.
 pub(crate) struct TlsSession {
     connection: UnbufferedClientConnection,
-    /// The request, until the handshake lets it out.
-    request: Option<String>,
+    /// Text that waits until the handshake lets it out.
+    outgoing: Vec<u8>,
     /// The first bytes of a record that has not come whole.
     begun: Vec<u8>,
 }
 
 impl TlsClient {
-    /// Trusts the authority of `options` alone. With `keeps_tickets` a later connection resumes an earlier one.
-    pub(crate) fn new(url: &UrlTemplate, options: &TlsOptions, keeps_tickets: bool) -> anyhow::Result<Self> {
+    /// Trusts the authority of `options` alone, and offers HTTP/2 or HTTP/1.1 alone. With `keeps_tickets` a later connection
+    /// resumes an earlier one.
+    pub(crate) fn new(
+        url: &UrlTemplate,
+        options: &TlsOptions,
+        http2: Http2Options,
+        keeps_tickets: bool,
+    ) -> anyhow::Result<Self> {
         let mut provider = aws_lc_rs::default_provider();
         provider.cipher_suites = ciphers();
         // In TLS 1.2 a certificate's curve must be among the offered ones. Servers take the first that they know.
@@ -59,7 +66,8 @@ impl TlsClient {
         };
         let builder = ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&[version])?;
         let mut config = builder.with_root_certificates(authority(options)?).with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols =
+            vec![if http2.streams_per_connection.is_some() { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
         let tickets = Arc::new(Tickets::default());
         config.resumption = if keeps_tickets {
             Resumption::store(Arc::clone(&tickets) as Arc<dyn ClientSessionStore>)
@@ -77,11 +85,11 @@ impl TlsClient {
         self.tickets.serve(returning);
     }
 
-    /// A connection that says `request` when its handshake is done.
-    pub(crate) fn begin(&self, request: String) -> io::Result<Box<TlsSession>> {
+    /// A connection that says `first_words` when its handshake is done.
+    pub(crate) fn begin(&self, first_words: Vec<u8>) -> io::Result<Box<TlsSession>> {
         let connection = UnbufferedClientConnection::new(Arc::clone(&self.config), self.server.clone());
         let connection = connection.map_err(io::Error::other)?;
-        Ok(Box::new(TlsSession { connection, request: Some(request), begun: Vec::new() }))
+        Ok(Box::new(TlsSession { connection, outgoing: first_words, begun: Vec::new() }))
     }
 }
 
@@ -119,34 +127,47 @@ impl TlsSession {
         })
     }
 
-    /// Goes on as far as these records lead: with the handshake, with the request, and with the text, which goes to `each`.
+    /// Sends this text, now or behind the handshake.
+    pub(crate) fn send(&mut self, text: &[u8], socket: &mut Socket) -> Result<(), Over> {
+        self.outgoing.extend_from_slice(text);
+        // A record that has begun to come is none of this.
+        let begun = std::mem::take(&mut self.begun);
+        let sent = self.advance(&mut [], socket, &mut |_| Ok(()));
+        self.begun = begun;
+        sent
+    }
+
+    /// Goes on as far as these records lead: with the handshake, with the text that waits, and with the text that came, which
+    /// goes to `each`.
     pub(crate) fn advance(
         &mut self,
         records: &mut [u8],
-        socket: &mut TcpStream,
+        socket: &mut Socket,
         each: &mut impl FnMut(&[u8]) -> Result<(), Over>,
     ) -> Result<(), Over> {
-        let Self { connection, request, begun } = self;
+        let Self { connection, outgoing, begun } = self;
         let mut flight = Vec::new();
         let mut done = 0;
         loop {
             let UnbufferedStatus { mut discard, state } = connection.process_tls_records(&mut records[done..]);
             let mut is_idle = false;
             match state.map_err(|error| error.to_string())? {
-                ConnectionState::EncodeTlsData(mut data) => write(&mut flight, |room| data.encode(room))?,
+                ConnectionState::EncodeTlsData(mut data) => write(&mut flight, 0, |room| data.encode(room))?,
                 ConnectionState::TransmitTlsData(data) => {
-                    send(socket, &flight)?;
+                    socket.send(&flight)?;
                     flight.clear();
                     data.done();
                 }
-                ConnectionState::WriteTraffic(mut text) => match request.take() {
-                    Some(request) => {
-                        write(&mut flight, |room| text.encrypt(request.as_bytes(), room))?;
-                        send(socket, &flight)?;
+                ConnectionState::WriteTraffic(mut text) => {
+                    is_idle = outgoing.is_empty();
+                    if !is_idle {
+                        // An empty vector owns no memory, which counts with many connections.
+                        let sent = std::mem::take(outgoing);
+                        write(&mut flight, sent.len(), |room| text.encrypt(&sent, room))?;
+                        socket.send(&flight)?;
                         flight.clear();
                     }
-                    None => is_idle = true,
-                },
+                }
                 ConnectionState::ReadTraffic(mut text) => {
                     while let Some(record) = text.next_record() {
                         let record = record.map_err(|error| error.to_string())?;
@@ -168,13 +189,14 @@ impl TlsSession {
     }
 }
 
-/// Appends what `encode` writes to the flight.
+/// Appends what `encode` writes to the flight: so much text, and what stands around it.
 fn write<E: fmt::Display>(
     flight: &mut Vec<u8>,
+    text_bytes: usize,
     encode: impl FnOnce(&mut [u8]) -> Result<usize, E>,
 ) -> Result<(), Over> {
     let old = flight.len();
-    flight.resize(old + FLIGHT_BYTES_MAX, 0);
+    flight.resize(old + text_bytes + FLIGHT_BYTES_MAX, 0);
     let written = encode(&mut flight[old..]).map_err(|error| error.to_string())?;
     flight.truncate(old + written);
     Ok(())

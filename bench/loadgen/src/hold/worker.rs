@@ -1,4 +1,4 @@
-//! The worker's loop. It waits on one `Poll`: every stream's socket, and the waker that announces a command. A timeout
+//! The worker's loop. It waits on one `Poll`: every connection's socket, and the waker that announces a command. A timeout
 //! paces connecting and progress notices.
 
 use std::io::{self, Write as _};
@@ -10,17 +10,17 @@ use mio::event::Event as Readiness;
 use mio::{Events, Poll, Token, Waker};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::hold::STREAMS_PER_WORKER_MAX;
+use crate::hold::CONNECTIONS_PER_WORKER_MAX;
 use crate::hold::commands::{Commands, Next};
 use crate::hold::opener::Opener;
-use crate::hold::order::Checker;
-use crate::hold::stream::{Ids, Stream, StreamChange};
+use crate::hold::stream::{StreamChange, StreamReader};
+use crate::hold::stream_connection::StreamConnection;
 use crate::hold::tls::TlsClient;
 use crate::message::{Notice, Open, WorkerCommand, published_on};
 
 const COMMANDS: Token = Token(usize::MAX - 1);
 const EVENTS_PER_POLL: usize = 4096;
-/// One buffer for all streams; large enough that a stream is nearly always emptied by one read.
+/// Large enough that a connection is nearly always emptied by one read.
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 /// How often pending connections are looked at, and how often progress is reported.
 const CONNECT_TICK: Duration = Duration::from_millis(1);
@@ -31,16 +31,15 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 pub(crate) struct Worker {
     poll: Poll,
     commands: Commands,
-    streams: Vec<Stream>,
+    /// Connection n has token n.
+    connections: Vec<StreamConnection>,
     channels: u32,
     opener: Option<Opener>,
     /// The first `Open` with TLS makes it. It stays, since it has the tickets of the streams that may return.
     tls: Option<Rc<TlsClient>>,
-    checker: Checker,
-    ids: Ids,
+    reader: StreamReader,
     ended: u64,
     awaited: Option<u64>,
-    buffer: Vec<u8>,
     progress_told: (Instant, u64),
 }
 
@@ -52,15 +51,13 @@ impl Worker {
         Ok(Self {
             poll,
             commands,
-            streams: Vec::new(),
+            connections: Vec::new(),
             channels: 1,
             opener: None,
             tls: None,
-            checker: Checker::new()?,
-            ids: Ids::default(),
+            reader: StreamReader::new(READ_BUFFER_BYTES)?,
             ended: 0,
             awaited: None,
-            buffer: vec![0; READ_BUFFER_BYTES],
             progress_told: (Instant::now(), 0),
         })
     }
@@ -85,7 +82,7 @@ impl Worker {
             }
             for event in &events {
                 if event.token() != COMMANDS {
-                    self.serve_stream(event);
+                    self.serve_connection(event);
                 }
             }
             while let Some(next) = self.commands.next()? {
@@ -99,15 +96,16 @@ impl Worker {
         }
     }
 
-    fn serve_stream(&mut self, event: &Readiness) {
-        let Some(stream) = self.streams.get_mut(event.token().0) else { return };
-        match (stream.ready(event, &mut self.buffer, &mut self.checker, &mut self.ids), &mut self.opener) {
+    fn serve_connection(&mut self, event: &Readiness) {
+        let Self { connections, reader, opener, ended, .. } = self;
+        let Some(connection) = connections.get_mut(event.token().0) else { return };
+        connection.ready(event, reader, &mut |change| match (change, &mut *opener) {
             (StreamChange::Opened { nanos, handshake }, Some(opener)) => opener.note_opened(nanos, handshake),
             (StreamChange::Failed { reason }, Some(opener)) => opener.note_failed(reason),
-            (StreamChange::Ended, _) => self.ended += 1,
-            // Outside of an `Open` every stream has its answer: unanswered ones were closed at its end.
-            (StreamChange::Same | StreamChange::Opened { .. } | StreamChange::Failed { .. }, _) => {}
-        }
+            (StreamChange::Ended, _) => *ended += 1,
+            // Outside of an `Open` every stream has its answer, or nobody waits for it any more.
+            (StreamChange::Opened { .. } | StreamChange::Failed { .. }, None) => {}
+        });
     }
 
     fn obey(&mut self, command: WorkerCommand) -> anyhow::Result<()> {
@@ -116,37 +114,36 @@ impl Worker {
             WorkerCommand::Await { deliveries } => self.awaited = Some(deliveries),
             WorkerCommand::Report { published } => self.report(published)?,
             WorkerCommand::Stop { every } => {
-                let chosen = self.streams.iter_mut().step_by(every.max(1) as usize);
-                tell_done(chosen.map(Stream::stop).filter(|stopped| *stopped).count())?;
+                let mut numbers = 0..;
+                let mut is_chosen = || numbers.next().is_some_and(|number: u32| number.is_multiple_of(every.max(1)));
+                tell_done(self.connections.iter_mut().map(|connection| connection.stop(&mut is_chosen)).sum())?;
             }
-            WorkerCommand::Reset => {
-                tell_done(self.streams.iter_mut().map(Stream::reset).filter(|reset| *reset).count())?;
-            }
+            WorkerCommand::Reset => tell_done(self.connections.iter_mut().map(StreamConnection::reset).sum())?,
         }
         Ok(())
     }
 
     fn begin_opening(&mut self, plan: Open) -> anyhow::Result<()> {
         ensure!(self.opener.is_none(), "told to open streams while still opening others");
-        let new = if plan.returning { 0 } else { plan.streams as usize };
-        let total = self.streams.len() + new;
+        let new = if plan.returning { 0 } else { plan.http2.connections(plan.streams) as usize };
+        let total = self.connections.len() + new;
         ensure!(
-            total <= STREAMS_PER_WORKER_MAX as usize,
-            "told to hold {total} streams, one worker holds {STREAMS_PER_WORKER_MAX}"
+            total <= CONNECTIONS_PER_WORKER_MAX as usize,
+            "told to hold {total} connections, one worker holds {CONNECTIONS_PER_WORKER_MAX}"
         );
         self.channels = plan.channels;
         // Exactly: half a million streams must not cost the memory of twice as many.
-        self.streams.reserve_exact(new);
+        self.connections.reserve_exact(new);
         if plan.remember_ids {
-            self.ids.remember();
+            self.reader.ids.remember();
         }
         if let (Some(options), None) = (&plan.tls, &self.tls) {
-            self.tls = Some(Rc::new(TlsClient::new(&plan.subscribe, options, plan.keep_tickets)?));
+            self.tls = Some(Rc::new(TlsClient::new(&plan.subscribe, options, plan.http2, plan.keep_tickets)?));
         }
         if let Some(client) = &self.tls {
             client.serve(plan.returning);
         }
-        self.checker.expect_form(plan.event.clone());
+        self.reader.checker.expect_form(plan.event.clone());
         self.opener = Some(Opener::new(plan, self.tls.clone())?);
         Ok(())
     }
@@ -154,24 +151,25 @@ impl Worker {
     fn open_more(&mut self) -> anyhow::Result<()> {
         let Some(opener) = &mut self.opener else { return Ok(()) };
         while let Some(number) = opener.next_number() {
-            let at = if opener.is_returning() { number } else { self.streams.len() };
-            let begun = match self.streams.get(at).map(Stream::identity) {
-                Some((expectation, last_id)) => opener.begin(number, expectation, last_id.as_deref()),
-                None => opener.begin_new(number),
+            let at = if opener.is_returning() { number } else { self.connections.len() };
+            let streams = match self.connections.get(at) {
+                Some(connection) => connection.streams().map(|stream| stream.identity().clone()).collect(),
+                None => opener.next_streams(),
             };
-            let registered = begun.and_then(|mut begun| {
-                begun.connection.register(self.poll.registry(), Token(at))?;
+            let count = streams.len();
+            let registered = opener.begin(streams).and_then(|mut begun| {
+                begun.register(self.poll.registry(), Token(at))?;
                 Ok(begun)
             });
-            match (registered, self.streams.get_mut(at)) {
-                (Ok(begun), Some(stream)) => stream.reconnect(begun),
-                (Ok(begun), None) => self.streams.push(Stream::new(begun)),
-                (Err(error), _) => opener.note_failed(error.to_string()),
+            match (registered, self.connections.get_mut(at)) {
+                (Ok(begun), Some(connection)) => *connection = begun,
+                (Ok(begun), None) => self.connections.push(begun),
+                (Err(error), _) => (0..count).for_each(|_| opener.note_failed(error.to_string())),
             }
         }
         if opener.is_overdue() {
             opener.give_up();
-            self.streams.iter_mut().filter(|stream| !stream.was_opened()).for_each(Stream::close);
+            self.connections.iter_mut().for_each(StreamConnection::close_unopened);
         }
         if let Some(opener) = self.opener.take_if(|opener| opener.is_done()) {
             tell(&Notice::Opened(opener.outcome()))?;
@@ -180,12 +178,13 @@ impl Worker {
     }
 
     fn report(&mut self, published: u64) -> anyhow::Result<()> {
-        for stream in self.streams.iter_mut().filter(|stream| stream.is_due()) {
+        let streams = self.connections.iter_mut().flat_map(StreamConnection::streams_mut);
+        for stream in streams.filter(|stream| stream.is_due()) {
             let expectation = stream.expectation();
             let next = published_on(expectation.channel, self.channels, published) + 1;
-            self.checker.skip(expectation, next);
+            self.reader.checker.skip(expectation, next);
         }
-        let mut tally = self.checker.take_tally();
+        let mut tally = self.reader.checker.take_tally();
         tally.ended = self.ended;
         self.awaited = None;
         self.progress_told.1 = 0;
@@ -193,7 +192,7 @@ impl Worker {
     }
 
     fn tell_counts(&mut self) -> anyhow::Result<()> {
-        let deliveries = self.checker.deliveries();
+        let deliveries = self.reader.checker.deliveries();
         if let Some(awaited) = self.awaited.take_if(|awaited| deliveries >= *awaited) {
             tell(&Notice::Reached { deliveries: awaited })?;
         }

@@ -38,12 +38,13 @@ pub(crate) fn memory(
     bench: &Bench,
     scenario: &'static str,
     channels: ChannelLayout,
+    counts: [u32; 2],
     peers: &[&str],
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
-    let ours = idle(bench, scenario, &bench.places.fantail(&[])?, channels)?;
+    let ours = idle(bench, scenario, &bench.places.fantail(&[])?, channels, counts)?;
     let mut tell = |other: Option<(&str, Idle)>| {
-        let (few, many) = (bench.scale.streams_few, bench.scale.streams);
+        let [few, many] = counts;
         let columns: [(&str, Of<Idle>, String); 4] = [
             (WHOLE, |idle| idle.whole, format!("all RSS of the server over its {many} streams")),
             (FROM_EMPTY, |idle| idle.from_empty, format!("RSS with {many} streams over that of the empty server")),
@@ -72,7 +73,7 @@ pub(crate) fn memory(
     tell(None);
     let mut failed = Vec::new();
     for peer in peers {
-        match bench.places.other(peer).and_then(|server| idle(bench, scenario, &server, channels)) {
+        match bench.places.other(peer).and_then(|server| idle(bench, scenario, &server, channels, counts)) {
             Ok(theirs) => tell(Some((peer, theirs))),
             Err(error) => failed.push(format!("{scenario}: {peer} was not measured: {error:#}")),
         }
@@ -83,8 +84,14 @@ pub(crate) fn memory(
     Ok(())
 }
 
-fn idle(bench: &Bench, scenario: &str, server: &Server, channels: ChannelLayout) -> anyhow::Result<Idle> {
-    let mut fleet = Fleet::start(&server.target, &server.opening(channels), bench.scale.streams)?;
+fn idle(
+    bench: &Bench,
+    scenario: &str,
+    server: &Server,
+    channels: ChannelLayout,
+    [few, many]: [u32; 2],
+) -> anyhow::Result<Idle> {
+    let mut fleet = Fleet::start(&server.target, &server.opening(channels), many)?;
     settle(&server.target.pids, SETTLE_PATIENCE)?;
     let empty = proc::memory(&server.target.pids)?;
     let mut point = |streams: u32| -> anyhow::Result<Point> {
@@ -93,7 +100,7 @@ fn idle(bench: &Bench, scenario: &str, server: &Server, channels: ChannelLayout)
         let memory = proc::memory(&server.target.pids)?;
         Ok(Point { streams, opening: opened, server: memory, kernel: proc::kernel()?, settled })
     };
-    let (few, many) = (point(bench.scale.streams_few)?, point(bench.scale.streams)?);
+    let (few, many) = (point(few)?, point(many)?);
     let whole = many.server.rss as f64 / f64::from(many.streams);
     let from_empty = (many.server.rss as f64 - empty.rss as f64) / f64::from(many.streams);
     let slope = PerStream::between(&few, &many);

@@ -21,6 +21,7 @@ const REST: Duration = Duration::from_secs(1);
 pub(crate) fn play(
     bench: &Bench,
     scenario: &'static str,
+    streams: u32,
     loads: &[ScenarioLoad],
     other: &str,
     findings: &mut Findings,
@@ -28,11 +29,11 @@ pub(crate) fn play(
     let Some(layout) = loads.first().map(|load| load.channels) else { return Ok(()) };
     let ours = bench.places.fantail(&[])?;
     let theirs = bench.places.other(other)?;
-    let first = options(bench, &loads[0]);
-    let (mut setup_a, opening_a) = run::set(&ours.target, bench.scale.streams, &ours.opening(layout), &first)?;
-    let (mut setup_b, opening_b) = run::set(&theirs.target, bench.scale.streams, &theirs.opening(layout), &first)?;
+    let first = options(bench, streams, &loads[0]);
+    let (mut setup_a, opening_a) = run::set(&ours.target, streams, &ours.opening(layout), &first)?;
+    let (mut setup_b, opening_b) = run::set(&theirs.target, streams, &theirs.opening(layout), &first)?;
     for (number, load) in loads.iter().enumerate() {
-        let options = options(bench, load);
+        let options = options(bench, streams, load);
         for setup in [&mut setup_a, &mut setup_b] {
             setup.publisher = publisher(&setup.target, &options, setup)?;
         }
@@ -40,7 +41,7 @@ pub(crate) fn play(
         let (a, b) = play_pairs((&mut setup_a, &options), (&mut setup_b, &options), rounds, REST)?;
         let name = format!("{scenario}-{other}-{number}");
         bench.write_raw(&name, &json!({ "load": load.label, "workload": options, "openings": [opening_a, opening_b], "ours": a, "other": b }))?;
-        tell(bench, scenario, load, other, &a, &b, findings)?;
+        tell(scenario, streams, load, other, (&a, &b), findings)?;
     }
     Ok(())
 }
@@ -49,8 +50,8 @@ fn publisher(target: &ServerUnderTest, options: &PublishOptions, setup: &LoadSet
     LoadPublisher::connect(target, options.publish_connections, options.payload, setup.fleet.channel_prefix())
 }
 
-fn options(bench: &Bench, load: &ScenarioLoad) -> PublishOptions {
-    let channels = load.channels.channels(bench.scale.streams).unwrap_or(1);
+fn options(bench: &Bench, streams: u32, load: &ScenarioLoad) -> PublishOptions {
+    let channels = load.channels.channels(streams).unwrap_or(1);
     let per_channel = (load.events_per_stream / bench.scale.events_divisor).max(1);
     // Whole groups, so that every event of a round waits with as many others.
     let events = (per_channel * u64::from(channels)).next_multiple_of(load.in_flight);
@@ -58,19 +59,18 @@ fn options(bench: &Bench, load: &ScenarioLoad) -> PublishOptions {
 }
 
 fn tell(
-    bench: &Bench,
     scenario: &'static str,
+    streams: u32,
     load: &ScenarioLoad,
     other: &str,
-    a: &[RoundReport],
-    b: &[RoundReport],
+    (a, b): (&[RoundReport], &[RoundReport]),
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
     for (name, rounds) in [(OURS, a), (other, b)] {
         findings.note_faults(scenario, name, rounds.iter().map(|round| round.faults));
         findings.note_doubts(scenario, name, rounds[1..].iter().flat_map(report::doubts));
     }
-    let reach = format!("{}; {} streams", load.label, report::grouped(bench.scale.streams.into()));
+    let reach = format!("{}; {} streams", load.label, report::grouped(streams.into()));
     let cpu = |round: &RoundReport| round.server.map_or(f64::NAN, |server| server.cpu_us_per_delivery);
     findings.add(Figure {
         scenario,

@@ -1,5 +1,6 @@
 //! The scenarios, as data: the load, the opponents and the scale. Other files play them.
 
+use crate::http2_options::Http2Options;
 use crate::tls_options::TlsVersion;
 use crate::workload::ChannelLayout;
 
@@ -8,20 +9,27 @@ use crate::workload::ChannelLayout;
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) question: &'static str,
-    /// The version of TLS that streams are opened over; `None` if they are plain.
-    pub(crate) tls: Option<TlsVersion>,
+    pub(crate) over: Transport,
     pub(crate) play: Play,
+}
+
+/// The protocols that streams are opened over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Transport {
+    /// The version of TLS; `None` if streams are plain.
+    pub(crate) tls: Option<TlsVersion>,
+    pub(crate) http2: Http2Options,
 }
 
 /// The kinds of experiments.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Play {
-    /// Memory per idle stream, as a slope between two stream counts.
-    Memory { channels: ChannelLayout, peers: &'static [&'static str] },
+    /// Memory per idle stream, as a slope between two stream counts: those of the scale, or given ones.
+    Memory { channels: ChannelLayout, counts: Option<[u32; 2]>, peers: &'static [&'static str] },
     /// CPU of idle streams that get nothing but keepalives.
     Keepalive,
-    /// The same rounds on two servers in turn.
-    Pairs { loads: &'static [ScenarioLoad], against: &'static [&'static str] },
+    /// The same rounds on two servers in turn. Streams: those of the scale, or a given number.
+    Pairs { streams: Option<u32>, loads: &'static [ScenarioLoad], against: &'static [&'static str] },
     /// Streams opened as fast as it goes.
     Connect { peers: &'static [&'static str] },
     /// Streams opened as fast as it goes, with full handshakes, and again with resumed ones.
@@ -34,6 +42,8 @@ pub(crate) enum Play {
     Return { events_away: u64 },
     /// One stream in ten stops reading; paired with a server on which none does.
     Slow { payload: u32, events: u64 },
+    /// One stream of each connection stops reading; paired with a server on which none does.
+    StuckTab { streams: u32 },
     /// The way in from Redis, at the highest rate.
     Redis { channels: ChannelLayout },
     /// The way in from ownCloud's stream.
@@ -103,7 +113,21 @@ const SINGLE: ScenarioLoad = ScenarioLoad {
 };
 const BURST: ScenarioLoad =
     ScenarioLoad { label: "eight events together, 128 B", in_flight: 8, events_per_stream: 48, ..SINGLE };
-const TLS: Option<TlsVersion> = Some(TlsVersion::V1_3);
+
+const HTTP1: Transport = Transport { tls: None, http2: Http2Options::HTTP1 };
+const TLS: Transport = Transport { tls: Some(TlsVersion::V1_3), ..HTTP1 };
+const TLS_1_2: Transport = Transport { tls: Some(TlsVersion::V1_2), ..HTTP1 };
+const HTTP2_TABS: Transport = Transport { tls: None, http2: Http2Options::with_streams(TABS) };
+const HTTP2_ONE: Transport = Transport { tls: None, http2: Http2Options::with_streams(1) };
+const HTTP2_TLS_ONE: Transport = Transport { tls: Some(TlsVersion::V1_3), ..HTTP2_ONE };
+/// A stream that stops reading fills its window in less than a second.
+const HTTP2_SMALL_WINDOWS: Transport =
+    Transport { tls: None, http2: Http2Options { window: 16 * 1024, ..Http2Options::with_streams(TABS) } };
+
+/// The streams of one connection, as many as Fantail lets in by itself.
+const TABS: u32 = 100;
+/// The streams of 50 connections.
+const TABS_OF_FIFTY: u32 = 50 * TABS;
 
 const POSTS: UnicastLoad = UnicastLoad {
     label: "closed loop, one POST under way",
@@ -132,29 +156,39 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "steady-floor",
         question: "How far is fan-out above one bare send per socket?",
-        tls: None,
-        play: Play::Pairs { loads: &[ScenarioLoad { events_per_stream: 40, rounds: 5, ..SINGLE }], against: &[FLOOR] },
+        over: HTTP1,
+        play: Play::Pairs {
+            streams: None,
+            loads: &[ScenarioLoad { events_per_stream: 40, rounds: 5, ..SINGLE }],
+            against: &[FLOOR],
+        },
     },
     Scenario {
         name: "idle-one-channel",
         question: "What does one idle stream cost in memory, all on one channel?",
-        tls: None,
+        over: HTTP1,
         play: Play::Memory {
             channels: ONE,
+            counts: None,
             peers: &[FLOOR, "nchan", "hyper-task", "axum", "better-sse", "pushpin", "centrifugo", "mercure"],
         },
     },
     Scenario {
         name: "idle-own-channels",
         question: "What does one idle stream cost in memory, each on a channel of its own?",
-        tls: None,
-        play: Play::Memory { channels: ChannelLayout::PerStream, peers: &["nchan", "hyper-task", "axum"] },
+        over: HTTP1,
+        play: Play::Memory {
+            channels: ChannelLayout::PerStream,
+            counts: None,
+            peers: &["nchan", "hyper-task", "axum"],
+        },
     },
     Scenario {
         name: "steady-peers",
         question: "How does fan-out compare with what others run?",
-        tls: None,
+        over: HTTP1,
         play: Play::Pairs {
+            streams: None,
             loads: &[SINGLE],
             against: &["nchan", "hyper-task", "axum", "better-sse", "centrifugo", "mercure"],
         },
@@ -162,14 +196,15 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "burst",
         question: "What do eight waiting events cost each, when one write carries them?",
-        tls: None,
-        play: Play::Pairs { loads: &[BURST], against: &[FLOOR, "nchan"] },
+        over: HTTP1,
+        play: Play::Pairs { streams: None, loads: &[BURST], against: &[FLOOR, "nchan"] },
     },
     Scenario {
         name: "many-channels",
         question: "What does an event cost when every stream has a channel of its own?",
-        tls: None,
+        over: HTTP1,
         play: Play::Pairs {
+            streams: None,
             loads: &[ScenarioLoad {
                 label: "own channels, 64 events at a time across them, 128 B",
                 channels: ChannelLayout::PerStream,
@@ -183,7 +218,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "unicast-http",
         question: "What does an event for one user cost, posted over kept connections?",
-        tls: None,
+        over: HTTP1,
         play: Play::Unicast {
             streams: None,
             loads: &[
@@ -207,19 +242,19 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "unicast-redis",
         question: "What does an event for one user cost, published in Redis?",
-        tls: None,
+        over: HTTP1,
         play: Play::Unicast { streams: None, loads: &[MESSAGES], against: &[FLOOR] },
     },
     Scenario {
         name: "unicast-load",
         question: "How long does an event for one user take at 10 to 110 % of what the server can do?",
-        tls: None,
+        over: HTTP1,
         play: Play::UnicastCurve { peers: &[FLOOR, "nchan"] },
     },
     Scenario {
         name: "unicast-one-http",
         question: "How long does one event take when the server has nothing else to do, posted?",
-        tls: None,
+        over: HTTP1,
         play: Play::Unicast {
             streams: Some(1),
             loads: &[UnicastLoad {
@@ -234,7 +269,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "unicast-one-redis",
         question: "How long does one event take when the server has nothing else to do, published in Redis?",
-        tls: None,
+        over: HTTP1,
         play: Play::Unicast {
             streams: Some(1),
             loads: &[UnicastLoad {
@@ -249,8 +284,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "payloads",
         question: "How does the size of events change the picture?",
-        tls: None,
+        over: HTTP1,
         play: Play::Pairs {
+            streams: None,
             loads: &[
                 ScenarioLoad {
                     label: "72 B, the least that carries the check",
@@ -267,98 +303,151 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "keepalive",
         question: "What do idle streams cost in CPU with a keepalive every 15 s?",
-        tls: None,
+        over: HTTP1,
         play: Play::Keepalive,
     },
     Scenario {
         name: "connect-storm",
         question: "How fast do streams open when all come at once?",
-        tls: None,
+        over: HTTP1,
         play: Play::Connect { peers: &["nchan", "hyper-task"] },
     },
     Scenario {
         name: "head-while-serving",
         question: "How long does a new stream wait while all others are served without pause?",
-        tls: None,
+        over: HTTP1,
         play: Play::HeadWhileServing { peers: &["nchan"] },
     },
     Scenario {
         name: "reconnect-storm",
         question: "All connections are reset, all come back: how soon has everyone everything?",
-        tls: None,
+        over: HTTP1,
         play: Play::Return { events_away: 20 },
     },
     Scenario {
         name: "slow-readers",
         question: "What do streams that stop reading cost the others, and the server?",
-        tls: None,
+        over: HTTP1,
         play: Play::Slow { payload: 16 * 1024, events: 6 },
     },
     Scenario {
         name: "redis-one-channel",
         question: "What does the way in from Redis cost per message, on one channel?",
-        tls: None,
+        over: HTTP1,
         play: Play::Redis { channels: ONE },
     },
     Scenario {
         name: "redis-many-channels",
         question: "What does the way in from Redis cost per message, over many channels?",
-        tls: None,
+        over: HTTP1,
         play: Play::Redis { channels: ChannelLayout::PerStream },
     },
     Scenario {
         name: "owncloud",
         question: "What does a message of ownCloud cost a node, by the users that it is for?",
-        tls: None,
+        over: HTTP1,
         play: Play::OwnCloud,
     },
     Scenario {
         name: "tls-steady",
         question: "What does TLS add to fan-out, and how does that compare with kept TLS connections?",
-        tls: TLS,
-        play: Play::Pairs { loads: &[SINGLE], against: &[PLAIN, "nchan", "hyper-task", "axum"] },
+        over: TLS,
+        play: Play::Pairs { streams: None, loads: &[SINGLE], against: &[PLAIN, "nchan", "hyper-task", "axum"] },
     },
     Scenario {
         name: "tls-idle",
         question: "What does one idle stream over TLS 1.3 cost in memory?",
-        tls: TLS,
-        play: Play::Memory { channels: ONE, peers: &[PLAIN, "nchan", "hyper-task", "axum"] },
+        over: TLS,
+        play: Play::Memory { channels: ONE, counts: None, peers: &[PLAIN, "nchan", "hyper-task", "axum"] },
     },
     Scenario {
         name: "tls-1.2-idle",
         question: "What does one idle stream over TLS 1.2 cost in memory?",
-        tls: Some(TlsVersion::V1_2),
-        play: Play::Memory { channels: ONE, peers: &["nchan", "hyper-task"] },
+        over: TLS_1_2,
+        play: Play::Memory { channels: ONE, counts: None, peers: &["nchan", "hyper-task"] },
     },
     Scenario {
         name: "tls-burst",
         question: "What do eight waiting events cost each over TLS, when one write carries them?",
-        tls: TLS,
-        play: Play::Pairs { loads: &[BURST], against: &[PLAIN, "nchan"] },
+        over: TLS,
+        play: Play::Pairs { streams: None, loads: &[BURST], against: &[PLAIN, "nchan"] },
     },
     Scenario {
         name: "tls-handshakes",
         question: "How many handshakes does a core do, full and resumed, when all clients come at once?",
-        tls: TLS,
+        over: TLS,
         play: Play::Handshakes { peers: &[PLAIN, "nchan", "hyper-task"] },
     },
     Scenario {
         name: "tls-reconnect-storm",
         question: "All connections are reset, all come back with their tickets: how soon has everyone everything?",
-        tls: TLS,
+        over: TLS,
         play: Play::Return { events_away: 20 },
     },
     Scenario {
         name: "tls-serving-while-handshaking",
         question: "How late are events on open streams while others come with full handshakes?",
-        tls: TLS,
+        over: TLS,
         play: Play::ServingWhileHandshaking { peers: &["nchan"] },
     },
     Scenario {
         name: "tls-slow-readers",
         question: "What do streams over TLS that stop reading cost the others, and the server?",
-        tls: TLS,
+        over: TLS,
         play: Play::Slow { payload: 16 * 1024, events: 6 },
+    },
+    Scenario {
+        name: "http2-tabs",
+        question: "What does an event cost when 100 streams share a connection of HTTP/2?",
+        over: HTTP2_TABS,
+        play: Play::Pairs {
+            streams: Some(TABS_OF_FIFTY),
+            loads: &[ScenarioLoad { events_per_stream: 1_000, ..SINGLE }],
+            against: &[PLAIN],
+        },
+    },
+    Scenario {
+        name: "http2-tabs-peers",
+        question: "How does that compare with others over HTTP/2?",
+        over: HTTP2_TABS,
+        play: Play::Pairs {
+            streams: Some(TABS_OF_FIFTY),
+            loads: &[ScenarioLoad { events_per_stream: 300, ..SINGLE }],
+            against: &["nchan", "hyper-task", "axum", "mercure"],
+        },
+    },
+    Scenario {
+        name: "http2-one",
+        question: "What does an event cost when each stream has a connection of HTTP/2 to itself?",
+        over: HTTP2_ONE,
+        play: Play::Pairs {
+            streams: None,
+            loads: &[SINGLE],
+            against: &[PLAIN, "nchan", "hyper-task", "axum", "mercure"],
+        },
+    },
+    Scenario {
+        name: "http2-idle",
+        question: "What does one idle stream cost in memory when 100 share a connection of HTTP/2?",
+        over: HTTP2_TABS,
+        play: Play::Memory {
+            channels: ONE,
+            // They cost little, so there are many.
+            counts: Some([10_000, 90_000]),
+            peers: &["nchan", "hyper-task", "axum", "mercure"],
+        },
+    },
+    Scenario {
+        name: "http2-tls-idle-one",
+        question: "What does an idle connection of HTTP/2 with one stream cost in memory, over TLS?",
+        over: HTTP2_TLS_ONE,
+        play: Play::Memory { channels: ONE, counts: None, peers: &["nchan", "hyper-task", "axum"] },
+    },
+    Scenario {
+        name: "http2-stuck-tab",
+        question: "One of the 100 streams of each connection stops reading: how late are events on the others?",
+        over: HTTP2_SMALL_WINDOWS,
+        play: Play::StuckTab { streams: TABS_OF_FIFTY },
     },
 ];
 
@@ -366,7 +455,7 @@ impl Scale {
     pub(crate) const FULL: Self = Self {
         streams: 18_000,
         streams_few: 2_000,
-        rounds_most: 5,
+        rounds_most: 9,
         events_divisor: 1,
         keepalive_seconds: 60,
         unicast_seconds: 3.0,

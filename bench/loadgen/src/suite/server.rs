@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
+use crate::http2_options::Http2Options;
 use crate::proc;
 use crate::suite::encryption::Encryption;
 use crate::suite::scenario::{FLOOR, PLAIN};
@@ -40,6 +41,8 @@ pub(crate) struct Places {
     pub(crate) server_cpu: String,
     /// The TLS of streams; `None` if they are plain.
     pub(crate) encryption: Option<Encryption>,
+    /// The HTTP of streams.
+    pub(crate) http2: Http2Options,
 }
 
 /// The addresses of one Fantail.
@@ -78,6 +81,10 @@ struct Peer {
     subscribe: String,
     /// Where streams are opened over TLS, if the peer can.
     subscribe_tls: Option<String>,
+    /// Where streams are opened over HTTP/2 by clients that know it beforehand, if the peer can.
+    subscribe_http2: Option<String>,
+    /// Where streams are opened over HTTP/2 and TLS, if the peer can.
+    subscribe_http2_tls: Option<String>,
     publish: String,
     body: Option<String>,
     #[serde(default)]
@@ -107,14 +114,19 @@ impl Places {
         let mut command = self.fantail_command(listen, internal, more);
         command.args(["--tls-listen", tls, "--tls-cert"]).arg(certificate).arg("--tls-key").arg(key);
         let target = target("fantail", &format!("https://{tls}/sse/{{channel}}"), &publish_at(internal))?;
-        Server::start(command, encryption.offered_to(target), Port::Own)
+        let target = ServerUnderTest { http2: self.http2, ..encryption.offered_to(target) };
+        Server::start(command, target, Port::Own)
     }
 
     /// Our own program at other addresses, with plain streams.
     pub(crate) fn fantail_at(&self, listen: &str, internal: &str, more: &[&str], port: Port) -> anyhow::Result<Server> {
-        let command = self.fantail_command(listen, internal, more);
+        let mut command = self.fantail_command(listen, internal, more);
+        if self.http2.streams_per_connection.is_some() {
+            command.arg("--http2-plain");
+        }
         let subscribe = format!("http://{listen}/sse/{{channel}}");
-        Server::start(command, target("fantail", &subscribe, &publish_at(internal))?, port)
+        let target = target("fantail", &subscribe, &publish_at(internal))?;
+        Server::start(command, ServerUnderTest { http2: self.http2, ..target }, port)
     }
 
     fn fantail_command(&self, listen: &str, internal: &str, more: &[&str]) -> Command {
@@ -124,12 +136,13 @@ impl Places {
         command
     }
 
-    /// The bare loop, our own program without TLS, or a peer by its folder's name.
+    /// The bare loop, our own program without TLS and HTTP/2, or a peer by its folder's name.
     pub(crate) fn other(&self, name: &str) -> anyhow::Result<Server> {
         match name {
             FLOOR => self.floor(&[]),
             PLAIN => {
-                let mut server = Self { encryption: None, ..self.clone() }.second_fantail(&[])?;
+                let plain = Self { encryption: None, http2: Http2Options::HTTP1, ..self.clone() };
+                let mut server = plain.second_fantail(&[])?;
                 PLAIN.clone_into(&mut server.target.name);
                 Ok(server)
             }
@@ -167,18 +180,19 @@ impl Places {
 
     fn peer(&self, name: &str) -> anyhow::Result<Server> {
         let folder = self.peers.join(name);
-        let Peer { name, subscribe, subscribe_tls, publish, body, headers, channels, connect_rate, event } =
-            read_peer(&folder)?;
+        let peer = read_peer(&folder)?;
+        let subscribe = peer.streams_over(self.encryption.is_some(), self.http2)?.to_owned();
+        let Peer { name, publish, body, headers, channels, connect_rate, event, .. } = peer;
         let event = event.map(|template| template.parse()).transpose()?;
         ensure!(channels, "{name} knows no channels");
         let mut command = self.pinned(&folder.join("start"));
         command.env("CARGO_TARGET_DIR", self.target_folder());
-        let mut target = ServerUnderTest { body, headers, event, ..target(&name, &subscribe, &publish)? };
+        let target = target(&name, &subscribe, &publish)?;
+        let mut target = ServerUnderTest { body, headers, event, http2: self.http2, ..target };
         if let Some(encryption) = &self.encryption {
             let certificates = &encryption.certificates;
             command.env("FANTAIL_BENCH_TLS_CERT", certificates.server());
             command.env("FANTAIL_BENCH_TLS_KEY", certificates.server_key());
-            target.subscribe = subscribe_tls.with_context(|| format!("{name} has no TLS here"))?.parse()?;
             target = encryption.offered_to(target);
         }
         let mut server = Server::start(command, target, Port::Own)?;
@@ -201,6 +215,19 @@ impl Places {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "TERM", "taskset", "-c", &self.server_cpu]).arg(program);
         command
+    }
+}
+
+impl Peer {
+    /// Where its streams are opened over these protocols.
+    fn streams_over(&self, is_encrypted: bool, http2: Http2Options) -> anyhow::Result<&str> {
+        let (url, lacking) = match (is_encrypted, http2.streams_per_connection) {
+            (false, None) => (Some(&self.subscribe), ""),
+            (true, None) => (self.subscribe_tls.as_ref(), "TLS"),
+            (false, Some(_)) => (self.subscribe_http2.as_ref(), "HTTP/2"),
+            (true, Some(_)) => (self.subscribe_http2_tls.as_ref(), "HTTP/2 over TLS"),
+        };
+        url.map(String::as_str).with_context(|| format!("{} has no {lacking} here", self.name))
     }
 }
 
@@ -354,6 +381,7 @@ fn target(name: &str, subscribe: &str, publish: &str) -> anyhow::Result<ServerUn
         body: None,
         headers: Vec::new(),
         tls: TlsOptions::default(),
+        http2: Http2Options::HTTP1,
         event: None,
     })
 }

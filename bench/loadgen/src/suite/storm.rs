@@ -298,7 +298,8 @@ fn ended_by_reason(server: &Server) -> anyhow::Result<Vec<(String, f64)>> {
     Ok(rows.filter(|(_, count)| *count > 0.0).collect())
 }
 
-fn metric(server: &Server, name: &str) -> anyhow::Result<f64> {
+/// One figure of Fantail's metrics.
+pub(crate) fn metric(server: &Server, name: &str) -> anyhow::Result<f64> {
     let text = metrics(server)?;
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok());
     value.with_context(|| format!("the server tells no {name}"))

@@ -118,7 +118,8 @@ fn section(out: &mut String, title: &str, lines: &[String]) {
     }
 }
 
-/// The charts with values: an overview, one of latencies, and those of streams over TLS and of events for one stream.
+/// The charts with values: an overview, one of latencies, and those of streams over TLS, of streams over HTTP/2 and of events for
+/// one stream.
 fn charts(findings: &Findings) -> Vec<(&'static str, Vec<Panel>)> {
     let ratios = |title, what| Panel { title, bars: ratio_bars(findings, what, &["steady-floor", "steady-peers"]) };
     let unicast = |title, short| {
@@ -144,6 +145,19 @@ fn charts(findings: &Findings) -> Vec<(&'static str, Vec<Panel>)> {
             ],
         ),
         ("tls", vec![over_tls("Server CPU per delivery over TLS, Fantail = 1", "server CPU per delivery"), encrypted]),
+        (
+            "http2",
+            vec![
+                Panel {
+                    title: "Server CPU per delivery, 100 streams in each HTTP/2 connection, Fantail = 1",
+                    bars: ratio_bars(findings, "server CPU per delivery", &["http2-tabs-peers"]),
+                },
+                Panel {
+                    title: "Memory of the whole server per idle stream, 100 in each HTTP/2 connection",
+                    bars: value_bars(findings, WHOLE, "http2-idle"),
+                },
+            ],
+        ),
         (
             "unicast",
             vec![

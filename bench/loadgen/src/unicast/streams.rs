@@ -9,8 +9,8 @@ use mio::event::Event as Readiness;
 use mio::{Events, Poll, Registry, Token};
 
 use crate::hold::opener::Opener;
-use crate::hold::order::Checker;
-use crate::hold::stream::{Ids, Stream, StreamChange};
+use crate::hold::stream::{StreamChange, StreamReader};
+use crate::hold::stream_connection::StreamConnection;
 use crate::hold::tls::TlsClient;
 use crate::message::{Open, Opened, WorkerTally};
 
@@ -22,13 +22,11 @@ const CONNECT_TICK: Duration = Duration::from_millis(1);
 /// How long the last head may be ahead of the last subscription; some servers send the head first.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// Open streams; stream n has channel n and token n.
+/// Open streams, each with a connection of its own; stream n has channel n and token n.
 #[derive(Debug)]
 pub(crate) struct UnicastStreams {
-    streams: Vec<Stream>,
-    checker: Checker,
-    ids: Ids,
-    buffer: Vec<u8>,
+    connections: Vec<StreamConnection>,
+    reader: StreamReader,
     ended: u64,
 }
 
@@ -36,14 +34,13 @@ impl UnicastStreams {
     /// Opens all streams of the plan, or gives up at its deadline.
     pub(crate) fn open(poll: &mut Poll, plan: Open) -> anyhow::Result<(Self, Opened)> {
         let mut streams = Self {
-            streams: Vec::with_capacity(plan.streams as usize),
-            checker: Checker::new()?,
-            ids: Ids::default(),
-            buffer: vec![0; READ_BUFFER_BYTES],
+            connections: Vec::with_capacity(plan.streams as usize),
+            reader: StreamReader::new(READ_BUFFER_BYTES)?,
             ended: 0,
         };
-        streams.checker.expect_form(plan.event.clone());
-        let tls = plan.tls.as_ref().map(|options| TlsClient::new(&plan.subscribe, options, plan.keep_tickets));
+        streams.reader.checker.expect_form(plan.event.clone());
+        let client = |options| TlsClient::new(&plan.subscribe, options, plan.http2, plan.keep_tickets);
+        let tls = plan.tls.as_ref().map(client);
         let mut opener = Opener::new(plan, tls.transpose()?.map(Rc::new))?;
         let mut events = Events::with_capacity(EVENTS_PER_POLL);
         while !opener.is_done() {
@@ -67,58 +64,57 @@ impl UnicastStreams {
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.streams.len()
+        self.connections.len()
     }
 
     /// Events that came whole since the last tally.
     pub(crate) fn deliveries(&self) -> u64 {
-        self.checker.deliveries()
+        self.reader.checker.deliveries()
     }
 
     /// Reads and checks what has come. True if that was an event which the stream waited for.
     pub(crate) fn ready(&mut self, event: &Readiness) -> bool {
-        let Some(stream) = self.streams.get_mut(event.token().0) else { return false };
-        let before = self.checker.deliveries();
-        let change = stream.ready(event, &mut self.buffer, &mut self.checker, &mut self.ids);
-        if matches!(change, StreamChange::Ended) {
-            self.ended += 1;
-        }
-        self.checker.deliveries() > before
+        let Self { connections, reader, ended } = self;
+        let Some(connection) = connections.get_mut(event.token().0) else { return false };
+        let before = reader.checker.deliveries();
+        connection.ready(event, reader, &mut |change| *ended += u64::from(matches!(change, StreamChange::Ended)));
+        reader.checker.deliveries() > before
     }
 
     /// Counts the events that have not come as lost. `sent` tells how many each channel has got.
     pub(crate) fn count_lost(&mut self, sent: &[u64]) {
-        for (stream, sent) in self.streams.iter_mut().zip(sent) {
-            self.checker.skip(stream.expectation(), sent + 1);
+        let streams = self.connections.iter_mut().flat_map(StreamConnection::streams_mut);
+        for (stream, sent) in streams.zip(sent) {
+            self.reader.checker.skip(stream.expectation(), sent + 1);
         }
     }
 
     pub(crate) fn take_tally(&mut self) -> WorkerTally {
-        WorkerTally { ended: self.ended, ..self.checker.take_tally() }
+        WorkerTally { ended: self.ended, ..self.reader.checker.take_tally() }
     }
 
     fn begin_more(&mut self, opener: &mut Opener, registry: &Registry) {
-        while let Some(number) = opener.next_number() {
-            let at = Token(self.streams.len());
-            let registered = opener.begin_new(number).and_then(|mut begun| {
-                begun.connection.register(registry, at)?;
+        while opener.next_number().is_some() {
+            let at = Token(self.connections.len());
+            let registered = opener.begin(opener.next_streams()).and_then(|mut begun| {
+                begun.register(registry, at)?;
                 Ok(begun)
             });
             match registered {
-                Ok(begun) => self.streams.push(Stream::new(begun)),
+                Ok(begun) => self.connections.push(begun),
                 Err(error) => opener.note_failed(error.to_string()),
             }
         }
     }
 
     fn note_opening(&mut self, event: &Readiness, opener: &mut Opener) {
-        let Some(stream) = self.streams.get_mut(event.token().0) else { return };
-        match stream.ready(event, &mut self.buffer, &mut self.checker, &mut self.ids) {
+        let Self { connections, reader, ended } = self;
+        let Some(connection) = connections.get_mut(event.token().0) else { return };
+        connection.ready(event, reader, &mut |change| match change {
             StreamChange::Opened { nanos, handshake } => opener.note_opened(nanos, handshake),
             StreamChange::Failed { reason } => opener.note_failed(reason),
-            StreamChange::Ended => self.ended += 1,
-            StreamChange::Same => {}
-        }
+            StreamChange::Ended => *ended += 1,
+        });
     }
 }
 

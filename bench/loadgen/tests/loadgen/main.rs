@@ -4,6 +4,8 @@
 mod faults;
 mod floor;
 mod hold;
+mod http2;
+mod http2_front;
 mod layouts;
 mod program;
 mod tls;

@@ -1,5 +1,5 @@
 //! A peer to measure against: axum's `Sse` over one tokio broadcast channel per name, as its documentation shows.
-//! It listens with TLS too if it is given a certificate. It keeps no ids and no memory of events.
+//! It takes HTTP/2 on the same ports, and listens with TLS too if it is given a certificate. It keeps no ids and no memory of events.
 
 use std::collections::HashMap;
 use std::convert::Infallible;

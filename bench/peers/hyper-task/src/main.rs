@@ -1,5 +1,6 @@
 //! A peer to measure against: hyper with one task per stream and one shared frame per event, handed around by a tokio
-//! broadcast channel per name. It listens with TLS too if it is given a certificate. It keeps no ids and no memory of events.
+//! broadcast channel per name. It speaks HTTP/2 on a port of its own, and over TLS with clients that choose it. It listens with
+//! TLS if it is given a certificate. It keeps no ids and no memory of events.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -8,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use fantail_bench_peer_tls::TlsListener;
+use fantail_bench_peer_tls::{TlsListener, speaks_http2};
 use http_body_util::{BodyExt as _, Either, Empty};
 use hyper::body::{Body, Frame, Incoming};
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -35,6 +36,13 @@ struct Frames {
     next: Next,
 }
 
+/// The version of HTTP that a connection speaks.
+#[derive(Clone, Copy)]
+enum Version {
+    Http1,
+    Http2,
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::io::Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
@@ -43,24 +51,38 @@ async fn main() -> std::io::Result<()> {
     let public = TcpListener::bind("127.0.0.1:18240").await?;
     let internal = TcpListener::bind("127.0.0.1:18241").await?;
     let mut encrypted = TlsListener::bind("127.0.0.1:18242").await?;
+    let public_http2 = TcpListener::bind("127.0.0.1:18243").await?;
     loop {
-        let (socket, _) = tokio::select! {
-            accepted = public.accept() => accepted?,
-            accepted = internal.accept() => accepted?,
+        let ((socket, _), version) = tokio::select! {
+            accepted = public.accept() => (accepted?, Version::Http1),
+            accepted = public_http2.accept() => (accepted?, Version::Http2),
+            accepted = internal.accept() => (accepted?, Version::Http1),
             stream = encrypted.accept() => {
-                tokio::spawn(serve(stream, Arc::clone(&channels)));
+                let version = if speaks_http2(&stream) { Version::Http2 } else { Version::Http1 };
+                serve(stream, version, &channels);
                 continue;
             }
         };
         socket.set_nodelay(true)?;
-        tokio::spawn(serve(socket, Arc::clone(&channels)));
+        serve(socket, version, &channels);
     }
 }
 
-async fn serve(connection: impl AsyncRead + AsyncWrite + Unpin, channels: Senders) {
+/// The task of a connection is as large as its version needs.
+fn serve(connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, version: Version, channels: &Senders) {
+    let channels = Arc::clone(channels);
     let service = service_fn(move |request| answer(Arc::clone(&channels), request));
+    let connection = TokioIo::new(connection);
     // A client that goes away in the middle is normal.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(connection), service).await;
+    match version {
+        Version::Http1 => {
+            tokio::spawn(async move { drop(http1::Builder::new().serve_connection(connection, service).await) });
+        }
+        Version::Http2 => {
+            let builder = http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(async move { drop(builder.serve_connection(connection, service).await) });
+        }
+    }
 }
 
 async fn answer(

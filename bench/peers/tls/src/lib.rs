@@ -17,6 +17,9 @@ pub use tokio_rustls::server::TlsStream;
 /// Connections that wait to be taken behind their handshake.
 const READY_MAX: usize = 1024;
 
+/// The name of HTTP/2 in a handshake.
+const HTTP2: &[u8] = b"h2";
+
 /// Takes connections, and hands them out behind their handshake.
 #[derive(Debug)]
 pub struct TlsListener {
@@ -49,12 +52,17 @@ impl TlsListener {
     }
 }
 
+/// Whether the client has chosen HTTP/2.
+pub fn speaks_http2(stream: &TlsStream<TcpStream>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(HTTP2)
+}
+
 fn config(certificate: PathBuf, key: PathBuf) -> Result<ServerConfig, Box<dyn std::error::Error + Send + Sync>> {
     let chain = CertificateDer::pem_file_iter(certificate)?.collect::<Result<_, _>>()?;
     let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let builder = builder.with_safe_default_protocol_versions()?.with_no_client_auth();
     let mut config = builder.with_single_cert(chain, PrivateKeyDer::from_pem_file(key)?)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     config.send_tls13_tickets = 1;
     Ok(config)

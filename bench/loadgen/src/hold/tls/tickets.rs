@@ -9,10 +9,10 @@ use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
 
-use crate::hold::STREAMS_PER_WORKER_MAX;
+use crate::hold::CONNECTIONS_PER_WORKER_MAX;
 
-/// One per stream. A server may give several to each, and the oldest make room.
-const TICKETS_MAX: usize = STREAMS_PER_WORKER_MAX as usize;
+/// One per connection. A server may give several to each, and the oldest make room.
+const TICKETS_MAX: usize = CONNECTIONS_PER_WORKER_MAX as usize;
 
 /// The tickets of one server.
 #[derive(Debug, Default)]
