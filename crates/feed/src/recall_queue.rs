@@ -33,6 +33,8 @@ struct Asked {
     ticket: Option<u64>,
     /// Connections that ended while it was read.
     cuts: u32,
+    /// It is not read together with others.
+    is_alone: bool,
 }
 
 impl RecallQueue {
@@ -41,7 +43,36 @@ impl RecallQueue {
         let before = self.unanswered.get(recall.channel.as_str());
         let (ticket, cuts) = before.map_or((None, 0), |asked| (asked.ticket, asked.cuts));
         let ticket = ticket.unwrap_or_else(|| self.queue(recall.channel.clone()));
-        self.unanswered.insert(recall.channel.clone(), Asked { recall, ticket: Some(ticket), cuts });
+        self.unanswered.insert(recall.channel.clone(), Asked { recall, ticket: Some(ticket), cuts, is_alone: false });
+    }
+
+    /// The next ones to be read, at most so many together. One that ended a connection, or is to be read alone, is.
+    pub(crate) fn next_together(&mut self, max: usize) -> Vec<RecallRequest> {
+        let mut together = Vec::new();
+        while together.len() < max {
+            let Some(entry) = self.waiting.first_entry() else { break };
+            let is_alone =
+                self.unanswered.get(entry.get().as_str()).is_some_and(|asked| asked.is_alone || asked.cuts > 0);
+            if is_alone && !together.is_empty() {
+                break;
+            }
+            together.extend(self.next());
+            if is_alone {
+                break;
+            }
+        }
+        together
+    }
+
+    /// Was read together with others, and has to be read alone.
+    pub(crate) fn ask_alone(&mut self, recall: &RecallRequest) {
+        if self.unanswered.get(recall.channel.as_str()).is_none_or(|asked| asked.recall != *recall) {
+            return;
+        }
+        let ticket = self.queue(recall.channel.clone());
+        if let Some(asked) = self.unanswered.get_mut(recall.channel.as_str()) {
+            (asked.ticket, asked.is_alone) = (Some(ticket), true);
+        }
     }
 
     /// The next one to be read.
@@ -124,6 +155,26 @@ mod tests {
         assert!(queue.answered(&recall("a", 7)));
         queue.again();
         assert_eq!(queue.next(), None);
+    }
+
+    #[test]
+    fn those_that_wait_are_read_together_and_one_that_failed_so_is_read_alone() {
+        let names =
+            |recalls: Vec<RecallRequest>| recalls.iter().map(|recall| recall.channel.to_string()).collect::<String>();
+        let mut queue = RecallQueue::default();
+        for channel in ["a", "b", "c", "d"] {
+            queue.ask(recall(channel, 5));
+        }
+        assert_eq!(names(queue.next_together(3)), "abc");
+        queue.ask_alone(&recall("b", 5));
+        queue.ask_alone(&recall("c", 4));
+        assert_eq!(names(queue.next_together(3)), "d", "b waits for a reading of its own");
+        assert_eq!(names(queue.next_together(3)), "b");
+        assert_eq!(names(queue.next_together(3)), "", "c is asked another question by now, and is read");
+        queue.cut_off();
+        let alone: Vec<_> = (0..4).map(|_| names(queue.next_together(3))).collect();
+        assert_eq!(alone.concat().len(), 4);
+        assert!(alone.iter().all(|one| one.len() == 1), "each may be what ended the connection: {alone:?}");
     }
 
     #[test]

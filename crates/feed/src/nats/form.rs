@@ -45,6 +45,11 @@ impl NatsEventForm {
         }
     }
 
+    /// Whether the events of all channels stand on one subject.
+    pub(super) fn has_one_subject(self) -> bool {
+        self == Self::OwnCloud
+    }
+
     /// The subjects that a stream should keep, for a message.
     pub(super) fn kept(self) -> &'static str {
         match self {

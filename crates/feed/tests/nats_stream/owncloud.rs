@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use fantail_feed::{NatsEventForm, NatsReach, NatsSettings, PublishError};
 use fantail_testkit::{NatsServer, OWNCLOUD_STREAM, owncloud_event, owncloud_message};
-use fantail_wire::{Event, EventFields, Publication};
+use fantail_wire::{Event, EventFields, EventId, Publication};
 
 use crate::log_node::{LogNode, channel};
 use crate::node::settings;
@@ -72,6 +72,53 @@ async fn older_events_of_a_user_are_found_among_those_of_all_others() {
     let found = |numbers: &[&str]| numbers.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(recall(&mut node, Some(5), 100).await, (found(&["10", "15", "20"]), Some(5)));
     assert_eq!(recall(&mut node, None, 2).await, (found(&["15", "20"]), Some(10)));
+}
+
+/// A node was restarted, and all of its users come back at once with their ids. Each has seen another part.
+#[tokio::test]
+async fn users_who_come_back_together_are_answered_by_few_readings_of_the_stream() {
+    const USERS: u64 = 200;
+    let server = NatsServer::start_jetstream().await.unwrap();
+    let users: Vec<_> = (0..USERS).map(|user| format!("u{user}")).chain(["big".to_owned()]).collect();
+    let users: Vec<_> = users.iter().map(String::as_str).collect();
+    drop(node_of(&server, &users[..1]).await);
+    let mut services = server.connection().await.unwrap();
+    for number in 1..=3 * USERS {
+        let message = owncloud_message(&[users[(number % USERS) as usize]], "x", &number.to_string());
+        services.publish(OWNCLOUD_STREAM, message).await.unwrap();
+    }
+    // More than its part of one reading.
+    let large = "x".repeat(100_000);
+    for _ in 0..3 {
+        send(&server, &owncloud_message(&["big"], "x", &large)).await;
+    }
+    let mut node = node_of(&server, &users).await;
+    let mut advisories = server.connection().await.unwrap();
+    let made = |consumer: &str| format!("$JS.EVENT.ADVISORY.CONSUMER.CREATED.{OWNCLOUD_STREAM}.{consumer}");
+    advisories.subscribe(&made("*")).await.unwrap();
+    let up_to = {
+        let terms = node.intake.lock().terms.clone().unwrap();
+        EventId::new(terms.current, terms.ms, terms.number)
+    };
+    let above = |user: usize| 2 * user as u64;
+    for (user, name) in users.iter().enumerate() {
+        node.feed.recall(&channel(name), Some(EventId::new(up_to.term, 0, above(user))), up_to, 100);
+    }
+    node.wait_for("all answers", |node| node.recalled.len() == users.len()).await;
+    let recalled = node.intake.lock().recalled.clone();
+    for (user, name) in users[..USERS as usize].iter().enumerate() {
+        let expected = (1..=3 * USERS).filter(|number| number % USERS == user as u64 && *number > above(user));
+        let expected: Vec<_> = expected.map(|number| number.to_string()).collect();
+        let found: Vec<_> = recalled[*name].entries.iter().map(|(_, event)| event.data.clone()).collect();
+        assert_eq!((found, recalled[*name].from.unwrap().number), (expected, above(user)), "{name}");
+    }
+    assert_eq!(recalled["big"].entries.len(), 3);
+    server.publish(&made("all-were-answered"), "").await.unwrap();
+    let mut readings = 0;
+    while advisories.next_message().await.unwrap().subject != made("all-were-answered") {
+        readings += 1;
+    }
+    assert!((2..=8).contains(&readings), "{readings} for {} users", users.len());
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@ use tokio::time::{sleep, timeout};
 
 use super::api::{ApiError, Consumer, Reading, StreamApi};
 use super::news::{News, news_of};
-use super::recall;
-use super::stream_log::{BrokenOff, StreamLog};
+use super::recall::{self, Found};
+use super::stream_log::BrokenOff;
 use crate::counters::{FeedCounters, add_one};
 use crate::nats::arrivals::Arrivals;
 use crate::nats::form::NatsEventForm;
@@ -30,8 +30,8 @@ const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
 const HEARTBEAT_MAX: Duration = Duration::from_secs(5);
 /// Extra time for a late sign: after this process itself stood still its timers are due before its sockets are read.
 const GRACE: Duration = Duration::from_millis(500);
-/// Recalls that are read at a time.
-const RECALLS_MAX: usize = 4;
+/// Readings of older events at a time. Each is for one recall, or for all that wait.
+const READINGS_MAX: usize = 4;
 /// The pause before a recall is read again that could not be.
 const RECALL_PAUSE: Duration = Duration::from_secs(1);
 
@@ -144,33 +144,42 @@ impl<'a, I: Intake> StreamSession<'a, I> {
         }
     }
 
-    /// Reads older events, a few recalls at a time. One that cannot be read is asked again, here or over the next
+    /// Reads older events, a few readings at a time. A recall that cannot be read is asked again, here or over the next
     /// connection.
     async fn answer_recalls(&self) -> Infallible {
+        let together_max = if self.api.form.has_one_subject() { recall::TOGETHER_MAX } else { 1 };
         let mut reads = JoinSet::new();
         let mut is_paused = false;
         loop {
-            while reads.len() < RECALLS_MAX && !is_paused {
-                let Some((numbering, asked)) = self.arrivals.log(StreamLog::next_recall) else { break };
-                if self.arrivals.log(|log| log.recalls.cuts(&asked.channel)) >= RECALL_CUTS_MAX {
-                    let missing = Recalled { entries: Vec::new(), from: Some(asked.up_to) };
-                    self.arrivals.tell_log(|log, orders| log.recalled(&asked, missing, orders));
+            while reads.len() < READINGS_MAX && !is_paused {
+                let Some((numbering, asked)) = self.arrivals.log(|log| log.next_recalls(together_max)) else { break };
+                // Only one that is read alone has been cut off.
+                if self.arrivals.log(|log| log.recalls.cuts(&asked[0].channel)) >= RECALL_CUTS_MAX {
+                    let missing = Recalled { entries: Vec::new(), from: Some(asked[0].up_to) };
+                    self.arrivals.tell_log(|log, orders| log.recalled(&asked[0], missing, orders));
                     continue;
                 }
                 let api = self.api.clone();
-                reads.spawn(async move { (recall::read(&api, &numbering, &asked).await, asked) });
+                reads.spawn(async move { recall::read(&api, &numbering, asked).await });
             }
             tokio::select! {
                 Some(read) = reads.join_next() => match read {
-                    Ok((Ok(Some(recalled)), asked)) => {
-                        self.arrivals.tell_log(|log, orders| log.recalled(&asked, recalled, orders));
+                    Ok(Ok(Some(found))) => {
+                        for (asked, found) in found {
+                            match found {
+                                Found::Answer(answer) => {
+                                    self.arrivals.tell_log(|log, orders| log.recalled(&asked, answer, orders));
+                                }
+                                Found::TooMuch => self.arrivals.log(|log| log.recalls.ask_alone(&asked)),
+                            }
+                        }
                     }
-                    Ok((read, asked)) => {
+                    Ok(read) => {
                         // Another stream may have taken the place of this one, which a look finds out.
                         if matches!(read, Ok(None)) {
                             self.arrivals.syncs.notify_one();
                         }
-                        tracing::debug!(channel = %asked.channel, error = ?read.err(), "older events could not be read");
+                        tracing::debug!(error = ?read.err(), "older events could not be read");
                         is_paused = true;
                     }
                     Err(_) => {} // cut off together with this

@@ -309,10 +309,11 @@ impl StreamLog {
         matches!(self.phase, Phase::Live { .. })
     }
 
-    /// The next recall to be read, with the numbering that it is about.
-    pub(super) fn next_recall(&mut self) -> Option<(Numbering, RecallRequest)> {
+    /// The next recalls to be read, at most so many together, with the numbering that they are about.
+    pub(super) fn next_recalls(&mut self, together_max: usize) -> Option<(Numbering, Vec<RecallRequest>)> {
         let numbering = self.numbering.clone().filter(|_| self.is_live())?;
-        self.recalls.next().map(|next| (numbering, next))
+        let next = self.recalls.next_together(together_max);
+        (!next.is_empty()).then_some((numbering, next))
     }
 
     /// Older events were read.
