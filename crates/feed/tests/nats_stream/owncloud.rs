@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use fantail_feed::{NatsEventForm, NatsReach, NatsSettings, PublishError};
+use fantail_feed::{NatsEventForm, NatsReach, NatsSettings, PublishError, Recalled};
 use fantail_testkit::{NatsServer, OWNCLOUD_STREAM, owncloud_event, owncloud_message};
 use fantail_wire::{Event, EventFields, EventId, Publication};
 
@@ -119,6 +119,39 @@ async fn users_who_come_back_together_are_answered_by_few_readings_of_the_stream
         readings += 1;
     }
     assert!((2..=8).contains(&readings), "{readings} for {} users", users.len());
+}
+
+/// 1. Ann has an event at 1 and Bob one at 2, and more messages of other types than one reading takes stand behind them. Bob has one more behind those.
+/// 2. Ann's stream asks for what she had up to 1, and Bob's for what he had up to the end.
+/// 3. One reading for both would begin far above 1.
+#[tokio::test]
+async fn who_asks_for_little_is_given_it_though_another_asks_for_more_than_one_reading_takes() {
+    let server = NatsServer::start_jetstream().await.unwrap();
+    drop(node_of(&server, &["ann"]).await);
+    send(&server, &owncloud_message(&["ann"], "x", "of-ann")).await;
+    send(&server, &owncloud_message(&["bob"], "x", "early")).await;
+    let mut services = server.connection().await.unwrap();
+    let other = owncloud_event("events.UploadReady", "e30=");
+    for _ in 0..(1 << 16) + 10 {
+        services.send_message(OWNCLOUD_STREAM, other.as_bytes()).await.unwrap();
+    }
+    services.settle().await.unwrap();
+    let last = send(&server, &owncloud_message(&["bob"], "x", "late")).await;
+    let mut node = node_of(&server, &["ann", "bob"]).await;
+    let term = node.intake.lock().terms.clone().unwrap().current;
+    let place = |number| EventId::new(term, 0, number);
+    node.feed.recall(&channel("ann"), Some(place(0)), place(1), 100);
+    node.feed.recall(&channel("bob"), Some(place(0)), place(last), 100);
+    node.wait_for("both answers", |node| node.recalled.len() == 2).await;
+    let told = |user: &str| {
+        let Recalled { entries, from } = node.intake.lock().recalled[user].clone();
+        let data: Vec<_> = entries.into_iter().map(|(_, event)| event.data).collect();
+        (data, from.unwrap().number)
+    };
+    assert_eq!(told("ann"), (vec!["of-ann".to_owned()], 0));
+    let (of_bob, whole_above) = told("bob");
+    assert_eq!(of_bob, ["late"]);
+    assert!((2..last).contains(&whole_above), "the rest is told as missing: {whole_above}");
 }
 
 #[tokio::test]

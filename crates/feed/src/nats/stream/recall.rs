@@ -45,7 +45,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// What a reading found for one question.
 pub(super) enum Found {
     Answer(Recalled),
-    /// More than its part: it has to be read alone.
+    /// Too much to be read with the others: it has to be read alone.
     TooMuch,
 }
 
@@ -65,7 +65,7 @@ struct Kept {
     bytes_max: usize,
     /// Everything above this number is here.
     whole_above: u64,
-    /// One of several, and over its part of the bytes.
+    /// One of several, and over its part of the bytes, or older than what is read for the others.
     is_too_much: bool,
 }
 
@@ -146,10 +146,12 @@ impl Answers {
         Some((above, up_to))
     }
 
-    /// Nothing below this number is read.
+    /// Nothing below this number is read. A question of which nothing is read because of the others is for a reading of its own.
     fn begin_at(&mut self, from: u64) {
-        for kept in &mut self.kept {
-            kept.whole_above = kept.whole_above.max(from - 1);
+        let are_several = self.kept.len() > 1;
+        for kept in self.kept.iter_mut().filter(|kept| kept.above < from - 1) {
+            kept.is_too_much |= are_several && kept.asked.up_to.number < from;
+            kept.whole_above = kept.whole_above.max(from - 1).min(kept.asked.up_to.number);
         }
     }
 
