@@ -80,7 +80,7 @@ pub(super) fn host(data: &[u8]) {
         assert!(!request.headers().contains_key("origin"));
     }
     let host = request.headers().get("host").and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    if refuse_other_names(&request, host.as_ref(), &HostPolicy::new(["fantail.internal"])).is_err() {
+    if refuse_other_names(&request, host.as_ref(), &HostPolicy::new(["fantail.internal"]), "internal_hosts").is_err() {
         return;
     }
     for authority in host.iter().chain(request.uri().authority()) {
