@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use fantail_shard::{AddressPermit, Admission, OpenConnection, Permit, Shard};
+use fantail_shard::{AddressPermit, Admission, Permit, Shard, UndecidedSocket};
 use fantail_telemetry::ShardCounters;
 
 pub(crate) struct Place {
@@ -12,7 +12,7 @@ pub(crate) struct Place {
     pub(crate) address: Option<AddressPermit>,
     counters: Arc<ShardCounters>,
     /// Until the shard has the stream, a drain waits for this.
-    _connection: OpenConnection,
+    _undecided: UndecidedSocket,
 }
 
 enum Held {
@@ -26,13 +26,13 @@ impl Place {
     /// A place among the connections that may be open.
     pub(crate) fn open(permit: Permit, shard: &Shard, counters: Arc<ShardCounters>) -> Self {
         counters.connections_open.add(1);
-        Self { held: Held::Permit(permit), address: None, counters, _connection: shard.open_connection() }
+        Self { held: Held::Permit(permit), address: None, counters, _undecided: shard.undecided_socket() }
     }
 
     /// A place in the reserve.
     pub(crate) fn in_reserve(shard: &Shard, counters: Arc<ShardCounters>) -> Self {
         counters.connections_turning_away.add(1);
-        Self { held: Held::Reserve, address: None, counters, _connection: shard.open_connection() }
+        Self { held: Held::Reserve, address: None, counters, _undecided: shard.undecided_socket() }
     }
 
     pub(crate) fn is_in_reserve(&self) -> bool {

@@ -8,7 +8,7 @@
 mod any_certificate;
 mod arrivals;
 mod delivery;
-mod event_form;
+mod fantail_form;
 mod form;
 mod incoming;
 mod link;

@@ -6,10 +6,10 @@ use fantail_telemetry::CloseReason;
 use tokio::sync::oneshot;
 
 use crate::catch_up::CatchUp;
-use crate::open_connections::OpenConnections;
 use crate::slice::{SLICE, Slice};
 use crate::streams::{Key, StreamState, Streams};
 use crate::tick::Tick;
+use crate::undecided_sockets::UndecidedSockets;
 
 /// The accept loop takes what the kernel has completed already while the drain begins; it is waited for.
 const GRACE: Duration = Duration::from_millis(50);
@@ -37,7 +37,7 @@ impl Drain {
     }
 
     /// Ends the streams whose time has come.
-    pub(crate) fn tick(&mut self, streams: &mut Streams, catch_up: &mut CatchUp, connections: &OpenConnections) {
+    pub(crate) fn tick(&mut self, streams: &mut Streams, catch_up: &mut CatchUp, undecided: &UndecidedSockets) {
         let elapsed = streams.clock.now().since(self.started);
         let due = share(self.total, elapsed, self.window);
         // At the end of the window nobody is left out, however late a stream came.
@@ -56,7 +56,7 @@ impl Drain {
         }
         // Connections that are no streams count too: they were accepted, and get an answer.
         let nothing_left =
-            elapsed >= GRACE && streams.len() + connections.count() + streams.outlets.connections.len() == 0;
+            elapsed >= GRACE && streams.len() + undecided.count() + streams.outlets.connections.len() == 0;
         if let Some(done) = nothing_left.then(|| self.done.take()).flatten() {
             // The receiver is gone only when the process is past waiting.
             let _ = done.send(());
@@ -106,7 +106,7 @@ mod tests {
     fn a_drain_waits_for_connections_that_are_no_streams_yet() {
         let mut harness = Harness::new(SlowPolicy::Disconnect, 10);
         let engine = &mut harness.engine;
-        let connection = engine.connections.open();
+        let connection = engine.undecided.open();
         let (done, mut is_done) = oneshot::channel();
         engine.begin_drain(Duration::ZERO, done);
         let started = engine.streams.clock.now();

@@ -22,13 +22,13 @@ use crate::command::{ConnectionId, ShardCommand};
 use crate::connections::{ConnectionKey, Http2Connection};
 use crate::deletion::Deletions;
 use crate::drain::Drain;
-use crate::open_connections::OpenConnections;
 use crate::passes::Passes;
 use crate::revocation::{Meant, Revocations};
 use crate::shard::ShardSettings;
 use crate::slice::{SLICE, Slice};
 use crate::streams::{Streams, Subscribe, listing, subscribe, tabs};
 use crate::sweep::Sweep;
+use crate::undecided_sockets::UndecidedSockets;
 
 /// Everything of one shard.
 pub(crate) struct Engine {
@@ -39,7 +39,7 @@ pub(crate) struct Engine {
     pub(crate) announcement: Announcement,
     pub(crate) revocations: Revocations,
     pub(crate) sweep: Sweep,
-    pub(crate) connections: OpenConnections,
+    pub(crate) undecided: UndecidedSockets,
     drain: Option<Drain>,
     /// Which job had the last slice, as an index into [`JOBS`].
     last_job: usize,
@@ -73,7 +73,7 @@ impl Engine {
             catch_up: CatchUp::default(),
             deletions: Deletions::default(),
             announcement: Announcement::default(),
-            connections: OpenConnections::default(),
+            undecided: UndecidedSockets::default(),
             revocations: Revocations::default(),
             drain: None,
             last_job: 0,
@@ -153,7 +153,7 @@ impl Engine {
         self.streams.clock.begin_turn();
         self.sweep.tick(&mut self.streams);
         if let Some(drain) = &mut self.drain {
-            drain.tick(&mut self.streams, &mut self.catch_up, &self.connections);
+            drain.tick(&mut self.streams, &mut self.catch_up, &self.undecided);
         }
     }
 
@@ -175,7 +175,7 @@ impl Engine {
     pub(crate) fn begin_drain(&mut self, window: Duration, done: oneshot::Sender<()>) {
         self.streams.clock.begin_turn();
         let drain = self.drain.insert(Drain::begin(&mut self.streams, window, done));
-        drain.tick(&mut self.streams, &mut self.catch_up, &self.connections);
+        drain.tick(&mut self.streams, &mut self.catch_up, &self.undecided);
     }
 }
 

@@ -21,7 +21,6 @@ mod engine;
 mod fanout;
 #[cfg(test)]
 mod harness;
-mod open_connections;
 mod open_counts;
 mod outgoing;
 mod passes;
@@ -37,13 +36,13 @@ mod streams;
 mod sweep;
 mod tick;
 mod tls_record;
+mod undecided_sockets;
 
 pub use admission::{Admission, Permit};
 pub use command::{ConnectionId, ConnectionSummary, ShardCommand};
 pub use connections::{Http2Connection, Http2Request, Http2Stream, Requests};
 pub use fantail_http2::{Bounds as Http2Bounds, PREFACE as HTTP2_PREFACE, encode_head};
 pub use fantail_telemetry::CloseReason;
-pub use open_connections::OpenConnection;
 pub use open_counts::{AddressPermit, HolderPermit, OpenBounds, StreamPermit, TooManyStreams};
 pub use shard::{Http2Settings, Shard, ShardSettings};
 pub use slow_policies::SlowPolicies;
@@ -52,3 +51,4 @@ pub use streams::{
 };
 pub use tls_record::kernel::kernel_seals;
 pub use tls_record::{TlsCipher, TlsSealer, TlsUnsealer, TlsVersion};
+pub use undecided_sockets::UndecidedSocket;

@@ -20,9 +20,9 @@ use crate::admission::Admission;
 use crate::command::{ConnectionId, ShardCommand};
 use crate::connections::{Http2Connection, Http2Stream};
 use crate::engine::Engine;
-use crate::open_connections::OpenConnection;
 use crate::slow_policies::SlowPolicies;
 use crate::streams::{Subscribe, WholeAnswer, input};
+use crate::undecided_sockets::UndecidedSocket;
 
 /// Socket events taken from the kernel at a time; what is more waits there.
 const EVENTS_PER_POLL: usize = 1024;
@@ -129,9 +129,9 @@ impl Shard {
         Ok((shard.clone(), shard.run(poll, commands)))
     }
 
-    /// Counts a connection that may become a stream: a drain waits until it is answered.
-    pub fn open_connection(&self) -> OpenConnection {
-        self.engine.borrow().connections.open()
+    /// Counts a socket whose request is not decided: a drain waits until it is answered or a stream.
+    pub fn undecided_socket(&self) -> UndecidedSocket {
+        self.engine.borrow().undecided.open()
     }
 
     /// Hands a stream over. Its name may be that of one that is at its end already. None if its HTTP/2 stream is over.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fantail_wire::{ChannelName, EventId, GapReason, Lane, Publication, Terms};
 
-use super::event_form::UnusableError;
+use super::fantail_form::UnusableError;
 use crate::counters::{FeedCounters, Refusal, add_one};
 use crate::log_gate::{LogGate, clipped};
 use crate::{Intake, Placement, Recalled};

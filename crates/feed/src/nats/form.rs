@@ -2,7 +2,7 @@
 
 use fantail_wire::{ChannelName, Publication};
 
-use super::event_form::{self, Outgoing};
+use super::fantail_form::{self, Outgoing};
 use super::incoming::{Incoming, Read};
 use super::{owncloud_form, subjects};
 use crate::PublishError;
@@ -21,7 +21,7 @@ impl NatsEventForm {
     /// Reads a message as far as a node has to. `wanted` finds the followed channel of a name.
     pub(super) fn read(self, message: &Incoming<'_>, wanted: impl Fn(&str) -> Option<ChannelName>) -> Read {
         match self {
-            Self::Fantail => event_form::read(message, wanted),
+            Self::Fantail => fantail_form::read(message, wanted),
             Self::OwnCloud => owncloud_form::read(message.payload, wanted),
         }
     }
@@ -33,7 +33,7 @@ impl NatsEventForm {
                 let payload = owncloud_form::write(publication, stream)?.into();
                 Ok(Outgoing { subject: stream.to_owned(), headers: None, payload })
             }
-            _ => Ok(event_form::write(publication)),
+            _ => Ok(fantail_form::write(publication)),
         }
     }
 

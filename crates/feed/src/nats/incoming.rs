@@ -7,7 +7,7 @@ use fantail_wire::{ChannelName, Publication};
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
-use super::event_form::UnusableError;
+use super::fantail_form::UnusableError;
 use super::form::NatsEventForm;
 
 /// Followed channels.

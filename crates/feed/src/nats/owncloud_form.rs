@@ -21,7 +21,7 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde_json::json;
 use smallvec::SmallVec;
 
-use super::event_form::UnusableError;
+use super::fantail_form::UnusableError;
 use super::incoming::Read;
 use crate::PublishError;
 use crate::random::random_u64;

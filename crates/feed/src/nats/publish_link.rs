@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::sync::{Notify, watch};
 
-use super::event_form::Outgoing;
+use super::fantail_form::Outgoing;
 use super::link::{Link, LinkError};
 use super::settings::NatsSettings;
 use super::subjects;
