@@ -125,7 +125,7 @@ async fn users_who_come_back_together_are_answered_by_few_readings_of_the_stream
 /// 2. Ann's stream asks for what she had up to 1, and Bob's for what he had up to the end.
 /// 3. One reading for both would begin far above 1.
 #[tokio::test]
-async fn who_asks_for_little_is_given_it_though_another_asks_for_more_than_one_reading_takes() {
+async fn a_question_for_little_is_answered_though_another_asks_for_more_than_one_reading_takes() {
     let server = NatsServer::start_jetstream().await.unwrap();
     drop(node_of(&server, &["ann"]).await);
     send(&server, &owncloud_message(&["ann"], "x", "of-ann")).await;

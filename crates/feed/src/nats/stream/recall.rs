@@ -34,7 +34,7 @@ const MESSAGES_MAX: u64 = 1 << 16;
 const BYTES_MAX: usize = 8 << 20;
 /// Bytes of events that the answers of one reading hold together, each an equal part. One with more is read alone.
 const BYTES_TOGETHER_MAX: usize = 32 << 20;
-/// What an event takes beside its data.
+/// The bytes of an event beside its data.
 const ENTRY_BYTES: usize = 128;
 /// Numbers that are gone, beyond which a stream is not asked to list them. Its answers are empty then.
 const DELETED_MAX: u64 = 10_000;
@@ -42,7 +42,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// The longest silence of a consumer with something to deliver.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
-/// What a reading found for one question.
+/// The outcome of a reading for one question.
 pub(super) enum Found {
     Answer(Recalled),
     /// Too much to be read with the others: it has to be read alone.
