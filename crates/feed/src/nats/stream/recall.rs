@@ -5,9 +5,9 @@
 //! whole stream. Example: 41 and 45 of `orders` are asked for, and 43 of any channel was deleted: the answer is 45, and
 //! that it is whole above 43.
 //!
-//! Where all channels stand on one subject, a stream has to be read from a place on whoever asks. Then the questions that wait are
-//! answered by one reading. Example: a node was restarted, and 10,000 users come back with their ids, which are at most 30 s old. What came in
-//! these 30 s is read some ten times, and not 10,000 times.
+//! Where all channels stand on one subject, a stream has to be read from a place on whoever asks. Then one reading answers all the questions
+//! that wait. Example: a node was restarted, and 10,000 users come back with their ids, which are at most 30 s old. The messages of these 30 s
+//! are read some ten times, and not 10,000 times.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
