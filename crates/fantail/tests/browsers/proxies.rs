@@ -38,7 +38,15 @@ const FRONTS: [Kind; 4] = [
         ..Kind::new(FrontProgram::Haproxy, "haproxy.cfg")
     },
     Kind::new(FrontProgram::Caddy, "Caddyfile"),
-    Kind { http2: &["typed_extension_protocol_options"], ..Kind::new(FrontProgram::Envoy, "envoy.yaml") },
+    Kind {
+        http2: &[
+            "typed_extension_protocol_options",
+            "  envoy.extensions.upstreams.http",
+            "    \"@type\": type.googleapis.com/envoy.extensions.upstreams.http",
+            "    explicit_http_config",
+        ],
+        ..Kind::new(FrontProgram::Envoy, "envoy.yaml")
+    },
     Kind { away: Some("apache-away.asis"), ..Kind::new(FrontProgram::Apache, "apache.conf") },
 ];
 
