@@ -9,8 +9,8 @@ use crate::claims::Claims;
 use crate::required_claim::RequiredClaim;
 use crate::signing_key::KeySet;
 
-/// The longest token in bytes. Identity providers that put groups into tokens make them a few KiB long.
-pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// The longest token in bytes. Identity providers that put groups into tokens make them tens of KiB long. `head_bytes_max` bounds a token as well.
+pub const TOKEN_BYTES_MAX: usize = 64 * 1024;
 
 /// The conditions that a token's claims must meet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

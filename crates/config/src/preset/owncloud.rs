@@ -27,7 +27,7 @@ const ENDPOINT: &str = "127.0.0.1:9233";
 const LISTEN: &str = "127.0.0.1:9135";
 
 /// The values that hold if nobody says otherwise, in the words of this program.
-const DEFAULTS: [(&str, &str); 16] = [
+const DEFAULTS: [(&str, &str); 17] = [
     ("listen", LISTEN),
     ("health_listen", "127.0.0.1:9139"),
     ("path", "/ocs/v2.php/apps/notifications/api/v1/notifications/sse"),
@@ -36,6 +36,8 @@ const DEFAULTS: [(&str, &str); 16] = [
     ("token_leeway", "5s"),
     ("token_claims_required", "user.id.opaque_id,scope.user*"),
     ("channel_templates", "{user.id.opaque_id}"),
+    // A token names all groups of its user, some 1,000 in this.
+    ("head_bytes_max", "64KiB"),
     ("nats_url", "nats://127.0.0.1:9233"),
     ("nats_stream", "main-queue"),
     ("nats_events", "owncloud"),
