@@ -1,7 +1,6 @@
 //! `fantail serve`: settings from flags, environment and file, checked by every part that uses them.
 
 use std::ffi::{OsStr, OsString};
-use std::iter;
 use std::path::Path;
 
 use clap::{ArgMatches, Command};
@@ -38,7 +37,9 @@ pub(super) fn read(args: &[OsString], variables: &[(OsString, OsString)]) -> Res
 
 /// The same for ownCloud's name of the task.
 pub(super) fn read_in_owncloud(args: &[OsString], variables: &[(OsString, OsString)]) -> Result<Task, Refusal> {
-    let args: Vec<_> = iter::once("--preset=owncloud".into()).chain(args.iter().cloned()).collect();
+    let names_it = args.iter().any(|arg| arg.to_string_lossy().split('=').next() == Some("--preset"));
+    let preset = (!names_it).then(|| OsString::from("--preset=owncloud"));
+    let args: Vec<_> = preset.into_iter().chain(args.iter().cloned()).collect();
     read_with(&command_in_owncloud(), &args, variables, |config| Task::Serve(Box::new(config)))
 }
 

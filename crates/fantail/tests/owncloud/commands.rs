@@ -48,7 +48,9 @@ async fn a_setting_that_cannot_be_had_keeps_it_from_starting_and_is_told() {
     let (status, _, told) = run(&["server"], &variables).await;
     assert_eq!(status, Some(2));
     assert!(told.contains("OCIS_TRACING_ENABLED: ") && told.contains("SSE_KEEPALIVE_INTERVAL: "), "{told}");
-    let (status, _, told) = run(&["server"], &[("OCIS_JWT_SECRET", "short")]).await;
-    assert_eq!(status, Some(2));
-    assert!(told.contains("token_secret") && !told.contains("short"), "{told}");
+    for said_again in [&["server"][..], &["server", "--preset", "owncloud"], &["server", "--preset=owncloud"]] {
+        let (status, _, told) = run(said_again, &[("OCIS_JWT_SECRET", "short")]).await;
+        assert_eq!(status, Some(2));
+        assert!(told.contains("token_secret") && !told.contains("short") && !told.contains("--preset"), "{told}");
+    }
 }
