@@ -32,6 +32,9 @@ struct Idle {
 }
 
 const SETTLE_PATIENCE: Duration = Duration::from_secs(15);
+/// Handshakes that wait for their turn take memory for a moment, and later streams use it again. So they come no faster than every
+/// server takes them.
+const HANDSHAKES_PER_SECOND: u32 = 1_000;
 
 /// The memory of one idle stream on Fantail and on each peer, one server at a time.
 pub(crate) fn memory(
@@ -91,7 +94,11 @@ fn idle(
     channels: ChannelLayout,
     [few, many]: [u32; 2],
 ) -> anyhow::Result<Idle> {
-    let mut fleet = Fleet::start(&server.target, &server.opening(channels), many)?;
+    let mut opening = server.opening(channels);
+    if server.target.tls().is_some() {
+        opening.connect_rate = opening.connect_rate.min(HANDSHAKES_PER_SECOND);
+    }
+    let mut fleet = Fleet::start(&server.target, &opening, many)?;
     settle(&server.target.pids, SETTLE_PATIENCE)?;
     let empty = proc::memory(&server.target.pids)?;
     let mut point = |streams: u32| -> anyhow::Result<Point> {

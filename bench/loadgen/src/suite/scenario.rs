@@ -402,7 +402,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         over: HTTP2_TABS,
         play: Play::Pairs {
             streams: Some(TABS_OF_FIFTY),
-            loads: &[ScenarioLoad { events_per_stream: 1_000, ..SINGLE }],
+            // More would take so long over HTTP/1.1 that Fantail closed the publisher's connection to the other one meanwhile.
+            loads: &[ScenarioLoad { events_per_stream: 600, ..SINGLE }],
             against: &[PLAIN],
         },
     },

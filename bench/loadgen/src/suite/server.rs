@@ -24,6 +24,8 @@ pub(crate) const NATS_PORT: u16 = 18_270;
 /// Streams begun per second; every server but one keeps up with it.
 const CONNECT_RATE: u32 = 5_000;
 const OPEN_SECONDS: u64 = 90;
+/// As many as all workers let wait at once. Fantail's default takes more for a flood, and cuts the oldest.
+const HANDSHAKES_MAX: &str = "2048";
 const READY_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a server's processes must stay the same.
 const FAMILY_SETTLED: Duration = Duration::from_millis(600);
@@ -113,6 +115,7 @@ impl Places {
         let (certificate, key) = (encryption.certificates.server(), encryption.certificates.server_key());
         let mut command = self.fantail_command(listen, internal, more);
         command.args(["--tls-listen", tls, "--tls-cert"]).arg(certificate).arg("--tls-key").arg(key);
+        command.args(["--tls-handshakes-max", HANDSHAKES_MAX]);
         let target = target("fantail", &format!("https://{tls}/sse/{{channel}}"), &publish_at(internal))?;
         let target = ServerUnderTest { http2: self.http2, ..encryption.offered_to(target) };
         Server::start(command, target, Port::Own)
