@@ -293,9 +293,10 @@ impl Server {
 
     /// The options for opening its streams.
     pub(crate) fn opening(&self, channels: ChannelLayout) -> OpeningOptions {
+        let streams_per_second = self.connect_rate.unwrap_or(CONNECT_RATE);
         OpeningOptions {
             channels,
-            connect_rate: self.connect_rate.unwrap_or(CONNECT_RATE),
+            connect_rate: self.target.http2.connections(streams_per_second),
             workers: 1,
             source_addresses: 8,
             open_deadline: OPEN_SECONDS,
