@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 use crate::answer::{self, PublishAnswer};
 use crate::message::channel_name;
@@ -49,6 +49,8 @@ impl LoadPublisher {
         payload_bytes: u32,
         channel_prefix: &str,
     ) -> anyhow::Result<Self> {
+        let url = &target.publish;
+        ensure!(url.scheme() != Scheme::Nats, "{url} takes events for one stream each, which unicast publishes");
         let connections = (0..connections).map(|_| KeptConnection::open(target)).collect::<anyhow::Result<_>>()?;
         Ok(Self {
             connections,
@@ -215,7 +217,7 @@ fn read_answers(socket: TcpStream, scheme: Scheme) -> Receiver<Result<(), String
                 Scheme::Http | Scheme::Https => {
                     answer::read(&mut input).map(|answer| answer.map(PublishAnswer::into_outcome))
                 }
-                Scheme::Redis => answer::read_redis(&mut input),
+                Scheme::Redis | Scheme::Nats => answer::read_redis(&mut input),
             };
             let outcome = match outcome {
                 Ok(Some(outcome)) => outcome,

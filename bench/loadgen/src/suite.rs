@@ -189,6 +189,7 @@ impl Bench {
                 });
                 Ok(())
             }
+            Play::UnicastWays { streams, loads, other } => unicast::ways(self, name, streams, loads, other, findings),
             Play::UnicastCurve { peers } => unicast::curve(self, name, &self.there(peers), findings),
         }
     }

@@ -159,6 +159,8 @@ impl ServerUnderTest {
     pub(crate) fn check_channels(&self, channels: u32) -> anyhow::Result<()> {
         let in_body =
             self.form != PublishForm::Post || self.body.as_ref().is_some_and(|body| body.contains("{channel}"));
+        // A message of ownCloud names its user.
+        let in_body = in_body || self.publish.scheme() == Scheme::Nats;
         let names = self.subscribe.names_channel() && (self.publish.names_channel() || in_body);
         ensure!(
             channels == 1 || names,
@@ -172,8 +174,12 @@ impl ServerUnderTest {
     /// A wrong process id should end the run before it begins.
     fn checked(self) -> anyhow::Result<Self> {
         let Self { subscribe, publish, tls, .. } = &self;
-        ensure!(subscribe.scheme() != Scheme::Redis, "streams are opened over http:// or https://, not at {subscribe}");
-        ensure!(publish.scheme() != Scheme::Https, "events are published over http:// or redis://, not at {publish}");
+        let opens = [Scheme::Http, Scheme::Https].contains(&subscribe.scheme());
+        ensure!(opens, "streams are opened over http:// or https://, not at {subscribe}");
+        ensure!(
+            publish.scheme() != Scheme::Https,
+            "events are published over http://, redis:// or nats://, not at {publish}"
+        );
         ensure!(
             self.tls().is_none() || tls.authority.is_some(),
             "streams at {subscribe} need --tls-ca, or tls-ca= as a word"
@@ -245,6 +251,7 @@ mod tests {
             "subscribe",
             "form=xml",
             "subscribe=ftp://x",
+            "subscribe=nats://127.0.0.1:1/x",
             "tls-version=1.1",
             "http2=0",
         ] {

@@ -28,6 +28,9 @@ pub(crate) enum Scheme {
     Https,
     /// Only to publish; the path is the name of the Redis channel.
     Redis,
+    /// Only to publish events for one stream each, in the form of ownCloud; the path is the name of the stream of NATS, which is
+    /// its subject too.
+    Nats,
 }
 
 impl UrlTemplate {
@@ -68,7 +71,8 @@ impl FromStr for UrlTemplate {
             Some(("http", rest)) => (Scheme::Http, rest),
             Some(("https", rest)) => (Scheme::Https, rest),
             Some(("redis", rest)) => (Scheme::Redis, rest),
-            _ => bail!("{text:?} does not begin with http://, https:// or redis://"),
+            Some(("nats", rest)) => (Scheme::Nats, rest),
+            _ => bail!("{text:?} does not begin with http://, https://, redis:// or nats://"),
         };
         let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
         ensure!(!host.is_empty(), "{text:?} has no host");
@@ -91,6 +95,7 @@ impl fmt::Display for UrlTemplate {
             Scheme::Http => "http",
             Scheme::Https => "https",
             Scheme::Redis => "redis",
+            Scheme::Nats => "nats",
         };
         write!(out, "{scheme}://{}{}", self.host, self.path)
     }

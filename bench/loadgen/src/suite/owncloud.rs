@@ -35,9 +35,7 @@ pub(crate) fn play(bench: &Bench, scenario: &'static str, findings: &mut Finding
     let nats = Server::nats()?;
     let mut publisher = Publisher::connect(nats.target.subscribe.address)?;
     let mut sent = 0;
-    let url = format!("nats://127.0.0.1:{NATS_PORT}");
-    let fantail =
-        bench.places.fantail(&["--nats-url", &url, "--nats-stream", OWNCLOUD_STREAM, "--nats-events", "owncloud"])?;
+    let fantail = node(bench, &format!("nats://127.0.0.1:{NATS_PORT}"))?;
     let mut stream = open(fantail.target.subscribe.address)?;
     let mut rounds = Vec::new();
     for Sort { what, message, messages, is_delivered } in sorts() {
@@ -76,6 +74,18 @@ pub(crate) fn play(bench: &Bench, scenario: &'static str, findings: &mut Finding
         });
     }
     bench.write_raw(scenario, &json!({ "rounds": rounds }))
+}
+
+/// NATS with ownCloud's stream.
+pub(crate) fn nats() -> anyhow::Result<Server> {
+    let nats = Server::nats()?;
+    Publisher::connect(nats.target.subscribe.address)?;
+    Ok(nats)
+}
+
+/// A node that follows ownCloud's stream.
+pub(crate) fn node(bench: &Bench, nats: &str) -> anyhow::Result<Server> {
+    bench.places.fantail(&["--nats-url", nats, "--nats-stream", OWNCLOUD_STREAM, "--nats-events", "owncloud"])
 }
 
 fn sorts() -> [Sort; 4] {

@@ -51,6 +51,8 @@ pub(crate) enum Play {
     /// Every event for one stream, on two servers in turn. Streams: half of the scale's, so that one process holds both
     /// sides, or a given number.
     Unicast { streams: Option<u32>, loads: &'static [UnicastLoad], against: &'static [&'static str] },
+    /// Every event for one stream, over two ways into Fantail in turn. The way of the loads is the first.
+    UnicastWays { streams: u32, loads: &'static [UnicastLoad], other: UnicastWay },
     /// Latency of events for one stream at shares of the highest rate.
     UnicastCurve { peers: &'static [&'static str] },
 }
@@ -85,6 +87,8 @@ pub(crate) enum UnicastWay {
     Http { connections: u32 },
     /// One connection to Redis, and so many events under way in a closed loop.
     Redis { in_flight: u64 },
+    /// One connection to ownCloud's stream in NATS, and so many events under way in a closed loop.
+    OwnCloud { in_flight: u64 },
 }
 
 /// The scale of everything.
@@ -244,6 +248,30 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         question: "What does an event for one user cost, published in Redis?",
         over: HTTP1,
         play: Play::Unicast { streams: None, loads: &[MESSAGES], against: &[FLOOR] },
+    },
+    Scenario {
+        name: "unicast-jetstream",
+        question: "What does an event for one user of ownCloud cost, published in its stream, and how late is it?",
+        over: HTTP1,
+        play: Play::UnicastWays {
+            // As many as one process may hold.
+            streams: 18_000,
+            loads: &[
+                UnicastLoad {
+                    label: "closed loop, 64 events under way",
+                    short: "64 in flight",
+                    way: UnicastWay::OwnCloud { in_flight: 64 },
+                    ..POSTS
+                },
+                UnicastLoad {
+                    label: "open loop",
+                    short: "2,000 per second",
+                    way: UnicastWay::OwnCloud { in_flight: 64 },
+                    per_second: Some(2_000.0),
+                },
+            ],
+            other: UnicastWay::Redis { in_flight: 64 },
+        },
     },
     Scenario {
         name: "unicast-load",

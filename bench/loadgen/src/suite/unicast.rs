@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use fantail_testkit::OWNCLOUD_STREAM;
 use serde_json::json;
 
 use crate::compare::{Ratio, median};
 use crate::report;
-use crate::suite::Bench;
 use crate::suite::figure::{Figure, Findings, Of, Unit};
 use crate::suite::scenario::{FLOOR, OURS, UnicastLoad, UnicastWay};
-use crate::suite::server::Server;
+use crate::suite::server::{NATS_PORT, Server};
+use crate::suite::{Bench, owncloud};
 use crate::target::ServerUnderTest;
 use crate::unicast::pace::{LoadOptions, WaitFor};
 use crate::unicast::round::UnicastRound;
@@ -24,13 +25,13 @@ const CURVE_CONNECTIONS: u32 = 16;
 /// Redis servers of the two sides. Each has its own, since the floor follows all channels of its.
 const REDIS_PORTS: [u16; 2] = [18_260, 18_261];
 
-/// A server with its open streams, and the Redis that feeds it.
+/// A server with its open streams, and the Redis or NATS that feeds it.
 struct Side {
     name: String,
     setup: UnicastSetup,
     // Ended in this order.
     _server: Server,
-    _redis: Option<Server>,
+    _broker: Option<Server>,
 }
 
 /// Plays `loads` on Fantail and on one other server in turn.
@@ -65,7 +66,50 @@ pub(crate) fn play(
             findings.note_faults(scenario, name, rounds.iter().map(|round| round.faults));
             findings.note_doubts(scenario, name, rounds.iter().flat_map(UnicastRound::doubts));
         }
-        tell(scenario, streams, load, other, &a, &b, findings);
+        tell(scenario, streams, load, other, (&a, &b), findings);
+    }
+    Ok(())
+}
+
+/// Plays `loads` on Fantail in turn by their own way and by the other one. There are as many streams as one process may hold,
+/// so each way has its turn alone, with streams that are opened for it.
+pub(crate) fn ways(
+    bench: &Bench,
+    scenario: &'static str,
+    streams: u32,
+    loads: &[UnicastLoad],
+    other: UnicastWay,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    let Some(first) = loads.first() else { return Ok(()) };
+    let (mut ours, mut theirs) = (vec![Vec::new(); loads.len()], vec![Vec::new(); loads.len()]);
+    let turn = |way: UnicastWay, rounds: &mut [Vec<UnicastRound>]| -> anyhow::Result<()> {
+        let mut side = Side::start(bench, OURS, way, streams)?;
+        way.label().clone_into(&mut side.name);
+        for (load, rounds) in loads.iter().zip(rounds) {
+            let load = UnicastLoad { way, ..*load };
+            rounds.push(side.play(&options(&load, bench.scale.unicast_seconds))?);
+        }
+        Ok(())
+    };
+    for number in 0..bench.scale.unicast_rounds {
+        // The first of a pair changes, so that neither always profits from a warm or suffers from a busy machine.
+        if number % 2 == 0 {
+            turn(first.way, &mut ours)?;
+            turn(other, &mut theirs)?;
+        } else {
+            turn(other, &mut theirs)?;
+            turn(first.way, &mut ours)?;
+        }
+    }
+    for (number, load) in loads.iter().enumerate() {
+        let (a, b) = (&ours[number], &theirs[number]);
+        let workload = options(load, bench.scale.unicast_seconds);
+        let raw = json!({ "load": load.label, "workload": workload, "streams": streams, "ours": a, "other": b });
+        bench.write_raw(&format!("{scenario}-{number}"), &raw)?;
+        findings.note_faults(scenario, OURS, a.iter().chain(b).map(|round| round.faults));
+        findings.note_doubts(scenario, OURS, a.iter().chain(b).flat_map(UnicastRound::doubts));
+        tell(scenario, streams, load, other.label(), (a, b), findings);
     }
     Ok(())
 }
@@ -93,18 +137,23 @@ pub(crate) fn curve(
 impl Side {
     fn start(bench: &Bench, name: &str, way: UnicastWay, streams: u32) -> anyhow::Result<Self> {
         let port = REDIS_PORTS[usize::from(name == FLOOR)];
-        let redis = match way {
+        let broker = match way {
             UnicastWay::Http { .. } => None,
             UnicastWay::Redis { .. } => Some(Server::redis_at(port)?),
+            UnicastWay::OwnCloud { .. } => Some(owncloud::nats()?),
         };
-        let (url, address) = (format!("redis://127.0.0.1:{port}"), format!("127.0.0.1:{port}"));
-        let server = match (name, &redis) {
-            (OURS, None) => bench.places.fantail(&[])?,
-            (OURS, Some(_)) => bench.places.fantail(&["--redis-url", &url])?,
-            (FLOOR, Some(_)) => bench.places.floor(&["--redis", &address])?,
+        let (redis, nats) = (format!("redis://127.0.0.1:{port}"), format!("nats://127.0.0.1:{NATS_PORT}"));
+        let server = match (name, way) {
+            (OURS, UnicastWay::Http { .. }) => bench.places.fantail(&[])?,
+            (OURS, UnicastWay::Redis { .. }) => bench.places.fantail(&["--redis-url", &redis])?,
+            (OURS, UnicastWay::OwnCloud { .. }) => owncloud::node(bench, &nats)?,
+            (FLOOR, UnicastWay::Redis { .. }) => bench.places.floor(&["--redis", &format!("127.0.0.1:{port}")])?,
             (other, _) => bench.places.other(other)?,
         };
-        let publish = redis.as_ref().unwrap_or(&server).target.publish.clone();
+        let publish = match way {
+            UnicastWay::OwnCloud { .. } => format!("{nats}/{OWNCLOUD_STREAM}").parse()?,
+            _ => broker.as_ref().unwrap_or(&server).target.publish.clone(),
+        };
         let target = ServerUnderTest { publish, ..server.target.clone() };
         let opening = server.opening(crate::workload::ChannelLayout::PerStream);
         let crowd = UnicastCrowd {
@@ -114,7 +163,7 @@ impl Side {
             open_deadline: opening.open_deadline,
         };
         let (setup, _) = UnicastSetup::open(&target, &crowd)?;
-        Ok(Self { name: name.to_owned(), setup, _server: server, _redis: redis })
+        Ok(Self { name: name.to_owned(), setup, _server: server, _broker: broker })
     }
 
     fn play(&mut self, options: &LoadOptions) -> anyhow::Result<UnicastRound> {
@@ -126,10 +175,21 @@ impl Side {
     }
 }
 
+impl UnicastWay {
+    /// A name for the server that events reach by it.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Http { .. } => "over HTTP",
+            Self::Redis { .. } => "over Redis",
+            Self::OwnCloud { .. } => "over NATS",
+        }
+    }
+}
+
 fn options(load: &UnicastLoad, seconds: f64) -> LoadOptions {
     let (publish_connections, in_flight) = match load.way {
         UnicastWay::Http { connections } => (connections, 1),
-        UnicastWay::Redis { in_flight } => (1, in_flight),
+        UnicastWay::Redis { in_flight } | UnicastWay::OwnCloud { in_flight } => (1, in_flight),
     };
     LoadOptions {
         events: None,
@@ -150,8 +210,7 @@ fn tell(
     streams: u32,
     load: &UnicastLoad,
     other: &str,
-    a: &[UnicastRound],
-    b: &[UnicastRound],
+    (a, b): (&[UnicastRound], &[UnicastRound]),
     findings: &mut Findings,
 ) {
     let streams = match streams {

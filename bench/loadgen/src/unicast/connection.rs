@@ -10,6 +10,7 @@ use fantail_testkit::response::ResponseReader;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use crate::unicast::requests::NATS_ANSWERS;
 use crate::url_template::Scheme;
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
@@ -34,6 +35,9 @@ enum AnswerCounter {
     Redis {
         line: Vec<u8>,
     },
+    Nats {
+        line: Vec<u8>,
+    },
 }
 
 impl PublishConnection {
@@ -49,12 +53,20 @@ impl PublishConnection {
         socket.set_nonblocking(true)?;
         let mut socket = TcpStream::from_std(socket);
         registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-        let answers = if scheme == Scheme::Redis {
-            AnswerCounter::Redis { line: Vec::new() }
-        } else {
-            AnswerCounter::Http { reader: ResponseReader::new("POST"), body: Vec::new() }
+        let (mut outgoing, line) = (Vec::new(), Vec::new());
+        let answers = match scheme {
+            Scheme::Redis => AnswerCounter::Redis { line },
+            Scheme::Nats => {
+                outgoing.extend_from_slice(b"CONNECT {\"verbose\":false}\r\n");
+                // Writing into a Vec cannot fail.
+                let _ = write!(outgoing, "SUB {NATS_ANSWERS} 1\r\n");
+                AnswerCounter::Nats { line }
+            }
+            Scheme::Http | Scheme::Https => {
+                AnswerCounter::Http { reader: ResponseReader::new("POST"), body: Vec::new() }
+            }
         };
-        Ok(Self { socket, outgoing: Vec::new(), answers })
+        Ok(Self { socket, outgoing, answers })
     }
 
     /// Where requests are written before they are sent.
@@ -83,7 +95,7 @@ impl PublishConnection {
             match self.socket.read(buffer) {
                 Ok(0) => bail!("the server closed the publishing connection"),
                 Ok(count) => {
-                    answers += self.answers.count(&buffer[..count])?;
+                    answers += self.answers.count(&buffer[..count], &mut self.outgoing)?;
                     // Readiness is edge-triggered, but a read that did not fill the buffer has emptied the socket.
                     if count < buffer.len() {
                         return Ok(answers);
@@ -98,10 +110,17 @@ impl PublishConnection {
 }
 
 impl AnswerCounter {
-    fn count(&mut self, bytes: &[u8]) -> anyhow::Result<u64> {
+    /// Counts answers, and appends to `outgoing` what the server wants to hear.
+    fn count(&mut self, bytes: &[u8], outgoing: &mut Vec<u8>) -> anyhow::Result<u64> {
         match self {
             Self::Http { reader, body } => count_responses(reader, body, bytes),
-            Self::Redis { line } => count_lines(line, bytes),
+            Self::Redis { line } => count_lines(line, bytes, |line| {
+                if !line.starts_with(b":") {
+                    bail!("publishing failed: {}", String::from_utf8_lossy(line).trim_end());
+                }
+                Ok(true)
+            }),
+            Self::Nats { line } => count_lines(line, bytes, |line| take_line_of_nats(line, outgoing)),
         }
     }
 }
@@ -126,20 +145,35 @@ fn count_responses(reader: &mut ResponseReader, body: &mut Vec<u8>, mut bytes: &
     Ok(answers)
 }
 
-fn count_lines(line: &mut Vec<u8>, bytes: &[u8]) -> anyhow::Result<u64> {
+/// Counts the lines that are answers, as `is_answer` says.
+fn count_lines(
+    line: &mut Vec<u8>,
+    bytes: &[u8],
+    mut is_answer: impl FnMut(&[u8]) -> anyhow::Result<bool>,
+) -> anyhow::Result<u64> {
     let mut answers = 0;
     for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
         line.extend_from_slice(piece);
         if !piece.ends_with(b"\n") {
             break;
         }
-        if !line.starts_with(b":") {
-            bail!("publishing failed: {}", String::from_utf8_lossy(line).trim_end());
-        }
-        answers += 1;
+        answers += u64::from(is_answer(line)?);
         line.clear();
     }
     Ok(answers)
+}
+
+/// Whether this line says that the stream has an event. Such a line is the JSON of a message, which has a line before it.
+fn take_line_of_nats(line: &[u8], outgoing: &mut Vec<u8>) -> anyhow::Result<bool> {
+    const REFUSAL: &[u8] = b"\"error\"";
+    if line.starts_with(b"PING") {
+        outgoing.extend_from_slice(b"PONG\r\n");
+    }
+    let is_json = line.starts_with(b"{");
+    if line.starts_with(b"-ERR") || (is_json && line.windows(REFUSAL.len()).any(|window| window == REFUSAL)) {
+        bail!("publishing failed: {}", String::from_utf8_lossy(line).trim_end());
+    }
+    Ok(is_json)
 }
 
 #[cfg(test)]
@@ -156,9 +190,14 @@ mod tests {
             let (mut reader, mut body) = (ResponseReader::new("POST"), Vec::new());
             let counts = http.chunks(size).map(|piece| count_responses(&mut reader, &mut body, piece).unwrap());
             assert_eq!(counts.sum::<u64>(), 3, "pieces of {size}");
-            let mut line = Vec::new();
-            let counts = b":1\r\n:0\r\n:12\r\n".chunks(size).map(|piece| count_lines(&mut line, piece).unwrap());
+            let (mut redis, mut out) = (AnswerCounter::Redis { line: Vec::new() }, Vec::new());
+            let counts = b":1\r\n:0\r\n:12\r\n".chunks(size).map(|piece| redis.count(piece, &mut out).unwrap());
             assert_eq!(counts.sum::<u64>(), 3, "pieces of {size}");
+            let mut nats = AnswerCounter::Nats { line: Vec::new() };
+            let lines = b"INFO {\"port\":1}\r\nMSG answers 1 24\r\n{\"stream\":\"q\", \"seq\":7}\r\nPING\r\n";
+            let counts = lines.chunks(size).map(|piece| nats.count(piece, &mut out).unwrap());
+            assert_eq!(counts.sum::<u64>(), 1, "pieces of {size}");
+            assert_eq!(out, b"PONG\r\n");
         }
     }
 
@@ -167,7 +206,13 @@ mod tests {
         let refused = b"HTTP/1.1 403 No\r\nContent-Length: 4\r\n\r\nnope";
         let error = count_responses(&mut ResponseReader::new("POST"), &mut Vec::new(), refused).unwrap_err();
         assert_eq!(error.to_string(), "publishing failed: status 403, \"nope\"");
-        let error = count_lines(&mut Vec::new(), b"-NOAUTH no\r\n").unwrap_err();
-        assert_eq!(error.to_string(), "publishing failed: -NOAUTH no");
+        let refused =
+            |mut counter: AnswerCounter, line: &[u8]| counter.count(line, &mut Vec::new()).unwrap_err().to_string();
+        let redis = refused(AnswerCounter::Redis { line: Vec::new() }, b"-NOAUTH no\r\n");
+        assert_eq!(redis, "publishing failed: -NOAUTH no");
+        for line in [&b"-ERR 'Permissions Violation'\r\n"[..], b"{\"error\":{\"code\":503}}\r\n"] {
+            let nats = refused(AnswerCounter::Nats { line: Vec::new() }, line);
+            assert_eq!(nats, format!("publishing failed: {}", String::from_utf8_lossy(line).trim_end()));
+        }
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct LoadOptions {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) wait_for: WaitFor,
 
-    /// Events under way over Redis: when one arrives the next is published
+    /// Events under way over Redis or NATS: when one arrives the next is published
     #[arg(long, value_name = "EVENTS", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) in_flight: u64,
 

@@ -1,4 +1,4 @@
-//! The publishing connections of a round: HTTP with one POST each under way, or one to Redis with as many as the round
+//! The publishing connections of a round: HTTP with one POST each under way, or one to Redis or NATS with as many as the round
 //! lets out. It decides where an event may go now, not when it is due.
 
 use std::collections::VecDeque;
@@ -34,7 +34,10 @@ pub(crate) struct UnicastPublisher {
 #[derive(Debug)]
 enum Form {
     Http(Posts),
-    Redis { in_flight_max: u64 },
+    /// Redis or NATS.
+    Broker {
+        in_flight_max: u64,
+    },
 }
 
 /// POSTs under way.
@@ -67,8 +70,8 @@ impl UnicastPublisher {
         channels: usize,
     ) -> anyhow::Result<Self> {
         let scheme = target.publish.scheme();
-        let redis = scheme == Scheme::Redis;
-        let count = if redis { 1 } else { options.publish_connections as usize };
+        let is_broker = [Scheme::Redis, Scheme::Nats].contains(&scheme);
+        let count = if is_broker { 1 } else { options.publish_connections as usize };
         let connect =
             |number| PublishConnection::connect(target.publish.address, scheme, registry, Token(first_token + number));
         let posts = || Posts {
@@ -85,7 +88,7 @@ impl UnicastPublisher {
             connections: (0..count).map(connect).collect::<anyhow::Result<_>>()?,
             requests,
             buffer: vec![0; READ_BUFFER_BYTES],
-            form: if redis { Form::Redis { in_flight_max } } else { Form::Http(posts()) },
+            form: if is_broker { Form::Broker { in_flight_max } } else { Form::Http(posts()) },
             unanswered: 0,
             answered: Latency::new()?,
         })
@@ -114,7 +117,7 @@ impl UnicastPublisher {
     ) -> anyhow::Result<u64> {
         let published = match &self.form {
             Form::Http(_) => self.publish_posts(order, most, &due_nanos)?,
-            Form::Redis { in_flight_max } => {
+            Form::Broker { in_flight_max } => {
                 let count = most.min(in_flight_max.saturating_sub(undelivered)).min(TOGETHER_MAX);
                 self.publish_messages(order, count, &due_nanos)?;
                 count
