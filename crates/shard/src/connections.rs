@@ -42,8 +42,12 @@ pub(crate) type ConnectionKey = u32;
 /// Set in the keys of connections as the poll knows them, and in no key of a stream.
 const IN_POLL: u32 = 1 << 31;
 
-/// Control frames that a client has asked for and does not read. Beyond it the connection ends.
+/// Control frames that a client has asked for and does not read. Beyond it, and the heads of all streams that it may have, the connection
+/// ends.
 const CONTROL_BYTES_MAX: usize = 64 * 1024;
+
+/// Room for the head of one answer. A client may ask for all of its streams before it reads the first head.
+const HEAD_BYTES: usize = 512;
 
 /// A connection that speaks HTTP/2, with its socket.
 pub struct Http2Connection {
@@ -121,6 +125,11 @@ impl Connections {
             asked: Vec::new(),
             is_draining: false,
         }
+    }
+
+    /// Streams that each may have.
+    pub(crate) fn streams_max(&self) -> u32 {
+        self.bounds.streams_max
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use fantail_testkit::{PATIENCE, Tab};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::Served;
@@ -103,6 +103,20 @@ async fn a_client_that_takes_no_answer_is_closed_at_the_deadline() {
     let mut heard = Vec::new();
     timeout(PATIENCE, socket.read_to_end(&mut heard)).await.expect("the connection ends").unwrap();
     until(&served.node, "it is gone", |m| m.count("fantail_connections_open") == 0).await;
+}
+
+/// No attack: a proxy that connects anew asks for all the streams that it holds.
+#[tokio::test]
+async fn a_client_may_ask_for_all_of_its_streams_before_it_reads_the_first_head() {
+    let served = Served::start(&["--streams-per-connection-max", "1000"]).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    // Its kernel takes only few of the heads.
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut socket = socket.connect(served.node.public()).await.unwrap();
+    let requests: Vec<u8> = (0..1_000).flat_map(|number| subscribe(2 * number + 1)).collect();
+    socket.write_all(&[PREFACE, &SETTINGS, &requests].concat()).await.unwrap();
+    let open = until(&served.node, "all are open", |m| m.count("fantail_streams_open") == 1_000).await;
+    assert_eq!((open.sum("fantail_http2_faults_total"), open.count("fantail_http2_connections")), (0, 1));
 }
 
 /// Its windows are shut from the beginning: it costs its streams, and they end at the deadline.

@@ -6,7 +6,7 @@ use fantail_http2::{Bounds, ErrorCode};
 use fantail_hub::Maker;
 use fantail_telemetry::CloseReason;
 
-use super::{CONTROL_BYTES_MAX, Requests};
+use super::{CONTROL_BYTES_MAX, HEAD_BYTES, Requests};
 use crate::streams::Carrier;
 use crate::tick::Tick;
 use crate::tls_record::{TlsSealer, TlsUnsealer};
@@ -142,9 +142,10 @@ impl Connection {
         begun + self.protocol.parked_bytes()
     }
 
-    /// Whether the client asks for more than it reads.
-    pub(crate) fn is_flooded(&self) -> bool {
-        self.unsent.as_ref().is_some_and(|unsent| unsent.control.len() > CONTROL_BYTES_MAX)
+    /// Whether the client, which may have so many streams, asks for more than it reads.
+    pub(crate) fn is_flooded(&self, streams_max: u32) -> bool {
+        let control_max = CONTROL_BYTES_MAX + HEAD_BYTES * streams_max as usize;
+        self.unsent.as_ref().is_some_and(|unsent| unsent.control.len() > control_max)
     }
 
     /// Whether its key has sealed as much as it may.

@@ -129,8 +129,9 @@ fn see_to(streams: &mut Streams, key: ConnectionKey) {
         read(streams, key);
     }
     streams.outlets.connections.flush(key, now);
+    let streams_max = streams.outlets.connections.streams_max();
     let Some(connection) = streams.outlets.connections.get_mut(key) else { return };
-    if connection.failed.is_none() && connection.is_flooded() {
+    if connection.failed.is_none() && connection.is_flooded(streams_max) {
         connection.reset_on_close();
         connection.failed = Some(CloseReason::InputFlood);
         streams.counters.http2_faults.add(Http2Fault::Flood, 1);
