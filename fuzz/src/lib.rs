@@ -23,9 +23,11 @@ mod publish_body;
 #[path = "../../crates/feed/src/random.rs"]
 mod random;
 #[allow(dead_code)]
+#[path = "../../crates/fantail/src/request_host.rs"]
+mod request_host;
+#[allow(dead_code)]
 #[path = "../../crates/fantail/src/subscribe_request.rs"]
 mod subscribe_request;
-#[allow(dead_code)]
 #[path = "../../crates/fantail/src/web_page.rs"]
 mod web_page;
 

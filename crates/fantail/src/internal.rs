@@ -28,16 +28,16 @@ use crate::internal_access::{InternalAccess, RequestRights};
 use crate::json_answer::json_answer;
 use crate::listening_socket::ListeningSocket;
 use crate::problem::{Answer, Problem};
-use crate::public::check_host;
 use crate::publish_batch::{BatchResults, ReceiptBody};
 use crate::publish_body::{self, Items};
+use crate::request_host::check_host;
 use crate::request_log::RequestLine;
 use crate::response_head::with_headers;
 use crate::revocations::Revocation;
 use crate::running_node::RunningNode;
 use crate::settings_json::settings_json;
 use crate::tls::{FailedHandshakes, TlsServer};
-use crate::web_page::{refuse_other_names, refuse_pages};
+use crate::web_page::refuse_pages;
 
 /// Items of a listing, unless the query says otherwise, and the most that the query may ask for.
 const LISTED_DEFAULT: usize = 100;
@@ -136,8 +136,7 @@ impl Internal {
 
     async fn route(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
         refuse_pages(&request)?;
-        let host = check_host(&request)?;
-        refuse_other_names(&request, host.as_ref(), &self.hosts, "internal_hosts")?;
+        check_host(&request, &self.hosts, "internal_hosts")?;
         let path = percent_decode_str(request.uri().path()).decode_utf8();
         let path = path.map_err(|_| Problem::field("path", "the path is not UTF-8"))?.into_owned();
         // The targets of `CONNECT` and `OPTIONS *` begin with no slash, and are not found.

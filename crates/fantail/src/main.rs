@@ -47,6 +47,7 @@ mod publish_body;
 mod publish_command;
 mod redis_settings;
 mod refusals;
+mod request_host;
 mod request_log;
 mod reserve;
 mod response_head;

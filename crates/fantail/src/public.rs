@@ -7,8 +7,7 @@ use std::time::Duration;
 use fantail_access::{ClientCertificate, CorsDecision, CorsPolicy, HostPolicy, TrustedProxies};
 use fantail_config::{Config, TlsStreamState};
 use fantail_wire::{ChannelName, Framing, Lanes};
-use http::header::{ACCEPT, HOST, HeaderMap, ORIGIN};
-use http::uri::Authority;
+use http::header::{ACCEPT, HeaderMap, ORIGIN};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Body;
@@ -19,9 +18,9 @@ use crate::address_bound::{self, AddressBound};
 use crate::memory::MemoryBound;
 use crate::new_connections::NewConnections;
 use crate::problem::{Answer, Problem};
+use crate::request_host::check_host;
 use crate::response_head::{ExtraHeaders, STREAM_HEADERS, with_headers};
 use crate::subscribe_request::SubscribeRequest;
-use crate::web_page::refuse_other_names;
 
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
@@ -95,10 +94,12 @@ impl PublicSettings {
     ) -> anyhow::Result<Self> {
         let (public, limits) = (&config.public, &config.limits);
         let trusted_proxies = TrustedProxies::new(public.trusted_proxies.clone(), public.forwarded_header);
-        // Without names every name is ours.
-        let any_name = public.public_hosts.is_empty().then(|| "*".to_owned());
+        let hosts = match public.public_hosts.as_slice() {
+            [] => HostPolicy::new(["*"]),
+            names => HostPolicy::new(names),
+        };
         Ok(Self {
-            hosts: HostPolicy::new(public.public_hosts.iter().chain(&any_name)),
+            hosts,
             path: public.path.clone(),
             channels_max: config.streams.channels_per_stream_max,
             channel_makers: AddressBound::new(limits.channels_per_address_max, address_bound::CHANNELS_MAX),
@@ -149,8 +150,7 @@ impl PublicSettings {
         answers: &Answers,
     ) -> Result<Decision, Problem> {
         self.check_sizes(request)?;
-        let host = check_host(request)?;
-        refuse_other_names(request, host.as_ref(), &self.hosts, "public_hosts")?;
+        check_host(request, &self.hosts, "public_hosts")?;
         let in_path = self.channel_in_path(request.uri().path()).map_err(|problem| for_publishers(problem, request))?;
         match *request.method() {
             Method::OPTIONS => return Ok(Decision::Answer(empty(StatusCode::NO_CONTENT))),
@@ -246,22 +246,6 @@ fn for_publishers<B>(problem: Problem, request: &Request<B>) -> Problem {
         return problem;
     }
     problem.saying(format!("{PUBLIC_LISTENER}; publishing is on the internal one, by default 127.0.0.1:8081"))
-}
-
-/// Refuses a request without a `Host`, with two, or with one that names no host (RFC 9112, section 3.2): a proxy in
-/// between may have read it differently. Returns the host that it names.
-pub(crate) fn check_host<B>(request: &Request<B>) -> Result<Option<Authority>, Problem> {
-    let mut hosts = request.headers().get_all(HOST).iter();
-    let refused = || Problem::field("host", "a request names one host in its Host header");
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) if host.is_empty() => Ok(None),
-        (Some(host), None) => {
-            let authority = Authority::try_from(host.as_bytes()).ok();
-            authority.filter(|authority| !authority.as_str().contains('@')).map(Some).ok_or_else(refused)
-        }
-        (None, _) if request.version() <= Version::HTTP_10 => Ok(None),
-        _ => Err(refused()),
-    }
 }
 
 /// Ends the connection behind the answer to a request with a body. Smuggled requests rely on a disagreement about the

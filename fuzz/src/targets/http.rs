@@ -17,8 +17,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
 use crate::credentials::TokenPlaces;
 use crate::publish_body::{self, Items};
+use crate::request_host::check_host;
 use crate::subscribe_request::SubscribeRequest;
-use crate::web_page::{refuse_other_names, refuse_pages};
+use crate::web_page::refuse_pages;
 
 const CHANNELS_MAX: usize = 4;
 
@@ -79,10 +80,10 @@ pub(super) fn host(data: &[u8]) {
     if refuse_pages(&request).is_ok() {
         assert!(!request.headers().contains_key("origin"));
     }
-    let host = request.headers().get("host").and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    if refuse_other_names(&request, host.as_ref(), &HostPolicy::new(["fantail.internal"]), "internal_hosts").is_err() {
+    if check_host(&request, &HostPolicy::new(["fantail.internal"]), "internal_hosts").is_err() {
         return;
     }
+    let host = request.headers().get("host").and_then(|host| Authority::try_from(host.as_bytes()).ok());
     for authority in host.iter().chain(request.uri().authority()) {
         let bare = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         let name = bare.strip_suffix('.').unwrap_or(&bare);
