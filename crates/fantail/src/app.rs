@@ -47,7 +47,7 @@ pub(crate) fn serve(mut config: Config) -> anyhow::Result<()> {
     let admission = Admission::with_bounds(connections_max.public, open_bounds(&config.limits));
     metrics.hub().channels_max.set(config.limits.channels_max as u64);
     metrics.hub().connections_max.set(admission.max() as u64);
-    metrics.hub().streams_max.set(config.limits.streams_max as u64);
+    metrics.hub().streams_max.set(admission.streams_max().into());
 
     let tls = TlsServer::public(&config.tls, &config.http2)?.map(Arc::new);
     access.set_client_authorities(tls.as_ref().map_or(0, |tls| tls.client_authorities()));

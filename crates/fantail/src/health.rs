@@ -103,11 +103,11 @@ impl Health {
         let draining = *self.draining.borrow();
         // If one lane is away, clients of the others may still come.
         let connected = self.node.feed.state() != FeedState::Connecting;
-        let (open, max) = (self.node.admission.open(), self.node.admission.max());
-        let (streams_full, streams_max) =
-            (self.node.admission.is_full_of_streams(), self.node.metrics.hub().streams_max.get());
+        let admission = &self.node.admission;
+        let (open, max) = (admission.open(), admission.max());
+        let (streams, streams_max) = (admission.streams(), admission.streams_max());
         let short_of_memory = self.node.memory.trouble();
-        let ready = connected && !draining && open < max && !streams_full && short_of_memory.is_none();
+        let ready = connected && !draining && open < max && streams < streams_max && short_of_memory.is_none();
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let feed = self.node.metrics.hub().feed_state().as_str();
         let mut body = json!({
@@ -117,7 +117,7 @@ impl Health {
         let reason = match self.node.feed.trouble() {
             _ if draining => Some("the node drains".to_owned()),
             _ if open >= max => Some(format!("all {max} connections are open (connections_max)")),
-            _ if streams_full => Some(format!("all {streams_max} streams are open (streams_max)")),
+            _ if streams >= streams_max => Some(format!("all {streams_max} streams are open (streams_max)")),
             _ if short_of_memory.is_some() => short_of_memory,
             None if !connected => Some("the feed is not connected yet".to_owned()),
             trouble => trouble,

@@ -100,9 +100,14 @@ impl Admission {
         taken.is_ok().then(|| StreamPermit(Arc::clone(self)))
     }
 
-    /// Whether every stream that may be open is.
-    pub fn is_full_of_streams(&self) -> bool {
-        self.counts().streams.load(Ordering::Relaxed) >= self.counts().streams_max
+    /// Streams that are open, or about to be.
+    pub fn streams(&self) -> u32 {
+        self.counts().streams.load(Ordering::Relaxed)
+    }
+
+    /// Streams that may be open.
+    pub fn streams_max(&self) -> u32 {
+        self.counts().streams_max
     }
 
     /// A place for a stream of this holder, if its subject and its token may have another.
@@ -227,9 +232,9 @@ mod tests {
         let admission = admission(2);
         let (first, second) = (admission.try_stream(), admission.try_stream());
         assert!(first.is_some() && second.is_some() && admission.try_stream().is_none());
-        assert!(admission.is_full_of_streams());
+        assert_eq!((admission.streams(), admission.streams_max()), (2, 2));
         drop(first);
-        assert!(!admission.is_full_of_streams());
+        assert_eq!(admission.streams(), 1);
         second.into_iter().for_each(StreamPermit::into_stream);
         let third = admission.try_stream();
         assert!(third.is_some() && admission.try_stream().is_none(), "the stream has its place");
