@@ -72,3 +72,10 @@ pub struct Recalled {
     /// The entries are all there was above this place. `None`: they could not be read.
     pub from: Option<EventId>,
 }
+
+impl Recalled {
+    /// Nothing up to this place can be had.
+    pub(crate) fn nothing_up_to(place: EventId) -> Self {
+        Self { entries: Vec::new(), from: Some(place) }
+    }
+}

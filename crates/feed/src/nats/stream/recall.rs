@@ -80,9 +80,11 @@ pub(super) async fn read(
     debug_assert!(asked.len() == 1 || api.form.has_one_subject());
     let (asked, of_a_stream_that_is_gone): (Vec<_>, Vec<_>) =
         asked.into_iter().partition(|asked| asked.up_to.term == numbering.term);
-    let nothing = |asked: &RecallRequest| Found::Answer(Recalled { entries: Vec::new(), from: Some(asked.up_to) });
-    let mut found: Vec<_> =
-        of_a_stream_that_is_gone.into_iter().map(|asked| (asked.clone(), nothing(&asked))).collect();
+    let nothing = |asked: RecallRequest| {
+        let answer = Recalled::nothing_up_to(asked.up_to);
+        (asked, Found::Answer(answer))
+    };
+    let mut found: Vec<_> = of_a_stream_that_is_gone.into_iter().map(nothing).collect();
     let mut answers = Answers::new(asked, numbering);
     let Some((above, up_to)) = answers.range() else { return Ok(Some(found)) };
     let before = api.state().await?;

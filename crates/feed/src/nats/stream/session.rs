@@ -153,9 +153,9 @@ impl<'a, I: Intake> StreamSession<'a, I> {
         loop {
             while reads.len() < READINGS_MAX && !is_paused {
                 let Some((numbering, asked)) = self.arrivals.log(|log| log.next_recalls(together_max)) else { break };
-                // Only one that is read alone has been cut off.
+                // One that was cut off so often is read alone.
                 if self.arrivals.log(|log| log.recalls.cuts(&asked[0].channel)) >= RECALL_CUTS_MAX {
-                    let missing = Recalled { entries: Vec::new(), from: Some(asked[0].up_to) };
+                    let missing = Recalled::nothing_up_to(asked[0].up_to);
                     self.arrivals.tell_log(|log, orders| log.recalled(&asked[0], missing, orders));
                     continue;
                 }

@@ -286,7 +286,7 @@ async fn read(
         Ok(recalled) => Ok((asked, recalled, permit)),
         // There is nothing to be had of it, however often one asks.
         Err(error) if is_of_the_key(&error) => {
-            let nothing = crate::Recalled { entries: Vec::new(), from: Some(asked.up_to) };
+            let nothing = crate::Recalled::nothing_up_to(asked.up_to);
             Ok((asked, Some(nothing), permit))
         }
         Err(error) => Err(error),
