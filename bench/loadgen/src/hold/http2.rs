@@ -154,13 +154,7 @@ fn number_at(payload: &[u8], at: usize) -> Result<u32, Over> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "the frames are constants")]
     use super::*;
-    use crate::hold::http2::frame::{DATA, WINDOW_UPDATE};
-
-    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        write(kind, flags, stream, payload, &mut out);
-        out
-    }
+    use crate::hold::http2::frame::{DATA, WINDOW_UPDATE, frame};
 
     /// The news of these frames, and the bytes that went back.
     fn received(frames: &[Vec<u8>]) -> Result<(Vec<String>, Vec<u8>), Over> {

@@ -230,10 +230,6 @@ pub(crate) fn slow(
         findings.remark(format!("{scenario}: {stopped} streams stopped, but {behind} were left after the last round"));
     }
     let ended = wait_until_ended(&slow, stopped)?;
-    for rounds in [&with, &without] {
-        findings.note_faults(scenario, OURS, rounds.iter().map(|round| round.faults));
-        findings.note_doubts(scenario, OURS, rounds[1..].iter().flat_map(report::doubts));
-    }
     bench.write_raw(
         scenario,
         &json!({
@@ -242,25 +238,7 @@ pub(crate) fn slow(
         }),
     )?;
     let reach = format!("{stopped} of {} streams stopped, {events} events of {payload} B a round", bench.scale.streams);
-    let columns: [(&str, Unit, Of<RoundReport>); 3] = [
-        ("latency p50 of the others", Unit::Millis, |round| round.latency_us.p50 / 1e3),
-        ("latency p99 of the others", Unit::Millis, |round| round.latency_us.p99 / 1e3),
-        ("server CPU per delivery", Unit::Micros, |round| {
-            round.server.map_or(f64::NAN, |server| server.cpu_us_per_delivery)
-        }),
-    ];
-    for (what, unit, of) in columns {
-        let middle = |rounds: &[RoundReport]| median(rounds[1..].iter().map(of).collect());
-        findings.add(Figure {
-            scenario,
-            what: what.to_owned(),
-            unit,
-            ours: middle(&with),
-            other: Some(("none stopped".to_owned(), middle(&without))),
-            ratio: Some(Ratio::from_pairs(with[1..].iter().zip(&without[1..]).map(|(a, b)| of(a) / of(b)).collect())),
-            reach: reach.clone(),
-        });
-    }
+    tell_of_the_others(scenario, (&with, &without), &reach, findings);
     let mut tell = |what: String, unit, ours| {
         findings.add(Figure { scenario, what, unit, ours, other: None, ratio: None, reach: reach.clone() });
     };
@@ -274,6 +252,39 @@ pub(crate) fn slow(
         tell(format!("ended as {reason}, progress_deadline {deadline}"), Unit::Count, count);
     }
     Ok(())
+}
+
+/// The streams that read on, in rounds in which others have stopped and in their pairs in which none has. The first pair counts nowhere:
+/// the stopped ones fill up in it.
+pub(crate) fn tell_of_the_others(
+    scenario: &'static str,
+    (with, without): (&[RoundReport], &[RoundReport]),
+    reach: &str,
+    findings: &mut Findings,
+) {
+    for rounds in [with, without] {
+        findings.note_faults(scenario, OURS, rounds.iter().map(|round| round.faults));
+        findings.note_doubts(scenario, OURS, rounds[1..].iter().flat_map(report::doubts));
+    }
+    let columns: [(&str, Unit, Of<RoundReport>); 3] = [
+        ("latency p50 of the others", Unit::Millis, |round| round.latency_us.p50 / 1e3),
+        ("latency p99 of the others", Unit::Millis, |round| round.latency_us.p99 / 1e3),
+        ("server CPU per delivery", Unit::Micros, |round| {
+            round.server.map_or(f64::NAN, |server| server.cpu_us_per_delivery)
+        }),
+    ];
+    for (what, unit, of) in columns {
+        let middle = |rounds: &[RoundReport]| median(rounds[1..].iter().map(of).collect());
+        findings.add(Figure {
+            scenario,
+            what: what.to_owned(),
+            unit,
+            ours: middle(with),
+            other: Some(("none stopped".to_owned(), middle(without))),
+            ratio: Some(Ratio::from_pairs(with[1..].iter().zip(&without[1..]).map(|(a, b)| of(a) / of(b)).collect())),
+            reach: reach.to_owned(),
+        });
+    }
 }
 
 /// The reasons of the streams' ends, once so many have ended.

@@ -5,13 +5,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::compare::{Ratio, median, play_pairs};
-use crate::report;
-use crate::round::RoundReport;
+use crate::compare::play_pairs;
 use crate::run;
-use crate::suite::figure::{Figure, Findings, Of, Unit};
-use crate::suite::scenario::OURS;
-use crate::suite::storm::metric;
+use crate::suite::figure::{Figure, Findings, Unit};
+use crate::suite::storm::{metric, tell_of_the_others};
 use crate::suite::{Bench, publishing};
 use crate::workload::{ChannelLayout, PublishOptions};
 
@@ -39,10 +36,6 @@ pub(crate) fn play(bench: &Bench, scenario: &'static str, streams: u32, findings
     // The windows of the stopped streams fill up in the first pair, which counts nowhere.
     let (with, without) =
         play_pairs((&mut setup, &options), (&mut other, &options), ROUNDS.min(bench.scale.rounds_most), REST)?;
-    for rounds in [&with, &without] {
-        findings.note_faults(scenario, OURS, rounds.iter().map(|round| round.faults));
-        findings.note_doubts(scenario, OURS, rounds[1..].iter().flat_map(report::doubts));
-    }
     let [behind, behind_elsewhere] = [&stuck, &free].map(|server| metric(server, "fantail_streams_behind"));
     let (behind, behind_elsewhere) = (behind?, behind_elsewhere?);
     if behind < f64::from(stopped) {
@@ -58,25 +51,7 @@ pub(crate) fn play(bench: &Bench, scenario: &'static str, streams: u32, findings
     let reach = format!(
         "{stopped} of {streams} streams stopped, one of each connection; {EVENTS_PER_SECOND:.0} events of {PAYLOAD} B a second"
     );
-    let columns: [(&str, Unit, Of<RoundReport>); 3] = [
-        ("latency p50 of the others", Unit::Millis, |round| round.latency_us.p50 / 1e3),
-        ("latency p99 of the others", Unit::Millis, |round| round.latency_us.p99 / 1e3),
-        ("server CPU per delivery", Unit::Micros, |round| {
-            round.server.map_or(f64::NAN, |server| server.cpu_us_per_delivery)
-        }),
-    ];
-    for (what, unit, of) in columns {
-        let middle = |rounds: &[RoundReport]| median(rounds[1..].iter().map(of).collect());
-        findings.add(Figure {
-            scenario,
-            what: what.to_owned(),
-            unit,
-            ours: middle(&with),
-            other: Some(("none stopped".to_owned(), middle(&without))),
-            ratio: Some(Ratio::from_pairs(with[1..].iter().zip(&without[1..]).map(|(a, b)| of(a) / of(b)).collect())),
-            reach: reach.clone(),
-        });
-    }
+    tell_of_the_others(scenario, (&with, &without), &reach, findings);
     findings.add(Figure {
         scenario,
         what: "streams behind at the end of the events".to_owned(),

@@ -11,12 +11,11 @@ use fantail_testkit::response::ResponseReader;
 use h2::server::SendResponse;
 use http::Response;
 use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+
+use crate::tls_front::server_config;
 
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
@@ -64,11 +63,7 @@ impl Http2Front {
 }
 
 fn config(certificates: &Certificates) -> ServerConfig {
-    let chain = CertificateDer::pem_file_iter(certificates.server()).unwrap().collect::<Result<_, _>>().unwrap();
-    let key = PrivateKeyDer::from_pem_file(certificates.server_key()).unwrap();
-    let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().unwrap();
-    let mut config = builder.with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let mut config = server_config(certificates);
     config.alpn_protocols = vec![b"h2".to_vec()];
     config
 }

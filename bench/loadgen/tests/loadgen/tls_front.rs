@@ -21,7 +21,9 @@ impl TlsFront {
     /// Passes requests on to the server at `inner`.
     pub(crate) fn before(inner: &str) -> Self {
         let certificates = Certificates::make().unwrap();
-        let config = Arc::new(config(&certificates));
+        let mut config = server_config(&certificates);
+        config.ticketer = aws_lc_rs::Ticketer::new().unwrap();
+        let config = Arc::new(config);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let inner = inner.to_owned();
@@ -42,14 +44,13 @@ impl TlsFront {
     }
 }
 
-fn config(certificates: &Certificates) -> ServerConfig {
+/// A server that shows the certificate of these.
+pub(crate) fn server_config(certificates: &Certificates) -> ServerConfig {
     let chain = CertificateDer::pem_file_iter(certificates.server()).unwrap().collect::<Result<_, _>>().unwrap();
     let key = PrivateKeyDer::from_pem_file(certificates.server_key()).unwrap();
     let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().unwrap();
-    let mut config = builder.with_no_client_auth().with_single_cert(chain, key).unwrap();
-    config.ticketer = aws_lc_rs::Ticketer::new().unwrap();
-    config
+    builder.with_no_client_auth().with_single_cert(chain, key).unwrap()
 }
 
 fn pass_on(mut outer: StreamOwned<ServerConnection, TcpStream>, inner: &str) -> io::Result<()> {

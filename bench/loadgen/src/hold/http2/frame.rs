@@ -199,16 +199,18 @@ pub(crate) fn write_window_update(stream: u32, more: u32, out: &mut Vec<u8>) {
     write(WINDOW_UPDATE, 0, stream, &more.to_be_bytes(), out);
 }
 
+/// A whole frame, for tests.
+#[cfg(test)]
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    write(kind, flags, stream, payload, &mut out);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "the frames are constants")]
     use super::*;
-
-    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        write(kind, flags, stream, payload, &mut out);
-        out
-    }
 
     /// The parts of these frames, with neighbouring text put together.
     fn told(wire: &[u8], piece_bytes: usize) -> Result<Vec<String>, Over> {
