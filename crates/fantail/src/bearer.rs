@@ -1,9 +1,23 @@
-//! The token that a request shows to the internal listeners, and its comparison with one that is known.
+//! The token that a request shows: what a command sends, what the internal listeners are sent, and its comparison with one that is known.
 
 use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
 
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+
+/// The value of `Authorization` that shows the token in a file, its only line. An error names the file and quotes nothing of it.
+pub(crate) fn bearer_in(file: &Path) -> Result<HeaderValue, String> {
+    let path = file.display();
+    let line = std::fs::read_to_string(file).map_err(|error| format!("{path} cannot be read: {error}"))?;
+    let line = line.trim();
+    if line.is_empty() {
+        return Err(format!("{path} is empty"));
+    }
+    let mut value =
+        HeaderValue::from_str(&format!("Bearer {line}")).map_err(|_| format!("{path} holds more than one line"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
 
 /// The token of the request's only `Authorization: Bearer` (RFC 6750, 2.1). It is empty if there is none, or more than one.
 pub(crate) fn only_bearer(headers: &HeaderMap) -> &[u8] {

@@ -10,12 +10,13 @@ mod wait;
 use std::future::pending;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use fantail_wire::RETRY_MS_MAX;
 use http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT,
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT,
 };
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -29,6 +30,7 @@ pub(crate) use self::output::Form;
 use self::event_reader::EventReader;
 use self::output::{Output, Progress};
 use self::wait::Wait;
+use crate::bearer::bearer_in;
 use crate::http_client::{self, ANSWER_DEADLINE, Refused, Server, printable};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -39,6 +41,8 @@ pub(crate) struct Subscribe {
     pub(crate) server: Server,
     /// More headers; they win over our own.
     pub(crate) headers: HeaderMap,
+    /// The token is read for each connection, since it may end before the command does.
+    pub(crate) token_file: Option<PathBuf>,
     /// The id to go on after; none for live.
     pub(crate) last_event_id: Option<String>,
     /// End after so many events.
@@ -78,6 +82,7 @@ enum Ended {
 struct Follower {
     server: Server,
     headers: HeaderMap,
+    token_file: Option<PathBuf>,
     reconnect: bool,
     /// Empty for none.
     last_event_id: String,
@@ -87,9 +92,10 @@ struct Follower {
 
 impl Follower {
     fn new(subscribe: Subscribe) -> Self {
-        let Subscribe { server, headers, last_event_id, limit, reconnect, form } = subscribe;
+        let Subscribe { server, headers, token_file, last_event_id, limit, reconnect, form } = subscribe;
         let last_event_id = last_event_id.unwrap_or_default();
-        Self { server, headers, reconnect, last_event_id, wait: Wait::default(), output: Output::new(form, limit) }
+        let (wait, output) = (Wait::default(), Output::new(form, limit));
+        Self { server, headers, token_file, reconnect, last_event_id, wait, output }
     }
 
     async fn follow(mut self) -> anyhow::Result<()> {
@@ -109,7 +115,8 @@ impl Follower {
 
     /// One connection. An error is final: the next connection would get the same answer.
     async fn stream_once(&mut self) -> anyhow::Result<Ended> {
-        let response = match self.request().await {
+        let request = self.head()?;
+        let response = match self.send(request).await {
             Ok(response) => response,
             Err(error) if error.is::<Refused>() => return Err(error),
             Err(error) => return Ok(Ended::Away(format!("{error:#}"))),
@@ -132,8 +139,7 @@ impl Follower {
         self.read(response.into_body()).await
     }
 
-    async fn request(&self) -> anyhow::Result<Response<Incoming>> {
-        let request = self.head();
+    async fn send(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
         let mut sender = http_client::connect(&self.server).await?;
         let address = self.server.url.authority();
         timeout(ANSWER_DEADLINE, sender.send_request(request))
@@ -142,7 +148,7 @@ impl Follower {
             .with_context(|| format!("{address} did not answer"))
     }
 
-    fn head(&self) -> Request<Full<Bytes>> {
+    fn head(&self) -> anyhow::Result<Request<Full<Bytes>>> {
         let mut request = Request::new(Full::default());
         let url = &self.server.url;
         let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
@@ -155,13 +161,16 @@ impl Follower {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(USER_AGENT, HeaderValue::from_static(http_client::USER_AGENT));
         headers.extend(self.headers.clone());
+        if let Some(file) = &self.token_file {
+            headers.insert(AUTHORIZATION, bearer_in(file).map_err(anyhow::Error::msg)?);
+        }
         match HeaderValue::from_bytes(self.last_event_id.as_bytes()) {
             Ok(id) if !id.is_empty() => drop(headers.insert(LAST_EVENT_ID, id)),
             Ok(_) => {}
             // A Fantail gives no such id. Silence here would hide a gap.
             Err(_) => note("the last id cannot stand in a header, so events may be missing from here on"),
         }
-        request
+        Ok(request)
     }
 
     /// Prints the events. The id is kept as of the last blank line, so an event that was cut off comes anew.

@@ -1,5 +1,7 @@
 //! `fantail publish`: its arguments.
 
+use std::path::Path;
+
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use fantail_config::{Faults, Location};
 use fantail_feed::CHANNELS_PER_EVENT_MAX;
@@ -7,6 +9,7 @@ use fantail_wire::{ChannelName, Event, EventFields};
 use http::HeaderValue;
 
 use super::{nats, redis, server, text, texts};
+use crate::bearer::bearer_in;
 use crate::http_client::ServerUrl;
 use crate::publish_command::{Destination, Publish, Source};
 
@@ -182,17 +185,9 @@ fn destination(matches: &ArgMatches, faults: &mut Faults) -> Option<Destination>
     server.map(|server| Destination::Http(server, token))
 }
 
-/// The only line of the file; an error quotes nothing of it.
 fn token(matches: &ArgMatches, faults: &mut Faults) -> Option<HeaderValue> {
-    let path = text(matches, "token-file")?;
-    let line = std::fs::read_to_string(path).map_err(|error| format!("{path} cannot be read: {error}"));
-    let value = line.and_then(|line| {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", line.trim()))
-            .map_err(|_| format!("{path} holds more than one line"))?;
-        value.set_sensitive(true);
-        Ok(value)
-    });
-    value.map_err(|reason| faults.push(Location::Flag("--token-file".into()), reason)).ok()
+    let token = bearer_in(Path::new(text(matches, "token-file")?));
+    token.map_err(|reason| faults.push(Location::Flag("--token-file".into()), reason)).ok()
 }
 
 #[cfg(test)]

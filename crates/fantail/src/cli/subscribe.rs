@@ -1,10 +1,13 @@
 //! `fantail subscribe`: its arguments.
 
+use std::path::PathBuf;
+
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use fantail_config::{Faults, Location};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use super::{server, text, texts};
+use crate::bearer::bearer_in;
 use crate::subscribe_command::{Form, Subscribe};
 
 pub(super) const NAME: &str = "subscribe";
@@ -22,6 +25,7 @@ Examples:
   fantail subscribe http://127.0.0.1:8080/sse/demo
   fantail subscribe --json 'http://127.0.0.1:8080/sse?channel=a&channel=b' | jq .data
   fantail subscribe --ca internal-ca.pem https://events.example/sse/demo
+  fantail subscribe --token-file token http://127.0.0.1:8080/sse
   fantail subscribe --no-reconnect --limit 1 'http://127.0.0.1:8080/sse/demo?replay=1'
 
 When the stream ends or the server is away, it connects again with the id of the last event; the server's retry: \
@@ -50,6 +54,12 @@ pub(super) fn command() -> Command {
                 .help("End after so many events; gaps are not counted"),
         )
         .arg(
+            Arg::new("token-file")
+                .long("token-file")
+                .value_name("FILE")
+                .help("File with the token that the node asks for. It is read again for each connection"),
+        )
+        .arg(
             Arg::new("header")
                 .long("header")
                 .value_name("NAME: VALUE")
@@ -74,10 +84,18 @@ pub(super) fn read(matches: &ArgMatches) -> Result<Subscribe, Faults> {
     if last_event_id.as_ref().is_some_and(|id| HeaderValue::from_bytes(id.as_bytes()).is_err()) {
         faults.push(Location::Flag("--last-event-id".into()), "an id holds no control characters");
     }
+    let token_file = text(matches, "token-file").map(PathBuf::from);
+    if let Some(Err(reason)) = token_file.as_deref().map(bearer_in) {
+        faults.push(Location::Flag("--token-file".into()), reason);
+    }
+    if token_file.is_some() && headers.contains_key(AUTHORIZATION) {
+        faults.push(Location::Flag("--header".into()), "authorization: --token-file sends it already");
+    }
     match server {
         Some(server) if faults.is_empty() => Ok(Subscribe {
             server,
             headers,
+            token_file,
             last_event_id,
             limit: matches.get_one("limit").copied(),
             reconnect: !matches.get_flag("no-reconnect"),

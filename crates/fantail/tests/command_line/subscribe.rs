@@ -145,6 +145,22 @@ async fn headers_are_sent_and_win_over_its_own() {
     assert_eq!(status(&mut child).await, Some(0));
 }
 
+/// A token ends before the command does. Something renews the file meanwhile.
+#[tokio::test]
+async fn the_token_is_read_again_for_each_connection() {
+    let server = Canned::listen().await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "first\n").unwrap();
+    let mut child = subscriber(&["--token-file", file.path().to_str().unwrap(), "--limit", "1", &server.url("/")]);
+    let mut first = server.accept().await;
+    assert_eq!(first.request().await.header("authorization"), Some("bearer first"));
+    std::fs::write(&file, "second\n").unwrap();
+    first.say(STREAM.to_owned() + &chunk("retry: 1\n\n") + CLEAN_END).await;
+    let request = server.answer(STREAM.to_owned() + &chunk("data: x\n\n")).await;
+    assert_eq!(request.header("authorization"), Some("bearer second"));
+    assert_eq!(status(&mut child).await, Some(0));
+}
+
 #[tokio::test]
 async fn without_reconnecting_the_status_tells_a_clean_end_from_a_cut_and_from_nothing_at_all() {
     let server = Canned::listen().await;
@@ -200,6 +216,8 @@ async fn wrong_usage_is_told_at_once() {
         (&["127.0.0.1:8080/sse/demo"], "begin with http://"),
         (&["http://127.0.0.1/", "--limit", "0"], "--limit"),
         (&["http://127.0.0.1/", "--header", "x"], "--header: "),
+        (&["http://127.0.0.1/", "--token-file", "/no/such/file"], "--token-file: /no/such/file cannot be read"),
+        (&["http://127.0.0.1/", "--token-file", "/dev/null"], "--token-file: /dev/null is empty"),
         (&["http://127.0.0.1/", "--jsno"], "--json"),
     ] {
         let outcome = run(&[&["subscribe"], arguments].concat()).await;
