@@ -1,9 +1,9 @@
-"""Makes images for deploy_pods without an engine: archives that containerd imports.
+"""Makes images without an engine: archives that containerd and Docker import.
 
-    deploy_images.py PROGRAM FOLDER
+    deploy_images.py FOLDER NAME...
 
-The image of Fantail holds what deploy/image-root makes, as the last stage of the Dockerfile does. The others stand in for images that
-the examples name: programs of this machine with their libraries. The image `pause` keeps the namespaces of a pod.
+`fantail=PROGRAM` holds what deploy/image-root makes, as the last stage of the Dockerfile does. The others stand in for images that the
+examples name: programs of this machine with their libraries. `pause` keeps the namespaces of a pod.
 """
 
 import hashlib
@@ -87,20 +87,37 @@ def make_redis(root):
 
 def make_nginx(root):
     copy_programs(root, "nginx", "sleep")
-    for folder in ["tmp", "var/log/nginx", "var/lib/nginx"]:
+    for folder in ["tmp", "run", "var/log/nginx", "var/lib/nginx", "etc/nginx"]:
         (root / folder).mkdir(parents=True)
+    (root / "etc/passwd").write_text("root:x:0:0::/:\n")
+    (root / "etc/group").write_text("root:x:0:\n")
+    (root / "etc/nginx/nginx.conf").write_text("user root root; events {} http { include /etc/nginx/conf.d/*.conf; }\n")
+
+
+def make_prometheus(root):
+    copy_programs(root, "prometheus", "promtool")
+    (root / "tmp").mkdir()
 
 
 path = {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}
-program, folder = sys.argv[1], Path(sys.argv[2])
-version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
-for make, names, config in [
-    (make_pause, ["localhost/pause:1"], {"Entrypoint": ["/pause"]}),
-    (make_fantail, [f"docker.io/library/fantail:{version}", "docker.io/library/fantail:latest"], dockerfile()),
-    (make_redis, ["docker.io/library/redis:7.4-bookworm"], path),
-    (make_nginx, ["docker.io/nginxinc/nginx-unprivileged:1.28"], {**path, "User": "101"}),
-]:
-    name = make.__name__.removeprefix("make_")
+images = {
+    "pause": lambda: (make_pause, ["localhost/pause:1"], {"Entrypoint": ["/pause"]}),
+    "fantail": lambda: (make_fantail, [f"docker.io/library/fantail:{version()}", "docker.io/library/fantail:latest"], dockerfile()),
+    "redis": lambda: (make_redis, ["docker.io/library/redis:7.4-bookworm"], path),
+    "nginx": lambda: (make_nginx, ["docker.io/library/nginx:1.28-bookworm"], path),
+    "nginx-unprivileged": lambda: (make_nginx, ["docker.io/nginxinc/nginx-unprivileged:1.28"], {**path, "User": "101"}),
+    "prometheus": lambda: (make_prometheus, ["docker.io/prom/prometheus:v2.55.1"], {**path, "Entrypoint": ["prometheus"]}),
+}
+
+
+def version():
+    return subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
+
+
+folder = Path(sys.argv[1])
+for argument in sys.argv[2:]:
+    name, _, program = argument.partition("=")
+    make, names, config = images[name]()
     root = folder / name / "root"
     root.mkdir(parents=True)
     make(root)
