@@ -222,7 +222,8 @@ impl ReadAccess {
         Ok(Verdict::Allowed(Box::new(Permission { channels, right, first_event, grant, version })))
     }
 
-    /// Waits for the answer to a question. If the question cannot be put, the answers say so.
+    /// Waits for the answer to a question. If the question cannot be put, the answers say so. What asks stands on the heap: the future of
+    /// each request would have room for it.
     pub(crate) async fn ask(&self, question: Question, answers: &mut Answers) {
         let Ok(_place) = self.questions.try_acquire() else {
             answers.unavailable = true;
@@ -230,11 +231,11 @@ impl ReadAccess {
         };
         match question {
             Question::Keys => {
-                answers.keys_are_new = Some(self.keys.look_for_newer().await);
+                answers.keys_are_new = Some(Box::pin(self.keys.look_for_newer()).await);
             }
             Question::Origin(question) => {
                 let origin = self.origin.as_ref().expect("it has made the question");
-                answers.origin = Some(origin.ask(*question).await);
+                answers.origin = Some(Box::pin(origin.ask(*question)).await);
             }
         }
     }

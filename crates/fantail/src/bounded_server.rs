@@ -54,7 +54,7 @@ impl BoundedServer {
     /// Accepts for ever.
     pub(crate) async fn run<F>(self, answer: impl Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static)
     where
-        F: Future<Output = Answer> + Send + 'static,
+        F: Future<Output = Result<Answer, Infallible>> + Send + 'static,
     {
         let Self { listener, handshaking, connections_max, connection_deadline, http, told_when_full } = self;
         let room = Arc::new(Semaphore::new(connections_max));
@@ -67,10 +67,10 @@ impl BoundedServer {
             let place = Arc::clone(&room).acquire_owned().await.expect("the semaphore is never closed");
             match listener.accept().await {
                 Ok((socket, peer)) => {
-                    let answer = answer.clone();
-                    let connection =
-                        begin(http.clone(), handshaking.clone(), socket, peer, move |request| answer(request, peer));
+                    let (answer, http, handshaking) = (answer.clone(), http.clone(), handshaking.clone());
                     tokio::spawn(async move {
+                        let answer = move |request| answer(request, peer);
+                        let connection = begin(http, handshaking, socket, peer, answer);
                         match connection_deadline {
                             Some(deadline) => drop(timeout(deadline, connection).await),
                             None => connection.await,
@@ -94,15 +94,16 @@ async fn begin<F>(
     peer: SocketAddr,
     answer: impl Fn(Request<Incoming>) -> F,
 ) where
-    F: Future<Output = Answer>,
+    F: Future<Output = Result<Answer, Infallible>>,
 {
     // An answer is small and nothing follows it: do not wait for more.
     let _ = socket.set_nodelay(true);
     let Some(handshaking) = handshaking else { return serve(http, socket, peer, answer).await };
     let Handshaking { tls, failed } = &*handshaking;
     match timeout(HANDSHAKE_DEADLINE, beginning_of(&socket)).await {
-        Ok(Ok(Beginning::Handshake)) => match tls.shake_hands(socket).await {
-            Ok((stream, _)) => serve(http, stream, peer, answer).await,
+        Ok(Ok(Beginning::Handshake)) => match Box::pin(tls.shake_hands(socket)).await {
+            // On the heap: a task is as large as the largest of its states.
+            Ok((stream, _)) => Box::pin(serve(http, stream, peer, answer)).await,
             Err(error) => failed.add(peer, &error),
         },
         Ok(Ok(Beginning::PlainHttp)) => {
@@ -117,14 +118,10 @@ async fn begin<F>(
 
 async fn serve<F, S>(http: http1::Builder, socket: S, peer: SocketAddr, answer: impl Fn(Request<Incoming>) -> F)
 where
-    F: Future<Output = Answer>,
+    F: Future<Output = Result<Answer, Infallible>>,
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let service = service_fn(move |request| {
-        let answer = answer(request);
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
-    let mut connection = http.serve_connection(TokioIo::new(socket), service);
+    let mut connection = http.serve_connection(TokioIo::new(socket), service_fn(answer));
     if let Err(error) = Pin::new(&mut connection).await {
         if is_handshake(&connection.into_parts().read_buf) {
             debug!(%peer, "a TLS handshake was sent to a port for plain HTTP; is internal_tls_cert missing");

@@ -60,7 +60,7 @@ pub(crate) async fn run(listener: ListeningSocket, health: Arc<Health>) {
             if let Some(line) = line {
                 line.end(answer.status(), None);
             }
-            ready(answer)
+            ready(Ok(answer))
         })
         .await;
 }

@@ -4,6 +4,8 @@
 //! answers. Example: of four events that come together the first would wait until all four answers are written.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::pin;
 
 use fantail_shard::Shard;
 
@@ -16,11 +18,14 @@ pub(crate) fn host(shard: Shard) {
     SHARD.set(Some(shard));
 }
 
-/// Sends what was published, as far as one slice goes, if a shard shares this thread.
-pub(crate) fn deliver() {
-    SHARD.with_borrow(|shard| {
-        if let Some(shard) = shard {
-            shard.work_now();
-        }
-    });
+/// Publishes, and sends at once what that brought, as far as one slice goes, if a shard shares this thread.
+pub(crate) async fn delivering<T>(publishing: impl Future<Output = T>) -> T {
+    let mut publishing = pin!(publishing);
+    poll_fn(|context| {
+        SHARD.with_borrow(|shard| match shard {
+            Some(shard) => shard.work_behind(|| publishing.as_mut().poll(context)),
+            None => publishing.as_mut().poll(context),
+        })
+    })
+    .await
 }

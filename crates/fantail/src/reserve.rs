@@ -61,11 +61,11 @@ impl Reserve {
         self.make_room(context).await;
         let mut place = Place::in_reserve(&context.shard, Arc::clone(&context.counters));
         place.address = address;
-        let connection = connection::serve(socket, peer, place, entrance, Rc::clone(context));
-        let counters = Arc::clone(&context.counters);
-        let deadline = DEADLINE.min(context.settings.request_deadline);
+        let context = Rc::clone(context);
         self.taken.push_back(spawn_local(async move {
-            if timeout(deadline, connection).await.is_err() {
+            let counters = Arc::clone(&context.counters);
+            let deadline = DEADLINE.min(context.settings.request_deadline);
+            if timeout(deadline, connection::serve(socket, peer, place, entrance, context)).await.is_err() {
                 counters.turned_away.add(TurnedAway::Silent, 1);
             }
         }));

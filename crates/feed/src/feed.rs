@@ -64,8 +64,9 @@ impl<I: Intake> Feed<I> {
     pub async fn publish(&self, publication: &Publication) -> Result<Receipt, PublishError> {
         match self {
             Self::Memory(feed) => feed.publish(publication),
-            Self::Redis(feed) => feed.publish(publication).await,
-            Self::Nats(feed) => feed.publish(publication).await,
+            // On the heap: who publishes into memory would carry their state with it.
+            Self::Redis(feed) => Box::pin(feed.publish(publication)).await,
+            Self::Nats(feed) => Box::pin(feed.publish(publication)).await,
         }
     }
 

@@ -85,6 +85,12 @@ impl Mailbox {
         }
     }
 
+    /// Keeps the bell still until [`silence`](Self::silence), as if it had rung: the shard, which calls this, looks by itself before
+    /// it waits.
+    pub fn hush(&self) {
+        self.rung.swap(true, Ordering::AcqRel);
+    }
+
     /// Waits until there may be marks to take. Cancel safe: `Notify` keeps one permit.
     pub async fn rung(&self) {
         self.bell.notified().await;
@@ -127,6 +133,18 @@ mod tests {
         assert!(!rung(), "one permit, not two");
         mailbox.ring();
         assert!(!rung(), "still rung: the shard has not looked");
+        mailbox.silence();
+        mailbox.ring();
+        assert!(rung());
+    }
+
+    #[test]
+    fn a_shard_that_looks_by_itself_is_not_woken() {
+        let mailbox = Mailbox::default();
+        let mut rung = tokio_test_poll(&mailbox);
+        mailbox.hush();
+        mailbox.ring();
+        assert!(!rung());
         mailbox.silence();
         mailbox.ring();
         assert!(rung());

@@ -164,13 +164,20 @@ impl Shard {
         self.handed_over.notify_one();
     }
 
-    /// Does one slice of work at once, for a task of this thread that has published and would rather not wait for the loop.
-    pub fn work_now(&self) {
-        // Another borrow can only be of a caller further up, which goes on with this work itself.
-        let Ok(mut engine) = self.engine.try_borrow_mut() else { return };
+    /// Lets a task of this thread publish, and does one slice of the work that this makes, before the loop or anything else gets its
+    /// turn. The loop is woken only for what is left.
+    pub fn work_behind<T>(&self, publish: impl FnOnce() -> T) -> T {
+        {
+            // A borrow can only be of a caller further up, which goes on with this work itself.
+            let Ok(engine) = self.engine.try_borrow() else { return publish() };
+            engine.streams.hub().mailbox(engine.streams.shard()).hush();
+        }
+        let published = publish();
+        let mut engine = self.engine.borrow_mut();
         if engine.turn() || engine.streams.outlets.connections.has_asked() {
             self.handed_over.notify_one();
         }
+        published
     }
 
     /// The last words to a client whose stream cannot begin, and the milliseconds that they say to wait.

@@ -11,24 +11,27 @@ const SENDS_PER_LOOK: u32 = 8;
 
 /// The rest of a slice.
 pub(crate) struct Slice {
-    end: Instant,
+    length: Duration,
+    /// None before the first look at the clock: a slice that is done by then reads no clock, and most are done with one send.
+    end: Option<Instant>,
     until_look: u32,
 }
 
 impl Slice {
     pub(crate) fn begin(length: Duration) -> Self {
-        Self { end: Instant::now() + length, until_look: SENDS_PER_LOOK }
+        Self { length, end: None, until_look: SENDS_PER_LOOK }
     }
 
-    /// Counts one send; true when the slice is over.
+    /// Counts one send; true when the slice is over. The sends before the first look come on top of its length.
     #[inline]
     pub(crate) fn is_over(&mut self) -> bool {
         self.until_look -= 1;
         if self.until_look > 0 {
             return false;
         }
+        let now = Instant::now();
         // Over stays over: the next call looks again.
-        let over = Instant::now() >= self.end;
+        let over = now >= *self.end.get_or_insert(now + self.length);
         self.until_look = if over { 1 } else { SENDS_PER_LOOK };
         over
     }
