@@ -222,8 +222,8 @@ impl ReadAccess {
         Ok(Verdict::Allowed(Box::new(Permission { channels, right, first_event, grant, version })))
     }
 
-    /// Waits for the answer to a question. If the question cannot be put, the answers say so. What asks stands on the heap: the future of
-    /// each request would have room for it.
+    /// Waits for the answer to a question. If the question cannot be put, the answers say so. The asking stands on the heap: else the future
+    /// of each request would have room for it.
     pub(crate) async fn ask(&self, question: Question, answers: &mut Answers) {
         let Ok(_place) = self.questions.try_acquire() else {
             answers.unavailable = true;
