@@ -43,16 +43,23 @@ impl Shared {
     /// As a shard does in its turns: it looks, and sleeps until the bell rings, until `is_enough` of what it found. That
     /// is told each mark with whether it ended and the watermark that was read behind it.
     fn look_until(&self, mut is_enough: impl FnMut(&Mark, bool, u64) -> bool) {
-        let mut enough = false;
-        while !enough {
+        loop {
             sleep(&self.mailbox);
-            self.mailbox.silence();
-            while let Some(mark) = self.mailbox.take() {
-                let end = mark.clear();
-                let watermark = self.watermark.load(Ordering::Relaxed);
-                enough |= is_enough(&mark, end, watermark);
+            if self.look(&mut is_enough) {
+                return;
             }
         }
+    }
+
+    fn look(&self, mut is_enough: impl FnMut(&Mark, bool, u64) -> bool) -> bool {
+        let mut enough = false;
+        self.mailbox.silence();
+        while let Some(mark) = self.mailbox.take() {
+            let end = mark.clear();
+            let watermark = self.watermark.load(Ordering::Relaxed);
+            enough |= is_enough(&mark, end, watermark);
+        }
+        enough
     }
 }
 
@@ -89,6 +96,22 @@ fn a_shard_does_not_sleep_before_it_has_seen_the_last_watermark() {
         1,
         |shared, marks| (1..=3).for_each(|place| shared.publish(place, marks)),
         |shared| shared.look_until(|_, _, watermark| watermark == 3),
+    );
+}
+
+/// The shard keeps its bell still, looks by itself, and sleeps only then. What is posted in between is either found or rung for.
+#[test]
+fn a_shard_that_kept_its_bell_still_misses_nothing() {
+    in_every_order(
+        1,
+        |shared, marks| (1..=2).for_each(|place| shared.publish(place, marks)),
+        |shared| {
+            let is_last = |_: &Mark, _, watermark| watermark == 2;
+            shared.mailbox.hush();
+            if !shared.look(is_last) {
+                shared.look_until(is_last);
+            }
+        },
     );
 }
 
