@@ -23,18 +23,22 @@ fn refusal(answer: &Response) -> (u16, String) {
     (answer.status, problem["field"].as_str().unwrap_or_default().to_owned())
 }
 
-/// With the control loop on the shard's thread nothing waits for another thread: what the answer's arrival proves is sent.
+/// With the control loop on the shard's thread nothing waits for another thread: what the answer's arrival proves is sent. The shard looks by
+/// itself, so it is not woken to find nothing.
 #[tokio::test]
 async fn an_event_is_on_its_way_before_its_publisher_is_answered_where_both_share_a_thread() {
     let node = node(&["--workers", "1", "--control-thread", "shared"]).await;
     let mut stream = subscribe(&node, "/sse/a").await;
     until_state(&node, stream.local_addr().unwrap(), "live").await;
+    let wakes = async || metrics(&node).await.number("fantail_wakes_total");
+    let wakes_before = wakes().await;
     for number in 0..200 {
         publish(&node, "a", number.to_string()).await;
         let events = stream.take_up_to_now(Duration::from_millis(1)).await;
         let datas: Vec<_> = events.iter().map(|event| event.data.as_str()).collect();
         assert_eq!(datas, [number.to_string()]);
     }
+    assert_eq!(wakes().await, wakes_before);
 }
 
 #[tokio::test]
