@@ -38,7 +38,7 @@ async fn an_event_is_on_its_way_before_its_publisher_is_answered_where_both_shar
         let datas: Vec<_> = events.iter().map(|event| event.data.as_str()).collect();
         assert_eq!(datas, [number.to_string()]);
     }
-    assert_eq!(wakes().await, wakes_before);
+    assert!(wakes().await <= wakes_before, "the shard was woken");
 }
 
 #[tokio::test]

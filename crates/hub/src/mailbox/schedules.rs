@@ -99,7 +99,8 @@ fn a_shard_does_not_sleep_before_it_has_seen_the_last_watermark() {
     );
 }
 
-/// The shard keeps its bell still, looks by itself, and sleeps only then. What is posted in between is either found or rung for.
+/// The shard keeps its bell still, looks by itself, and sleeps only then. A mark that is posted in between is either
+/// found or rung for.
 #[test]
 fn a_shard_that_kept_its_bell_still_misses_nothing() {
     in_every_order(
