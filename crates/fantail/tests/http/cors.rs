@@ -119,19 +119,33 @@ async fn a_preflight_of_a_listed_origin_is_granted_what_a_reconnect_needs_and_of
     assert!(!refused.headers.iter().any(|(name, _)| name.starts_with("access-control-")), "{refused:?}");
 }
 
+/// The drain turns a stream away; without the header a page could not tell why. A node is not ready a moment before its shards turn
+/// streams away, so a request may still be the last that is let in.
 #[tokio::test]
 async fn a_stream_that_cannot_begin_is_readable_too() {
-    // The drain turns a stream away; without the header a page could not tell why.
     let node = node(&["--cors-origin", LISTED, "--drain-window", "60s", "--drain-deadline", "120s"]).await;
+    publish(&node, "a", "x").await;
     let _streams = [subscribe(&node, "/sse/a").await, subscribe(&node, "/sse/a").await];
-    let mut wire = Wire::connect(node.public()).await;
-    wire.send(format!("GET /sse/a HTTP/1.1\r\nHost: x\r\nOrigin: {LISTED}\r\n")).await;
-    until(&node, "it is accepted", |m| m.count("fantail_connections_open") == 3).await;
+    let mut wires = Vec::new();
+    for _ in 0..16 {
+        let mut wire = Wire::connect(node.public()).await;
+        wire.send(format!("GET /sse/a?replay=1&limit=1 HTTP/1.1\r\nHost: x\r\nOrigin: {LISTED}\r\n")).await;
+        wires.push(wire);
+    }
+    until(&node, "they are accepted", |m| m.count("fantail_connections_open") == 18).await;
     node.signal(Signal::TERM).unwrap();
-    while ask(&node, "GET", "/readyz").await.status != 503 {}
-    wire.send("\r\n").await;
-    let answer = wire.answer("GET").await.unwrap();
-    assert_eq!((answer.head.status, told(&answer.head)), (503, (Some(LISTED), Some("Origin"))));
+    let mut answers = Vec::new();
+    for mut wire in wires {
+        while ask(&node, "GET", "/readyz").await.status != 503 {}
+        wire.send("\r\n").await;
+        let answer = wire.answer("GET").await.unwrap();
+        answers.push(answer.head.status);
+        assert_eq!(told(&answer.head), (Some(LISTED), Some("Origin")));
+        if answer.head.status != 200 {
+            break;
+        }
+    }
+    assert_eq!(answers.last(), Some(&503), "{answers:?}");
 }
 
 #[tokio::test]
