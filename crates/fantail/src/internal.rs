@@ -418,8 +418,8 @@ mod tests {
         size_of::<F>()
     }
 
-    /// hyper copies the future of each request into its connection. At 18 KB that took as long as reading the request's head, and
-    /// put everything else out of the processor's first cache.
+    /// hyper copies the future of each request into its connection. At 9 KB, and twice that with its wrapper, the copies took 0.4 us of a
+    /// publish.
     #[test]
     fn the_future_of_a_request_is_small() {
         let size = size_of_answer(Internal::answer);

@@ -115,7 +115,11 @@ impl Follower {
 
     /// One connection. An error is final: the next connection would get the same answer.
     async fn stream_once(&mut self) -> anyhow::Result<Ended> {
-        let request = self.head()?;
+        let request = match self.head() {
+            Ok(request) => request,
+            // It was there at the start. Whatever renews it may be writing it now.
+            Err(reason) => return Ok(Ended::Away(format!("there is no token: {reason}"))),
+        };
         let response = match self.send(request).await {
             Ok(response) => response,
             Err(error) if error.is::<Refused>() => return Err(error),
@@ -148,7 +152,8 @@ impl Follower {
             .with_context(|| format!("{address} did not answer"))
     }
 
-    fn head(&self) -> anyhow::Result<Request<Full<Bytes>>> {
+    /// The request. An error says why the token cannot be read.
+    fn head(&self) -> Result<Request<Full<Bytes>>, String> {
         let mut request = Request::new(Full::default());
         let url = &self.server.url;
         let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
@@ -162,7 +167,7 @@ impl Follower {
         headers.insert(USER_AGENT, HeaderValue::from_static(http_client::USER_AGENT));
         headers.extend(self.headers.clone());
         if let Some(file) = &self.token_file {
-            headers.insert(AUTHORIZATION, bearer_in(file).map_err(anyhow::Error::msg)?);
+            headers.insert(AUTHORIZATION, bearer_in(file)?);
         }
         match HeaderValue::from_bytes(self.last_event_id.as_bytes()) {
             Ok(id) if !id.is_empty() => drop(headers.insert(LAST_EVENT_ID, id)),

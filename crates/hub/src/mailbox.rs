@@ -32,7 +32,8 @@ pub struct Mark {
 #[derive(Debug, Default)]
 pub struct Mailbox {
     marks: SegQueue<Arc<Mark>>,
-    /// Set by the first mark of a batch, which alone rings; cleared by the shard before it takes the marks.
+    /// Set by the first mark of a batch, which alone rings, or by a shard that is about to look by itself; cleared by the shard before it
+    /// takes the marks.
     rung: CachePadded<AtomicBool>,
     bell: Notify,
 }

@@ -36,3 +36,18 @@ impl Slice {
         over
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_begins_with_its_first_look_at_the_clock_and_stays_over() {
+        let (mut short, mut long) = (Slice::begin(Duration::ZERO), Slice::begin(Duration::from_hours(1)));
+        for _ in 1..SENDS_PER_LOOK {
+            assert!(!short.is_over() && short.end.is_none());
+        }
+        assert!(short.is_over() && short.is_over() && short.end.is_some());
+        assert!((0..100).all(|_| !long.is_over()));
+    }
+}

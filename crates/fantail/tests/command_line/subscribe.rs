@@ -145,7 +145,7 @@ async fn headers_are_sent_and_win_over_its_own() {
     assert_eq!(status(&mut child).await, Some(0));
 }
 
-/// A token ends before the command does. Something renews the file meanwhile.
+/// A token ends before the command does. Something renews the file meanwhile, and it is empty for a moment.
 #[tokio::test]
 async fn the_token_is_read_again_for_each_connection() {
     let server = Canned::listen().await;
@@ -154,8 +154,10 @@ async fn the_token_is_read_again_for_each_connection() {
     let mut child = subscriber(&["--token-file", file.path().to_str().unwrap(), "--limit", "1", &server.url("/")]);
     let mut first = server.accept().await;
     assert_eq!(first.request().await.header("authorization"), Some("bearer first"));
-    std::fs::write(&file, "second\n").unwrap();
+    std::fs::write(&file, "").unwrap();
     first.say(STREAM.to_owned() + &chunk("retry: 1\n\n") + CLEAN_END).await;
+    noted(&mut child, "there is no token").await;
+    std::fs::write(&file, "second\n").unwrap();
     let request = server.answer(STREAM.to_owned() + &chunk("data: x\n\n")).await;
     assert_eq!(request.header("authorization"), Some("bearer second"));
     assert_eq!(status(&mut child).await, Some(0));

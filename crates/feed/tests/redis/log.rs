@@ -15,6 +15,15 @@ fn with_log(url: &str) -> RedisSettings {
     settings
 }
 
+/// Waits until the node has told Redis how much is kept, which it does over another connection than it publishes by.
+async fn until_bounded(server: &RedisServer) {
+    let is_told = async || {
+        let events_max = server.command(&["HGET", "fantail-log:{0}", "events_max"]).await.unwrap();
+        events_max.text().as_deref() == Some("3")
+    };
+    eventually("the bound of the log", is_told).await;
+}
+
 async fn kept(server: &RedisServer) -> i64 {
     server.command(&["XLEN", STREAM]).await.unwrap().integer().unwrap()
 }
@@ -23,6 +32,7 @@ async fn kept(server: &RedisServer) -> i64 {
 async fn an_event_has_its_id_when_it_is_accepted_and_the_node_sets_what_is_kept() {
     let server = RedisServer::start().await.unwrap();
     let node = FeedNode::start_with(with_log(&server.url()));
+    until_bounded(&server).await;
     let mut reader = server.connection().await.unwrap();
     reader.command(&["SUBSCRIBE", "fantail-log:{0}:a"]).await.unwrap();
     for number in 1..=5 {
@@ -39,6 +49,7 @@ async fn an_event_has_its_id_when_it_is_accepted_and_the_node_sets_what_is_kept(
 async fn a_publisher_without_a_node_uses_the_same_log_and_leaves_its_bounds_alone() {
     let server = RedisServer::start().await.unwrap();
     let node = FeedNode::start_with(with_log(&server.url()));
+    until_bounded(&server).await;
     let first = node.feed.publish(&publication(&["a"], text("x"))).await.unwrap().id.unwrap();
     let mut settings = with_log(&server.url());
     settings.log = Some(LogRetention::default());
