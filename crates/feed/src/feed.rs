@@ -64,7 +64,7 @@ impl<I: Intake> Feed<I> {
     pub async fn publish(&self, publication: &Publication) -> Result<Receipt, PublishError> {
         match self {
             Self::Memory(feed) => feed.publish(publication),
-            // On the heap: who publishes into memory would carry their state with it.
+            // On the heap: else the future of an event for the memory would have room for what these keep while they wait.
             Self::Redis(feed) => Box::pin(feed.publish(publication)).await,
             Self::Nats(feed) => Box::pin(feed.publish(publication)).await,
         }
